@@ -14,9 +14,11 @@ use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::store::Store;
-use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::row::Watch;
+use callscope::rtc::words::Source;
+use callscope::rtc::words::Watch;
+use callscope::store::Writer;
+use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::write::write;
 use callscope::web::{Memory, Options, Web, serve};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
@@ -57,7 +59,7 @@ async fn main() {
 /// A server with 20 running calls; a line on standard input is a change.
 async fn server() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&format!(
+    let store = Writer::open(&format!(
         "sqlite://{}",
         folder.path().join("live.db").display()
     ))
@@ -80,7 +82,7 @@ async fn server() {
     println!("http://{}", listener.local_addr().unwrap());
 
     let web = Web {
-        store,
+        store: store.reader(),
         changes: changes.clone(),
         clock: Clock::System,
         public_url: None,

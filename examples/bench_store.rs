@@ -20,8 +20,11 @@
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::member;
-use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::{Store, rebuild};
+use callscope::rtc::words::Source;
+use callscope::store::Writer;
+use callscope::store::derive::rebuild;
+use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::write::write;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Instant;
@@ -134,8 +137,8 @@ fn batch(arrivals: Vec<Arrival>, source: Source) -> Batch {
     }
 }
 
-async fn open(folder: &tempfile::TempDir, name: &str) -> Store {
-    Store::open(&format!("sqlite://{}", folder.path().join(name).display()))
+async fn open(folder: &tempfile::TempDir, name: &str) -> Writer {
+    Writer::open(&format!("sqlite://{}", folder.path().join(name).display()))
         .await
         .unwrap()
 }
@@ -328,7 +331,7 @@ fn print_rate(name: &str, rate: Rate, floor: Rate) {
     );
 }
 
-async fn rebuild_all(store: &Store) {
+async fn rebuild_all(store: &Writer) {
     for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
         let mut place = rebuild::Place::default();
         while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
@@ -347,7 +350,7 @@ type Shape = fn(usize) -> Arrival;
 
 /// Rooms of all shapes: half of the events in calls with gaps between them, the rest in lounges.
 async fn fill(path: &str, events: usize) {
-    let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
+    let store = Writer::open(&format!("sqlite://{path}")).await.unwrap();
     let shapes: [(&str, Shape, usize); 3] = [
         ("gaps", gaps, 2),
         ("lounge", lounge, 4),
@@ -381,7 +384,7 @@ async fn fill(path: &str, events: usize) {
 
 /// Derives a whole database again; prints the time and the peak memory.
 async fn again(path: &str) {
-    let store = Store::open(&format!("sqlite://{path}")).await.unwrap();
+    let store = Writer::open(&format!("sqlite://{path}")).await.unwrap();
     let events: i64 = rebuild::sizes(&store, None)
         .await
         .unwrap()

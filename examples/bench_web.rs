@@ -27,9 +27,13 @@ use callscope::changes::Changes;
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::row::Watch;
-use callscope::store::{Store, days, vantages};
+use callscope::rtc::words::Source;
+use callscope::rtc::words::Watch;
+use callscope::store::Writer;
+use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::vantages;
+use callscope::store::ingest::write::write;
+use callscope::store::stats::daily_rollup;
 use callscope::web::{Memory, Options, Web, serve_with};
 use serde_json::json;
 use std::process::Command;
@@ -94,7 +98,7 @@ fn room(number: usize) -> String {
     format!("!room{}:example.org", number % ROOMS)
 }
 
-async fn fill(store: &Store, calls: usize) {
+async fn fill(store: &Writer, calls: usize) {
     let start = vantages::Start {
         id: "bench",
         user_id: "@bot:example.org",
@@ -138,20 +142,20 @@ async fn fill(store: &Store, calls: usize) {
 
 /// A database with this many calls: a kept one if there is one, else a new one. It is made under a
 /// temporary name, so that an unfinished one is never used.
-async fn filled(folder: &std::path::Path, calls: usize) -> Store {
+async fn filled(folder: &std::path::Path, calls: usize) -> Writer {
     let path = |name: String| folder.join(name);
     let url = |path: &std::path::Path| format!("sqlite://{}", path.display());
     let done = path(format!("calls-{calls}.db"));
     if !done.exists() {
         let making = path(format!("calls-{calls}.making"));
         let _ = std::fs::remove_file(&making);
-        let store = Store::open(&url(&making)).await.unwrap();
+        let store = Writer::open(&url(&making)).await.unwrap();
         fill(&store, calls).await;
         store.close().await;
         std::fs::rename(&making, &done).unwrap();
     }
 
-    Store::open(&url(&done)).await.unwrap()
+    Writer::open(&url(&done)).await.unwrap()
 }
 
 /// Results of wrk: answers per second, and the 99th percentile, ms.
@@ -310,10 +314,10 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
 }
 
 /// Counts the finished days, as the observer does in the background.
-async fn count_days(store: &Store) {
+async fn count_days(store: &Writer) {
     let (begun, mut counted) = (std::time::Instant::now(), 0);
-    for day in days::missing(store, NOW).await.unwrap() {
-        counted += usize::from(days::count(store, day, NOW).await.unwrap());
+    for day in daily_rollup::missing(store, NOW).await.unwrap() {
+        counted += usize::from(daily_rollup::count(store, day, NOW).await.unwrap());
     }
 
     println!(
@@ -328,7 +332,7 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let web = Web {
-        store: store.clone(),
+        store: store.reader(),
         changes: Changes::default(),
         clock: Clock::fixed(NOW),
         public_url: None,
@@ -469,7 +473,7 @@ fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival
     events
 }
 
-async fn put(store: &Store, room_id: &str, arrivals: Vec<Arrival>, seen_ms: i64, source: Source) {
+async fn put(store: &Writer, room_id: &str, arrivals: Vec<Arrival>, seen_ms: i64, source: Source) {
     let mut room = RoomBatch::new(room_id, source);
     room.watch = Some(Watch::Joined);
     room.arrivals = arrivals;
@@ -510,7 +514,7 @@ async fn ask_each(base: &str, changes: &Changes, paths: &[String]) {
 
 /// How long events take while viewers ask: into the database, and onto the list of what runs now.
 async fn under_load(
-    store: &Store,
+    store: &Writer,
     base: &str,
     changes: &Changes,
     paths: &[String],
@@ -611,7 +615,7 @@ async fn under_load(
 async fn ingest(batches: usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ingest.db");
-    let store = Store::open(&format!("sqlite://{}", file.display()))
+    let store = Writer::open(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
     let first = Clock::System.now_ms();
@@ -657,7 +661,7 @@ fn load(prefix: &str, number: usize, each: usize, now: i64) -> Vec<Arrival> {
 async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hostile.db");
-    let store = Store::open(&format!("sqlite://{}", file.display()))
+    let store = Writer::open(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
     let now = Clock::System.now_ms();
@@ -694,7 +698,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let changes = Changes::default();
     let web = Web {
-        store: store.clone(),
+        store: store.reader(),
         changes: changes.clone(),
         clock: Clock::System,
         public_url: None,

@@ -8,8 +8,8 @@ use crate::matrix::probe::Prober;
 use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
-use crate::store::hold::Hold;
-use crate::store::{self, Store};
+use crate::store::db::instance_lock::Hold;
+use crate::store::{self, Writer};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
@@ -43,7 +43,7 @@ pub enum Error {
 pub struct App {
     /// Where the pages are served, with the actual port if it was configured as 0.
     pub address: SocketAddr,
-    pub store: Store,
+    pub store: Writer,
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
@@ -81,10 +81,10 @@ impl App {
 
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let store = Store::open(config.database_url.expose()).await?;
+        let store = Writer::open(config.database_url.expose()).await?;
         let changes = Changes::default();
         let web = Web {
-            store: store.clone(),
+            store: store.reader(),
             changes: changes.clone(),
             clock: clock.clone(),
             public_url: config.public_url.as_ref().map(ToString::to_string),
@@ -193,7 +193,7 @@ pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who rea
 pub(crate) fn observer(
     config: &Config,
     account: &config::Account,
-    store: &Store,
+    store: &Writer,
     changes: Changes,
     clock: Clock,
 ) -> Result<Observer, Error> {

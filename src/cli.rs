@@ -161,16 +161,6 @@ struct How {
     url: Option<String>,
 }
 
-/// A number with its noun, in digits that other programs can read.
-fn plural<N: std::fmt::Display + PartialEq + From<u8> + Copy>(
-    number: N,
-    one: &str,
-    many: &str,
-) -> String {
-    let noun = if number == N::from(1) { one } else { many };
-    format!("{number} {noun}")
-}
-
 /// A name that no user id can have would always seem idle.
 fn server_name(text: &str) -> Result<String, String> {
     crate::config::check::server(text)

@@ -108,7 +108,7 @@ impl Invites {
     /// May this user, by full id, invite the account?
     #[must_use]
     pub fn allow(&self, inviter: &str) -> bool {
-        let server = crate::rtc::session::server_of(inviter);
+        let server = crate::rtc::id::server_of(inviter);
         !inviter.is_empty()
             && (self.allow_users.iter().any(|user| user == inviter)
                 || self.allow_servers.iter().any(|name| name == server))

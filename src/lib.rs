@@ -11,15 +11,15 @@
 //! |---|---|---|
 //! | [`rtc`] | nothing | nothing: no async, no clock, no logging, no I/O |
 //! | [`matrix`] | `rtc` | the network, towards homeservers |
-//! | [`store`] | `rtc` | the database; all SQL of the program is here |
+//! | [`store`] | `rtc` | the database; all SQL is here; `Reader` reads, `Writer` also writes |
 //! | [`observer`] | `rtc`, `matrix`, `store`, `changes`, `clock` | timers; the only writer |
-//! | [`web`] | `rtc`, `store` (reads), `changes`, `clock` | sockets of browsers and API clients |
+//! | [`web`] | `rtc`, `store` (`Reader`), `changes`, `clock` | sockets of browsers and API clients |
 //! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP: the demo and the tests use the same one |
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
-//! `tests/it/layers.rs` enforces it: it fails on any other import, on SQL outside `store`, and on
-//! `async` in `rtc`.
+//! `tests/it/layers.rs` enforces it: it fails on any other import, on SQL outside `store`, on
+//! `Writer` in `web`, and on `async` in `rtc`.
 //!
 //! # The one idea
 //!
@@ -27,76 +27,80 @@
 //! sessions and rejected events. It consists of two folds: the events of one *member key* (a state
 //! key, or a sender's sticky key) into memberships ([`rtc::fold`]), and the memberships of one slot
 //! into sessions ([`rtc::session`]). The store runs the same two folds on the member keys and the
-//! time span that new events touch ([`store::batch`]). A property test checks that batches in any
+//! time span that new events touch ([`store::derive`]). A property test checks that batches in any
 //! order give the same result as `derive` over all events.
 //!
 //! Events are the source of truth and are only appended. Memberships and sessions can be deleted
 //! and derived again. Expiry writes nothing: a membership stores `until_ms`, and it is active if
 //! `until_ms > now`; `now` is an argument. Events are deleted only by age, if the operator
 //! configures it: first a member key is sealed, and the results of its older events are kept
-//! ([`store::retention`]). Events that cannot be parsed are stored, counted as rejected with the
-//! reason, and shown.
+//! ([`store::upkeep::retention`]). Events that cannot be parsed are stored, counted as rejected
+//! with the reason, and shown.
 //!
 //! # What nobody saw
 //!
 //! The store records when the sync stream was received and when rooms were polled
-//! ([`store::coverage`]). From that, from the walks through history (back-fill) and from the room's
-//! history visibility follows the coverage of each time ([`rtc::coverage`]). From the coverage and
-//! from the way that events came follows the certainty of each boundary ([`rtc::evidence`]). Both
-//! are pure and computed when a page is written; they are not derived state. If a poll of the state
-//! shows a change without an event ([`store::snapshots`], [`store::state_resets`]), an event of our
-//! own is appended; its id begins with `~`.
+//! ([`store::read::coverage`]). From that, from the walks through history (back-fill) and from the
+//! room's history visibility follows the coverage of each time ([`rtc::coverage`]). From the
+//! coverage and from the way that events came follows the certainty of each boundary
+//! ([`rtc::evidence`]). Both are pure and computed when a page is written; they are not derived
+//! state. If a poll of the state shows a change without an event ([`store::ingest::snapshots`],
+//! [`store::ingest::state_resets`]), an event of our own is appended; its id begins with `~`.
 //!
 //! # Who is there now
 //!
 //! One module decides whether the present of a room, or of all rooms, is known ([`rtc::present`],
-//! with data from [`store::present`]). Every page and answer about the present asks it, and shows
-//! *unknown* instead of nothing. Whether a device that still counts is still there follows from its
-//! silence and from other signs ([`rtc::ghost`], with data from [`store::ghosts`]). Devices that
-//! are probably gone are counted separately everywhere; a call with only such devices is stuck.
-//! Both are computed when a page is written; they are not derived state.
+//! with data from [`store::read::present`]). Every page and answer about the present asks it
+//! (`web/view/liveness`), and shows *unknown* instead of nothing. Whether a device that still
+//! counts is still there follows from its silence and from other signs ([`rtc::ghost`], with data
+//! from [`store::read::ghosts`]). Devices that are probably gone are counted separately everywhere;
+//! a call with only such devices is stuck. Both are computed when a page is written; they are not
+//! derived state.
 //!
 //! # What the room's own state says
 //!
 //! Creation, power levels, server ACL and tombstone are stored separately from the events, the
-//! newest few of each, and so are the members of a room ([`store::access`]). Their meaning for a
-//! call is pure ([`rtc::power`], [`rtc::acl`], [`rtc::room_finding`]) and reported as findings.
-//! `observer/successors` follows the room that replaced another one. Changes that a poll of the
-//! state showed without an event are in [`store::state_resets`].
+//! newest few of each, and so are the members of a room ([`store::ingest::access`]). Their meaning
+//! for a call is pure ([`rtc::power`], [`rtc::acl`], [`rtc::room_finding`]) and reported as
+//! findings. `observer/successors` follows the room that replaced another one. Changes that a poll
+//! of the state showed without an event are in [`store::ingest::state_resets`].
 //!
 //! # What is summed
 //!
-//! Sums are shown with and without inferred time ([`store::sums`]). One module decides until when a
-//! stay was really seen ([`store::gone`]). Sums are computed on request, with indexes on time. Only
-//! the last signs of life of stays that nobody ended are stored ([`store::signs`]), and an answer
-//! that took a second is cached for a hundred ([`web::kept`]).
+//! Sums are shown with and without inferred time ([`store::stats::usage`]). One module decides
+//! until when a stay was really seen ([`store::stats::ghost_time`]). Sums are computed on request,
+//! with indexes on time. Only the last signs of life of stays that nobody ended
+//! ([`store::stats::last_seen`]) and the totals of finished days
+//! ([`store::stats::daily_rollup`]) are stored, and an answer that took a second is cached for a
+//! hundred ([`web::http::cost_cache`]).
 //!
 //! # The way of one event
 //!
-//! 1. `observer/follow` asks [`matrix::Client::sync_parts`]; `matrix/request` owns token, time-out,
+//! 1. `observer/sync` asks [`matrix::Client::sync_parts`]; `matrix/request` owns token, time-out,
 //!    size cap, 429 and 5xx.
 //! 2. `matrix/sync` gives the raw events of the answer, part by part, and the next position.
 //! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to
-//!    [`store::batch::write`], one transaction: append the new events, note the sighting, fold the
-//!    touched chains, replace what changed, move the position. Position and effect move together,
-//!    so a crash repeats work and never loses it. Walks through history are rows, too
-//!    ([`store::walks`]): each page moves its walk's place in the same commit, so that a stop at
-//!    any point changes nothing. `callscope backfill` is the same code in the foreground.
+//!    [`store::ingest::write::write_seen`], one transaction: append the new events, note the
+//!    sighting, fold the touched chains, replace what changed, move the position. Position and
+//!    effect move together, so a crash repeats work and never loses it. Walks through history are
+//!    rows, too ([`store::ingest::history_jobs::backfill`]): each page moves its walk's place in
+//!    the same commit, so that a stop at any point changes nothing. `callscope backfill` is the
+//!    same code in the foreground.
 //! 4. After the commit, and never before, [`changes`] announces that the slot changed, without
 //!    data.
-//! 5. `web/live` tells browsers "changed"; `static/live.js` fetches the page again: one read path
-//!    serves first load, refresh and API.
-//! 6. `web/pages/calls` reads [`store::sorted`], makes one page struct of *facts* (ids,
-//!    milliseconds, counts, never prose), and `web/reply` turns it into HTML or JSON. Formatting is
-//!    a template filter.
+//! 5. `web/outputs/live` tells browsers "changed"; `static/live.js` fetches the page again: one
+//!    read path serves first load, refresh and API.
+//! 6. `web/pages/calls` reads [`store::read::call_order`], makes one page struct of *facts* (ids,
+//!    milliseconds, counts, never prose; [`web::view`]), and `web/http/response` turns it into HTML
+//!    or JSON. Formatting is a template filter.
 //!
 //! # When something is wrong
 //!
 //! Each loop keeps its own error until its next success ([`observer`]). An error of the database
-//! cannot be stored in it, so it is kept in memory ([`store::health`]). The observer's writes
+//! cannot be stored in it, so it is kept in memory ([`store::db::health`]). The observer's writes
 //! record it; a small write is made regularly for this purpose. Every page, `/readyz` and the
-//! metrics read it. Both decide what a page may say about the present ([`web::pages::standing`]):
-//! never "well" for what was not seen.
+//! metrics read it. Both decide what a page may say about the present
+//! ([`web::pages::observer_state`]): never "well" for what was not seen.
 //!
 //! # Where to begin
 //!

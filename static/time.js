@@ -70,7 +70,7 @@
     });
   };
 
-  // Ticks stand on round times of the viewer's zone; how far apart is the server's choice (src/web/draw/axis.rs).
+  // Ticks stand on round times of the viewer's zone; how far apart is the server's choice (src/web/svg/axis.rs).
   const hours = 3600000;
   const ticks = (from, to, step, now) => {
     const place = (ms) => ((ms - from) / (to - from)) * 100;

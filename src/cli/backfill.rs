@@ -1,16 +1,17 @@
 //! `callscope backfill`: reads the history of rooms in the foreground and shows the progress.
 
+use super::look::plural;
 use super::look::say;
-use super::plural;
 use crate::app;
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::observer::{Observer, Plan, Scope};
-use crate::store::hold::Hold;
-use crate::store::progress::{self, Progress, Sums};
-use crate::store::row::Viewer;
-use crate::store::{self, Store};
+use crate::store::db::instance_lock::Hold;
+use crate::store::model::Viewer;
+use crate::store::read::history_progress;
+use crate::store::read::history_progress::{Progress, Sums};
+use crate::store::{self, Writer};
 use crate::telemetry;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -56,7 +57,7 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
         hold => hold?,
     };
 
-    let store = Store::open(config.database_url.expose()).await?;
+    let store = Writer::open(config.database_url.expose()).await?;
     // The command was given explicitly, so it runs even if the configuration disables back-fill.
     let wanted = Config {
         backfill: true,
@@ -98,7 +99,7 @@ async fn stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
 
 async fn read(
     observer: &Observer,
-    store: &Store,
+    store: &Writer,
     asked: &[String],
     scope: Scope,
     bar: &ProgressBar,
@@ -137,10 +138,10 @@ async fn read(
 }
 
 /// Shows how many rooms were checked so far, for ever. A failed read is tried again the next time.
-async fn prepares(store: &Store, bar: &ProgressBar) -> Infallible {
+async fn prepares(store: &Writer, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
-        if let Ok(sums) = progress::sums(store, Viewer::Operator, None).await {
+        if let Ok(sums) = history_progress::sums(store, Viewer::Operator, None).await {
             bar.set_message(format!("looking at the rooms, {} so far", sums.rooms));
         }
     }
@@ -149,7 +150,7 @@ async fn prepares(store: &Store, bar: &ProgressBar) -> Infallible {
 /// The last lines, and the exit code.
 async fn finish(
     look: &Look,
-    store: &Store,
+    store: &Writer,
     unread: &BTreeMap<String, String>,
     stopped: bool,
     begun: Instant,
@@ -204,7 +205,7 @@ struct Look {
 
 impl Look {
     async fn read_progress(
-        store: &Store,
+        store: &Writer,
         rooms: Option<Vec<String>>,
     ) -> Result<Self, store::Error> {
         let mut look = Self {
@@ -219,21 +220,21 @@ impl Look {
         Ok(look)
     }
 
-    async fn sums(&self, store: &Store) -> Result<Sums, store::Error> {
+    async fn sums(&self, store: &Writer) -> Result<Sums, store::Error> {
         let Some(rooms) = &self.rooms else {
-            return progress::sums(store, Viewer::Operator, None).await;
+            return history_progress::sums(store, Viewer::Operator, None).await;
         };
 
         let mut sums = Sums::default();
         for room in rooms {
-            sums += progress::sums(store, Viewer::Operator, Some(room)).await?;
+            sums += history_progress::sums(store, Viewer::Operator, Some(room)).await?;
         }
 
         Ok(sums)
     }
 
-    async fn open(&self, store: &Store) -> Result<Vec<Progress>, store::Error> {
-        let mut open = progress::open(store, Viewer::Operator, WALKS).await?;
+    async fn open(&self, store: &Writer) -> Result<Vec<Progress>, store::Error> {
+        let mut open = history_progress::open(store, Viewer::Operator, WALKS).await?;
         open.retain(|walk| {
             self.rooms
                 .as_ref()
@@ -244,7 +245,7 @@ impl Look {
     }
 
     /// Shows the progress, for ever.
-    async fn show(&self, store: &Store, bar: &ProgressBar) -> Infallible {
+    async fn show(&self, store: &Writer, bar: &ProgressBar) -> Infallible {
         let (begun, mut said) = (Instant::now(), Instant::now());
         loop {
             tokio::time::sleep(LOOK).await;

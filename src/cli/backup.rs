@@ -1,9 +1,10 @@
 //! `callscope backup` and `callscope restore`: a copy of the database, and back.
 
+use super::look::plural;
 use super::look::say;
-use super::plural;
 use crate::config::Config;
-use crate::store::backup::{self, Contents};
+use crate::store::db::backup;
+use crate::store::db::backup::Contents;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::{Account, Config, Login};
 use crate::matrix::{Capabilities, Client, Credentials, Whoami};
 use crate::store;
-use crate::web::facts::storage_words;
+use crate::web::view::storage_words;
 use std::error::Error;
 use std::process::ExitCode;
 

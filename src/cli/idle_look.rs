@@ -9,8 +9,8 @@ use crate::matrix::{Client, Credentials};
 use crate::rtc;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
+use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
-use crate::rtc::session::server_of;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! `callscope calls`, `callscope rooms`, `callscope status`: the facts of the pages in a terminal.
 
 use super::ask::Server;
-use crate::web::facts::storage_words;
-use crate::web::format as f;
+use crate::web::view::format as f;
+use crate::web::view::storage_words;
 use serde_json::Value;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -516,6 +516,16 @@ pub(in crate::cli) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// A number with its noun, in digits that other programs can read.
+pub(super) fn plural<N: std::fmt::Display + PartialEq + From<u8> + Copy>(
+    number: N,
+    one: &str,
+    many: &str,
+) -> String {
+    let noun = if number == N::from(1) { one } else { many };
+    format!("{number} {noun}")
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! `callscope rebuild`: derives every call again from the stored events, also beside a running
 //! server.
 
+use super::look::plural;
 use super::look::say;
-use super::plural;
 use crate::config::Config;
 use crate::rtc::fold::Rules;
-use crate::store::hold::Hold;
-use crate::store::rebuild::{self, Place};
-use crate::store::{self, Store};
-use crate::store::{readings, rederive};
+use crate::store::db::instance_lock::Hold;
+use crate::store::derive::rebuild;
+use crate::store::derive::rebuild::Place;
+use crate::store::derive::rederive;
+use crate::store::ingest::receive_times;
+use crate::store::{self, Writer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::process::ExitCode;
@@ -30,8 +32,8 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
     );
     let store = match Hold::acquire_lock(url, &who).await {
         // No server runs: migrate the database, then release the lock, so that a server may start.
-        Ok(hold) => Store::open(url).await.inspect(|_| drop(hold))?,
-        Err(store::Error::Held { .. }) => Store::open_beside_server(url).await?,
+        Ok(hold) => Writer::open(url).await.inspect(|_| drop(hold))?,
+        Err(store::Error::Held { .. }) => Writer::open_beside_server(url).await?,
         Err(error) => return Err(error.into()),
     };
 
@@ -46,8 +48,12 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
     done
 }
 
-async fn all(store: &Store, rules: &Rules, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
-    let mended = readings::mend(store, room).await?;
+async fn all(
+    store: &Writer,
+    rules: &Rules,
+    room: Option<&str>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let mended = receive_times::mend(store, room).await?;
     if mended > 0 {
         let times = plural(mended, "receive time was", "receive times were");
         say!("{times} wrong, because our own clock was; set right.");

@@ -1,9 +1,8 @@
 //! Expiry writes nothing. This only notifies open pages that a membership has run out.
 
 use super::Observer;
-use super::troubles::Work;
+use super::error_state::Work;
 use crate::changes::Change;
-use crate::store::memberships;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -15,7 +14,7 @@ impl Observer {
         loop {
             tokio::time::sleep(EVERY).await;
             let now = self.clock.now_ms();
-            match memberships::ended_between(&self.store, from, now).await {
+            match crate::store::read::memberships::ended_between(&self.store, from, now).await {
                 Ok(slots) => {
                     from = now;
                     self.succeeded(Work::Expiry).await;

@@ -5,13 +5,16 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::clock::steady::Doubt;
 use crate::rtc::event::{RoomEvent, fits};
+use crate::rtc::id::server_of;
 use crate::rtc::neighbours::{Stamp, refuted};
 use crate::rtc::reading::{ClockDoubt, OurClock};
-use crate::rtc::session::server_of;
 use crate::rtc::sieve::{Sifted, sift};
 use crate::rtc::time::millis_of_json;
-use crate::store::batch::{Arrival, Batch, RoomBatch, Source, write_seen};
-use crate::store::readings::{self, ClockOff, ReadSpan, Withdrawal};
+use crate::rtc::words::Source;
+use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use crate::store::ingest::receive_times;
+use crate::store::ingest::receive_times::{ClockOff, ReadSpan, Withdrawal};
+use crate::store::ingest::write::write_seen;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -184,12 +187,12 @@ impl Observer {
                     back_by_ms,
                     after_stream: self.doubted_after.lock().await.get(&off.from_ms).copied(),
                 };
-                readings::withdraw_doubt(&self.store, withdrawal).await?;
+                receive_times::withdraw_doubt(&self.store, withdrawal).await?;
                 continue;
             }
 
             if off.was_believed {
-                readings::doubt_later(&self.store, span, off.off_ms).await?;
+                receive_times::doubt_later(&self.store, span, off.off_ms).await?;
             }
 
             standing.push(ClockOff {
@@ -200,7 +203,7 @@ impl Observer {
             });
         }
 
-        readings::note_offs(&self.store, &standing).await?;
+        receive_times::note_offs(&self.store, &standing).await?;
         self.clock_changes.store(changes, Ordering::Relaxed);
         if let Some(doubt) = doubt {
             tracing::warn!(
@@ -221,7 +224,7 @@ impl Observer {
             return Ok(());
         }
 
-        let last_stream = readings::last_stream(&self.store).await?;
+        let last_stream = receive_times::last_stream(&self.store).await?;
         doubted_after.insert(doubt.since_ms, last_stream);
         if doubted_after.len() > DOUBTS_MAX {
             doubted_after.pop_first();

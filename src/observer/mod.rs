@@ -6,36 +6,32 @@
 //! backs off. No error ends a loop. A loop that panics is restarted (`watchdog`). The store itself
 //! knows what the database refuses to store (`storage`).
 
-mod backfill;
-mod course;
+mod backoff;
+mod daily_rollup;
+mod error_state;
 mod expire;
-mod flooded;
-mod follow;
-mod foreground;
-mod holes;
+mod flood_polls;
+mod history;
 mod ingest;
-mod invited;
-mod late;
-mod own;
-mod parts;
-mod patience;
+mod invitations;
+mod own_homeserver;
+mod pending_joins;
 mod poll;
+mod poll_schedule;
 mod probe;
+mod redactions;
 mod rederive;
 mod retention;
 mod rooms;
-mod schedule;
 mod sign_in;
-mod signs;
 mod storage;
 mod successors;
-mod taking_back;
-mod troubles;
+mod sync;
+mod sync_by_room;
 mod watchdog;
-mod wishes;
 
-pub use course::Scope;
-pub use foreground::Plan;
+pub use crate::observer::history::foreground::Plan;
+pub use crate::observer::history::schedule::Scope;
 pub use probe::Probe;
 pub use retention::Retention;
 pub(crate) use watchdog::words_of;
@@ -43,15 +39,16 @@ pub(crate) use watchdog::words_of;
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::matrix::{self, Client, Secret};
+use crate::observer::error_state::Work;
 use crate::rtc::fold::Rules;
-use crate::store::{self, Store, readings, vantages};
+use crate::store::ingest::{receive_times, vantages};
+use crate::store::{self, Writer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use troubles::Work;
 
 /// How the observer learns of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +128,7 @@ impl Error {
 #[derive(Debug, Clone)]
 pub struct Observer {
     client: Client,
-    store: Store,
+    store: Writer,
     changes: Changes,
     clock: Clock,
     settings: Arc<Settings>,
@@ -142,7 +139,7 @@ pub struct Observer {
     /// Notified when a poll of all rooms is due.
     poll_due: Arc<Notify>,
     /// The interval of the polls.
-    rhythm: Arc<schedule::Rhythm>,
+    rhythm: Arc<poll_schedule::Rhythm>,
     /// Notified when it is time to probe other servers.
     probe_due: Arc<Notify>,
     /// Notified when there is a new invitation to accept.
@@ -154,13 +151,13 @@ pub struct Observer {
     /// Notified when a ban redacts more than was deleted at once.
     ban_open: Arc<Notify>,
     /// The current troubles.
-    troubles: Arc<Mutex<troubles::Troubles>>,
+    troubles: Arc<Mutex<error_state::Troubles>>,
     /// Since when the homeserver has been preparing its first answer, ms by our clock.
     preparing: Arc<Mutex<Option<i64>>>,
     /// Allows one sign-in at a time: a second login of the same device ends the token of the first.
     signing_in: Arc<Mutex<()>>,
     /// Rooms into which somebody sent more than is stored.
-    flooded: Arc<Mutex<flooded::Flooded>>,
+    flooded: Arc<Mutex<flood_polls::Flooded>>,
     /// The number of the last clock change that was stored.
     clock_changes: Arc<AtomicU64>,
     /// Since when our clock is doubted or was, ms; and the number of the last event that was stored
@@ -179,7 +176,7 @@ impl Observer {
     #[must_use]
     pub fn new(
         client: Client,
-        store: Store,
+        store: Writer,
         changes: Changes,
         clock: Clock,
         settings: Settings,
@@ -244,11 +241,11 @@ impl Observer {
             self.cannot_store("clearing the status", &error).await;
         }
 
-        if let Err(error) = readings::end_offs(&self.store).await {
+        if let Err(error) = receive_times::end_offs(&self.store).await {
             self.cannot_store("clearing the status", &error).await;
         }
 
-        match readings::last_stream(&self.store).await {
+        match receive_times::last_stream(&self.store).await {
             Ok(stream) => self.first_stream.store(stream, Ordering::Relaxed),
             Err(error) => self.cannot_store("reading the last event", &error).await,
         }
@@ -295,7 +292,7 @@ impl Observer {
     }
 
     /// How long to wait after this error: as the homeserver says, or else by the back-off.
-    fn pause(error: &Error, patience: &mut patience::Patience) -> Duration {
+    fn pause(error: &Error, patience: &mut backoff::Patience) -> Duration {
         let own = patience.next();
         match error {
             Error::Matrix(error) => error

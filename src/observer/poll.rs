@@ -1,16 +1,17 @@
 //! Polls: the full state of each room, a snapshot of its member events, and the repair of what sync
 //! missed.
 
+use super::backoff::Patience;
+use super::error_state::Work;
 use super::ingest::add_events;
-use super::patience::Patience;
-use super::troubles::Work;
 use super::{Error, Mode, Observer};
 use crate::changes::Change;
 use crate::rtc::event::Kind;
-use crate::store::batch::{RoomBatch, Source};
-use crate::store::row::Watch;
-use crate::store::snapshots::Look;
-use crate::store::{rooms, vantages};
+use crate::rtc::words::Source;
+use crate::rtc::words::Watch;
+use crate::store::ingest::batch::Look;
+use crate::store::ingest::batch::RoomBatch;
+use crate::store::ingest::{rooms, vantages};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,13 +5,14 @@
 //! with a pause, only a few addresses of one host, and a limited number per round.
 //! [`matrix::probe`] decides which addresses are allowed at all.
 
-use super::troubles::Work;
+use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::matrix::probe::{Asked, Prober, Server, Sfu};
-use crate::store::probes::{self, Answer, OwnResult, ServerResult, SfuResult};
-use crate::store::row::Viewer;
+use crate::store::ingest::probes;
+use crate::store::ingest::probes::{Answer, OwnResult, ServerResult, SfuResult};
+use crate::store::model::Viewer;
 use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;

@@ -1,12 +1,13 @@
 //! Derives again what older rules or other settings derived, in small steps between which live
 //! events are processed.
 
-use super::patience::Patience;
-use super::troubles::Work;
+use super::backoff::Patience;
+use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::store::readings;
-use crate::store::rederive::{self, Step};
+use crate::store::derive::rederive;
+use crate::store::derive::rederive::Step;
+use crate::store::ingest::receive_times;
 use std::time::{Duration, Instant};
 
 /// Minimum pause after each step. Otherwise the pause is as long as the step took.
@@ -48,7 +49,7 @@ impl Observer {
             return;
         }
 
-        match readings::mend(&self.store, None).await {
+        match receive_times::mend(&self.store, None).await {
             Ok(0) => {}
             Ok(mended) => tracing::info!(
                 mended,

@@ -1,10 +1,11 @@
 //! Deletion by age, once a day and in small batches, between which others write.
 
-use super::troubles::Work;
+use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::store::retention::{self, BATCH};
-use crate::store::signs;
+use crate::store::stats::last_seen;
+use crate::store::upkeep::retention;
+use crate::store::upkeep::retention::BATCH;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_hours(24);
@@ -98,7 +99,7 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
-        while signs::forget(&self.store).await? {
+        while last_seen::forget(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }
 
@@ -106,7 +107,9 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
-        let all = crate::store::rooms::watched(&self.store).await?.len();
+        let all = crate::store::ingest::rooms::watched(&self.store)
+            .await?
+            .len();
         tracing::info!(
             "deleted what is too old in {} of {all} rooms",
             settled.len()

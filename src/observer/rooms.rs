@@ -1,14 +1,16 @@
 //! Which rooms are watched: every room the account is in, and by policy those it is invited to.
 
-use super::patience::Patience;
-use super::troubles::Work;
+use super::backoff::Patience;
+use super::error_state::Work;
 use super::{Error, Observer};
 use crate::matrix::{self, Invite, SyncRequest};
-use crate::rtc::session::server_of;
-use crate::store::batch::{RoomBatch, Source};
-use crate::store::invitations::Invitation;
-use crate::store::rooms;
-use crate::store::row::{RoomName, Watch};
+use crate::rtc::id::server_of;
+use crate::rtc::words::Source;
+use crate::rtc::words::Watch;
+use crate::store::ingest::batch::RoomBatch;
+use crate::store::ingest::invitations::Invitation;
+use crate::store::ingest::rooms;
+use crate::store::model::RoomName;
 use std::collections::HashSet;
 
 /// Error answers after which a homeserver is not asked again before the next poll.

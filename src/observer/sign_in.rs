@@ -2,11 +2,12 @@
 //! until it works. An error that somebody has to fix is reported once; then the loop waits for the
 //! fix.
 
-use super::patience::Patience;
-use super::troubles::Work;
+use super::backoff::Patience;
+use super::error_state::Work;
 use super::{Account, Error, Mode, Observer};
 use crate::matrix::{self, Capabilities, Whoami};
-use crate::store::vantages::{self, Start};
+use crate::store::ingest::vantages;
+use crate::store::ingest::vantages::Start;
 use std::time::Duration;
 
 /// Interval at which a homeserver that takes no passwords is asked again whether it does.

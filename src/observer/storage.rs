@@ -1,10 +1,11 @@
 //! Can anything be stored? A few bytes are written regularly, so that the answer is known even
 //! while nothing else happens.
 
-use super::troubles::Work;
+use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::store::health::{self, TroubleKind};
+use crate::store::db::health;
+use crate::store::db::health::TroubleKind;
 use std::time::Duration;
 
 /// Interval of these writes.

@@ -6,14 +6,15 @@
 //! old one as its predecessor, or the sender of the tombstone must be one whose invitations are
 //! accepted. A trail of many replacements is followed for only a few steps a day.
 
-use super::troubles::Work;
+use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::rtc::power::is_room_id;
-use crate::store::rooms;
-use crate::store::row::Watch;
-use crate::store::successors::{self, Pending};
+use crate::rtc::words::Watch;
+use crate::store::ingest::rooms;
+use crate::store::read::successors;
+use crate::store::read::successors::Pending;
 use serde_json::Value;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};

@@ -2,8 +2,8 @@
 //! that it does not run.
 
 use super::Observer;
-use super::patience::Patience;
-use super::troubles::Work;
+use super::backoff::Patience;
+use super::error_state::Work;
 use futures_util::FutureExt;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -52,10 +52,11 @@ mod tests {
     use crate::matrix::{self, Client, Secret};
     use crate::observer::{Account, Mode, Retention, Settings};
     use crate::rtc::fold::Rules;
-    use crate::store::{Store, vantages};
+    use crate::store::Writer;
+    use crate::store::ingest::vantages;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    async fn observer(store: &Store) -> Observer {
+    async fn observer(store: &Writer) -> Observer {
         let settings = Settings {
             account: Account::Token(Secret::new("t")),
             mode: Mode::Follow,
@@ -85,7 +86,7 @@ mod tests {
     async fn work_that_panics_is_told_counted_and_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
-        let store = Store::open(&url).await.unwrap();
+        let store = Writer::open(&url).await.unwrap();
         let observer = observer(&store).await;
         let runs = AtomicU32::new(0);
         let run = || async {

@@ -8,11 +8,12 @@ pub use part::{FoldedPart, KeyState, cuts, resume};
 
 use super::event::{Reason, RoomEvent};
 use super::member::{self, Expiry, Join, Otherwise};
-use super::membership::{EndReason, Membership, Rejection};
+use super::membership::{Membership, Rejection};
 use super::order::in_order;
 use super::room::{Presence, Room};
 use super::slot::SlotPolicy;
 use super::time::{LATEST_MS, add_within_calendar};
+use super::words::EndReason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings that change what is derived from the same events.
@@ -150,7 +151,7 @@ fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
 /// Is the end of this join a guess? Clients that write flat contents without an expiry never let a
 /// membership expire. Clients that read them apply four hours (docs/matrixrtc.md section 6.4).
 fn is_end_guessed(join: &Join) -> bool {
-    join.format == member::Format::Session && join.expiry == Expiry::After(None)
+    join.format == crate::rtc::words::Format::Session && join.expiry == Expiry::After(None)
 }
 
 /// `created_ts`, if it counts. It is a timestamp of the sender's server, so it is compared only
@@ -186,7 +187,7 @@ fn failed_condition(
         return Some((reason, "not_in_room"));
     }
 
-    let bound = join.format == member::Format::Sticky;
+    let bound = join.format == crate::rtc::words::Format::Sticky;
     let open = match rules.slot_policy {
         _ if !bound => true,
         SlotPolicy::Ignore => true,

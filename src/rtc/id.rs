@@ -1,5 +1,5 @@
-//! Natural keys: short hashes of content, so that a rebuild gives the same ids and links stay
-//! valid.
+//! Ids: the homeserver in a user id; and natural keys, which are short hashes of content, so that
+//! a rebuild gives the same ids and links stay valid.
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,12 @@ pub fn hash(parts: &[&str], bytes: usize) -> String {
     let digest = digest.finalize();
 
     HEXLOWER.encode(digest.get(..bytes).unwrap_or(&digest))
+}
+
+/// The homeserver in a user id: what follows the first colon.
+#[must_use]
+pub fn server_of(user_id: &str) -> &str {
+    user_id.split_once(':').map_or("", |(_, server)| server)
 }
 
 #[cfg(test)]

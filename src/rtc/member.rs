@@ -3,140 +3,16 @@
 
 pub mod legacy;
 pub mod state;
+pub(in crate::rtc) mod statement;
 pub mod sticky;
 
+pub(super) use statement::ID_MAX;
+pub use statement::{Expiry, Join, MemberEvent, Otherwise};
+
 use super::event::{Kind, Reason, RoomEvent};
-use super::id::hash;
-use super::membership::EndReason;
+use super::id::{hash, server_of};
 use super::redaction::equal_but_for_end;
-use super::session::server_of;
-use super::slot::SlotId;
-use super::time::millis_of_json;
-use super::transport::{Selection, Transport};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-/// Maximum length of Matrix ids, bytes, by the specification.
-pub(super) const ID_MAX: usize = 255;
-
-/// The wire format a stay was stated in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Format {
-    /// One state event per device, flat content; what clients send today.
-    Session,
-    /// The `memberships` array of 2023 and 2024.
-    Legacy,
-    /// Full-mesh group calls, `m.calls` (MSC3401).
-    Mesh,
-    /// Sticky events (MSC4354), in the js-sdk's and the newest MSC's form.
-    Sticky,
-}
-
-impl Format {
-    /// The word as stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Legacy => "legacy",
-            Self::Mesh => "mesh",
-            Self::Sticky => "sticky",
-        }
-    }
-}
-
-/// When a join runs out by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
-    /// This long after `created_ts`, else after the event's time, ms; `None` = the default of the
-    /// rules.
-    After(Option<i64>),
-    /// At this time, ms.
-    At(i64),
-    /// This long after the event's time, ms (MSC4354), not yet clamped.
-    Sticky(i64),
-}
-
-/// An `expires` above this is a time, ms since the Unix epoch, not a length: as a length it would
-/// be three years, as a time it is in 1973.
-const LENGTH_MAX: i64 = 100_000_000_000;
-
-impl Expiry {
-    /// The expiry that a content states: the first length that is a number, else the time. A length
-    /// above `LENGTH_MAX` is read as a time (docs/matrixrtc.md section 6.1).
-    fn stated(lengths: [Option<&Value>; 2], time: Option<&Value>) -> Self {
-        let length = lengths.into_iter().flatten().find_map(millis_of_json);
-        match (length, time.and_then(millis_of_json)) {
-            (Some(at), _) if at > LENGTH_MAX => Self::At(at),
-            (Some(length), _) => Self::After(Some(length)),
-            (None, Some(at)) => Self::At(at),
-            (None, None) => Self::After(None),
-        }
-    }
-}
-
-/// A statement of being in a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Join {
-    pub slot: SlotId,
-    pub device_id: Option<String>,
-    pub format: Format,
-    /// `created_ts` as stated, ms. It can be wrong.
-    pub created_ts: Option<i64>,
-    pub expiry: Expiry,
-    /// An id that is the same in all events of one stay, if the format has one (mesh `session_id`,
-    /// array `membershipID`).
-    pub stay: Option<String>,
-    pub intent: Option<String>,
-    pub transport: Option<Transport>,
-    pub selection: Selection,
-}
-
-/// What an event says about all devices that it does not list as joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Otherwise {
-    Left(EndReason),
-    Invalid,
-    /// The content was redacted before we could read it.
-    Redacted,
-}
-
-/// One parsed statement of joining or leaving.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberEvent {
-    /// The joined devices, each with its device key. The key is empty except in arrays, which list
-    /// many devices.
-    pub joins: Vec<(String, Join)>,
-    pub otherwise: Otherwise,
-    /// Why the event, or an item in it, could not be used.
-    pub rejected: Option<Reason>,
-}
-
-impl MemberEvent {
-    pub(super) fn join(join: Join) -> Self {
-        Self {
-            joins: vec![(String::new(), join)],
-            otherwise: Otherwise::Left(EndReason::Left),
-            rejected: None,
-        }
-    }
-
-    pub(super) fn left(reason: EndReason) -> Self {
-        Self {
-            joins: Vec::new(),
-            otherwise: Otherwise::Left(reason),
-            rejected: None,
-        }
-    }
-
-    pub(super) fn invalid(reason: Reason) -> Self {
-        Self {
-            joins: Vec::new(),
-            otherwise: Otherwise::Invalid,
-            rejected: Some(reason),
-        }
-    }
-}
 
 /// Parses a member event.
 #[must_use]
@@ -214,43 +90,4 @@ pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
         },
         _ => Ok(None),
     }
-}
-
-/// The end reason that a leave content states (docs/matrixrtc.md section 3.8).
-pub(super) fn leave_reason(content: &Value) -> EndReason {
-    let stated = content
-        .get("leave_reason")
-        .or_else(|| content.get("disconnect_reason"));
-    let word = stated.and_then(|reason| {
-        reason
-            .as_str()
-            .or_else(|| reason.get("code")?.as_str())
-            .or_else(|| reason.get("reason")?.as_str())
-    });
-
-    match word {
-        Some(
-            "CONNECTION_LOST" | "lost_connection" | "m.lost_connection" | "delayed_leave"
-            | "delayed_leaved",
-        ) => EndReason::DelayedLeave,
-        Some("slot_closed") => EndReason::SlotClosed,
-        _ => EndReason::Left,
-    }
-}
-
-/// A required id: a string of at most `ID_MAX` bytes.
-fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
-    let text = value.and_then(Value::as_str).ok_or(missing)?;
-    if text.len() > ID_MAX {
-        Err("id_too_long")
-    } else {
-        Ok(text)
-    }
-}
-
-/// A hint, cut to 64 characters.
-pub(super) fn hint(value: Option<&Value>) -> Option<String> {
-    value
-        .and_then(Value::as_str)
-        .map(|text| text.chars().take(64).collect())
 }

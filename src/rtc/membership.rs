@@ -1,50 +1,10 @@
-//! `Membership`: one stay of one device; and the words for how it ended.
+//! `Membership`: one stay of one device; and `Rejection`: an event that could not be used.
 
 use super::event::Reason;
-use super::member::Format;
 use super::slot::SlotId;
 use super::transport::{Selection, Transport};
+use super::words::{EndReason, Format};
 use serde::{Deserialize, Serialize};
-
-/// How a stay ended, as far as an observer can tell (docs/matrixrtc.md section 11).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum EndReason {
-    Left,
-    DelayedLeave,
-    Expired,
-    StickyExpired,
-    RoomLeft,
-    RoomKicked,
-    RoomBanned,
-    Superseded,
-    Switched,
-    Overwritten,
-    SlotClosed,
-    Redacted,
-    InvalidContent,
-}
-
-impl EndReason {
-    /// The word as stored, shown in JSON and documented.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Left => "left",
-            Self::DelayedLeave => "delayed_leave",
-            Self::Expired => "expired",
-            Self::StickyExpired => "sticky_expired",
-            Self::RoomLeft => "room_left",
-            Self::RoomKicked => "room_kicked",
-            Self::RoomBanned => "room_banned",
-            Self::Superseded => "superseded",
-            Self::Switched => "switched",
-            Self::Overwritten => "overwritten",
-            Self::SlotClosed => "slot_closed",
-            Self::Redacted => "redacted",
-            Self::InvalidContent => "invalid_content",
-        }
-    }
-}
 
 /// One stay of one device in one slot. Times in ms since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

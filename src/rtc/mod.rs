@@ -38,6 +38,7 @@ pub mod stamp;
 pub mod time;
 pub mod transport;
 pub mod visibility;
+pub mod words;
 
 use event::RoomEvent;
 use fold::Rules;

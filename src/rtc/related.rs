@@ -2,7 +2,8 @@
 //! and closed.
 
 use super::event::{Kind, RoomEvent};
-use super::member::{ID_MAX, hint};
+use super::member::ID_MAX;
+use super::member::statement::hint;
 use super::slot::{SlotId, is_open};
 use super::time::millis_of_json;
 use serde_json::Value;

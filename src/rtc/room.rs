@@ -1,9 +1,9 @@
 //! The conditions of a room over time: who is in it, which slots are open, what was redacted.
 
 use super::event::{Kind, RoomEvent};
-use super::membership::EndReason;
 use super::order::in_order;
 use super::slot::is_open;
+use super::words::EndReason;
 use std::collections::{BTreeMap, HashMap};
 
 /// A timestamp that is earlier than the room's creation (or the user's join) by more than this is

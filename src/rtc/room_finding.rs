@@ -1,9 +1,9 @@
 //! Findings from the room's own state: who could not join, who can no longer send a leave, where an
 //! upgrade left a call behind, and what a state reset removed or restored.
 
+use super::id::server_of;
 use super::power::JoinType;
 use super::room_rules::RoomRules;
-use super::session::server_of;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An event within this time after a change of rules may have been sent before it, ms.

@@ -2,6 +2,7 @@
 //! memberships to sessions.
 
 use super::id::hash;
+use super::id::server_of;
 use super::membership::Membership;
 use super::slot::SlotId;
 use std::cmp::Reverse;
@@ -245,12 +246,6 @@ fn less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K) {
             count.remove();
         }
     }
-}
-
-/// The homeserver in a user id: what follows the first colon.
-#[must_use]
-pub fn server_of(user_id: &str) -> &str {
-    user_id.split_once(':').map_or("", |(_, server)| server)
 }
 
 /// Maximum number of distinct devices, and of distinct users, at the same time within `[from, to)`,

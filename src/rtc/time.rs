@@ -6,6 +6,15 @@ use serde_json::Value;
 /// The latest time that is stored: the end of the year 9999. So every time can be shown as a date.
 pub const LATEST_MS: i64 = 253_402_300_799_999;
 
+/// The length of a day, ms.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// The day (UTC) in which a time, ms, lies: days since the Unix epoch.
+#[must_use]
+pub fn day_of_time(ms: i64) -> i64 {
+    ms.div_euclid(DAY_MS)
+}
+
 /// A JSON number as a whole number of milliseconds; floats (room versions up to 5) are truncated,
 /// numbers past `i64` saturate. `None` when the value is not a number.
 #[must_use]

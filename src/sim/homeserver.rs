@@ -3,6 +3,7 @@
 mod accounts;
 mod endpoints;
 mod event;
+mod exchange;
 mod faults;
 mod filter;
 mod history;
@@ -16,12 +17,10 @@ mod rules;
 mod sync;
 mod view;
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -60,57 +59,6 @@ impl std::fmt::Debug for Homeserver {
 }
 
 impl Homeserver {
-    /// Starts a server called `sim.example` on loopback; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// When the port cannot be bound.
-    pub async fn start(port: u16) -> io::Result<Self> {
-        Self::start_as("sim.example", port, 1).await
-    }
-
-    /// Starts a server of this name. Ids come from the seed: the same calls make the same ids.
-    ///
-    /// # Errors
-    /// When the port cannot be bound.
-    #[allow(clippy::unused_async)] // Needs a running tokio runtime: `async` says so.
-    pub async fn start_as(server_name: &str, port: u16, seed: u64) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
-        let hs = Self {
-            inner: Arc::new(Inner {
-                url: format!("http://{}", listener.local_addr()?),
-                ledger: Mutex::new(Ledger::new(server_name.to_owned(), seed)),
-                news: watch::Sender::new(0),
-                clock: Mutex::new(Box::new(wall_clock)),
-                faults: Mutex::default(),
-                odd: Mutex::default(),
-                requests: Mutex::default(),
-                server: Mutex::default(),
-            }),
-        };
-
-        let shared = web::Data::new(hs.clone());
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(shared.clone())
-                .app_data(web::PayloadConfig::new(10_000_000))
-                .default_service(web::to(http::answer))
-        })
-        .on_connect(|connection, data| {
-            if let Some(line) = faults::hold_line(connection) {
-                data.insert(line);
-            }
-        })
-        .workers(2)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-        *held(&hs.inner.server) = Some(server.handle());
-        tokio::spawn(server);
-
-        Ok(hs)
-    }
-
     /// Stops the server; requests under way are cut off. The port is free afterwards.
     pub async fn stop(&self) {
         let server = held(&self.inner.server).take();

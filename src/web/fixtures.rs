@@ -1,9 +1,9 @@
 //! Handwritten rows for tests: the calls of the page mocks.
 
-use crate::rtc::session::server_of;
+use crate::rtc::id::server_of;
 use crate::rtc::transport::{Selection, Transport};
-use crate::store::row::{Call, Member, RoomName};
-use crate::web::facts::{CallFacts, Ledger, calls};
+use crate::store::model::{Call, Member, RoomName};
+use crate::web::view::{CallFacts, Ledger, calls};
 
 /// 2026-11-22 14:47:16 UTC, a Sunday.
 pub const NOW: i64 = 1_795_358_836_000;

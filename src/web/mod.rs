@@ -1,49 +1,28 @@
 //! Pages for people and JSON for programs, from the same facts; reads the store and never writes
 //! it.
 
-pub mod answers;
-pub mod assets;
-mod badge;
-mod connections;
-mod cors;
-pub mod draw;
-mod embed;
-pub mod error;
-mod export;
-pub mod facts;
-mod feed;
 #[cfg(test)]
 mod fixtures;
-pub mod format;
-mod fresh;
-mod health;
-pub mod host;
-mod indentation;
-pub mod kept;
-mod live;
-mod metrics;
-pub mod openapi;
+pub mod http;
+mod outputs;
 pub mod pages;
-mod path;
-pub mod query;
-pub mod reply;
-mod seen;
-pub mod sort;
-mod table;
+pub mod svg;
+pub mod view;
 
 use crate::changes::Changes;
 use crate::clock::Clock;
-use crate::store::Store;
-use crate::store::row::Totals;
+use crate::store::Reader;
+use crate::store::model::Totals;
+use crate::web::http::cost_cache::{Kept, Shared};
+use crate::web::http::response_cache::Answers;
+use crate::web::pages::room_at;
 use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
-use actix_web::web::{self as http, Data, ServiceConfig};
+use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder};
-use answers::Answers;
-use kept::{Kept, Shared};
 use pages::{
-    about, call, calls, docs, moment, overview, rejected, room, rooms, server, servers, statistics,
-    status, transports, wall,
+    about, call, calls, docs, overview, rejected, room, rooms, server, servers, statistics, status,
+    transports, wall,
 };
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -58,7 +37,7 @@ const SHUTDOWN_S: u64 = 1;
 /// The data that pages need.
 #[derive(Debug, Clone)]
 pub struct Web {
-    pub store: Store,
+    pub store: Reader,
     pub changes: Changes,
     pub clock: Clock,
     /// Our public URL. Without it, addresses in JSON are relative. Its host is one of the accepted
@@ -73,7 +52,7 @@ pub struct Web {
 pub struct Memory {
     running: Arc<Shared<pages::Running>>,
     days: Arc<Kept<overview::Day>>,
-    streams: live::Streams,
+    streams: outputs::live::Streams,
     /// One permit per file export in progress.
     exports: Arc<Semaphore>,
     /// Only one request for metrics at a time, because the readiness check uses the same
@@ -90,7 +69,7 @@ impl Default for Memory {
         Self {
             running: Arc::default(),
             days: Arc::default(),
-            streams: live::Streams::at_most(connections::streams()),
+            streams: outputs::live::Streams::at_most(http::connections::streams()),
             exports: Arc::new(Semaphore::new(EXPORTS_MOST)),
             metrics: Arc::new(Semaphore::new(1)),
         }
@@ -110,8 +89,8 @@ pub struct Options {
 
 impl Web {
     /// The state of the data that an answer of now shows.
-    fn stamp(&self) -> kept::Stamp {
-        kept::Stamp {
+    fn stamp(&self) -> http::cost_cache::Stamp {
+        http::cost_cache::Stamp {
             generation: self.changes.generation(),
             second: self.clock.now_ms().div_euclid(1000),
         }
@@ -157,7 +136,7 @@ pub fn serve_with(
     web: Web,
     more: fn(&mut ServiceConfig),
 ) -> std::io::Result<Server> {
-    let hosts = host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
+    let hosts = http::host::Hosts::new(listener.local_addr()?, web.public_url.as_deref());
     let dear = Data::new(web.for_dear_questions());
     let watched = Data::new(Web {
         store: web.store.for_watchers(),
@@ -172,7 +151,7 @@ pub fn serve_with(
         Data::new(Kept::<Totals>::default()),
     );
     let answers = Answers::default();
-    let connections = connections::of_worker(workers());
+    let connections = http::connections::of_worker(workers());
     let app = move || {
         let headers = DefaultHeaders::new()
             .add(("content-security-policy", POLICY))
@@ -180,11 +159,12 @@ pub fn serve_with(
             .add(("referrer-policy", "same-origin"))
             .add(("cross-origin-opener-policy", "same-origin"));
         let (hosts, known) = (hosts.clone(), web.clone());
-        let guard = from_fn(move |req, next| host::guard(hosts.clone(), known.clone(), req, next));
+        let guard =
+            from_fn(move |req, next| http::host::guard(hosts.clone(), known.clone(), req, next));
         let open = web.clone();
         let paths = web.clone();
-        let path = from_fn(move |req, next| path::guard(paths.clone(), req, next));
-        let cors = from_fn(move |req, next| cors::allow(open.clone(), req, next));
+        let path = from_fn(move |req, next| http::path::guard(paths.clone(), req, next));
+        let cors = from_fn(move |req, next| http::cors::allow(open.clone(), req, next));
         let app = App::new()
             .app_data(web.clone())
             .app_data(kept.0.clone())
@@ -194,8 +174,9 @@ pub fn serve_with(
             .app_data(kept.3.clone())
             .app_data(kept.4.clone());
         let (answers, asked) = (answers.clone(), web.clone());
-        let keep =
-            from_fn(move |req, next| answers::keep(answers.clone(), asked.clone(), req, next));
+        let keep = from_fn(move |req, next| {
+            http::response_cache::keep(answers.clone(), asked.clone(), req, next)
+        });
         // The first wrapper is the innermost: a cached answer is already compressed, but origin and
         // host are checked for each request.
         let app = app
@@ -245,14 +226,14 @@ fn routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
         .service(at("/rejected", rejected::get).app_data(dear.clone()))
         .service(at("/about", about::get))
         .service(
-            http::resource("/api/v1/live")
-                .route(http::get().to(live::get))
-                .default_service(http::to(reply::only_get)),
+            actix::resource("/api/v1/live")
+                .route(actix::get().to(outputs::live::get))
+                .default_service(actix::to(http::response::only_get)),
         )
-        .service(at("/healthz", health::alive))
-        .service(at("/readyz", health::ready).app_data(watched.clone()))
-        .service(at("/static/{name}", assets::get))
-        .default_service(http::to(reply::unknown));
+        .service(at("/healthz", outputs::health::alive))
+        .service(at("/readyz", outputs::health::ready).app_data(watched.clone()))
+        .service(at("/static/{name}", http::assets::get))
+        .default_service(actix::to(http::response::unknown));
 }
 
 /// The API: the pages as JSON, and everything else below it.
@@ -261,22 +242,22 @@ fn api(config: &mut ServiceConfig, dear: &Data<Web>) {
         .service(at("/api/v1/overview", overview::get))
         .service(at("/api/v1/calls", calls::get))
         .service(at("/api/v1/calls/active", calls::active))
-        .service(at("/api/v1/calls.csv", export::csv).app_data(dear.clone()))
-        .service(at("/api/v1/calls.ndjson", export::ndjson).app_data(dear.clone()))
+        .service(at("/api/v1/calls.csv", outputs::export::csv).app_data(dear.clone()))
+        .service(at("/api/v1/calls.ndjson", outputs::export::ndjson).app_data(dear.clone()))
         .service(at("/api/v1/calls/{id:.+}", call::get))
         .service(at("/api/v1/rooms", rooms::get))
-        .service(at("/api/v1/rooms.csv", table::rooms))
-        .service(at("/api/v1/rooms.ndjson", table::rooms))
-        .service(at("/api/v1/rooms/{id:.+}/members", moment::members))
-        .service(at("/api/v1/rooms/{id:.+}/flips", moment::flips).app_data(dear.clone()))
+        .service(at("/api/v1/rooms.csv", outputs::table::rooms))
+        .service(at("/api/v1/rooms.ndjson", outputs::table::rooms))
+        .service(at("/api/v1/rooms/{id:.+}/members", room_at::members))
+        .service(at("/api/v1/rooms/{id:.+}/flips", room_at::flips).app_data(dear.clone()))
         .service(at("/api/v1/rooms/{id:.+}", room::get))
         .service(at("/api/v1/servers", servers::get).app_data(dear.clone()))
-        .service(at("/api/v1/servers.csv", table::servers).app_data(dear.clone()))
-        .service(at("/api/v1/servers.ndjson", table::servers).app_data(dear.clone()))
+        .service(at("/api/v1/servers.csv", outputs::table::servers).app_data(dear.clone()))
+        .service(at("/api/v1/servers.ndjson", outputs::table::servers).app_data(dear.clone()))
         .service(at("/api/v1/servers/{name}", server::get).app_data(dear.clone()))
         .service(at("/api/v1/transports", transports::get).app_data(dear.clone()))
-        .service(at("/api/v1/transports.csv", table::transports).app_data(dear.clone()))
-        .service(at("/api/v1/transports.ndjson", table::transports).app_data(dear.clone()))
+        .service(at("/api/v1/transports.csv", outputs::table::transports).app_data(dear.clone()))
+        .service(at("/api/v1/transports.ndjson", outputs::table::transports).app_data(dear.clone()))
         .service(at("/api/v1/statistics", statistics::get).app_data(dear.clone()))
         .service(at("/api/v1/wall", wall::get))
         .service(at("/api/v1/status", status::get))
@@ -290,16 +271,32 @@ fn api(config: &mut ServiceConfig, dear: &Data<Web>) {
 /// Addresses that are neither a page nor its JSON.
 fn for_programs(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     config
-        .service(at("/metrics", metrics::get).app_data(watched.clone()))
-        .service(at("/badge/rooms/{id:.+}/active.svg", badge::room_svg))
-        .service(at("/badge/rooms/{id:.+}/active.json", badge::room_json))
-        .service(at("/badge/servers/{name}/active.svg", badge::server_svg))
-        .service(at("/badge/servers/{name}/active.json", badge::server_json))
-        .service(at("/feed/calls.atom", feed::all_atom).app_data(dear.clone()))
-        .service(at("/feed/calls.ics", feed::all_ics).app_data(dear.clone()))
-        .service(at("/feed/rooms/{id:.+}/calls.atom", feed::room_atom).app_data(dear.clone()))
-        .service(at("/feed/rooms/{id:.+}/calls.ics", feed::room_ics).app_data(dear.clone()))
-        .service(at("/embed/rooms/{id:.+}", embed::room));
+        .service(at("/metrics", outputs::metrics::get).app_data(watched.clone()))
+        .service(at(
+            "/badge/rooms/{id:.+}/active.svg",
+            outputs::badge::room_svg,
+        ))
+        .service(at(
+            "/badge/rooms/{id:.+}/active.json",
+            outputs::badge::room_json,
+        ))
+        .service(at(
+            "/badge/servers/{name}/active.svg",
+            outputs::badge::server_svg,
+        ))
+        .service(at(
+            "/badge/servers/{name}/active.json",
+            outputs::badge::server_json,
+        ))
+        .service(at("/feed/calls.atom", outputs::feed::all_atom).app_data(dear.clone()))
+        .service(at("/feed/calls.ics", outputs::feed::all_ics).app_data(dear.clone()))
+        .service(
+            at("/feed/rooms/{id:.+}/calls.atom", outputs::feed::room_atom).app_data(dear.clone()),
+        )
+        .service(
+            at("/feed/rooms/{id:.+}/calls.ics", outputs::feed::room_ics).app_data(dear.clone()),
+        )
+        .service(at("/embed/rooms/{id:.+}", outputs::embed::room));
 }
 
 /// An address that answers GET and HEAD.
@@ -309,8 +306,8 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    http::resource(path)
-        .route(http::get().to(handler.clone()))
-        .route(http::head().to(handler))
-        .default_service(http::to(reply::not_allowed))
+    actix::resource(path)
+        .route(actix::get().to(handler.clone()))
+        .route(actix::head().to(handler))
+        .default_service(actix::to(http::response::not_allowed))
 }

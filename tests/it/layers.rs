@@ -1,4 +1,5 @@
-//! Checks the architecture: who may import whom, where SQL may be, what a file is for.
+//! Checks the architecture: who may import whom, who may write, where SQL may be, what a file is
+//! for.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,22 @@ const MAY: &[(&str, &[&str])] = &[
 ];
 const WIRING: &[&str] = &["app", "cli", "main", "lib"];
 
+/// What the folders of the store may not name: `db` is below all others, and `stats` is below the
+/// commit of a batch, what it derives, and the upkeep. Each of these names would make a circle.
+const NEVER_IN_STORE: &[(&str, &[&str])] = &[
+    ("db", &["ingest", "derive", "read", "stats", "upkeep"]),
+    (
+        "stats",
+        &[
+            "ingest::write",
+            "derive::memberships",
+            "derive::sessions",
+            "derive::rebuild",
+            "upkeep",
+        ],
+    ),
+];
+
 fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -34,7 +51,7 @@ fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The top module of a source file: `src/store/row.rs` is in `store`.
+/// The top module of a source file: `src/store/model.rs` is in `store`.
 fn module(path: &Path) -> String {
     let first = path
         .strip_prefix("src")
@@ -47,13 +64,32 @@ fn module(path: &Path) -> String {
     name.strip_suffix(".rs").unwrap_or(&name).to_owned()
 }
 
-/// The module behind each `crate::` in the code. Comments may link to any module.
-fn imports(text: &str) -> Vec<String> {
-    let code = text
-        .lines()
+/// The text without its comments, which may link to any module.
+fn code(text: &str) -> String {
+    text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
-        .join("\n");
+        .join("\n")
+}
+
+/// The same without the tests at the end of the file.
+fn code_without_tests(text: &str) -> String {
+    let end = text.find("#[cfg(test)]\nmod tests {");
+    code(&text[..end.unwrap_or(text.len())])
+}
+
+/// Is the whole file for tests?
+fn is_of_tests(path: &Path) -> bool {
+    path.iter().any(|part| {
+        let part = part.to_string_lossy();
+        let name = part.strip_suffix(".rs").unwrap_or(&part);
+        name == "fixtures" || name == "tests" || name.ends_with("_tests")
+    })
+}
+
+/// The module behind each `crate::` in the code.
+fn imports(text: &str) -> Vec<String> {
+    let code = code(text);
     let mut found = Vec::new();
     for rest in code.split("crate::").skip(1) {
         if let Some(list) = rest.strip_prefix('{') {
@@ -96,6 +132,91 @@ fn wrong_arrows(path: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The paths at the beginning of a text: `a::{b, c::d};` holds `a::b` and `a::c::d`.
+fn paths(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lists: Vec<String> = Vec::new();
+    let mut path = String::new();
+    // After a path in a list, another name for it may stand.
+    let mut is_whole = false;
+    for sign in text.chars() {
+        match sign {
+            '{' => lists.push(path.clone()),
+            ',' | '}' if !lists.is_empty() => {
+                found.push(path);
+                if sign == '}' {
+                    lists.pop();
+                }
+
+                path = lists.last().cloned().unwrap_or_default();
+                is_whole = false;
+                if lists.is_empty() {
+                    break;
+                }
+            }
+            _ if is_whole => (),
+            _ if sign.is_whitespace() && !lists.is_empty() => {
+                is_whole = !path.is_empty() && !path.ends_with("::");
+            }
+            _ if sign.is_alphanumeric() || sign == '_' || sign == ':' => path.push(sign),
+            _ => break,
+        }
+    }
+
+    found.push(path);
+    // What stands before a list is no path of its own, unless the list has `self`.
+    found.retain(|path| !path.is_empty() && !path.ends_with("::"));
+
+    found
+        .iter()
+        .map(|path| path.trim_end_matches("::self").to_owned())
+        .collect()
+}
+
+/// Is it `outer`, or in it?
+fn is_within(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// What a file of the store names though its folder may not. To name the folder of a forbidden
+/// module counts, too.
+fn wrong_paths(path: &Path, text: &str) -> Vec<String> {
+    let Ok(inside) = path.strip_prefix("src/store") else {
+        return Vec::new();
+    };
+
+    let folder = inside.iter().next().unwrap().to_string_lossy();
+    let Some((_, never)) = NEVER_IN_STORE.iter().find(|(name, _)| *name == folder) else {
+        return Vec::new();
+    };
+
+    let up = if path.ends_with("mod.rs") {
+        "super::"
+    } else {
+        "super::super::"
+    };
+
+    let code = code_without_tests(text).replace(up, "store::");
+    let named = code.split("store::").skip(1).flat_map(paths);
+    let is_wrong = |named: &String| {
+        never
+            .iter()
+            .any(|never| is_within(named, never) || is_within(never, named))
+    };
+
+    named
+        .filter(is_wrong)
+        .map(|named| format!("{}: {folder} may not name {named}", path.display()))
+        .collect()
+}
+
+fn names_writer(text: &str) -> bool {
+    code_without_tests(text)
+        .split(|sign: char| !sign.is_alphanumeric() && sign != '_')
+        .any(|word| word == "Writer")
+}
+
 fn looks_like_sql(text: &str) -> bool {
     let text = text.to_lowercase();
     [
@@ -125,7 +246,7 @@ fn no_arrow_that_the_table_does_not_have() {
 #[test]
 fn a_wrong_arrow_is_seen() {
     assert_eq!(
-        wrong_arrows(Path::new("src/rtc/fold.rs"), "use crate::store::Store;").len(),
+        wrong_arrows(Path::new("src/rtc/fold.rs"), "use crate::store::Writer;").len(),
         1
     );
     assert_eq!(
@@ -138,7 +259,7 @@ fn a_wrong_arrow_is_seen() {
     );
     assert_eq!(
         wrong_arrows(
-            Path::new("src/store/row.rs"),
+            Path::new("src/store/model.rs"),
             "use crate::rtc::slot::SlotId;"
         )
         .len(),
@@ -181,17 +302,58 @@ fn the_core_is_pure() {
 }
 
 #[test]
-fn the_observer_alone_writes() {
+fn the_web_never_writes() {
     for path in files(Path::new("src/web"), "rs") {
         let text = std::fs::read_to_string(&path).unwrap();
-        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
-        let is_fixture = path.ends_with("fixtures.rs");
         assert!(
-            is_fixture || !text[..tests].contains("store::batch"),
-            "{} writes the store",
+            is_of_tests(&path) || !names_writer(&text),
+            "{} names the handle that writes",
             path.display()
         );
     }
+}
+
+#[test]
+fn a_web_that_writes_is_seen() {
+    let tests = "\n#[cfg(test)]\nmod tests {\n    use crate::store::Writer;\n}\n";
+    assert!(names_writer("use crate::store::{Reader, Writer};"));
+    assert!(names_writer(&format!("fn f(store: &Writer) {{}}\n{tests}")));
+    assert!(!names_writer(&format!("/// Not a [`Writer`].\n{tests}")));
+    assert!(!names_writer("struct WriterOfFiles;"));
+    assert!(is_of_tests(Path::new("src/web/pages/tests/lists.rs")));
+    assert!(!is_of_tests(Path::new("src/web/pages/calls.rs")));
+}
+
+#[test]
+fn no_circle_that_the_list_of_the_store_forbids() {
+    let mut wrong = Vec::new();
+    for path in files(Path::new("src/store"), "rs") {
+        if !is_of_tests(&path) {
+            wrong.extend(wrong_paths(&path, &std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_forbidden_circle_in_the_store_is_seen() {
+    let wrong = |path: &str, text: &str| wrong_paths(Path::new(path), text).len();
+    let db = "src/store/db/disk.rs";
+    assert_eq!(wrong(db, "use crate::store::{Error, derive::dirty};"), 1);
+    assert_eq!(wrong(db, "use super::super::read::{calls, events};"), 2);
+    assert_eq!(wrong(db, "use crate::store::{Error, Writer};"), 0);
+    assert_eq!(wrong("src/store/db/mod.rs", "use super::upkeep;"), 1);
+
+    let stats = "src/store/stats/usage.rs";
+    let list = "use crate::store::{derive::{dirty, sessions::settle}, ingest::{self, rooms}};";
+    assert_eq!(wrong(stats, list), 2);
+    assert_eq!(wrong(stats, "use crate::store::derive as d;"), 1);
+    assert_eq!(wrong(stats, "use crate::store::{ingest as i, Db};"), 1);
+    assert_eq!(wrong(stats, "use crate::store::derive::dirty::Dirty;"), 0);
+    assert_eq!(wrong(stats, "use crate::store::derive::session_rows;"), 0);
+    assert_eq!(wrong(stats, "crate::store::ingest::write::write(tx)"), 1);
+    assert_eq!(wrong("src/store/read/calls.rs", list), 0);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use crate::support::app::{App, Settings};
 use crate::support::eventually;
 use crate::support::http::quote;
 use crate::support::synapse::Bed;
-use callscope::store::Store;
-use callscope::store::progress::{self, Sums};
-use callscope::store::row::Viewer;
+use callscope::store::Writer;
+use callscope::store::model::Viewer;
+use callscope::store::read::history_progress;
+use callscope::store::read::history_progress::Sums;
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -111,13 +112,13 @@ async fn newest(account: &Account) -> String {
 
 /// The progress of the walks in the database of a killed process.
 async fn left(folder: &Path) -> Sums {
-    let store = Store::open(&format!(
+    let store = Writer::open(&format!(
         "sqlite://{}",
         folder.join("callscope.db").display()
     ))
     .await
     .unwrap();
-    let sums = progress::sums(&store, Viewer::Operator, None)
+    let sums = history_progress::sums(&store, Viewer::Operator, None)
         .await
         .unwrap();
     store.close().await;

@@ -8,10 +8,12 @@ use super::{
 };
 use crate::rtc::event::RoomEvent;
 use crate::rtc::id::hash;
-use crate::rtc::member::{Format, Join, is_renewal};
-use crate::rtc::membership::{EndReason, Membership, Rejection};
+use crate::rtc::member::{Join, is_renewal};
+use crate::rtc::membership::{Membership, Rejection};
 use crate::rtc::room::{Presence, Room};
 use crate::rtc::time::add_within_calendar;
+use crate::rtc::words::EndReason;
+use crate::rtc::words::Format;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The current join of the member key, whether or not its conditions hold.

@@ -1,12 +1,13 @@
 //! Array contents, where one event lists all devices of a user: `memberships` (2023 to 2024) and
 //! mesh `m.calls` (MSC3401).
 
-use super::{Expiry, Format, Join, MemberEvent, Otherwise, hint, id};
+use super::statement::{Expiry, Join, MemberEvent, Otherwise, hint, id};
 use crate::rtc::event::Reason;
-use crate::rtc::membership::EndReason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
 use crate::rtc::transport::{Selection, first_usable_transport};
+use crate::rtc::words::EndReason;
+use crate::rtc::words::Format;
 use serde_json::Value;
 
 /// The `memberships` array: one item per device; a device that is missing has left. Invalid items

@@ -1,10 +1,12 @@
 //! Member events in room state: the flat session content, the nested 2025 draft, and leaves.
 
-use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason, legacy};
+use super::legacy;
+use super::statement::{Expiry, Join, MemberEvent, hint, id, leave_reason};
 use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
 use crate::rtc::transport::{Selection, first_usable_transport};
+use crate::rtc::words::Format;
 use serde_json::{Map, Value};
 
 /// Keys that a leave may have.

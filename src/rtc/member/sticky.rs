@@ -1,10 +1,11 @@
 //! Sticky member events (MSC4354): accepts the union of the js-sdk's form, the drafts of 2025 and
 //! the newest MSC.
 
-use super::{Expiry, Format, Join, MemberEvent, hint, id, leave_reason};
+use super::statement::{Expiry, Join, MemberEvent, hint, id, leave_reason};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::slot::SlotId;
 use crate::rtc::transport::{Selection, first_usable_transport};
+use crate::rtc::words::Format;
 use serde_json::Value;
 
 /// The sticky key. At least one of its two names must be present; the values must be strings, and

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::accounts::Caller;
+use super::exchange::{Answer, Call, Refusal};
 use super::filter::{self, SyncFilter};
-use super::http::{Answer, Call, Refusal};
 use super::ledger::Ledger;
 use super::sync::{self, Question, Since};
 use super::{Homeserver, room_endpoints};

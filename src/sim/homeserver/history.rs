@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::event::Stored;
+use super::exchange::{Answer, Refusal};
 use super::filter::EventFilter;
-use super::http::{Answer, Refusal};
 use super::ledger::Ledger;
 use super::room::{Access, Room};
 use super::view::View;

@@ -1,154 +1,71 @@
-//! Handles a request: log, fault, account, endpoint, answer.
+//! The server: starts it, and handles a request: log, fault, account, endpoint, answer.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use serde_json::{Value, json};
-use url::form_urlencoded;
+use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, HttpServer, web};
+use serde_json::Value;
+use std::io;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
 
-use super::accounts::Caller;
-use super::{Homeserver, endpoints, faults};
+use super::exchange::{Answer, Call};
+use super::ledger::Ledger;
+use super::{Homeserver, Inner, endpoints, faults, held, wall_clock};
 
-/// A body, or why not.
-pub(super) type Answer = Result<Value, Refusal>;
-
-/// An error in Matrix form.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    status: u16,
-    errcode: &'static str,
-    error: String,
-    /// The device is still there: `soft_logout`.
-    soft: bool,
-}
-
-impl Refusal {
-    pub fn new(status: u16, errcode: &'static str, error: impl Into<String>) -> Self {
-        Self {
-            status,
-            errcode,
-            error: error.into(),
-            soft: false,
-        }
+impl Homeserver {
+    /// Starts a server called `sim.example` on loopback; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn start(port: u16) -> io::Result<Self> {
+        Self::start_as("sim.example", port, 1).await
     }
 
-    /// The error for an expired token.
-    pub fn run_out() -> Self {
-        Self {
-            soft: true,
-            ..Self::new(401, "M_UNKNOWN_TOKEN", "Access token has expired")
-        }
-    }
-
-    pub fn unrecognized() -> Self {
-        Self::new(404, "M_UNRECOGNIZED", "Unrecognized request")
-    }
-}
-
-/// A request taken apart.
-pub(super) struct Call {
-    pub method: String,
-    /// Path segments, each decoded on its own, so that a state key may hold a slash.
-    pub path: Vec<String>,
-    query: Vec<(String, String)>,
-    body: web::Bytes,
-    token: Option<String>,
-}
-
-impl Call {
-    fn read(request: &HttpRequest, body: web::Bytes) -> Self {
-        let segments = request.uri().path().split('/').skip(1);
-        let query = form_urlencoded::parse(request.query_string().as_bytes());
-        let query: Vec<(String, String)> = query.into_owned().collect();
-        let header = request.headers().get("Authorization");
-        let bearer = header
-            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-            .map(str::to_owned);
-        let mut call = Self {
-            method: request.method().to_string(),
-            path: segments.map(decoded).collect(),
-            query,
-            body,
-            token: bearer,
+    /// Starts a server of this name. Ids come from the seed: the same calls make the same ids.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    #[allow(clippy::unused_async)] // Needs a running tokio runtime: `async` says so.
+    pub async fn start_as(server_name: &str, port: u16, seed: u64) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
+        let hs = Self {
+            inner: Arc::new(Inner {
+                url: format!("http://{}", listener.local_addr()?),
+                ledger: Mutex::new(Ledger::new(server_name.to_owned(), seed)),
+                news: watch::Sender::new(0),
+                clock: Mutex::new(Box::new(wall_clock)),
+                faults: Mutex::default(),
+                odd: Mutex::default(),
+                requests: Mutex::default(),
+                server: Mutex::default(),
+            }),
         };
 
-        if call.token.is_none() {
-            call.token = call.param("access_token").map(str::to_owned);
-        }
+        let shared = web::Data::new(hs.clone());
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .app_data(web::PayloadConfig::new(10_000_000))
+                .default_service(web::to(answer))
+        })
+        .on_connect(|connection, data| {
+            if let Some(line) = faults::hold_line(connection) {
+                data.insert(line);
+            }
+        })
+        .workers(2)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+        *held(&hs.inner.server) = Some(server.handle());
+        tokio::spawn(server);
 
-        call
+        Ok(hs)
     }
-
-    pub fn param(&self, name: &str) -> Option<&str> {
-        let found = self.query.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    pub fn params<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let named = self.query.iter().filter(move |(key, _)| key == name);
-        named.map(|(_, value)| value.as_str())
-    }
-
-    pub fn number(&self, name: &str) -> Option<u64> {
-        self.param(name)?.parse().ok()
-    }
-
-    pub fn is_set(&self, name: &str) -> bool {
-        self.param(name) == Some("true")
-    }
-
-    /// The body as a JSON object; no body is an empty one.
-    pub fn json(&self) -> Answer {
-        if self.body.is_empty() {
-            return Ok(json!({}));
-        }
-
-        let parsed = serde_json::from_slice(&self.body).ok();
-
-        parsed
-            .filter(Value::is_object)
-            .ok_or_else(|| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))
-    }
-
-    /// The account of the access token.
-    pub fn caller(&self, hs: &Homeserver) -> Result<Caller, Refusal> {
-        let Some(token) = &self.token else {
-            let text = "Missing access token";
-            return Err(Refusal::new(401, "M_MISSING_TOKEN", text));
-        };
-
-        let now_ms = hs.now_ms();
-        let caller = hs.ledger().accounts.caller(token);
-        if caller
-            .as_ref()
-            .is_some_and(|caller| caller.expires_ms.is_some_and(|at| at <= now_ms))
-        {
-            return Err(Refusal::run_out());
-        }
-
-        caller.ok_or_else(|| Refusal::new(401, "M_UNKNOWN_TOKEN", "Invalid access token passed."))
-    }
-}
-
-/// Percent-decoding of one path segment.
-fn decoded(segment: &str) -> String {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).filter(|_| *first == b'%');
-        let code = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &tail[2..] } else { tail };
-    }
-
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Every request comes here.
-pub(super) async fn answer(
-    request: HttpRequest,
-    body: web::Bytes,
-    hs: web::Data<Homeserver>,
-) -> HttpResponse {
+async fn answer(request: HttpRequest, body: web::Bytes, hs: web::Data<Homeserver>) -> HttpResponse {
     let target = request
         .uri()
         .path_and_query()
@@ -164,17 +81,6 @@ pub(super) async fn answer(
         }
         Some(kind) => faults::play(kind, &request, &Value::Null).await,
         None => reply(endpoints::answer(&hs, &call).await),
-    }
-}
-
-impl Refusal {
-    fn body(&self) -> Value {
-        let mut body = json!({"errcode": self.errcode, "error": self.error});
-        if self.soft {
-            body["soft_logout"] = json!(true);
-        }
-
-        body
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::http::{Answer, Call, Refusal};
+use super::exchange::{Answer, Call, Refusal};
 use super::ledger::{Draft, Ledger};
 use super::room::Room;
 use super::{Homeserver, NewRoom};

@@ -1,9 +1,12 @@
 //! `/about`: what is collected, how calls are computed, and who may see it, in plain words.
 
-use crate::web::error::Error;
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::view::format as f;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -24,7 +27,7 @@ pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         })
     });
 
-    reply::send(&web, &ask, answer).await
+    response::send(&web, &ask, answer).await
 }
 
 #[derive(Template)]

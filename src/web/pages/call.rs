@@ -2,22 +2,30 @@
 
 use crate::rtc::coverage::{Interval, Span};
 use crate::rtc::transport::host;
-use crate::store::row;
-use crate::store::{events, memberships, related, rooms, sessions};
-use crate::web::draw::axis::Axis;
-use crate::web::draw::blind::{self, Band};
-use crate::web::draw::pin::{self, Pin};
-use crate::web::draw::sfu::Sfus;
-use crate::web::draw::shape;
-use crate::web::draw::timeline::{self, Renewal, Timeline};
-use crate::web::error::Error;
-use crate::web::facts::{
-    self, CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, FindingGroup, LinkedCallFacts,
+use crate::store::ingest::rooms;
+use crate::store::model;
+use crate::store::read::{calls, events, related};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::svg::axis::Axis;
+use crate::web::svg::blind;
+use crate::web::svg::blind::Band;
+use crate::web::svg::pin;
+use crate::web::svg::pin::Pin;
+use crate::web::svg::sfu::Sfus;
+use crate::web::svg::shape;
+use crate::web::svg::timeline;
+use crate::web::svg::timeline::{Renewal, Timeline};
+use crate::web::view;
+use crate::web::view::format as f;
+use crate::web::view::{
+    CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, FindingGroup, LinkedCallFacts,
     MemberFacts, RelatedFacts, Stamp, groups_of_findings,
 };
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -182,14 +190,14 @@ pub struct TransportFacts {
 /// `GET /calls/{id}` and `GET /api/v1/calls/{id}`
 pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask, &id).await).await
+    response::send(&web, &ask, load(&web, &ask, &id).await).await
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error> {
     let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
     let part = part_of_query(&query)?;
     let before = part.events_from.unwrap_or(0);
-    let Some(call) = sessions::find(&web.store, ask.viewer, id).await? else {
+    let Some(call) = calls::find(&web.store, ask.viewer, id).await? else {
         return Err(Error::NotFound(
             "No call has this id, and no event with this id belongs to a call.".to_owned(),
         ));
@@ -224,7 +232,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
         ..page(facts, evidence, total, cover, ask.now)
     };
 
-    let related = facts::with_outcomes(related, &page.call.members, ask.now);
+    let related = view::with_outcomes(related, &page.call.members, ask.now);
     let unnamed: BTreeSet<String> = related
         .iter()
         .flat_map(|one| one.whom.iter().chain([&one.user_id]))
@@ -299,7 +307,7 @@ fn place_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>,
 #[must_use]
 pub fn page(
     call: CallFacts,
-    evidence: Vec<row::Evidence>,
+    evidence: Vec<model::Evidence>,
     evidence_total: i64,
     cover: Vec<Interval>,
     now: i64,
@@ -351,8 +359,13 @@ async fn earlier_stays(
     let mut found = Vec::new();
     for member in back.take(EARLIER_MOST) {
         let (join, room_id) = (&member.join_event_id, &call.room.room_id);
-        let earlier =
-            memberships::ended_before(&web.store, ask.viewer, room_id, join, member.joined_ms);
+        let earlier = crate::store::read::memberships::ended_before(
+            &web.store,
+            ask.viewer,
+            room_id,
+            join,
+            member.joined_ms,
+        );
         let Some(earlier) = earlier.await? else {
             continue;
         };

@@ -1,17 +1,24 @@
 //! `/calls`: all calls, newest first or in another order, filtered and paged; and the list of
 //! running calls.
 
-use crate::store::row::{self, CallFilter, Matching, More};
-use crate::store::sorted::{self, Place};
-use crate::store::{rooms, sessions};
-use crate::web::draw::shape;
-use crate::web::error::Error;
-use crate::web::facts::{CallFacts, List, NowFacts};
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, LookedFacts, Present};
-use crate::web::sort::{self, Chosen, Head};
-use crate::web::{Web, assets, format as f};
+use crate::store::ingest::rooms;
+use crate::store::model;
+use crate::store::model::{CallFilter, Matching, More};
+use crate::store::read::call_order;
+use crate::store::read::call_order::Place;
+use crate::store::read::calls;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::sort;
+use crate::web::http::sort::{Chosen, Head};
+use crate::web::svg::shape;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{AllSeenFacts, LookedFacts, Present};
+use crate::web::view::{CallFacts, List, NowFacts};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -116,7 +123,7 @@ pub struct Chip {
 /// `GET /calls` and `GET /api/v1/calls`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
 /// `GET /api/v1/calls/active`
@@ -134,7 +141,7 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         })
     };
 
-    reply::json(&ask, answer.await)
+    response::json(&ask, answer.await)
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
@@ -143,7 +150,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
     let filter = filter(web, ask, &query).await?;
-    let calls = sorted::page(
+    let calls = call_order::page(
         store,
         viewer,
         &filter,
@@ -223,7 +230,7 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
 
     // No name looks like an event id.
     if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
-        let found = sessions::find(&web.store, ask.viewer, &event_id).await?;
+        let found = calls::find(&web.store, ask.viewer, &event_id).await?;
         more.id = Some(found.map_or(event_id, |call| call.id));
     }
 
@@ -232,7 +239,7 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
 
 /// One more row than requested was read. If it exists, the next page begins after the last one
 /// shown.
-fn next(mut calls: Vec<(row::Call, Place)>, limit: i64) -> (Vec<row::Call>, Option<Place>) {
+fn next(mut calls: Vec<(model::Call, Place)>, limit: i64) -> (Vec<model::Call>, Option<Place>) {
     let limit = usize::try_from(limit).unwrap_or(0);
     let is_more = calls.len() > limit;
     calls.truncate(limit);
@@ -255,7 +262,7 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
     };
 
     let matching = if filtered {
-        sessions::count(store, viewer, filter, now).await?
+        calls::count(store, viewer, filter, now).await?
     } else {
         all_match
     };

@@ -1,13 +1,18 @@
 //! `/api/docs`: the `OpenAPI` document for people, page by page; nothing is loaded from other
 //! hosts.
 
-use crate::web::error::Error;
-use crate::web::openapi::params::{self, PATH, QUERY};
-use crate::web::openapi::table::ENTRIES;
-use crate::web::openapi::{self, Body, Entry};
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::outputs::openapi;
+use crate::web::outputs::openapi::params;
+use crate::web::outputs::openapi::params::{PATH, QUERY};
+use crate::web::outputs::openapi::table::ENTRIES;
+use crate::web::outputs::openapi::{Body, Entry};
+use crate::web::view::format as f;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -64,7 +69,7 @@ pub struct Key {
 /// `GET /api/v1/openapi.json`
 pub async fn document(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::json(
+    response::json(
         &ask,
         Query::read(&ask.query, &[]).map(|_| openapi::document()),
     )
@@ -74,7 +79,7 @@ pub async fn document(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
     let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| Answer::from(docs()));
-    reply::send(&web, &ask, answer).await
+    response::send(&web, &ask, answer).await
 }
 
 /// `GET /api/docs/{name}`
@@ -88,7 +93,7 @@ pub async fn shape(
     let answer = Query::read(&ask.query, &[])
         .and_then(|_| shape_of(&name).map(Answer::from).ok_or_else(missing));
 
-    reply::send(&web, &ask, answer).await
+    response::send(&web, &ask, answer).await
 }
 
 fn docs() -> Docs {

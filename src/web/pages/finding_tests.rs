@@ -4,13 +4,14 @@ use super::{call, calls, overview, wall};
 use crate::rtc::evidence::{Origin, Way};
 use crate::rtc::present::{Unknown, Why};
 use crate::rtc::transport::Selection;
-use crate::store::evidence::Origins;
-use crate::store::ghosts::{Current, Told};
-use crate::store::state_resets::{StateReset, What};
-use crate::web::facts::{CallFacts, Ledger, List, StateResetFacts};
+use crate::store::ingest::state_resets::{StateReset, What};
+use crate::store::read::evidence::Origins;
+use crate::store::read::ghosts::{Current, Told};
 use crate::web::fixtures::{self, NOW};
-use crate::web::reply::{self, Page, Shell};
-use crate::web::seen::AllSeenFacts;
+use crate::web::http::response;
+use crate::web::http::response::{Page, Shell};
+use crate::web::view::liveness::AllSeenFacts;
+use crate::web::view::{CallFacts, Ledger, List, StateResetFacts};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -26,7 +27,7 @@ fn html<P: Page>(page: &P) -> String {
         spare: 0,
     };
 
-    reply::short(page, shell).unwrap()
+    response::short(page, shell).unwrap()
 }
 
 /// Alice's client knows one SFU, Carol sends to another; Dan renewed every hour until two hours
@@ -356,7 +357,7 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
     let list = List::whole(vec![troubled(), over, well(2)]);
     let page = html(&calls::Calls {
         list,
-        looked: crate::web::seen::LookedFacts::default(),
+        looked: crate::web::view::liveness::LookedFacts::default(),
         form: calls::Form::default(),
     });
 

@@ -6,15 +6,15 @@ pub mod calls;
 pub mod docs;
 #[cfg(test)]
 mod finding_tests;
-pub mod moment;
+pub mod observer_state;
 pub mod overview;
 pub mod period;
 pub mod rejected;
 pub mod room;
+pub mod room_at;
 pub mod rooms;
 pub mod server;
 pub mod servers;
-pub mod standing;
 pub mod statistics;
 pub mod status;
 #[cfg(test)]
@@ -23,19 +23,20 @@ pub mod transports;
 pub mod wall;
 
 use super::Web;
-use super::error::Error;
-use super::facts::{self, CallFacts, Ghosts, Ledger, MemberFacts, NowFacts};
-use super::format::DAY;
-use super::reply::Ask;
-use super::seen::Present;
+use super::http::error::Error;
+use super::http::response::Ask;
+use super::view;
+use super::view::format::DAY;
+use super::view::liveness::Present;
+use super::view::{CallFacts, Ghosts, Ledger, MemberFacts, NowFacts};
 use crate::rtc::coverage::Interval;
-use crate::rtc::session::server_of;
+use crate::rtc::id::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
-use crate::store::evidence::Origins;
-use crate::store::gone::Gone;
-use crate::store::{
-    access, coverage, crowds, evidence, ghosts, memberships, row, sessions, vantages,
-};
+use crate::store::ingest::{access, vantages};
+use crate::store::model;
+use crate::store::read::evidence::Origins;
+use crate::store::read::{self, coverage, evidence, ghosts, large_calls};
+use crate::store::stats::ghost_time::Gone;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ const BESIDE_MAX: usize = 40;
 pub(super) async fn with_members(
     web: &Web,
     ask: &Ask,
-    calls: Vec<row::Call>,
+    calls: Vec<model::Call>,
 ) -> Result<Vec<CallFacts>, Error> {
     let mut calls = read_members(web, ask, calls).await?;
     add_side_by_side(web, ask, &mut calls).await?;
@@ -77,7 +78,7 @@ pub(super) async fn with_members(
 async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Result<(), Error> {
     let beside = calls_side_by_side(web, ask, calls).await?;
     let others = read_members(web, ask, beside).await?;
-    facts::add_side_by_side(calls, &others, ask.now);
+    view::add_side_by_side(calls, &others, ask.now);
     Ok(())
 }
 
@@ -86,10 +87,10 @@ async fn calls_side_by_side(
     web: &Web,
     ask: &Ask,
     calls: &[CallFacts],
-) -> Result<Vec<row::Call>, Error> {
+) -> Result<Vec<model::Call>, Error> {
     let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for call in calls {
-        if call.lone_user().is_none() || call.devices > sessions::LONE_DEVICES_MAX {
+        if call.lone_user().is_none() || call.devices > read::calls::LONE_DEVICES_MAX {
             continue;
         }
 
@@ -105,7 +106,7 @@ async fn calls_side_by_side(
         let from_ms = first.saturating_sub(BEGAN_APART_MAX_MS);
         let to_ms = last.saturating_add(BEGAN_APART_MAX_MS);
         let found =
-            sessions::lone_calls_begun_within(&web.store, ask.viewer, room_id, from_ms, to_ms)
+            read::calls::lone_calls_begun_within(&web.store, ask.viewer, room_id, from_ms, to_ms)
                 .await?;
         ids.extend(ids_in_pairs(&found));
     }
@@ -113,13 +114,13 @@ async fn calls_side_by_side(
     let mut beside = Vec::new();
     let known = |id: &String| calls.iter().any(|call| call.id == *id);
     for id in ids.into_iter().filter(|id| !known(id)).take(BESIDE_MAX) {
-        beside.extend(sessions::find(&web.store, ask.viewer, &id).await?);
+        beside.extend(read::calls::find(&web.store, ask.viewer, &id).await?);
     }
 
     Ok(beside)
 }
 
-fn ids_in_pairs(calls: &[row::LoneCall]) -> Vec<String> {
+fn ids_in_pairs(calls: &[model::LoneCall]) -> Vec<String> {
     let lone: Vec<LoneCall> = calls
         .iter()
         .map(|call| LoneCall {
@@ -142,10 +143,10 @@ fn ids_in_pairs(calls: &[row::LoneCall]) -> Vec<String> {
 async fn read_members(
     web: &Web,
     ask: &Ask,
-    calls: Vec<row::Call>,
+    calls: Vec<model::Call>,
 ) -> Result<Vec<CallFacts>, Error> {
     let sizes: Vec<i64> = calls.iter().map(|call| call.memberships).collect();
-    let shares = crowds::shares(&sizes, STAYS_OF_LIST, STAYS_LEAST);
+    let shares = large_calls::shares(&sizes, STAYS_OF_LIST, STAYS_LEAST);
     let shares = shares
         .into_iter()
         .map(|share| share.min(STAYS_OF_LISTED_CALL));
@@ -177,7 +178,7 @@ const STAYS_LEAST: i64 = 20;
 pub(super) async fn with_window(
     web: &Web,
     ask: &Ask,
-    call: row::Call,
+    call: model::Call,
     before: Option<usize>,
 ) -> Result<(CallFacts, Option<Vec<MemberFacts>>), Error> {
     let (store, viewer) = (&web.store, ask.viewer);
@@ -188,7 +189,7 @@ pub(super) async fn with_window(
         let most = STAYS_OF_LARGE_CALL;
         parts.push(CallPart { id, total, most });
         if let Some(before) = before {
-            window = crowds::in_order(store, viewer, &call.id, int(before), most).await?;
+            window = large_calls::in_order(store, viewer, &call.id, int(before), most).await?;
         }
     }
 
@@ -207,7 +208,7 @@ pub(super) async fn with_window(
 
     // The transport that a stay of a large call really uses depends on earlier members, so they are
     // computed together.
-    let rows = memberships::by_id(store, viewer, &window).await?;
+    let rows = crate::store::read::memberships::by_id(store, viewer, &window).await?;
     let asked: HashSet<_> = rows
         .iter()
         .map(|row| {
@@ -269,11 +270,11 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
 
     let (store, viewer) = (&pages.store, ask.viewer);
     let read = async {
-        let calls = sessions::active(store, viewer, ask.now).await?;
-        let total = if int(calls.len()) < sessions::ACTIVE_MOST {
+        let calls = read::calls::active(store, viewer, ask.now).await?;
+        let total = if int(calls.len()) < read::calls::ACTIVE_MOST {
             int(calls.len())
         } else {
-            sessions::running(store, viewer, ask.now).await?
+            read::calls::running(store, viewer, ask.now).await?
         };
 
         let calls = with_members(&pages, ask, calls).await?;
@@ -286,7 +287,7 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
 /// The members who still count in a call though they are probably gone.
 pub(super) async fn gone(web: &Web, ask: &Ask) -> Result<Gone, Error> {
     let running = Box::pin(running(web, ask)).await?;
-    Ok(facts::gone_of(running.calls.iter()))
+    Ok(view::gone_of(running.calls.iter()))
 }
 
 /// The calls of one room that run now.
@@ -296,14 +297,14 @@ pub(super) async fn running_in_room(
     room_id: &str,
 ) -> Result<Vec<CallFacts>, Error> {
     // If there are too many running calls, do not read those of all rooms for one room.
-    let total = sessions::running(&web.store, ask.viewer, ask.now).await?;
-    if total < sessions::ACTIVE_MOST {
+    let total = read::calls::running(&web.store, ask.viewer, ask.now).await?;
+    if total < read::calls::ACTIVE_MOST {
         let running = running(web, ask).await?;
         let of_room = |call: &&CallFacts| call.room.room_id == room_id;
         return Ok(running.calls.iter().filter(of_room).cloned().collect());
     }
 
-    let calls = sessions::active_in_room(&web.store, ask.viewer, room_id, ask.now).await?;
+    let calls = read::calls::active_in_room(&web.store, ask.viewer, room_id, ask.now).await?;
 
     with_members(web, ask, calls).await
 }
@@ -317,7 +318,7 @@ fn int(number: usize) -> i64 {
 async fn with_parts(
     web: &Web,
     ask: &Ask,
-    calls: Vec<row::Call>,
+    calls: Vec<model::Call>,
     parts: Vec<CallPart>,
     besides: Vec<String>,
 ) -> Result<Vec<CallFacts>, Error> {
@@ -334,7 +335,7 @@ async fn with_parts(
         .collect();
     let mut some = besides;
     for part in &parts {
-        some.extend(crowds::outline(store, viewer, &part.id, part.most).await?);
+        some.extend(large_calls::outline(store, viewer, &part.id, part.most).await?);
     }
 
     some.sort_unstable();
@@ -342,10 +343,11 @@ async fn with_parts(
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
     // Read the coverage before the stays: a time reported as read must not lack any stay.
     let coverage = coverage::coverage_of_rooms(store, viewer, &rooms, ask.now).await?;
-    let mut members = memberships::members_of_calls(store, viewer, &whole).await?;
+    let mut members =
+        crate::store::read::memberships::members_of_calls(store, viewer, &whole).await?;
     let mut origins = evidence::origins_of_calls(store, viewer, &whole).await?;
     if !some.is_empty() {
-        members.extend(memberships::by_id(store, viewer, &some).await?);
+        members.extend(crate::store::read::memberships::by_id(store, viewer, &some).await?);
         origins.extend(evidence::by_id(store, viewer, &some).await?);
     }
 
@@ -356,13 +358,13 @@ async fn with_parts(
         rooms: access::of_rooms(store, viewer, &rooms).await?,
     };
 
-    let mut calls = facts::calls(calls, members, &ledger, ask.now);
+    let mut calls = view::calls(calls, members, &ledger, ask.now);
     for call in &mut calls {
         call.older_rules = store.is_from_older_rules(&call.room.room_id);
     }
 
     for part in &parts {
-        let present = crowds::present(store, viewer, &part.id, ask.now).await?;
+        let present = large_calls::present(store, viewer, &part.id, ask.now).await?;
         let call = calls.iter_mut().find(|call| call.id == part.id);
         if let Some(call) = call {
             call.is_part_of(part.total, present);
@@ -385,10 +387,10 @@ async fn with_parts(
 async fn ghosts_among(
     web: &Web,
     ask: &Ask,
-    members: &[row::Member],
+    members: &[model::Member],
     origins: &HashMap<String, Origins>,
 ) -> Result<Ghosts, Error> {
-    let silent = facts::overdue(members, origins, ask.now);
+    let silent = view::overdue(members, origins, ask.now);
     if silent.is_empty() {
         return Ok(Ghosts::default());
     }

@@ -1,24 +1,34 @@
 //! `/`: running calls, today's numbers, the last 24 hours, and what cannot be seen.
 
-use super::standing::{RoomCounts, Standing, refused_successors};
+use super::observer_state::{RoomCounts, Standing, refused_successors};
 use crate::rtc::coverage::Span;
-use crate::store::Store;
-use crate::store::gone::Gone;
-use crate::store::health::Trouble;
-use crate::store::invitations::Pending;
-use crate::store::row::{self, SpanNumbers, Watch};
-use crate::store::{coverage, invitations, progress, rooms, sessions, stats, vantages};
-use crate::web::draw::chart::{self, StepChart};
-use crate::web::draw::shape::{self, Shape};
-use crate::web::error::Error;
-use crate::web::facts::{
-    self, CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
+use crate::rtc::words::Watch;
+use crate::store::Reader;
+use crate::store::db::health::Trouble;
+use crate::store::ingest::invitations::Pending;
+use crate::store::ingest::{invitations, rooms, vantages};
+use crate::store::model;
+use crate::store::model::SpanNumbers;
+use crate::store::read::{calls, coverage, history_progress};
+use crate::store::stats::concurrency;
+use crate::store::stats::ghost_time::Gone;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::svg::chart;
+use crate::web::svg::chart::StepChart;
+use crate::web::svg::shape;
+use crate::web::svg::shape::Shape;
+use crate::web::view;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::{
+    CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
     StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
 };
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
-use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -200,10 +210,10 @@ pub struct Rows {
     pub day: Day,
     pub compared: bool,
     pub gaps: Vec<(Span, i64)>,
-    pub rooms: Vec<row::Room>,
+    pub rooms: Vec<model::Room>,
     /// Rooms of which the homeserver gave the history only in part.
-    pub short: Vec<row::RoomName>,
-    pub vantages: Vec<row::Vantage>,
+    pub short: Vec<model::RoomName>,
+    pub vantages: Vec<model::Vantage>,
     /// Whether the present is known.
     pub seen: AllSeenFacts,
     /// Some calls are from older rules.
@@ -224,7 +234,7 @@ pub struct Day {
 }
 
 impl Day {
-    async fn read(store: &Store, ask: &Ask, gone: &Gone) -> Result<Self, Error> {
+    async fn read(store: &Reader, ask: &Ask, gone: &Gone) -> Result<Self, Error> {
         let (viewer, now) = (ask.viewer, ask.now);
         let (midnight, yesterday) = (f::midnight(now), now - f::DAY);
         let last_week = Span {
@@ -240,17 +250,19 @@ impl Day {
         };
 
         // This includes the devices of today.
-        let devices = stats::DevicesOfSpan::read(store, viewer, last_hours, now, gone).await?;
+        let devices =
+            concurrency::DevicesOfSpan::read(store, viewer, last_hours, now, gone).await?;
         let steps = devices.steps(last_hours);
-        let (concurrency, concurrency_whole) = stats::thinned(steps, last_hours, STEPS);
+        let (concurrency, concurrency_whole) = concurrency::thinned(steps, last_hours, STEPS);
         let today = Span {
             from: midnight,
             to: now,
         };
 
         Ok(Self {
-            today: stats::numbers_with_devices(store, viewer, today, now, gone, &devices).await?,
-            last_week: stats::numbers_of_present(store, viewer, last_week, now, gone).await?,
+            today: concurrency::numbers_with_devices(store, viewer, today, now, gone, &devices)
+                .await?,
+            last_week: concurrency::numbers_of_present(store, viewer, last_week, now, gone).await?,
             concurrency,
             concurrency_whole,
             compared,
@@ -266,7 +278,7 @@ impl Day {
 /// `GET /` and `GET /api/v1/overview`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
 pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
@@ -275,13 +287,13 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
     let running = super::running(web, ask).await?;
     let midnight = f::midnight(now).to_string();
     let days = &web.memory.days;
-    let gone = facts::gone_of(running.calls.iter());
+    let gone = view::gone_of(running.calls.iter());
     let day = days.get_dear(
         &midnight,
         Day::is_dear,
         Box::pin(Day::read(store, ask, &gone)),
     );
-    let ended = sessions::ended_last(store, viewer, now - f::DAY, now, ENDED).await?;
+    let ended = calls::ended_last(store, viewer, now - f::DAY, now, ENDED).await?;
     let day = day.await?;
     let rows = Rows {
         active: running.calls.clone(),
@@ -291,7 +303,7 @@ pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
         day,
         gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
         rooms: rooms::list(store, viewer, now).await?,
-        short: progress::rooms_short(store, viewer).await?,
+        short: history_progress::rooms_short(store, viewer).await?,
         seen: Present::read(web, viewer, now).await?.everything(),
         vantages: vantages::list_for(store, viewer).await?,
         older_rules: store.has_older_rules(),
@@ -370,13 +382,17 @@ fn int(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unseen(rooms: &[row::Room], refused: &BTreeSet<&str>, short: &[row::RoomName]) -> Vec<Unseen> {
-    let is_refused = |room: &row::Room| refused.contains(room.room.room_id.as_str());
-    let late = |room: &row::Room| {
+fn unseen(
+    rooms: &[model::Room],
+    refused: &BTreeSet<&str>,
+    short: &[model::RoomName],
+) -> Vec<Unseen> {
+    let is_refused = |room: &model::Room| refused.contains(room.room.room_id.as_str());
+    let late = |room: &model::Room| {
         room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined")
     };
 
-    let of = |kind, test: &dyn Fn(&row::Room) -> bool| {
+    let of = |kind, test: &dyn Fn(&model::Room) -> bool| {
         let found = || rooms.iter().filter(|room| test(room));
         let rooms = found()
             .take(NAMED)

@@ -1,9 +1,9 @@
 //! The period of a statistics page: 7, 30, 90 or 365 days that end today, and the period before.
 
 use crate::rtc::coverage::Span;
-use crate::web::error::Error;
-use crate::web::format as f;
-use crate::web::query::Query;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::view::format as f;
 use std::ops::Range;
 
 /// The parameter, and those of lists beside it.

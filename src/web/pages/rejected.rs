@@ -1,12 +1,16 @@
 //! `/rejected`: every event that could not be used, newest first, of one room or of all.
 
 use super::status;
-use crate::store::{events, rooms};
-use crate::web::error::Error;
-use crate::web::facts::{List, RejectedFacts, RoomRef};
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::{Web, assets, format as f};
+use crate::store::ingest::rooms;
+use crate::store::read::events;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::view::format as f;
+use crate::web::view::{List, RejectedFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -37,7 +41,7 @@ pub struct Form {
 /// `GET /rejected` and `GET /api/v1/rejected`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {

@@ -1,26 +1,34 @@
 //! `/rooms/{id}`: one room: now, a year of calls, the last ones, and which times are known.
 
-use super::{moment, status};
+use super::{room_at, status};
 use crate::rtc::coverage::{Interval, Span};
-use crate::store::row::{self, CallFilter};
-use crate::store::sums::{self, Scope};
-use crate::store::{
-    access, events, progress, rings, rooms, sender_limit, sessions, state_resets, stats, zombies,
+use crate::store::ingest::{access, rooms, sender_limit, state_resets};
+use crate::store::model;
+use crate::store::model::CallFilter;
+use crate::store::read::{calls, events, history_progress, rings, zombies};
+use crate::store::stats::concurrency;
+use crate::store::stats::scope::Scope;
+use crate::store::stats::usage;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::svg::blind;
+use crate::web::svg::chart;
+use crate::web::svg::chart::ColumnChart;
+use crate::web::svg::heat;
+use crate::web::svg::heat::Year;
+use crate::web::svg::shape;
+use crate::web::view;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{Present, no_such_room};
+use crate::web::view::{
+    AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
+    RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
+    SumFacts, WalkFacts, ZombieFacts,
 };
-use crate::web::draw::blind;
-use crate::web::draw::chart::{self, ColumnChart};
-use crate::web::draw::heat::{self, Year};
-use crate::web::draw::shape;
-use crate::web::error::Error;
-use crate::web::facts::{
-    self, AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts,
-    RingFacts, RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts,
-    StateResetFacts, SumFacts, WalkFacts, ZombieFacts,
-};
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{Present, no_such_room};
-use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -80,7 +88,7 @@ pub struct RoomPage {
     pub then: Option<Moment>,
     /// The text in the field for that moment.
     #[serde(skip)]
-    pub asked: moment::Asked,
+    pub asked: room_at::Asked,
     #[serde(skip)]
     cover: Vec<Interval>,
     #[serde(skip)]
@@ -90,20 +98,20 @@ pub struct RoomPage {
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
 pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask, &id).await).await
+    response::send(&web, &ask, load(&web, &ask, &id).await).await
 }
 
 async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
     let query = Query::read(&ask.query, KNOWN)?;
-    let asked = moment::Asked::read(&query, ask.now);
+    let asked = room_at::Asked::read(&query, ask.now);
     if ask.api {
-        moment::moment(&query, ask.now)?;
+        room_at::moment(&query, ask.now)?;
     }
 
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     // Read the progress of history first. Calls found meanwhile may be missing from it, but a
     // history reported as read must not lack any calls.
-    let walks = progress::of_room(store, viewer, id, WALKS).await?;
+    let walks = history_progress::of_room(store, viewer, id, WALKS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
     let Some(room) = rooms::find(store, viewer, id, now).await? else {
         return Err(no_such_room(web, viewer, now).await);
@@ -122,11 +130,11 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         ..Default::default()
     };
 
-    let recent = sessions::page(store, viewer, &filter, None, RECENT, now).await?;
+    let recent = calls::page(store, viewer, &filter, None, RECENT, now).await?;
     let recent = super::with_members(web, ask, recent).await?;
     let active = super::running_in_room(web, ask, &room_id).await?;
     let present = Present::read(web, viewer, now).await?;
-    let year = stats::starts(store, viewer, &room_id, heat::first_day(now)).await?;
+    let year = concurrency::starts(store, viewer, &room_id, heat::first_day(now)).await?;
     let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
     // Whole days and today, as in the statistics of 30 days.
     let month = Span {
@@ -134,9 +142,9 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         to: now,
     };
 
-    let gone = facts::gone_of(active.iter());
+    let gone = view::gone_of(active.iter());
     let scope = Scope::Room(&room_id);
-    let sums = sums::of_present(store, viewer, scope, month, now, &gone).await?;
+    let sums = usage::of_present(store, viewer, scope, month, now, &gone).await?;
     let mut page = page(
         room,
         recent,
@@ -182,9 +190,9 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         .into_iter()
         .map(FloodFacts::from)
         .collect();
-    page.flips = moment::last_flips(web, ask, &room_id).await?;
+    page.flips = room_at::last_flips(web, ask, &room_id).await?;
     if let Some(at) = asked.moment() {
-        page.then = Some(moment::then(web, ask, page.room.room.clone(), at).await?);
+        page.then = Some(room_at::then(web, ask, page.room.room.clone(), at).await?);
     }
 
     page.asked = asked;
@@ -195,10 +203,10 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
 /// The page from its rows.
 #[must_use]
 pub fn page(
-    room: row::Room,
+    room: model::Room,
     recent: Vec<CallFacts>,
     year: Vec<(i64, i64)>,
-    rejected: Vec<row::Rejected>,
+    rejected: Vec<model::Rejected>,
     cover: Vec<Interval>,
     last_30_days: SumFacts,
 ) -> RoomPage {
@@ -222,7 +230,7 @@ pub fn page(
         access: Vec::new(),
         observer_user_id: None,
         then: None,
-        asked: moment::Asked::default(),
+        asked: room_at::Asked::default(),
         cover,
         flips,
     }

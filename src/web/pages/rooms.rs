@@ -1,14 +1,19 @@
 //! `/rooms`: the watched rooms, a page at a time, and our relation to them.
 
-use super::standing::RoomCounts;
-use crate::store::{invitations, rooms, row};
-use crate::web::error::Error;
-use crate::web::facts::{CallFacts, List, RoomFacts, RoomRef};
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
-use crate::web::sort::{self, Chosen, Head, Key};
-use crate::web::{Web, assets, format as f};
+use super::observer_state::RoomCounts;
+use crate::store::ingest::{invitations, rooms};
+use crate::store::model;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::sort;
+use crate::web::http::sort::{Chosen, Head, Key};
+use crate::web::view::format as f;
+use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::{CallFacts, List, RoomFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -58,7 +63,7 @@ pub struct Rooms {
 /// `GET /rooms` and `GET /api/v1/rooms`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
@@ -132,13 +137,13 @@ fn key(chosen: Chosen, room: &RoomFacts) -> Key {
 
 /// The page from its rows.
 #[must_use]
-pub fn page(rooms: Vec<row::Room>, active: &[CallFacts], present: &Present) -> Rooms {
+pub fn page(rooms: Vec<model::Room>, active: &[CallFacts], present: &Present) -> Rooms {
     let mut by_room: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
     for call in active {
         by_room.entry(&call.room.room_id).or_default().push(call);
     }
 
-    let room = |room: row::Room| {
+    let room = |room: model::Room| {
         let unknown = present.room(&room.room.room_id);
         let calls = by_room.get(room.room.room_id.as_str());
         RoomFacts::from(room).with_now(unknown, calls.map_or(&[][..], Vec::as_slice))

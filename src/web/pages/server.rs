@@ -3,23 +3,33 @@
 
 use super::period::{Period, Step};
 use super::statistics::RINGS;
-use crate::rtc::session::server_of;
-use crate::store::probes::{self, OwnResult, ServerResult, SfuResult};
-use crate::store::statistics::{self, NamedRow};
-use crate::store::sums::{self, Scope};
-use crate::store::{coverage, rings, skew, vantages};
-use crate::web::draw::bars::{self, Bars, Slot};
-use crate::web::draw::timeline::words;
-use crate::web::draw::{Num, ratio};
-use crate::web::error::Error;
-use crate::web::facts::{
-    self, CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
+use crate::rtc::id::server_of;
+use crate::store::ingest::probes;
+use crate::store::ingest::probes::{OwnResult, ServerResult, SfuResult};
+use crate::store::ingest::vantages;
+use crate::store::read::{coverage, rings};
+use crate::store::stats::clock_skew;
+use crate::store::stats::distributions;
+use crate::store::stats::distributions::NamedRow;
+use crate::store::stats::scope::Scope;
+use crate::store::stats::usage;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::cost_cache::Kept;
+use crate::web::http::error::Error;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::svg::bars;
+use crate::web::svg::bars::{Bars, Slot};
+use crate::web::svg::timeline::words;
+use crate::web::svg::{Num, ratio};
+use crate::web::view;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::{
+    CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
     PerhapsGone, PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
-use crate::web::kept::Kept;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
-use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -170,7 +180,7 @@ pub async fn get(
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(
+    response::send(
         &web,
         &ask,
         load(&web, &ask, &kept, &name).await.map(Answer::from),
@@ -180,7 +190,9 @@ pub async fn get(
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<ServerPage, Error> {
     let period = Period::read(&ask.query)?;
-    if name.len() > NAME_MAX || !statistics::is_known_server(&web.store, ask.viewer, name).await? {
+    if name.len() > NAME_MAX
+        || !distributions::is_known_server(&web.store, ask.viewer, name).await?
+    {
         return Err(Error::NotFound(
             "Nobody of a server with this name was seen in a call.".to_owned(),
         ));
@@ -316,19 +328,20 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
     let gone = super::gone(web, ask).await?;
     // This comes first: everything reported as known is counted after it.
     let compared = coverage::is_known_from(store, viewer, before.from).await?;
-    let sums = sums::of_present(store, viewer, scope, span, now, &gone).await?;
-    let sums_before = sums::of_present(store, viewer, scope, before, now, &gone).await?;
-    let hours = sums::by_hour(&sums::hours(store, viewer, scope, span, now).await?);
-    let all = statistics::servers(store, viewer, span.from, now).await?;
+    let sums = usage::of_present(store, viewer, scope, span, now, &gone).await?;
+    let sums_before = usage::of_present(store, viewer, scope, before, now, &gone).await?;
+    let hours = usage::by_hour(&usage::hours(store, viewer, scope, span, now).await?);
+    let all = distributions::servers(store, viewer, span.from, now).await?;
     let (ended, expired) = all
         .iter()
         .find(|row| row.server == name)
         .map_or((0, 0), |row| (row.ended, row.expired));
-    let people = statistics::persons_present(store, viewer, name, span, now, PEOPLE, &gone).await?;
-    let ghosts = statistics::ghosts(store, viewer, name, span, GHOSTS).await?;
-    let ends = statistics::ends(store, viewer, name, span, now).await?;
+    let people =
+        distributions::persons_present(store, viewer, name, span, now, PEOPLE, &gone).await?;
+    let ghosts = distributions::ghosts(store, viewer, name, span, GHOSTS).await?;
+    let ends = distributions::ends(store, viewer, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);
-    let transports = statistics::named(store, viewer, name, span).await?;
+    let transports = distributions::named(store, viewer, name, span).await?;
     let mut rates: Vec<i64> = all
         .iter()
         .filter_map(|row| Rate::with_bounds(row.expired, row.ended))
@@ -343,7 +356,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
         compared,
-        together_all_ms: sums::together(store, viewer, span, now).await?,
+        together_all_ms: usage::together(store, viewer, span, now).await?,
         ends: ends
             .into_iter()
             .map(|(reason, stays)| EndFacts { reason, stays })
@@ -357,12 +370,12 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
         delayed_events,
-        clock: skew::clock_of_server(
+        clock: clock_skew::clock_of_server(
             store,
             viewer,
             name,
             span,
-            &skew::spans_heard(store, viewer).await?,
+            &clock_skew::spans_heard(store, viewer).await?,
         )
         .await?
         .into(),

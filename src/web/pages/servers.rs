@@ -3,21 +3,29 @@
 
 use super::period::{LIMIT, Period};
 use crate::rtc::coverage::Span;
-use crate::store::Store;
-use crate::store::probes::{self, ServerResult};
-use crate::store::statistics;
-use crate::store::sums::{self, Scope};
-use crate::store::{ever, rooms, skew};
-use crate::web::error::Error;
-use crate::web::facts::{
-    self, CallFacts, MemberFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp,
+use crate::store::Reader;
+use crate::store::ingest::probes;
+use crate::store::ingest::probes::ServerResult;
+use crate::store::ingest::rooms;
+use crate::store::stats::distributions;
+use crate::store::stats::scope::Scope;
+use crate::store::stats::usage;
+use crate::store::stats::{calls_ever, clock_skew};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::cost_cache::Kept;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::sort;
+use crate::web::http::sort::{Chosen, Head, Key};
+use crate::web::view;
+use crate::web::view::format as f;
+use crate::web::view::liveness::LookedFacts;
+use crate::web::view::{
+    CallFacts, MemberFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp,
 };
-use crate::web::kept::Kept;
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::LookedFacts;
-use crate::web::sort::{self, Chosen, Head, Key};
-use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -77,7 +85,7 @@ pub async fn get(
     kept: http::Data<Kept<Servers>>,
 ) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
@@ -144,15 +152,15 @@ pub(super) async fn with_now(
 
 /// The clocks of those with most time.
 pub(super) async fn with_clocks(
-    store: &Store,
+    store: &Reader,
     ask: &Ask,
     span: Span,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let heard = skew::spans_heard(store, ask.viewer).await?;
+    let heard = clock_skew::spans_heard(store, ask.viewer).await?;
     for server in servers.iter_mut().take(CLOCKS) {
         server.clock = Some(
-            skew::clock_of_server(store, ask.viewer, &server.server, span, &heard)
+            clock_skew::clock_of_server(store, ask.viewer, &server.server, span, &heard)
                 .await?
                 .into(),
         );
@@ -215,10 +223,10 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let gone = super::gone(web, ask).await?;
-    let sums = sums::of_present(store, viewer, Scope::All, span, now, &gone).await?;
-    let mut data = facts::servers(
+    let sums = usage::of_present(store, viewer, Scope::All, span, now, &gone).await?;
+    let mut data = view::servers(
         &sums,
-        statistics::servers(store, viewer, span.from, now).await?,
+        distributions::servers(store, viewer, span.from, now).await?,
     );
     with_clocks(store, ask, span, &mut data).await?;
     let clocks = clocks(&data);
@@ -239,7 +247,7 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         next: None,
         next_url: None,
         watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: ever::calls(store, viewer, now).await?,
+        calls_ever: calls_ever::calls(store, viewer, now).await?,
         days: period.days,
         query: Query::default(),
         chosen: Chosen::default(),
@@ -363,9 +371,9 @@ impl Page for Servers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::statistics::ServerRow;
-    use crate::store::sums::Sums;
-    use crate::web::facts;
+    use crate::store::stats::distributions::ServerRow;
+    use crate::store::stats::scope::Sums;
+    use crate::web::view;
 
     #[test]
     fn the_order_by_now_is_that_of_its_column() {
@@ -377,7 +385,7 @@ mod tests {
             expired: 0,
         };
 
-        let mut servers = facts::servers(&Sums::default(), ["a", "b", "c", "d"].map(row).into());
+        let mut servers = view::servers(&Sums::default(), ["a", "b", "c", "d"].map(row).into());
         for (server, (people_now, together_ms)) in
             servers
                 .iter_mut()

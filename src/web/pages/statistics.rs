@@ -4,22 +4,32 @@
 use super::period::{Period, Step};
 use super::servers;
 use crate::rtc::coverage::Span;
-use crate::store::Store;
-use crate::store::statistics::{self, Class, LENGTHS, PEOPLE};
-use crate::store::sums::{self, Scope};
-use crate::store::{coverage, ever, rings, rooms};
-use crate::web::draw::bars::{self, Bars, Slot};
-use crate::web::draw::week::{self, Week};
-use crate::web::draw::{Num, ratio};
-use crate::web::error::Error;
-use crate::web::facts::{
-    self, RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms,
+use crate::store::Reader;
+use crate::store::ingest::rooms;
+use crate::store::read::{coverage, rings};
+use crate::store::stats::calls_ever;
+use crate::store::stats::distributions;
+use crate::store::stats::distributions::{Class, LENGTHS, PEOPLE};
+use crate::store::stats::scope::Scope;
+use crate::store::stats::usage;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::cost_cache::Kept;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::svg::bars;
+use crate::web::svg::bars::{Bars, Slot};
+use crate::web::svg::week;
+use crate::web::svg::week::Week;
+use crate::web::svg::{Num, ratio};
+use crate::web::view;
+use crate::web::view::format as f;
+use crate::web::view::liveness::LookedFacts;
+use crate::web::view::{
+    RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms,
 };
-use crate::web::kept::Kept;
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::LookedFacts;
-use crate::web::{Web, assets, format as f};
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -144,7 +154,7 @@ pub async fn get(
 
     let answer = answer.await;
 
-    reply::send(&web, &ask, answer).await
+    response::send(&web, &ask, answer).await
 }
 
 async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statistics, Error> {
@@ -154,22 +164,22 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
     // Coverage and counts are read from one snapshot, so that everything reported as known was
     // counted.
     let moment = web.store.at_one_moment().await?;
-    let store = moment.store();
+    let store = moment.reader();
     let (sums, sums_before) = tokio::try_join!(
-        sums::of_present(store, viewer, Scope::All, span, now, &gone),
-        sums::of_present(store, viewer, Scope::All, before, now, &gone)
+        usage::of_present(store, viewer, Scope::All, span, now, &gone),
+        usage::of_present(store, viewer, Scope::All, before, now, &gone)
     )?;
-    let classes = statistics::classes(store, viewer, span, now).await?;
-    let classes_before = statistics::classes(store, viewer, before, now).await?;
-    let usual_length_ms = statistics::usual_length(store, viewer, span, now).await?;
-    let usual_length_before_ms = statistics::usual_length(store, viewer, before, now).await?;
+    let classes = distributions::classes(store, viewer, span, now).await?;
+    let classes_before = distributions::classes(store, viewer, before, now).await?;
+    let usual_length_ms = distributions::usual_length(store, viewer, span, now).await?;
+    let usual_length_before_ms = distributions::usual_length(store, viewer, before, now).await?;
     let (hours, rows) = tokio::try_join!(
-        sums::hours(store, viewer, Scope::All, span, now),
-        statistics::servers(store, viewer, span.from, now)
+        usage::hours(store, viewer, Scope::All, span, now),
+        distributions::servers(store, viewer, span.from, now)
     )?;
-    let hours = sums::by_hour(&hours);
-    let names = statistics::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
-    let mut top = facts::servers(&sums, rows);
+    let hours = usage::by_hour(&hours);
+    let names = distributions::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
+    let mut top = view::servers(&sums, rows);
     top.truncate(TOP);
     servers::with_clocks(store, ask, span, &mut top).await?;
 
@@ -198,14 +208,14 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
             .into(),
         looked: LookedFacts::default(),
         watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: ever::calls(store, viewer, now).await?,
+        calls_ever: calls_ever::calls(store, viewer, now).await?,
         days_in_period: period.days,
     })
 }
 
 /// The numbers of each step of the period.
 async fn days(
-    store: &Store,
+    store: &Reader,
     ask: &Ask,
     period: Period,
     step: Step,
@@ -221,7 +231,7 @@ async fn days(
     };
 
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
-    let people = sums::people(store, ask.viewer, &spans).await?;
+    let people = usage::people(store, ask.viewer, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
         let calls = |classes: &[Class], days: &Range<i64>, most: i64| {
             let counts = |class: &&Class| days.contains(&class.day) && class.people <= most;

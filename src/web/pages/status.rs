@@ -1,29 +1,43 @@
 //! `/status`: the observer itself: accounts, errors, events that could not be used or read, and the
 //! size of the database.
 
-use super::standing::{RoomCounts, Standing, refused_successors};
+use super::observer_state::{RoomCounts, Standing, refused_successors};
 use super::status;
 use crate::rtc::coverage::Span;
-use crate::store::health::{Trouble, TroubleKind};
-use crate::store::invitations::Pending;
-use crate::store::probes::{self, OwnResult, Probed};
-use crate::store::progress::{self, Progress, Sums};
-use crate::store::readings::{self, ClockOff, Doubts};
-use crate::store::retention::{self, Removed};
-use crate::store::row::{self, Totals, Watch};
-use crate::store::sender_limit::{self, Flood};
-use crate::store::unasked::{self, Thrown};
-use crate::store::{coverage, events, invitations, rederive, rooms, stats, vantages};
-use crate::web::error::Error;
-use crate::web::facts::{
+use crate::rtc::words::Watch;
+use crate::store::db::health::{Trouble, TroubleKind};
+use crate::store::derive::rederive;
+use crate::store::ingest::invitations::Pending;
+use crate::store::ingest::probes;
+use crate::store::ingest::probes::{OwnResult, Probed};
+use crate::store::ingest::receive_times;
+use crate::store::ingest::receive_times::{ClockOff, Doubts};
+use crate::store::ingest::sender_limit;
+use crate::store::ingest::sender_limit::Flood;
+use crate::store::ingest::unrequested;
+use crate::store::ingest::unrequested::Thrown;
+use crate::store::ingest::{invitations, rooms, vantages};
+use crate::store::model;
+use crate::store::model::Totals;
+use crate::store::read::history_progress;
+use crate::store::read::history_progress::{Progress, Sums};
+use crate::store::read::{coverage, events};
+use crate::store::stats::concurrency;
+use crate::store::upkeep::retention;
+use crate::store::upkeep::retention::Removed;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::cost_cache::Kept;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::view::format as f;
+use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::{
     CallFacts, FloodFacts, GapFacts, HistoryFacts, InvitationFacts, NowFacts, OwnFacts,
     RejectedFacts, RoomFacts, Stamp, StorageTroubleFacts, VantageFacts, WalkFacts,
 };
-use crate::web::kept::Kept;
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
-use crate::web::{Web, assets, format as f};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -278,7 +292,7 @@ impl From<Totals> for TotalFacts {
 /// The data of the page.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
-    pub vantages: Vec<row::Vantage>,
+    pub vantages: Vec<model::Vantage>,
     /// The features of the accounts' homeservers, by account id.
     pub own: BTreeMap<String, Probed<OwnResult>>,
     pub totals: Totals,
@@ -287,8 +301,8 @@ pub struct Rows {
     pub clock_offs: Vec<ClockOff>,
     pub rederiving: Option<rederive::Progress>,
     pub unasked: Vec<Thrown>,
-    pub rejected_events: Vec<row::Rejected>,
-    pub rooms: Vec<row::Room>,
+    pub rejected_events: Vec<model::Rejected>,
+    pub rooms: Vec<model::Room>,
     pub invitations: Vec<Pending>,
     pub trouble: Option<Trouble>,
     pub walks: Vec<Progress>,
@@ -311,7 +325,7 @@ pub async fn get(
     kept: http::Data<Kept<Totals>>,
 ) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
 async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error> {
@@ -324,20 +338,20 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
         present: Present::read(web, viewer, ask.now).await?,
         vantages: vantages::list_for(store, viewer).await?,
         own: probes::all(store, viewer).await?,
-        totals: kept.get("", stats::totals(store, viewer)).await?,
+        totals: kept.get("", concurrency::totals(store, viewer)).await?,
         rejected: events::rejected_counts(store, viewer).await?,
-        clock_doubts: readings::doubts(store, viewer).await?,
-        clock_offs: readings::offs(store, viewer, CLOCK_OFFS).await?,
+        clock_doubts: receive_times::doubts(store, viewer).await?,
+        clock_offs: receive_times::offs(store, viewer, CLOCK_OFFS).await?,
         rederiving: store.rederiving(),
-        unasked: unasked::list(store, viewer).await?,
+        unasked: unrequested::list(store, viewer).await?,
         rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
         rooms: rooms::list(store, viewer, ask.now).await?,
         invitations: invitations::waiting(store, viewer, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
-        walks: progress::open(store, viewer, WALKS).await?,
-        short: progress::walks_ended_early(store, viewer, WALKS).await?,
-        rooms_short: progress::rooms_short(store, viewer).await?.len(),
-        walked: progress::sums(store, viewer, None).await?,
+        walks: history_progress::open(store, viewer, WALKS).await?,
+        short: history_progress::walks_ended_early(store, viewer, WALKS).await?,
+        rooms_short: history_progress::rooms_short(store, viewer).await?.len(),
+        walked: history_progress::sums(store, viewer, None).await?,
         removed: retention::removed(store, viewer).await?,
         gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
         floods: sender_limit::since(store, viewer, ask.now - 30 * f::DAY, FLOODS).await?,
@@ -350,7 +364,7 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error
 #[must_use]
 pub fn page(rows: Rows, now: i64) -> Status {
     let mut own = rows.own;
-    let with_own = |row: row::Vantage| {
+    let with_own = |row: model::Vantage| {
         let own = own.remove(&row.id).map(OwnFacts::from);
         VantageFacts {
             own,
@@ -360,8 +374,9 @@ pub fn page(rows: Rows, now: i64) -> Status {
 
     let vantages: Vec<_> = rows.vantages.into_iter().map(with_own).collect();
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
-    let troubled =
-        |room: &row::Room| room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left);
+    let troubled = |room: &model::Room| {
+        room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left)
+    };
     let all: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
     let counts = RoomCounts::count_rooms(&all);
     let refused = refused_successors(&all);
@@ -370,25 +385,25 @@ pub fn page(rows: Rows, now: i64) -> Status {
         calls.entry(&call.room.room_id).or_default().push(call);
     }
 
-    let is_refused = |room: &row::Room| refused.contains(room.room.room_id.as_str());
-    let has_findings = |room: &row::Room| RoomFacts::from(room.clone()).needs_look();
+    let is_refused = |room: &model::Room| refused.contains(room.room.room_id.as_str());
+    let has_findings = |room: &model::Room| RoomFacts::from(room.clone()).needs_look();
     let account = vantages
         .iter()
         .find(|vantage| vantage.is_signed_in())
         .map(|vantage| vantage.user_id.clone());
-    let facts = |room: &row::Room| {
+    let facts = |room: &model::Room| {
         let (id, unknown) = (&room.room.room_id, rows.present.room(&room.room.room_id));
         let calls = calls.get(id.as_str()).map_or(&[][..], Vec::as_slice);
         let facts = RoomFacts::from(room.clone()).with_now(unknown, calls);
         facts.with_needs(account.as_deref())
     };
 
-    let some = |test: &dyn Fn(&row::Room) -> bool| {
+    let some = |test: &dyn Fn(&model::Room) -> bool| {
         let rooms = rows.rooms.iter().filter(|room| test(room));
         rooms.map(facts).collect::<Vec<_>>()
     };
 
-    let is_unknown = |room: &&row::Room| rows.present.is_hidden(&room.room.room_id);
+    let is_unknown = |room: &&model::Room| rows.present.is_hidden(&room.room.room_id);
     let unknown_in = rows.rooms.iter().filter(is_unknown);
 
     Status {

@@ -4,19 +4,21 @@
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::present::Sight;
-use crate::store::invitations::Pending;
-use crate::store::readings::Doubts;
-use crate::store::retention::Removed;
-use crate::store::row::{
-    Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage, Watch,
+use crate::rtc::words::Watch;
+use crate::store::ingest::invitations::Pending;
+use crate::store::ingest::receive_times::Doubts;
+use crate::store::ingest::sender_limit::Flood;
+use crate::store::model::{
+    Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage,
 };
-use crate::store::sender_limit::Flood;
-use crate::store::sums::Sums;
-use crate::web::facts::{List, Stamp, StorageTroubleFacts, SumFacts};
+use crate::store::stats::scope::Sums;
+use crate::store::upkeep::retention::Removed;
 use crate::web::fixtures::{self, MINUTE, NOW, at};
-use crate::web::query::Query;
-use crate::web::reply::{self, Page, Shell};
-use crate::web::seen::{AllSeenFacts, Present};
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Page, Shell};
+use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::{List, Stamp, StorageTroubleFacts, SumFacts};
 
 mod lists;
 mod walks;
@@ -64,7 +66,7 @@ fn invitation() -> Pending {
 
 /// The present of these rooms.
 fn seen(rooms: &[Room]) -> Present {
-    let sight = |room: &Room| crate::store::present::RoomSight {
+    let sight = |room: &Room| crate::store::read::present::RoomSight {
         room_id: room.room.room_id.clone(),
         room: crate::rtc::present::Room {
             sight: match room.watch {
@@ -79,7 +81,7 @@ fn seen(rooms: &[Room]) -> Present {
         },
     };
 
-    let found = crate::store::present::Present {
+    let found = crate::store::read::present::Present {
         vantages: vec![vantage()],
         rooms: rooms.iter().map(sight).collect(),
         not_stored_since_ms: None,
@@ -231,7 +233,7 @@ fn calls() -> calls::Calls {
     .unwrap();
     let form = calls::Form {
         query,
-        chosen: crate::web::sort::Chosen::default(),
+        chosen: crate::web::http::sort::Chosen::default(),
         matching: Matching {
             calls: 143,
             more: false,
@@ -249,13 +251,13 @@ fn calls() -> calls::Calls {
 
     calls::Calls {
         list,
-        looked: crate::web::seen::LookedFacts::default(),
+        looked: crate::web::view::liveness::LookedFacts::default(),
         form,
     }
 }
 
 fn evidence(call: &CallFacts) -> Vec<Evidence> {
-    let event = |index: usize, member: &facts::MemberFacts, content: &str| Evidence {
+    let event = |index: usize, member: &view::MemberFacts, content: &str| Evidence {
         event_id: if content == "{}" {
             format!("$leave{index}")
         } else {
@@ -306,7 +308,7 @@ fn shell(page: &impl Page) -> Shell {
 }
 
 fn html<P: Page>(page: &P) -> String {
-    reply::short(
+    response::short(
         page,
         Shell {
             section: Some(P::SECTION),
@@ -344,9 +346,9 @@ fn one_call(call: CallFacts) -> call::CallPage {
     page
 }
 
-fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
+fn related(kind: &'static str, who: &str) -> view::RelatedFacts {
     let at_ms = at(14, if kind == "ring" { 1 } else { 6 }, 0);
-    facts::RelatedFacts {
+    view::RelatedFacts {
         kind,
         event_id: NASTY.to_owned(),
         user_id: who.to_owned(),
@@ -355,7 +357,7 @@ fn related(kind: &'static str, who: &str) -> facts::RelatedFacts {
         whom_names: vec![None, Some("Bob".to_owned())],
         whole_room: false,
         at_ms,
-        at_at: facts::Stamp(at_ms),
+        at_at: view::Stamp(at_ms),
         lifetime_ms: Some(30_000),
         intent: Some(NASTY.to_owned()),
         relates_to: None,
@@ -389,18 +391,18 @@ fn month() -> SumFacts {
 }
 
 fn with_past(mut page: room::RoomPage) -> room::RoomPage {
-    page.zombies = vec![facts::ZombieFacts {
+    page.zombies = vec![view::ZombieFacts {
         call_id: Some("war".to_owned()),
         user_id: NASTY.to_owned(),
         name: Some(NASTY.to_owned()),
         event_id: NASTY.to_owned(),
         newer_event_id: "$newer".to_owned(),
         noticed_ms: NOW - HOUR,
-        noticed_at: facts::Stamp(NOW - HOUR),
+        noticed_at: view::Stamp(NOW - HOUR),
     }];
-    let flip = |at_ms, on| facts::Flip {
+    let flip = |at_ms, on| view::Flip {
         at_ms,
-        at_at: facts::Stamp(at_ms),
+        at_at: view::Stamp(at_ms),
         on,
         call_id: "war".to_owned(),
         slot_id: NASTY.to_owned(),
@@ -412,7 +414,7 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
         slot_id: NASTY.to_owned(),
         ..fixtures::war_room()
     }];
-    page.then = Some(facts::Moment::new(
+    page.then = Some(view::Moment::new(
         page.room.room.clone(),
         at(14, 6, 0),
         "gap",
@@ -468,7 +470,7 @@ fn status() -> status::Status {
     ];
     let rows = status::Rows {
         active: Vec::new(),
-        numbers_now: facts::NowFacts::default(),
+        numbers_now: view::NowFacts::default(),
         present: seen(&rooms()),
         vantages: vec![vantage()],
         own: std::collections::BTreeMap::new(),
@@ -477,7 +479,7 @@ fn status() -> status::Status {
         clock_doubts: Doubts::default(),
         clock_offs: Vec::new(),
         rederiving: None,
-        unasked: vec![crate::store::unasked::Thrown {
+        unasked: vec![crate::store::ingest::unrequested::Thrown {
             kind: "m.room.message".into(),
             events: 12_000,
             first_ms: NOW - HOUR,
@@ -490,7 +492,7 @@ fn status() -> status::Status {
         walks: vec![walks::gap(), walks::history()],
         short: vec![walks::short()],
         rooms_short: 1,
-        walked: crate::store::progress::Sums {
+        walked: crate::store::read::history_progress::Sums {
             rooms: 42,
             open: 2,
             pages: 900,

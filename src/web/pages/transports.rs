@@ -2,18 +2,24 @@
 //! served.
 
 use super::period::{LIMIT, OF_LIST, Period};
-use crate::store::carried::{self, Carried};
-use crate::store::probes::{self, SfuResult};
-use crate::web::draw::sfu::{Paint, Sfus};
-use crate::web::draw::{Num, ratio};
-use crate::web::error::Error;
-use crate::web::facts::{CallFacts, SfuProbeFacts, Stamp};
-use crate::web::kept::Kept;
-use crate::web::query::Query;
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::LookedFacts;
-use crate::web::sort::{self, Chosen, Head, Key};
-use crate::web::{Web, assets, format as f};
+use crate::store::ingest::probes;
+use crate::store::ingest::probes::SfuResult;
+use crate::store::stats::transport_usage;
+use crate::store::stats::transport_usage::Carried;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::cost_cache::Kept;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::sort;
+use crate::web::http::sort::{Chosen, Head, Key};
+use crate::web::svg::sfu::{Paint, Sfus};
+use crate::web::svg::{Num, ratio};
+use crate::web::view::format as f;
+use crate::web::view::liveness::LookedFacts;
+use crate::web::view::{CallFacts, SfuProbeFacts, Stamp};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -123,7 +129,7 @@ pub async fn get(
     kept: http::Data<Kept<Transports>>,
 ) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, cut(&web, &ask, &kept).await.map(Answer::from)).await
+    response::send(&web, &ask, cut(&web, &ask, &kept).await.map(Answer::from)).await
 }
 
 /// One page of the list.
@@ -243,7 +249,7 @@ async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error>
     let span = period.span(ask.now);
     let gone = super::gone(web, ask).await?;
     let (rows, unknown_ms) =
-        carried::carried_by_present(&web.store, ask.viewer, span, ask.now, &gone).await?;
+        transport_usage::carried_by_present(&web.store, ask.viewer, span, ask.now, &gone).await?;
 
     Ok(page(rows, unknown_ms, period, ask.now))
 }

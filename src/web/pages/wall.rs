@@ -1,12 +1,16 @@
 //! `/wall`: the running calls for a screen on a wall: large, live, without controls.
 
 use super::overview::{Numbers, Overview};
-use crate::web::draw::shape::{self, Shape};
-use crate::web::error::Error;
-use crate::web::facts::{CallFacts, NowFacts, Stamp, VantageFacts, counted_by_noun};
-use crate::web::reply::{self, Answer, Ask, Page, Section, Shell};
-use crate::web::seen::AllSeenFacts;
-use crate::web::{Web, assets, format as f};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::response;
+use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::svg::shape;
+use crate::web::svg::shape::Shape;
+use crate::web::view::format as f;
+use crate::web::view::liveness::AllSeenFacts;
+use crate::web::view::{CallFacts, NowFacts, Stamp, VantageFacts, counted_by_noun};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -58,7 +62,7 @@ pub struct Wall {
 /// `GET /wall` and `GET /api/v1/wall`
 pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = Ask::of_request(&req, &web);
-    reply::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
 }
 
 async fn load(web: &Web, ask: &Ask) -> Result<Wall, Error> {

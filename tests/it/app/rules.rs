@@ -5,7 +5,8 @@ use crate::app::bed::{Bed, now};
 use crate::support::eventually;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::slot::SlotPolicy;
-use callscope::store::rederive::{self, Step};
+use callscope::store::derive::rederive;
+use callscope::store::derive::rederive::Step;
 use serde_json::{Value, json};
 
 const ALICE: &str = "@alice:sim.example";

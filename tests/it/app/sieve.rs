@@ -341,7 +341,7 @@ async fn an_old_database_loses_what_was_not_asked_for() {
         !files_with(folder.path(), "SECRET").is_empty(),
         "the test is one"
     );
-    let store = callscope::store::Store::open(&format!("sqlite://{}", file.display()))
+    let store = callscope::store::Writer::open(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
     assert_eq!(files_with(folder.path(), "SECRET"), Vec::<String>::new());

@@ -6,9 +6,10 @@ use crate::app::bed::{Bed, now};
 use crate::app::mixture::plain;
 use crate::support::app::App;
 use crate::support::eventually;
-use callscope::store::Store;
-use callscope::store::progress::{self, Sums};
-use callscope::store::row::Viewer;
+use callscope::store::Writer;
+use callscope::store::model::Viewer;
+use callscope::store::read::history_progress;
+use callscope::store::read::history_progress::Sums;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -38,8 +39,8 @@ fn past(bed: &Bed) {
 
 /// The progress of the walks in the database of a killed process.
 async fn left(database: &str) -> Sums {
-    let store = Store::open(database).await.unwrap();
-    let sums = progress::sums(&store, Viewer::Operator, None)
+    let store = Writer::open(database).await.unwrap();
+    let sums = history_progress::sums(&store, Viewer::Operator, None)
         .await
         .unwrap();
     store.close().await;

@@ -5,7 +5,7 @@ use crate::app::alone::settings;
 use crate::app::bed::{Bed, Running, now};
 use crate::app::operator::run;
 use crate::support::eventually;
-use callscope::store::Store;
+use callscope::store::Writer;
 use sqlx::{Connection, Executor, SqliteConnection};
 use std::path::PathBuf;
 
@@ -169,7 +169,7 @@ async fn a_page_that_fails_for_a_damaged_file_makes_it_not_ready() {
     damage(&bed);
     // The damage may be found at the start: then the program reports it and does not serve.
     let url = format!("sqlite://{}", database(&bed).display());
-    if Store::open(&url).await.is_err() {
+    if Writer::open(&url).await.is_err() {
         return;
     }
 

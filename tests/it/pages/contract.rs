@@ -24,9 +24,10 @@ async fn every_address_is_in_the_document_and_the_reverse() {
         .cloned()
         .collect();
     let begins = ["at(\"", "resource(\""];
+    let source: String = ROUTES.split_whitespace().collect();
     let routes = begins
         .iter()
-        .flat_map(|begin| ROUTES.split(begin).skip(1))
+        .flat_map(|begin| source.split(begin).skip(1))
         .map(|rest| rest.split('"').next().unwrap());
     let plain = |path: &str| path.replace(":.+}", "}");
     let is_for_programs =

@@ -1,7 +1,7 @@
 //! Findings of a call, who ended a stay, and what is shown while the homeserver is not received.
 
 use crate::pages::site::{MINUTE, NOW, ROOM, Site, event, member, text};
-use callscope::store::vantages;
+use callscope::store::ingest::vantages;
 use serde_json::{Value, json};
 
 const HOUR: i64 = 60 * MINUTE;

@@ -2,7 +2,8 @@
 //! rings.
 
 use crate::pages::site::{EVIL, MINUTE, NOW, ROOM, Site, member, quote, text};
-use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
+use callscope::store::ingest::probes;
+use callscope::store::ingest::probes::{Answer, ServerResult, SfuResult};
 use serde_json::{Value, json};
 
 const RING: &str = "org.matrix.msc4075.rtc.notification";

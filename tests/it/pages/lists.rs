@@ -1,8 +1,8 @@
 //! Lists: their order, page by page, the same on the page, in JSON and in files.
 
 use crate::pages::site::{CALL, MINUTE, NOW, Site, event, text};
-use callscope::store::rooms;
-use callscope::store::row::Watch;
+use callscope::rtc::words::Watch;
+use callscope::store::ingest::rooms;
 use serde_json::{Value, json};
 
 /// A call of a given length (minutes) and number of people that began the given number of minutes

@@ -1,7 +1,7 @@
 //! The statistics pages: statistics, servers, SFUs, and the wall, as HTML and JSON.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, text};
-use callscope::store::vantages;
+use callscope::store::ingest::vantages;
 use serde_json::{Value, json};
 
 /// Every statistics page over the filled store.

@@ -2,8 +2,8 @@
 //! pages.
 
 use crate::pages::site::{CALL, EVIL, MINUTE, NOW, ROOM, Site, event, quote, text};
-use callscope::store::row::Watch;
-use callscope::store::{rooms, vantages};
+use callscope::rtc::words::Watch;
+use callscope::store::ingest::{rooms, vantages};
 use serde_json::{Value, json};
 
 /// A call of one minute that began the given number of minutes ago.

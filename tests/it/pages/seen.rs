@@ -2,8 +2,8 @@
 //! reached.
 
 use crate::pages::site::{MINUTE, NOW, ROOM, Site, event, quote, text};
-use callscope::store::rooms;
-use callscope::store::row::Watch;
+use callscope::rtc::words::Watch;
+use callscope::store::ingest::rooms;
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -5,9 +5,12 @@ use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::store::batch::{self, Arrival, Batch, RoomBatch, Source};
-use callscope::store::row::Watch;
-use callscope::store::{Store, vantages};
+use callscope::rtc::words::Source;
+use callscope::rtc::words::Watch;
+use callscope::store::Writer;
+use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::vantages;
+use callscope::store::ingest::write;
 use callscope::web::{self, Memory, Options, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -23,7 +26,7 @@ pub const EVIL: &str = "<script>alert('x')</script>\u{202e}";
 pub struct Site {
     pub base: String,
     pub client: Client,
-    pub store: Store,
+    pub store: Writer,
     pub changes: Changes,
     pub clock: Clock,
     database: Database,
@@ -56,7 +59,7 @@ impl Site {
 
     async fn at(name: &str, public_url: Option<&str>) -> Self {
         let database = Database::new().await;
-        let store = Store::open(database.url()).await.unwrap();
+        let store = Writer::open(database.url()).await.unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let changes = Changes::default();
@@ -69,7 +72,7 @@ impl Site {
         };
 
         let web = Web {
-            store: store.clone(),
+            store: store.reader(),
             changes: of_web,
             clock,
             public_url: public_url.map(ToOwned::to_owned),
@@ -158,7 +161,7 @@ impl Site {
             invitations: vec![],
         };
 
-        batch::write(&self.store, &Rules::default(), &batch)
+        write::write(&self.store, &Rules::default(), &batch)
             .await
             .unwrap();
         self.changes.announce(Change::Observer);

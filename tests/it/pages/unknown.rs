@@ -2,8 +2,8 @@
 //! all places agree.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote};
-use callscope::store::row::Watch;
-use callscope::store::{rooms, vantages};
+use callscope::rtc::words::Watch;
+use callscope::store::ingest::{rooms, vantages};
 use serde_json::{Value, json};
 
 /// A site with only ended calls; its room was polled a minute ago.

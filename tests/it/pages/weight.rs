@@ -1,7 +1,7 @@
 //! No page is too large, however much there is to show: 60,000 bytes, uncompressed.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
-use callscope::store::rooms;
+use callscope::store::ingest::rooms;
 use serde_json::{Value, json};
 
 const MAX: usize = 60_000;

@@ -20,7 +20,7 @@ fn stands(id: &str, user: &str, at: i64, membership: &str) -> Value {
     )
 }
 
-async fn look(store: &Store, state: &[Value], at: i64) {
+async fn look(store: &Writer, state: &[Value], at: i64) {
     let members = state
         .iter()
         .filter(|event| event["type"] == MEMBER)
@@ -37,19 +37,19 @@ async fn look(store: &Store, state: &[Value], at: i64) {
     write(store, &Rules::default(), &look).await.unwrap();
 }
 
-async fn learn(store: &Store, events: &[Value]) {
+async fn learn(store: &Writer, events: &[Value]) {
     write(store, &Rules::default(), &batch(arrivals(events)))
         .await
         .unwrap();
 }
 
-async fn access(store: &Store) -> Vec<Access> {
+async fn access(store: &Writer) -> Vec<Access> {
     let room = rooms::find(store, Viewer::Operator, ROOM, LATER).await;
     room.unwrap().unwrap().access
 }
 
 /// Accounts in the room, and those that may join.
-async fn counted(store: &Store) -> Vec<(i64, i64)> {
+async fn counted(store: &Writer) -> Vec<(i64, i64)> {
     let access = access(store).await;
     access.iter().map(|one| (one.accounts, one.may)).collect()
 }
@@ -150,7 +150,7 @@ fn a_room_replaced_since_a_time() {
             ],
         )
         .await;
-        let found = async |store: &Store| {
+        let found = async |store: &Writer| {
             let room = rooms::find(store, Viewer::Operator, ROOM, LATER).await;
             let room = room.unwrap().unwrap();
             (room.replaced_by, room.replaced_ms)

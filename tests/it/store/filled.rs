@@ -11,8 +11,9 @@ use crate::support::database::Database;
 use callscope::rtc;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::store::Store;
-use callscope::store::rederive::{self, Step};
+use callscope::store::Writer;
+use callscope::store::derive::rederive;
+use callscope::store::derive::rederive::Step;
 use serde_json::Value;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
@@ -77,7 +78,7 @@ fn a_filled_database_of_each_older_shape_is_read_and_derived_anew() {
             let calls = want["calls"].as_array().unwrap().len();
             assert!(calls > 10, "{shape}: {calls} calls are few");
 
-            let store = Store::open(database.url()).await.unwrap();
+            let store = Writer::open(database.url()).await.unwrap();
             assert_eq!(
                 stored_of_room(&store, ROOM).await,
                 want,

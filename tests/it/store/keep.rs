@@ -4,11 +4,16 @@ use crate::generate;
 use crate::support::database::Database;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::hold::Hold;
-use callscope::store::row::{CallFilter, Viewer};
-use callscope::store::snapshots::Look;
-use callscope::store::{Error, Store, memberships, retention, sessions, stats};
+use callscope::rtc::words::Source;
+use callscope::store::db::instance_lock::Hold;
+use callscope::store::ingest::batch::Look;
+use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::write::write;
+use callscope::store::model::{CallFilter, Viewer};
+use callscope::store::read::calls;
+use callscope::store::stats::concurrency;
+use callscope::store::upkeep::retention;
+use callscope::store::{Error, Writer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -18,7 +23,7 @@ const LATER: i64 = 1_800_000_000_000;
 const BEGIN: i64 = 1_700_000_000_000;
 
 struct Place {
-    store: Store,
+    store: Writer,
     database: Database,
 }
 
@@ -26,7 +31,7 @@ async fn open() -> Place {
     let database = Database::new().await;
 
     Place {
-        store: Store::open(database.url()).await.unwrap(),
+        store: Writer::open(database.url()).await.unwrap(),
         database,
     }
 }
@@ -60,22 +65,23 @@ fn batch(room: &[Value]) -> Batch {
     }
 }
 
-async fn take(store: &Store, room: &[Value]) {
+async fn take(store: &Writer, room: &[Value]) {
     for some in room.chunks(3) {
         write(store, &Rules::default(), &batch(some)).await.unwrap();
     }
 }
 
 /// Calls and stays as pages show them.
-async fn shown(store: &Store) -> Vec<String> {
+async fn shown(store: &Writer) -> Vec<String> {
     let filter = CallFilter::default();
-    let calls = sessions::page(store, Viewer::Operator, &filter, None, 10_000, LATER)
+    let calls = calls::page(store, Viewer::Operator, &filter, None, 10_000, LATER)
         .await
         .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let mut members = memberships::members_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap();
+    let mut members =
+        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
+            .await
+            .unwrap();
     // The room's event by which somebody was removed is named only while it is stored.
     for member in members
         .iter_mut()
@@ -92,7 +98,7 @@ async fn shown(store: &Store) -> Vec<String> {
 }
 
 /// Deletes by age in one room, as the observer does each day; returns the number of deleted events.
-async fn forget(store: &Store, events: i64, calls: Option<i64>) -> usize {
+async fn forget(store: &Writer, events: i64, calls: Option<i64>) -> usize {
     let rules = Rules::default();
     let keep = retention::in_state(store, ROOM).await.unwrap();
     let mut gone = 0;
@@ -160,7 +166,7 @@ proptest! {
                 assert_eq!(shown(store).await, before, "old events came back");
             }
 
-            let events = stats::totals(store, Viewer::Operator).await.unwrap().events;
+            let events = concurrency::totals(store, Viewer::Operator).await.unwrap().events;
             forget(store, BEGIN + 100_000_000, Some(LATER)).await;
             assert!(shown(store).await.is_empty(), "calls go whole: {events} events were left");
         });
@@ -253,7 +259,7 @@ fn deleted_space_is_given_back() {
         let place = open().await;
         let store = &place.store;
         let bytes = async || {
-            stats::totals(store, Viewer::Operator)
+            concurrency::totals(store, Viewer::Operator)
                 .await
                 .unwrap()
                 .database_bytes

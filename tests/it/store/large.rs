@@ -84,11 +84,11 @@ proptest! {
         let want = derived(&rtc::derive(ROOM, events, &Rules::default()));
         let got = block(async {
             let (store, place) = open().await;
-            let grain = Grain {
+            let tuning = Tuning {
                 tally: 2,
-                ..Grain::default()
+                ..Tuning::default()
             };
-            let store = store.with_grain(grain);
+            let store = store.with_tuning(tuning);
             write_all(&store, arrivals(&came), &sizes).await;
             let got = stored(&store).await;
             done(store, place).await;
@@ -140,11 +140,11 @@ fn a_device_that_is_named_later_is_counted_once() {
 
     block(async {
         let (store, place) = open().await;
-        let grain = Grain {
+        let tuning = Tuning {
             tally: 2,
-            ..Grain::default()
+            ..Tuning::default()
         };
-        let store = store.with_grain(grain);
+        let store = store.with_tuning(tuning);
         write_all(&store, arrivals(&came), &[1]).await;
         let events = arrivals(&came)
             .into_iter()

@@ -1,7 +1,8 @@
 //! Limits for the events of one sender and for the length of an id, on each database.
 
 use crate::store::*;
-use callscope::store::sender_limit::{self, BURST};
+use callscope::store::ingest::sender_limit;
+use callscope::store::ingest::sender_limit::BURST;
 
 const MALLORY: &str = "@mallory:evil.example";
 
@@ -22,12 +23,12 @@ fn answer(devices: std::ops::Range<i64>, is_first_answer: bool) -> Batch {
     batch
 }
 
-async fn stored(store: &Store) -> i64 {
-    let totals = stats::totals(store, Viewer::Operator).await.unwrap();
+async fn stored(store: &Writer) -> i64 {
+    let totals = concurrency::totals(store, Viewer::Operator).await.unwrap();
     totals.events
 }
 
-async fn floods(store: &Store) -> usize {
+async fn floods(store: &Writer) -> usize {
     let floods = sender_limit::of_room(store, Viewer::Operator, ROOM, 9).await;
     floods.unwrap().len()
 }

@@ -2,11 +2,13 @@
 
 use crate::store::{LATER, arrivals, block, done, joined, open, write_all};
 use callscope::rtc::coverage::Span;
-use callscope::store::probes::{self, Answer, ServerResult, SfuResult};
-use callscope::store::row::{Call, CallFilter, More, Viewer};
-use callscope::store::sorted::{By, Order};
-use callscope::store::sums::Scope;
-use callscope::store::{moments, rings, sessions, skew, sorted};
+use callscope::store::ingest::probes;
+use callscope::store::ingest::probes::{Answer, ServerResult, SfuResult};
+use callscope::store::model::{Call, CallFilter, More, Viewer};
+use callscope::store::read::call_order::{By, Order};
+use callscope::store::read::{call_order, calls, rings, room_at};
+use callscope::store::stats::clock_skew;
+use callscope::store::stats::scope::Scope;
 use serde_json::Value;
 
 #[test]
@@ -40,7 +42,7 @@ fn sorted_lists_answer() {
                 for filter in [&CallFilter::default(), &room, &late, &search] {
                     let order = Order { by, descending };
                     let page = async |place| {
-                        sorted::page(&store, Viewer::Operator, filter, order, place, 5, LATER)
+                        call_order::page(&store, Viewer::Operator, filter, order, place, 5, LATER)
                             .await
                             .unwrap()
                     };
@@ -87,13 +89,13 @@ fn calls_come_in_the_order_of_their_list() {
         let newest_first: Vec<i64> = (0..40).rev().collect();
         let oldest_first: Vec<i64> = (0..40).collect();
         assert_eq!(
-            started(&sessions::active(&store, viewer, now).await.unwrap()),
+            started(&calls::active(&store, viewer, now).await.unwrap()),
             newest_first
         );
         let all = CallFilter::default();
         assert_eq!(
             started(
-                &sessions::page(&store, viewer, &all, None, 40, now)
+                &calls::page(&store, viewer, &all, None, 40, now)
                     .await
                     .unwrap()
             ),
@@ -101,7 +103,7 @@ fn calls_come_in_the_order_of_their_list() {
         );
         assert_eq!(
             started(
-                &moments::calls_at(&store, viewer, crate::store::ROOM, now)
+                &room_at::calls_at(&store, viewer, crate::store::ROOM, now)
                     .await
                     .unwrap()
             ),
@@ -112,7 +114,7 @@ fn calls_come_in_the_order_of_their_list() {
             descending: false,
         };
 
-        let sorted = sorted::page(&store, viewer, &all, order, None, 40, now)
+        let sorted = call_order::page(&store, viewer, &all, order, None, 40, now)
             .await
             .unwrap();
         let sorted: Vec<Call> = sorted.into_iter().map(|(call, _)| call).collect();
@@ -145,9 +147,11 @@ fn rings_and_clocks_answer() {
             );
         }
 
-        let heard = skew::spans_heard(&store, Viewer::Operator).await.unwrap();
+        let heard = clock_skew::spans_heard(&store, Viewer::Operator)
+            .await
+            .unwrap();
         assert_eq!(
-            skew::clock_of_server(&store, viewer, "h", span, &heard)
+            clock_skew::clock_of_server(&store, viewer, "h", span, &heard)
                 .await
                 .unwrap()
                 .live,

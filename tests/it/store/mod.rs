@@ -24,17 +24,26 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::membership::Membership;
 use callscope::rtc::session::Session;
+use callscope::rtc::words::Source;
+use callscope::rtc::words::Watch;
 use callscope::rtc::{self, Derived};
-use callscope::store::batch::{Arrival, Batch, RoomBatch, Source, write};
-use callscope::store::invitations::{self, Invitation};
-use callscope::store::row::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer, Watch};
-use callscope::store::snapshots::Look;
-use callscope::store::sums::Scope;
-use callscope::store::{
-    Grain, Store, carried, coverage, events, ever, evidence, gauges, holes, memberships, moments,
-    progress, rebuild, related, rooms, sessions, signs, statistics, stats, sums, vantages, walks,
-    zombies,
+use callscope::store::derive::rebuild;
+use callscope::store::ingest::batch::Look;
+use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::history_jobs::{backfill, gaps};
+use callscope::store::ingest::invitations;
+use callscope::store::ingest::invitations::Invitation;
+use callscope::store::ingest::write::write;
+use callscope::store::ingest::{rooms, vantages};
+use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer};
+use callscope::store::read::{
+    calls, coverage, events, evidence, history_progress, related, room_at, zombies,
 };
+use callscope::store::stats::scope::Scope;
+use callscope::store::stats::{
+    calls_ever, concurrency, distributions, gauges, last_seen, transport_usage, usage,
+};
+use callscope::store::{Tuning, Writer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -67,14 +76,14 @@ fn batch(arrivals: Vec<Arrival>) -> Batch {
     }
 }
 
-async fn open() -> (Store, Database) {
+async fn open() -> (Writer, Database) {
     let database = Database::new().await;
-    let store = Store::open(database.url()).await.unwrap();
+    let store = Writer::open(database.url()).await.unwrap();
 
     (store, database)
 }
 
-async fn done(store: Store, database: Database) {
+async fn done(store: Writer, database: Database) {
     store.close().await;
     drop(database);
 }
@@ -110,13 +119,13 @@ fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
 }
 
 /// The content of the store, in the form of the core's result.
-async fn stored(store: &Store) -> Value {
+async fn stored(store: &Writer) -> Value {
     stored_of_room(store, ROOM).await
 }
 
 /// The same for another room.
-async fn stored_of_room(store: &Store, room_id: &str) -> Value {
-    let calls = sessions::page(
+async fn stored_of_room(store: &Writer, room_id: &str) -> Value {
+    let calls = calls::page(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -127,9 +136,10 @@ async fn stored_of_room(store: &Store, room_id: &str) -> Value {
     .await
     .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap();
+    let members =
+        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
+            .await
+            .unwrap();
     let rejected = events::rejected(store, Viewer::Operator, Some(room_id), 10_000)
         .await
         .unwrap();
@@ -155,7 +165,7 @@ fn derived(derived: &Derived) -> Value {
 }
 
 /// Writes the events in batches of these sizes, each twice: the second time changes nothing.
-async fn write_all(store: &Store, mut rest: Vec<Arrival>, sizes: &[usize]) {
+async fn write_all(store: &Writer, mut rest: Vec<Arrival>, sizes: &[usize]) {
     let mut sizes = sizes.iter().copied().cycle();
     while !rest.is_empty() {
         let tail = rest.split_off(sizes.next().unwrap().min(rest.len()));
@@ -177,7 +187,7 @@ fn block<F: Future>(future: F) -> F::Output {
 }
 
 /// The content of the store after everything was derived again.
-async fn rebuilt(store: &Store) -> Value {
+async fn rebuilt(store: &Writer) -> Value {
     for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
         let mut place = rebuild::Place::default();
         while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
@@ -209,7 +219,7 @@ proptest! {
         let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| (*a.event).clone()), &Rules::default()));
         let got = block(async {
             let (store, place) = open().await;
-            let store = if fine { store.with_grain(Grain { checkpoint: 2, page: 5, tally: 2, rare: 0 }) } else { store };
+            let store = if fine { store.with_tuning(Tuning { checkpoint: 2, page: 5, tally: 2, rare: 0 }) } else { store };
             let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
             write_all(&store, arrivals(&shuffled), &sizes).await;
             let got = stored(&store).await;
@@ -240,7 +250,7 @@ fn every_read_answers() {
         let (store, place) = open().await;
         let (viewer, now) = (Viewer::Operator, LATER);
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let calls = sessions::page(&store, viewer, &CallFilter::default(), None, 5, now)
+        let calls = calls::page(&store, viewer, &CallFilter::default(), None, 5, now)
             .await
             .unwrap();
         let call = &calls[0];
@@ -251,26 +261,26 @@ fn every_read_answers() {
         };
 
         assert_eq!(
-            sessions::page(&store, viewer, &filter, Some(&cursor), 5, now)
+            calls::page(&store, viewer, &filter, Some(&cursor), 5, now)
                 .await
                 .unwrap(),
             calls
         );
         assert_eq!(
-            sessions::count(&store, viewer, &filter, now)
+            calls::count(&store, viewer, &filter, now)
                 .await
                 .unwrap()
                 .calls,
             1
         );
-        assert_eq!(ever::calls(&store, viewer, now).await.unwrap(), 1);
+        assert_eq!(calls_ever::calls(&store, viewer, now).await.unwrap(), 1);
         assert_eq!(
-            sessions::find(&store, viewer, "$j").await.unwrap().as_ref(),
+            calls::find(&store, viewer, "$j").await.unwrap().as_ref(),
             Some(call)
         );
-        assert_eq!(sessions::find(&store, viewer, "$none").await.unwrap(), None);
+        assert_eq!(calls::find(&store, viewer, "$none").await.unwrap(), None);
         assert_eq!(
-            sessions::active(&store, viewer, call.started_ms)
+            calls::active(&store, viewer, call.started_ms)
                 .await
                 .unwrap()
                 .len(),
@@ -305,14 +315,14 @@ fn every_read_answers() {
             1
         );
         assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
-        let numbers = stats::numbers(&store, viewer, call.started_ms, call.until_ms, now)
+        let numbers = concurrency::numbers(&store, viewer, call.started_ms, call.until_ms, now)
             .await
             .unwrap();
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
         of_the_sums(&store, call).await;
         assert_eq!(
-            stats::starts(&store, viewer, ROOM, 0).await.unwrap(),
+            concurrency::starts(&store, viewer, ROOM, 0).await.unwrap(),
             [(call.started_ms, 1)]
         );
         let origins = evidence::origins_of_calls(&store, viewer, std::slice::from_ref(&call.id))
@@ -338,13 +348,13 @@ fn every_read_answers() {
                 .is_empty()
         );
         assert_eq!(
-            moments::calls_at(&store, viewer, ROOM, call.started_ms)
+            room_at::calls_at(&store, viewer, ROOM, call.started_ms)
                 .await
                 .unwrap(),
             calls
         );
         assert_eq!(
-            moments::calls_between(&store, viewer, ROOM, Span { from: 0, to: now }, 5)
+            room_at::calls_between(&store, viewer, ROOM, Span { from: 0, to: now }, 5)
                 .await
                 .unwrap(),
             (calls.clone(), 0)
@@ -361,7 +371,7 @@ fn every_read_answers() {
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(stats::totals(&store, viewer).await.unwrap().calls, 1);
+        assert_eq!(concurrency::totals(&store, viewer).await.unwrap().calls, 1);
         done(store, place).await;
     });
 }
@@ -422,9 +432,9 @@ fn searches_and_gauges_answer() {
             ),
         ] {
             for (rare, from_ms) in [(4000, None), (0, None), (4000, Some(0)), (0, Some(0))] {
-                let store = store.clone().with_grain(Grain {
+                let store = store.clone().with_tuning(Tuning {
                     rare,
-                    ..Grain::default()
+                    ..Tuning::default()
                 });
                 let filter = CallFilter {
                     more: more.clone(),
@@ -432,11 +442,11 @@ fn searches_and_gauges_answer() {
                     ..CallFilter::default()
                 };
 
-                let calls = sessions::page(&store, viewer, &filter, None, 5, now)
+                let calls = calls::page(&store, viewer, &filter, None, 5, now)
                     .await
                     .unwrap();
                 assert_eq!(calls.len(), found, "{filter:?}");
-                let counted = sessions::count(&store, viewer, &filter, now).await.unwrap();
+                let counted = calls::count(&store, viewer, &filter, now).await.unwrap();
                 assert_eq!(
                     (usize::try_from(counted.calls).unwrap(), counted.more),
                     (found, false),
@@ -480,9 +490,9 @@ fn every_write_of_the_observer_answers() {
             vantages::position(&store, "v").await.unwrap().as_deref(),
             Some("s1")
         );
-        let walk = walks::todo(&store).await.unwrap().remove(0);
+        let walk = backfill::todo(&store).await.unwrap().remove(0);
         assert!(
-            !walks::has_reached_known_events(&store, &walk, ["$j"].into_iter())
+            !backfill::has_reached_known_events(&store, &walk, ["$j"].into_iter())
                 .await
                 .unwrap(),
             "it came with the walk"
@@ -490,7 +500,7 @@ fn every_write_of_the_observer_answers() {
         let mut second = batch(Vec::new());
         second.rooms[0].step = Some(last(&walk));
         write(&store, &Rules::default(), &second).await.unwrap();
-        assert!(walks::todo(&store).await.unwrap().is_empty());
+        assert!(backfill::todo(&store).await.unwrap().is_empty());
         of_the_walks(&store).await;
         of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
@@ -500,7 +510,7 @@ fn every_write_of_the_observer_answers() {
         rooms::forget_wish(&store, "#a:h").await.unwrap();
         rooms::forget_blind(&store).await.unwrap();
         assert_eq!(
-            memberships::ended_between(&store, 0, LATER)
+            callscope::store::read::memberships::ended_between(&store, 0, LATER)
                 .await
                 .unwrap()
                 .len(),
@@ -511,8 +521,8 @@ fn every_write_of_the_observer_answers() {
 }
 
 /// The finished walk has its result; that of a limited timeline begins at the previous answer.
-async fn of_the_walks(store: &Store) {
-    let walk = progress::of_room(store, Viewer::Operator, ROOM, 5)
+async fn of_the_walks(store: &Writer) {
+    let walk = history_progress::of_room(store, Viewer::Operator, ROOM, 5)
         .await
         .unwrap()
         .remove(0);
@@ -528,15 +538,19 @@ async fn of_the_walks(store: &Store) {
     limited.seen_ms = LATER + 9;
     limited.rooms[0].gap = Some(("gap", Some("t2".into())));
     write(store, &Rules::default(), &limited).await.unwrap();
-    let open = progress::open(store, Viewer::Operator, 5).await.unwrap();
+    let open = history_progress::open(store, Viewer::Operator, 5)
+        .await
+        .unwrap();
     assert_eq!(
         open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(),
         [Some(LATER)]
     );
-    let sums = progress::sums(store, Viewer::Operator, None).await.unwrap();
+    let sums = history_progress::sums(store, Viewer::Operator, None)
+        .await
+        .unwrap();
     assert_eq!(
         sums,
-        progress::Sums {
+        history_progress::Sums {
             rooms: 1,
             open: 1,
             pages: 1,
@@ -544,7 +558,7 @@ async fn of_the_walks(store: &Store) {
         }
     );
     assert_eq!(
-        progress::sums(store, Viewer::Operator, Some(ROOM))
+        history_progress::sums(store, Viewer::Operator, Some(ROOM))
             .await
             .unwrap(),
         sums
@@ -552,9 +566,9 @@ async fn of_the_walks(store: &Store) {
 }
 
 /// The step that ends a walk.
-fn last(walk: &walks::Walk) -> walks::Step {
+fn last(walk: &backfill::Walk) -> callscope::store::ingest::batch::Step {
     let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
-    walks::Step {
+    callscope::store::ingest::batch::Step {
         opened_ms,
         reason,
         token: None,
@@ -566,7 +580,7 @@ fn last(walk: &walks::Walk) -> walks::Step {
 }
 
 /// An expired stay in an unwatched room: nothing of it counts as seen.
-async fn of_the_sums(store: &Store, call: &Call) {
+async fn of_the_sums(store: &Writer, call: &Call) {
     let (viewer, span) = (
         Viewer::Operator,
         Span {
@@ -576,7 +590,7 @@ async fn of_the_sums(store: &Store, call: &Call) {
     );
     for _ in 0..2 {
         for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
-            let sums = sums::sums_of_span(store, viewer, scope, span, LATER)
+            let sums = usage::sums_of_span(store, viewer, scope, span, LATER)
                 .await
                 .unwrap();
             assert_eq!(
@@ -589,37 +603,37 @@ async fn of_the_sums(store: &Store, call: &Call) {
             );
         }
 
-        assert!(!signs::note(store, LATER).await.unwrap());
+        assert!(!last_seen::note(store, LATER).await.unwrap());
     }
 
-    let hours = sums::hours(store, viewer, Scope::All, span, LATER)
+    let hours = usage::hours(store, viewer, Scope::All, span, LATER)
         .await
         .unwrap();
     assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
-    assert!(!signs::forget(store).await.unwrap());
+    assert!(!last_seen::forget(store).await.unwrap());
     assert_eq!(
-        sums::together(store, viewer, span, LATER).await.unwrap(),
+        usage::together(store, viewer, span, LATER).await.unwrap(),
         call.until_ms - call.started_ms
     );
-    let classes = statistics::classes(store, viewer, span, LATER)
+    let classes = distributions::classes(store, viewer, span, LATER)
         .await
         .unwrap();
     assert_eq!(
         (classes.len(), classes[0].people, classes[0].calls),
         (1, 1, 1)
     );
-    let usual = statistics::usual_length(store, viewer, span, LATER)
+    let usual = distributions::usual_length(store, viewer, span, LATER)
         .await
         .unwrap();
     assert_eq!(usual, Some(call.until_ms - call.started_ms));
     assert_eq!(
-        statistics::room_names(store, viewer, &[ROOM.to_owned()])
+        distributions::room_names(store, viewer, &[ROOM.to_owned()])
             .await
             .unwrap()
             .len(),
         1
     );
-    let servers = statistics::servers(store, viewer, span.from, LATER)
+    let servers = distributions::servers(store, viewer, span.from, LATER)
         .await
         .unwrap();
     assert_eq!(
@@ -631,52 +645,54 @@ async fn of_the_sums(store: &Store, call: &Call) {
         ("h", 1, 1)
     );
     assert!(
-        statistics::is_known_server(store, viewer, "h")
+        distributions::is_known_server(store, viewer, "h")
             .await
             .unwrap()
     );
     assert!(
-        !statistics::is_known_server(store, viewer, "g")
+        !distributions::is_known_server(store, viewer, "g")
             .await
             .unwrap()
     );
     assert_eq!(
-        statistics::ends(store, viewer, "h", span, LATER)
+        distributions::ends(store, viewer, "h", span, LATER)
             .await
             .unwrap(),
         [("expired".to_owned(), 1)]
     );
     assert_eq!(
-        statistics::ghosts(store, viewer, "h", span, 5)
+        distributions::ghosts(store, viewer, "h", span, 5)
             .await
             .unwrap()
             .len(),
         1
     );
     assert_eq!(
-        statistics::persons(store, viewer, "h", span, LATER, 5)
+        distributions::persons(store, viewer, "h", span, LATER, 5)
             .await
             .unwrap()[0]
             .together_seen_ms,
         0
     );
     assert!(
-        statistics::named(store, viewer, "h", span)
+        distributions::named(store, viewer, "h", span)
             .await
             .unwrap()
             .is_empty(),
         "it named none"
     );
-    let (carried, without_ms) = carried::carried(store, viewer, span, LATER).await.unwrap();
+    let (carried, without_ms) = transport_usage::carried(store, viewer, span, LATER)
+        .await
+        .unwrap();
     assert_eq!(
         (carried.len(), without_ms),
         (0, call.until_ms - call.started_ms)
     );
 }
 
-async fn of_the_ledger(store: &Store) {
+async fn of_the_ledger(store: &Writer) {
     unseen::of_the_holes(store).await;
-    assert!(!walks::saw_creation(store, ROOM).await.unwrap());
+    assert!(!backfill::saw_creation(store, ROOM).await.unwrap());
     let mut third = batch(Vec::new());
     (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
     assert!(
@@ -705,7 +721,7 @@ async fn of_the_ledger(store: &Store) {
     );
 }
 
-async fn of_the_vantage(store: &Store, start: vantages::Start<'_>) {
+async fn of_the_vantage(store: &Writer, start: vantages::Start<'_>) {
     vantages::failed(store, "v", "no", 2).await.unwrap();
     vantages::set_last_poll(store, "v", 3).await.unwrap();
     let mut invited = batch(Vec::new());

@@ -6,14 +6,18 @@ use crate::store::{LATER, arrivals, batch, block, joined};
 use crate::support::database::Database;
 use callscope::rtc::coverage::Span;
 use callscope::rtc::fold::Rules;
-use callscope::store::batch::write;
-use callscope::store::row::{CallFilter, More, Viewer};
-use callscope::store::sorted::{self, By, Order};
-use callscope::store::sums::{self, Scope};
-use callscope::store::{
-    Store, coverage, crowds, events, evidence, memberships, moments, progress, related, rings,
-    rooms, sessions, skew, statistics, stats,
+use callscope::store::Writer;
+use callscope::store::ingest::rooms;
+use callscope::store::ingest::write::write;
+use callscope::store::model::{CallFilter, More, Viewer};
+use callscope::store::read::call_order;
+use callscope::store::read::call_order::{By, Order};
+use callscope::store::read::{
+    calls, coverage, events, evidence, history_progress, large_calls, related, rings, room_at,
 };
+use callscope::store::stats::scope::Scope;
+use callscope::store::stats::usage;
+use callscope::store::stats::{clock_skew, concurrency, distributions};
 use sqlx::Row;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,7 +68,7 @@ async fn filled() -> Database {
     }
 
     // One-time work on all stored data is done now.
-    let store = Store::open(database.url()).await.unwrap();
+    let store = Writer::open(database.url()).await.unwrap();
     store.close().await;
 
     database
@@ -107,9 +111,9 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    async fn ask(&mut self, what: &str, question: impl AsyncFnOnce(&Store)) {
+    async fn ask(&mut self, what: &str, question: impl AsyncFnOnce(&Writer)) {
         let before = rows_read(self.database).await;
-        let store = Store::open(self.database.url()).await.unwrap();
+        let store = Writer::open(self.database.url()).await.unwrap();
         question(&store).await;
         store.close().await;
         let after = rows_read(self.database).await;
@@ -161,19 +165,19 @@ fn no_answer_looks_at_a_whole_table_on_postgresql() {
 async fn of_lists(asked: &mut Asked<'_>) {
     asked
         .ask("calls that run", async |store| {
-            sessions::active(store, OPERATOR, LATER).await.unwrap();
+            calls::active(store, OPERATOR, LATER).await.unwrap();
         })
         .await;
     asked
         .ask("calls that run in a room", async |store| {
-            sessions::active_in_room(store, OPERATOR, ROOM, LATER)
+            calls::active_in_room(store, OPERATOR, ROOM, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("calls that ended last", async |store| {
-            sessions::ended_last(store, OPERATOR, LATER - DAY, LATER, 20)
+            calls::ended_last(store, OPERATOR, LATER - DAY, LATER, 20)
                 .await
                 .unwrap();
         })
@@ -186,7 +190,7 @@ async fn of_lists(asked: &mut Asked<'_>) {
         };
         asked
             .ask(&format!("calls by {by:?}"), async |store| {
-                sorted::page(
+                call_order::page(
                     store,
                     OPERATOR,
                     &CallFilter::default(),
@@ -246,7 +250,7 @@ async fn of_filters(asked: &mut Asked<'_>) {
     for filter in filters {
         asked
             .ask(&format!("calls with {filter:?}"), async |store| {
-                sessions::page(store, OPERATOR, &filter, None, 50, LATER)
+                calls::page(store, OPERATOR, &filter, None, 50, LATER)
                     .await
                     .unwrap();
             })
@@ -258,15 +262,16 @@ async fn of_one_call(asked: &mut Asked<'_>) {
     let ids = ["c77".to_owned()];
     asked
         .ask("a call by one of its events", async |store| {
-            let call = sessions::find(store, OPERATOR, "$j77.1").await.unwrap();
+            let call = calls::find(store, OPERATOR, "$j77.1").await.unwrap();
             assert_eq!(call.unwrap().id, "c77");
         })
         .await;
     asked
         .ask("members of a call", async |store| {
-            let members = memberships::members_of_calls(store, OPERATOR, &ids)
-                .await
-                .unwrap();
+            let members =
+                callscope::store::read::memberships::members_of_calls(store, OPERATOR, &ids)
+                    .await
+                    .unwrap();
             assert_eq!(members.len(), 2);
         })
         .await;
@@ -287,7 +292,7 @@ async fn of_one_call(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("events behind a large call", async |store| {
-            let call = sessions::find(store, OPERATOR, "c77").await.unwrap();
+            let call = calls::find(store, OPERATOR, "c77").await.unwrap();
             events::behind_large(store, OPERATOR, &call.unwrap(), 50)
                 .await
                 .unwrap();
@@ -295,17 +300,17 @@ async fn of_one_call(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("who is in a call", async |store| {
-            crowds::present(store, OPERATOR, &ids[0], LATER)
+            large_calls::present(store, OPERATOR, &ids[0], LATER)
                 .await
                 .unwrap();
-            crowds::people_of_server(store, OPERATOR, &ids[0], SERVER, LATER)
+            large_calls::people_of_server(store, OPERATOR, &ids[0], SERVER, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("calls that belong to a call", async |store| {
-            let call = sessions::find(store, OPERATOR, "c77").await.unwrap();
+            let call = calls::find(store, OPERATOR, "c77").await.unwrap();
             related::related_of_call(store, OPERATOR, &call.unwrap())
                 .await
                 .unwrap();
@@ -323,7 +328,7 @@ async fn of_rooms(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("a room at one moment", async |store| {
-            moments::calls_at(store, OPERATOR, ROOM, LATER - DAY)
+            room_at::calls_at(store, OPERATOR, ROOM, LATER - DAY)
                 .await
                 .unwrap();
         })
@@ -331,7 +336,7 @@ async fn of_rooms(asked: &mut Asked<'_>) {
     asked
         .ask("a room's week", async |store| {
             let span = last_week();
-            moments::calls_between(store, OPERATOR, ROOM, span, 50)
+            room_at::calls_between(store, OPERATOR, ROOM, span, 50)
                 .await
                 .unwrap();
         })
@@ -345,8 +350,10 @@ async fn of_rooms(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("how far a room's history is read", async |store| {
-            progress::open(store, OPERATOR, 50).await.unwrap();
-            progress::of_room(store, OPERATOR, ROOM, 50).await.unwrap();
+            history_progress::open(store, OPERATOR, 50).await.unwrap();
+            history_progress::of_room(store, OPERATOR, ROOM, 50)
+                .await
+                .unwrap();
         })
         .await;
 }
@@ -356,7 +363,7 @@ async fn of_spans(asked: &mut Asked<'_>) {
     for scope in [Scope::All, Scope::Room(ROOM), Scope::Server(SERVER)] {
         asked
             .ask(&format!("sums of a week, {scope:?}"), async |store| {
-                sums::sums_of_span(store, OPERATOR, scope, span, LATER)
+                usage::sums_of_span(store, OPERATOR, scope, span, LATER)
                     .await
                     .unwrap();
             })
@@ -372,44 +379,44 @@ async fn of_spans(asked: &mut Asked<'_>) {
 
     asked
         .ask("numbers of a week", async |store| {
-            stats::numbers(store, OPERATOR, span.from, span.to, LATER)
+            concurrency::numbers(store, OPERATOR, span.from, span.to, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("how long calls of a week were", async |store| {
-            statistics::classes(store, OPERATOR, span, LATER)
+            distributions::classes(store, OPERATOR, span, LATER)
                 .await
                 .unwrap();
-            statistics::usual_length(store, OPERATOR, span, LATER)
+            distributions::usual_length(store, OPERATOR, span, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("servers of a week", async |store| {
-            statistics::servers(store, OPERATOR, span.from, LATER)
+            distributions::servers(store, OPERATOR, span.from, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("a server's week", async |store| {
-            statistics::ends(store, OPERATOR, SERVER, span, LATER)
+            distributions::ends(store, OPERATOR, SERVER, span, LATER)
                 .await
                 .unwrap();
-            statistics::ghosts(store, OPERATOR, SERVER, span, 50)
+            distributions::ghosts(store, OPERATOR, SERVER, span, 50)
                 .await
                 .unwrap();
-            statistics::persons(store, OPERATOR, SERVER, span, LATER, 50)
+            distributions::persons(store, OPERATOR, SERVER, span, LATER, 50)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("a server's clock", async |store| {
-            skew::clock_of_server(store, OPERATOR, SERVER, span, &[span])
+            clock_skew::clock_of_server(store, OPERATOR, SERVER, span, &[span])
                 .await
                 .unwrap();
         })

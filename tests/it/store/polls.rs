@@ -8,7 +8,7 @@ fn member(id: &str, at: i64, content: &Value) -> Value {
 }
 
 /// A poll that finds these events in the room's state.
-async fn poll(store: &Store, state: &[Value], at: i64) {
+async fn poll(store: &Writer, state: &[Value], at: i64) {
     let members = state
         .iter()
         .map(|event| event["event_id"].as_str().unwrap().to_owned())
@@ -25,8 +25,8 @@ async fn poll(store: &Store, state: &[Value], at: i64) {
 }
 
 /// Start, end and reason of every stay, as known at `now`.
-async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
-    let calls = sessions::page(
+async fn stays(store: &Writer, now: i64) -> Vec<(i64, Option<i64>, String)> {
+    let calls = calls::page(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -37,9 +37,10 @@ async fn stays(store: &Store, now: i64) -> Vec<(i64, Option<i64>, String)> {
     .await
     .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap();
+    let members =
+        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
+            .await
+            .unwrap();
     let mut stays: Vec<_> = members
         .iter()
         .map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone()))

@@ -1,12 +1,12 @@
 //! Only a redaction redacts, and only new redactions are counted, on each database.
 
 use crate::store::*;
-use callscope::store::batch::take_back_more;
-use callscope::store::events;
+use callscope::store::ingest::write::take_back_more;
+use callscope::store::read::events;
 
 /// The number of events, and the end and end reason of the only stay.
-async fn all(store: &Store) -> (i64, Vec<(i64, String)>) {
-    let calls = sessions::page(
+async fn all(store: &Writer) -> (i64, Vec<(i64, String)>) {
+    let calls = calls::page(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -17,9 +17,10 @@ async fn all(store: &Store) -> (i64, Vec<(i64, String)>) {
     .await
     .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members = memberships::members_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap();
+    let members =
+        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
+            .await
+            .unwrap();
     let events = gauges::read(store, Viewer::Operator).await.unwrap().events;
 
     (
@@ -130,7 +131,7 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         }
 
         assert_eq!(parts, 1);
-        let calls = sessions::page(
+        let calls = calls::page(
             &store,
             Viewer::Operator,
             &CallFilter::default(),

@@ -3,7 +3,8 @@
 
 use crate::store::*;
 use callscope::rtc::ring::{Outcome, outcome};
-use callscope::store::rings::{self, Rings};
+use callscope::store::read::rings;
+use callscope::store::read::rings::Rings;
 
 const BEGIN: i64 = 1_700_000_000_000;
 const SECOND: i64 = 1000;
@@ -29,9 +30,9 @@ fn rings(id: &str, at: i64, content: &Value) -> Value {
         "origin_server_ts": BEGIN + at, "content": content})
 }
 
-async fn calls_of(store: &Store) -> Vec<Call> {
+async fn calls_of(store: &Writer) -> Vec<Call> {
     let filter = CallFilter::default();
-    let mut calls = sessions::page(store, Viewer::Operator, &filter, None, 99, LATER)
+    let mut calls = calls::page(store, Viewer::Operator, &filter, None, 99, LATER)
         .await
         .unwrap();
     calls.sort_by_key(|call| call.started_ms);
@@ -40,7 +41,7 @@ async fn calls_of(store: &Store) -> Vec<Call> {
 }
 
 /// The room's ring counts; statistics and the caller's server must have the same.
-async fn answer(store: &Store) -> Rings {
+async fn answer(store: &Writer) -> Rings {
     let span = Span {
         from: BEGIN - HOUR,
         to: BEGIN + HOUR,
@@ -60,16 +61,19 @@ async fn answer(store: &Store) -> Rings {
 }
 
 /// The outcomes of each call's rings.
-async fn outcomes(store: &Store) -> Vec<Vec<Outcome>> {
+async fn outcomes(store: &Writer) -> Vec<Vec<Outcome>> {
     let mut all = Vec::new();
     for call in calls_of(store).await {
         let found = related::related_of_call(store, Viewer::Operator, &call)
             .await
             .unwrap();
-        let members =
-            memberships::members_of_calls(store, Viewer::Operator, std::slice::from_ref(&call.id))
-                .await
-                .unwrap();
+        let members = callscope::store::read::memberships::members_of_calls(
+            store,
+            Viewer::Operator,
+            std::slice::from_ref(&call.id),
+        )
+        .await
+        .unwrap();
         let stays = || {
             members
                 .iter()
@@ -87,7 +91,7 @@ async fn outcomes(store: &Store) -> Vec<Vec<Outcome>> {
     all
 }
 
-async fn with(events: &[Value]) -> (Store, Database) {
+async fn with(events: &[Value]) -> (Writer, Database) {
     let (store, place) = open().await;
     write(&store, &Rules::default(), &batch(arrivals(events)))
         .await
@@ -176,16 +180,17 @@ fn a_ring_for_one_slot_is_not_answered_in_another_and_may_be_taken_back() {
     });
 }
 
-async fn only_origins(store: &Store) -> (Member, evidence::Origins) {
+async fn only_origins(store: &Writer) -> (Member, evidence::Origins) {
     let ids: Vec<String> = calls_of(store)
         .await
         .into_iter()
         .map(|call| call.id)
         .collect();
-    let member = memberships::members_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap()
-        .remove(0);
+    let member =
+        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
+            .await
+            .unwrap()
+            .remove(0);
     let origins = evidence::origins_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
@@ -208,7 +213,7 @@ fn an_event_that_nobody_could_get_makes_the_end_a_span() {
             to: BEGIN + 2 * HOUR,
         };
 
-        let all = sums::sums_of_span(&store, Viewer::Operator, Scope::All, span, LATER)
+        let all = usage::sums_of_span(&store, Viewer::Operator, Scope::All, span, LATER)
             .await
             .unwrap();
         assert_eq!((all.calls, all.calls_exact), (1, 0));
@@ -233,7 +238,7 @@ fn a_goodbye_after_it_ran_out_is_a_sign_of_life_and_no_ghost() {
             to: BEGIN + 3 * HOUR,
         };
 
-        let ghosts = statistics::ghosts(&store, Viewer::Operator, "h", span, 9)
+        let ghosts = distributions::ghosts(&store, Viewer::Operator, "h", span, 9)
             .await
             .unwrap();
         assert!(ghosts.is_empty(), "{ghosts:?}");

@@ -2,7 +2,8 @@
 
 use crate::store::*;
 use callscope::rtc::slot::SlotPolicy;
-use callscope::store::rederive::{self, Step};
+use callscope::store::derive::rederive;
+use callscope::store::derive::rederive::Step;
 
 const DEVICES: usize = 150;
 
@@ -19,8 +20,8 @@ fn sticky_joins() -> Vec<Value> {
     (0..DEVICES).map(join).collect()
 }
 
-async fn devices(store: &Store) -> i64 {
-    let calls = sessions::page(
+async fn devices(store: &Writer) -> i64 {
+    let calls = calls::page(
         store,
         Viewer::Operator,
         &CallFilter::default(),

@@ -3,7 +3,7 @@
 use crate::store::*;
 
 /// An event that names an unavailable one.
-pub async fn of_the_holes(store: &Store) {
+pub async fn of_the_holes(store: &Writer) {
     let mut leave = joined();
     (leave["event_id"], leave["content"]) = ("$l".into(), json!({}));
     (leave["origin_server_ts"], leave["unsigned"]) =
@@ -11,20 +11,20 @@ pub async fn of_the_holes(store: &Store) {
     let mut other = batch(arrivals(&[leave]));
     other.rooms[0].room_id = "!unwalked:h0".into();
     write(store, &Rules::default(), &other).await.unwrap();
-    holes::find(store, None).await.unwrap();
-    holes::find(store, Some(LATER)).await.unwrap();
-    let todo = holes::todo(store, 1, 5).await.unwrap();
+    gaps::find(store, None).await.unwrap();
+    gaps::find(store, Some(LATER)).await.unwrap();
+    let todo = gaps::todo(store, 1, 5).await.unwrap();
     assert_eq!(
         todo.iter()
             .map(|hole| hole.event_id.as_str())
             .collect::<Vec<_>>(),
         ["$unseen"]
     );
-    holes::asked(store, &todo[0], "not_visible", 1)
+    gaps::asked(store, &todo[0], "not_visible", 1)
         .await
         .unwrap();
     assert_eq!(
-        holes::next(store, 1).await.unwrap(),
+        gaps::next(store, 1).await.unwrap(),
         Some(10_001),
         "it is asked for again"
     );

@@ -1,9 +1,9 @@
 //! A search ignores case, in any alphabet, on each database.
 
 use crate::store::*;
-use callscope::store::sorted;
+use callscope::store::read::call_order;
 
-async fn found(store: &Store, word: &str) -> usize {
+async fn found(store: &Writer, word: &str) -> usize {
     let more = More {
         q: Some(word.to_owned()),
         ..More::default()
@@ -14,15 +14,15 @@ async fn found(store: &Store, word: &str) -> usize {
         ..CallFilter::default()
     };
 
-    let calls = sessions::page(store, Viewer::Operator, &filter, None, 99, LATER)
+    let calls = calls::page(store, Viewer::Operator, &filter, None, 99, LATER)
         .await
         .unwrap();
-    let by_length = sorted::Order {
-        by: sorted::By::Length,
+    let by_length = call_order::Order {
+        by: call_order::By::Length,
         descending: true,
     };
 
-    let sorted = sorted::page(store, Viewer::Operator, &filter, by_length, None, 99, LATER)
+    let sorted = call_order::page(store, Viewer::Operator, &filter, by_length, None, 99, LATER)
         .await
         .unwrap();
     assert_eq!(calls.len(), sorted.len(), "{word}: in both orders");

@@ -1,7 +1,7 @@
 //! What the pages of SFUs and of a room show for missing and for unknown data.
 
 use super::*;
-use crate::store::carried::Carried;
+use crate::store::stats::transport_usage::Carried;
 
 fn carried(service_url: Option<String>, together_ms: i64) -> Carried {
     Carried {
@@ -110,7 +110,7 @@ fn history_is_hidden_or_read_to_its_beginning_and_never_both() {
         cover,
     };
 
-    let walk = || crate::store::progress::Progress {
+    let walk = || crate::store::read::history_progress::Progress {
         ended_by: Some("beginning".to_owned()),
         ..walks::history()
     };

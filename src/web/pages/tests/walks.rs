@@ -1,8 +1,8 @@
 //! The progress of reading history, on the room's page and on the status page.
 
 use super::*;
-use crate::store::progress::Progress;
-use crate::web::facts::WalkFacts;
+use crate::store::read::history_progress::Progress;
+use crate::web::view::WalkFacts;
 
 /// A walk with most of the time left.
 pub fn history() -> Progress {

@@ -1,0 +1,54 @@
+//! Prepares data for sums over long spans: the signs of life of stays without an end event, and the
+//! totals of days.
+
+use super::error_state::Work;
+use super::{Error, Observer};
+use crate::store::stats::{daily_rollup, last_seen};
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_mins(1);
+/// Pause between two batches, so that others get to write.
+const BREATH: Duration = Duration::from_millis(20);
+
+impl Observer {
+    /// Stores signs when stays run out, and counts days when they are over, for ever.
+    pub(super) async fn keep_signs(&self) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let kept = async {
+                self.store.empty_log().await?;
+                self.note_signs().await?;
+                self.count_days().await
+            };
+
+            match kept.await {
+                Ok(()) => self.succeeded(Work::Signs).await,
+                Err(error) => {
+                    let doing = "keeping what sums over long spans need";
+                    self.failed(Work::Signs, doing, &error).await;
+                }
+            }
+        }
+    }
+
+    /// Stores all missing signs. Also called before events are deleted.
+    pub(super) async fn note_signs(&self) -> Result<(), Error> {
+        while last_seen::note(&self.store, self.clock.now_ms()).await? {
+            tokio::time::sleep(BREATH).await;
+        }
+
+        Ok(())
+    }
+
+    /// Counts the days that are over and not counted. Each is tried once, because a day that
+    /// changes meanwhile is missing again.
+    async fn count_days(&self) -> Result<(), Error> {
+        for day in daily_rollup::missing(&self.store, self.clock.now_ms()).await? {
+            if daily_rollup::count(&self.store, day, self.clock.now_ms()).await? {
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! Current troubles: one for each kind of work, ended by the next success of that work. The status
+//! page shows the oldest.
+
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::store;
+use crate::store::ingest::vantages;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A kind of work that can have a trouble of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work {
+    SignIn,
+    Rooms,
+    Sync,
+    Polls,
+    History,
+    Retention,
+    /// Redacting the events of a banned user, if there are many.
+    TakingBack,
+    Wishes,
+    Probe,
+    /// Following to the rooms that replaced others.
+    Successors,
+    Rederive,
+    /// Small writes that only show whether the database can be written.
+    Storage,
+    Expiry,
+    /// Data that sums over long spans need.
+    Signs,
+}
+
+impl Work {
+    /// Does this work tell the present state of rooms? If only other work fails, the present is
+    /// known all the same.
+    fn tells_of_now(self) -> bool {
+        matches!(
+            self,
+            Self::SignIn | Self::Rooms | Self::Sync | Self::Polls | Self::Storage
+        )
+    }
+}
+
+/// The current troubles.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// The error in plain words, and since when by our clock, ms.
+    standing: BTreeMap<Work, (String, i64)>,
+    /// Works that could not write to the database and did not succeed since. A small write of
+    /// another work may still succeed; that says nothing about these.
+    unwritten: BTreeSet<Work>,
+}
+
+/// What to do if the homeserver does not answer, or fails. Pages show it before the error.
+fn advice(error: &Error) -> Option<&'static str> {
+    let Error::Matrix(error) = error else {
+        return None;
+    };
+
+    if error.is_unreachable() {
+        return Some("See that the homeserver runs and that CALLSCOPE_HOMESERVER_URL is right");
+    }
+
+    let fails = error.status().is_some_and(|status| status >= 500);
+
+    fails.then_some("See in the homeserver’s log what is wrong with it")
+}
+
+impl Observer {
+    /// Logs an error once, counts it and keeps it for the status page until this work succeeds.
+    pub(super) async fn failed(&self, work: Work, doing: &str, error: &Error) {
+        if let Error::Store(error) = error {
+            return self.not_stored(work, doing, error).await;
+        }
+
+        tracing::warn!("{doing}: {error}");
+        let what = format!("{doing}: {error}");
+        let told = match advice(error).filter(|_| work.tells_of_now()) {
+            Some(advice) => format!("{advice}. {what}"),
+            None => what,
+        };
+
+        self.trouble(work, &told).await;
+    }
+
+    /// Keeps a trouble that is logged already.
+    pub(super) async fn trouble(&self, work: Work, text: &str) {
+        let now = self.clock.now_ms();
+        // The lock is held until the database is written, so that another loop's news cannot
+        // overtake it.
+        let mut troubles = self.troubles.lock().await;
+        let since = troubles
+            .standing
+            .get(&work)
+            .map_or(now, |(_, since)| *since);
+        troubles.standing.insert(work, (text.to_owned(), since));
+        let noted = async {
+            vantages::failed(&self.store, &self.vantage_id, text, now).await?;
+            self.write_oldest_trouble(&troubles).await
+        };
+
+        if let Err(error) = noted.await {
+            self.record_storage_failure(&mut troubles, Work::Storage, "keeping an error", &error);
+        }
+
+        self.changes.announce(Change::Observer);
+    }
+
+    /// This work succeeded: its trouble is over, if it had one.
+    pub(super) async fn succeeded(&self, work: Work) {
+        let mut troubles = self.troubles.lock().await;
+        if troubles.unwritten.remove(&work)
+            && troubles.unwritten.is_empty()
+            && self.store.health().note_success()
+        {
+            self.changes.announce(Change::Observer);
+        }
+
+        let Some(was) = troubles.standing.remove(&work) else {
+            return;
+        };
+
+        if let Err(error) = self.write_oldest_trouble(&troubles).await {
+            // The next success writes it.
+            troubles.standing.insert(work, was);
+            return self.record_storage_failure(
+                &mut troubles,
+                Work::Storage,
+                "noting a recovery",
+                &error,
+            );
+        }
+
+        tracing::info!("over: {}", was.0);
+        self.changes.announce(Change::Observer);
+    }
+
+    /// Nothing could be stored. Each loop pauses and tries again, and the position does not move,
+    /// so nothing is lost. The trouble cannot be stored either, so pages get it from the store
+    /// itself.
+    pub(super) async fn not_stored(&self, work: Work, doing: &str, error: &store::Error) {
+        let mut troubles = self.troubles.lock().await;
+        self.record_storage_failure(&mut troubles, work, doing, error);
+    }
+
+    fn record_storage_failure(
+        &self,
+        troubles: &mut Troubles,
+        work: Work,
+        doing: &str,
+        error: &store::Error,
+    ) {
+        // A lock ends when its holder releases it, whatever was waiting for it.
+        if !error.is_locked() {
+            troubles.unwritten.insert(work);
+        }
+
+        tracing::warn!("{doing}: {error}");
+
+        if self.store.health().note_failure(error, self.clock.now_ms()) {
+            self.changes.announce(Change::Observer);
+        }
+    }
+
+    /// Without a valid token everything fails, so that trouble comes first; else the oldest.
+    async fn write_oldest_trouble(&self, troubles: &Troubles) -> Result<(), store::Error> {
+        let oldest = troubles.standing.values().min_by_key(|(_, since)| *since);
+        let told = troubles
+            .standing
+            .get(&Work::SignIn)
+            .or(oldest)
+            .map(|(text, since)| (text.as_str(), *since));
+        let unheard = troubles
+            .standing
+            .iter()
+            .filter(|(work, _)| work.tells_of_now());
+        let unheard_since_ms = unheard.map(|(_, (_, since))| *since).min();
+
+        vantages::set_standing(&self.store, &self.vantage_id, told, unheard_since_ms).await
+    }
+}

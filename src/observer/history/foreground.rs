@@ -1,0 +1,221 @@
+//! Back-fill in the foreground: signs in, opens walks in rooms that never had one, and reads until
+//! nothing is left.
+
+use super::schedule::{Course, Scope};
+use crate::observer::backoff::Patience;
+use crate::observer::error_state::Work;
+use crate::observer::{Error, Observer, RoomWish};
+use crate::rtc::words::Watch;
+use crate::store::ingest::rooms;
+use crate::store::model::Viewer;
+use crate::store::read::history_progress;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Maximum number of walks that ended too early and are reported.
+const WALKS: i64 = 10_000;
+
+/// The rooms whose history is read.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    pub rooms: BTreeSet<String>,
+    /// Rooms that cannot be read now, and why.
+    pub unread: BTreeMap<String, String>,
+}
+
+impl Observer {
+    /// Signs in, joins the rooms that the configuration names, and opens a walk in each room that
+    /// never had one: in all watched rooms, or in those given by id or alias. `None` if it was
+    /// stopped before it was done.
+    ///
+    /// # Errors
+    /// When the account is refused, a room asked for is not watched, or the database fails; a
+    /// homeserver that is busy or away is tried again.
+    pub async fn plan(&self, asked: &[String], scope: &Scope) -> Result<Option<Plan>, Error> {
+        let mut patience = Patience::new();
+        while !scope.stopped() {
+            let error = match self.try_plan(asked, scope).await {
+                Ok(plan) => {
+                    self.succeeded(Work::Rooms).await;
+                    return Ok(Some(plan));
+                }
+                Err(error) if passes(&error) => error,
+                Err(error) => return Err(error),
+            };
+
+            self.failed(
+                Work::Rooms,
+                "asking which rooms we are in; it is tried again",
+                &error,
+            )
+            .await;
+            scope.pause(Self::pause(&error, &mut patience)).await;
+        }
+
+        Ok(None)
+    }
+
+    async fn try_plan(&self, asked: &[String], scope: &Scope) -> Result<Plan, Error> {
+        self.try_sign_in().await?;
+        let mut plan = Plan {
+            unread: self.wished(asked).await,
+            ..Plan::default()
+        };
+
+        let mut watched: BTreeMap<String, Watch> =
+            rooms::watched(&self.store).await?.into_iter().collect();
+        watched.retain(|_, watch| *watch == Watch::Peeked);
+        watched.extend(
+            self.joined_now()
+                .await?
+                .into_iter()
+                .map(|room_id| (room_id, Watch::Joined)),
+        );
+        let chosen = if asked.is_empty() {
+            watched.clone()
+        } else {
+            self.chosen(asked, &watched).await?
+        };
+
+        for (room_id, watch) in chosen {
+            if scope.stopped() {
+                break;
+            }
+
+            if self.has_walk(&room_id).await? || self.poll(&room_id, watch).await? {
+                plan.rooms.insert(room_id);
+            } else {
+                let room =
+                    rooms::find(&self.store, Viewer::Operator, &room_id, self.clock.now_ms())
+                        .await?;
+                plan.unread.insert(
+                    room_id,
+                    room.and_then(|room| room.error).unwrap_or_default(),
+                );
+            }
+        }
+
+        Ok(plan)
+    }
+
+    /// Joins or peeks into the rooms that the configuration names. Returns those that could not be
+    /// reached, and why.
+    async fn wished(&self, asked: &[String]) -> BTreeMap<String, String> {
+        let mut unread = BTreeMap::new();
+        let is_asked = |wish: &&RoomWish| asked.is_empty() || asked.contains(&wish.room);
+        for wish in self.settings.rooms.iter().filter(is_asked) {
+            if let Err(error) = self.client.join(&wish.room, &wish.via).await {
+                unread.insert(wish.room.clone(), error.to_string());
+            }
+        }
+
+        for wish in self.settings.peek_rooms.iter().filter(is_asked) {
+            if let Err(error) = self.peek(wish).await {
+                unread.insert(wish.room.clone(), error.to_string());
+            }
+        }
+
+        unread
+    }
+
+    async fn chosen(
+        &self,
+        asked: &[String],
+        watched: &BTreeMap<String, Watch>,
+    ) -> Result<BTreeMap<String, Watch>, Error> {
+        let mut chosen = BTreeMap::new();
+        for room in asked {
+            let no = |why| Error::NotWatched {
+                room: room.clone(),
+                why,
+            };
+
+            let room_id = if room.starts_with('#') {
+                match self.client.resolve_alias(room).await {
+                    Ok(found) => found.room_id,
+                    Err(error) if error.is_not_found() => {
+                        return Err(no("no room has this alias; look for a slip"));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            } else {
+                room.clone()
+            };
+
+            let watch = watched.get(&room_id).copied();
+            let why = "the account is not in it; invite it, or name the room in CALLSCOPE_ROOMS, and try again";
+            chosen.insert(room_id, watch.ok_or_else(|| no(why))?);
+        }
+
+        Ok(chosen)
+    }
+
+    async fn has_walk(&self, room_id: &str) -> Result<bool, Error> {
+        let walks = history_progress::of_room(&self.store, Viewer::Operator, room_id, 1).await?;
+        Ok(walks
+            .first()
+            .is_some_and(history_progress::Progress::is_history))
+    }
+
+    /// Processes the walks of the scope until none is left, or until it is stopped. Returns what
+    /// could not be read, and why.
+    ///
+    /// # Errors
+    /// When the account is refused.
+    pub async fn backfill(&self, scope: &Scope) -> Result<BTreeMap<String, String>, Error> {
+        let (mut course, mut patience) = (Course::default(), Patience::new());
+        self.look_at_ends().await;
+        while !scope.stopped() {
+            match self.walk_round(scope, &mut course).await {
+                Ok(walked) => {
+                    patience = Patience::new();
+                    self.succeeded(Work::History).await;
+                    match course.next_due(scope).filter(|_| !walked) {
+                        Some(due) => scope.pause(due).await,
+                        None if walked => {}
+                        None => break,
+                    }
+                }
+                Err(error) if matches!(&error, Error::Matrix(error) if error.is_revoked()) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    course.broke();
+                    self.failed(Work::History, "reading history", &error).await;
+                    scope.pause(Self::pause(&error, &mut patience)).await;
+                }
+            }
+        }
+
+        let mut unread = course.failed();
+        match history_progress::walks_ended_early(&self.store, Viewer::Operator, WALKS).await {
+            Ok(short) => {
+                let taken = short.iter().filter(|walk| scope.takes(&walk.room.room_id));
+                unread.extend(taken.map(|walk| (walk.room.room_id.clone(), why_short(walk))));
+            }
+            Err(error) => tracing::error!("how walks ended could not be read: {error}"),
+        }
+
+        Ok(unread)
+    }
+}
+
+/// Why a room's history is incomplete.
+fn why_short(walk: &history_progress::Progress) -> String {
+    let why = match walk.ended_by.as_deref() {
+        Some("circle") => "the homeserver's pages turn in a circle",
+        Some("endless") => "the homeserver gives page after page with nothing new",
+        Some("refused") => "the homeserver refuses more",
+        _ => "the homeserver gave no more, though the room's beginning was not reached",
+    };
+
+    format!("{why}; a running Callscope asks again later")
+}
+
+/// Is another attempt worth it?
+fn passes(error: &Error) -> bool {
+    match error {
+        Error::Matrix(error) => error.is_transient(),
+        Error::Store(error) => error.is_full() || error.is_locked(),
+        _ => false,
+    }
+}

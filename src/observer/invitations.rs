@@ -1,0 +1,113 @@
+//! Invitations that the sync stream does not report: those from before the versions that store them
+//! and, without a stream, all of them. It does not matter whether policy accepts them: the status
+//! page says what a waiting one needs.
+
+use super::{Error, Mode, Observer};
+use crate::matrix::{SyncRequest, invitations_filter};
+use crate::store::ingest::{invitations, vantages};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The pause after such a request is this many times its duration,
+const PAUSE_BY_DURATION: i64 = 60;
+/// and at most this long, ms.
+const PAUSE_MAX_MS: i64 = 3_600_000;
+
+/// Timeout of such a request.
+const ASKED_AT_MOST: Duration = Duration::from_mins(1);
+
+impl Observer {
+    /// Requests the open invitations if there is no stream, or if some were refused and none is
+    /// stored: earlier versions only counted them, and the stream does not report them again.
+    pub(super) async fn look_for_forgotten_invitations(&self) {
+        let wanted = async {
+            if self.settings.mode == Mode::Poll {
+                return Ok::<_, Error>(true);
+            }
+
+            let kept = invitations::open(&self.store, &self.vantage_id).await?;
+            let refused = vantages::list(&self.store)
+                .await?
+                .into_iter()
+                .any(|vantage| vantage.id == self.vantage_id && vantage.invites_refused > 0);
+            Ok(kept.is_empty() && refused)
+        };
+
+        match wanted.await {
+            Ok(true) => self.look_for_invitations().await,
+            Ok(false) => {}
+            Err(Error::Store(error)) => {
+                self.cannot_store("reading which invitations are kept", &error)
+                    .await;
+            }
+            Err(error) => tracing::warn!("reading which invitations are kept: {error}"),
+        }
+    }
+
+    /// Requests the open invitations, unless the last request was expensive and recent.
+    pub(super) async fn look_for_invitations_now_and_then(&self) {
+        let begun_ms = self.clock.now_ms();
+        if begun_ms < self.invitations_due_ms.load(Ordering::Relaxed) {
+            return;
+        }
+
+        let asked = tokio::time::timeout(ASKED_AT_MOST, self.look_for_invitations());
+        if asked.await.is_err() {
+            tracing::warn!(
+                seconds = ASKED_AT_MOST.as_secs(),
+                "the homeserver did not say in time which invitations are open"
+            );
+        }
+
+        let now_ms = self.clock.now_ms();
+        let took_ms = now_ms.saturating_sub(begun_ms).clamp(0, PAUSE_MAX_MS);
+        let pause_ms = took_ms.saturating_mul(PAUSE_BY_DURATION).min(PAUSE_MAX_MS);
+        let due_ms = now_ms.saturating_add(pause_ms);
+        self.invitations_due_ms.store(due_ms, Ordering::Relaxed);
+    }
+
+    /// Requests the open invitations. A failure is no problem for the rooms that are followed.
+    pub(super) async fn look_for_invitations(&self) {
+        if let Err(error) = self.try_look_for_invitations().await {
+            tracing::warn!("asking which invitations are open: {error}");
+        }
+    }
+
+    async fn try_look_for_invitations(&self) -> Result<(), Error> {
+        let filter = invitations_filter();
+        let ask = SyncRequest {
+            since: None,
+            timeout_ms: 0,
+            filter: &filter,
+            full_state: false,
+        };
+
+        let kept = invitations::open(&self.store, &self.vantage_id).await?;
+        let answer = self.client.sync(ask).await?;
+        let is_open = |room_id: &str| {
+            answer
+                .invited
+                .iter()
+                .any(|invite| invite.room_id == room_id)
+        };
+
+        for pending in kept {
+            let room_id = &pending.room.room_id;
+            if !is_open(room_id) {
+                invitations::close(&self.store, &self.vantage_id, room_id).await?;
+            }
+        }
+
+        let mut batch = self.empty_batch();
+        batch.invitations = answer
+            .invited
+            .iter()
+            .map(|invite| self.answered(invite))
+            .collect();
+        if !batch.invitations.is_empty() {
+            self.ingest(&batch).await?;
+        }
+
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Our own homeserver is asked regularly what it can do and what it offers for calls. The endpoint
+//! of transports answers only signed-in users, so it says more than anything that is published.
+
+use super::{Error, Observer};
+use crate::changes::Change;
+use crate::matrix;
+use crate::rtc::transport;
+use crate::store::ingest::probes;
+use crate::store::ingest::probes::{Answer, OwnResult};
+use crate::store::ingest::vantages;
+use serde_json::Value;
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_hours(1);
+/// The pause after a failed request.
+const SOON: Duration = Duration::from_mins(2);
+/// Maximum SFUs of a homeserver that are stored.
+const SFUS_MAX: usize = 16;
+
+impl Observer {
+    /// Asks at once and then every hour, for ever.
+    pub(super) async fn keep_asking_our_server(&self) {
+        loop {
+            let wait = match self.ask_our_server().await {
+                Ok(true) => EVERY,
+                Ok(false) => SOON,
+                Err(error) => {
+                    tracing::error!("what our homeserver offers could not be noted: {error}");
+                    SOON
+                }
+            };
+
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Returns true if it answered everything, or said that it does not know the endpoint.
+    async fn ask_our_server(&self) -> Result<bool, Error> {
+        let versions = self.client.versions().await;
+        let now = self.clock.now_ms();
+        if let Ok(can) = &versions {
+            let software = can.software.as_deref();
+            let (delayed, sticky) = (can.delayed_events, can.sticky_events);
+            vantages::set_capabilities(
+                &self.store,
+                &self.vantage_id,
+                delayed,
+                sticky,
+                software,
+                now,
+            )
+            .await?;
+        }
+
+        let (transports, offered) = told(self.client.offered_transports().await.transpose());
+        let (capabilities, limits) = told(Some(self.client.delayed_limits().await));
+        let limits = limits.unwrap_or_default();
+        let is_whole = [&transports, &capabilities]
+            .iter()
+            .all(|answer| answer.state != "failed");
+        let result = OwnResult {
+            transports,
+            sfus: sfus(&offered.unwrap_or_default()),
+            capabilities,
+            max_delay_ms: limits.max_delay_ms,
+            max_scheduled: limits.max_scheduled,
+        };
+
+        probes::record_result(&self.store, &self.vantage_id, &result, now).await?;
+        self.changes.announce(Change::Observer);
+
+        Ok(is_whole && versions.is_ok())
+    }
+}
+
+/// The result of a request, and its answer; `None` = the homeserver does not know the endpoint.
+fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
+    let (state, why, said) = match asked {
+        Some(Ok(said)) => ("ok", None, Some(said)),
+        None => ("missing", None, None),
+        Some(Err(error)) if error.is_unsupported() => ("missing", None, None),
+        Some(Err(error)) => ("failed", Some(error.to_string()), None),
+    };
+
+    let answer = Answer {
+        state: state.to_owned(),
+        why,
+    };
+
+    (answer, said)
+}
+
+/// The addresses of the `LiveKit` services that are offered, normalised.
+fn sfus(offered: &[Value]) -> Vec<String> {
+    let mut found = Vec::new();
+    for one in offered {
+        let one = transport::first_usable_transport(Some(&Value::Array(vec![one.clone()])));
+        let Some(url) = one.and_then(|one| one.service_url.or(one.url)) else {
+            continue;
+        };
+
+        if found.len() < SFUS_MAX && !found.contains(&url) {
+            found.push(url);
+        }
+    }
+
+    found
+}

@@ -1,0 +1,254 @@
+//! Rooms we are not in yet: those that the configuration wants to join or peek into, and accepted
+//! invitations. Each is tried until it works, in parallel to everything else, because a join over
+//! federation can take minutes.
+
+use super::error_state::Work;
+use super::{Error, Observer, RoomWish};
+use crate::changes::Change;
+use crate::matrix;
+use crate::rtc::id::server_of;
+use crate::rtc::words::Watch;
+use crate::store::ingest::{invitations, rooms};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Pause before a failed wish is tried again, unless the homeserver named another.
+const AGAIN: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Join,
+    /// A join by invitation. The wish ends when the homeserver says that we are not allowed.
+    Accept,
+    Peek,
+}
+
+#[derive(Debug)]
+struct Wish {
+    room: RoomWish,
+    way: Way,
+    due: Instant,
+}
+
+impl Wish {
+    fn new(room: RoomWish, way: Way) -> Self {
+        Self {
+            room,
+            way,
+            due: Instant::now(),
+        }
+    }
+}
+
+impl Observer {
+    /// Tries each wish when it is due, for ever: an invitation may come at any time.
+    pub(super) async fn keep_joining(&self) {
+        let join = self
+            .settings
+            .rooms
+            .iter()
+            .map(|room| Wish::new(room.clone(), Way::Join));
+        let peek = self
+            .settings
+            .peek_rooms
+            .iter()
+            .map(|room| Wish::new(room.clone(), Way::Peek));
+        let mut wishes: Vec<Wish> = join.chain(peek).collect();
+        self.look_for_forgotten_invitations().await;
+
+        loop {
+            let again = self.add_accepted(&mut wishes).await;
+            wishes = self.try_due(wishes).await;
+            let next = wishes.iter().map(|wish| wish.due).chain(again).min();
+            let due = async {
+                match next {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+
+            tokio::select! {
+                () = due => {}
+                () = self.accepted.notified() => {}
+            }
+        }
+    }
+
+    /// Adds the invitations that the current policy allows, also those from before the last stop.
+    /// Returns when to ask again if that failed.
+    async fn add_accepted(&self, wishes: &mut Vec<Wish>) -> Option<Instant> {
+        let open = match invitations::open(&self.store, &self.vantage_id).await {
+            Ok(open) => open,
+            Err(error) => {
+                let doing = "reading which invitations are open";
+                self.cannot_store(doing, &error).await;
+                return Some(Instant::now() + AGAIN);
+            }
+        };
+
+        for pending in open {
+            let room = pending.room.room_id;
+            if wishes.iter().any(|wish| wish.room.room == room) {
+                continue;
+            }
+
+            let allowed = self.allows(&pending.inviter);
+            if allowed != pending.accepted {
+                let inviter = &pending.inviter;
+                tracing::info!(%room, %inviter, allowed, "the policy for an invitation has changed");
+                self.judge_invitation(&room, allowed).await;
+            }
+
+            if allowed {
+                let via = vec![server_of(&pending.inviter).to_owned()];
+                wishes.push(Wish::new(RoomWish { room, via }, Way::Accept));
+            }
+        }
+
+        None
+    }
+
+    async fn judge_invitation(&self, room_id: &str, allowed: bool) {
+        let noted =
+            invitations::set_accepted(&self.store, &self.vantage_id, room_id, allowed).await;
+        if let Err(error) = noted {
+            let doing = format!("noting what policy says of the invitation to {room_id}");
+            self.cannot_store(&doing, &error).await;
+        }
+
+        self.changes.announce(Change::Observer);
+    }
+
+    /// Tries the wishes that are due. Returns those that are left.
+    async fn try_due(&self, wishes: Vec<Wish>) -> Vec<Wish> {
+        let mut left = Vec::new();
+        for mut wish in wishes {
+            let again = if wish.due > Instant::now() {
+                None
+            } else {
+                Some(self.try_one(&wish).await)
+            };
+
+            match again {
+                None => left.push(wish),
+                Some(Some(after)) => {
+                    wish.due = Instant::now() + after;
+                    left.push(wish);
+                }
+                Some(None) => {}
+            }
+        }
+
+        left
+    }
+
+    /// Returns after what time to try again; `None` if there is nothing more to try.
+    async fn try_one(&self, wish: &Wish) -> Option<Duration> {
+        let room = &wish.room;
+        if wish.way == Way::Peek {
+            return self.look_into(room).await;
+        }
+
+        match self.client.join(&room.room, &room.via).await {
+            Ok(room_id) => {
+                tracing::info!("watching {} ({room_id})", room.room);
+                self.clear_join_error(room).await;
+                self.close_invitation(&room.room).await;
+                self.succeeded(Work::Wishes).await;
+                None
+            }
+            Err(error)
+                if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) =>
+            {
+                tracing::warn!("the invitation to {} holds no more: {error}", room.room);
+                self.finish_pending_join(room).await;
+                self.close_invitation(&room.room).await;
+                self.succeeded(Work::Wishes).await;
+                None
+            }
+
+            Err(error) => {
+                self.not_there(room, &error).await;
+                Some(error.retry_after().unwrap_or(AGAIN))
+            }
+        }
+    }
+
+    async fn look_into(&self, wish: &RoomWish) -> Option<Duration> {
+        let error = match self.peek(wish).await {
+            Ok(there) => {
+                self.succeeded(Work::Wishes).await;
+                if !there {
+                    return Some(AGAIN);
+                }
+
+                tracing::info!("looking into {} without joining", wish.room);
+                self.clear_join_error(wish).await;
+                return None;
+            }
+            Err(Error::Matrix(error)) => error,
+            Err(error) => {
+                self.failed(Work::Wishes, &format!("looking into {}", wish.room), &error)
+                    .await;
+                return Some(AGAIN);
+            }
+        };
+
+        self.not_there(wish, &error).await;
+
+        Some(error.retry_after().unwrap_or(AGAIN))
+    }
+
+    pub(super) async fn peek(&self, wish: &RoomWish) -> Result<bool, Error> {
+        let room_id = if wish.room.starts_with('#') {
+            self.client.resolve_alias(&wish.room).await?.room_id
+        } else {
+            wish.room.clone()
+        };
+
+        self.poll(&room_id, Watch::Peeked).await
+    }
+
+    /// A room that was known only by its alias, as blind, is now known by its id.
+    async fn clear_join_error(&self, wish: &RoomWish) {
+        if wish.room.starts_with('#') {
+            self.finish_pending_join(wish).await;
+        }
+    }
+
+    async fn finish_pending_join(&self, wish: &RoomWish) {
+        if let Err(error) = rooms::forget_wish(&self.store, &wish.room).await {
+            let doing = format!("forgetting that {} is not there", wish.room);
+            self.cannot_store(&doing, &error).await;
+        }
+    }
+
+    async fn close_invitation(&self, room_id: &str) {
+        if let Err(error) = invitations::close(&self.store, &self.vantage_id, room_id).await {
+            let doing = format!("forgetting the invitation to {room_id}");
+            self.cannot_store(&doing, &error).await;
+        }
+
+        self.changes.announce(Change::Observer);
+    }
+
+    async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
+        tracing::warn!("{} is not there yet: {error}; it is tried again", wish.room);
+        let now = self.clock.now_ms();
+        match rooms::not_there(&self.store, &wish.room, &error.to_string(), now).await {
+            Ok(()) => self.succeeded(Work::Wishes).await,
+            Err(error) => {
+                self.failed(
+                    Work::Wishes,
+                    &format!("noting the trouble with {}", wish.room),
+                    &error.into(),
+                )
+                .await;
+            }
+        }
+
+        self.changes.announce(Change::Room {
+            room_id: wish.room.clone(),
+        });
+    }
+}

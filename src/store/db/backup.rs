@@ -1,0 +1,296 @@
+//! Copies of a `SQLite` database: taken while a server runs, and checked before they become the
+//! database again.
+
+use super::instance_lock::{Hold, beside, file_of, real};
+use crate::store::Error;
+use crate::store::writer::MIGRATIONS;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a copy holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contents {
+    pub rooms: i64,
+    pub events: i64,
+    pub memberships: i64,
+    pub calls: i64,
+    pub bytes: u64,
+}
+
+/// The result of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    pub contents: Contents,
+    /// The database that was replaced, if there was one.
+    pub aside: Option<PathBuf>,
+    pub database: PathBuf,
+}
+
+/// Writes a consistent copy of the database to `to`, even while a server writes to it. Only the
+/// user of this process can read the copy (0600). An existing file is not overwritten.
+///
+/// # Errors
+/// When there is no such database, the file is there already, or the disk is full; then nothing is
+/// left behind.
+pub async fn copy_database(url: &str, to: &Path) -> Result<Contents, Error> {
+    let database = file_of(url)?.ok_or(Error::NoFile)?;
+    let mut connection = open(&database, false).await?;
+    counts(&mut connection, &database).await?;
+    // The name is reserved from here on. A file with this name is always a complete copy.
+    new_file(to)?;
+    let done = copy(&mut connection, to).await;
+    let _ = connection.close().await;
+    if done.is_err() {
+        let _ = std::fs::remove_file(to);
+    }
+
+    let bytes = done?;
+    let mut made = open(to, true).await?;
+
+    Ok(Contents {
+        bytes,
+        ..counts(&mut made, to).await?
+    })
+}
+
+/// Makes the copy at `from` the database, after a check, and keeps what was there before under
+/// another name that ends in `stamp`.
+///
+/// # Errors
+/// When a server has the database, or the copy is damaged, not ours, or of a newer version; then
+/// nothing changed.
+pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<Restored, Error> {
+    let database = real(&file_of(url)?.ok_or(Error::NoFile)?);
+    let _hold = Hold::acquire_lock(url, who).await?;
+    if real(from) == database {
+        return Err(Error::Backup(
+            from.to_owned(),
+            "it is the database itself".into(),
+        ));
+    }
+
+    let mut connection = open(from, true).await?;
+    let contents = check(&mut connection, from).await?;
+    let new = beside(&database, "restoring");
+    if let Err(source) = std::fs::remove_file(&new)
+        && source.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(Error::File {
+            doing: "removing the rest of a restore at",
+            path: new,
+            source,
+        });
+    }
+
+    new_file(&new)?;
+    let done = copy(&mut connection, &new).await;
+    let _ = connection.close().await;
+    if done.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+
+    let bytes = done?;
+    let aside = set_aside(
+        &database,
+        &free(&database, &format!("before-restore-{stamp}")),
+    )?;
+    rename(&new, &database)?;
+
+    Ok(Restored {
+        contents: Contents { bytes, ..contents },
+        aside,
+        database,
+    })
+}
+
+async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
+    // SQLite would only say "unable to open".
+    let cannot = |source| Error::File {
+        doing: "opening",
+        path: path.to_owned(),
+        source,
+    };
+
+    File::open(path).map_err(cannot)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .read_only(read_only);
+
+    Ok(options
+        .busy_timeout(Duration::from_secs(30))
+        .connect()
+        .await?)
+}
+
+fn new_file(path: &Path) -> Result<(), Error> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+
+    made.map(drop).map_err(|source| Error::File {
+        doing: "making",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    let cannot = |source| Error::File {
+        doing: "moving",
+        path: from.to_owned(),
+        source,
+    };
+
+    std::fs::rename(from, to).map_err(cannot)?;
+    // Sync the folder, so that the file name also survives a power cut.
+    let folder = to
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(cannot)
+}
+
+/// Copies to a name that exists and is ours. The content appears there at once or not at all.
+/// Returns the size, bytes.
+async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
+    let part = beside(to, "partial");
+    new_file(&part)?;
+    let done = write(connection, &part)
+        .await
+        .and_then(|bytes| rename(&part, to).map(|()| bytes));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+
+    done
+}
+
+async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
+    // Makes the copy release free pages in small steps, even if the original was made before that
+    // was the default.
+    if sqlx::query_scalar::<_, i64>("pragma auto_vacuum")
+        .fetch_one(&mut *connection)
+        .await?
+        == 0
+    {
+        sqlx::query("pragma auto_vacuum = incremental")
+            .execute(&mut *connection)
+            .await?;
+    }
+
+    let name = part
+        .to_str()
+        .ok_or_else(|| Error::Backup(part.to_owned(), "its name is not Unicode".into()))?;
+    sqlx::query("vacuum into $1")
+        .bind(name)
+        .execute(&mut *connection)
+        .await?;
+    let file = File::open(part).and_then(|file| file.sync_all().and_then(|()| file.metadata()));
+    let cannot = |source| Error::File {
+        doing: "writing",
+        path: part.to_owned(),
+        source,
+    };
+
+    Ok(file.map_err(cannot)?.len())
+}
+
+/// How the names of the files of a database end: itself, its log, and the log's index.
+const PARTS: [&str; 3] = ["", "-wal", "-shm"];
+
+/// A file name beside the database that is not in use. Two restores within one second must not
+/// overwrite what the first one kept.
+fn free(database: &Path, word: &str) -> PathBuf {
+    let (mut name, mut number) = (beside(database, word), 1);
+    while PARTS.iter().any(|end| with(&name, end).exists()) {
+        number += 1;
+        name = beside(database, &format!("{word}-{number}"));
+    }
+
+    name
+}
+
+fn with(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// Moves the database away with its other files: a write-ahead log that is not checkpointed yet is
+/// part of it.
+fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut moved = None;
+    for end in PARTS {
+        let (from, to) = (with(database, end), with(aside, end));
+        if from.exists() {
+            rename(&from, &to)?;
+            moved = moved.or(Some(aside.to_owned()));
+        }
+    }
+
+    Ok(moved)
+}
+
+/// Checks that this is an intact Callscope database whose version is not newer than this program.
+async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
+    let bad = |why: String| Error::Backup(path.to_owned(), why);
+    let query = sqlx::query_scalar("pragma integrity_check(3)");
+    let said: Vec<String> = query
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| bad(format!("it is damaged: {error}")))?;
+    if said != ["ok"] {
+        return Err(bad(format!("it is damaged: {}", said.join("; "))));
+    }
+
+    counts(connection, path).await
+}
+
+/// Counts what is in it, once it is known to be ours.
+async fn counts(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
+    let bad = |why: &str| Error::Backup(path.to_owned(), why.to_owned());
+    let query =
+        sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version");
+    let applied: Vec<(i64, bool, Vec<u8>)> = query
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|_| bad("it is not a database of Callscope"))?;
+    for (version, success, checksum) in &applied {
+        let Some(known) = MIGRATIONS.iter().find(|known| known.version == *version) else {
+            return Err(bad(
+                "a newer version of Callscope made it; use that version",
+            ));
+        };
+
+        if !success || known.checksum.as_ref() != checksum.as_slice() {
+            return Err(bad("its shape is not one that Callscope made"));
+        }
+    }
+
+    if applied.is_empty() {
+        return Err(bad("it is not a database of Callscope"));
+    }
+
+    let text = "select (select count(*) from rooms), (select count(*) from events),
+        (select count(*) from memberships), (select count(*) from sessions)";
+    let (rooms, events, memberships, calls) =
+        sqlx::query_as(text).fetch_one(&mut *connection).await?;
+
+    Ok(Contents {
+        rooms,
+        events,
+        memberships,
+        calls,
+        bytes: 0,
+    })
+}

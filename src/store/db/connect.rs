@@ -1,0 +1,398 @@
+//! Connections to the database: how each is set up, and the error if none is possible.
+
+use super::disk;
+use super::disk::Space;
+use super::instance_lock::{beside, file_of};
+use crate::store::Error;
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyConnection, Connection, Executor, Row};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+use url::Url;
+
+/// Connects once and closes the connection. A pool would retry for half a minute even if that is
+/// hopeless, and would not say why.
+pub(in crate::store) async fn once(url: &str) -> Result<(), Error> {
+    let mut connection = open(url).await?;
+    set_up(&mut connection, 2000)
+        .await
+        .map_err(|source| cannot(url, source))?;
+
+    Ok(connection.close().await?)
+}
+
+/// One connection outside the pools.
+pub(in crate::store) async fn open(url: &str) -> Result<AnyConnection, Error> {
+    install_default_drivers();
+    AnyConnection::connect(url)
+        .await
+        .map_err(|source| cannot(url, source))
+}
+
+fn cannot(url: &str, source: sqlx::Error) -> Error {
+    Error::Open {
+        database: name(url),
+        source,
+    }
+}
+
+/// Can the database be used? Returns its name and whether it exists; a missing file would be made
+/// by the server. Nothing is written to an existing database.
+///
+/// # Errors
+/// When it cannot be opened or, as a file, not be written or made.
+pub async fn check(url: &str) -> Result<(String, bool), Error> {
+    let Some(file) = file_of(url)? else {
+        open(url).await?.close().await?;
+        return Ok((name(url), true));
+    };
+
+    let is_there = file.exists();
+    let usable = if is_there {
+        is_database(&file)
+    } else {
+        can_be_made(url, &file)
+    };
+
+    usable.map_err(|error| cannot(url, error.into()))?;
+    if is_there {
+        let tried = try_lock(url).await;
+        tried.map_err(|source| cannot(url, source))?;
+    }
+
+    Ok((name(url), is_there))
+}
+
+/// Can we take the lock that every write needs? Nothing is written with it.
+async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
+    install_default_drivers();
+    let mut connection = AnyConnection::connect(url).await?;
+    connection.execute("pragma busy_timeout = 3000").await?;
+    connection.execute("begin immediate").await?;
+    connection.execute("rollback").await?;
+
+    connection.close().await
+}
+
+/// May the file be written, and does it begin with the magic string of the format? An empty file
+/// becomes a database.
+/// <https://sqlite.org/fileformat.html#magic_header_string>
+fn is_database(file: &Path) -> io::Result<()> {
+    let mut head = Vec::new();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)?
+        .take(16)
+        .read_to_end(&mut head)?;
+
+    if head.is_empty() || head == b"SQLite format 3\0" {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is no database"))
+    }
+}
+
+/// Is there a folder in which the file can be made? A file is made and deleted again to find out.
+fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
+    if !with_create(url).contains("mode=rwc") {
+        return Err(io::Error::other(
+            "it is not there, and its address says (mode=) not to make it",
+        ));
+    }
+
+    let probe = beside(file, &format!("check-{}", std::process::id()));
+    File::create_new(&probe)?;
+
+    std::fs::remove_file(&probe)
+}
+
+/// The file, or the server and its database. It never shows a password, so no part of an address
+/// that may hold a piece of one.
+fn name(url: &str) -> String {
+    if let Ok(Some(file)) = file_of(url) {
+        return file.display().to_string();
+    }
+
+    let told = |address: &Url| {
+        let signs_in = usize::from(!address.username().is_empty());
+        url.matches('@').count() == signs_in
+            && !address.path().trim_start_matches('/').contains('/')
+    };
+
+    let Some(url) = url.parse::<Url>().ok().filter(told) else {
+        return "of that address".to_owned();
+    };
+
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    let name = format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path());
+
+    name.trim_start_matches('/').to_owned()
+}
+
+/// `cache` in kB for each connection.
+pub(in crate::store) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
+    pool_with(connections, cache, space, None)
+}
+
+/// Like `pool`, with a time limit for each statement. `SQLite` has no such limit; there the small
+/// size of the pool limits the load.
+pub(in crate::store) fn limited_pool(
+    connections: u32,
+    cache: u32,
+    space: &Space,
+    limit: Duration,
+) -> AnyPoolOptions {
+    pool_with(connections, cache, space, Some(limit))
+}
+
+/// A pool of one connection that is in a transaction from its beginning.
+pub(in crate::store) fn moment_pool(
+    begin: &'static str,
+    space: &Space,
+    limit: Duration,
+) -> AnyPoolOptions {
+    let space = space.clone();
+    AnyPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| {
+            let pages = space.pages();
+            Box::pin(async move {
+                set_up(connection, 24_000).await?;
+                if let Some(pages) = pages
+                    && is_sqlite(connection)
+                {
+                    connection
+                        .execute(sqlx::AssertSqlSafe(disk::limited(pages)))
+                        .await?;
+                }
+
+                if !is_sqlite(connection) {
+                    let text = format!("set statement_timeout = {}", limit.as_millis());
+                    connection.execute(sqlx::AssertSqlSafe(text)).await?;
+                }
+
+                connection.execute(begin).await?;
+                Ok(())
+            })
+        })
+}
+
+fn pool_with(
+    connections: u32,
+    cache: u32,
+    space: &Space,
+    limit: Option<Duration>,
+) -> AnyPoolOptions {
+    let space = space.clone();
+    let options = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30));
+    // SQLite ends a transaction by itself when the disk is full. sqlx then counts one transaction
+    // too many, and later writes of the connection would never be committed. Such a connection is
+    // not used again.
+    let options = options.before_acquire(|connection, _| {
+        let stuck = connection.is_in_transaction();
+        Box::pin(async move { Ok(!stuck) })
+    });
+
+    options.after_connect(move |connection, _| {
+        let pages = space.pages();
+        Box::pin(async move {
+            set_up(connection, cache).await?;
+            if let Some(limit) = limit
+                && !is_sqlite(connection)
+            {
+                let text = format!("set statement_timeout = {}", limit.as_millis());
+                connection.execute(sqlx::AssertSqlSafe(text)).await?;
+            }
+
+            if let Some(pages) = pages
+                && is_sqlite(connection)
+            {
+                connection
+                    .execute(sqlx::AssertSqlSafe(disk::limited(pages)))
+                    .await?;
+            }
+
+            Ok(())
+        })
+    })
+}
+
+fn is_sqlite(connection: &AnyConnection) -> bool {
+    connection.backend_name() == "SQLite"
+}
+
+async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::Error> {
+    if !is_sqlite(connection) {
+        return Ok(());
+    }
+
+    // Only a new database accepts this setting: free pages can be released in small steps. Setting
+    // it where it is set already would still be a write.
+    if connection
+        .fetch_one("pragma auto_vacuum")
+        .await?
+        .try_get::<i64, _>(0)?
+        == 0
+    {
+        connection
+            .execute("pragma auto_vacuum = incremental")
+            .await?;
+    }
+
+    // WAL: readers do not wait for the writer. NORMAL keeps every commit when the process dies.
+    connection.execute("pragma journal_mode = wal").await?;
+    connection.execute("pragma synchronous = normal").await?;
+    // Each wait for another program's lock is short, so that we can report it while it lasts.
+    connection.execute("pragma busy_timeout = 2000").await?;
+    connection
+        .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
+        .await?;
+    // Temporary data of large statements is kept in memory, not in a file.
+    connection.execute("pragma temp_store = memory").await?;
+    // Deleted data is overwritten with zeros: somebody may have taken it back.
+    connection.execute("pragma secure_delete = on").await?;
+    // A larger log before each checkpoint: pages that change often are copied to the database less
+    // often.
+    connection
+        .execute("pragma wal_autocheckpoint = 8000")
+        .await?;
+
+    Ok(())
+}
+
+pub(in crate::store) fn with_create(url: &str) -> String {
+    if url.starts_with("sqlite:") && !url.contains('?') {
+        format!("{url}?mode=rwc")
+    } else {
+        url.to_owned()
+    }
+}
+
+/// Makes a new database file with access for its owner only, because it tells who talked to whom.
+/// `SQLite` gives the log files beside it the same permissions. An existing file keeps its
+/// permissions.
+pub(in crate::store) fn make_private(url: &str) -> Result<(), Error> {
+    let Some(path) = file_of(url)?.filter(|_| url.contains("mode=rwc")) else {
+        return Ok(());
+    };
+
+    let mut file = OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    // The file may exist already. The database reports other errors better.
+    let _ = file.open(path);
+
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Writer;
+    use sqlx::SqliteConnection;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use std::str::FromStr;
+
+    #[tokio::test]
+    async fn what_is_no_database_is_said_at_once_and_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.txt");
+        std::fs::write(&file, "no database ".repeat(100)).unwrap();
+        let url = format!("sqlite://{}", file.display());
+        let said = Writer::open(&url).await.unwrap_err().to_string();
+        assert!(
+            said.contains("notes.txt") && said.contains("file is not a database"),
+            "{said}"
+        );
+        let said = check(&url).await.unwrap_err().to_string();
+        assert!(
+            said.contains("notes.txt cannot be opened: ") && said.contains("it is no database"),
+            "{said}"
+        );
+        let said = check("sqlite://x.db?mode=odd")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("cannot be opened: ") && said.contains("odd"),
+            "{said}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_check_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new.db");
+        let url = format!("sqlite://{}", file.display());
+        let name = file.display().to_string();
+        assert_eq!(check(&url).await.unwrap(), (name.clone(), false));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let said = check(&format!("{url}?mode=rw"))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("not to make it"), "{said}");
+        let said = check(&url.replace("new.db", "gone/new.db"))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("gone/new.db cannot be opened: ") && said.contains("No such file"),
+            "{said}"
+        );
+        // The database of another program: it would keep a changed journal mode.
+        let rollback = SqliteConnectOptions::from_str(&url)
+            .unwrap()
+            .create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&rollback).await.unwrap();
+        connection
+            .execute("create table other (n integer)")
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        let before = std::fs::read(&file).unwrap();
+        assert_eq!(check(&url).await.unwrap(), (name, true));
+        assert_eq!(
+            (
+                std::fs::read(&file).unwrap(),
+                std::fs::read_dir(folder.path()).unwrap().count()
+            ),
+            (before, 1)
+        );
+    }
+
+    #[test]
+    fn a_password_is_never_said() {
+        assert_eq!(
+            name("postgres://me:secret@host:5432/db?password=secret"),
+            "host:5432/db"
+        );
+        assert_eq!(name("postgres://host/db"), "host/db");
+        assert_eq!(name("sqlite://callscope.db"), "callscope.db");
+        assert_eq!(name("postgres:///db?host=/run/postgresql"), "db");
+
+        for slip in [
+            "me:/abc@host/db",
+            "me:12/ab@host:5432/db",
+            "me:12?ab@host/db",
+            "me:12#ab@h/db",
+            "me:1@2/ab@host/db",
+        ] {
+            assert_eq!(
+                name(&format!("postgres://{slip}")),
+                "of that address",
+                "{slip}"
+            );
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Limits how far a `SQLite` file may grow. For tests of a full disk.
+
+use crate::store::{Error, Writer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The maximum number of pages of any `SQLite` file.
+const NO_LIMIT: i64 = 1_073_741_823;
+
+/// Maximum pages of the file, shared by all copies of a [`crate::store::Reader`]; 0 = no limit.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Space(Arc<AtomicI64>);
+
+impl Space {
+    pub(in crate::store) fn pages(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|pages| *pages > 0)
+    }
+}
+
+const PAGES: &str = "select page_count from pragma_page_count";
+
+impl Writer {
+    /// For tests. Limits the growth of a `SQLite` file to this many pages, as if the disk were
+    /// small; `None` removes the limit.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn limit_growth(&self, pages: Option<i64>) -> Result<(), Error> {
+        let mut connection = self.write.acquire().await?;
+        let limit = match pages {
+            Some(more) => {
+                sqlx::query_scalar::<_, i64>(PAGES)
+                    .fetch_one(&mut *connection)
+                    .await?
+                    + more
+            }
+            None => NO_LIMIT,
+        };
+
+        self.space.0.store(limit, Ordering::Relaxed);
+        sqlx::query(sqlx::AssertSqlSafe(limited(limit)))
+            .fetch_all(&mut *connection)
+            .await?;
+
+        Ok(())
+    }
+}
+
+/// The statement that limits a connection: it takes no parameters.
+pub(in crate::store) fn limited(pages: i64) -> String {
+    format!("pragma max_page_count = {pages}")
+}

@@ -1,0 +1,264 @@
+//! One process for each database. The serving process holds a lock, and a second process is told
+//! who holds it. The operating system releases the lock when its process ends, however it ends.
+
+use super::connect;
+use crate::store::{Db, Error};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, Row};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How often the lock on a database server is checked.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// The right to be the one process that observes into a database; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Hold(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// A locked file beside the database.
+    File { _file: File },
+    /// A connection with an advisory lock of its session.
+    Server {
+        url: String,
+        who: String,
+        connection: tokio::sync::Mutex<sqlx::AnyConnection>,
+    },
+    /// A database in memory belongs to this process alone.
+    Memory,
+}
+
+impl Hold {
+    /// Takes the lock. `who` describes this process to another one that wants the lock.
+    ///
+    /// # Errors
+    /// [`Error::Held`] when another process has it; else when the lock cannot be asked for.
+    pub async fn acquire_lock(url: &str, who: &str) -> Result<Self, Error> {
+        match file_of(url)? {
+            Some(path) => file(&path, who).map(|file| Self(Kind::File { _file: file })),
+            None if url.starts_with("sqlite:") => Ok(Self(Kind::Memory)),
+            None => {
+                let connection = tokio::sync::Mutex::new(server(url, who).await?);
+                Ok(Self(Kind::Server {
+                    url: url.to_owned(),
+                    who: who.to_owned(),
+                    connection,
+                }))
+            }
+        }
+    }
+
+    /// Checks the lock for ever. A server that was restarted has lost it; then it is taken again.
+    /// Returns only if another process took it first.
+    pub async fn lost(&self) -> Error {
+        let Kind::Server {
+            url,
+            who,
+            connection,
+        } = &self.0
+        else {
+            return std::future::pending().await;
+        };
+
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let mut connection = connection.lock().await;
+            if connection.ping().await.is_ok() {
+                continue;
+            }
+
+            match server(url, who).await {
+                Ok(again) => *connection = again,
+                Err(error @ Error::Held { .. }) => return error,
+                Err(Error::Open { source: why, .. } | Error::Database(why)) => {
+                    tracing::warn!("the database's lock was lost and cannot be taken yet: {why}");
+                }
+                Err(error) => {
+                    tracing::warn!("the database's lock was lost and cannot be taken yet: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// The file of a `SQLite` database, `None` if it has none.
+pub(in crate::store) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
+    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
+        return Ok(None);
+    }
+
+    let cannot = |source| Error::Open {
+        database: "of that address".to_owned(),
+        source,
+    };
+
+    Ok(Some(
+        SqliteConnectOptions::from_str(url)
+            .map_err(cannot)?
+            .get_filename()
+            .to_owned(),
+    ))
+}
+
+/// The path with a suffix after its name: `callscope.db` and `lock` give `callscope.db.lock`.
+pub(in crate::store) fn beside(path: &Path, word: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(word);
+    PathBuf::from(name)
+}
+
+/// One canonical path for each file, however it was named.
+pub(super) fn real(path: &Path) -> PathBuf {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+
+    path.canonicalize()
+        .unwrap_or_else(|_| match (folder.canonicalize(), path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_owned(),
+        })
+}
+
+fn file(path: &Path, who: &str) -> Result<File, Error> {
+    let path = real(path);
+    let lock = beside(&path, "lock");
+    let cannot = |source| Error::File {
+        doing: "locking",
+        path: lock.clone(),
+        source,
+    };
+
+    // If the folder does not exist, no database can exist in it.
+    let nowhere = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::Open {
+            database: path.display().to_string(),
+            source: source.into(),
+        },
+        _ => cannot(source),
+    };
+
+    let mut options = OpenOptions::new();
+    let options = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut file = options.open(&lock).map_err(nowhere)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut by = String::new();
+            let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut by);
+            let by = by.lines().next().unwrap_or_default().to_owned();
+            return Err(held(path.display().to_string(), &by));
+        }
+        Err(TryLockError::Error(source)) => return Err(cannot(source)),
+    }
+
+    // The text only helps people. The lock is what counts, so a full disk is no obstacle.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.write_all(who.as_bytes()));
+
+    Ok(file)
+}
+
+fn held(database: String, by: &str) -> Error {
+    let by = if by.is_empty() {
+        "a process that has not said which"
+    } else {
+        by
+    };
+
+    Error::Held {
+        database,
+        by: by.to_owned(),
+    }
+}
+
+// The schema is part of the key: one database may hold several.
+const TAKE: &str = "select pg_try_advisory_lock(1128353875, hashtext(current_schema()))";
+const NAME: &str = "select set_config('application_name', $1, false)";
+const HOLDER: &str =
+    "select cast(current_database() as text) as name, coalesce((select a.application_name from pg_locks l
+    join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'advisory' and l.granted and l.classid = 1128353875 and a.datname = current_database()
+    and cast(cast(l.objid as bigint) as bit(32)) = cast(cast(hashtext(current_schema()) as bigint) as bit(32))
+    limit 1), '') as by";
+
+async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
+    let mut connection = connect::open(url).await?;
+    if sqlx::query_scalar::<Db, bool>(TAKE)
+        .fetch_one(&mut connection)
+        .await?
+    {
+        // PostgreSQL keeps 63 bytes of this text.
+        sqlx::query(NAME).bind(who).execute(&mut connection).await?;
+        return Ok(connection);
+    }
+
+    let row = sqlx::query(HOLDER).fetch_one(&mut connection).await?;
+    let (name, by): (String, String) = (row.try_get("name")?, row.try_get("by")?);
+
+    Err(held(format!("{name} on PostgreSQL"), &by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn by_every_name_it_is_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a b.db");
+        let link = folder.path().join("link.db");
+        File::create(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let first = Hold::acquire_lock(&format!("sqlite://{}", path.display()), "process 1")
+            .await
+            .unwrap();
+        let names = [
+            format!("sqlite:{}?mode=rwc", link.display()),
+            format!("sqlite://{}", path.display()).replace(' ', "%20"),
+            format!(
+                "sqlite://{}",
+                folder.path().join(".").join("a b.db").display()
+            ),
+        ];
+        for name in names {
+            let error = Hold::acquire_lock(&name, "process 2").await.unwrap_err();
+            assert!(
+                matches!(&error, Error::Held { by, .. } if by == "process 1"),
+                "{name}: {error}"
+            );
+            assert!(
+                error.to_string().contains("CALLSCOPE_DATABASE_URL"),
+                "{error}"
+            );
+        }
+
+        drop(first);
+        Hold::acquire_lock(&format!("sqlite://{}", link.display()), "process 3")
+            .await
+            .unwrap();
+        assert!(Hold::acquire_lock("sqlite::memory:", "").await.is_ok());
+        let gone = format!("sqlite://{}", folder.path().join("gone/x.db").display());
+        let said = Hold::acquire_lock(&gone, "process 4")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("gone/x.db cannot be opened: ") && said.contains("No such file"),
+            "{said}"
+        );
+    }
+}

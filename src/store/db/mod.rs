@@ -1,0 +1,11 @@
+//! The database itself, below all nouns: connections, the lock of one process, disk space, backups,
+//! statements of many rows.
+
+pub mod backup;
+pub(super) mod connect;
+pub(super) mod disk;
+pub mod health;
+pub mod instance_lock;
+pub(super) mod multi_row;
+#[macro_use]
+pub(super) mod packed;

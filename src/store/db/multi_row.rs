@@ -1,0 +1,220 @@
+//! Statements of many rows, to write or to query many things at once: a statement costs more than
+//! its rows. The texts are made once, from constant parts, in a few sizes.
+
+use crate::store::{Db, Tx};
+use sqlx::any::AnyRow;
+use sqlx::query::Query;
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+/// Rows per statement, in four sizes. `SQLite` keeps a copy of each page that a statement of many
+/// rows changes, to undo it. That costs as much as the rows themselves, and less per row the more
+/// rows there are.
+const SIZES: [usize; 4] = [512, 64, 8, 1];
+
+/// A statement that is being bound.
+pub(in crate::store) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
+
+/// The parts of a statement: `head`, then `row` once for each row, then `tail`. The parameters
+/// named by number (`$1`, ...) are common to all rows. Each `?` of `row` is a parameter of its own,
+/// and these come first. For example `"update t set a = $1 where b in ("`, `"?"` and `")"` give,
+/// for 8 rows, `update t set a = $9 where b in ($1, $2, $3, $4, $5, $6, $7, $8)`.
+pub(in crate::store) struct Rows {
+    head: &'static str,
+    row: &'static str,
+    tail: &'static str,
+    texts: [[OnceLock<&'static str>; SIZES.len()]; 2],
+}
+
+impl Rows {
+    pub const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
+        Self {
+            head,
+            row,
+            tail,
+            texts: [const { [const { OnceLock::new() }; SIZES.len()] }; 2],
+        }
+    }
+
+    /// The text in one of its sizes: the rows' own parameters first, then the shared ones.
+    fn text(&self, size: usize, named: bool) -> &'static str {
+        self.texts[usize::from(named)][size].get_or_init(|| {
+            let own = self.row.matches('?').count() * SIZES[size];
+            let mut parameter = 0;
+            let mut text = shift(self.head, own);
+            let row = shift(self.row, own);
+            for at in 0..SIZES[size] {
+                text.push_str(if at == 0 { "" } else { ", " });
+                for (at, part) in row.split('?').enumerate() {
+                    if at > 0 {
+                        parameter += 1;
+                        let _ = if named {
+                            write!(text, "${parameter}")
+                        } else {
+                            text.write_str("?")
+                        };
+                    }
+
+                    text.push_str(part);
+                }
+            }
+
+            text.push_str(&shift(self.tail, own));
+            // It lives as long as the program; there is one for each statement and size.
+            Box::leak(text.into_boxed_str())
+        })
+    }
+
+    /// The statement for one row.
+    #[cfg(test)]
+    pub fn one(&self) -> &'static str {
+        self.text(SIZES.len() - 1, false)
+    }
+
+    /// Runs the statement for all rows; `shared` binds what all rows have in common, `bind` one
+    /// row.
+    pub async fn write<T>(
+        &self,
+        tx: &mut Tx,
+        rows: &[T],
+        shared: impl Fn(Statement) -> Statement,
+        bind: impl Fn(Statement, &T) -> Statement,
+    ) -> Result<u64, sqlx::Error> {
+        let (mut done, mut rest, named) = (0, rows, named(tx));
+        while !rest.is_empty() {
+            let size = SIZES
+                .iter()
+                .position(|size| *size <= rest.len())
+                .unwrap_or(SIZES.len() - 1);
+            let (now, later) = rest.split_at(SIZES[size]);
+            rest = later;
+            let query = shared(now.iter().fold(sqlx::query(self.text(size, named)), &bind));
+            done += query.execute(&mut **tx).await?.rows_affected();
+        }
+
+        Ok(done)
+    }
+
+    /// The rows that the statement returns. If there are fewer rows than the size of the statement,
+    /// the others are bound as null, which matches nothing.
+    pub async fn read<T>(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        rows: &[T],
+        shared: impl Fn(Statement) -> Statement,
+        bind: impl Fn(Statement, Option<&T>) -> Statement,
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let (mut found, mut rest, named) = (Vec::new(), rows, named(connection));
+        while !rest.is_empty() {
+            let size = roomy(rest.len());
+            let (now, later) = rest.split_at(rest.len().min(SIZES[size]));
+            rest = later;
+            let text = self.text(size, named);
+            let query =
+                (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
+            found.append(&mut shared(query).fetch_all(&mut *connection).await?);
+        }
+
+        Ok(found)
+    }
+
+    /// [`Self::read`] for ids, without shared parameters.
+    pub async fn read_by_ids<T: AsRef<str>>(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        ids: &[T],
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let bind =
+            |query: Statement, id: Option<&T>| query.bind(id.map(|id| id.as_ref().to_owned()));
+        self.read(connection, ids, |query| query, bind).await
+    }
+
+    /// [`Self::read`] for texts, with the room as the shared parameter.
+    pub async fn look_up(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        room_id: &str,
+        keys: &[&str],
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        self.read(
+            connection,
+            keys,
+            |query| query.bind(room_id.to_owned()),
+            |query, key| query.bind(key.map(|key| (*key).to_owned())),
+        )
+        .await
+    }
+}
+
+/// The index of the size for this many rows: one that holds them all, unless most of it would be
+/// empty.
+fn roomy(rows: usize) -> usize {
+    let enough = SIZES.iter().rposition(|size| *size >= rows).unwrap_or(0);
+    let filled = SIZES
+        .iter()
+        .position(|size| *size <= rows)
+        .unwrap_or(enough);
+
+    if SIZES[enough] > 64 && SIZES[enough] > 2 * rows {
+        filled
+    } else {
+        enough
+    }
+}
+
+/// Are parameters numbered? `PostgreSQL` knows only numbered ones. In `SQLite` the cost of numbered
+/// parameters grows with the square of their number.
+fn named(connection: &sqlx::AnyConnection) -> bool {
+    connection.backend_name() != "SQLite"
+}
+
+/// The text with its numbered parameters moved up by this many.
+fn shift(text: &str, by: usize) -> String {
+    let mut parts = text.split('$');
+    let mut shifted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let number = number.parse().map_or(0, |number: usize| number + by);
+        let _ = write!(shifted, "${number}{rest}");
+    }
+
+    shifted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parameters_of_the_rows_come_first() {
+        let rows = Rows::new(
+            "insert into t (a, b, c) values ",
+            "($1, ?, ?)",
+            " on conflict (a) do update set c = $2",
+        );
+        let text = rows.text(3, true);
+        assert_eq!(
+            text,
+            "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4"
+        );
+        assert!(
+            rows.text(2, true)
+                .starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), ")
+        );
+        assert!(
+            rows.text(2, false)
+                .starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), ")
+        );
+        assert!(
+            rows.text(2, false)
+                .ends_with(" on conflict (a) do update set c = $18")
+        );
+    }
+
+    #[test]
+    fn a_statement_is_mostly_full() {
+        let sizes = [1, 2, 9, 64, 65, 255, 256, 512, 9999].map(|rows| SIZES[roomy(rows)]);
+        assert_eq!(sizes, [1, 8, 64, 64, 64, 64, 512, 512, 512]);
+    }
+}

@@ -1,0 +1,575 @@
+//! The first fold: from the stored events of touched member keys to memberships. Each key is folded
+//! from the checkpoint before the change to the first later one that did not change, so the cost
+//! follows the change. Many keys are folded at once, page by page, so the number of statements does
+//! not grow with the number of keys.
+
+use super::checkpoints;
+use super::member_keys;
+use super::member_keys::Conditions;
+use super::membership_rows;
+use super::membership_rows::Change;
+use super::rejections::Marks;
+use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::{KeyState, Rules, cuts, resume};
+use crate::rtc::room::Room;
+use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::packed::unpack;
+use crate::store::derive::dirty::Dirty;
+use crate::store::ingest::new_events::Fresh;
+use crate::store::stored_event::{OfChain, event_columns, packed_event};
+use crate::store::{Derivation, Error, Tuning, Tx};
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Maximum member keys folded at once.
+pub(super) const GROUP: usize = 64;
+
+/// Folds every touched member key again and returns the memberships that changed.
+pub(in crate::store) async fn refold(
+    tx: &mut Tx,
+    derivation: Derivation<'_>,
+    room_id: &str,
+    touched: &mut Dirty,
+) -> Result<Vec<Change>, Error> {
+    let mut conditions = Conditions::default();
+    let spans =
+        member_keys::find_touched_keys(tx, room_id, touched, derivation.rules, &mut conditions)
+            .await?;
+    if spans.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    conditions.read(tx, room_id).await?;
+    let mut changes = Vec::new();
+    let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
+    for some in spans.chunks(GROUP) {
+        let mut work = Work::new(derivation, room_id, &mut conditions, &touched.fresh);
+        let mut tasks = work.begin(tx, some).await?;
+        while !tasks.is_empty() {
+            tasks = work.fold_next_page(tx, tasks).await?;
+        }
+
+        changes.extend(work.done(tx).await?);
+    }
+
+    Ok(changes)
+}
+
+/// The progress of the fold of one member key.
+pub(super) struct KeyFold {
+    chain: String,
+    /// Where something changed, ms.
+    span: (i64, i64),
+    /// The folded state so far.
+    from: KeyState,
+    /// The first checkpoint after the change.
+    next: Option<KeyState>,
+    /// Events before this time, ms, do not count.
+    seal: i64,
+}
+
+impl KeyFold {
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Up to where it was folded, ms.
+    pub fn reached(&self) -> i64 {
+        self.begins()
+    }
+
+    fn begins(&self) -> i64 {
+        self.from.at_ms.unwrap_or(i64::MIN)
+    }
+
+    /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a
+    /// member key says nothing.
+    fn matters_from(&self, page: Option<&Page>) -> Option<i64> {
+        let events = || page.into_iter().flat_map(|page| &page.events);
+        // A link can move an event. Sticky events have no links.
+        let own = |event: &Arc<RoomEvent>| {
+            if event.replaces_state.is_some() {
+                i64::MIN
+            } else {
+                event.time()
+            }
+        };
+
+        self.from.at_ms.or_else(|| events().map(own).min())
+    }
+
+    fn ends(&self) -> i64 {
+        self.next
+            .as_ref()
+            .and_then(|next| next.at_ms)
+            .unwrap_or(i64::MAX)
+    }
+}
+
+/// Some events of a member key, ascending by their own time.
+#[derive(Default)]
+struct Page {
+    events: Vec<Arc<RoomEvent>>,
+    /// More follow, from this time on, ms.
+    end: Option<i64>,
+    /// The cuts: times, ms, at which the page can be cut.
+    cuts: Vec<i64>,
+}
+
+impl Page {
+    /// Up to where a page that is not the last can be folded, ms.
+    fn reached(&self) -> Option<i64> {
+        self.cuts.last().copied().filter(|_| self.end.is_some())
+    }
+}
+
+/// The fold of several member keys of a room.
+pub(super) struct Work<'a> {
+    rules: &'a Rules,
+    tuning: Tuning,
+    room_id: &'a str,
+    conditions: &'a mut Conditions,
+    /// Maximum events of each member key read at once.
+    limit: usize,
+    /// The events read so far.
+    read: i64,
+    /// By row id: the stored membership and the new one.
+    changes: BTreeMap<String, Change>,
+    marks: Marks,
+    fresh: &'a Fresh,
+}
+
+impl<'a> Work<'a> {
+    pub fn new(
+        derivation: Derivation<'a>,
+        room_id: &'a str,
+        conditions: &'a mut Conditions,
+        fresh: &'a Fresh,
+    ) -> Self {
+        let Derivation { rules, tuning } = derivation;
+
+        Self {
+            rules,
+            tuning,
+            room_id,
+            conditions,
+            limit: tuning.page,
+            read: 0,
+            changes: BTreeMap::new(),
+            marks: Marks::default(),
+            fresh,
+        }
+    }
+
+    /// How many events were read so far.
+    pub fn read(&self) -> i64 {
+        self.read
+    }
+
+    /// Finds where the folds begin, and deletes checkpoints that are no longer valid.
+    pub async fn begin(
+        &mut self,
+        tx: &mut Tx,
+        chains: &[(String, (i64, i64))],
+    ) -> Result<Vec<KeyFold>, Error> {
+        let asked: Vec<checkpoints::Span> = chains
+            .iter()
+            .map(|(chain, (from, to))| (chain.as_str(), *from, *to))
+            .collect();
+        let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
+        checkpoints::delete_checkpoints(tx, self.room_id, &asked).await?;
+        let mut tasks = Vec::with_capacity(chains.len());
+        for (chain, span) in chains {
+            let around = around.remove(chain).unwrap_or_default();
+            let (from, seal) = (
+                around.before.unwrap_or_default(),
+                around.seal.unwrap_or(i64::MIN),
+            );
+            self.marks.carry(&from);
+            tasks.push(KeyFold {
+                chain: chain.clone(),
+                span: *span,
+                from,
+                next: around.after,
+                seal,
+            });
+        }
+
+        Ok(tasks)
+    }
+
+    /// Folds one page of each member key. Returns those that are not done.
+    pub async fn fold_next_page(
+        &mut self,
+        tx: &mut Tx,
+        tasks: Vec<KeyFold>,
+    ) -> Result<Vec<KeyFold>, Error> {
+        let mut pages = self.pages(tx, &tasks).await?;
+        let carried = tasks.iter().flat_map(|task| task.from.carried());
+        let events: Vec<&RoomEvent> = pages
+            .values()
+            .flat_map(|page| &page.events)
+            .map(AsRef::as_ref)
+            .chain(carried)
+            .collect();
+        self.conditions
+            .know(
+                tx,
+                self.room_id,
+                events.iter().map(|event| event.sender.as_str()),
+            )
+            .await?;
+        let sticky = tasks.iter().filter(|task| task.chain.starts_with('k'));
+        let from = sticky
+            .filter_map(|task| task.matters_from(pages.get(&task.chain)))
+            .min()
+            .unwrap_or(i64::MIN);
+        self.conditions
+            .know_slots(tx, self.room_id, events.iter().copied(), from)
+            .await?;
+        let room = self.conditions.room(&events);
+        self.cut(tx, &tasks, &mut pages).await?;
+        self.stored(tx, &tasks, &pages).await?;
+        let mut states = Vec::new();
+        let mut rest = Vec::new();
+        let mut stuck = false;
+        for task in tasks {
+            let page = pages.remove(&task.chain).unwrap_or_default();
+            let before = task.begins();
+            if let Some(task) = self.fold(task, &page, &room, &mut states) {
+                // Many events have the same time, or links cross the whole page: read a larger
+                // page.
+                stuck |= task.begins() == before;
+                rest.push(task);
+            }
+        }
+
+        self.limit = if stuck {
+            self.limit * 4
+        } else {
+            self.tuning.page
+        };
+
+        checkpoints::store_checkpoints(tx, self.room_id, &states).await?;
+        self.marks
+            .settle(tx, self.room_id, rest.iter().map(|task| &task.from))
+            .await?;
+        self.look_on(tx, &mut rest).await?;
+
+        Ok(rest)
+    }
+
+    /// Finds the next checkpoints for folds that did not end at the last ones.
+    async fn look_on(&self, tx: &mut Tx, tasks: &mut [KeyFold]) -> Result<(), Error> {
+        let open = tasks
+            .iter()
+            .filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
+        let asked: Vec<checkpoints::Span> = open
+            .map(|task| {
+                (
+                    task.chain.as_str(),
+                    i64::MIN,
+                    task.begins().max(task.span.1),
+                )
+            })
+            .collect();
+        let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
+        for task in tasks {
+            if let Some(around) = around.remove(&task.chain) {
+                task.next = around.after;
+            }
+        }
+
+        Ok(())
+    }
+
+    /// All changed memberships. Events that the fold still carries keep their current marks.
+    pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<Change>, Error> {
+        self.marks
+            .settle(tx, self.room_id, std::iter::empty())
+            .await?;
+        Ok(self.changes.into_values().filter(Change::is_one).collect())
+    }
+
+    /// Folds one page, cut by cut. Returns the task if it must continue.
+    fn fold(
+        &mut self,
+        task: KeyFold,
+        page: &Page,
+        room: &Room,
+        states: &mut Vec<(String, KeyState)>,
+    ) -> Option<KeyFold> {
+        let mut state = task.from.clone();
+        let mut rest = page.events.as_slice();
+        for cut in &page.cuts {
+            let before = rest.partition_point(|event| event.time() < *cut);
+            if before >= self.tuning.checkpoint || Some(*cut) == page.reached() {
+                let (now, later) = rest.split_at(before);
+                state = self.part(&task, &state, now, Some(*cut), room);
+                states.push((task.chain.clone(), state.clone()));
+                rest = later;
+            }
+        }
+
+        if page.end.is_some() {
+            return Some(KeyFold {
+                from: state,
+                ..task
+            });
+        }
+
+        let state = self.part(
+            &task,
+            &state,
+            rest,
+            task.next.as_ref().and_then(|next| next.at_ms),
+            room,
+        );
+        let next = task.next.as_ref()?;
+        if state == *next {
+            self.marks.keep(&state);
+            return None;
+        }
+
+        states.push((task.chain.clone(), state.clone()));
+
+        Some(KeyFold {
+            from: state,
+            ..task
+        })
+    }
+
+    fn part(
+        &mut self,
+        task: &KeyFold,
+        from: &KeyState,
+        events: &[Arc<RoomEvent>],
+        until: Option<i64>,
+        room: &Room,
+    ) -> KeyState {
+        let mut part = resume(
+            &task.chain,
+            from,
+            events.iter().map(AsRef::as_ref),
+            until,
+            room,
+            self.rules,
+        );
+        crate::store::upkeep::retention_cutoffs::clamp(&mut part.members, task.seal);
+        for member in &part.members {
+            let id = membership_rows::row_id(self.room_id, &member.id);
+            self.changes
+                .entry(id)
+                .or_insert_with_key(|id| Change::new_change(id, None))
+                .replace_with(self.room_id, member);
+        }
+
+        // A stay that is open at the cut is decided by the part after it. If there is no such part,
+        // the stay did not change.
+        for id in part
+            .state
+            .open_stays()
+            .map(|id| membership_rows::row_id(self.room_id, id))
+        {
+            self.changes.entry(id).and_modify(Change::keep);
+        }
+
+        self.marks.record_rejections(&part.rejected);
+
+        part.state
+    }
+}
+
+static PAGE_ENDS: Rows = Rows::new(
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1 and e.chain = a.chain
+        and e.time_ms >= a.from_ms and e.time_ms < a.to_ms order by e.time_ms limit 1 offset $2) as end_ms
+    from asked a where a.chain is not null",
+);
+static PAGES: Rows = Rows::new(
+    "with asked(chain, from_ms, to_ms) as (values ",
+    "(cast(? as text), cast(? as bigint), cast(? as bigint))",
+    concat!(
+        ") select (select ",
+        event_columns!(),
+        " from events e where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms and e.time_ms < a.to_ms)
+        from asked a where a.chain is not null"
+    ),
+);
+static TIMES: Rows = Rows::new(
+    "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null and event_id in (",
+    "?",
+    ")",
+);
+
+impl Work<'_> {
+    /// The next page of each member key.
+    async fn pages(
+        &mut self,
+        tx: &mut Tx,
+        tasks: &[KeyFold],
+    ) -> Result<BTreeMap<String, Page>, Error> {
+        let span = |task: &KeyFold, end: Option<i64>| {
+            (task.begins().max(task.seal), end.unwrap_or(task.ends()))
+        };
+
+        let asked: Vec<checkpoints::Span> = tasks
+            .iter()
+            .map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1))
+            .collect();
+        let limit = crate::store::int(self.limit);
+        let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
+        let mut pages: BTreeMap<String, Page> = BTreeMap::new();
+        for row in PAGE_ENDS
+            .read(tx, &asked, shared, checkpoints::bind)
+            .await?
+        {
+            pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;
+        }
+
+        let asked: Vec<checkpoints::Span> = asked
+            .iter()
+            .map(|(chain, from, to)| {
+                (
+                    *chain,
+                    *from,
+                    pages.get(*chain).and_then(|page| page.end).unwrap_or(*to),
+                )
+            })
+            .collect();
+        for (event, mark, chain) in self.events(tx, &asked).await? {
+            self.read += 1;
+            self.marks.stored(&event, mark);
+            if let Some(page) = pages.get_mut(&chain) {
+                page.events.push(event);
+            }
+        }
+
+        for page in pages.values_mut() {
+            page.events
+                .sort_unstable_by(|a, b| (a.time(), &a.event_id).cmp(&(b.time(), &b.event_id)));
+        }
+
+        Ok(pages)
+    }
+
+    /// The events of member keys between these times. Events in memory are not read.
+    async fn events(
+        &self,
+        tx: &mut Tx,
+        asked: &[checkpoints::Span<'_>],
+    ) -> Result<Vec<OfChain>, Error> {
+        let shared = |query: Statement| {
+            query
+                .bind(self.room_id.to_owned())
+                .bind(self.fresh.before())
+        };
+
+        let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
+
+        unpack(&rows, |fields| packed_event(fields, self.fresh))
+    }
+
+    /// Finds the cuts of the pages: everything that the events link to is known there.
+    async fn cut(
+        &self,
+        tx: &mut Tx,
+        tasks: &[KeyFold],
+        pages: &mut BTreeMap<String, Page>,
+    ) -> Result<(), Error> {
+        let mut times: HashMap<String, HashMap<String, i64>> = HashMap::new();
+        let mut beyond: BTreeSet<&str> = BTreeSet::new();
+        for (chain, page) in pages.iter() {
+            let times = times.entry(chain.clone()).or_default();
+            times.extend(
+                page.events
+                    .iter()
+                    .map(|event| (event.event_id.clone(), event.time())),
+            );
+            if page.end.is_some() {
+                let links = page
+                    .events
+                    .iter()
+                    .filter_map(|event| event.replaces_state.as_deref());
+                beyond.extend(links.filter(|id| !times.contains_key(*id)));
+            }
+        }
+
+        let beyond: Vec<&str> = beyond.into_iter().collect();
+        for row in TIMES.look_up(tx, self.room_id, &beyond).await? {
+            if let Some(times) = times.get_mut(row.try_get::<&str, _>("chain")?) {
+                times.insert(row.try_get("event_id")?, row.try_get("time_ms")?);
+            }
+        }
+
+        for task in tasks {
+            let Some(page) = pages.get_mut(&task.chain) else {
+                continue;
+            };
+
+            let Some(times) = times.get(&task.chain) else {
+                continue;
+            };
+
+            page.cuts = cuts(
+                page.events.iter().map(AsRef::as_ref),
+                |id| times.get(id).copied(),
+                page.end,
+            );
+        }
+
+        Ok(())
+    }
+
+    /// Reads the stored memberships that these pages can change: those that began to count in them,
+    /// and those that were open before.
+    async fn stored(
+        &mut self,
+        tx: &mut Tx,
+        tasks: &[KeyFold],
+        pages: &BTreeMap<String, Page>,
+    ) -> Result<(), Error> {
+        let mut spans: Vec<checkpoints::Span> = Vec::with_capacity(tasks.len());
+        let mut open = Vec::new();
+        let mut seals = HashMap::new();
+        for task in tasks {
+            let page = pages.get(&task.chain);
+            let end = page
+                .filter(|page| page.end.is_some())
+                .map(|page| page.reached().unwrap_or(task.begins()));
+            spans.push((&task.chain, task.begins(), end.unwrap_or(task.ends())));
+            let ids = task
+                .from
+                .open_stays()
+                .map(|id| membership_rows::row_id(self.room_id, id));
+            open.extend(ids.filter(|id| !self.changes.contains_key(id)));
+            seals.insert(task.chain.as_str(), task.seal);
+        }
+
+        let opened = membership_rows::opened(tx, self.room_id, &spans).await?;
+        for (id, facts) in opened
+            .into_iter()
+            .chain(membership_rows::read_by_row_ids(tx, self.room_id, &open).await?)
+        {
+            // A stay that began before the seal is final.
+            if seals
+                .get(facts.chain.as_str())
+                .is_none_or(|seal| facts.joined_ms >= *seal)
+            {
+                self.changes
+                    .entry(id.clone())
+                    .or_insert_with(|| Change::new_change(&id, Some(facts)));
+            }
+        }
+
+        for id in open {
+            self.changes
+                .entry(id.clone())
+                .or_insert_with(|| Change::new_change(&id, None));
+        }
+
+        Ok(())
+    }
+}

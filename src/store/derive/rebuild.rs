@@ -1,0 +1,364 @@
+//! Rebuild. All derived data is derived again from the stored events, in small transactions. A
+//! running server can write in between, and its readers never see a room without its calls.
+
+use super::member_keys::Conditions;
+use super::memberships::{GROUP, Work};
+use super::sessions;
+use super::sessions::Outcome;
+use super::{membership_rows, session_counters, slots};
+use crate::rtc::fold::Rules;
+use crate::rtc::session::{Count, Session};
+use crate::store::db::packed::unpack;
+use crate::store::derive::session_rows::session_columns;
+use crate::store::ingest::new_events::Fresh;
+use crate::store::ingest::rooms;
+use crate::store::stats::concurrency;
+use crate::store::{Derivation, Error, Reader, Tx, Writer, int};
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
+use std::collections::BTreeMap;
+
+const SIZES: &str =
+    "select room_id, count(*) from events where chain is not null and ($1 = '' or room_id = $1)
+    group by room_id order by room_id";
+
+/// Rooms that have member events, and how many; of one room or of all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sizes(store: &Reader, room_id: Option<&str>) -> Result<Vec<(String, i64)>, Error> {
+    Ok(sqlx::query_as(SIZES)
+        .bind(room_id.unwrap_or_default())
+        .fetch_all(&store.read)
+        .await?)
+}
+
+/// How far the member keys of a room are derived again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The last member key that was begun.
+    chain: String,
+    /// Long member keys that are not finished, and up to which time they are done, ms.
+    open: Vec<(String, i64)>,
+    /// The member events read so far.
+    pub events: i64,
+}
+
+impl Place {
+    /// Reads a place as [`Self::to_text`] wrote it.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The place as it is stored, so that a stop loses no work.
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+const SOME: &str =
+    "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
+
+/// Derives the next part of a room again: one page of each of several member keys. Returns where to
+/// continue; `None` at the end.
+///
+/// # Errors
+/// When the database fails; then nothing of this step was written.
+pub async fn step(
+    store: &Writer,
+    rules: &Rules,
+    room_id: &str,
+    place: Place,
+) -> Result<Option<Place>, Error> {
+    let mut tx = store.writing().await?;
+    let place = step_in(&mut tx, store.derivation(rules), room_id, place).await?;
+    tx.commit().await?;
+    Ok(place)
+}
+
+/// Like [`step`], in a transaction that the caller commits.
+pub(super) async fn step_in(
+    tx: &mut Tx,
+    derivation: Derivation<'_>,
+    room_id: &str,
+    mut place: Place,
+) -> Result<Option<Place>, Error> {
+    rooms::count_write(tx, room_id).await?;
+    if place == Place::default() {
+        slots::rebuild_slots(tx, room_id).await?;
+    }
+
+    let mut chains: Vec<(String, (i64, i64))> = place
+        .open
+        .drain(..)
+        .map(|(chain, reached)| (chain, (reached, i64::MAX)))
+        .collect();
+    if chains.is_empty() {
+        let query = sqlx::query_scalar(SOME)
+            .bind(room_id)
+            .bind(&place.chain)
+            .bind(int(GROUP));
+        let next: Vec<String> = query.fetch_all(&mut **tx).await?;
+        if let Some(last) = next.last() {
+            place.chain.clone_from(last);
+        }
+
+        chains.extend(next.into_iter().map(|chain| (chain, (i64::MIN, i64::MAX))));
+    }
+
+    if chains.is_empty() {
+        rooms::refresh(tx, room_id).await?;
+        return Ok(None);
+    }
+
+    let mut conditions = Conditions::default();
+    conditions.read(tx, room_id).await?;
+    let fresh = Fresh::default();
+    let mut work = Work::new(derivation, room_id, &mut conditions, &fresh);
+    let tasks = work.begin(tx, &chains).await?;
+    let tasks = work.fold_next_page(tx, tasks).await?;
+    place.open = tasks
+        .iter()
+        .map(|task| (task.chain().to_owned(), task.reached()))
+        .collect();
+    place.events += work.read();
+    let changes = work.done(tx).await?;
+    crate::store::derive::sessions::settle(tx, derivation.tuning, room_id, &changes).await?;
+
+    Ok(Some(place))
+}
+
+const SLOTS: &str = "select slot_id from memberships where room_id = $1 union select slot_id from sessions where room_id = $1";
+
+/// Counts the calls of a room again from its stays, each slot from its first stay to its last.
+///
+/// # Errors
+/// When the database fails.
+pub async fn calls(store: &Writer, room_id: &str) -> Result<(), Error> {
+    let slots: Vec<String> = sqlx::query_scalar(SLOTS)
+        .bind(room_id)
+        .fetch_all(&store.read)
+        .await?;
+    for slot in slots {
+        let mut from = Some(i64::MIN);
+        while let Some(begin) = from {
+            from = portion(store, room_id, &slot, begin).await?;
+        }
+    }
+
+    let mut tx = store.writing().await?;
+    crate::store::derive::dirty::discard_all_day_totals(&mut tx).await?;
+    tx.commit().await?;
+
+    Ok(())
+}
+
+/// How many times a portion is read without blocking the writer; after that the writer waits once.
+const TRIES: usize = 5;
+
+/// Counts the next calls of a slot from this time on, ms. They are read without blocking the
+/// writer, who waits only while the result is written. If the room was written to meanwhile, they
+/// are read again. Returns from when on there may be more.
+async fn portion(
+    store: &Writer,
+    room_id: &str,
+    slot: &str,
+    from: i64,
+) -> Result<Option<i64>, Error> {
+    for _ in 0..TRIES {
+        let mut connection = store.read.acquire().await?;
+        let writes = rooms::writes(&mut connection, room_id).await?;
+        let mut portion = Portion::new(room_id, slot, from);
+        if !portion.read(&mut connection, Some((store, writes))).await? {
+            continue;
+        }
+
+        drop(connection);
+        let mut tx = store.writing().await?;
+        rooms::count_write(&mut tx, room_id).await?;
+        if rooms::writes(&mut tx, room_id).await? == writes + 1 {
+            let more = portion.record_sessions(&mut tx).await?;
+            tx.commit().await?;
+            return Ok(more);
+        }
+
+        tx.rollback().await?;
+    }
+
+    let mut tx = store.writing().await?;
+    rooms::count_write(&mut tx, room_id).await?;
+    let mut portion = Portion::new(room_id, slot, from);
+    portion.read(&mut tx, None).await?;
+    let more = portion.record_sessions(&mut tx).await?;
+    tx.commit().await?;
+
+    Ok(more)
+}
+
+/// Some consecutive calls of a slot.
+struct Portion<'a> {
+    room_id: &'a str,
+    slot: &'a str,
+    from: i64,
+    /// Where the portion ends, ms, if more calls follow.
+    end: Option<i64>,
+    outcome: Outcome,
+}
+
+impl<'a> Portion<'a> {
+    fn new(room_id: &'a str, slot: &'a str, from: i64) -> Self {
+        Self {
+            room_id,
+            slot,
+            from,
+            end: None,
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// Reads whole calls until there are enough. For a long call, its memberships are assigned on
+    /// the way, if a store is given and nobody wrote to the room since. Returns false if somebody
+    /// did.
+    async fn read(
+        &mut self,
+        connection: &mut AnyConnection,
+        beside: Option<(&Writer, i64)>,
+    ) -> Result<bool, Error> {
+        let mut count = Count::default();
+        let mut from = Some(self.from);
+        while let Some(begin) = from {
+            let (rows, more) =
+                sessions::next(connection, self.room_id, self.slot, begin, i64::MAX).await?;
+            from = more;
+            for (stay, session) in rows {
+                if stay.until_ms <= stay.joined_ms {
+                    self.outcome
+                        .assigned
+                        .extend(session.map(|_| (stay.id, None)));
+                    continue;
+                }
+
+                if count.is_over(&stay) {
+                    self.outcome
+                        .sessions
+                        .extend(count.end().map(|session| (session, None)));
+                }
+
+                count.push(self.room_id, self.slot, &stay);
+                let is = count.session().map(|session| session.id.clone());
+                if is != session {
+                    self.outcome.assigned.insert(stay.id, is);
+                }
+            }
+
+            let until = self
+                .outcome
+                .sessions
+                .last()
+                .map(|(session, _)| session.until_ms);
+            if let (Some(_), Some(until)) = (from, until) {
+                // A call that was begun is read again with the next portion.
+                self.end = Some(until);
+                self.let_go(count.session());
+                return Ok(true);
+            }
+
+            if let Some((store, writes)) = beside
+                && !self.assign(store, writes).await?
+            {
+                return Ok(false);
+            }
+        }
+
+        self.outcome
+            .sessions
+            .extend(count.end().map(|session| (session, None)));
+
+        Ok(true)
+    }
+
+    /// Removes the assignments to a call that is not part of this portion.
+    fn let_go(&mut self, session: Option<&Session>) {
+        self.outcome
+            .assigned
+            .retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
+    }
+
+    /// Writes the assignments to a call before the call itself is written.
+    async fn assign(&mut self, store: &Writer, writes: i64) -> Result<bool, Error> {
+        if self.outcome.assigned.is_empty() {
+            return Ok(true);
+        }
+
+        let mut tx = store.writing().await?;
+        rooms::lock_room(&mut tx, self.room_id).await?;
+        let fresh = rooms::writes(&mut tx, self.room_id).await? == writes;
+        if fresh {
+            membership_rows::assign(&mut tx, std::mem::take(&mut self.outcome.assigned)).await?;
+        }
+
+        tx.commit().await?;
+
+        Ok(fresh)
+    }
+
+    /// Writes the calls of the portion and deletes those that no longer exist.
+    async fn record_sessions(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
+        let to = self.end.unwrap_or(i64::MAX);
+        let query = sqlx::query(WITHIN)
+            .bind(self.room_id)
+            .bind(self.slot)
+            .bind(self.from)
+            .bind(to);
+        let mut old: BTreeMap<String, (Session, Option<i64>)> = BTreeMap::new();
+        for (session, tally) in unpack(
+            &query.fetch_all(&mut **tx).await?,
+            crate::store::derive::session_rows::stored,
+        )? {
+            old.insert(session.id.clone(), (session, tally));
+        }
+
+        let mut changed = Vec::new();
+        for new in std::mem::take(&mut self.outcome.sessions) {
+            match old.remove(&new.0.id) {
+                Some(known) if known == new => continue,
+                // The tally is deleted and begun again when it is needed, because it may be what is
+                // wrong.
+                Some((_, Some(tally))) => session_counters::end(tx, tally).await?,
+                _ => {}
+            }
+
+            changed.push(new);
+        }
+
+        for (_, tally) in old.values() {
+            if let Some(tally) = tally {
+                session_counters::end(tx, *tally).await?;
+            }
+        }
+
+        let gone: Vec<Session> = old.into_values().map(|(session, _)| session).collect();
+        crate::store::derive::session_rows::let_go(tx, self.room_id, &gone).await?;
+        crate::store::derive::session_rows::write(tx, self.room_id, &changed).await?;
+        membership_rows::assign(tx, self.outcome.assigned).await?;
+
+        Ok(self.end.map(|end| end + 1))
+    }
+}
+
+const WITHIN: &str = concat!(
+    "select ",
+    session_columns!(),
+    " from sessions s where s.room_id = $1 and s.slot_id = $2 and s.started_ms >= $3 and s.started_ms <= $4"
+);
+
+const STAYS: &str = "select count(*) from memberships";
+
+/// How large the database is, bytes, and how many stays it holds.
+///
+/// # Errors
+/// When the database fails.
+pub async fn weight(store: &Reader) -> Result<(i64, i64), Error> {
+    let stays = sqlx::query_scalar(STAYS).fetch_one(&store.read).await?;
+    Ok((concurrency::database_bytes(store).await?, stays))
+}

@@ -1,0 +1,232 @@
+//! Rederive. Derived state has the stamp of the rules that made it. If the stamp differs from that
+//! of the running program, the state is derived again, room by room, in small transactions that
+//! store their progress.
+
+use super::checkpoints;
+use super::rebuild;
+use super::rebuild::Place;
+use crate::rtc::fold::Rules;
+use crate::rtc::stamp::stamp;
+use crate::store::{Error, Reader, Tx, Writer};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The derived state that is from older rules, shared by all copies of a [`Reader`].
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Rederiving(Arc<Mutex<Option<Progress>>>);
+
+/// The progress of deriving again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The rooms whose stays and calls are from older rules, and the number of member events of
+    /// each.
+    pub rooms: BTreeMap<String, i64>,
+    pub rooms_total: usize,
+    pub events_done: i64,
+    pub events_total: i64,
+    /// When it began, ms.
+    pub since_ms: i64,
+}
+
+impl Reader {
+    /// What is being derived again; `None` if everything is from the current rules.
+    #[must_use]
+    pub fn rederiving(&self) -> Option<Progress> {
+        self.held().clone()
+    }
+
+    /// Are the stays and calls of this room from older rules?
+    #[must_use]
+    pub fn is_from_older_rules(&self, room_id: &str) -> bool {
+        let held = self.held();
+        held.as_ref()
+            .is_some_and(|progress| progress.rooms.contains_key(room_id))
+    }
+
+    /// Is anything from older rules?
+    #[must_use]
+    pub fn has_older_rules(&self) -> bool {
+        self.held().is_some()
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
+        // After a panic elsewhere a number may be slightly outdated; that is harmless.
+        self.rederiving
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SET: &str =
+    "insert into derivations (room_id, stamp) values ($1, $2) on conflict (room_id) do nothing";
+
+/// Notes the rules by which a new room is derived.
+pub(in crate::store) async fn begin_room(
+    tx: &mut Tx,
+    room_id: &str,
+    rules: &Rules,
+) -> Result<(), Error> {
+    sqlx::query(SET)
+        .bind(room_id)
+        .bind(stamp(rules))
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+const STALE: &str =
+    "select r.room_id, d.target, d.place from rooms r left join derivations d on d.room_id = r.room_id
+    where d.stamp is null or d.stamp <> $1 or d.target is not null order by r.room_id";
+const DONE: &str = "insert into derivations (room_id, stamp) values ($1, $2)
+    on conflict (room_id) do update set stamp = excluded.stamp, target = null, place = null";
+const AIM: &str = "insert into derivations (room_id, stamp, target) values ($1, '', $2)
+    on conflict (room_id) do update set target = excluded.target, place = null";
+const HAS_STAYS: &str =
+    "select count(*) from (select 1 from memberships where room_id = $1 limit 1) as stays";
+
+/// Finds state from other rules than these, before anything is derived by these.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin(store: &Writer, rules: &Rules, now: i64) -> Result<(), Error> {
+    let target = stamp(rules);
+    let stale: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(STALE)
+        .bind(&target)
+        .fetch_all(&store.write)
+        .await?;
+    let sizes: BTreeMap<String, i64> = if stale.is_empty() {
+        BTreeMap::new()
+    } else {
+        rebuild::sizes(store, None).await?.into_iter().collect()
+    };
+
+    let mut progress = Progress {
+        since_ms: now,
+        ..Progress::default()
+    };
+
+    for (room_id, aim, place) in stale {
+        let events = sizes.get(&room_id).copied().unwrap_or(0);
+        let stays: i64 = sqlx::query_scalar(HAS_STAYS)
+            .bind(&room_id)
+            .fetch_one(&store.write)
+            .await?;
+        if events == 0 && stays == 0 {
+            finish(store, &room_id, &target).await?;
+            continue;
+        }
+
+        if aim.as_deref() != Some(&target) {
+            aim_at(store, &room_id, &target).await?;
+        } else if let Some(place) = place.as_deref().and_then(Place::from_text) {
+            progress.events_done += place.events.min(events);
+        }
+
+        progress.events_total += events;
+        progress.rooms.insert(room_id, events);
+    }
+
+    progress.rooms_total = progress.rooms.len();
+    *store.held() = (progress.rooms_total > 0).then_some(progress);
+
+    Ok(())
+}
+
+/// From now on the room is being derived for this stamp. Its checkpoints are deleted: they are from
+/// other rules, and maybe of a form that is no longer read.
+async fn aim_at(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    checkpoints::forget_room(&mut tx, room_id).await?;
+    sqlx::query(AIM)
+        .bind(room_id)
+        .bind(target)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+
+    Ok(())
+}
+
+async fn finish(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
+    sqlx::query(DONE)
+        .bind(room_id)
+        .bind(target)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const PLACE: &str = "select target, place from derivations where room_id = $1";
+const MOVE: &str = "update derivations set place = $2 where room_id = $1";
+
+/// The result of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Some member keys of a room were derived; there is more to do.
+    Went,
+    /// This room is now from the current rules.
+    RoomDone(String),
+    /// Everything is from the current rules.
+    AllDone,
+}
+
+/// Derives the next part: a few member keys of a room or, when all are done, its calls.
+///
+/// # Errors
+/// When the database fails; then nothing of this step was written.
+pub async fn step(store: &Writer, rules: &Rules) -> Result<Step, Error> {
+    let next = store
+        .held()
+        .as_ref()
+        .and_then(|progress| progress.rooms.keys().next().cloned());
+    let Some(room_id) = next else {
+        *store.held() = None;
+        return Ok(Step::AllDone);
+    };
+
+    let target = stamp(rules);
+    let mut tx = store.writing().await?;
+    let row: Option<(Option<String>, Option<String>)> = sqlx::query_as(PLACE)
+        .bind(&room_id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let place = row
+        .filter(|(aim, _)| aim.as_deref() == Some(&target))
+        .and_then(|(_, place)| Place::from_text(&place?))
+        .unwrap_or_default();
+    let before = place.events;
+    let next = rebuild::step_in(&mut tx, store.derivation(rules), &room_id, place).await?;
+    if let Some(place) = next {
+        sqlx::query(MOVE)
+            .bind(&room_id)
+            .bind(place.to_text())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        if let Some(progress) = store.held().as_mut() {
+            progress.events_done += place.events - before;
+        }
+
+        return Ok(Step::Went);
+    }
+
+    tx.commit().await?;
+    rebuild::calls(store, &room_id).await?;
+    finish(store, &room_id, &target).await?;
+    if let Some(progress) = store.held().as_mut() {
+        progress.rooms.remove(&room_id);
+    }
+
+    Ok(Step::RoomDone(room_id))
+}
+
+/// Notes that a room was completely derived again in the foreground.
+///
+/// # Errors
+/// When the database fails.
+pub async fn derived(store: &Writer, rules: &Rules, room_id: &str) -> Result<(), Error> {
+    finish(store, room_id, &stamp(rules)).await
+}

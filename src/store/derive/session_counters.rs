@@ -1,0 +1,527 @@
+//! Tallies: a large call is not recounted with each change. Changes are added to its counts or
+//! subtracted from them. Its peak and its end are checked from the first change on, and only for
+//! the users who came, went or changed since.
+
+use super::membership_rows::{Assigned, Change, Facts};
+use super::sessions::{stay, stay_columns};
+use crate::rtc::id::server_of;
+use crate::rtc::session::{Count, Present, Session, Stay, peak};
+use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::packed::unpack;
+use crate::store::{Error, Tx, int};
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is counted, and for whom: a user, a device, a server or an intent.
+type Key = (&'static str, String);
+
+/// Maximum users whose stays are read for one update, and maximum stays of theirs. Beyond these the
+/// call is counted again, portion by portion.
+const MOST_USERS: usize = 1024;
+const MOST_STAYS: usize = 32_768;
+
+/// Changes of one large call.
+pub(super) struct Update<'a> {
+    pub session: &'a Session,
+    pub tally: i64,
+    /// Each membership at most once.
+    pub changes: Vec<&'a Change>,
+    /// Nothing changed before this time, ms.
+    pub from: i64,
+}
+
+/// The stays of some users, before and after the changes, by row id.
+struct Stays {
+    before: BTreeMap<String, Stay>,
+    after: BTreeMap<String, Stay>,
+}
+
+/// The peaks after an update.
+struct Peaks {
+    peak: usize,
+    peak_users: usize,
+    present: Present,
+}
+
+impl Update<'_> {
+    /// The call after the changes. `None` if it must be recounted: its beginning changed, it fell
+    /// into several calls, or its peak was where stays became shorter.
+    pub async fn apply(
+        &self,
+        tx: &mut Tx,
+        assigned: &mut Assigned,
+    ) -> Result<Option<Session>, Error> {
+        let old = self.session;
+        if self.from <= old.started_ms {
+            return Ok(None);
+        }
+
+        let Some(present) = read_present(tx, self.tally).await? else {
+            return Ok(None);
+        };
+
+        let Some(peaks) = self.update_peaks(tx, present).await? else {
+            return Ok(None);
+        };
+
+        let Some(until_ms) = self.last_end(tx).await? else {
+            return Ok(None);
+        };
+
+        let mut new = Session {
+            until_ms,
+            peak: peaks.peak,
+            peak_users: peaks.peak_users,
+            ..old.clone()
+        };
+
+        self.count(tx, &mut new).await?;
+        if peaks.present != present {
+            store_present(tx, self.tally, peaks.present).await?;
+        }
+
+        for change in &self.changes {
+            if self.is_in(change.new.as_ref()) {
+                assigned.insert(change.id().to_owned(), Some(old.id.clone()));
+            }
+        }
+
+        Ok(Some(new))
+    }
+
+    /// Is this stay in the call? Only the start is checked: the call ends where its stays end.
+    fn is_in(&self, facts: Option<&Facts>) -> bool {
+        facts.is_some_and(|facts| {
+            facts.until_ms > facts.joined_ms && facts.joined_ms >= self.session.started_ms
+        })
+    }
+
+    fn was_in(&self, facts: Option<&Facts>) -> bool {
+        self.is_in(facts) && facts.is_some_and(|facts| facts.joined_ms <= self.session.until_ms)
+    }
+
+    /// The changed stays as they are now, if they are in the call.
+    fn new_stays(&self) -> impl Iterator<Item = Stay> {
+        self.changes.iter().filter_map(|change| {
+            let new = change.new.as_ref().filter(|new| self.is_in(Some(new)))?;
+
+            new.stay(change.id())
+        })
+    }
+
+    /// The peaks after the changes, and who is present at the last join. `None` if that cannot be
+    /// derived from the changes.
+    async fn update_peaks(&self, tx: &mut Tx, present: Present) -> Result<Option<Peaks>, Error> {
+        let last_join = self
+            .new_stays()
+            .map(|stay| stay.joined_ms)
+            .fold(present.at_ms, i64::max);
+        // After the last join the number of those present only falls. So a change after it never
+        // raises the peak.
+        if self.from > last_join {
+            return Ok(Some(Peaks {
+                peak: self.session.peak,
+                peak_users: self.session.peak_users,
+                present,
+            }));
+        }
+
+        let low = present.at_ms.min(self.from - 1);
+        let Some(stays) = self.read_touched(tx, low, last_join).await? else {
+            return Ok(None);
+        };
+
+        // All other users neither come nor go from `low` to the last join.
+        let (devices, users) = count_present(stays.before.values(), present.at_ms);
+        let (Some(devices), Some(users)) = (
+            present.devices.checked_sub(devices),
+            present.users.checked_sub(users),
+        ) else {
+            return Ok(None);
+        };
+
+        if devices == 0 && !self.is_unbroken(&stays) {
+            return Ok(None);
+        }
+
+        let (from, to) = (self.from - 1, last_join + 1);
+        let before = peak(stays.before.values(), from, to);
+        let after = peak(stays.after.values(), from, to);
+        let peaks = (
+            settle(self.session.peak, devices + before.0, devices + after.0),
+            settle(self.session.peak_users, users + before.1, users + after.1),
+        );
+
+        let (Some(peak), Some(peak_users)) = peaks else {
+            return Ok(None);
+        };
+
+        let now = count_present(stays.after.values(), last_join);
+
+        Ok(Some(Peaks {
+            peak,
+            peak_users,
+            present: Present {
+                at_ms: last_join,
+                devices: devices + now.0,
+                users: users + now.1,
+            },
+        }))
+    }
+
+    /// Reads the stays between these times, ms, of the users who come, go or change between them;
+    /// `None` if there are too many users.
+    async fn read_touched(&self, tx: &mut Tx, low: i64, high: i64) -> Result<Option<Stays>, Error> {
+        let query = sqlx::query_scalar(MOVING)
+            .bind(&self.session.id)
+            .bind(low)
+            .bind(high)
+            .bind(int(MOST_USERS + 1));
+        let moving: Vec<String> = query.fetch_all(&mut **tx).await?;
+        let changed = self
+            .changes
+            .iter()
+            .flat_map(|change| change.old.iter().chain(&change.new))
+            .map(|facts| facts.user_id.clone());
+        let users: BTreeSet<String> = moving.into_iter().chain(changed).collect();
+        if users.len() > MOST_USERS {
+            return Ok(None);
+        }
+
+        let users: Vec<String> = users.into_iter().collect();
+        if self.has_too_many_stays(tx, &users, low, high).await? {
+            return Ok(None);
+        }
+
+        let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
+        let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
+        let rows = OF_USERS.read(tx, &users, shared, bind).await?;
+        let before: BTreeMap<String, Stay> = unpack(&rows, stay)?
+            .into_iter()
+            .map(|(_, (stay, _))| (stay.id.clone(), stay))
+            .filter(|(_, stay)| stay.until_ms > stay.joined_ms)
+            .collect();
+
+        let mut after = before.clone();
+        for change in &self.changes {
+            after.remove(change.id());
+        }
+
+        let new = self
+            .new_stays()
+            .filter(|stay| stay.until_ms > low && stay.joined_ms <= high);
+        after.extend(new.map(|stay| (stay.id.clone(), stay)));
+
+        Ok(Some(Stays { before, after }))
+    }
+
+    /// Do these users have more stays between these times, ms, than are read for one update?
+    async fn has_too_many_stays(
+        &self,
+        tx: &mut Tx,
+        users: &[String],
+        low: i64,
+        high: i64,
+    ) -> Result<bool, Error> {
+        // No user has more stays in the call than the call has.
+        if self.session.memberships <= MOST_STAYS {
+            return Ok(false);
+        }
+
+        let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
+        let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
+        let mut stays = 0;
+        for row in COUNT_OF_USERS.read(tx, users, shared, bind).await? {
+            stays += row.try_get::<i64, _>("n")?;
+        }
+
+        Ok(stays > int(MOST_STAYS))
+    }
+
+    /// Is somebody present all the time from just before the first change to the last join? Asked
+    /// only if these are all the stays.
+    fn is_unbroken(&self, stays: &Stays) -> bool {
+        let mut spans: Vec<(i64, i64)> = stays
+            .after
+            .values()
+            .map(|stay| (stay.joined_ms, stay.until_ms))
+            .collect();
+        spans.sort_unstable();
+
+        let mut reached = None;
+        for (joined, until) in spans {
+            if joined > reached.unwrap_or(self.from - 1) {
+                return false;
+            }
+
+            if until >= self.from {
+                reached = reached.max(Some(until));
+            }
+        }
+
+        reached.is_some()
+    }
+
+    /// When the last stay of the call ends, ms; `None` when none is left.
+    async fn last_end(&self, tx: &mut Tx) -> Result<Option<i64>, Error> {
+        let changed: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
+        let query = sqlx::query(LAST_ENDS)
+            .bind(&self.session.id)
+            .bind(int(changed.len() + 1));
+        let mut last = self.new_stays().map(|stay| stay.until_ms).max();
+        for row in query.fetch_all(&mut **tx).await? {
+            if !changed.contains(row.try_get::<&str, _>("id")?) {
+                last = last.max(Some(row.try_get("until_ms")?));
+            }
+        }
+
+        Ok(last)
+    }
+
+    /// Adds the changed stays to the counts, and writes them.
+    async fn count(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
+        let mut steps: BTreeMap<Key, i64> = BTreeMap::new();
+        for change in &self.changes {
+            let was = change.old.as_ref().filter(|old| self.was_in(Some(old)));
+            let is = change.new.as_ref().filter(|new| self.is_in(Some(new)));
+            for (facts, one) in was
+                .map(|old| (old, -1))
+                .into_iter()
+                .chain(is.map(|new| (new, 1)))
+            {
+                session.memberships = add(session.memberships, one);
+                for key in keys(&facts.user_id, facts.device(), facts.intent.as_deref()) {
+                    *steps.entry(key).or_default() += one;
+                }
+            }
+        }
+
+        steps.retain(|_, step| *step != 0);
+        let keys: Vec<&Key> = steps.keys().collect();
+        let known = read_counts(tx, self.tally, &keys).await?;
+        let mut counts = Vec::with_capacity(steps.len());
+        let mut intents_changed = false;
+        for (key, step) in steps {
+            let before = known.get(&key).copied().unwrap_or(0);
+            let now = before + step;
+            let came = i64::from(now > 0) - i64::from(before > 0);
+            match (key.0, came) {
+                ("u", came) => session.users = add(session.users, came),
+                ("d", came) => session.devices = add(session.devices, came),
+                ("s", 1) => drop(session.servers.insert(key.1.clone())),
+                ("s", -1) => drop(session.servers.remove(&key.1)),
+                ("i", _) => intents_changed = true,
+                _ => {}
+            }
+
+            counts.push((key, now));
+        }
+
+        write_counts(tx, self.tally, &counts).await?;
+        if intents_changed {
+            let query = sqlx::query_scalar(INTENTS).bind(self.tally);
+            let intents: Vec<String> = query.fetch_all(&mut **tx).await?;
+            session.intent = if intents.len() == 1 {
+                intents.into_iter().next()
+            } else {
+                None
+            };
+        }
+
+        Ok(())
+    }
+}
+
+/// Users who join or leave after the first time and up to the second, ms.
+const MOVING: &str = "select user_id from memberships
+        where session_id = $1 and joined_ms > $2 and joined_ms <= $3
+    union select user_id from memberships
+        where session_id = $1 and until_ms > $2 and until_ms <= $3
+    limit $4";
+static OF_USERS: Rows = Rows::new(
+    "with asked(user_id) as (values ",
+    "(cast(? as text))",
+    concat!(
+        ") select ",
+        stay_columns!(),
+        " from asked a cross join memberships m
+        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3"
+    ),
+);
+static COUNT_OF_USERS: Rows = Rows::new(
+    "with asked(user_id) as (values ",
+    "(cast(? as text))",
+    ") select count(*) as n from asked a cross join memberships m
+        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3",
+);
+const LAST_ENDS: &str = "select id, until_ms from memberships where session_id = $1
+    order by until_ms desc limit $2";
+
+/// How many devices and users are present at a time, ms.
+fn count_present<'a>(stays: impl Iterator<Item = &'a Stay>, at_ms: i64) -> (usize, usize) {
+    let mut devices: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for stay in stays {
+        if stay.joined_ms <= at_ms && at_ms < stay.until_ms {
+            devices.insert((&stay.user, &stay.device));
+        }
+    }
+
+    let users: BTreeSet<&str> = devices.iter().map(|(user, _)| *user).collect();
+
+    (devices.len(), users.len())
+}
+
+/// The peak of a call, if the peak of a part of it changed from `before` to `after`. `None` if the
+/// old peak was in this part and is gone, so that it is not known.
+fn settle(known: usize, before: usize, after: usize) -> Option<usize> {
+    if after >= known {
+        Some(after)
+    } else if before < known {
+        Some(known)
+    } else {
+        None
+    }
+}
+
+fn add(count: usize, step: i64) -> usize {
+    count.saturating_add_signed(isize::try_from(step).unwrap_or(0))
+}
+
+const INTENTS: &str =
+    "select key from tallies where tally = $1 and what = 'i' and n > 0 order by key limit 2";
+
+fn keys(user: &str, device: &str, intent: Option<&str>) -> impl Iterator<Item = Key> {
+    let all = [
+        ("u", user.to_owned()),
+        ("d", format!("{user}\n{device}")),
+        ("s", server_of(user).to_owned()),
+    ];
+
+    all.into_iter()
+        .chain(intent.map(|intent| ("i", intent.to_owned())))
+}
+
+const NEXT: &str = "select coalesce(max(tally), 0) + 1 from tallies";
+
+static COUNTS: Rows = Rows::new(
+    "with asked(what, key) as (values ",
+    "(cast(? as text), cast(? as text))",
+    ") select t.what as what, t.key as key, t.n as n
+        from asked a cross join tallies t where t.tally = $1 and t.what = a.what and t.key = a.key",
+);
+static WRITE: Rows = Rows::new(
+    "insert into tallies (tally, what, key, n) values ",
+    "($1, ?, ?, ?)",
+    " on conflict (tally, what, key) do update set n = excluded.n",
+);
+
+async fn read_counts(tx: &mut Tx, tally: i64, keys: &[&Key]) -> Result<BTreeMap<Key, i64>, Error> {
+    let shared = |query: Statement| query.bind(tally);
+    let bind = |query: Statement, key: Option<&&Key>| {
+        query
+            .bind(key.map(|key| key.0))
+            .bind(key.map(|key| key.1.clone()))
+    };
+
+    let mut counts = BTreeMap::new();
+    for row in COUNTS.read(tx, keys, shared, bind).await? {
+        let what = match row.try_get("what")? {
+            "u" => "u",
+            "d" => "d",
+            "s" => "s",
+            _ => "i",
+        };
+
+        counts.insert((what, row.try_get("key")?), row.try_get("n")?);
+    }
+
+    Ok(counts)
+}
+
+async fn write_counts(tx: &mut Tx, tally: i64, counts: &[(Key, i64)]) -> Result<(), Error> {
+    let shared = |query: Statement| query.bind(tally);
+    let bind =
+        |query: Statement, (key, n): &(Key, i64)| query.bind(key.0).bind(key.1.clone()).bind(*n);
+
+    WRITE.write(tx, counts, shared, bind).await?;
+
+    Ok(())
+}
+
+const PRESENT: &str = "select at_ms, devices, users from tallies_present where tally = $1";
+const STORE_PRESENT: &str = "insert into tallies_present (tally, at_ms, devices, users)
+    values ($1, $2, $3, $4)
+    on conflict (tally) do update set at_ms = excluded.at_ms, devices = excluded.devices,
+        users = excluded.users";
+
+/// The devices and users present at the last join; `None` for a tally of a version that did not
+/// store them.
+async fn read_present(tx: &mut Tx, tally: i64) -> Result<Option<Present>, Error> {
+    let row = sqlx::query(PRESENT)
+        .bind(tally)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+
+    let count = |column: &str| {
+        row.try_get::<i64, _>(column)
+            .map(|number| usize::try_from(number).unwrap_or(0))
+    };
+
+    Ok(Some(Present {
+        at_ms: row.try_get("at_ms")?,
+        devices: count("devices")?,
+        users: count("users")?,
+    }))
+}
+
+async fn store_present(tx: &mut Tx, tally: i64, present: Present) -> Result<(), Error> {
+    sqlx::query(STORE_PRESENT)
+        .bind(tally)
+        .bind(present.at_ms)
+        .bind(int(present.devices))
+        .bind(int(present.users))
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+/// Begins the tally of a call that was recounted.
+pub(in crate::store) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
+    let tally: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?;
+    let mut counts: BTreeMap<Key, i64> = BTreeMap::new();
+    for ((user, device), n) in &count.devices {
+        for key in keys(user, device, None) {
+            *counts.entry(key).or_default() += n;
+        }
+    }
+
+    counts.extend(
+        count
+            .intents
+            .iter()
+            .map(|(intent, n)| (("i", intent.clone()), *n)),
+    );
+    let counts: Vec<(Key, i64)> = counts.into_iter().collect();
+    write_counts(tx, tally, &counts).await?;
+    store_present(tx, tally, count.present()).await?;
+
+    Ok(tally)
+}
+
+const END_PRESENT: &str = "delete from tallies_present where tally = $1";
+const END: &str = "delete from tallies where tally = $1";
+
+/// Deletes a tally.
+pub(in crate::store) async fn end(tx: &mut Tx, tally: i64) -> Result<(), Error> {
+    sqlx::query(END).bind(tally).execute(&mut **tx).await?;
+    sqlx::query(END_PRESENT)
+        .bind(tally)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What can go wrong with the database.
+
+use std::path::PathBuf;
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database answered: {0}")]
+    Database(#[from] sqlx::Error),
+    /// It does not exist, is no database, or we have no permission.
+    #[error(
+        "the database {database} cannot be opened: {source}; see that it is there, is a database and may be written, or \
+         name another with CALLSCOPE_DATABASE_URL"
+    )]
+    Open {
+        database: String,
+        source: sqlx::Error,
+    },
+    #[error("the database could not be brought to this version's shape: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("stored data could not be read: {0}")]
+    Content(String),
+    /// Another process observes into this database.
+    #[error(
+        "the database {database} is in use by another Callscope ({by}); stop that one first, or give this one a database \
+         of its own with CALLSCOPE_DATABASE_URL"
+    )]
+    Held { database: String, by: String },
+    #[error(
+        "the database is served by a Callscope of another version; stop it, or use the same version"
+    )]
+    Shape,
+    /// The file was deleted, moved away or replaced while we have it open: nobody would find what
+    /// is written now.
+    #[error("the file {} was deleted, moved away or replaced", .0.display())]
+    Gone(PathBuf),
+    #[error("a database that is no file cannot be copied or restored")]
+    NoFile,
+    /// A backup that cannot be used, and why.
+    #[error("{0} cannot be used: {1}")]
+    Backup(PathBuf, String),
+    #[error("{doing} {path} failed: {source}")]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// All connections were taken, or the answer took too long: another attempt may succeed.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let Self::Database(error) = self else {
+            return false;
+        };
+
+        // `PostgreSQL` reports query_canceled when a statement exceeds its time limit.
+        let is_over = |code: &str| code == "57014";
+
+        matches!(error, sqlx::Error::PoolTimedOut)
+            || error
+                .as_database_error()
+                .and_then(|error| error.code().map(|code| is_over(&code)))
+                .unwrap_or(false)
+    }
+}

@@ -1,0 +1,321 @@
+//! Who may join a call in a room. Only the accounts that the power levels name are counted, never
+//! all members. Also other facts of a room's own state that explain its calls.
+
+use super::room_rules;
+use crate::rtc::power::{Access, CREATOR, JoinType, Levels, access};
+use crate::rtc::room_finding::{RoomKnowledge, Standing};
+use crate::rtc::room_rules::RoomRules;
+use crate::store::db::multi_row::Rows;
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader, Tx};
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A type of event is no longer in use if it was last used this much earlier than the newest one,
+/// ms: 90 days.
+const OUT_OF_USE_MS: i64 = 90 * 86_400_000;
+/// If the power levels name more accounts than this, we do not look up which of them are in the
+/// room.
+const NAMED_MAX: usize = 500;
+
+const TYPES: &str = "select kind, is_state from call_types t where t.room_id = $1
+    and t.last_ms > (select max(n.last_ms) from call_types n where n.room_id = $1) - $2 order by kind, is_state";
+static TYPES_OF_ROOMS: Rows = Rows::new(
+    "select room_id, kind, is_state, last_ms from call_types where room_id in (",
+    "?",
+    ") order by room_id, kind, is_state",
+);
+const OBSERVERS: &str = "select distinct user_id from vantages where user_id <> ''";
+static STANDING: Rows = Rows::new(
+    "select user_id, joined, event_ms from room_members where room_id = $1 and user_id in (",
+    "?",
+    ")",
+);
+const ACCOUNTS: &str = "select count(*) from room_members where room_id = $1 and joined = 1";
+const COUNTED: &str = "select members_ms from rooms where room_id = $1";
+const SET: &str =
+    "update rooms set access = $2 where room_id = $1 and coalesce(access, '') <> coalesce($2, '')";
+
+/// Counts again who may join a call in the room, and stores the result unless everybody may.
+/// Returns true if the result changed.
+pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
+    let found = restricted(tx, room_id).await?;
+    let text = if found.is_empty() {
+        None
+    } else {
+        Some(serde_json::to_string(&found).map_err(|error| Error::Content(error.to_string()))?)
+    };
+
+    let done = sqlx::query(SET)
+        .bind(room_id)
+        .bind(text)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(done.rows_affected() > 0)
+}
+
+/// The types of events in use that not everybody may send to join a call or to open its slot.
+async fn restricted(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+) -> Result<Vec<Access>, Error> {
+    let types: Vec<(String, i64)> = sqlx::query_as(TYPES)
+        .bind(room_id)
+        .bind(OUT_OF_USE_MS)
+        .fetch_all(&mut *connection)
+        .await?;
+    let counted: Option<Option<i64>> = sqlx::query_scalar(COUNTED)
+        .bind(room_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if types.is_empty() || counted.flatten().is_none() {
+        return Ok(Vec::new());
+    }
+
+    let rules = room_rules::of_room(connection, room_id).await?;
+    // If the state of a room was read and holds no power levels, everybody may send everything.
+    let Some(levels) = rules.levels() else {
+        return Ok(Vec::new());
+    };
+
+    let types: Vec<JoinType> = types
+        .iter()
+        .map(|(kind, is_state)| JoinType::new(kind, *is_state != 0))
+        .filter(|one| may_be_restricted(levels, one))
+        .collect();
+    if types.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let observers = observers(connection).await?;
+    let named: BTreeSet<&str> = levels
+        .named()
+        .map(|(user, _)| user)
+        .chain(observers.iter().map(String::as_str))
+        .collect();
+    let standing = standing(connection, room_id, named).await?;
+    let joined: BTreeSet<String> = standing
+        .into_iter()
+        .filter(|(_, standing)| standing.joined)
+        .map(|(user, _)| user)
+        .collect();
+    let accounts: i64 = sqlx::query_scalar(ACCOUNTS)
+        .bind(room_id)
+        .fetch_one(&mut *connection)
+        .await?;
+    let is_restricted = |found: &Access| {
+        // It is no problem that the observer's own account may not join.
+        let shut_out = observers.iter().filter(|user| {
+            joined.contains(*user)
+                && !levels.may_send(user, &found.join_type.event_type, found.join_type.is_state)
+        });
+        found.accounts - found.may > crate::store::int(shut_out.count())
+    };
+
+    let found = types
+        .iter()
+        .map(|one| access(levels, one, accounts, &joined));
+
+    Ok(found.filter(is_restricted).collect())
+}
+
+/// Is there any account, in the room or not, that may not send this type?
+fn may_be_restricted(levels: &Levels, one: &JoinType) -> bool {
+    let needed = levels.needed(&one.event_type, one.is_state);
+    levels.of_others() < needed || levels.named().any(|(_, level)| level < needed)
+}
+
+async fn observers(connection: &mut sqlx::AnyConnection) -> Result<BTreeSet<String>, Error> {
+    let found: Vec<String> = sqlx::query_scalar(OBSERVERS).fetch_all(connection).await?;
+    Ok(found.into_iter().collect())
+}
+
+async fn standing(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+    users: BTreeSet<&str>,
+) -> Result<BTreeMap<String, Standing>, Error> {
+    let users: Vec<&str> = users.into_iter().collect();
+    let mut found = BTreeMap::new();
+    for row in STANDING.look_up(connection, room_id, &users).await? {
+        let standing = Standing {
+            joined: row.try_get::<i64, _>("joined")? != 0,
+            since_ms: row.try_get("event_ms")?,
+        };
+
+        found.insert(row.try_get("user_id")?, standing);
+    }
+
+    Ok(found)
+}
+
+/// What is known of the rooms of these calls, by room. Rooms of which nothing is known are left
+/// out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_rooms(
+    store: &Reader,
+    viewer: Viewer,
+    rooms: &BTreeSet<String>,
+) -> Result<HashMap<String, RoomKnowledge>, Error> {
+    let Viewer::Operator = viewer;
+    let ids: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    let mut connection = store.read.acquire().await?;
+    let rules = room_rules::of_rooms(&mut connection, &ids).await?;
+    let mut types: HashMap<String, Vec<(JoinType, i64)>> = HashMap::new();
+    for row in TYPES_OF_ROOMS.read_by_ids(&mut connection, &ids).await? {
+        let kind: String = row.try_get("kind")?;
+        let one = JoinType::new(&kind, row.try_get::<i64, _>("is_state")? != 0);
+        types
+            .entry(row.try_get("room_id")?)
+            .or_default()
+            .push((one, row.try_get("last_ms")?));
+    }
+
+    let observers = observers(&mut connection).await?;
+    let mut found = HashMap::new();
+    for (room_id, rules) in rules {
+        let types = in_use(types.remove(&room_id).unwrap_or_default());
+        let mut known = RoomKnowledge {
+            rules,
+            types,
+            observers: observers.clone(),
+            ..RoomKnowledge::default()
+        };
+
+        if known.rules.restricts_calls(&known.types) {
+            let named = with_power(&known.rules);
+            if named.len() <= NAMED_MAX {
+                known.accounts = counted_accounts(&mut connection, &room_id).await?;
+                known.named = standing(&mut connection, &room_id, named).await?;
+            }
+        }
+
+        found.insert(room_id, known);
+    }
+
+    Ok(found)
+}
+
+fn in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
+    let newest = types.iter().map(|(_, last_ms)| *last_ms).max().unwrap_or(0);
+    types
+        .into_iter()
+        .filter(|(_, last_ms)| *last_ms > newest - OUT_OF_USE_MS)
+        .map(|(one, _)| one)
+        .collect()
+}
+
+/// Accounts that had more power than the others at any time.
+fn with_power(rules: &RoomRules) -> BTreeSet<&str> {
+    let named = rules.levels_changes().flat_map(|(_, levels)| {
+        let usual = levels.of_others();
+        levels.named().filter(move |(_, level)| *level > usual)
+    });
+
+    named.map(|(user, _)| user).collect()
+}
+
+async fn counted_accounts(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+) -> Result<Option<i64>, Error> {
+    let counted: Option<Option<i64>> = sqlx::query_scalar(COUNTED)
+        .bind(room_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if counted.flatten().is_none() {
+        return Ok(None);
+    }
+
+    let accounts = sqlx::query_scalar(ACCOUNTS)
+        .bind(room_id)
+        .fetch_one(&mut *connection)
+        .await?;
+
+    Ok(Some(accounts))
+}
+
+/// Who may join a call in a room and who may not, the first few of each by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub access: Access,
+    /// Accounts in the room that may, and that may not; our own are among them.
+    pub may: Vec<Account>,
+    pub may_not: Vec<Account>,
+}
+
+/// An account in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub user_id: String,
+    pub name: Option<String>,
+    /// `None` = a creator, whom no level binds.
+    pub power: Option<i64>,
+    pub is_observer: bool,
+}
+
+const JOINED: &str = "select m.user_id, p.name from room_members m
+    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
+    where m.room_id = $1 and m.joined = 1 order by m.user_id limit $2";
+
+/// Names the accounts that may join and those that may not, at most `limit` of each. Only the first
+/// few thousand accounts are looked at for names; the others are only counted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    limit: usize,
+) -> Result<Vec<Named>, Error> {
+    const LOOKED_AT: i64 = 2_000;
+    let Viewer::Operator = viewer;
+    let mut connection = store.read.acquire().await?;
+    let found = restricted(&mut connection, room_id).await?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let rules = room_rules::of_room(&mut connection, room_id).await?;
+    let Some(levels) = rules.levels() else {
+        return Ok(Vec::new());
+    };
+
+    let observers = observers(&mut connection).await?;
+    let joined: Vec<(String, Option<String>)> = sqlx::query_as(JOINED)
+        .bind(room_id)
+        .bind(LOOKED_AT)
+        .fetch_all(&mut *connection)
+        .await?;
+    let accounts: Vec<Account> = joined
+        .into_iter()
+        .map(|(user_id, name)| Account {
+            power: Some(levels.of_user(&user_id)).filter(|level| *level < CREATOR),
+            is_observer: observers.contains(&user_id),
+            user_id,
+            name,
+        })
+        .collect();
+    let named = found.into_iter().map(|access| {
+        let chosen = |may: bool| {
+            let fits = |account: &&Account| {
+                let power = account.power.unwrap_or(CREATOR);
+                (power >= access.needed) == may
+            };
+
+            accounts.iter().filter(fits).take(limit).cloned().collect()
+        };
+
+        Named {
+            may: chosen(true),
+            may_not: chosen(false),
+            access,
+        }
+    });
+
+    Ok(named.collect())
+}

@@ -1,0 +1,595 @@
+//! The insert path. New events are appended in statements of many rows. What another copy of a
+//! known event adds is merged into it. The consequences are noted in [`Dirty`].
+
+use super::batch::{Arrival, Batch, RoomBatch};
+use super::redactions;
+use super::redactions::{Redactions, TakenBack, redact_stored};
+use super::sender_limit;
+use super::sender_limit::Senders;
+use super::{room_members, room_rules, rooms, sightings};
+use crate::rtc::event::{Kind, Reason, RoomEvent};
+use crate::rtc::id::hash;
+use crate::rtc::member;
+use crate::rtc::redaction::take_back;
+use crate::rtc::words::Source;
+use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::derive::dirty::Dirty;
+use crate::store::stored_event::event;
+use crate::store::{Error, Tx, int};
+use sqlx::Row;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+const LAST_STREAM: &str = "select coalesce(max(stream), 0) from events";
+
+/// The number of the last event stored.
+pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(LAST_STREAM).fetch_one(&mut **tx).await?)
+}
+
+/// An event to be inserted.
+struct New<'a> {
+    arrival: &'a Arrival,
+    /// The part of a redacted event's content that is kept.
+    kept: Option<&'a str>,
+    chain: Option<String>,
+    rejected: Option<Reason>,
+    stream: i64,
+}
+
+impl<'a> New<'a> {
+    fn from_arrival(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
+        let (chain, rejected) = match member::chain(&arrival.event) {
+            Ok(chain) => (chain, None),
+            Err(reason) => (None, Some(reason)),
+        };
+
+        Self {
+            arrival,
+            kept,
+            chain,
+            rejected,
+            stream,
+        }
+    }
+}
+
+/// An event that is new, or of which we now know more.
+struct News {
+    event: Arc<RoomEvent>,
+    /// The event as it was before.
+    old: Option<RoomEvent>,
+    chain: Option<String>,
+}
+
+impl News {
+    /// The old and the new time of the event, ms, the earlier one first.
+    fn span(&self) -> (i64, i64) {
+        let (now, before) = (
+            self.event.time(),
+            self.old.as_ref().map_or(self.event.time(), RoomEvent::time),
+        );
+
+        (now.min(before), now.max(before))
+    }
+}
+
+/// Appends the events of one room that are not known yet, within the limits of their senders, and
+/// notes each sighting.
+pub(in crate::store) async fn append(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    touched: &mut Dirty,
+    mut senders: Option<&mut Senders<'_>>,
+) -> Result<(), Error> {
+    let mut stream = last_stream(tx).await?;
+    let limited = senders
+        .as_ref()
+        .and_then(|senders| senders.choose(room, batch.seen_ms));
+    let chosen = |at: &usize| limited.as_ref().is_none_or(|(some, _)| some.contains(at));
+    let arrivals: Vec<&Arrival> = room
+        .arrivals
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| chosen(at))
+        .map(|(_, arrival)| arrival)
+        .collect();
+    for arrivals in arrivals.chunks(512) {
+        let fresh = append_chunk(tx, batch, room, arrivals, &mut stream, touched).await?;
+        if let Some(senders) = &mut senders {
+            senders.record_batch(room, fresh.iter().map(AsRef::as_ref));
+        }
+    }
+
+    if let Some((_, aside)) = &limited {
+        sender_limit::write(tx, &room.room_id, aside).await?;
+        touched.set_aside = true;
+    }
+
+    for (reason, json) in &room.malformed {
+        stream += malformed(tx, batch, room, reason, json, stream + 1).await?;
+    }
+
+    Ok(())
+}
+
+/// An event to be stored, and the part of its content that is kept if it is redacted.
+type Stored<'a> = (&'a Arrival, Option<&'a str>);
+
+/// Appends one chunk of events. Returns those that were new.
+async fn append_chunk(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    arrivals: &[&Arrival],
+    stream: &mut i64,
+    touched: &mut Dirty,
+) -> Result<Vec<Arc<RoomEvent>>, Error> {
+    let redactions = Redactions::know(tx, room, arrivals).await?;
+    let taken_back: Vec<Option<TakenBack>> = arrivals
+        .iter()
+        .map(|arrival| redactions.take_back(arrival))
+        .collect();
+    let as_stored = arrivals.iter().zip(&taken_back);
+    let as_stored = as_stored.map(|(arrival, taken_back)| match taken_back {
+        Some(back) => (&back.arrival, back.kept.as_deref()),
+        None => (*arrival, None),
+    });
+    let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
+    let (first, twice): (Vec<Stored>, Vec<Stored>) =
+        as_stored.partition(|(arrival, _)| ids.insert(&arrival.event.event_id));
+    let numbered = first.into_iter().zip(*stream + 1..);
+    let tried: Vec<New> = numbered
+        .map(|((arrival, kept), stream)| New::from_arrival(arrival, kept, stream))
+        .collect();
+    // Most events are new. The known ones are looked up only if fewer rows were inserted than
+    // tried.
+    let known = match insert(tx, batch, room, &tried).await? {
+        inserted if inserted == int(tried.len()) => HashMap::new(),
+        _ => load_stored_copies(tx, batch, room, &tried, *stream).await?,
+    };
+
+    let (mut fresh, old): (Vec<New>, Vec<New>) = tried
+        .into_iter()
+        .partition(|new| !known.contains_key(&new.arrival.event.event_id));
+    number(tx, &room.room_id, &mut fresh, stream).await?;
+    let other_way = |new: &&New| known.get(&new.arrival.event.event_id) == Some(&false);
+    let other_ways: Vec<&Arrival> = old
+        .iter()
+        .filter(other_way)
+        .map(|new| new.arrival)
+        .collect();
+    let twice = twice.into_iter().map(|(arrival, _)| arrival);
+    let copies: Vec<&Arrival> = old.iter().map(|new| new.arrival).chain(twice).collect();
+    let chains = fresh
+        .iter()
+        .filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
+    record_writers(tx, room, chains).await?;
+    rooms::people(
+        tx,
+        &room.room_id,
+        fresh.iter().map(|new| new.arrival.event.as_ref()),
+    )
+    .await?;
+    let events = || fresh.iter().map(|new| new.arrival.event.as_ref());
+    room_members::follow(tx, &room.room_id, events()).await?;
+    room_rules::keep(tx, &room.room_id, events()).await?;
+    touched.accounts |= room_rules::note_types(tx, &room.room_id, events()).await?;
+    touched.new_events += fresh.len();
+    let stored: Vec<Arc<RoomEvent>> = fresh
+        .iter()
+        .map(|new| Arc::clone(&new.arrival.event))
+        .collect();
+    fresh
+        .iter()
+        .filter(|new| new.chain.is_some())
+        .for_each(|new| touched.fresh.add_event(&new.arrival.event));
+    let news = |new: New| News {
+        event: Arc::clone(&new.arrival.event),
+        old: None,
+        chain: new.chain,
+    };
+
+    let mut news: Vec<News> = fresh.into_iter().map(news).collect();
+    for copy in &copies {
+        let is_redacted = redactions.because(&copy.event).is_some();
+        touched.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
+        news.extend(absorb(tx, room, copy, is_redacted, touched).await?);
+    }
+
+    sightings::record_sightings(tx, batch, room, &other_ways).await?;
+    touch(tx, &room.room_id, &news, touched).await?;
+
+    Ok(stored)
+}
+
+static KNOWN: Rows = Rows::new(
+    "select event_id, stream, vantage_id, source from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
+
+/// Which of these events were stored before, and whether they had already come from this vantage in
+/// this way.
+async fn load_stored_copies(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    tried: &[New<'_>],
+    before: i64,
+) -> Result<HashMap<String, bool>, Error> {
+    let ids: Vec<&str> = tried
+        .iter()
+        .map(|new| new.arrival.event.event_id.as_str())
+        .collect();
+    let mut known = HashMap::new();
+    for row in KNOWN.look_up(tx, &room.room_id, &ids).await? {
+        if row.try_get::<i64, _>("stream")? <= before {
+            let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")?
+                == Some(&batch.vantage_id)
+                && row.try_get::<&str, _>("source")? == room.source.as_str();
+            known.insert(row.try_get("event_id")?, by_this_way);
+        }
+    }
+
+    Ok(known)
+}
+
+const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
+
+/// Numbers the events without gaps, so that the last number tells how many were ever stored. Events
+/// that were known take no number.
+async fn number(
+    tx: &mut Tx,
+    room_id: &str,
+    fresh: &mut [New<'_>],
+    stream: &mut i64,
+) -> Result<(), Error> {
+    for new in fresh {
+        *stream += 1;
+        if new.stream != *stream {
+            new.stream = *stream;
+            let query = sqlx::query(NUMBER)
+                .bind(&new.arrival.event.event_id)
+                .bind(room_id)
+                .bind(*stream);
+            query.execute(&mut **tx).await?;
+        }
+    }
+
+    Ok(())
+}
+
+static INSERT: Rows = Rows::new(
+    "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
+        replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms, kept)
+    values ",
+    "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (event_id, room_id) do nothing",
+);
+static WROTE: Rows = Rows::new(
+    "insert into chains (room_id, sender, chain) values ",
+    "($1, ?, ?)",
+    " on conflict (room_id, sender, chain) do nothing",
+);
+
+/// Inserts the events that are not stored yet. Returns how many there were.
+async fn insert(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    events: &[New<'_>],
+) -> Result<i64, Error> {
+    let source = room.source.as_str();
+    let shared = |query: Statement| {
+        query
+            .bind(room.room_id.clone())
+            .bind(source)
+            .bind(batch.vantage_id.clone())
+            .bind(batch.seen_ms)
+    };
+
+    let bind = |query: Statement, new: &New| {
+        let event = &new.arrival.event;
+        query
+            .bind(event.event_id.clone())
+            .bind(event.kind.clone())
+            .bind(event.state_key.clone())
+            .bind(event.sender.clone())
+            .bind(event.origin_server_ts)
+            .bind(event.received_ts)
+            .bind(new.chain.clone())
+            .bind(event.replaces_state.clone())
+            .bind(event.redacts.clone())
+            .bind(event.redacted_ts)
+            .bind(new.stream)
+            .bind(i64::from(new.arrival.in_timeline))
+            .bind(new.rejected)
+            .bind(new.arrival.json.clone())
+            .bind(event.time())
+            .bind(new.kept.map(ToOwned::to_owned))
+    };
+
+    Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
+}
+
+/// Notes which users write under which member key.
+async fn record_writers<'c>(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    chains: impl Iterator<Item = (&'c str, &'c str)>,
+) -> Result<(), Error> {
+    let chains: Vec<(&str, &str)> = chains.collect::<BTreeSet<_>>().into_iter().collect();
+    let shared = |query: Statement| query.bind(room.room_id.clone());
+    let bind = |query: Statement, (sender, chain): &(&str, &str)| {
+        query.bind((*sender).to_owned()).bind((*chain).to_owned())
+    };
+
+    WROTE.write(tx, &chains, shared, bind).await?;
+
+    Ok(())
+}
+
+const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
+const UPDATE: &str =
+    "update events set received_ms = $3, replaces_state = $4, redacts = $5, redacted_ms = $6,
+        in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11, kept = $12
+        where event_id = $1 and room_id = $2";
+
+/// Merges what this copy of a known event adds. Returns something if that can change derived data.
+async fn absorb(
+    tx: &mut Tx,
+    room: &RoomBatch,
+    arrival: &Arrival,
+    is_redacted: bool,
+    touched: &mut Dirty,
+) -> Result<Option<News>, Error> {
+    let new = &arrival.event;
+    let row = sqlx::query(STORED)
+        .bind(&new.event_id)
+        .bind(&room.room_id)
+        .fetch_one(&mut **tx)
+        .await?;
+    let known = event(&row)?;
+    let mut merged = known.clone();
+    merged.absorb(new);
+    let mut kept: Option<String> = row.try_get("kept")?;
+    let is_redacted = is_redacted || merged.redacted_ts.is_some();
+    let is_taken_back = is_redacted && merged.readable && kept.is_none();
+    if is_taken_back {
+        take_back(&mut merged);
+        kept = redactions::kept(&merged);
+        merged.readable = kept.is_some();
+    }
+
+    let merged = Arc::new(merged);
+    let was_in_timeline = row.try_get::<i64, _>("in_timeline")? != 0;
+    if *merged == known && (was_in_timeline || !arrival.in_timeline) {
+        return Ok(None);
+    }
+
+    touched.fresh.add_event(&merged);
+    if is_taken_back && Kind::of_event_type(&merged.kind) == Kind::Presence {
+        let unnamed = redactions::unname(tx, &room.room_id, &merged.event_id).await?;
+        touched.unnamed.extend(unnamed);
+    }
+
+    let json = if is_taken_back && known.readable {
+        let at_ms = merged.redacted_ts.unwrap_or(merged.origin_server_ts);
+        redactions::emptied_since(row.try_get("json")?, &merged.kind, at_ms)
+    } else if merged.readable == known.readable || is_redacted {
+        row.try_get("json")?
+    } else {
+        arrival.json.clone()
+    };
+
+    // A readable copy may tell the member key that a redacted copy could not.
+    let mut chain: Option<String> = row.try_get("chain")?;
+    let mut rejected: Option<String> = row.try_get("rejected")?;
+    if merged.readable != known.readable && chain.is_none() {
+        (chain, rejected) = match member::chain(&merged) {
+            Ok(chain) => (chain, None),
+            Err(reason) => (None, Some(reason.to_owned())),
+        };
+
+        record_writers(
+            tx,
+            room,
+            chain
+                .iter()
+                .map(|chain| (merged.sender.as_str(), chain.as_str())),
+        )
+        .await?;
+    }
+
+    sqlx::query(UPDATE)
+        .bind(&new.event_id)
+        .bind(&room.room_id)
+        .bind(merged.received_ts)
+        .bind(&merged.replaces_state)
+        .bind(&merged.redacts)
+        .bind(merged.redacted_ts)
+        .bind(i64::from(was_in_timeline || arrival.in_timeline))
+        .bind(json)
+        .bind(merged.time())
+        .bind(&chain)
+        .bind(rejected)
+        .bind(&kept)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(changes_the_fold(&known, &merged).then_some(News {
+        event: merged,
+        old: Some(known),
+        chain,
+    }))
+}
+
+/// Can this change of an event change what is derived from it?
+fn changes_the_fold(known: &RoomEvent, merged: &RoomEvent) -> bool {
+    merged.content != known.content
+        || merged.time() != known.time()
+        || merged.received_ts != known.received_ts
+        || merged.redacted_ts != known.redacted_ts
+        || merged.replaces_state != known.replaces_state
+}
+
+static REPLACED: Rows = Rows::new(
+    "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
+    "?",
+    ")",
+);
+static REPLACING: Rows = Rows::new(
+    "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
+            where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
+    from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
+    and e.replaces_state in (",
+    "?",
+    ")",
+);
+
+/// The first and the last time of linked events, ms, by id. Whether the event in between has an odd
+/// stamp is decided by the one after it.
+type Linked = HashMap<String, (i64, i64)>;
+
+async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
+    let mut times = Linked::new();
+    for row in sql.look_up(tx, room_id, ids).await? {
+        let (time, next): (i64, i64) = (row.try_get("time_ms")?, row.try_get("next_ms")?);
+        let known = times.entry(row.try_get("id")?).or_insert((time, time));
+        *known = (known.0.min(time).min(next), known.1.max(time));
+    }
+
+    Ok(times)
+}
+
+/// Notes what the new events can change.
+async fn touch(
+    tx: &mut Tx,
+    room_id: &str,
+    news: &[News],
+    touched: &mut Dirty,
+) -> Result<(), Error> {
+    let on_chains = || news.iter().filter(|new| new.chain.is_some());
+    let replaced: Vec<&str> = on_chains()
+        .filter_map(|new| new.event.replaces_state.as_deref())
+        .collect();
+    let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
+    let ids: Vec<&str> = on_chains().map(|new| new.event.event_id.as_str()).collect();
+    let replacing = linked(tx, &REPLACING, room_id, &ids).await?;
+    for new in news {
+        let event = &new.event;
+        if let Some(chain) = &new.chain {
+            // The time of an event that is moved by links depends on the linked events. Its
+            // neighbours decide whether its stamp is odd.
+            let before = event
+                .replaces_state
+                .as_ref()
+                .and_then(|id| replaced.get(id));
+            let after = replacing.get(&event.event_id);
+            let (from, to) = new.span();
+            let from = after.map_or(from, |(first, _)| from.min(*first));
+            let to = [before, after]
+                .into_iter()
+                .flatten()
+                .fold(to, |to, (_, last)| to.max(*last));
+            touched.chain(chain, from, to);
+        }
+
+        match (Kind::of_event_type(&event.kind), &event.state_key) {
+            (Kind::Presence, Some(user)) => {
+                redactions::redact_all_of(tx, room_id, event, touched).await?;
+                let news = touched.presence.entry(user.clone()).or_default();
+                news.entry(event.event_id.clone())
+                    .or_insert_with(|| new.old.clone());
+            }
+            (Kind::Slot, Some(slot)) => touched.slots.extend([slot.clone()]),
+            (Kind::Create, Some(_)) => {
+                touched.everything |= new.old.is_some() || touched.created_ms.is_some();
+                touched.created_ms = Some(event.time());
+                touched.facts = true;
+            }
+            (Kind::Redaction, _) => redaction(tx, room_id, new, touched).await?,
+            (Kind::Other, _) => touched.facts = true,
+            _ => {}
+        }
+    }
+
+    Ok(())
+}
+
+async fn redaction(
+    tx: &mut Tx,
+    room_id: &str,
+    new: &News,
+    touched: &mut Dirty,
+) -> Result<(), Error> {
+    let Some(target) = &new.event.redacts else {
+        return Ok(());
+    };
+
+    touched.taken_back = true;
+    // The redaction of an event that is not stored yet is applied when that event comes.
+    let Some(row) = redact_stored(tx, room_id, target, &new.event).await? else {
+        return Ok(());
+    };
+
+    touched.unnamed.extend(row.unnamed);
+    match Kind::of_event_type(&row.kind) {
+        Kind::Slot => touched.slots.extend(row.state_key),
+        Kind::Other => touched.facts = true,
+        _ => {}
+    }
+
+    if let Some(chain) = row.chain {
+        // The change begins at the redacted event: checkpoints after it do not know of the
+        // redaction.
+        let (from, to) = new.span();
+        touched.chain(&chain, from.min(row.time_ms), to.max(row.time_ms));
+    }
+
+    Ok(())
+}
+
+/// Stores malformed events under a hash of their text, so that nothing is dropped silently. Returns
+/// how many are new.
+async fn malformed(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    reason: Reason,
+    json: &str,
+    stream: i64,
+) -> Result<i64, Error> {
+    let event = RoomEvent {
+        event_id: format!("malformed:{}", hash(&[json], 12)),
+        kind: String::new(),
+        state_key: None,
+        sender: String::new(),
+        origin_server_ts: batch.seen_ms,
+        received_ts: (room.source != Source::Backfill).then_some(batch.seen_ms),
+        content: serde_json::Value::Null,
+        sticky_ms: None,
+        replaces_state: None,
+        redacts: None,
+        readable: true,
+        redacted_ts: None,
+    };
+
+    let arrival = Arrival {
+        event: Arc::new(event),
+        json: json.to_owned(),
+        in_timeline: false,
+    };
+
+    let fresh = New {
+        arrival: &arrival,
+        kept: None,
+        chain: None,
+        rejected: Some(reason),
+        stream,
+    };
+
+    insert(tx, batch, room, &[fresh]).await
+}

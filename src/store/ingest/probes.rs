@@ -1,0 +1,243 @@
+//! The answers of other servers and SFUs that were probed, and which are to be probed next.
+
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader, Writer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The result of one request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// `ok`, `missing` (it does not exist there), `failed`, or `refused` (it was not sent, because
+    /// the address is not allowed).
+    pub state: String,
+    /// The error, in words.
+    pub why: Option<String>,
+}
+
+/// The result of probing a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerResult {
+    pub well_known: Answer,
+    pub versions: Answer,
+    pub homeserver_url: Option<String>,
+    /// Addresses of the SFUs that its well-known document names, normalised.
+    pub sfus: Vec<String>,
+    /// MSC4140, MSC4354, MSC4143; `None` if the server did not say.
+    pub delayed_events: Option<bool>,
+    pub sticky_events: Option<bool>,
+    pub rtc_transports: Option<bool>,
+}
+
+/// The result of probing an SFU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SfuResult {
+    pub health: Answer,
+    pub took_ms: Option<i64>,
+    /// It sends the leave event for clients that lost their connection; `None` if that is not
+    /// known.
+    #[serde(default)]
+    pub delegates_leave: Option<bool>,
+}
+
+/// The result of asking our own homeserver, with the account that we observe from. Its name is that
+/// of the vantage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnResult {
+    /// The endpoint of transports (MSC4143), and the SFUs that it offers.
+    pub transports: Answer,
+    pub sfus: Vec<String>,
+    /// `/capabilities`, and what it says of delayed events (MSC4140).
+    pub capabilities: Answer,
+    pub max_delay_ms: Option<i64>,
+    pub max_scheduled: Option<i64>,
+}
+
+/// A kind of probe.
+pub trait Kind: Serialize + DeserializeOwned {
+    const WORD: &'static str;
+
+    /// Is all well?
+    fn is_well(&self) -> bool;
+}
+
+impl Kind for ServerResult {
+    const WORD: &'static str = "server";
+
+    fn is_well(&self) -> bool {
+        self.versions.is_ok()
+    }
+}
+
+impl Kind for SfuResult {
+    const WORD: &'static str = "sfu";
+
+    fn is_well(&self) -> bool {
+        self.health.is_ok()
+    }
+}
+
+impl Kind for OwnResult {
+    const WORD: &'static str = "own";
+
+    fn is_well(&self) -> bool {
+        self.transports.is_ok()
+    }
+}
+
+impl Answer {
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.state == "ok"
+    }
+}
+
+/// The newest answer, and when it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed<T> {
+    pub asked_ms: i64,
+    /// When everything was last well, ms.
+    pub well_ms: Option<i64>,
+    pub result: T,
+}
+
+const NOTE: &str =
+    "insert into probes (kind, name, asked_ms, well_ms, result) values ($1, $2, $3, $4, $5)
+    on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
+        well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
+
+/// Stores the result of probing `name`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record_result<T: Kind>(
+    store: &Writer,
+    name: &str,
+    result: &T,
+    now: i64,
+) -> Result<(), Error> {
+    let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
+    let well_ms = result.is_well().then_some(now);
+    let query = sqlx::query(NOTE)
+        .bind(T::WORD)
+        .bind(name)
+        .bind(now)
+        .bind(well_ms)
+        .bind(crate::store::clean(&text));
+    query.execute(&store.write).await?;
+
+    Ok(())
+}
+
+const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind = $1";
+
+/// The newest answers of one kind, by name or address. An answer that a newer version stored in
+/// another form is left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn all<T: Kind>(
+    store: &Reader,
+    viewer: Viewer,
+) -> Result<BTreeMap<String, Probed<T>>, Error> {
+    let Viewer::Operator = viewer;
+    let rows: Vec<(String, i64, Option<i64>, String)> = sqlx::query_as(ALL)
+        .bind(T::WORD)
+        .fetch_all(&store.read)
+        .await?;
+    let read = |(name, asked_ms, well_ms, result): (String, i64, Option<i64>, String)| {
+        Some((
+            name,
+            Probed {
+                asked_ms,
+                well_ms,
+                result: serde_json::from_str(&result).ok()?,
+            },
+        ))
+    };
+
+    Ok(rows.into_iter().filter_map(read).collect())
+}
+
+// Servers that were never asked come first, then those that have waited longest.
+const SERVERS_DUE: &str = "select name from (select m.server as name, max(m.until_ms) as last_ms from memberships m
+        where m.until_ms > $1 group by m.server) as seen
+    where not exists (select 1 from probes p where p.kind = 'server' and p.name = seen.name and p.asked_ms > $2)
+    order by coalesce((select p.asked_ms from probes p where p.kind = 'server' and p.name = seen.name), 0), last_ms desc, name
+    limit $3";
+const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.until_ms) as last_ms from memberships m
+        where m.until_ms > $1 and m.transport_type = 'livekit' and m.transport_url like 'https://%'
+        group by m.transport_url) as seen
+    where not exists (select 1 from probes p where p.kind = 'sfu' and p.name = seen.name and p.asked_ms > $2)
+    order by coalesce((select p.asked_ms from probes p where p.kind = 'sfu' and p.name = seen.name), 0), last_ms desc, name
+    limit $3";
+
+/// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that
+/// have waited longest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn servers_due(
+    store: &Reader,
+    since: i64,
+    asked: i64,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    let query = sqlx::query_scalar(SERVERS_DUE)
+        .bind(since)
+        .bind(asked)
+        .bind(limit);
+
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+/// Like [`servers_due`], for the addresses of SFUs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sfus_due(
+    store: &Reader,
+    since: i64,
+    asked: i64,
+    limit: i64,
+) -> Result<Vec<String>, Error> {
+    let query = sqlx::query_scalar(SFUS_DUE)
+        .bind(since)
+        .bind(asked)
+        .bind(limit);
+
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+const ASKED: &str =
+    "select count(*) from probes where kind = 'sfu' and name = $1 and asked_ms > $2";
+
+/// Was this SFU asked after `asked`, ms?
+///
+/// # Errors
+/// When the database fails.
+pub async fn was_asked(store: &Reader, url: &str, asked: i64) -> Result<bool, Error> {
+    let found: i64 = sqlx::query_scalar(ASKED)
+        .bind(url)
+        .bind(asked)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(found > 0)
+}
+
+const FORGET: &str = "delete from probes where asked_ms < $1";
+
+/// Deletes results that are older than `before`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget(store: &Writer, before: i64) -> Result<(), Error> {
+    sqlx::query(FORGET)
+        .bind(before)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}

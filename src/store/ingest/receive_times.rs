@@ -1,0 +1,631 @@
+//! Receive times. Sightings hold what our clock said when an event came; they are never changed.
+//! Which of these readings are believed decides about the time of an event, and is corrected if it
+//! was wrong.
+
+use super::batch::{Batch, RoomBatch};
+use crate::rtc::id::server_of;
+use crate::rtc::reading::{ClockDoubt, Judge, OurClock, Reading};
+use crate::rtc::words::Source;
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader, Tx, Writer, int};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Tolerance between a receive time and the time of the first sighting, ms.
+const SLACK_MS: i64 = 1000;
+/// Maximum number of stored spans in which our clock was wrong.
+const OFFS_MAX: i64 = 1000;
+/// Maximum events per transaction.
+const PORTION: usize = 4000;
+
+const CLOCK: &str = "select high_ms, latest_ms, read_ms from clock where one = 1";
+const SET_CLOCK: &str =
+    "insert into clock (one, high_ms, latest_ms, read_ms) values (1, $1, $2, $3) on conflict (one)
+    do update set high_ms = excluded.high_ms, latest_ms = excluded.latest_ms, read_ms = excluded.read_ms";
+const DOUBT: &str =
+    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms, latest_ms, back_by_ms)
+    values ($1, $2, $3, $4, $5, $6, $7) on conflict (from_stream)
+    do update set to_stream = excluded.to_stream, seen_ms = excluded.seen_ms, high_ms = excluded.high_ms,
+        off_ms = excluded.off_ms, latest_ms = excluded.latest_ms, back_by_ms = excluded.back_by_ms";
+
+/// A batch as it is to be stored.
+pub(super) struct JudgedBatch<'b> {
+    pub batch: Cow<'b, Batch>,
+    /// A note about its events was stored for a rebuild, and [`end_doubt`] must complete it.
+    pub is_noted: bool,
+}
+
+/// The batch as it is to be stored. If our clock cannot be believed, its events get no receive
+/// time, and that is noted. `before` is the number of the last event stored.
+pub(super) async fn judged<'b>(
+    tx: &mut Tx,
+    batch: &'b Batch,
+    before: i64,
+    clock: OurClock,
+) -> Result<JudgedBatch<'b>, Error> {
+    let known = judge_so_far(tx).await?;
+    let reading = Reading {
+        seen_ms: batch.seen_ms,
+        stamps: batch.rooms.iter().flat_map(stamps).collect(),
+        is_confirmed: clock.is_confirmed,
+    };
+
+    let mut judge = known;
+    let is_believed = clock.doubt.is_none() && judge.believes(&reading);
+    if judge != known {
+        keep_judge(tx, &judge).await?;
+    }
+
+    let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
+    let numbers = (before + 1, before + int(arrivals));
+    if is_believed {
+        // A later correction does not know what the homeserver said about the time, so the doubt is
+        // stored.
+        let is_noted = arrivals > 0 && known.needs_confirmation(&reading);
+        if is_noted {
+            let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
+            doubt
+                .bind(batch.seen_ms)
+                .bind(known.high_ms)
+                .bind(Some(0_i64))
+                .bind(None::<i64>)
+                .bind(Some(0_i64))
+                .execute(&mut **tx)
+                .await?;
+        }
+
+        return Ok(JudgedBatch {
+            batch: Cow::Borrowed(batch),
+            is_noted,
+        });
+    }
+
+    let off_ms = clock.doubt.map(|doubt| doubt.off_ms);
+    tracing::warn!(
+        says_ms = batch.seen_ms,
+        last_good_ms = known.high_ms,
+        off_ms,
+        "our own clock is wrong; the times at which it says that events came are not believed"
+    );
+    let is_noted = arrivals > 0;
+    if is_noted {
+        let doubt = sqlx::query(DOUBT).bind(numbers.0).bind(numbers.1);
+        doubt
+            .bind(batch.seen_ms)
+            .bind(known.high_ms)
+            .bind(off_ms)
+            .bind(clock.doubt.map(|doubt| doubt.latest_ms))
+            .bind(None::<i64>)
+            .execute(&mut **tx)
+            .await?;
+    }
+
+    let mut batch = batch.clone();
+    for arrival in batch.rooms.iter_mut().flat_map(|room| &mut room.arrivals) {
+        if arrival.event.received_ts.is_some() {
+            let event = Arc::make_mut(&mut arrival.event);
+            event.received_ts = match clock.doubt {
+                Some(doubt) => doubt.at_the_latest(event.origin_server_ts),
+                None => judge.at_the_latest(event.origin_server_ts),
+            };
+        }
+    }
+
+    Ok(JudgedBatch {
+        batch: Cow::Owned(batch),
+        is_noted,
+    })
+}
+
+async fn judge_so_far(tx: &mut Tx) -> Result<Judge, Error> {
+    let Some(row) = sqlx::query(CLOCK).fetch_optional(&mut **tx).await? else {
+        return Ok(Judge::default());
+    };
+
+    Ok(Judge {
+        high_ms: row.try_get("high_ms")?,
+        latest_ms: row.try_get("latest_ms")?,
+        read_ms: row.try_get("read_ms")?,
+    })
+}
+
+async fn keep_judge(tx: &mut Tx, judge: &Judge) -> Result<(), Error> {
+    let Some(high_ms) = judge.high_ms else {
+        return Ok(());
+    };
+
+    sqlx::query(SET_CLOCK)
+        .bind(high_ms)
+        .bind(judge.latest_ms)
+        .bind(judge.read_ms)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
+const NOT_DOUBTED: &str = "delete from clock_doubts where from_stream = $1";
+
+/// Notes the last number of the events in a batch that has a note. Events that were known before
+/// took no number. If all were known, the note is removed: its numbers will be those of later
+/// events.
+pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
+    if last == before {
+        let none = sqlx::query(NOT_DOUBTED).bind(before + 1);
+        none.execute(&mut **tx).await?;
+        return Ok(());
+    }
+
+    sqlx::query(DOUBTED)
+        .bind(before + 1)
+        .bind(last)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+fn stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
+    let is_live = room.source == Source::Sync;
+    room.arrivals
+        .iter()
+        .filter(move |arrival| is_live && arrival.in_timeline)
+        .map(|arrival| {
+            let event = &arrival.event;
+            (server_of(&event.sender).to_owned(), event.origin_server_ts)
+        })
+}
+
+const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, received_ms, seen_ms, source, in_timeline
+    from events where stream > $1 order by stream limit $2";
+
+const OFF_EVENTS: &str =
+    "select from_stream, to_stream, off_ms, latest_ms, back_by_ms from clock_doubts
+    where off_ms is not null order by from_stream";
+
+/// What was known of our clock, at the time or later, when these events came.
+#[derive(Debug, sqlx::FromRow)]
+struct OffEvents {
+    from_stream: i64,
+    to_stream: i64,
+    off_ms: i64,
+    latest_ms: Option<i64>,
+    /// If the doubt was withdrawn: the clock was right, plus this many ms.
+    back_by_ms: Option<i64>,
+}
+
+impl OffEvents {
+    /// The latest possible time, ms, at which an event came for which our clock showed this time.
+    fn at_the_latest(&self, seen: &StoredEvent) -> Option<i64> {
+        let right_ms = seen.seen_ms.saturating_sub(self.off_ms);
+        let doubt = ClockDoubt {
+            off_ms: self.off_ms,
+            latest_ms: self.latest_ms.unwrap_or(right_ms),
+        };
+
+        doubt.at_the_latest(seen.origin_server_ts)
+    }
+}
+
+/// The state of a correction run.
+#[derive(Debug, Default)]
+struct Mending {
+    judge: Judge,
+    /// The current reading: what our clock said, the stamps that came with it, and the events
+    /// concerned.
+    reading: Reading,
+    rows: Vec<StoredEvent>,
+    off: Vec<OffEvents>,
+    mended: usize,
+}
+
+/// A stored event that came live.
+#[derive(Debug)]
+struct StoredEvent {
+    stream: i64,
+    event_id: String,
+    room_id: String,
+    origin_server_ts: i64,
+    received_ms: Option<i64>,
+    seen_ms: i64,
+    is_live: bool,
+}
+
+/// Computes again which receive times are believed, from the order in which all events were stored,
+/// and corrects those of one room or of all. Returns how many were wrong. What is derived from them
+/// must be derived again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mend(store: &Writer, room_id: Option<&str>) -> Result<usize, Error> {
+    let off = sqlx::query_as(OFF_EVENTS).fetch_all(&store.read).await?;
+    let mut mending = Mending {
+        off,
+        ..Mending::default()
+    };
+
+    let mut from = 0;
+
+    loop {
+        let mut tx = store.writing().await?;
+        let rows = sqlx::query(READ)
+            .bind(from)
+            .bind(int(PORTION))
+            .fetch_all(&mut *tx)
+            .await?;
+        for row in &rows {
+            from = row.try_get("stream")?;
+            mending.take(&mut tx, row, room_id).await?;
+        }
+
+        if rows.is_empty() {
+            mending.settle(&mut tx, room_id).await?;
+            tx.commit().await?;
+            return Ok(mending.mended);
+        }
+
+        tx.commit().await?;
+    }
+}
+
+impl Mending {
+    async fn take(
+        &mut self,
+        tx: &mut Tx,
+        row: &AnyRow,
+        room_id: Option<&str>,
+    ) -> Result<(), Error> {
+        // Events stored by older versions have no reading.
+        let Some(seen_ms) = row.try_get::<Option<i64>, _>("seen_ms")? else {
+            return Ok(());
+        };
+
+        // Of one answer that was written in pieces, some may be doubted and others not.
+        let stream = row.try_get("stream")?;
+        let is_of_reading = seen_ms == self.reading.seen_ms
+            && self
+                .rows
+                .first()
+                .is_none_or(|first| self.is_doubted_alike(first.stream, stream));
+        if !is_of_reading {
+            self.settle(tx, room_id).await?;
+            self.reading.seen_ms = seen_ms;
+        }
+
+        let source: &str = row.try_get("source")?;
+        let sender: &str = row.try_get("sender")?;
+        let origin_server_ts: i64 = row.try_get("origin_server_ts")?;
+        if source == Source::Sync.as_str() && row.try_get::<i64, _>("in_timeline")? != 0 {
+            let server = server_of(sender).to_owned();
+            self.reading.stamps.push((server, origin_server_ts));
+        }
+
+        self.rows.push(StoredEvent {
+            stream,
+            event_id: row.try_get("event_id")?,
+            room_id: row.try_get("room_id")?,
+            origin_server_ts,
+            received_ms: row.try_get("received_ms")?,
+            seen_ms,
+            is_live: source != Source::Backfill.as_str(),
+        });
+
+        Ok(())
+    }
+
+    /// Judges the current reading and corrects its events.
+    async fn settle(&mut self, tx: &mut Tx, room_id: Option<&str>) -> Result<(), Error> {
+        let reading = std::mem::take(&mut self.reading);
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+
+        let first = rows.first().map_or(0, |seen| seen.stream);
+        let off = self.off_events(first);
+        let doubt = off.filter(|off| off.back_by_ms.is_none());
+        let back_by_ms = off.and_then(|off| off.back_by_ms);
+        let reading = Reading {
+            seen_ms: reading.seen_ms.saturating_add(back_by_ms.unwrap_or(0)),
+            is_confirmed: back_by_ms.is_some(),
+            ..reading
+        };
+
+        let is_believed = doubt.is_none() && self.judge.believes(&reading);
+        let asked = |seen: &&StoredEvent| room_id.is_none_or(|room| room == seen.room_id);
+        for seen in rows.iter().filter(asked) {
+            let is_too_early = seen
+                .received_ms
+                .is_some_and(|received| received < reading.seen_ms.saturating_sub(SLACK_MS));
+            // A back-filled event has the time of its neighbours in the stream.
+            let is_told = !seen.is_live && is_too_early;
+            let is_given_back = back_by_ms.is_some() && seen.is_live && is_believed;
+            let has_none = seen.received_ms.is_none() && !is_given_back;
+            let is_right = is_believed && !is_given_back && !(seen.is_live && is_too_early);
+            if is_told || has_none || is_right {
+                continue;
+            }
+
+            let received_ms = if is_believed {
+                Some(reading.seen_ms)
+            } else if let Some(doubt) = self.off_events(first) {
+                doubt.at_the_latest(seen)
+            } else {
+                let later = later_sighting(tx, seen).await?;
+                later.or_else(|| self.judge.at_the_latest(seen.origin_server_ts))
+            };
+
+            if received_ms != seen.received_ms {
+                set(tx, seen, received_ms).await?;
+                self.mended += 1;
+            }
+        }
+
+        Ok(())
+    }
+
+    fn is_doubted_alike(&self, one: i64, other: i64) -> bool {
+        let from = |stream: i64| self.off_events(stream).map(|off| off.from_stream);
+        from(one) == from(other)
+    }
+
+    fn off_events(&self, stream: i64) -> Option<&OffEvents> {
+        let mut all = self.off.iter().rev();
+        all.find(|off| (off.from_stream..=off.to_stream).contains(&stream))
+    }
+}
+
+const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and room_id = $2 and source <> 'backfill'
+    and seen_ms >= $3";
+
+/// When the event came again by another way, if that time can be right: later than the last good
+/// reading.
+async fn later_sighting(tx: &mut Tx, seen: &StoredEvent) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar(LATER)
+        .bind(&seen.event_id)
+        .bind(&seen.room_id);
+
+    Ok(query
+        .bind(seen.origin_server_ts)
+        .fetch_one(&mut **tx)
+        .await?)
+}
+
+const SET: &str =
+    "update events set received_ms = $3, time_ms = $4 where event_id = $1 and room_id = $2";
+
+async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Result<(), Error> {
+    let time_ms = received_ms.map_or(seen.origin_server_ts, |received| {
+        received.min(seen.origin_server_ts)
+    });
+    sqlx::query(SET)
+        .bind(&seen.event_id)
+        .bind(&seen.room_id)
+        .bind(received_ms)
+        .bind(time_ms)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+/// A span of time in which the clock of this machine was wrong. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockOff {
+    pub from_ms: i64,
+    /// `None` while it goes on.
+    pub to_ms: Option<i64>,
+    /// How far it was off, ms; negative = behind.
+    pub off_ms: i64,
+    /// `counting` or `homeserver`.
+    pub found_by: String,
+}
+
+const NOTE_OFF: &str =
+    "insert into clock_offs (from_ms, to_ms, off_ms, found_by) values ($1, $2, $3, $4)
+    on conflict (from_ms, found_by) do update set to_ms = excluded.to_ms, off_ms = excluded.off_ms";
+// A span that was open when the program stopped is closed. It is found again if it still lasts.
+const END_OFFS: &str =
+    "update clock_offs set to_ms = coalesce((select high_ms from clock where one = 1
+    and high_ms > from_ms), from_ms) where to_ms is null";
+const PRUNE_OFFS: &str = "delete from clock_offs where from_ms <
+    (select from_ms from clock_offs order by from_ms desc limit 1 offset $1)";
+const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc, found_by limit $1";
+
+/// Stores spans in which our clock was wrong.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_offs(store: &Writer, offs: &[ClockOff]) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    for off in offs {
+        sqlx::query(NOTE_OFF)
+            .bind(off.from_ms)
+            .bind(off.to_ms)
+            .bind(off.off_ms)
+            .bind(&off.found_by)
+            .execute(&mut *tx)
+            .await?;
+    }
+
+    sqlx::query(PRUNE_OFFS)
+        .bind(OFFS_MAX)
+        .execute(&mut *tx)
+        .await?;
+
+    Ok(tx.commit().await?)
+}
+
+/// Closes the spans that were open when the previous process stopped.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_offs(store: &Writer) -> Result<(), Error> {
+    sqlx::query(END_OFFS).execute(&store.write).await?;
+    Ok(())
+}
+
+/// When our clock was wrong, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn offs(store: &Reader, viewer: Viewer, limit: i64) -> Result<Vec<ClockOff>, Error> {
+    let Viewer::Operator = viewer;
+    let rows: Vec<(i64, Option<i64>, i64, String)> = sqlx::query_as(OFFS)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?;
+    let off = |(from_ms, to_ms, off_ms, found_by)| ClockOff {
+        from_ms,
+        to_ms,
+        off_ms,
+        found_by,
+    };
+
+    Ok(rows.into_iter().map(off).collect())
+}
+
+// The readings that were believed then are no longer believed: a rebuild computes without them. One
+// doubt replaces those within it.
+const FIND_LATER: &str = "select min(stream), max(stream) from events
+    where seen_ms >= $1 and seen_ms <= $2 and stream > $3 and source <> 'backfill'";
+const DROP_DOUBTS: &str = "delete from clock_doubts where from_stream >= $1 and from_stream <= $2";
+const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, null, $4)";
+
+/// A span of time by our clock, ms, and the number of the last event stored before this process
+/// began, because an earlier process may have read the same times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadSpan {
+    pub from_ms: i64,
+    pub to_ms: i64,
+    pub after_stream: i64,
+}
+
+/// Notes that our clock had been wrong in a span. A rebuild corrects what was believed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn doubt_later(store: &Writer, span: ReadSpan, off_ms: i64) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    let found: (Option<i64>, Option<i64>) = sqlx::query_as(FIND_LATER)
+        .bind(span.from_ms)
+        .bind(span.to_ms)
+        .bind(span.after_stream)
+        .fetch_one(&mut *tx)
+        .await?;
+    let (Some(first), Some(last)) = found else {
+        return Ok(());
+    };
+
+    sqlx::query(DROP_DOUBTS)
+        .bind(first)
+        .bind(last)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(DOUBT_LATER)
+        .bind(first)
+        .bind(last)
+        .bind(span.to_ms)
+        .bind(off_ms)
+        .execute(&mut *tx)
+        .await?;
+
+    Ok(tx.commit().await?)
+}
+
+const WITHDRAW: &str = "update clock_doubts set back_by_ms = $3
+    where from_stream > $1 and seen_ms <= $2 and off_ms is not null";
+const DROP_OFF: &str = "delete from clock_offs where from_ms = $1 and found_by = $2";
+
+/// Our clock was doubted and had been right all the same, plus so many ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawal<'a> {
+    /// When it was first doubted, ms, and how that was found.
+    pub from_ms: i64,
+    pub found_by: &'a str,
+    /// Until when it was, ms.
+    pub to_ms: i64,
+    pub back_by_ms: i64,
+    /// The number of the last event that was stored before it was doubted; `None` = nothing was
+    /// stored while it was. What is written of an answer then may have come before `from_ms`.
+    pub after_stream: Option<i64>,
+}
+
+/// A doubt is withdrawn: a rebuild gives the receive times back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_doubt(store: &Writer, withdrawal: Withdrawal<'_>) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    if let Some(after_stream) = withdrawal.after_stream {
+        sqlx::query(WITHDRAW)
+            .bind(after_stream)
+            .bind(withdrawal.to_ms)
+            .bind(withdrawal.back_by_ms)
+            .execute(&mut *tx)
+            .await?;
+    }
+
+    sqlx::query(DROP_OFF)
+        .bind(withdrawal.from_ms)
+        .bind(withdrawal.found_by)
+        .execute(&mut *tx)
+        .await?;
+
+    Ok(tx.commit().await?)
+}
+
+/// The number of the last event that is stored.
+///
+/// # Errors
+/// When the database fails.
+pub async fn last_stream(store: &Reader) -> Result<i64, Error> {
+    let query = sqlx::query_scalar("select coalesce(max(stream), 0) from events");
+    Ok(query.fetch_one(&store.read).await?)
+}
+
+/// Times at which our own clock was not believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// How many answers came at such times.
+    pub readings: i64,
+    /// What our clock said at the last one, ms.
+    pub last_ms: Option<i64>,
+    /// How far it was behind then, ms.
+    pub behind_ms: Option<i64>,
+}
+
+const DOUBTS: &str = "select count(*) as readings, max(from_stream) as last from clock_doubts
+    where back_by_ms is null";
+const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_stream = $1";
+
+/// How often our own clock was not believed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn doubts(store: &Reader, viewer: Viewer) -> Result<Doubts, Error> {
+    let Viewer::Operator = viewer;
+    let (readings, last): (i64, Option<i64>) =
+        sqlx::query_as(DOUBTS).fetch_one(&store.read).await?;
+    let Some(last) = last else {
+        return Ok(Doubts::default());
+    };
+
+    let (seen_ms, high_ms): (i64, Option<i64>) = sqlx::query_as(LAST_DOUBT)
+        .bind(last)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(Doubts {
+        readings,
+        last_ms: Some(seen_ms),
+        behind_ms: high_ms.map(|high_ms| high_ms.saturating_sub(seen_ms)),
+    })
+}
+
+#[cfg(test)]
+#[path = "receive_times_tests.rs"]
+mod tests;

@@ -1,0 +1,257 @@
+//! The history of a room's own state, stored apart from the events so that it can be read at once:
+//! creation, power levels, server ACL and tombstone, the newest few of each.
+
+use super::rooms;
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::room_rules::{RoomRules, TYPES};
+use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::stored_event::event as stored_event;
+use crate::store::{Error, Tx, Writer};
+use serde_json::{Map, Value, json};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::HashMap;
+
+const KEEP: &str =
+    "insert into room_rules (room_id, kind, time_ms, event_id, sender, replaces, json)
+    values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, kind, time_ms, event_id) do nothing";
+// Eight of each are kept: whoever changes the rules more often within one call wants to hide
+// something.
+const TRIM: &str =
+    "delete from room_rules where room_id = $1 and kind = $2 and (time_ms, event_id) <
+    (select t.time_ms, t.event_id from room_rules t where t.room_id = $1 and t.kind = $2
+    order by t.time_ms desc, t.event_id desc limit 1 offset 7)";
+const EMPTY: &str = "update room_rules set json = '{}' where room_id = $1 and event_id = $2
+    and kind in ('m.room.server_acl', 'm.room.tombstone')";
+
+/// Stores the new events that are rules of the room, and empties those that were redacted.
+pub(in crate::store) async fn keep<'e>(
+    tx: &mut Tx,
+    room_id: &str,
+    events: impl Iterator<Item = &'e RoomEvent>,
+) -> Result<(), Error> {
+    for event in events {
+        if let (Kind::Redaction, Some(target)) = (Kind::of_event_type(&event.kind), &event.redacts)
+        {
+            sqlx::query(EMPTY)
+                .bind(room_id)
+                .bind(target)
+                .execute(&mut **tx)
+                .await?;
+        }
+
+        if event.state_key.as_deref() != Some("") || !TYPES.contains(&event.kind.as_str()) {
+            continue;
+        }
+
+        sqlx::query(KEEP)
+            .bind(room_id)
+            .bind(&event.kind)
+            .bind(event.time())
+            .bind(&event.event_id)
+            .bind(&event.sender)
+            .bind(&event.replaces_state)
+            .bind(json!({"content": essence(event)}).to_string())
+            .execute(&mut **tx)
+            .await?;
+        sqlx::query(TRIM)
+            .bind(room_id)
+            .bind(&event.kind)
+            .execute(&mut **tx)
+            .await?;
+    }
+
+    Ok(())
+}
+
+const IS_FILLED: &str = "select count(*) from versions where name = 'room_rules' and version = $1";
+const NOTE_FILLED: &str =
+    "insert into versions (name, version, place) values ('room_rules', $1, null)
+    on conflict (name) do update set version = excluded.version";
+const ROOMS: &str = "select room_id from rooms where room_id > $1 order by room_id limit 100";
+const FORGET: &str = "delete from room_rules where room_id = $1";
+const STORED: &str =
+    "select * from events where room_id = $1 and chain is null and kind = $2 and state_key = ''
+    order by time_ms desc, event_id desc limit 8";
+
+/// Fills in the rules of rooms from events stored by an older version, as this version's sieve left
+/// them, unless that was done before. A stop loses nothing: it begins again when the database is
+/// opened again.
+pub(super) async fn fill_once(store: &Writer, sieve: &str) -> Result<(), Error> {
+    let filled: i64 = sqlx::query_scalar(IS_FILLED)
+        .bind(sieve)
+        .fetch_one(&store.write)
+        .await?;
+    if filled > 0 {
+        return Ok(());
+    }
+
+    let mut after = String::new();
+
+    loop {
+        let mut tx = store.writing().await?;
+        let room_ids: Vec<String> = sqlx::query_scalar(ROOMS)
+            .bind(&after)
+            .fetch_all(&mut *tx)
+            .await?;
+        let Some(last) = room_ids.last() else {
+            sqlx::query(NOTE_FILLED)
+                .bind(sieve)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            return Ok(());
+        };
+
+        after.clone_from(last);
+        for room_id in &room_ids {
+            fill_room(&mut tx, room_id).await?;
+        }
+
+        tx.commit().await?;
+    }
+}
+
+async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(FORGET).bind(room_id).execute(&mut **tx).await?;
+    let mut events = Vec::new();
+    for kind in TYPES {
+        let rows = sqlx::query(STORED)
+            .bind(room_id)
+            .bind(kind)
+            .fetch_all(&mut **tx)
+            .await?;
+        for row in &rows {
+            events.push(stored_event(row)?);
+        }
+    }
+
+    if !events.is_empty() {
+        keep(tx, room_id, events.iter()).await?;
+        rooms::refresh(tx, room_id).await?;
+    }
+
+    Ok(())
+}
+
+/// The part of the content that is kept: for power levels only what is about calls, for all others
+/// everything.
+fn essence(event: &RoomEvent) -> Value {
+    if event.kind != "m.room.power_levels" {
+        return event.content.clone();
+    }
+
+    let mut kept = Map::new();
+    for key in ["users", "users_default", "events_default", "state_default"] {
+        if let Some(value) = event.content.get(key) {
+            kept.insert(key.to_owned(), value.clone());
+        }
+    }
+
+    if let Some(events) = event.content.get("events").and_then(Value::as_object) {
+        let calls = events
+            .iter()
+            .filter(|(kind, _)| matches!(Kind::of_event_type(kind), Kind::Member | Kind::Slot));
+        let calls: Map<String, Value> = calls
+            .map(|(kind, level)| (kind.clone(), level.clone()))
+            .collect();
+        kept.insert("events".to_owned(), calls.into());
+    }
+
+    kept.into()
+}
+
+static OF_ROOMS: Rows = Rows::new(
+    "select room_id, kind, time_ms, event_id, sender, replaces, json from room_rules where room_id in (",
+    "?",
+    ")",
+);
+
+/// The rules of these rooms, as far as they are known.
+pub(in crate::store) async fn of_rooms(
+    connection: &mut sqlx::AnyConnection,
+    room_ids: &[&str],
+) -> Result<HashMap<String, RoomRules>, Error> {
+    let mut events: HashMap<String, Vec<RoomEvent>> = HashMap::new();
+    for row in OF_ROOMS.read_by_ids(connection, room_ids).await? {
+        let room_id: String = row.try_get("room_id")?;
+        events.entry(room_id).or_default().push(event(&row)?);
+    }
+
+    let rules = events
+        .into_iter()
+        .map(|(room_id, events)| (room_id, RoomRules::from_events(&events)));
+
+    Ok(rules.collect())
+}
+
+/// The rules of one room.
+pub(in crate::store) async fn of_room(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+) -> Result<RoomRules, Error> {
+    let mut found = of_rooms(connection, &[room_id]).await?;
+    Ok(found.remove(room_id).unwrap_or_default())
+}
+
+fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
+    let event = RoomEvent {
+        event_id: row.try_get("event_id")?,
+        kind: row.try_get("kind")?,
+        state_key: Some(String::new()),
+        sender: row.try_get("sender")?,
+        origin_server_ts: row.try_get("time_ms")?,
+        received_ts: None,
+        content: Value::Null,
+        sticky_ms: None,
+        replaces_state: row.try_get("replaces")?,
+        redacts: None,
+        readable: true,
+        redacted_ts: None,
+    };
+
+    let text: &str = row.try_get("json")?;
+
+    event
+        .with_text(text)
+        .map_err(|error| Error::Content(error.to_string()))
+}
+
+static USED: Rows = Rows::new(
+    "insert into call_types (room_id, kind, is_state, last_ms) values ",
+    "($1, ?, ?, ?)",
+    // A later use within the same day is not stored.
+    " on conflict (room_id, kind, is_state) do update set last_ms = excluded.last_ms
+    where excluded.last_ms > call_types.last_ms + 86400000",
+);
+
+/// Notes by which types of events calls are joined in the room. Returns true if that is new.
+pub(super) async fn note_types<'e>(
+    tx: &mut Tx,
+    room_id: &str,
+    events: impl Iterator<Item = &'e RoomEvent>,
+) -> Result<bool, Error> {
+    let mut used: HashMap<(&str, bool), i64> = HashMap::new();
+    for event in events {
+        if matches!(Kind::of_event_type(&event.kind), Kind::Member | Kind::Slot) {
+            let last = used
+                .entry((&event.kind, event.state_key.is_some()))
+                .or_insert(event.time());
+            *last = (*last).max(event.time());
+        }
+    }
+
+    let used: Vec<(&str, bool, i64)> = used
+        .into_iter()
+        .map(|((kind, is_state), last_ms)| (kind, is_state, last_ms))
+        .collect();
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (kind, is_state, last_ms): &(&str, bool, i64)| {
+        query
+            .bind((*kind).to_owned())
+            .bind(i64::from(*is_state))
+            .bind(*last_ms)
+    };
+
+    Ok(USED.write(tx, &used, shared, bind).await? > 0)
+}

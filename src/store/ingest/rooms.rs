@@ -1,0 +1,552 @@
+//! Rooms: our membership of each, its name, and the names of people in it.
+
+use super::room_rules;
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::order::in_order;
+use crate::rtc::power::Access;
+use crate::rtc::words::Watch;
+use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::model::{Neighbour, Room, RoomName, Viewer};
+use crate::store::stats::calls_ever;
+use crate::store::stored_event::event;
+use crate::store::{Error, Reader, Tx, Writer, clean};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::{BTreeMap, BTreeSet};
+
+const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1, $2, $3)
+    on conflict (room_id) do nothing";
+const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $1 and watch <> $2";
+
+/// Adds the room. Returns true if it was not known.
+pub(super) async fn upsert_room(
+    tx: &mut Tx,
+    room_id: &str,
+    watch: Option<Watch>,
+    now: i64,
+) -> Result<bool, Error> {
+    let word = watch.unwrap_or(Watch::Joined).as_str();
+    let done = sqlx::query(NOTE)
+        .bind(room_id)
+        .bind(word)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    if done.rows_affected() == 1 {
+        return Ok(true);
+    }
+
+    if let Some(watch) = watch {
+        let done = sqlx::query(WATCH)
+            .bind(room_id)
+            .bind(word)
+            .execute(&mut **tx)
+            .await?;
+        if done.rows_affected() == 1 {
+            crate::store::ingest::coverage_log::stands(tx, room_id, watch, now).await?;
+        }
+    }
+
+    Ok(false)
+}
+
+const POLLED: &str = "update rooms set polled_ms = $2, error = null where room_id = $1";
+
+pub(in crate::store) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(POLLED)
+        .bind(room_id)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+const FACTS: &str =
+    "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
+    'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.create')";
+const SET_FACTS: &str =
+    "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
+    replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
+
+/// Reads name, alias and other facts again from the newest stored event of each kind.
+pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    let rows = sqlx::query(FACTS)
+        .bind(room_id)
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut kinds: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
+    for row in &rows {
+        let event = event(row)?;
+        kinds.entry(event.kind.clone()).or_default().push(event);
+    }
+
+    let newest = |kind: &str| {
+        kinds
+            .get(kind)
+            .and_then(|events| Some(in_order(events).last()?.1))
+    };
+
+    let text = |kind: &str, key: &str| {
+        let text = newest(kind)?.content.get(key)?.as_str()?;
+        // Room names are limited to 255 bytes by clients, not by servers.
+        Some(clean(&text.chars().take(255).collect::<String>()))
+            .filter(|text| !text.trim().is_empty())
+    };
+
+    let version = newest("m.room.create").map(|event| match event.content.get("room_version") {
+        Some(Value::String(version)) => clean(&version.chars().take(64).collect::<String>()),
+        _ => "1".to_owned(),
+    });
+    let (name, alias) = (
+        text("m.room.name", "name"),
+        text("m.room.canonical_alias", "alias"),
+    );
+    let words = [
+        name.as_deref().unwrap_or_default(),
+        alias.as_deref().unwrap_or_default(),
+        room_id,
+    ]
+    .join(" ");
+    let rules = room_rules::of_room(tx, room_id).await?;
+    let replaced = rules
+        .replaced()
+        .filter(|replaced| replaced.room_id != room_id);
+    sqlx::query(SET_FACTS)
+        .bind(room_id)
+        .bind(name)
+        .bind(alias)
+        .bind(version)
+        .bind(i64::from(newest("m.room.encryption").is_some()))
+        .bind(text("m.room.history_visibility", "history_visibility"))
+        .bind(replaced.map(|replaced| replaced.room_id.clone()))
+        .bind(folded(&words))
+        .bind(replaced.map(|replaced| replaced.at_ms))
+        .bind(rules.creation.predecessor.clone())
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+/// The text in the form in which a search compares it, if the database cannot compute that: `lower`
+/// of `SQLite` knows ASCII only.
+fn folded(words: &str) -> Option<String> {
+    Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
+}
+
+const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
+
+/// Counts a commit that can change the room's stays. It is done before anything is read: of two
+/// processes one then waits for the other, and earlier reads can be recognised as outdated.
+pub(in crate::store) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(COUNT_WRITE)
+        .bind(room_id)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+const HOLD: &str = "update rooms set writes = writes where room_id = $1";
+
+/// Prevents others from writing to the room until the commit.
+pub(in crate::store) async fn lock_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    sqlx::query(HOLD).bind(room_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
+
+/// The number of such commits.
+pub(in crate::store) async fn writes(
+    connection: &mut sqlx::AnyConnection,
+    room_id: &str,
+) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(WRITES)
+        .bind(room_id)
+        .fetch_one(connection)
+        .await?)
+}
+
+static PEOPLE: Rows = Rows::new(
+    "insert into people (room_id, user_id, name, folded, event_ms, event_id) values ",
+    "($1, ?, ?, ?, ?, ?)",
+    " on conflict (room_id, user_id) do update set name = excluded.name, folded = excluded.folded,
+        event_ms = excluded.event_ms, event_id = excluded.event_id
+    where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)",
+);
+
+/// Keeps the newest display name of each user that joined.
+pub(in crate::store) async fn people<'e>(
+    tx: &mut Tx,
+    room_id: &str,
+    events: impl Iterator<Item = &'e RoomEvent>,
+) -> Result<(), Error> {
+    let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
+    for event in events.filter(|event| Kind::of_event_type(&event.kind) == Kind::Presence) {
+        let joined = event
+            .content
+            .get("membership")
+            .is_some_and(|word| word == "join");
+        let (true, Some(user)) = (joined, &event.state_key) else {
+            continue;
+        };
+
+        let known = newest.entry(user).or_insert(event);
+        if (event.time(), &event.event_id) > (known.time(), &known.event_id) {
+            *known = event;
+        }
+    }
+
+    let people: Vec<(&str, &RoomEvent)> = newest.into_iter().collect();
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
+        let name = event.content.get("displayname").and_then(Value::as_str);
+        let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
+        let name = name.filter(|name| !name.trim().is_empty());
+        let folded = name.as_deref().and_then(folded);
+        query
+            .bind((*user).to_owned())
+            .bind(name)
+            .bind(folded)
+            .bind(event.time())
+            .bind(event.event_id.clone())
+    };
+
+    PEOPLE.write(tx, &people, shared, bind).await?;
+
+    Ok(())
+}
+
+/// Prefix of the error of a room whose history cannot be read, although its state can.
+pub const HISTORY_TROUBLE: &str = "reading its history: ";
+
+/// Is the state of the room unreadable now?
+#[must_use]
+pub fn is_unread(trouble: Option<&str>) -> bool {
+    trouble.is_some_and(|trouble| !trouble.starts_with(HISTORY_TROUBLE))
+}
+
+const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
+
+/// Notes that a room could not be read, in plain words, and our membership of it if that changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record_room_error(
+    store: &Writer,
+    room_id: &str,
+    watch: Option<Watch>,
+    error: &str,
+    now: i64,
+) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    troubled(&mut tx, room_id, watch, error, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn troubled(
+    tx: &mut Tx,
+    room_id: &str,
+    watch: Option<Watch>,
+    error: &str,
+    now: i64,
+) -> Result<(), Error> {
+    upsert_room(tx, room_id, watch, now).await?;
+    sqlx::query(TROUBLE)
+        .bind(room_id)
+        .bind(error)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+const KNOWN: &str =
+    "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
+
+/// Notes why a requested room could not be joined or read. A room with stored events is left
+/// unchanged: we may be in it all the same.
+///
+/// # Errors
+/// When the database fails.
+pub async fn not_there(store: &Writer, room_id: &str, error: &str, now: i64) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    let known: i64 = sqlx::query_scalar(KNOWN)
+        .bind(room_id)
+        .fetch_one(&mut *tx)
+        .await?;
+    troubled(
+        &mut tx,
+        room_id,
+        (known == 0).then_some(Watch::Blind),
+        error,
+        now,
+    )
+    .await?;
+    tx.commit().await?;
+
+    Ok(())
+}
+
+const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
+    and not exists (select 1 from events e where e.room_id = rooms.room_id)";
+
+/// Deletes rooms that were requested and never seen. At each start, those that are still requested
+/// are added again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_blind(store: &Writer) -> Result<(), Error> {
+    sqlx::query(FORGET_BLIND).execute(&store.write).await?;
+    Ok(())
+}
+
+const OVERCOME: &str = "update rooms set error = null where room_id = $1 and error = $2";
+
+/// Notes that exactly this error of a room is over.
+///
+/// # Errors
+/// When the database fails.
+pub async fn clear_room_error(store: &Writer, room_id: &str, error: &str) -> Result<(), Error> {
+    sqlx::query(OVERCOME)
+        .bind(room_id)
+        .bind(error)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'blind'
+    and not exists (select 1 from events e where e.room_id = rooms.room_id)";
+
+/// Deletes a requested room that was joined under another name, or that never will be.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_wish(store: &Writer, wish: &str) -> Result<(), Error> {
+    sqlx::query(FORGET_WISH)
+        .bind(wish)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const WATCHED: &str = "select room_id, watch from rooms order by room_id";
+
+/// Every known room and our membership of it; for the observer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn watched(store: &Reader) -> Result<Vec<(String, Watch)>, Error> {
+    let rows: Vec<(String, String)> = sqlx::query_as(WATCHED).fetch_all(&store.read).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(room_id, watch)| (room_id, Watch::from_word(&watch)))
+        .collect())
+}
+
+// Matrix began in 2014: an older stamp is a wrong clock or a joke. The inner select names the
+// columns that the outer one sorts by, as PostgreSQL requires. `+ 0` and `|| ''` make the database
+// begin with the running calls, which are few. `stream`, which is never negative, makes it use the
+// index of rejected events, which are few.
+pub(in crate::store) const LISTED: &str = "select * from (select r.*,
+    n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
+    o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by, o.replaced_ms as predecessor_replaced_ms,
+    (select count(*) from state_resets z where z.room_id = r.room_id and z.noticed_ms > $1 - 86400000) as resets,
+    (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms > $1) as future,
+    coalesce(a.active, 0) as active,
+    (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as last_call_ms,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted' and e.stream >= 0) as unreadable,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null and e.stream >= 0) as rejected,
+    (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w where w.room_id = r.room_id) as history_pages,
+    (select count(*) from walks w where w.room_id = r.room_id and w.done_ms is null) as history_open,
+    (select min(origin_server_ts) from events e where e.room_id = r.room_id
+        and e.origin_server_ts > 1388534400000) as oldest_event_ms
+    from rooms r left join (select room_id, count(*) as active from sessions
+        where until_ms > $1 and started_ms + 0 <= $1 group by room_id || '', room_id) as a on a.room_id = r.room_id
+    left join rooms n on n.room_id = r.replaced_by left join rooms o on o.room_id = r.predecessor
+    where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
+    order by active desc, last_call_ms desc, name, room_id";
+
+/// All rooms: with a running call first, then by newest call, then by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<Room>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(LISTED)
+        .bind(now)
+        .bind("")
+        .fetch_all(&store.read)
+        .await?;
+    let mut rooms = Vec::with_capacity(rows.len());
+    for row in &rows {
+        rooms.push(room(store, row).await?);
+    }
+
+    Ok(rooms)
+}
+
+/// One room by id or alias.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(
+    store: &Reader,
+    viewer: Viewer,
+    id_or_alias: &str,
+    now: i64,
+) -> Result<Option<Room>, Error> {
+    let Viewer::Operator = viewer;
+    if id_or_alias.is_empty() {
+        return Ok(None);
+    }
+
+    let row = sqlx::query(LISTED)
+        .bind(now)
+        .bind(id_or_alias)
+        .fetch_optional(&store.read)
+        .await?;
+
+    match row {
+        Some(row) => room(store, &row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+const DISPLAY_NAME: &str =
+    "select name from people where room_id = $1 and user_id = $2 and name is not null";
+
+/// The display names of these users in a room; users without one are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn display_names(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    user_ids: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let Viewer::Operator = viewer;
+    let mut names = BTreeMap::new();
+    for user_id in user_ids {
+        let query = sqlx::query_scalar(DISPLAY_NAME).bind(room_id).bind(user_id);
+        let name: Option<String> = query.fetch_optional(&store.read).await?;
+        names.extend(name.map(|name| (user_id.clone(), name)));
+    }
+
+    Ok(names)
+}
+
+const REPLACED_BY: &str =
+    "select room_id from rooms where replaced_by = $1 order by replaced_ms, room_id limit 1";
+
+/// The room whose tombstone names this one as its successor, if there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn replaced_by(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+) -> Result<Option<String>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(REPLACED_BY).bind(room_id);
+    Ok(query.fetch_optional(&store.read).await?)
+}
+
+const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 or alias = $1
+    order by case when room_id = $1 then 0 else 1 end, room_id limit 1";
+
+/// The names of the room with this id or alias.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(
+    store: &Reader,
+    viewer: Viewer,
+    id_or_alias: &str,
+) -> Result<Option<RoomName>, Error> {
+    let Viewer::Operator = viewer;
+    let row = sqlx::query(NAMED)
+        .bind(id_or_alias)
+        .fetch_optional(&store.read)
+        .await?;
+    let name = |row: AnyRow| {
+        Ok(RoomName {
+            room_id: row.try_get("room_id")?,
+            name: row.try_get("name")?,
+            alias: row.try_get("alias")?,
+        })
+    };
+
+    row.filter(|_| !id_or_alias.is_empty())
+        .map(name)
+        .transpose()
+}
+
+async fn room(store: &Reader, row: &AnyRow) -> Result<Room, Error> {
+    let watch: String = row.try_get("watch")?;
+    let name = RoomName {
+        room_id: row.try_get("room_id")?,
+        name: row.try_get("name")?,
+        alias: row.try_get("alias")?,
+    };
+
+    Ok(Room {
+        room: name,
+        version: row.try_get("version")?,
+        encrypted: row.try_get::<i64, _>("encrypted")? != 0,
+        watch: Watch::from_word(&watch),
+        history_visibility: row.try_get("history_visibility")?,
+        replaced_by: row.try_get("replaced_by")?,
+        replaced_ms: row.try_get("replaced_ms")?,
+        successor: neighbour(row, "successor_watch", "successor_error")?,
+        successor_names: row.try_get("successor_predecessor")?,
+        predecessor: row.try_get("predecessor")?,
+        predecessor_watch: row
+            .try_get::<Option<&str>, _>("predecessor_watch")?
+            .map(Watch::from_word),
+        predecessor_names: row.try_get("predecessor_replaced_by")?,
+        predecessor_replaced_ms: row.try_get("predecessor_replaced_ms")?,
+        access: access(row)?,
+        resets: row.try_get("resets")?,
+        first_seen_ms: row.try_get("first_seen_ms")?,
+        polled_ms: row.try_get("polled_ms")?,
+        error: row.try_get("error")?,
+        calls: calls_ever::of_room(store, row.try_get("room_id")?, row.try_get("writes")?).await?
+            - row.try_get::<i64, _>("future")?,
+        active: row.try_get("active")?,
+        last_call_ms: Some(row.try_get::<i64, _>("last_call_ms")?).filter(|time| *time > 0),
+        unreadable: row.try_get("unreadable")?,
+        rejected: row.try_get("rejected")?,
+        history_pages: row.try_get("history_pages")?,
+        history_open: row.try_get::<i64, _>("history_open")? != 0,
+        oldest_event_ms: row.try_get("oldest_event_ms")?,
+    })
+}
+
+fn neighbour(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>, Error> {
+    let Some(watch) = row.try_get::<Option<&str>, _>(watch)? else {
+        return Ok(None);
+    };
+
+    Ok(Some(Neighbour {
+        watch: Watch::from_word(watch),
+        error: row.try_get(error)?,
+    }))
+}
+
+fn access(row: &AnyRow) -> Result<Vec<Access>, Error> {
+    let Some(text) = row.try_get::<Option<&str>, _>("access")? else {
+        return Ok(Vec::new());
+    };
+
+    serde_json::from_str(text).map_err(|error| Error::Content(error.to_string()))
+}

@@ -1,0 +1,445 @@
+//! Limits how much one sender may add to one room in a span of time. No ordinary client comes near
+//! the limit. If somebody floods a room, events up to the limit are stored; the others are counted
+//! and not stored, so that other rooms are not delayed and the disk does not fill up.
+//!
+//! A sender may send [`BURST`] live events at once and [`A_SECOND`] per second after that. History
+//! comes in portions of any size, so its limit is [`BURST`] events for each minute of the events'
+//! own time. If one answer has more, the newest event of each state key comes first. A poll of the
+//! whole state has no limit: it shows in the end who is there, and it is as large as the room's
+//! state. So only intermediate states during a flood are lost.
+
+use super::batch::RoomBatch;
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::words::Source;
+use crate::store::model::{RoomName, Viewer};
+use crate::store::{Error, Reader, Tx, int};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Maximum events of one sender in one room that are stored at once, live or for one minute of
+/// history.
+pub const BURST: i64 = 3000;
+/// Events that are allowed in addition per second.
+pub const A_SECOND: i64 = 20;
+/// Maximum number of senders and minutes in memory. Beyond it, those that used least are dropped.
+const KNOWN_MOST: usize = 50_000;
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+/// The sender whose events are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Account {
+    /// The responsible user. For a member event of the room it is the user that the event is about,
+    /// because a moderator may remove thousands.
+    user_id: String,
+    /// Redactions count separately: a flood is no reason to keep content that was redacted.
+    redacts: bool,
+    /// The minute of history; `None` for live events.
+    minute: Option<i64>,
+}
+
+impl Account {
+    fn account_of_event(event: &RoomEvent, source: Source) -> Self {
+        let is_member = event.kind == "m.room.member";
+        let about = event.state_key.as_ref().filter(|_| is_member);
+        let is_history = source == Source::Backfill;
+
+        Self {
+            user_id: about.unwrap_or(&event.sender).clone(),
+            redacts: Kind::of_event_type(&event.kind) == Kind::Redaction,
+            minute: is_history.then(|| event.origin_server_ts.div_euclid(MINUTE)),
+        }
+    }
+}
+
+/// How much of its limit an account has used, in thousandths of an event. It decreases with time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    thousandths: i64,
+    at_ms: i64,
+}
+
+impl Used {
+    fn at(self, now: i64) -> i64 {
+        let since = (now - self.at_ms).max(0);
+        (self.thousandths - since.saturating_mul(A_SECOND)).max(0)
+    }
+}
+
+/// How much of their limits senders have used. It is in memory of the process that writes, and
+/// starts empty. Cheap to clone: all clones share it.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Limits(Arc<Mutex<HashMap<String, HashMap<Account, Used>>>>);
+
+impl Limits {
+    /// How many more events an account may add now.
+    fn left(&self, room_id: &str, account: &Account, now: i64) -> i64 {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = known.get(room_id).and_then(|room| room.get(account));
+        let used = match (used, account.minute) {
+            (Some(used), None) => used.at(now),
+            (Some(used), Some(_)) => used.thousandths,
+            (None, _) => 0,
+        };
+
+        BURST - used.div_euclid(1000)
+    }
+
+    /// Counts stored events, once they are committed.
+    fn count(&self, stored: Stored, now: i64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (room_id, accounts) in stored.0 {
+            let room = known.entry(room_id).or_default();
+            for (account, events) in accounts {
+                let used = room.entry(account.clone()).or_default();
+                let before = if account.minute.is_none() {
+                    used.at(now)
+                } else {
+                    used.thousandths
+                };
+
+                *used = Used {
+                    thousandths: before.saturating_add(events.saturating_mul(1000)),
+                    at_ms: now,
+                };
+            }
+        }
+
+        if known.values().map(HashMap::len).sum::<usize>() > KNOWN_MOST {
+            for room in known.values_mut() {
+                room.retain(|account, used| account.minute.is_none() && used.at(now) > 0);
+            }
+
+            known.retain(|_, room| !room.is_empty());
+        }
+    }
+}
+
+/// The limits while a batch is written: stored events count only after the commit.
+#[derive(Debug)]
+pub(in crate::store) struct Senders<'l> {
+    limits: &'l Limits,
+    stored: Stored,
+}
+
+impl<'l> Senders<'l> {
+    pub fn new(limits: &'l Limits) -> Self {
+        let stored = Stored::default();
+        Self { limits, stored }
+    }
+
+    /// See [`choose`].
+    pub fn choose(&self, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, Aside)> {
+        choose(self.limits, room, now)
+    }
+
+    pub fn record_batch<'a>(
+        &mut self,
+        room: &RoomBatch,
+        events: impl Iterator<Item = &'a RoomEvent>,
+    ) {
+        self.stored.record_events(room, events);
+    }
+
+    /// The batch was committed.
+    pub fn committed(self, now: i64) {
+        self.limits.count(self.stored, now);
+    }
+}
+
+/// The number of stored events, by room and account.
+#[derive(Debug, Clone, Default)]
+struct Stored(BTreeMap<String, BTreeMap<Account, i64>>);
+
+impl Stored {
+    fn record_events<'a>(&mut self, room: &RoomBatch, events: impl Iterator<Item = &'a RoomEvent>) {
+        if has_no_limit(room) {
+            return;
+        }
+
+        let accounts = self.0.entry(room.room_id.clone()).or_default();
+
+        for event in events {
+            *accounts
+                .entry(Account::account_of_event(event, room.source))
+                .or_default() += 1;
+        }
+    }
+}
+
+/// Is it a poll of the whole state?
+fn has_no_limit(room: &RoomBatch) -> bool {
+    room.snapshot.is_some()
+}
+
+/// The events of a batch that are not stored: their number by sender and by the hour in which they
+/// came or, for history, happened.
+pub(super) type Aside = BTreeMap<(String, i64), i64>;
+
+/// The places of the arrivals that are stored, and the counts of those that are not. `None` if all
+/// are stored.
+fn choose(limits: &Limits, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, Aside)> {
+    if has_no_limit(room) {
+        return None;
+    }
+
+    let mut by_account: HashMap<Account, Vec<usize>> = HashMap::new();
+    for (at, arrival) in room.arrivals.iter().enumerate() {
+        by_account
+            .entry(Account::account_of_event(&arrival.event, room.source))
+            .or_default()
+            .push(at);
+    }
+
+    let left = |account: &Account| limits.left(&room.room_id, account, now).max(0);
+    by_account.retain(|account, places| int(places.len()) > left(account));
+    if by_account.is_empty() {
+        return None;
+    }
+
+    let mut stored: HashSet<usize> = (0..room.arrivals.len()).collect();
+    let mut aside = Aside::new();
+    for (account, places) in by_account {
+        let hour = account
+            .minute
+            .map_or(now.div_euclid(HOUR), |minute| minute.div_euclid(60));
+        let most = usize::try_from(left(&account)).unwrap_or(0);
+        let dropped = newest_first(room, places).split_off(most);
+        *aside.entry((account.user_id, hour)).or_default() += int(dropped.len());
+        for at in dropped {
+            stored.remove(&at);
+        }
+    }
+
+    Some((stored, aside))
+}
+
+/// The last event of each state key, then all others, each newest first.
+fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
+    places.sort_by_key(|&at| std::cmp::Reverse((room.arrivals[at].event.time(), at)));
+    let mut known: HashSet<(&str, Option<&str>)> = HashSet::new();
+    let (mut last, earlier): (Vec<usize>, Vec<usize>) = places.into_iter().partition(|&at| {
+        let event = &room.arrivals[at].event;
+        known.insert((&event.kind, event.state_key.as_deref()))
+    });
+    last.extend(earlier);
+
+    last
+}
+
+const NOTE: &str = "insert into set_aside (room_id, sender, hour, events) values ($1, $2, $3, $4)
+    on conflict (room_id, sender, hour) do update set events = set_aside.events + excluded.events";
+
+/// Counts events that are not stored.
+pub(in crate::store) async fn write(
+    tx: &mut Tx,
+    room_id: &str,
+    aside: &Aside,
+) -> Result<(), Error> {
+    for ((sender, hour), events) in aside {
+        sqlx::query(NOTE)
+            .bind(room_id)
+            .bind(sender)
+            .bind(hour)
+            .bind(events)
+            .execute(&mut **tx)
+            .await?;
+    }
+
+    Ok(())
+}
+
+/// A sender who sent more into a room than is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flood {
+    pub room: RoomName,
+    pub user_id: String,
+    /// Events that were not stored. An event that came twice counts twice, because it cannot be
+    /// recognised.
+    pub events: i64,
+    /// The hours of the flood: from the start of the first to the end of the last, ms.
+    pub from_ms: i64,
+    pub until_ms: i64,
+}
+
+macro_rules! floods {
+    ($filter:literal) => {
+        concat!(
+            "select a.room_id, r.name, r.alias, a.sender, cast(sum(a.events) as bigint) as events,
+            min(a.hour) as first, max(a.hour) as last
+            from set_aside a join rooms r on r.room_id = a.room_id where ",
+            $filter,
+            " group by a.room_id, r.name, r.alias, a.sender order by max(a.hour) desc, sum(a.events) desc, a.sender limit $2"
+        )
+    };
+}
+const OF_ROOM: &str = floods!("a.room_id = $1");
+const SINCE: &str = floods!("a.hour >= $1");
+
+type Row = (
+    String,
+    Option<String>,
+    Option<String>,
+    String,
+    i64,
+    i64,
+    i64,
+);
+
+fn flood(row: Row) -> Flood {
+    let (room_id, name, alias, user_id, events, first, last) = row;
+    Flood {
+        room: RoomName {
+            room_id,
+            name,
+            alias,
+        },
+        user_id,
+        events,
+        from_ms: first * HOUR,
+        until_ms: (last + 1) * HOUR,
+    }
+}
+
+/// Who sent more into a room than is stored, the last first, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_room(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    limit: i64,
+) -> Result<Vec<Flood>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(OF_ROOM).bind(room_id).bind(limit);
+    let rows: Vec<Row> = query.fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(flood).collect())
+}
+
+/// Senders who did so in any room since a time, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn since(
+    store: &Reader,
+    viewer: Viewer,
+    from_ms: i64,
+    limit: i64,
+) -> Result<Vec<Flood>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(SINCE)
+        .bind(from_ms.div_euclid(HOUR))
+        .bind(limit);
+    let rows: Vec<Row> = query.fetch_all(&store.read).await?;
+
+    Ok(rows.into_iter().map(flood).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ingest::batch::Arrival;
+    use serde_json::json;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn arrival(at: i64, sender: &str, kind: &str, key: &str) -> Arrival {
+        let json = json!({"event_id": format!("${at}{sender}{key}"), "type": kind, "sender": sender, "state_key": key,
+            "origin_server_ts": NOW + at, "content": {}});
+
+        Arrival {
+            json: json.to_string(),
+            event: RoomEvent::from_json(&json, None).unwrap().into(),
+            in_timeline: true,
+        }
+    }
+
+    fn room(source: Source, events: i64, key: impl Fn(i64) -> String) -> RoomBatch {
+        let arrivals = (0..events).map(|at| arrival(at, "@a:h", "m.call.member", &key(at)));
+        RoomBatch {
+            arrivals: arrivals.collect(),
+            ..RoomBatch::new("!r:h", source)
+        }
+    }
+
+    fn store_all(limits: &Limits, room: &RoomBatch, chosen: &HashSet<usize>, now: i64) {
+        let mut stored = Stored::default();
+        let events = chosen.iter().map(|&at| room.arrivals[at].event.as_ref());
+        stored.record_events(room, events);
+        limits.count(stored, now);
+    }
+
+    #[test]
+    fn a_flood_is_stored_up_to_a_limit_and_then_by_the_second() {
+        let limits = Limits::default();
+        let flood = room(Source::Sync, 2 * BURST, |at| at.to_string());
+        let (stored, aside) = choose(&limits, &flood, NOW).unwrap();
+        let hour = NOW / HOUR;
+        assert_eq!(
+            (int(stored.len()), aside),
+            (BURST, [(("@a:h".to_owned(), hour), BURST)].into())
+        );
+        assert!(
+            choose(&limits, &flood, NOW).is_some_and(|(again, _)| again == stored),
+            "nothing is used before it is committed"
+        );
+        store_all(&limits, &flood, &stored, NOW);
+        let (stored, _) = choose(&limits, &flood, NOW + 10_000).unwrap();
+        assert_eq!(int(stored.len()), 10 * A_SECOND);
+        let (stored, _) = choose(&limits, &flood, NOW + 1_000_000).unwrap();
+        assert_eq!(int(stored.len()), BURST, "it is like new after a while");
+    }
+
+    #[test]
+    fn the_newest_of_each_key_come_first() {
+        let limits = Limits::default();
+        let flood = room(Source::Sync, 2 * BURST, |at| {
+            if at < 5 {
+                format!("early {at}")
+            } else {
+                "same".to_owned()
+            }
+        });
+        let (stored, _) = choose(&limits, &flood, NOW).unwrap();
+        assert!((0..5).all(|at| stored.contains(&at)));
+        let last = usize::try_from(2 * BURST - 1).unwrap();
+        assert!(stored.contains(&last) && !stored.contains(&5));
+    }
+
+    #[test]
+    fn what_a_client_does_and_what_a_moderator_does_is_no_flood() {
+        let limits = Limits::default();
+        // A client that sends 16 events a second for ten minutes.
+        for second in 0..600 {
+            let some = room(Source::Sync, 16, |_| "k".to_owned());
+            assert!(choose(&limits, &some, NOW + second * 1000).is_none());
+            let all = (0..16).collect();
+            store_all(&limits, &some, &all, NOW + second * 1000);
+        }
+
+        let mut kicks = RoomBatch::new("!r:h", Source::Sync);
+        let kick = |at| arrival(at, "@mod:h", "m.room.member", &format!("@{at}:h"));
+        kicks.arrivals = (0..2 * BURST).map(kick).collect();
+        assert!(choose(&limits, &kicks, NOW).is_none());
+        // A year of history in one answer.
+        let mut history = room(Source::Backfill, 2 * BURST, |_| "k".to_owned());
+        for (at, arrival) in history.arrivals.iter_mut().enumerate() {
+            Arc::make_mut(&mut arrival.event).origin_server_ts = NOW - int(at) * MINUTE;
+        }
+
+        assert!(choose(&limits, &history, NOW).is_none());
+        let minute = room(Source::Backfill, 2 * BURST, |at| at.to_string());
+        assert!(choose(&limits, &minute, NOW).is_some());
+        let mut look = room(Source::Poll, 2 * BURST, |at| at.to_string());
+        look.snapshot = Some(crate::store::ingest::batch::Look {
+            asked_ms: NOW,
+            members: std::collections::BTreeSet::new(),
+            people: std::collections::BTreeSet::new(),
+        });
+        assert!(
+            choose(&limits, &look, NOW).is_none(),
+            "what the state holds counts"
+        );
+    }
+}

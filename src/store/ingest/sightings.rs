@@ -1,0 +1,34 @@
+//! Sightings: a known event came from another vantage or by another way. Its first sighting is in
+//! the row of the event.
+
+use super::batch::{Arrival, Batch, RoomBatch};
+use crate::store::Tx;
+use crate::store::db::multi_row::{Rows, Statement};
+
+static NOTE: Rows = Rows::new(
+    "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
+    "($1, $2, $3, $4, ?)",
+    " on conflict (event_id, room_id, vantage_id, source) do nothing",
+);
+
+/// Notes that these events came, if they came by this way for the first time.
+pub(super) async fn record_sightings(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    copies: &[&Arrival],
+) -> Result<(), sqlx::Error> {
+    let source = room.source.as_str();
+    let shared = |query: Statement| {
+        query
+            .bind(room.room_id.clone())
+            .bind(batch.vantage_id.clone())
+            .bind(source)
+            .bind(batch.seen_ms)
+    };
+
+    let bind = |query: Statement, copy: &&Arrival| query.bind(copy.event.event_id.clone());
+    NOTE.write(tx, copies, shared, bind).await?;
+
+    Ok(())
+}

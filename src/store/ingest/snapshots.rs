@@ -1,0 +1,256 @@
+//! Snapshots: the set of member events in a room's state as one poll saw it, and the repairs that
+//! follow from it.
+
+use super::batch::Look;
+use super::batch::{Arrival, Batch, RoomBatch};
+use super::events::append;
+use super::{room_members, state_resets};
+use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::id::hash;
+use crate::rtc::member;
+use crate::rtc::order::in_order;
+use crate::rtc::words::Source;
+use crate::store::derive::dirty::Dirty;
+use crate::store::read::zombies;
+use crate::store::stored_event::event;
+use crate::store::{Error, Tx};
+use serde_json::{Value, json};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
+
+const NEWEST: &str =
+    "select taken_ms, last_seen_ms, members from snapshots where room_id = $1 and vantage_id = $2
+    order by taken_ms desc limit 1";
+const SEEN_AGAIN: &str = "update snapshots set last_seen_ms = $4
+    where room_id = $1 and vantage_id = $2 and taken_ms = $3";
+const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_seen_ms, members)
+    values ($1, $2, $3, $3, $4) on conflict (room_id, vantage_id, taken_ms) do update
+    set members = excluded.members, last_seen_ms = excluded.last_seen_ms";
+
+/// Stores a snapshot; a new row only if the set changed. If the state differs from the known
+/// events, that is repaired.
+pub(super) async fn record(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    look: &Look,
+    touched: &mut Dirty,
+) -> Result<(), Error> {
+    let room_id = room.room_id.as_str();
+    let members = look
+        .members
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let query = sqlx::query_as(NEWEST).bind(room_id).bind(&batch.vantage_id);
+    let newest: Option<(i64, i64, String)> = query.fetch_optional(&mut **tx).await?;
+    let before_ms = newest.as_ref().map(|(_, last_seen, _)| *last_seen);
+    let again = newest
+        .filter(|(_, _, known)| *known == members)
+        .map(|(taken, ..)| taken);
+    let query = sqlx::query(if again.is_some() { SEEN_AGAIN } else { TAKE })
+        .bind(room_id)
+        .bind(&batch.vantage_id);
+    let query = query.bind(again.unwrap_or(batch.seen_ms));
+    let query = if again.is_some() {
+        query.bind(batch.seen_ms)
+    } else {
+        query.bind(&members)
+    };
+
+    query.execute(&mut **tx).await?;
+    repair(tx, batch, room, look, before_ms, touched).await?;
+
+    room_members::reconcile(tx, batch, room, look, touched).await
+}
+
+const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
+const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
+
+/// If the state holds another event of a key than the newest we know, or none (state resets and
+/// lost state resolution, docs/matrixrtc.md section 15, rule 7), an event that records this is
+/// appended and marked as ours. So derivation depends on events alone.
+async fn repair(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    look: &Look,
+    before_ms: Option<i64>,
+    touched: &mut Dirty,
+) -> Result<(), Error> {
+    let open = sqlx::query_scalar(OPEN)
+        .bind(&room.room_id)
+        .bind(batch.seen_ms)
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut chains: BTreeSet<String> = open.into_iter().collect();
+    // Also checks the member keys that have ended for us although the state holds a join.
+    let joins = room.arrivals.iter().map(|arrival| &arrival.event);
+    let joins = joins.filter(|event| {
+        Kind::of_event_type(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty()
+    });
+    chains.extend(joins.filter_map(|event| member::chain(event).ok().flatten()));
+    let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
+    for chain in chains {
+        let rows = sqlx::query(CHAIN)
+            .bind(&room.room_id)
+            .bind(&chain)
+            .fetch_all(&mut **tx)
+            .await?;
+        let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+        if !is_settled(&rows, look)? {
+            continue;
+        }
+
+        if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
+            note_reset(tx, batch, room, &chain, &repair).await?;
+            repairs.arrivals.push(repair.arrival);
+        }
+    }
+
+    append(tx, batch, &repairs, touched, None).await
+}
+
+/// Did all of these events come before the poll was requested? The answer may be older than what
+/// sync brought while we waited for it. If our clock is not believed, its reading still shows the
+/// order.
+fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
+    for row in rows {
+        let received_ms: Option<i64> = row.try_get("received_ms")?;
+        let is_live = row.try_get::<&str, _>("source")? != Source::Backfill.as_str();
+        let seen_ms: Option<i64> = row.try_get("seen_ms")?;
+        let came_ms = received_ms.or(seen_ms.filter(|_| is_live));
+        if came_ms.is_some_and(|came| came >= look.asked_ms) {
+            return Ok(false);
+        }
+    }
+
+    Ok(true)
+}
+
+/// Stores a repair by which a membership of a call counts again, or no longer counts.
+async fn note_reset(
+    tx: &mut Tx,
+    batch: &Batch,
+    room: &RoomBatch,
+    chain: &str,
+    repair: &Repair<'_>,
+) -> Result<(), Error> {
+    let made = &repair.arrival.event;
+    let what = match repair.holds {
+        Some(_) if zombies::is_active(chain, made, batch.seen_ms) => {
+            state_resets::What::CallMemberBack
+        }
+        _ if zombies::is_active(chain, repair.newest, batch.seen_ms) => {
+            state_resets::What::CallMemberVanished
+        }
+        _ => return Ok(()),
+    };
+
+    let reset = state_resets::Reset {
+        made,
+        what,
+        user_id: &repair.newest.sender,
+        holds: repair.holds,
+        newest: repair.newest,
+    };
+
+    state_resets::note(tx, batch, &room.room_id, &reset).await
+}
+
+/// A difference between the state and the known events of a key.
+pub(super) struct Repair<'a> {
+    /// The event of our own that records it.
+    pub arrival: Arrival,
+    /// The event in the state, and the newest event that we know.
+    pub holds: Option<&'a RoomEvent>,
+    pub newest: &'a RoomEvent,
+}
+
+/// The event that brings a member key to what the state says; `None` if its events say so already.
+fn missing<'a>(
+    chain: &str,
+    events: &'a [RoomEvent],
+    look: &Look,
+    before_ms: Option<i64>,
+    seen_ms: i64,
+) -> Option<Repair<'a>> {
+    let newest = in_order(events).last()?.1;
+    let holds = events
+        .iter()
+        .find(|event| look.members.contains(&event.event_id));
+    let content = holds.map_or_else(|| json!({}), again);
+    let told =
+        holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
+    // The state was right at the previous poll, or when the last event came.
+    let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
+    let arrival = || ours(chain, holds.unwrap_or(newest), content, since_ms, seen_ms);
+
+    (!told).then(|| Repair {
+        arrival: arrival(),
+        holds,
+        newest,
+    })
+}
+
+/// The content of an event that counts again. A join keeps its first time, so that it is no new
+/// join.
+fn again(event: &RoomEvent) -> Value {
+    let mut content = event.content.clone();
+    if let Some(object) = content
+        .as_object_mut()
+        .filter(|object| object.contains_key("application"))
+    {
+        object.entry("created_ts").or_insert(json!(event.time()));
+    }
+
+    content
+}
+
+/// The time of the previous poll before an event that we made ourselves, ms: the change happened
+/// after it.
+pub(in crate::store) fn made_since(json: &str) -> Option<i64> {
+    serde_json::from_str::<Value>(json)
+        .ok()?
+        .pointer("/unsigned/callscope_since_ms")?
+        .as_i64()
+}
+
+/// An event of our own about a key, which records what the state says.
+pub(in crate::store) fn ours(
+    key: &str,
+    like: &RoomEvent,
+    content: Value,
+    since_ms: i64,
+    seen_ms: i64,
+) -> Arrival {
+    let json: Value = json!({
+        "event_id": format!("~{}", hash(&[key, &seen_ms.to_string()], 12)),
+        "type": like.kind, "state_key": like.state_key, "sender": like.sender, "origin_server_ts": seen_ms,
+        "content": content,
+        "unsigned": {
+            "callscope": "made by Callscope: a poll found this in the room's state, without an event that says so",
+            "callscope_since_ms": since_ms},
+    });
+    let mut event = like.clone();
+    json["event_id"]
+        .as_str()
+        .unwrap_or_default()
+        .clone_into(&mut event.event_id);
+    event.content = content;
+    event.origin_server_ts = seen_ms;
+    event.received_ts = Some(seen_ms);
+    event.replaces_state = None;
+    event.redacts = None;
+    event.sticky_ms = None;
+    event.redacted_ts = None;
+    event.readable = true;
+
+    Arrival {
+        event: event.into(),
+        json: json.to_string(),
+        in_timeline: false,
+    }
+}

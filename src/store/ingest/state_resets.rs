@@ -1,0 +1,166 @@
+//! State resets: memberships of calls and of rooms that vanished from a room's state, or came back
+//! to it, without an event that says so. A poll finds them. An event of our own passes them to the
+//! fold.
+
+use super::batch::Batch;
+use crate::rtc::event::RoomEvent;
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader, Tx};
+
+/// The finding of a poll of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// An older membership of a call counts again.
+    CallMemberBack,
+    /// A membership of a call is gone.
+    CallMemberVanished,
+    /// Somebody is in the room again.
+    RoomMemberBack,
+    /// Somebody is no longer in the room.
+    RoomMemberVanished,
+}
+
+impl What {
+    /// The value as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallMemberBack => "call_member_back",
+            Self::CallMemberVanished => "call_member_vanished",
+            Self::RoomMemberBack => "room_member_back",
+            Self::RoomMemberVanished => "room_member_vanished",
+        }
+    }
+
+    /// The variant for a stored value.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "call_member_back" => Some(Self::CallMemberBack),
+            "call_member_vanished" => Some(Self::CallMemberVanished),
+            "room_member_back" => Some(Self::RoomMemberBack),
+            "room_member_vanished" => Some(Self::RoomMemberVanished),
+            _ => None,
+        }
+    }
+}
+
+/// A reset that was just found.
+pub(in crate::store) struct Reset<'a> {
+    /// The event of our own that records it.
+    pub made: &'a RoomEvent,
+    pub what: What,
+    pub user_id: &'a str,
+    /// The event in the state, and the newest event that we know.
+    pub holds: Option<&'a RoomEvent>,
+    pub newest: &'a RoomEvent,
+}
+
+const NOTE: &str = "insert into state_resets
+    (room_id, made_event_id, kind, user_id, holds_event_id, newest_event_id, noticed_ms)
+    values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, made_event_id) do nothing";
+
+/// Stores one reset.
+pub(in crate::store) async fn note(
+    tx: &mut Tx,
+    batch: &Batch,
+    room_id: &str,
+    reset: &Reset<'_>,
+) -> Result<(), Error> {
+    sqlx::query(NOTE)
+        .bind(room_id)
+        .bind(&reset.made.event_id)
+        .bind(reset.what.as_str())
+        .bind(reset.user_id)
+        .bind(reset.holds.map(|holds| holds.event_id.clone()))
+        .bind(&reset.newest.event_id)
+        .bind(batch.seen_ms)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+/// One reset, for pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateReset {
+    pub what: What,
+    pub user_id: String,
+    /// Display name in the room, where known.
+    pub name: Option<String>,
+    pub holds_event_id: Option<String>,
+    pub newest_event_id: String,
+    pub noticed_ms: i64,
+    /// The call of the stay that ended or began by it, if there is one.
+    pub session_id: Option<String>,
+}
+
+const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event_id, z.newest_event_id, z.noticed_ms,
+        (select max(m.session_id) from memberships m where m.room_id = z.room_id and m.user_id = z.user_id
+            and (m.join_event_id = z.made_event_id or m.end_event_id = z.made_event_id
+                or (z.kind = 'room_member_vanished' and m.until_ms = z.noticed_ms))) as session_id
+    from (select * from state_resets where room_id = $1 and ($3 = '' or kind = $3)
+        order by noticed_ms desc, made_event_id limit $2) as z
+    left join people p on p.room_id = z.room_id and p.user_id = z.user_id
+    order by z.noticed_ms desc, z.made_event_id";
+
+type Row = (
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    String,
+    i64,
+    Option<String>,
+);
+
+/// The resets of a room, newest first, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_room(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    limit: i64,
+) -> Result<Vec<StateReset>, Error> {
+    of_room_of_kind(store, viewer, room_id, "", limit).await
+}
+
+/// Like [`of_room`], for one kind.
+pub(in crate::store) async fn of_room_of(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    what: What,
+    limit: i64,
+) -> Result<Vec<StateReset>, Error> {
+    of_room_of_kind(store, viewer, room_id, what.as_str(), limit).await
+}
+
+async fn of_room_of_kind(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    kind: &str,
+    limit: i64,
+) -> Result<Vec<StateReset>, Error> {
+    let Viewer::Operator = viewer;
+    let rows: Vec<Row> = sqlx::query_as(OF_ROOM)
+        .bind(room_id)
+        .bind(limit)
+        .bind(kind)
+        .fetch_all(&store.read)
+        .await?;
+    let reset = |(kind, user_id, name, holds, newest, noticed_ms, session_id): Row| StateReset {
+        what: What::from_word(&kind).unwrap_or(What::RoomMemberVanished),
+        user_id,
+        name,
+        holds_event_id: holds,
+        newest_event_id: newest,
+        noticed_ms,
+        session_id,
+    };
+
+    Ok(rows.into_iter().map(reset).collect())
+}

@@ -1,0 +1,344 @@
+//! Vantages: the accounts we observe from, their position in the sync stream and their state.
+
+use crate::store::model::{Vantage, Viewer};
+use crate::store::{Error, Reader, Tx, Writer};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+/// What the observer says of its vantage at its start. If the user id differs from the known one,
+/// the position is worthless; an empty user id means that we do not know it yet.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    pub id: &'a str,
+    pub user_id: &'a str,
+    pub homeserver: &'a str,
+    pub device_id: Option<&'a str>,
+    /// `follow` or `poll`.
+    pub mode: &'a str,
+    pub software: Option<&'a str>,
+    pub delayed_events: bool,
+    pub sticky_events: bool,
+    /// Our clock, ms.
+    pub now: i64,
+}
+
+const START: &str =
+    "insert into vantages (id, user_id, homeserver, device_id, mode, software, delayed_events,
+        sticky_events, started_ms, capabilities_ms)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    on conflict (id) do update set mode = excluded.mode, started_ms = excluded.started_ms,
+        user_id = case when excluded.user_id = '' then vantages.user_id else excluded.user_id end,
+        device_id = coalesce(excluded.device_id, vantages.device_id),
+        software = coalesce(excluded.software, vantages.software),
+        delayed_events = case when excluded.capabilities_ms is null then vantages.delayed_events
+            else excluded.delayed_events end,
+        sticky_events = case when excluded.capabilities_ms is null then vantages.sticky_events
+            else excluded.sticky_events end,
+        capabilities_ms = coalesce(excluded.capabilities_ms, vantages.capabilities_ms),
+        position = case when excluded.user_id in ('', vantages.user_id) or vantages.user_id = ''
+            then vantages.position else null end";
+
+/// Notes the start of the observer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn start(store: &Writer, start: &Start<'_>) -> Result<(), Error> {
+    begin(store, start, Some(start.now)).await
+}
+
+/// Like [`start`], if the homeserver did not report its features: what is known of them is kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn start_untold(store: &Writer, start: &Start<'_>) -> Result<(), Error> {
+    begin(store, start, None).await
+}
+
+async fn begin(store: &Writer, start: &Start<'_>, told_ms: Option<i64>) -> Result<(), Error> {
+    sqlx::query(START)
+        .bind(start.id)
+        .bind(start.user_id)
+        .bind(start.homeserver)
+        .bind(start.device_id)
+        .bind(start.mode)
+        .bind(start.software)
+        .bind(i64::from(start.delayed_events))
+        .bind(i64::from(start.sticky_events))
+        .bind(start.now)
+        .bind(told_ms)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3, software = coalesce($4, software),
+    capabilities_ms = $5 where id = $1";
+
+/// Stores the features that the homeserver reports: delayed events, sticky events, and its
+/// software.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_capabilities(
+    store: &Writer,
+    id: &str,
+    delayed_events: bool,
+    sticky_events: bool,
+    software: Option<&str>,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(TOLD)
+        .bind(id)
+        .bind(i64::from(delayed_events))
+        .bind(i64::from(sticky_events))
+        .bind(software)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const KNOWN: &str =
+    "insert into vantages (id, user_id, homeserver, mode, started_ms) values ($1, $2, $3, $4, $5)
+    on conflict (id) do nothing";
+
+/// Adds the vantage before anything could be requested. A known one is not changed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ensure_known(store: &Writer, start: &Start<'_>) -> Result<(), Error> {
+    let query = sqlx::query(KNOWN)
+        .bind(start.id)
+        .bind(start.user_id)
+        .bind(start.homeserver)
+        .bind(start.mode);
+    query.bind(start.now).execute(&store.write).await?;
+
+    Ok(())
+}
+
+const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3, preparing_ms = null,
+    first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
+
+/// Moves the position, in the transaction of the events of the answer.
+pub(super) async fn set_position(
+    tx: &mut Tx,
+    id: &str,
+    position: &str,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(MOVED)
+        .bind(id)
+        .bind(position)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+const PREPARING: &str = "update vantages set preparing_ms = $2 where id = $1";
+
+/// Stores since when the homeserver has been preparing its first answer, ms. The value is cleared
+/// with that answer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn preparing(store: &Writer, id: &str, since: Option<i64>) -> Result<(), Error> {
+    let query = sqlx::query(PREPARING).bind(id).bind(since);
+    query.execute(&store.write).await?;
+    Ok(())
+}
+
+const NEEDS_ACTION: &str =
+    "update vantages set needs_action = $2 where id = $1 and needs_action <> $2";
+
+/// Stores whether nothing is tried again until somebody changes something.
+///
+/// # Errors
+/// When the database fails.
+pub async fn needs_action(store: &Writer, id: &str, needs_action: bool) -> Result<(), Error> {
+    let query = sqlx::query(NEEDS_ACTION)
+        .bind(id)
+        .bind(i64::from(needs_action));
+    query.execute(&store.write).await?;
+
+    Ok(())
+}
+
+const POSITION: &str = "select position from vantages where id = $1";
+
+/// The position at which sync continues; `None` = from the beginning.
+///
+/// # Errors
+/// When the database fails.
+pub async fn position(store: &Reader, id: &str) -> Result<Option<String>, Error> {
+    let position: Option<Option<String>> = sqlx::query_scalar(POSITION)
+        .bind(id)
+        .fetch_optional(&store.read)
+        .await?;
+
+    Ok(position.flatten())
+}
+
+const FORGET: &str = "update vantages set position = null where id = $1";
+
+/// Deletes a position that the homeserver no longer knows.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_position(store: &Writer, id: &str) -> Result<(), Error> {
+    sqlx::query(FORGET).bind(id).execute(&store.write).await?;
+    Ok(())
+}
+
+// The first failure sets the error. If there are several, `set_standing` chooses the one that is
+// shown.
+const FAILED: &str =
+    "update vantages set error = coalesce(error, $2), error_since_ms = coalesce(error_since_ms, $3), last_error = $2,
+    last_error_ms = $3, errors = errors + 1 where id = $1";
+
+/// Notes an error in plain words.
+///
+/// # Errors
+/// When the database fails.
+pub async fn failed(store: &Writer, id: &str, error: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(FAILED)
+        .bind(id)
+        .bind(error)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const STANDS: &str =
+    "update vantages set error = $2, error_since_ms = $3, unheard_since_ms = $4 where id = $1";
+
+/// Stores the current error and since when it lasts, ms; `None` if all is well, and the last error
+/// stays known. `unheard_since_ms` is since when a task fails through which the homeserver is
+/// heard, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_standing(
+    store: &Writer,
+    id: &str,
+    trouble: Option<(&str, i64)>,
+    unheard_since_ms: Option<i64>,
+) -> Result<(), Error> {
+    let (text, since) = trouble.unzip();
+    sqlx::query(STANDS)
+        .bind(id)
+        .bind(text)
+        .bind(since)
+        .bind(unheard_since_ms)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const POLLED: &str = "update vantages set last_poll_ms = $2, first_sync_ms = coalesce(first_sync_ms, $2) where id = $1";
+
+/// Notes that a poll of all rooms was done. Without a long poll this also counts as the first sync.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_last_poll(store: &Writer, id: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(POLLED)
+        .bind(id)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const POLLS_EVERY: &str = "update vantages set polls_every_ms = $2 where id = $1";
+
+/// Stores the interval of its polls, ms, if known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn polls_every(store: &Writer, id: &str, every_ms: Option<i64>) -> Result<(), Error> {
+    sqlx::query(POLLS_EVERY)
+        .bind(id)
+        .bind(every_ms)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null else coalesce(retired_ms, $2) end";
+
+/// Notes that we observe from this vantage and no longer from any other. What the others saw is
+/// kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn retire_all_but(store: &Writer, id: &str, now: i64) -> Result<(), Error> {
+    sqlx::query(ONLY)
+        .bind(id)
+        .bind(now)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+const LIST: &str = "select * from vantages where retired_ms is null order by started_ms, id";
+
+/// All vantages that we observe from, for a viewer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_for(store: &Reader, viewer: Viewer) -> Result<Vec<Vantage>, Error> {
+    let Viewer::Operator = viewer;
+    list(store).await
+}
+
+/// The same, for the observer, which owns them. Pages must not use it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(store: &Reader) -> Result<Vec<Vantage>, Error> {
+    sqlx::query(LIST)
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(vantage)
+        .collect()
+}
+
+fn vantage(row: &AnyRow) -> Result<Vantage, Error> {
+    Ok(Vantage {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        homeserver: row.try_get("homeserver")?,
+        device_id: row.try_get("device_id")?,
+        mode: row.try_get("mode")?,
+        software: row.try_get("software")?,
+        delayed_events: row.try_get::<i64, _>("delayed_events")? != 0,
+        sticky_events: row.try_get::<i64, _>("sticky_events")? != 0,
+        polls_every_ms: row.try_get("polls_every_ms")?,
+        started_ms: row.try_get("started_ms")?,
+        first_sync_ms: row.try_get("first_sync_ms")?,
+        last_sync_ms: row.try_get("last_sync_ms")?,
+        last_poll_ms: row.try_get("last_poll_ms")?,
+        error: row.try_get("error")?,
+        error_since_ms: row.try_get("error_since_ms")?,
+        unheard_since_ms: row.try_get("unheard_since_ms")?,
+        last_error: row.try_get("last_error")?,
+        last_error_ms: row.try_get("last_error_ms")?,
+        errors: row.try_get("errors")?,
+        invites_refused: row.try_get("invites_refused")?,
+        preparing_ms: row.try_get("preparing_ms")?,
+        needs_action: row.try_get::<i64, _>("needs_action")? != 0,
+        capabilities_ms: row.try_get("capabilities_ms")?,
+    })
+}

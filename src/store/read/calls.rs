@@ -1,0 +1,328 @@
+//! Sessions, which pages call calls: read as lists and one by one.
+
+use super::call_list;
+use crate::rtc::words::Watch;
+use crate::store::db::packed::{Fields, unpack};
+use crate::store::model::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName, Viewer};
+use crate::store::{Error, Reader};
+use sqlx::Row;
+
+/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call`] reads, with
+/// everything from `from` on; and all of them in one text. That text has the order of the
+/// statement, because both databases feed an aggregate in the order of its subquery.
+macro_rules! calls {
+    ($($from:expr),+) => {
+        concat!(
+            "select string_agg(found.call, '') from (select ",
+            $crate::store::read::calls::call_columns!(),
+            " as call",
+            $($from,)+
+            ") as found"
+        )
+    };
+}
+macro_rules! call_columns {
+    () => {
+        row!(text "s.id", text "s.room_id", text "r.name", text "r.alias", text "r.watch",
+            number "coalesce(r.polled_ms, r.first_seen_ms)", text "s.slot_id", text "s.application",
+            number "s.started_ms", number "s.until_ms", number "s.users", number "s.devices", number "s.memberships",
+            number "s.peak", number "s.peak_users", text "s.servers", text "s.intent", text "s.first_event_id")
+    };
+}
+pub(in crate::store) use {call_columns, calls};
+
+// `+ 0` keeps the database from using an index for a column: few calls run, but many have begun.
+macro_rules! running {
+    () => {
+        " from sessions s join rooms r on r.room_id = s.room_id
+        where s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked')"
+    };
+}
+// If there are too many, the newest calls of each room come before the next ones of any room: one
+// member of one room can have thousands of slots.
+pub(super) const ACTIVE: &str = calls!(
+    " from (select chosen.* from (select s.*, row_number() over (partition by s.room_id
+            order by s.started_ms desc, s.id desc) as nth",
+    running!(),
+    ") as chosen order by chosen.nth, chosen.started_ms desc, chosen.id desc limit $2) as s
+    join rooms r on r.room_id = s.room_id
+    order by s.started_ms + 0 desc, s.id desc"
+);
+// `|| ''` makes the database begin with the running calls, which are few; a room may have had many
+// calls.
+pub(super) const ACTIVE_IN_ROOM: &str = calls!(
+    running!(),
+    " and s.room_id || '' = $2 order by s.started_ms + 0 desc, s.id desc limit $3"
+);
+pub(super) const RUNNING: &str = concat!("select count(*)", running!());
+
+/// Maximum running calls that are read.
+pub const ACTIVE_MOST: i64 = 500;
+
+/// Calls active at `now`, newest first; at most [`ACTIVE_MOST`], taken from all rooms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn active(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ACTIVE).bind(now).bind(ACTIVE_MOST);
+    unpack(&query.fetch_all(&store.read).await?, call)
+}
+
+/// Calls of one room that are active at `now`, newest first; at most [`ACTIVE_MOST`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn active_in_room(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    now: i64,
+) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ACTIVE_IN_ROOM)
+        .bind(now)
+        .bind(room_id)
+        .bind(ACTIVE_MOST);
+
+    unpack(&query.fetch_all(&store.read).await?, call)
+}
+
+/// How many calls are active at `now`, however many of them are read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn running(store: &Reader, viewer: Viewer, now: i64) -> Result<i64, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_scalar(RUNNING).bind(now);
+    Ok(query.fetch_one(&store.read).await?)
+}
+
+// Calls that ended last, by the index of ends.
+pub(super) const ENDED_LAST: &str = calls!(
+    " from (select id from sessions where until_ms > $1 and until_ms <= $2 order by until_ms desc, id desc limit $3) as l
+    join sessions s on s.id = l.id join rooms r on r.room_id = s.room_id order by s.until_ms desc, s.id desc"
+);
+
+/// The calls that ended last after `from` and by `now`, ms, the last one first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_last(
+    store: &Reader,
+    viewer: Viewer,
+    from: i64,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ENDED_LAST).bind(from).bind(now).bind(limit);
+    unpack(&query.fetch_all(&store.read).await?, call)
+}
+
+/// One page of calls, newest first, after `cursor`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(
+    store: &Reader,
+    viewer: Viewer,
+    filter: &CallFilter,
+    cursor: Option<&Cursor>,
+    limit: i64,
+    now: i64,
+) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
+    call_list::page(store, filter, cursor, limit, now).await
+}
+
+/// The number of matching calls, up to the limit of counting.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    store: &Reader,
+    viewer: Viewer,
+    filter: &CallFilter,
+    now: i64,
+) -> Result<Matching, Error> {
+    let Viewer::Operator = viewer;
+    call_list::count(store, filter, now).await
+}
+
+const BY_ID: &str =
+    calls!(" from sessions s join rooms r on r.room_id = s.room_id where s.id = $1");
+// The stay that the event began or ended, or else the last stay of its member key that had begun by
+// then.
+const BY_EVENT: &str = "select m.room_id, m.slot_id, m.joined_ms, m.session_id from events e
+    join memberships m on m.room_id = e.room_id and m.chain = e.chain
+    where e.event_id = $1
+    order by case when m.join_event_id = e.event_id then 0 when m.end_event_id = e.event_id then 1
+        when m.joined_ms <= e.origin_server_ts then 2 else 3 end, m.joined_ms desc limit 1";
+const AROUND: &str =
+    "select id from sessions where room_id = $1 and slot_id = $2 and started_ms <= $3 and until_ms >= $3
+    order by started_ms desc limit 1";
+
+/// The call with this id, or the one that this member event belongs to.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(
+    store: &Reader,
+    viewer: Viewer,
+    id_or_event: &str,
+) -> Result<Option<Call>, Error> {
+    let Viewer::Operator = viewer;
+    if let Some(call) = by_id(store, id_or_event).await? {
+        return Ok(Some(call));
+    }
+
+    match meant(store, id_or_event).await? {
+        Some(id) => by_id(store, &id).await,
+        None => Ok(None),
+    }
+}
+
+async fn by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
+    Ok(unpack(
+        &sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?,
+        call,
+    )?
+    .pop())
+}
+
+/// A user with more devices than this in a call is not waiting alone in it.
+pub const LONE_DEVICES_MAX: i64 = 8;
+
+// If very many calls begin in a room, the newest are enough.
+const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until_ms,
+        (select m.user_id from memberships m where m.session_id = s.id limit 1) as user_id
+    from (select * from sessions where room_id = $1 and started_ms >= $2 and started_ms <= $3
+        order by started_ms desc, id desc limit 256) s
+    where s.users = 1 and s.devices <= $4";
+
+/// Calls of a room in which one person was alone, if they began within this span, both ends
+/// included.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lone_calls_begun_within(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Vec<LoneCall>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(LONE)
+        .bind(room_id)
+        .bind(from_ms)
+        .bind(to_ms)
+        .bind(LONE_DEVICES_MAX)
+        .fetch_all(&store.read)
+        .await?;
+
+    let mut calls = Vec::new();
+    for row in rows {
+        let Some(user_id) = row.try_get("user_id")? else {
+            continue;
+        };
+
+        calls.push(LoneCall {
+            id: row.try_get("id")?,
+            slot_id: row.try_get("slot_id")?,
+            application: row.try_get("application")?,
+            user_id,
+            started_ms: row.try_get("started_ms")?,
+            until_ms: row.try_get("until_ms")?,
+        });
+    }
+
+    Ok(calls)
+}
+
+const FORMERLY: &str =
+    "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
+
+/// The id of the call that a former call id or an event id leads to.
+async fn meant(store: &Reader, former_or_event: &str) -> Result<Option<String>, Error> {
+    let around =
+        async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
+            let query = sqlx::query_scalar(AROUND)
+                .bind(room_id)
+                .bind(slot_id)
+                .bind(at_ms);
+            Ok(query.fetch_optional(&store.read).await?)
+        };
+    let former = sqlx::query_as(FORMERLY)
+        .bind(former_or_event)
+        .fetch_optional(&store.read)
+        .await?;
+    let former: Option<(String, String, i64, String)> = former;
+    let mut event_id = former_or_event.to_owned();
+    if let Some((room_id, slot_id, started_ms, first_event_id)) = former {
+        if let Some(id) = around(room_id, slot_id, started_ms).await? {
+            return Ok(Some(id));
+        }
+
+        event_id = first_event_id;
+    }
+
+    let Some(stay) = sqlx::query(BY_EVENT)
+        .bind(event_id)
+        .fetch_optional(&store.read)
+        .await?
+    else {
+        return Ok(None);
+    };
+
+    if let Some(id) = stay.try_get("session_id")? {
+        return Ok(Some(id));
+    }
+
+    // A stay without length is in no call itself, but it may lie within one.
+    around(
+        stay.try_get("room_id")?,
+        stay.try_get("slot_id")?,
+        stay.try_get("joined_ms")?,
+    )
+    .await
+}
+
+/// A call from the form in which [`call_columns`] packs it.
+pub(in crate::store) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
+    let id = fields.some_text()?;
+    let room = RoomName {
+        room_id: fields.some_text()?,
+        name: fields.maybe_text()?,
+        alias: fields.maybe_text()?,
+    };
+
+    let is_lost = matches!(
+        Watch::from_word(&fields.some_text()?),
+        Watch::Left | Watch::Blind
+    );
+    let looked_ms = fields.some_number()?;
+
+    Ok(Call {
+        id,
+        room,
+        lost_ms: is_lost.then_some(looked_ms),
+        slot_id: fields.some_text()?,
+        application: fields.some_text()?,
+        started_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        people: fields.some_number()?,
+        devices: fields.some_number()?,
+        memberships: fields.some_number()?,
+        peak: fields.some_number()?,
+        peak_users: fields.some_number()?,
+        servers: fields
+            .some_text()?
+            .split_whitespace()
+            .map(ToOwned::to_owned)
+            .collect(),
+        intent: fields.maybe_text()?,
+        first_event_id: fields.some_text()?,
+    })
+}

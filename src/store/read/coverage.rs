@@ -1,0 +1,347 @@
+//! Coverage: which time of a room was watched, read from history, unknown or hidden, as intervals.
+
+use crate::rtc::coverage::{GRACE_MS, Interval, Notes, Span, Walked, intervals};
+use crate::rtc::event::RoomEvent;
+use crate::rtc::visibility::hidden;
+use crate::rtc::words::Watch;
+use crate::store::db::multi_row::Rows;
+use crate::store::db::packed::{Fields, unpack};
+use crate::store::ingest::rooms;
+use crate::store::model::Viewer;
+use crate::store::stored_event::event;
+use crate::store::{Error, Reader};
+use sqlx::AnyConnection;
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet};
+
+const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
+const WIDE: &str =
+    "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
+static OF_ROOMS: Rows = Rows::new(
+    "select room_id, kind, from_ms, to_ms from coverage where room_id in (",
+    "?",
+    ") order by from_ms",
+);
+// `+ 0` keeps SQLite from looking for the creation in the index of times: a room without one would
+// be read completely.
+pub(in crate::store) static ROOMS: Rows = Rows::new(
+    concat!(
+        "select ",
+        packed!(text "r.room_id", text "r.watch", text "r.error", number "r.first_seen_ms", number "r.polled_ms",
+            number "r.created_ms"),
+        " from (select r.*, (select min(e.origin_server_ts + 0) from events e where e.room_id = r.room_id and e.chain is null
+            and e.kind = 'm.room.create' and e.state_key = '') as created_ms from rooms r where r.room_id in ("
+    ),
+    "?",
+    ")) as r",
+);
+static WALKS: Rows = Rows::new(
+    "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
+        where (reason = 'history' or continues_ms is null) and room_id in (",
+    "?",
+    ") order by opened_ms",
+);
+
+/// The coverage of each of these rooms over time, until `now`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn coverage_of_rooms(
+    store: &Reader,
+    viewer: Viewer,
+    room_ids: &BTreeSet<String>,
+    now: i64,
+) -> Result<BTreeMap<String, Vec<Interval>>, Error> {
+    let Viewer::Operator = viewer;
+    let mut found = BTreeMap::new();
+    if room_ids.is_empty() {
+        return Ok(found);
+    }
+
+    let wide = wide(store, now).await?;
+    let ids: Vec<&String> = room_ids.iter().collect();
+    let mut connection = store.read.acquire().await?;
+    let told = visibility(&mut connection, &ids).await?;
+    for (room_id, notes) in notes(&mut connection, &ids, &wide).await? {
+        let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
+        let notes = Notes {
+            hidden: hidden_of(told, &wide.users),
+            ..notes
+        };
+
+        found.insert(room_id, intervals(&notes, now));
+    }
+
+    Ok(found)
+}
+
+fn hidden_of(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
+    if users.is_empty() {
+        Vec::new()
+    } else {
+        hidden(told, users)
+    }
+}
+
+/// The spans in which the history of this room was hidden from us, by its visibility and our own
+/// membership.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hidden_from_us(store: &Reader, room_id: &str, now: i64) -> Result<Vec<Span>, Error> {
+    let users = wide(store, now).await?.users;
+    let room_id = room_id.to_owned();
+    let mut connection = store.read.acquire().await?;
+    let told = visibility(&mut connection, &[&room_id]).await?;
+    let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
+
+    Ok(hidden_of(told, &users))
+}
+
+/// What applies to every followed room.
+#[derive(Debug)]
+struct Wide {
+    heard: Vec<Span>,
+    /// Some vantage follows by sync; `silent`: none of those is heard now.
+    follows: bool,
+    silent: bool,
+    /// A vantage that polls has an error.
+    failing: bool,
+    users: Vec<String>,
+}
+
+async fn wide(store: &Reader, now: i64) -> Result<Wide, Error> {
+    let mut wide = Wide {
+        heard: Vec::new(),
+        follows: false,
+        silent: true,
+        failing: false,
+        users: Vec::new(),
+    };
+
+    for row in sqlx::query(VANTAGES).fetch_all(&store.read).await? {
+        // If the homeserver does not name the account, nothing can be said to be hidden from it.
+        wide.users
+            .extend(Some(row.try_get::<String, _>("user_id")?).filter(|user| !user.is_empty()));
+        if row.try_get::<Option<i64>, _>("retired_ms")?.is_some() {
+            continue;
+        }
+
+        wide.failing |= row.try_get::<Option<String>, _>("error")?.is_some();
+        if row.try_get::<String, _>("mode")? == "follow" {
+            wide.follows = true;
+            let (last, started): (Option<i64>, i64) =
+                (row.try_get("last_sync_ms")?, row.try_get("started_ms")?);
+            wide.silent &= last.is_none_or(|last| last < started || now - last > GRACE_MS);
+        }
+    }
+
+    let rows: Vec<(i64, i64)> = sqlx::query_as(WIDE).fetch_all(&store.read).await?;
+    wide.heard = rows
+        .into_iter()
+        .map(|(from, to)| Span { from, to })
+        .collect();
+
+    Ok(wide)
+}
+
+async fn notes(
+    connection: &mut AnyConnection,
+    ids: &[&String],
+    wide: &Wide,
+) -> Result<BTreeMap<String, Notes>, Error> {
+    let notes_of_row = |fields: &mut Fields<'_>| {
+        let room_id = fields.some_text()?;
+        let watch = Watch::from_word(&fields.some_text()?);
+        let followed = wide.follows && watch != Watch::Peeked;
+        let failing = rooms::is_unread(fields.text()?);
+        let silent = if followed {
+            wide.silent
+        } else {
+            wide.failing || failing
+        };
+
+        let notes = Notes {
+            heard: if watch == Watch::Peeked {
+                Vec::new()
+            } else {
+                wide.heard.clone()
+            },
+            first_seen_ms: fields.some_number()?,
+            polled_ms: fields.number()?,
+            created_ms: fields.number()?,
+            silent,
+            ..Notes::default()
+        };
+
+        Ok((room_id, notes))
+    };
+
+    let mut found: BTreeMap<_, _> =
+        unpack(&ROOMS.read_by_ids(connection, ids).await?, notes_of_row)?
+            .into_iter()
+            .collect();
+    for row in OF_ROOMS.read_by_ids(connection, ids).await? {
+        let span = Span {
+            from: row.try_get("from_ms")?,
+            to: row.try_get("to_ms")?,
+        };
+
+        let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) else {
+            continue;
+        };
+
+        if row.try_get::<&str, _>("kind")? == "away" {
+            notes.away.push(span);
+        } else {
+            notes.polled.push(span);
+        }
+    }
+
+    for row in WALKS.read_by_ids(connection, ids).await? {
+        let walk = Walked {
+            opened_ms: row.try_get("opened_ms")?,
+            history: row.try_get::<&str, _>("reason")? == "history",
+            since_ms: row.try_get("since_ms")?,
+            reached_ms: row.try_get("reached_ms")?,
+            horizon_ms: row.try_get("horizon_ms")?,
+            ended_by: row.try_get("ended_by")?,
+        };
+
+        if let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) {
+            notes.walks.push(walk);
+        }
+    }
+
+    Ok(found)
+}
+
+static VISIBILITY: Rows = Rows::new(
+    "with asked(room_id) as (values ",
+    "(cast(? as text))",
+    ") select e.* from asked a cross join events e where e.room_id = a.room_id and e.chain is null
+        and e.kind = 'm.room.history_visibility' and e.state_key = ''
+    union all select e.* from asked a cross join (select distinct user_id from vantages) v
+        cross join events e where e.room_id = a.room_id
+        and e.chain is null and e.kind = 'm.room.member' and e.state_key = v.user_id",
+);
+
+/// The events that tell which time of a room is hidden from us, by room.
+async fn visibility(
+    connection: &mut AnyConnection,
+    ids: &[&String],
+) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
+    let mut found: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
+    for row in VISIBILITY.read_by_ids(connection, ids).await? {
+        found
+            .entry(row.try_get("room_id")?)
+            .or_default()
+            .push(event(&row)?);
+    }
+
+    Ok(found)
+}
+
+// Matrix began in 2014: an older stamp is a wrong clock or a joke.
+const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from rooms union all
+    select reached_ms as ms from walks where reason = 'history' and reached_ms > 1388534400000) as known";
+
+/// Is anything known of any room from this time on, ms: watched, or read from history?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_known_from(store: &Reader, viewer: Viewer, from: i64) -> Result<bool, Error> {
+    let Viewer::Operator = viewer;
+    let since: Option<i64> = sqlx::query_scalar(KNOWN_SINCE)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(since.is_some_and(|since| since <= from))
+}
+
+const STILL_READ: &str = "select count(*) from walks where reason = 'history' and done_ms is null
+    and (reached_ms is null or reached_ms > $1)";
+
+/// Is this past span known: was it watched or read from history, and has no walk still to reach it?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_span_known(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<bool, Error> {
+    if !is_known_from(store, viewer, span.from).await? {
+        return Ok(false);
+    }
+
+    let still_read: i64 = sqlx::query_scalar(STILL_READ)
+        .bind(span.from)
+        .fetch_one(&store.read)
+        .await?;
+    if still_read > 0 {
+        return Ok(false);
+    }
+
+    let gaps = gaps(store, viewer, span.from, now).await?;
+
+    Ok(gaps
+        .iter()
+        .all(|(gap, unread)| *unread == 0 || gap.from >= span.to))
+}
+
+const UNREAD: &str =
+    "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
+    and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from walks w where w.room_id = r.room_id
+        and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null
+            or w.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
+
+/// The spans since `from` in which no vantage heard its homeserver, each with the number of
+/// followed rooms whose history was not read afterwards. The last span reaches until `now` while
+/// nobody is heard.
+///
+/// # Errors
+/// When the database fails.
+pub async fn gaps(
+    store: &Reader,
+    viewer: Viewer,
+    from: i64,
+    now: i64,
+) -> Result<Vec<(Span, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    let wide = wide(store, now).await?;
+    let mut found = Vec::new();
+    let Some(first) = wide.heard.first() else {
+        return Ok(found);
+    };
+
+    let mut at = first.to;
+    for span in wide.heard.iter().skip(1) {
+        if span.from > at && span.from > from {
+            let unread: i64 = sqlx::query_scalar(UNREAD)
+                .bind(span.from)
+                .fetch_one(&store.read)
+                .await?;
+            found.push((
+                Span {
+                    from: at,
+                    to: span.from,
+                },
+                unread,
+            ));
+        }
+
+        at = at.max(span.to);
+    }
+
+    if wide.follows && wide.silent && now > at {
+        let unread: i64 = sqlx::query_scalar(UNREAD)
+            .bind(now)
+            .fetch_one(&store.read)
+            .await?;
+        found.push((Span { from: at, to: now }, unread));
+    }
+
+    Ok(found)
+}

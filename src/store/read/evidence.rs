@@ -1,0 +1,182 @@
+//! The basis of the boundaries of memberships: their events, and how those first came.
+
+use crate::rtc::coverage::Span;
+use crate::rtc::evidence::{Origin, Way};
+use crate::store::db::multi_row::Rows;
+use crate::store::db::packed::{Fields, unpack};
+use crate::store::model::Viewer;
+use crate::store::stats::spans::{is_claim_refuted, is_doubted, is_predecessor_lost};
+use crate::store::{Error, Reader};
+use std::collections::HashMap;
+
+/// The events at the boundaries of one membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origins {
+    pub join: Option<Origin>,
+    pub end: Option<Origin>,
+    /// The last event of a stay without an end event, ms.
+    pub last_sign_ms: Option<i64>,
+    /// The start that the membership claims is impossible.
+    pub is_claim_refuted: bool,
+    /// The span of the membership in which an event is missing that the homeserver names.
+    pub lost: Option<Span>,
+}
+
+/// The time of the last event of a member key that is known before a time: SQL over a row that
+/// names room and key.
+macro_rules! last_known_before {
+    ($of:literal, $time:literal) => {
+        concat!(
+            "(select k.time_ms from events k where k.room_id = ",
+            $of,
+            ".room_id and k.chain = ",
+            $of,
+            ".chain and k.time_ms < ",
+            $time,
+            " order by k.time_ms desc limit 1)"
+        )
+    };
+}
+
+// If an event came while our own clock was not believed, only its stamp tells the time, which may
+// be off by a minute. `+ 0` keeps SQLite from looking for the latest time in the room's index of
+// times: the events of a stay are found by its member key, from the time of its join on.
+macro_rules! origins {
+    ($which:literal) => {
+        concat!(
+        "select ",
+        packed!(text "o.id", number "o.join_origin", number "o.join_received", text "o.join_source", text "o.join_json",
+            number "o.join_lost", number "o.end_origin", number "o.end_received", text "o.end_source",
+            text "o.end_json", number "o.end_lost", number "o.last_sign", number "o.refuted", number "o.lost_from",
+            number "o.lost_to"),
+        " from (select found.*, case when found.lost_to is not null then ",
+        last_known_before!("found", "found.lost_to"),
+        " end as lost_from from (select m.id, m.room_id, m.chain,
+        j.origin_server_ts as join_origin, j.received_ms as join_received, j.source as join_source,
+        case when m.join_event_id like '~%' then j.json end as join_json,
+        case when ",
+        is_doubted!("j"),
+        " then j.origin_server_ts - 60000 when ",
+        is_predecessor_lost!("j"),
+        " then ",
+        last_known_before!("j", "j.time_ms"),
+        " end as join_lost,
+        case when ",
+        is_doubted!("e"),
+        " then e.origin_server_ts - 60000 when ",
+        is_predecessor_lost!("e"),
+        " then ",
+        last_known_before!("e", "e.time_ms"),
+        " end as end_lost,
+        case when ",
+        is_claim_refuted!(),
+        " then 1 else 0 end as refuted,
+        case when m.updates > 0 and m.updates <= 100 then (select min(x.time_ms) from events x
+            where x.room_id = m.room_id and x.chain = m.chain and x.time_ms > m.opened_ms and x.time_ms < m.until_ms
+            and ",
+        is_predecessor_lost!("x"),
+        ") end as lost_to,
+        e.origin_server_ts as end_origin, e.received_ms as end_received, e.source as end_source,
+        case when m.end_event_id like '~%' then e.json end as end_json,
+        case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
+            coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
+                and g.until_ms = m.until_ms and g.updates = m.updates),
+            (select max(s.origin_server_ts + 0) from events s where s.room_id = m.room_id and s.chain = m.chain
+                and s.time_ms >= m.opened_ms and s.time_ms < m.until_ms
+                and s.origin_server_ts + 0 >= m.joined_ms and s.origin_server_ts + 0 < m.until_ms)) end as last_sign
+        from memberships m
+        left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
+        left join events e on e.event_id = m.end_event_id and e.room_id = m.room_id
+        where ",
+            $which
+        )
+    };
+}
+
+pub(in crate::store) static OF_SESSIONS: Rows =
+    Rows::new(origins!("m.session_id in ("), "?", ")) as found) as o");
+pub(in crate::store) static BY_ID: Rows =
+    Rows::new(origins!("m.id in ("), "?", ")) as found) as o");
+
+/// The origins of every membership of these calls, by membership.
+///
+/// # Errors
+/// When the database fails.
+pub async fn origins_of_calls(
+    store: &Reader,
+    viewer: Viewer,
+    session_ids: &[String],
+) -> Result<HashMap<String, Origins>, Error> {
+    read(store, viewer, &OF_SESSIONS, session_ids).await
+}
+
+/// The origins of these memberships.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(
+    store: &Reader,
+    viewer: Viewer,
+    ids: &[String],
+) -> Result<HashMap<String, Origins>, Error> {
+    read(store, viewer, &BY_ID, ids).await
+}
+
+async fn read(
+    store: &Reader,
+    viewer: Viewer,
+    statement: &'static Rows,
+    ids: &[String],
+) -> Result<HashMap<String, Origins>, Error> {
+    let Viewer::Operator = viewer;
+    let mut connection = store.read.acquire().await?;
+    let found = unpack(
+        &statement.read_by_ids(&mut connection, ids).await?,
+        |fields| {
+            let id = fields.some_text()?;
+            Ok((
+                id,
+                Origins {
+                    join: origin(fields)?,
+                    end: origin(fields)?,
+                    last_sign_ms: fields.number()?,
+                    is_claim_refuted: fields.some_number()? != 0,
+                    lost: lost(fields)?,
+                },
+            ))
+        },
+    )?;
+
+    Ok(found.into_iter().collect())
+}
+
+fn lost(fields: &mut Fields<'_>) -> Result<Option<Span>, Error> {
+    let (from, to) = (fields.number()?, fields.number()?);
+    Ok(from.zip(to).map(|(from, to)| Span { from, to }))
+}
+
+fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
+    let (origin_ms, received_ms) = (fields.number()?, fields.number()?);
+    let way = match fields.text()? {
+        Some("sync") => Way::Sync,
+        Some("poll") => Way::Poll,
+        _ => Way::Backfill,
+    };
+
+    let made = fields.text()?;
+    let lost_since_ms = fields.number()?;
+    let Some(origin_ms) = origin_ms else {
+        return Ok(None);
+    };
+
+    let made_since_ms =
+        made.map(|json| crate::store::ingest::snapshots::made_since(json).unwrap_or(origin_ms));
+
+    Ok(Some(Origin {
+        origin_ms,
+        received_ms,
+        way,
+        made_since_ms,
+        lost_since_ms,
+    }))
+}

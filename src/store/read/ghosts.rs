@@ -1,0 +1,136 @@
+//! What distinguishes a ghost from a silent device, and what would clear it: the events of stays
+//! that still count, and how the stays of their homeservers ended lately. Only stays whose renewal
+//! is overdue are read.
+
+use crate::rtc::ghost::{self, Goodbyes};
+use crate::store::db::multi_row::Rows;
+use crate::store::db::packed::{Fields, unpack};
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Maximum length of an event's JSON that is parsed, bytes: no client writes longer ones.
+const JSON_MAX: usize = 16 * 1024;
+/// Maximum number of servers whose usual ends are looked up at once.
+const SERVERS_MAX: usize = 50;
+
+/// The event that is the current state of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Current {
+    pub event_id: String,
+    /// The wire type.
+    pub kind: String,
+    pub state_key: Option<String>,
+}
+
+/// What the events of one stay say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    pub is_hourly_client: bool,
+    pub came_back: bool,
+    pub current: Option<Current>,
+}
+
+// The last event of a running stay is the current state of its key. A goodbye is the event right
+// before the stay.
+static TOLD: Rows = Rows::new(
+    concat!(
+        "select ",
+        packed!(text "o.id", text "o.join_json", number "o.goodbye_ms", text "l.event_id", text "l.kind",
+            text "l.state_key", number "l.origin_server_ts",
+            text "case when octet_length(l.json) <= 16384 then l.json end"),
+        " from (select m.id, m.room_id,
+            case when octet_length(j.json) <= 16384 then j.json end as join_json,
+            (select case when p.end_reason in ('left', 'delayed_leave') then p.until_ms end from memberships p
+                where p.room_id = m.room_id and p.chain = m.chain and p.opened_ms < m.opened_ms
+                order by p.opened_ms desc limit 1) as goodbye_ms,
+            (select e.event_id from events e where e.room_id = m.room_id and e.chain = m.chain
+                order by e.time_ms desc, e.event_id desc limit 1) as last_id
+        from memberships m
+        left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
+        where m.id in ("
+    ),
+    "?",
+    ")) as o left join events l on l.event_id = o.last_id and l.room_id = o.room_id",
+);
+
+/// What the events of these memberships say, by membership.
+///
+/// # Errors
+/// When the database fails.
+pub async fn told(
+    store: &Reader,
+    viewer: Viewer,
+    membership_ids: &[String],
+) -> Result<HashMap<String, Told>, Error> {
+    let Viewer::Operator = viewer;
+    let mut connection = store.read.acquire().await?;
+    let rows = TOLD.read_by_ids(&mut connection, membership_ids).await?;
+    Ok(unpack(&rows, told_of_stay)?.into_iter().collect())
+}
+
+fn told_of_stay(fields: &mut Fields<'_>) -> Result<(String, Told), Error> {
+    let id = fields.some_text()?;
+    let join = content(fields.text()?);
+    let goodbye_ms = fields.number()?;
+    let event_id = fields.maybe_text()?;
+    let kind = fields.maybe_text()?;
+    let state_key = fields.maybe_text()?;
+    let origin_ms = fields.number()?.unwrap_or(0);
+    let last = content(fields.text()?);
+    let current = event_id.zip(kind).map(|(event_id, kind)| Current {
+        event_id,
+        kind,
+        state_key,
+    });
+    let told = Told {
+        is_hourly_client: ghost::renews_hourly(&last, origin_ms),
+        came_back: ghost::came_back(&join, goodbye_ms),
+        current,
+    };
+
+    Ok((id, told))
+}
+
+/// The content of a stored event; null if there is none.
+fn content(json: Option<&str>) -> Value {
+    let event = json
+        .filter(|json| json.len() <= JSON_MAX)
+        .and_then(|json| serde_json::from_str::<Value>(json).ok());
+    event.map_or(Value::Null, |mut event| event["content"].take())
+}
+
+// Only the newest stays count, because a habit is what was done lately. A device that was still
+// there when its stay ran out did not miss a goodbye.
+const GOODBYES: &str = "select count(*) as ended,
+    count(case when o.end_event_id is null and o.end_reason = 'expired' and o.outlived_ms is null then 1 end) as missed
+    from (select m.end_event_id, m.end_reason, m.outlived_ms from memberships m
+        where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.until_ms > m.joined_ms and m.kind = 'session'
+        order by m.until_ms desc limit 500) as o";
+
+/// How the stays of these homeservers ended from `from` to `now`, ms, by server. If there are more
+/// than `SERVERS_MAX` servers, only some are looked up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn goodbyes(
+    store: &Reader,
+    viewer: Viewer,
+    servers: &BTreeSet<&str>,
+    from: i64,
+    now: i64,
+) -> Result<BTreeMap<String, Goodbyes>, Error> {
+    let Viewer::Operator = viewer;
+    let mut found = BTreeMap::new();
+    for server in servers.iter().take(SERVERS_MAX) {
+        let query = sqlx::query_as(GOODBYES)
+            .bind((*server).to_owned())
+            .bind(from)
+            .bind(now);
+        let (ended, missed): (i64, i64) = query.fetch_one(&store.read).await?;
+        found.insert((*server).to_owned(), Goodbyes { ended, missed });
+    }
+
+    Ok(found)
+}

@@ -1,0 +1,188 @@
+//! Memberships as pages read them: by call, by id, and those that ended.
+
+use crate::rtc::transport::{Selection, Transport};
+use crate::store::db::multi_row::Rows;
+use crate::store::db::packed::{Fields, unpack};
+use crate::store::model::{Member, Viewer};
+use crate::store::{Error, Reader};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+/// Is `e` the event of the room, not of the call, that ended the stay `m`: did its user leave the
+/// room, or was the user removed?
+macro_rules! ended_by_the_room {
+    () => {
+        "m.end_reason in ('room_left', 'room_kicked', 'room_banned') and e.chain is null and e.room_id = m.room_id
+            and e.kind = 'm.room.member' and e.state_key = m.user_id and e.time_ms = m.until_ms"
+    };
+}
+pub(in crate::store) use ended_by_the_room;
+
+macro_rules! members {
+    ($which:literal) => {
+        concat!(
+            "select ",
+            packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name", text "m.device_id", text "m.server",
+                text "m.kind", number "m.joined_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
+                text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed", text "m.intent",
+                text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
+                number "m.outlived_ms"),
+            " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
+            ended_by_the_room!(),
+            ")) as ended_by from memberships m where ",
+            $which
+        )
+    };
+}
+
+const WITH_NAMES: &str =
+    ")) as m left join people p on p.room_id = m.room_id and p.user_id = m.user_id";
+pub(in crate::store) static OF_SESSIONS: Rows =
+    Rows::new(members!("m.session_id in ("), "?", WITH_NAMES);
+pub(in crate::store) static BY_ID: Rows = Rows::new(members!("m.id in ("), "?", WITH_NAMES);
+
+/// A stay that ended with a goodbye.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedStay {
+    pub call_id: String,
+    pub ended_ms: i64,
+    pub end_event_id: Option<String>,
+}
+
+pub(in crate::store) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms, p.end_event_id from events e
+    join memberships p on p.room_id = e.room_id and p.chain = e.chain
+    where e.event_id = $1 and e.room_id = $2 and p.until_ms <= $3 and p.end_reason in ('left', 'delayed_leave')
+    order by p.opened_ms desc limit 1";
+
+/// The stay of the same key that had ended with a goodbye when another one began with this event,
+/// at `joined_ms`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_before(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    join_event_id: &str,
+    joined_ms: i64,
+) -> Result<Option<EndedStay>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(ENDED_BEFORE)
+        .bind(join_event_id)
+        .bind(room_id)
+        .bind(joined_ms);
+    let row = query.fetch_optional(&store.read).await?;
+    let stay = |row: AnyRow| {
+        Ok(EndedStay {
+            call_id: row.try_get("session_id")?,
+            ended_ms: row.try_get("until_ms")?,
+            end_event_id: row.try_get("end_event_id")?,
+        })
+    };
+
+    row.map(stay).transpose()
+}
+
+/// The members of these calls, by call, then by `joined_ms`, user and device.
+///
+/// # Errors
+/// When the database fails.
+pub async fn members_of_calls(
+    store: &Reader,
+    viewer: Viewer,
+    session_ids: &[String],
+) -> Result<Vec<Member>, Error> {
+    read(store, viewer, &OF_SESSIONS, session_ids).await
+}
+
+/// These members, in the same order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(store: &Reader, viewer: Viewer, ids: &[String]) -> Result<Vec<Member>, Error> {
+    read(store, viewer, &BY_ID, ids).await
+}
+
+async fn read(
+    store: &Reader,
+    viewer: Viewer,
+    statement: &'static Rows,
+    ids: &[String],
+) -> Result<Vec<Member>, Error> {
+    let Viewer::Operator = viewer;
+    let mut connection = store.read.acquire().await?;
+    let mut members = unpack(&statement.read_by_ids(&mut connection, ids).await?, member)?;
+    members.sort_by(|one, other| {
+        (
+            &one.session_id,
+            one.joined_ms,
+            &one.user_id,
+            &one.device_id,
+            &one.id,
+        )
+            .cmp(&(
+                &other.session_id,
+                other.joined_ms,
+                &other.user_id,
+                &other.device_id,
+                &other.id,
+            ))
+    });
+
+    Ok(members)
+}
+
+fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
+    let id = fields.some_text()?;
+    let session_id = fields.some_text()?;
+    let user_id = fields.some_text()?;
+    let name = fields.maybe_text()?;
+    let device_id = fields.maybe_text()?;
+    let server = fields.some_text()?;
+
+    Ok(Member {
+        id,
+        session_id,
+        user_id,
+        name,
+        device_id,
+        kind: fields.some_text()?,
+        joined_ms: fields.some_number()?,
+        until_ms: fields.some_number()?,
+        end_reason: fields.some_text()?,
+        updates: fields.some_number()?,
+        join_event_id: fields.some_text()?,
+        end_event_id: fields.maybe_text()?,
+        resumed: fields.some_number()? != 0,
+        claimed: fields.some_number()? != 0,
+        intent: fields.maybe_text()?,
+        transport: transport(fields.maybe_text()?, fields.maybe_text()?, &server),
+        selection: Selection::from_word(&fields.some_text()?),
+        back_since_ms: fields.number()?,
+        outlived_ms: fields.number()?,
+        server,
+    })
+}
+
+fn transport(kind: Option<String>, address: Option<String>, server: &str) -> Option<Transport> {
+    kind.map(|kind| Transport::stored(kind, address, server))
+}
+
+const ENDED: &str =
+    "select distinct room_id, slot_id from memberships where until_ms > $1 and until_ms <= $2";
+
+/// Rooms and slots in which a membership ended in `(from, to]`, ms; for the announcement of expiry.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ended_between(
+    store: &Reader,
+    from: i64,
+    to: i64,
+) -> Result<Vec<(String, String)>, Error> {
+    Ok(sqlx::query_as(ENDED)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&store.read)
+        .await?)
+}

@@ -1,0 +1,557 @@
+//! What reads count, and which index they use, on a database filled by hand.
+
+use super::{
+    call_list, calls, coverage, events, evidence, history_progress, large_calls, name_search,
+    related, rings, room_at,
+};
+use crate::store::Reader;
+use crate::store::Writer;
+use crate::store::ingest::rooms;
+use crate::store::model::Viewer;
+use crate::store::stats::{clock_skew, concurrency, usage};
+use crate::store::test_database::Database;
+use sqlx::{AssertSqlSafe, Row};
+
+pub(in crate::store) const ROOM: &str = "!r:h";
+
+pub(in crate::store) struct Bed {
+    pub(in crate::store) store: Writer,
+    database: Database,
+}
+
+impl Bed {
+    pub(in crate::store) async fn new() -> Self {
+        let database = Database::new().await;
+        let bed = Self {
+            store: Writer::open(database.url()).await.unwrap(),
+            database,
+        };
+
+        bed.run("insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h', 'joined', 1, 40)").await;
+
+        bed
+    }
+
+    pub(in crate::store) async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.store.write)
+            .await
+            .unwrap();
+    }
+
+    pub(in crate::store) async fn stay(
+        &self,
+        who: &str,
+        device: &str,
+        chain: &str,
+        joined: i64,
+        until: i64,
+    ) {
+        self.run(&format!(
+            "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
+                end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
+            values ('{chain} {joined}', '{ROOM}', '{chain}', 's', '{who}', {device}, 'h', 'session', {joined}, {until},
+                'left', 0, '$j {chain} {joined}', 0, 0, 'unknown', 'call')"
+        ))
+        .await;
+    }
+
+    pub(in crate::store) async fn call(&self, id: &str, started: i64, until: i64) {
+        self.run(&format!(
+            "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
+                peak, peak_users, servers, first_event_id)
+            values ('{id}', '{ROOM}', 's', 'm.call', {started}, {until}, 1, 1, 1, 1, 1, 'h', '$j')"
+        ))
+        .await;
+    }
+
+    pub(in crate::store) async fn event(
+        &self,
+        id: &str,
+        chain: Option<&str>,
+        kind: &str,
+        time: i64,
+    ) {
+        let chain = chain.map_or("null".to_owned(), |chain| format!("'{chain}'"));
+        self.run(&format!(
+            "insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
+            select '{id}', '{ROOM}', '{kind}', '@a:h', {time}, {chain}, count(*), 'sync', 1, '{{}}' from events"
+        ))
+        .await;
+    }
+
+    /// The query plan of `SQLite`, one step per line, wherever the rows are.
+    /// `tests/it/store/plans.rs` counts the rows that `PostgreSQL` reads.
+    pub(in crate::store) async fn plan(&self, sql: &str) -> String {
+        if self.database.is_file() {
+            return plan_on_sqlite(&self.store, sql).await;
+        }
+
+        let file = Database::file();
+        let store = Writer::open(file.url()).await.unwrap();
+        plan_on_sqlite(&store, sql).await
+    }
+}
+
+async fn plan_on_sqlite(store: &Reader, sql: &str) -> String {
+    let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}")))
+        .fetch_all(&store.read)
+        .await
+        .unwrap();
+
+    rows.iter()
+        .map(|row| row.get::<String, _>("detail") + "\n")
+        .collect()
+}
+
+#[tokio::test]
+async fn a_device_counts_once_however_many_stays_name_it() {
+    let bed = Bed::new().await;
+    bed.stay("@a:h", "'D'", "one", 0, 60).await;
+    bed.stay("@a:h", "'D'", "two", 20, 80).await;
+    bed.stay("@a:h", "'E'", "three", 30, 40).await;
+    bed.stay("@b:h", "null", "four", 80, 90).await;
+    bed.stay("@c:h", "'F'", "five", 50, 50).await;
+    bed.call("call", 0, 90).await;
+    let steps = concurrency::concurrency(&bed.store, Viewer::Operator, 10, 100)
+        .await
+        .unwrap();
+    assert_eq!(steps, [(10, 1), (30, 2), (40, 1), (90, 0)]);
+    let numbers = concurrency::numbers(&bed.store, Viewer::Operator, 10, 100, 100)
+        .await
+        .unwrap();
+    assert_eq!(
+        (numbers.together_ms, numbers.peak, numbers.peak_ms),
+        (90, 2, Some(30))
+    );
+    assert_eq!(numbers.people, 2, "a stay without length is none");
+}
+
+#[tokio::test]
+async fn a_device_counts_once_in_calls_of_two_rooms() {
+    let bed = Bed::new().await;
+    bed.stay("@a:h", "'D'", "one", 0, 60).await;
+    bed.stay("@a:h", "null", "nameless", 10, 30).await;
+    bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!other:h', 'joined', 1)")
+        .await;
+    bed.run("update memberships set room_id = '!other:h', id = 'elsewhere ' || id")
+        .await;
+    bed.stay("@a:h", "'D'", "one", 20, 200).await;
+    bed.stay("@a:h", "'D'", "late", 30, 300).await;
+    bed.stay("@a:h", "null", "nameless", 10, 30).await;
+    let steps = concurrency::concurrency(&bed.store, Viewer::Operator, 0, 100)
+        .await
+        .unwrap();
+    assert_eq!(
+        steps,
+        [(0, 1), (10, 3), (30, 1)],
+        "without a name each is one; and nothing is after the end"
+    );
+}
+
+#[tokio::test]
+async fn evidence_is_counted_whole_and_read_in_part() {
+    let bed = Bed::new().await;
+    bed.call("call", 10, 20_000).await;
+    bed.stay("@a:h", "'D'", "one", 10, 20_000).await;
+    bed.run("update memberships set end_event_id = '$end'")
+        .await;
+    for (id, chain, kind, time) in [
+        ("$j one 10", Some("one"), "m.call.member", 5),
+        ("$end", Some("one"), "m.call.member", 30_000),
+        ("$other", Some("two"), "m.call.member", 50),
+        ("$ring", None, "m.rtc.notification", 12),
+        ("$ring before", None, "m.rtc.notification", 9),
+        ("$talk", None, "m.room.name", 12),
+    ] {
+        bed.event(id, chain, kind, time).await;
+    }
+
+    let many = "with recursive n(n) as (select 11 union all select n + 1 from n where n < 11010)
+        insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
+        select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}' from n";
+    bed.run(many).await;
+    let (shown, total) = events::events_behind_call(&bed.store, Viewer::Operator, "call", 4)
+        .await
+        .unwrap();
+    let ids: Vec<&str> = shown.iter().map(|event| event.event_id.as_str()).collect();
+    assert_eq!(ids, ["$j one 10", "$11", "$12", "$ring"]);
+    assert_eq!(total, 11_000 + 3, "all of them, also beyond what is read");
+    let plan = bed.plan(events::BEHIND).await;
+    assert!(
+        plan.contains("memberships_session_until (session_id=?)") && !plan.contains("SCAN e\n"),
+        "{plan}"
+    );
+    assert!(
+        !plan.contains("events_time (room_id=?)"),
+        "every event of the room is looked at:\n{plan}"
+    );
+    let plan = bed
+        .plan(crate::store::read::memberships::OF_SESSIONS.one())
+        .await;
+    assert!(
+        plan.contains("SEARCH e USING INDEX events_kind (room_id=? AND kind=? AND state_key=?)"),
+        "{plan}"
+    );
+}
+
+#[tokio::test]
+async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
+    let bed = Bed::new().await;
+    for sql in [calls::ACTIVE, calls::ACTIVE_IN_ROOM, calls::RUNNING] {
+        let plan = bed.plan(sql).await;
+        assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    }
+
+    for (sql, index) in call_list::WALKS.into_iter().zip([
+        "sessions_started (",
+        "sessions_room (",
+        "sessions_application (",
+    ]) {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains(index) && plan.contains("started_ms>? AND (started_ms,id)<(?,?)"),
+            "{plan}"
+        );
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+/// Thousands of devices that ran out must not each cost a scan of all events of the room.
+#[tokio::test]
+async fn the_last_sign_of_a_stay_is_found_by_its_chain() {
+    let bed = Bed::new().await;
+    for sql in [&evidence::OF_SESSIONS, &evidence::BY_ID] {
+        let plan = bed.plan(sql.one()).await;
+        let sign = plan.lines().find(|line| line.contains("SEARCH s "));
+        assert!(
+            sign.is_some_and(|line| line
+                .contains("events_chain (room_id=? AND chain=? AND time_ms>? AND time_ms<?)")),
+            "every event of the room or of the chain may be looked at:\n{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_large_call_only_as_many_stays_are_looked_at_as_are_shown() {
+    let bed = Bed::new().await;
+    for (sql, index) in [
+        (large_calls::FIRST, "memberships_session (session_id=?"),
+        (large_calls::LAST, "memberships_session_until (session_id=?"),
+    ] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains(index) && !plan.contains("TEMP B-TREE"),
+            "{plan}"
+        );
+    }
+
+    for sql in [large_calls::PRESENT, large_calls::PRESENT_OF_SERVER] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("memberships_session_until (session_id=? AND until_ms>?)"),
+            "{plan}"
+        );
+    }
+
+    let plan = bed.plan(events::BEHIND_LARGE).await;
+    assert!(
+        plan.contains("events_time (room_id=? AND origin_server_ts>?")
+            && plan.contains("memberships_chain (room_id=? AND chain=?"),
+        "{plan}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_rare_is_found_by_its_own_index() {
+    let bed = Bed::new().await;
+    for (rare, index) in [
+        (call_list::ONE, "(id=?)"),
+        (call_list::LATE, "sessions_until (until_ms>?"),
+        (
+            call_list::PEAK,
+            "sessions_peak_users (peak_users>? AND peak_users<?",
+        ),
+        (call_list::USERS, "sessions_by_people (users>?"),
+        (call_list::LENGTH, "sessions_by_length (<expr>>?"),
+        (call_list::USER, "memberships_user (user_id=?"),
+        (call_list::SERVER, "memberships_server (server=?"),
+    ] {
+        for sql in [rare.count, rare.page] {
+            let plan = if sql.is_empty() {
+                continue;
+            } else {
+                bed.plan(sql).await
+            };
+
+            assert!(plan.contains(index), "{index}\n{plan}");
+            assert!(
+                !plan.contains("SCAN s\n") && !plan.contains("sessions_started"),
+                "{plan}"
+            );
+        }
+    }
+
+    let plan = bed.plan(call_list::LONG).await;
+    assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_word_is_found_without_a_look_at_every_stay() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(name_search::USERS).await;
+    assert!(plan.contains("memberships_user (user_id>?"), "{plan}");
+    let plan = bed.plan(name_search::DISPLAY).await;
+    assert!(plan.contains("memberships_user (user_id=?"), "{plan}");
+    let plan = bed.plan(name_search::TOP).await + &bed.plan(name_search::NEWS).await;
+    assert_eq!(plan.matches("events_stream").count(), 3, "{plan}");
+    assert!(!plan.contains("SCAN p"), "{plan}");
+    let indexes = [
+        "(room_id=?",
+        "memberships_server (server=?",
+        "memberships_user (user_id=?",
+    ];
+    for (rows, index) in name_search::OF
+        .iter()
+        .flatten()
+        .zip(indexes.into_iter().flat_map(|index| [index; 2]))
+    {
+        let plan = bed.plan(rows.one()).await;
+        assert!(plan.contains(index), "{index}\n{plan}");
+        assert!(
+            !index.contains("user") || plan.contains("COVERING"),
+            "each stay of somebody is looked at:\n{plan}"
+        );
+    }
+
+    let plan = bed.plan(call_list::CALLS.one()).await;
+    assert!(plan.contains("sqlite_autoindex_sessions_1 (id=?"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_rooms_creation_is_found_without_a_look_at_its_events() {
+    let bed = Bed::new().await;
+    for sql in [
+        coverage::ROOMS.one(),
+        history_progress::OPEN,
+        history_progress::OF_ROOM,
+    ] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("events_kind (room_id=? AND kind=? AND state_key=?)"),
+            "{plan}"
+        );
+        assert!(
+            !plan.contains("events_time"),
+            "every event of the room may be looked at:\n{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rooms_are_listed_without_a_look_at_their_events_and_calls() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(rooms::LISTED).await;
+    assert!(
+        plan.matches("events_rejected_room (room_id=? AND stream>?")
+            .count()
+            == 2,
+        "{plan}"
+    );
+    assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
+    let time = plan.lines().filter(|line| line.contains("events_time"));
+    assert!(
+        time.into_iter()
+            .all(|line| line.contains("origin_server_ts>?")),
+        "{plan}"
+    );
+}
+
+#[tokio::test]
+async fn everything_is_counted_by_indexes_only() {
+    let bed = Bed::new().await;
+    let plan = bed.plan(concurrency::TOTALS).await;
+    assert!(
+        plan.contains("e USING COVERING INDEX events_time (room_id=? AND origin_server_ts>?)"),
+        "{plan}"
+    );
+    for table in ["events", "memberships"] {
+        let whole = plan
+            .lines()
+            .filter(|line| line.starts_with(&format!("SCAN {table}")));
+        assert!(
+            whole.clone().count() > 0 && whole.into_iter().all(|line| line.contains("INDEX")),
+            "{plan}"
+        );
+    }
+
+    bed.event("$joke", None, "m.room.name", 5).await;
+    assert_eq!(
+        concurrency::totals(&bed.store, Viewer::Operator)
+            .await
+            .unwrap()
+            .oldest_event_ms,
+        None
+    );
+    for time in [1_400_000_000_001, 1_400_000_000_000] {
+        bed.event(&format!("${time}"), None, "m.room.name", time)
+            .await;
+    }
+
+    let totals = concurrency::totals(&bed.store, Viewer::Operator)
+        .await
+        .unwrap();
+    assert_eq!(
+        (totals.oldest_event_ms, totals.events),
+        (Some(1_400_000_000_000), 3)
+    );
+}
+
+#[tokio::test]
+async fn a_room_that_cannot_be_seen_has_no_running_call() {
+    let bed = Bed::new().await;
+    bed.call("call", 10, 200).await;
+    let active = || calls::active(&bed.store, Viewer::Operator, 100);
+    assert_eq!(active().await.unwrap().len(), 1);
+    for word in ["left", "blind"] {
+        bed.run(&format!("update rooms set watch = '{word}'")).await;
+        assert_eq!(active().await.unwrap(), [], "{word}");
+    }
+
+    bed.run("update rooms set watch = 'peeked'").await;
+    assert_eq!(active().await.unwrap().len(), 1);
+}
+
+/// The columns that docs/database.md promises to users with tools of their own.
+#[tokio::test]
+async fn the_views_say_what_the_tables_hold() {
+    let bed = Bed::new().await;
+    bed.call("call", 10, 30).await;
+    bed.stay("@a:h", "'D'", "c", 10, 30).await;
+    bed.event("$e", Some("c"), "m.call.member", 10).await;
+    let text = |sql: &'static str| {
+        let read = &bed.store.read;
+        async move {
+            sqlx::query(sql)
+                .fetch_one(read)
+                .await
+                .unwrap()
+                .get::<String, _>(0)
+        }
+    };
+
+    let calls = "select call_id || ' ' || room_id || ' ' || length_ms || ' ' || people || ' ' || peak_users from view_calls";
+    assert_eq!(text(calls).await, "call !r:h 20 1 1");
+    let stays = "select call_id || ' ' || user_id || ' ' || device_id || ' ' || length_ms || ' ' || end_reason from view_stays";
+    assert_eq!(text(stays).await, "call @a:h D 20 left");
+    assert_eq!(
+        text("select room_id || ' ' || watch from view_rooms").await,
+        "!r:h joined"
+    );
+    assert_eq!(
+        text("select type || ' ' || json from view_events").await,
+        "m.call.member {}"
+    );
+    let doc = include_str!("../../../docs/database.md");
+
+    for view in ["view_calls", "view_stays", "view_rooms", "view_events"] {
+        assert!(doc.contains(view), "{view} is documented");
+    }
+}
+
+#[tokio::test]
+async fn rings_and_stamps_are_found_without_a_look_at_every_event() {
+    let bed = Bed::new().await;
+    for sql in [rings::RINGS[0], rings::RINGS[2]] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("events_rings (origin_server_ts>?") && !plan.contains("TEMP B-TREE"),
+            "{plan}"
+        );
+    }
+
+    for sql in [rings::RINGS[1], rings::ANSWERS, related::AROUND] {
+        let plan = bed.plan(sql).await;
+        let index = "events_related (room_id=? AND origin_server_ts>? AND origin_server_ts<?)";
+        assert!(plan.contains(index), "all that ever rang:\n{plan}");
+    }
+
+    let plan = bed.plan(rings::RINGS[1]).await;
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    let plan = bed.plan(events::BEHIND).await;
+    assert!(
+        plan.contains("events_related (room_id=? AND origin_server_ts>?"),
+        "{plan}"
+    );
+    let plan = bed.plan(clock_skew::SAMPLE).await;
+    assert!(
+        plan.contains("memberships_server (server=?")
+            && plan.contains("events_chain (room_id=? AND chain=?"),
+        "{plan}"
+    );
+}
+
+#[tokio::test]
+async fn a_moment_of_a_room_is_found_without_a_look_at_all_its_calls() {
+    let bed = Bed::new().await;
+    for sql in [room_at::AT, room_at::COUNT_AT] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("(room_id=? AND started_ms>? AND started_ms<?)")
+                && plan.contains("sessions_long (until_ms>?"),
+            "{plan}"
+        );
+    }
+
+    let (minute, day) = (60_000, 86_400_000);
+    let at = 10 * day;
+    for (id, started, until) in [
+        ("long", at - 3 * day, at + minute),
+        ("just over a day", at - day - 1, at + 1),
+        ("a day", at - day, at + 1),
+        ("now", at, at + minute),
+        ("over", at - minute, at),
+        ("long ago", minute, 2 * minute),
+        ("later", at + 1, at + minute),
+    ] {
+        bed.call(id, started, until).await;
+    }
+
+    let found = room_at::calls_at(&bed.store, Viewer::Operator, ROOM, at).await;
+    let found = found.unwrap();
+    let ids: Vec<&str> = found.iter().map(|call| call.id.as_str()).collect();
+    assert_eq!(ids, ["long", "just over a day", "a day", "now"]);
+    let count = room_at::count_at(&bed.store, Viewer::Operator, ROOM, at).await;
+    assert_eq!(count.unwrap(), 4);
+    let first = room_at::calls_at(&bed.store, Viewer::Operator, ROOM, i64::MIN).await;
+    assert_eq!(first.unwrap(), []);
+}
+
+/// Thousands of stays may end at one moment.
+#[tokio::test]
+async fn how_a_call_ended_is_found_without_a_look_at_what_ended_at_the_same_time() {
+    let bed = Bed::new().await;
+    for sql in usage::CALLS {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("memberships_session_until (session_id=? AND until_ms=?)"),
+            "{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sqlite_is_built_as_the_project_says() {
+    let file = Database::file();
+    let store = Writer::open(file.url()).await.unwrap();
+    let options: Vec<String> =
+        sqlx::query_scalar("select compile_options from pragma_compile_options")
+            .fetch_all(&store.read)
+            .await
+            .unwrap();
+    let has = |name: &str| options.iter().any(|option| option == name);
+    assert!(
+        has("USE_ALLOCA") && !has("ENABLE_MEMORY_MANAGEMENT"),
+        "see .cargo/config.toml: {options:?}"
+    );
+}

@@ -1,0 +1,56 @@
+//! Zombies: state resets ([`crate::store::ingest::state_resets`]) that brought a membership of a
+//! call back.
+
+use crate::rtc::event::RoomEvent;
+use crate::rtc::fold::{Rules, fold};
+use crate::rtc::room::Room;
+use crate::store::ingest::state_resets;
+use crate::store::ingest::state_resets::What;
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader};
+
+/// A membership that came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zombie {
+    /// The event that is in the state again, and the newer one that should be there.
+    pub event_id: String,
+    pub newer_event_id: String,
+    pub user_id: String,
+    /// Display name in the room, where known.
+    pub name: Option<String>,
+    pub noticed_ms: i64,
+    /// The call that runs again because of it, if there is one.
+    pub session_id: Option<String>,
+}
+
+/// Would somebody be in a call because of this event alone?
+pub(in crate::store) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
+    let (members, _) = fold(chain, [event], &Room::default(), &Rules::default());
+    members.iter().any(|member| member.until_ms > now)
+}
+
+/// The zombies among the newest resets of a room, newest first, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn zombies_of_room(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    limit: i64,
+) -> Result<Vec<Zombie>, Error> {
+    let resets =
+        state_resets::of_room_of(store, viewer, room_id, What::CallMemberBack, limit).await?;
+    let zombie = |reset: state_resets::StateReset| {
+        Some(Zombie {
+            event_id: reset.holds_event_id?,
+            newer_event_id: reset.newest_event_id,
+            user_id: reset.user_id,
+            name: reset.name,
+            noticed_ms: reset.noticed_ms,
+            session_id: reset.session_id,
+        })
+    };
+
+    Ok(resets.into_iter().filter_map(zombie).collect())
+}

@@ -1,0 +1,406 @@
+//! Numbers over spans of time, computed on request from memberships and sessions.
+
+use super::calls_ever;
+use super::ghost_time::Gone;
+use super::scope::Scope;
+use super::spans::{seen_from, seen_until, touching};
+use super::usage;
+use crate::rtc::coverage::Span;
+use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::packed::unpack;
+use crate::store::model::{Call, SpanNumbers, Totals, Viewer};
+use crate::store::read::calls::{call, calls};
+use crate::store::{Error, Reader};
+use sqlx::Row;
+use std::collections::HashMap;
+
+const LONGEST: &str = calls!(
+    " from ",
+    touching!("sessions", "started_ms"),
+    " as s join rooms r on r.room_id = s.room_id
+    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit $3 offset $4"
+);
+/// Maximum calls read at once in search of the longest, and maximum number of such reads.
+const LONG_CALLS: i64 = 64;
+const LONG_ROUNDS: i64 = 16;
+
+/// The span in which somebody was really seen in a call, part by part.
+static SEEN: Rows = Rows::new(
+    concat!(
+        "select m.session_id, min(",
+        seen_from!(),
+        ") as from_ms, max(",
+        seen_until!("$1"),
+        ") as to_ms from memberships m where m.until_ms > m.joined_ms and m.session_id in ("
+    ),
+    "?",
+    ") group by m.session_id",
+);
+
+/// The call in which somebody was seen longest within a span, and how long, ms. Time that is only
+/// claimed, or after the last sign, does not count.
+async fn longest(
+    store: &Reader,
+    span: Span,
+    now: i64,
+    gone: &Gone,
+) -> Result<Option<(Call, i64)>, Error> {
+    let mut best: Option<(Call, i64)> = None;
+    for round in 0..LONG_ROUNDS {
+        let rows = sqlx::query(LONGEST)
+            .bind(span.from)
+            .bind(span.to)
+            .bind(LONG_CALLS)
+            .bind(round * LONG_CALLS)
+            .fetch_all(&store.read)
+            .await?;
+        let mut calls = unpack(&rows, call)?;
+        let stated_ms = |call: &Call| call.until_ms.min(span.to) - call.started_ms;
+        calls.sort_by_key(|call| (std::cmp::Reverse(stated_ms(call)), call.id.clone()));
+        let is_last = crate::store::int(calls.len()) < LONG_CALLS;
+        let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+        let seen = seen_of_calls(store, &ids, now).await?;
+        for call in calls {
+            // No other call is longer, because none is longer than its stated length.
+            if best.as_ref().is_some_and(|(_, ms)| *ms >= stated_ms(&call)) {
+                return Ok(best);
+            }
+
+            let (from, to) = seen
+                .get(&call.id)
+                .copied()
+                .unwrap_or((call.started_ms, call.until_ms));
+            let to = gone.stuck.get(&call.id).map_or(to, |heard| to.min(*heard));
+            let seen_ms = (to.min(span.to) - from.max(call.started_ms)).max(0);
+            if best.as_ref().is_none_or(|(_, ms)| *ms < seen_ms) {
+                best = Some((call, seen_ms));
+            }
+        }
+
+        if is_last {
+            break;
+        }
+    }
+
+    Ok(best)
+}
+
+async fn seen_of_calls(
+    store: &Reader,
+    ids: &[String],
+    now: i64,
+) -> Result<HashMap<String, (i64, i64)>, Error> {
+    let mut connection = store.read.acquire().await?;
+    let bind = |query: Statement, id: Option<&String>| query.bind(id.cloned());
+    let rows = SEEN
+        .read(&mut connection, ids, |query| query.bind(now), bind)
+        .await?;
+    let seen = |row: &sqlx::any::AnyRow| {
+        let span = (row.try_get("from_ms")?, row.try_get("to_ms")?);
+        Ok((row.try_get("session_id")?, span))
+    };
+
+    rows.iter().map(seen).collect()
+}
+
+/// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary
+/// counts with the part inside.
+///
+/// # Errors
+/// When the database fails.
+pub async fn numbers(
+    store: &Reader,
+    viewer: Viewer,
+    from: i64,
+    to: i64,
+    now: i64,
+) -> Result<SpanNumbers, Error> {
+    numbers_of_present(store, viewer, Span { from, to }, now, &Gone::default()).await
+}
+
+/// The same, with devices that still count though they are probably gone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn numbers_of_present(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+    gone: &Gone,
+) -> Result<SpanNumbers, Error> {
+    let devices = DevicesOfSpan::read(store, viewer, span, now, gone).await?;
+
+    numbers_with_devices(store, viewer, span, now, gone, &devices).await
+}
+
+/// The same, with the devices of this span or a longer one that were read before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn numbers_with_devices(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+    gone: &Gone,
+    devices: &DevicesOfSpan,
+) -> Result<SpanNumbers, Error> {
+    let sums = usage::of_present(store, viewer, Scope::All, span, now, gone).await?;
+    let (longest, longest_ms) = longest(store, span, now, gone).await?.unzip();
+    let (steps, stays) = (devices.steps(span), devices.count(span));
+    let highest = steps
+        .iter()
+        .filter(|(_, devices)| *devices > 0)
+        .max_by_key(|(time, devices)| (*devices, -time));
+
+    Ok(SpanNumbers {
+        calls: sums.calls,
+        calls_exact: sums.calls_exact,
+        people: sums.people,
+        together_ms: sums.together_ms,
+        together_seen_ms: sums.together_seen_ms,
+        longest_ms: longest_ms.unwrap_or(0),
+        longest_id: longest.as_ref().map(|call| call.id.clone()),
+        longest_room: longest.map(|call| call.room),
+        peak: highest.map_or(0, |(_, devices)| *devices),
+        peak_ms: highest.map(|(time, _)| *time),
+        stays,
+    })
+}
+
+const SPANS: &str = concat!(
+    "select ",
+    packed!(
+        text "user_id", text "device", number "joined_ms", number "seen_ms", text "room_id", text "join_event_id"
+    ),
+    " from (select m.room_id, m.join_event_id, m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
+    seen_until!("$3"),
+    " as seen_ms from ",
+    touching!("memberships", "joined_ms"),
+    " as m where m.until_ms > m.joined_ms) as stays"
+);
+
+/// Stays of devices in a span of time, from which the devices at once are computed, also for parts
+/// of the span.
+#[derive(Debug, Clone, Default)]
+pub struct DevicesOfSpan {
+    /// In order of user and device, then of arrival.
+    stays: Vec<StayOfDevice>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct StayOfDevice {
+    user_id: String,
+    device: String,
+    joined_ms: i64,
+    /// Until when the device was seen.
+    until_ms: i64,
+}
+
+impl DevicesOfSpan {
+    /// Reads the stays of a span, as known at `now`, ms. A device that still counts though it is
+    /// probably gone is there until it was last heard.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(
+        store: &Reader,
+        viewer: Viewer,
+        span: Span,
+        now: i64,
+        gone: &Gone,
+    ) -> Result<Self, Error> {
+        let Viewer::Operator = viewer;
+        let Span { from, to } = span;
+        let last_heard = gone.last_heard();
+        let packed = sqlx::query(SPANS)
+            .bind(from)
+            .bind(to)
+            .bind(now)
+            .fetch_all(&store.read)
+            .await?;
+        let mut stays = unpack(&packed, |fields| {
+            let (user_id, device) = (fields.some_text()?, fields.some_text()?);
+            let joined_ms = fields.some_number()?;
+            // A device that was heard only once counts for at least that moment.
+            let least_ms = joined_ms.saturating_add(1);
+            let seen_ms = fields.some_number()?;
+            let (room_id, join_event_id) = (fields.some_text()?, fields.some_text()?);
+            let heard_ms = last_heard.get(&(&*room_id, &*join_event_id, &*user_id));
+            let until_ms = heard_ms
+                .map_or(seen_ms, |heard_ms| seen_ms.min(*heard_ms))
+                .max(least_ms);
+
+            Ok(StayOfDevice {
+                user_id,
+                device,
+                joined_ms,
+                until_ms,
+            })
+        })?;
+        stays.sort_unstable();
+
+        Ok(Self { stays })
+    }
+
+    /// The number of devices in calls at once as steps `(time ms, devices)` within a part of the
+    /// span. The first step is at its beginning. A device (user and device) with several stays at
+    /// once counts once: it may use two event types, two slots or two rooms.
+    #[must_use]
+    pub fn steps(&self, Span { from, to }: Span) -> Vec<(i64, i64)> {
+        let mut changes: Vec<(i64, i64)> = Vec::with_capacity(self.stays.len() * 2);
+        let is_one = |one: &StayOfDevice, next: &StayOfDevice| {
+            (&one.user_id, &one.device) == (&next.user_id, &next.device)
+        };
+
+        for stays in self.stays.chunk_by(is_one) {
+            // In order of arrival: a later stay adds only the part after the end known so far.
+            let mut end = i64::MIN;
+            for stay in stays {
+                let start = stay.joined_ms.max(from).max(end);
+                if stay.until_ms <= start || start >= to {
+                    continue;
+                }
+
+                changes.push((start, 1));
+                if stay.until_ms < to {
+                    changes.push((stay.until_ms, -1));
+                }
+
+                end = stay.until_ms;
+            }
+        }
+
+        steps(changes, from)
+    }
+
+    /// How many stays touch a part of the span.
+    fn count(&self, span: Span) -> i64 {
+        let touches = |stay: &&StayOfDevice| stay.until_ms > span.from && stay.joined_ms < span.to;
+        crate::store::int(self.stays.iter().filter(touches).count())
+    }
+}
+
+/// Devices in calls at once from `from` to `to`, see [`DevicesOfSpan::steps`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn concurrency(
+    store: &Reader,
+    viewer: Viewer,
+    from: i64,
+    to: i64,
+) -> Result<Vec<(i64, i64)>, Error> {
+    let span = Span { from, to };
+    let devices = DevicesOfSpan::read(store, viewer, span, to, &Gone::default()).await?;
+
+    Ok(devices.steps(span))
+}
+
+/// The steps of [`concurrency`], at most this many. If there are more, the time is cut into this
+/// many parts, each with its maximum of devices at once.
+#[must_use]
+pub fn thinned(
+    steps: Vec<(i64, i64)>,
+    Span { from, to }: Span,
+    most: i64,
+) -> (Vec<(i64, i64)>, bool) {
+    if i64::try_from(steps.len()).is_ok_and(|steps| steps <= most) {
+        return (steps, true);
+    }
+
+    let part = (to.saturating_sub(from) / most).max(1);
+    let mut thin: Vec<(i64, i64)> = Vec::new();
+    let mut before = 0;
+    for (time, devices) in steps {
+        let begins = from + (time - from) / part * part;
+        match thin.last_mut() {
+            Some(last) if last.0 == begins => last.1 = last.1.max(devices),
+            // Devices that were there when the part began count for the part, too.
+            _ => thin.push((begins, devices.max(if begins < time { before } else { 0 }))),
+        }
+
+        before = devices;
+    }
+
+    (thin, false)
+}
+
+/// Turns changes of a number into steps. Changes that cancel out at one instant give no step.
+fn steps(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
+    changes.sort_unstable();
+    let mut steps = vec![(from, 0)];
+    let mut devices = 0;
+    for at_once in changes.chunk_by(|one, next| one.0 == next.0) {
+        let change: i64 = at_once.iter().map(|(_, change)| change).sum();
+        devices += change;
+        match steps.last_mut() {
+            Some(last) if last.0 == at_once[0].0 => last.1 = devices,
+            _ if change != 0 => steps.push((at_once[0].0, devices)),
+            _ => {}
+        }
+    }
+
+    steps
+}
+
+const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 and started_ms >= $2
+    order by started_ms, id";
+
+/// `(started_ms, peak)` of the calls of one room since `from`, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn starts(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: &str,
+    from: i64,
+) -> Result<Vec<(i64, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    Ok(sqlx::query_as(STARTS)
+        .bind(room_id)
+        .bind(from)
+        .fetch_all(&store.read)
+        .await?)
+}
+
+// Matrix began in 2014: an older stamp is a wrong clock or a joke. The first event of each room is
+// found by its index.
+pub(in crate::store) const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
+    (select count(*) from events) as events,
+    (select count(*) from memberships) as memberships,
+    (select count(*) from snapshots) as snapshots,
+    (select count(*) from events where rejected is not null) as rejected,
+    (select count(*) from events where rejected = 'encrypted') as unreadable,
+    (select min((select e.origin_server_ts from events e where e.room_id = r.room_id
+        and e.origin_server_ts > 1388534400000 order by e.origin_server_ts limit 1)) from rooms r) as oldest";
+const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
+const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
+
+/// How large the database is, bytes.
+pub(in crate::store) async fn database_bytes(store: &Reader) -> Result<i64, Error> {
+    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
+    let sql = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
+    Ok(sqlx::query_scalar(sql).fetch_one(&store.read).await?)
+}
+
+/// Counts of everything stored.
+///
+/// # Errors
+/// When the database fails.
+pub async fn totals(store: &Reader, viewer: Viewer) -> Result<Totals, Error> {
+    let row = sqlx::query(TOTALS).fetch_one(&store.read).await?;
+    Ok(Totals {
+        rooms: row.try_get("rooms")?,
+        events: row.try_get("events")?,
+        memberships: row.try_get("memberships")?,
+        calls: calls_ever::calls(store, viewer, i64::MAX).await?,
+        snapshots: row.try_get("snapshots")?,
+        rejected: row.try_get("rejected")?,
+        unreadable: row.try_get("unreadable")?,
+        database_bytes: database_bytes(store).await?,
+        oldest_event_ms: row.try_get("oldest")?,
+    })
+}

@@ -1,0 +1,102 @@
+//! The totals of each day (UTC), so that sums over a year need not read every stay of it. A day is
+//! counted in the background once everything that touches it is over. Whoever changes something of
+//! a day deletes its totals in the same commit. A day without totals is counted when somebody asks.
+//! Unobserved time is not part of the totals: it changes without any stay.
+
+use super::day_totals::Day;
+use super::distributions;
+use super::scope::Scope;
+use super::usage;
+use crate::rtc::coverage::Span;
+use crate::rtc::time::day_of_time;
+use crate::store::{Error, Writer};
+
+const DAY: i64 = 86_400_000;
+/// Maximum age of the days that are kept, in days: two periods of a year.
+const KEPT: i64 = 732;
+
+const COUNTED: &str = "select day from days where facts <> ''";
+const FORGET: &str = "delete from days where day < $1";
+
+/// The days before `now`, ms, that are not counted, the last first. Days older than pages ask for
+/// are deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn missing(store: &Writer, now: i64) -> Result<Vec<i64>, Error> {
+    let (first, today) = (day_of_time(now) - KEPT, day_of_time(now));
+    sqlx::query(FORGET)
+        .bind(first)
+        .execute(&store.write)
+        .await?;
+    let counted: Vec<i64> = sqlx::query_scalar(COUNTED).fetch_all(&store.read).await?;
+    let counted: std::collections::BTreeSet<i64> = counted.into_iter().collect();
+
+    Ok((first..today)
+        .rev()
+        .filter(|day| !counted.contains(day))
+        .collect())
+}
+
+// Something of the day still runs: a stay, or a call that began in it.
+pub(in crate::store) const OPEN: &str = "select 1 from memberships where until_ms > $1 and joined_ms < $3
+    union all select 1 from sessions where until_ms > $1 and started_ms >= $2 and started_ms < $3 limit 1";
+const BEGIN: &str = "insert into days (day, facts) values ($1, '') on conflict (day) do nothing";
+// If something of the day changed meanwhile, its row was deleted, and this updates nothing.
+const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
+
+/// Counts a day, as known at `now`, ms. Returns false if it is not over yet, or changed meanwhile.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(store: &Writer, day: i64, now: i64) -> Result<bool, Error> {
+    let span = Span {
+        from: day * DAY,
+        to: (day + 1) * DAY,
+    };
+
+    let query = sqlx::query_scalar(OPEN)
+        .bind(now)
+        .bind(span.from)
+        .bind(span.to);
+    let open: Option<i64> = query.fetch_optional(&store.read).await?;
+    if span.to > now || open.is_some() {
+        return Ok(false);
+    }
+
+    sqlx::query(BEGIN).bind(day).execute(&store.write).await?;
+    let mut facts = Day::default();
+    for place in usage::live_places(store, Scope::All, span, now).await? {
+        let (together, seen) = (place.together_ms, place.together_seen_ms);
+        facts
+            .places
+            .entry(place.room_id)
+            .or_default()
+            .insert(place.server, (together, seen));
+    }
+
+    facts.begun = usage::live_begun(store, span, now).await?;
+    facts.servers = distributions::begun_by_servers(store, span).await?;
+    facts.ends = distributions::live_ends(store, span).await?;
+    facts.hours = usage::by_hour(&usage::live_hours(store, Scope::All, span, now).await?)
+        .into_iter()
+        .collect();
+    let classes = distributions::live_classes(store, span, now).await?;
+    facts.classes = classes
+        .into_iter()
+        .map(|class| (class.length_ms, class.people, class.calls))
+        .collect();
+    facts.people = usage::live_people(store, span).await?;
+    let facts = serde_json::to_string(&facts).map_err(|error| Error::Content(error.to_string()))?;
+    let done = sqlx::query(NOTE)
+        .bind(day)
+        .bind(facts)
+        .execute(&store.write)
+        .await?;
+
+    Ok(done.rows_affected() == 1)
+}
+
+#[cfg(test)]
+#[path = "daily_rollup_tests.rs"]
+mod tests;

@@ -1,0 +1,692 @@
+//! Distributions, people and places over a span of time, for the pages of statistics and of
+//! servers.
+//!
+//! Everything is counted on request, by the indexes of time: the cost follows the calls and stays
+//! of the span, except for whole days that are counted already.
+
+use super::ghost_time::Gone;
+use super::scope::Scope;
+use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
+use super::usage;
+use crate::rtc::coverage::Span;
+use crate::store::db::multi_row::Rows;
+use crate::store::model::{RoomName, Viewer};
+use crate::store::{Error, Reader};
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+/// Calls that began on one day, of one class of length and one class of number of people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// Days since the Unix epoch.
+    pub day: i64,
+    /// The minimum length of the class, ms. Running calls count with their length so far.
+    pub length_ms: i64,
+    /// The minimum number of people of the class.
+    pub people: i64,
+    pub calls: i64,
+}
+
+/// Lower bounds of the classes of length, ms, and of the classes of people; the query uses the
+/// same.
+pub const LENGTHS: [i64; 8] = [
+    0, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000,
+];
+pub const PEOPLE: [i64; 8] = [1, 2, 3, 4, 6, 10, 20, 50];
+
+const CLASSES: &str = "with calls as (select started_ms, users,
+        (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
+        from sessions where started_ms >= $1 and started_ms < $2)
+    select started_ms / 86400000,
+        case when length_ms < 60000 then 0 when length_ms < 300000 then 60000 when length_ms < 900000 then 300000
+            when length_ms < 1800000 then 900000 when length_ms < 3600000 then 1800000
+            when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000 else 14400000 end,
+        case when users < 4 then users when users < 6 then 4 when users < 10 then 6 when users < 20 then 10
+            when users < 50 then 20 else 50 end, count(*)
+    from calls group by 1, 2, 3 order by 1, 2, 3";
+
+/// The calls that began within a span, by day and class, as known at `now`, ms. If too many of them
+/// claim an impossible start, they count with the claimed length, and [`usual_length`] is `None`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn classes(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Class>, Error> {
+    let Viewer::Operator = viewer;
+    let days = usage::known(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let mut found = Vec::new();
+    for (day, facts) in whole {
+        let class = |(length_ms, people, calls): &(i64, i64, i64)| Class {
+            day,
+            length_ms: *length_ms,
+            people: *people,
+            calls: *calls,
+        };
+
+        found.extend(facts.classes.iter().map(class));
+    }
+
+    for span in rest {
+        found.extend(live_classes(store, span, now).await?);
+    }
+
+    Ok(found)
+}
+
+/// The same, counted from the stored calls.
+pub(super) async fn live_classes(
+    store: &Reader,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Class>, Error> {
+    let query = sqlx::query_as(CLASSES)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now);
+    let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
+    let mut counted: BTreeMap<(i64, i64, i64), i64> = rows
+        .into_iter()
+        .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
+        .collect();
+    for call in refuted(store, span, now).await?.unwrap_or_default() {
+        let day = call.started_ms.div_euclid(DAY);
+        let people = class_of(&PEOPLE, call.people);
+        let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
+        if let Some(calls) = counted.get_mut(&stated) {
+            *calls -= 1;
+            let seen = (day, class_of(&LENGTHS, call.seen_ms), people);
+            *counted.entry(seen).or_default() += 1;
+        }
+    }
+
+    let class = |((day, length_ms, people), calls)| Class {
+        day,
+        length_ms,
+        people,
+        calls,
+    };
+
+    counted.retain(|_, calls| *calls > 0);
+
+    Ok(counted.into_iter().map(class).collect())
+}
+
+const DAY: i64 = 86_400_000;
+
+/// The lower bound of the class of a number.
+fn class_of(bounds: &[i64], number: i64) -> i64 {
+    let after = bounds.partition_point(|bound| *bound <= number);
+    bounds[after.saturating_sub(1)]
+}
+
+/// A call whose first stay claims an impossible start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RefutedCall {
+    started_ms: i64,
+    people: i64,
+    /// Its length as claimed, and as seen, ms.
+    stated_ms: i64,
+    seen_ms: i64,
+}
+
+// From the calls to their first stays, not the reverse.
+const REFUTED: &str = concat!(
+    "select s.started_ms, s.users, (case when s.until_ms < $3 then s.until_ms else $3 end) as upto_ms,
+        (select min(",
+    seen_from!(),
+    ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms
+    from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1 from memberships m
+        where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and (",
+    is_stamp_refuted!(),
+    " or ",
+    is_claim_refuted!(),
+    ")) limit $4"
+);
+
+/// The calls that began within a span with an impossible claim; `None` if there are more than
+/// `REFUTED_MOST`.
+async fn refuted(store: &Reader, span: Span, now: i64) -> Result<Option<Vec<RefutedCall>>, Error> {
+    let rows: Vec<(i64, i64, i64, Option<i64>)> = sqlx::query_as(REFUTED)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(crate::store::int(REFUTED_MOST) + 1)
+        .fetch_all(&store.read)
+        .await?;
+    if rows.len() > REFUTED_MOST {
+        return Ok(None);
+    }
+
+    let call = |(started_ms, people, upto_ms, from_ms): (i64, i64, i64, Option<i64>)| {
+        let from_ms = from_ms
+            .unwrap_or(started_ms)
+            .clamp(started_ms, upto_ms.max(started_ms));
+        RefutedCall {
+            started_ms,
+            people,
+            stated_ms: upto_ms - started_ms,
+            seen_ms: upto_ms - from_ms,
+        }
+    };
+
+    Ok(Some(rows.into_iter().map(call).collect()))
+}
+
+pub(super) const MIDDLE: &str =
+    "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
+    where started_ms >= $1 and started_ms < $2 order by 1 limit 2 * $4 + 1 offset
+    (select case when count(*) / 2 > $4 then count(*) / 2 - $4 else 0 end
+        from sessions where started_ms >= $1 and started_ms < $2)";
+const BEGUN_CALLS: &str =
+    "select count(*) from sessions where started_ms >= $1 and started_ms < $2";
+/// Maximum number of calls with an impossible start that are read. If there are more, lengths are
+/// not known.
+const REFUTED_MOST: usize = 2000;
+
+/// The median length, ms, of the calls that began within a span; `None` if none began, or if too
+/// many claim an impossible start.
+///
+/// # Errors
+/// When the database fails.
+pub async fn usual_length(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<Option<i64>, Error> {
+    let Viewer::Operator = viewer;
+    let Some(refuted) = refuted(store, span, now).await? else {
+        return Ok(None);
+    };
+
+    let calls: i64 = sqlx::query_scalar(BEGUN_CALLS)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_one(&store.read)
+        .await?;
+    let aside = crate::store::int(refuted.len());
+    // The lengths in order: the middle one, and as many around it as corrected claims can move it.
+    let around: Vec<i64> = sqlx::query_scalar(MIDDLE)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(aside)
+        .fetch_all(&store.read)
+        .await?;
+    let middle = calls / 2;
+
+    Ok(middle_of(around, (middle - aside).max(0), middle, &refuted))
+}
+
+/// The number at place `middle` of all lengths. `around` is the part of them that begins at place
+/// `first`; the calls of `refuted` count with their seen length.
+fn middle_of(
+    mut around: Vec<i64>,
+    mut first: i64,
+    middle: i64,
+    refuted: &[RefutedCall],
+) -> Option<i64> {
+    let (low, high) = (*around.first()?, *around.last()?);
+    let is_from_the_first = first == 0;
+    for call in refuted {
+        if call.stated_ms < low {
+            first -= 1;
+        } else if let Ok(at) = around.binary_search(&call.stated_ms) {
+            around.remove(at);
+        } else if call.stated_ms == low {
+            // A call as long as the shortest of the part: it is one of those before the part.
+            first -= 1;
+        }
+
+        if call.seen_ms < low && !is_from_the_first {
+            first += 1;
+        } else if call.seen_ms <= high {
+            let at = around.partition_point(|ms| *ms <= call.seen_ms);
+            around.insert(at, call.seen_ms);
+        }
+    }
+
+    let at = usize::try_from(middle - first).ok()?;
+
+    around.get(at).or(around.last()).copied()
+}
+
+static NAMES: Rows = Rows::new(
+    "select room_id, name, alias from rooms where room_id in (",
+    "?",
+    ")",
+);
+
+/// The names of rooms, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn room_names(
+    store: &Reader,
+    viewer: Viewer,
+    room_ids: &[String],
+) -> Result<BTreeMap<String, RoomName>, Error> {
+    let Viewer::Operator = viewer;
+    let mut found = BTreeMap::new();
+    let mut connection = store.read.acquire().await?;
+    for row in NAMES.read_by_ids(&mut connection, room_ids).await? {
+        let room_id: String = row.try_get("room_id")?;
+        let name = RoomName {
+            room_id: room_id.clone(),
+            name: row.try_get("name")?,
+            alias: row.try_get("alias")?,
+        };
+
+        found.insert(room_id, name);
+    }
+
+    Ok(found)
+}
+
+/// People and stays of one homeserver within a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerRow {
+    pub server: String,
+    pub people: i64,
+    pub calls: i64,
+    /// Stays that ended within the span, and those of them without an end event.
+    pub ended: i64,
+    pub expired: i64,
+}
+
+// `|| ''`: found by time, not by name.
+const ENDED: &str =
+    "select server, count(*) as ended, count(case when end_event_id is null and end_reason in ('expired', 'sticky_expired')
+            and outlived_ms is null then 1 end) as expired
+    from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms group by server || '', server";
+const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
+// The calls that ran when the span began, by the servers of those who stayed in them.
+const RAN: &str = concat!(
+    "select m.server, count(distinct m.session_id) from ",
+    touching!("sessions", "started_ms"),
+    " as s cross join memberships m where m.session_id = s.id and m.until_ms > $1 and m.joined_ms + 0 < $3
+        and m.until_ms > m.joined_ms group by m.server || '', m.server"
+);
+
+/// The homeservers seen in calls within a span that ends at `now`, ms, by name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn servers(
+    store: &Reader,
+    viewer: Viewer,
+    from: i64,
+    now: i64,
+) -> Result<Vec<ServerRow>, Error> {
+    let Viewer::Operator = viewer;
+    let span = Span { from, to: now };
+    let mut found: BTreeMap<String, ServerRow> = BTreeMap::new();
+    let mut row = |server: &str, add: &dyn Fn(&mut ServerRow)| {
+        let empty = || ServerRow {
+            server: server.to_owned(),
+            people: 0,
+            calls: 0,
+            ended: 0,
+            expired: 0,
+        };
+
+        add(found.entry(server.to_owned()).or_insert_with(empty));
+    };
+
+    for server in usage::everybody(store, span).await? {
+        row(&server, &|row| row.people += 1);
+    }
+
+    let ran: Vec<(String, i64)> = sqlx::query_as(RAN)
+        .bind(from)
+        .bind(from)
+        .bind(now)
+        .fetch_all(&store.read)
+        .await?;
+    for (server, calls) in ran {
+        row(&server, &|row| row.calls += calls);
+    }
+
+    let days = usage::known(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) = whole
+        .into_iter()
+        .map(|(_, day)| (day.servers.clone(), day.ends.clone()))
+        .unzip();
+    for span in rest {
+        begun.push(begun_by_servers(store, span).await?);
+        ends.push(live_ends(store, span).await?);
+    }
+
+    for (servers, calls) in begun.iter().flatten() {
+        servers
+            .split_whitespace()
+            .for_each(|server| row(server, &|row| row.calls += calls));
+    }
+
+    for (server, (ended, expired)) in ends.iter().flatten() {
+        row(server, &|row| {
+            (row.ended, row.expired) = (row.ended + ended, row.expired + expired);
+        });
+    }
+
+    Ok(found.into_values().collect())
+}
+
+/// By server: stays that ended, and those without an end event.
+type Ends = BTreeMap<String, (i64, i64)>;
+
+/// The calls that began in a span, by their servers (separated by spaces).
+pub(super) async fn begun_by_servers(
+    store: &Reader,
+    span: Span,
+) -> Result<BTreeMap<String, i64>, Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(BEGUN)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?;
+
+    Ok(rows.into_iter().collect())
+}
+
+/// How many stays of each server ended in a span that is over.
+pub(super) async fn live_ends(store: &Reader, span: Span) -> Result<Ends, Error> {
+    let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
+    let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+
+    Ok(rows
+        .into_iter()
+        .map(|(server, ended, expired)| (server, (ended, expired)))
+        .collect())
+}
+
+const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";
+
+/// Was this homeserver ever seen in a call?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_known_server(store: &Reader, viewer: Viewer, server: &str) -> Result<bool, Error> {
+    let Viewer::Operator = viewer;
+    let found: Option<i64> = sqlx::query_scalar(IS_KNOWN)
+        .bind(server)
+        .fetch_optional(&store.read)
+        .await?;
+
+    Ok(found.is_some())
+}
+
+const ENDS: &str = "select end_reason, count(*) from memberships
+    where server = $4 and until_ms > $1 and until_ms <= $3 and joined_ms < $2 and until_ms > joined_ms
+    group by end_reason order by 2 desc, 1";
+
+/// How the stays of a server that ended within a span ended, most frequent first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ends(
+    store: &Reader,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    now: i64,
+) -> Result<Vec<(String, i64)>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query_as(ENDS)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(server);
+
+    Ok(query.fetch_all(&store.read).await?)
+}
+
+/// A stay without an end event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GhostRow {
+    pub room: RoomName,
+    pub session_id: String,
+    pub user_id: String,
+    pub name: Option<String>,
+    pub device_id: Option<String>,
+    pub joined_ms: i64,
+    pub until_ms: i64,
+}
+
+const GHOSTS: &str =
+    "select m.room_id, m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms, p.name as person,
+        r.name as room_name, r.alias
+    from memberships m join rooms r on r.room_id = m.room_id
+    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
+    where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.session_id is not null
+    and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') and m.outlived_ms is null
+    order by m.until_ms desc, m.id limit $4";
+
+/// The stays of a server that ran out within a span, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ghosts(
+    store: &Reader,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    limit: i64,
+) -> Result<Vec<GhostRow>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(GHOSTS)
+        .bind(server)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(limit);
+    let ghost = |row: &sqlx::any::AnyRow| {
+        let (room_id, name, alias) = (
+            row.try_get("room_id")?,
+            row.try_get("room_name")?,
+            row.try_get("alias")?,
+        );
+        Ok(GhostRow {
+            room: RoomName {
+                room_id,
+                name,
+                alias,
+            },
+            session_id: row.try_get("session_id")?,
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("person")?,
+            device_id: row.try_get("device_id")?,
+            joined_ms: row.try_get("joined_ms")?,
+            until_ms: row.try_get("until_ms")?,
+        })
+    };
+
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(ghost)
+        .collect()
+}
+
+/// The time of one person within a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonRow {
+    pub user_id: String,
+    pub name: Option<String>,
+    pub together_ms: i64,
+    pub together_seen_ms: i64,
+}
+
+const PERSONS: &str = concat!(
+    spans!("server", "$4"),
+    "select s.user_id, (select min(p.name) from people p where p.user_id = s.user_id) as person,
+        cast(sum(s.end_ms - s.start_ms) as bigint) as together_ms,
+        cast(sum(case when s.seen_to > s.seen_from then s.seen_to - s.seen_from else 0 end) as bigint) as seen_ms
+    from spans s group by s.user_id order by 3 desc, 1 limit $5"
+);
+
+/// The people of a server with most time within a span. Unobserved time is not subtracted here.
+///
+/// # Errors
+/// When the database fails.
+pub async fn persons(
+    store: &Reader,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<PersonRow>, Error> {
+    persons_present(store, viewer, server, span, now, limit, &Gone::default()).await
+}
+
+/// The same, with devices that still count though they are probably gone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn persons_present(
+    store: &Reader,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+    now: i64,
+    limit: i64,
+    gone: &Gone,
+) -> Result<Vec<PersonRow>, Error> {
+    let Viewer::Operator = viewer;
+    let query = sqlx::query(PERSONS)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .bind(server)
+        .bind(limit);
+    let unseen = gone.unseen_of_people(server, span);
+    let person = |row: &sqlx::any::AnyRow| {
+        let user_id: String = row.try_get("user_id")?;
+        let seen_ms: i64 = row.try_get("seen_ms")?;
+        let unseen_ms = unseen.get(user_id.as_str()).copied().unwrap_or(0);
+        Ok(PersonRow {
+            user_id,
+            name: row.try_get("person")?,
+            together_ms: row.try_get("together_ms")?,
+            together_seen_ms: (seen_ms - unseen_ms).max(0),
+        })
+    };
+
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(person)
+        .collect()
+}
+
+/// A transport that members name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRow {
+    pub kind: String,
+    pub service_url: Option<String>,
+    pub people: i64,
+    pub stays: i64,
+    /// When the newest of these stays began, ms.
+    pub last_ms: i64,
+}
+
+const NAMED: &str =
+    "select transport_type as kind, transport_url, count(distinct user_id) as people, count(*) as stays,
+        max(joined_ms) as last_ms
+    from memberships where server = $3 and until_ms > $1 and joined_ms < $2 and until_ms > joined_ms
+    and transport_type is not null group by transport_type, transport_url order by 4 desc, 1, 2 limit 50";
+
+/// The transports that people of a server name within a span, most stays first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn named(
+    store: &Reader,
+    viewer: Viewer,
+    server: &str,
+    span: Span,
+) -> Result<Vec<NamedRow>, Error> {
+    let Viewer::Operator = viewer;
+    let rows = sqlx::query(NAMED)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(server)
+        .fetch_all(&store.read)
+        .await?;
+    let named = |row: &sqlx::any::AnyRow| {
+        Ok(NamedRow {
+            kind: row.try_get("kind")?,
+            service_url: row.try_get("transport_url")?,
+            people: row.try_get("people")?,
+            stays: row.try_get("stays")?,
+            last_ms: row.try_get("last_ms")?,
+        })
+    };
+
+    rows.iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Two calls with a stated length of 12, only one of which is in the part: both count with
+    /// their seen length.
+    #[test]
+    fn a_call_as_long_as_the_first_of_the_part_may_lie_before_it() {
+        let refuted = [3, 10].map(|seen_ms| RefutedCall {
+            started_ms: 0,
+            people: 1,
+            stated_ms: 12,
+            seen_ms,
+        });
+
+        let found = middle_of(vec![12, 14, 16, 17, 18], 3, 5, &refuted);
+        assert_eq!(found, Some(16));
+    }
+
+    proptest! {
+        #[test]
+        fn the_middle_of_what_was_seen_needs_only_what_is_around_it(
+            calls in prop::collection::vec((0_i64..30, prop::option::of(0_i64..30)), 1..40),
+        ) {
+            let refuted: Vec<RefutedCall> = calls
+                .iter()
+                .filter_map(|(stated_ms, seen_ms)| {
+                    Some(RefutedCall {
+                        started_ms: 0,
+                        people: 1,
+                        stated_ms: *stated_ms,
+                        seen_ms: (*seen_ms)?.min(*stated_ms),
+                    })
+                })
+                .collect();
+            let mut stated: Vec<i64> = calls.iter().map(|(stated, _)| *stated).collect();
+            stated.sort_unstable();
+            let mut seen: Vec<i64> = calls
+                .iter()
+                .map(|(stated, seen)| seen.map_or(*stated, |seen| seen.min(*stated)))
+                .collect();
+            seen.sort_unstable();
+            let (middle, aside) = (calls.len() / 2, refuted.len());
+            let first = middle.saturating_sub(aside);
+            let around = stated.iter().skip(first).take(2 * aside + 1).copied().collect();
+            let found = middle_of(
+                around,
+                crate::store::int(first),
+                crate::store::int(middle),
+                &refuted,
+            );
+            prop_assert_eq!(found, Some(seen[middle]));
+        }
+    }
+}

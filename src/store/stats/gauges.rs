@@ -1,0 +1,39 @@
+//! A few numbers for metrics that are cheap to count: metrics are read several times a minute.
+
+use super::{calls_ever, concurrency};
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader};
+use sqlx::Row;
+
+/// The numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gauges {
+    pub calls: i64,
+    /// Events stored since the beginning, including those that were deleted by age.
+    pub events: i64,
+    pub rejected: i64,
+    pub walks_open: i64,
+    pub rooms_failing: i64,
+    pub database_bytes: i64,
+}
+
+const GAUGES: &str = "select (select coalesce(max(stream), 0) from events) as events,
+    (select count(*) from events where rejected is not null) as rejected,
+    (select count(*) from walks where done_ms is null) as walks_open,
+    (select count(*) from rooms where error is not null) as rooms_failing";
+
+/// The numbers as they are now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn read(store: &Reader, viewer: Viewer) -> Result<Gauges, Error> {
+    let row = sqlx::query(GAUGES).fetch_one(&store.read).await?;
+    Ok(Gauges {
+        calls: calls_ever::calls(store, viewer, i64::MAX).await?,
+        events: row.try_get("events")?,
+        rejected: row.try_get("rejected")?,
+        walks_open: row.try_get("walks_open")?,
+        rooms_failing: row.try_get("rooms_failing")?,
+        database_bytes: concurrency::database_bytes(store).await?,
+    })
+}

@@ -1,0 +1,241 @@
+//! How much each transport was used within a span of time.
+
+use super::ghost_time::Gone;
+use super::spans::{seen_from, seen_until, sign_from};
+use super::unobserved;
+use crate::rtc::coverage::Span;
+use crate::rtc::transport::{Selection, Stay, Transport, in_use};
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader};
+use futures_util::TryStreamExt;
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// How much one transport was used within a span. `service_url` is the address that members state,
+/// or else the key of its SFU. It is null if a type has neither.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Carried {
+    pub kind: String,
+    pub service_url: Option<String>,
+    pub calls: i64,
+    pub devices: i64,
+    pub people: i64,
+    /// Device time, ms; and the same without the time after the last sign of a device that never
+    /// left.
+    pub together_ms: i64,
+    pub together_seen_ms: i64,
+    pub servers: BTreeSet<String>,
+    /// Devices that use it now, and when it was last used, ms.
+    pub now: i64,
+    pub last_ms: i64,
+}
+
+const ROOMS: &str = "select distinct m.room_id from memberships m
+    where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms";
+const STAYS: &str = concat!(
+    "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms, m.join_event_id,
+        m.until_ms, m.transport_type, m.transport_url, m.selection, ",
+    seen_from!(),
+    " as seen_from, ",
+    sign_from!(),
+    " as sign_from, ",
+    seen_until!("$3"),
+    " as seen_until
+    from memberships m where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms
+    and m.session_id is not null order by m.session_id, m.joined_ms, m.user_id, m.device_id, m.id"
+);
+
+/// The users of a transport, while it is being summed.
+#[derive(Debug, Default)]
+struct Using {
+    carried: Carried,
+    devices: HashSet<(String, String)>,
+    now: HashSet<(String, String)>,
+    people: HashSet<String>,
+}
+
+/// How much each transport was used within a span, as known at `now`, ms, most used first; and the
+/// device time without a transport. The transport of a member depends on all stays of its call, so
+/// they are read one by one: the cost follows the number of stays in the span.
+///
+/// # Errors
+/// When the database fails.
+pub async fn carried(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<(Vec<Carried>, i64), Error> {
+    carried_by_present(store, viewer, span, now, &Gone::default()).await
+}
+
+/// Like [`carried`], but with devices that still count though they are probably gone: an SFU
+/// carries nothing for them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn carried_by_present(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+    gone: &Gone,
+) -> Result<(Vec<Carried>, i64), Error> {
+    let Viewer::Operator = viewer;
+    let rooms: Vec<String> = sqlx::query_scalar(ROOMS)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?;
+    let rooms: BTreeSet<String> = rooms.into_iter().collect();
+    let blind = unobserved::spans_by_room(store, viewer, &rooms, span, now).await?;
+    let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
+    let mut call: Vec<(String, StayOf)> = Vec::new();
+    let mut rows = sqlx::query(STAYS)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .fetch(&store.read);
+    while let Some(row) = rows.try_next().await? {
+        let session: String = row.try_get("session_id")?;
+        if call.first().is_some_and(|(known, _)| *known != session) {
+            add(&mut found, &std::mem::take(&mut call), &blind, span, now);
+        }
+
+        let mut stay = StayOf::read(&row)?;
+        stay.hear(&row, gone)?;
+        call.push((session, stay));
+    }
+
+    add(&mut found, &call, &blind, span, now);
+    let without = found
+        .remove(&None)
+        .map_or(0, |using| using.carried.together_ms);
+    let done = |((kind, service_url), using): ((String, Option<String>), Using)| Carried {
+        kind,
+        service_url,
+        devices: crate::store::int(using.devices.len().max(using.now.len())),
+        people: crate::store::int(using.people.len()),
+        now: crate::store::int(using.now.len()),
+        ..using.carried
+    };
+
+    let mut list: Vec<Carried> = found
+        .into_iter()
+        .filter_map(|(key, using)| Some(done((key?, using))))
+        .collect();
+    list.sort_by(|a, b| (b.together_ms, &a.service_url).cmp(&(a.together_ms, &b.service_url)));
+
+    Ok((list, without))
+}
+
+struct StayOf {
+    room_id: String,
+    user_id: String,
+    device_id: Option<String>,
+    chain: String,
+    server: String,
+    stay: Stay,
+    /// The span in which it was really seen, ms.
+    seen_from: i64,
+    seen_until: i64,
+}
+
+impl StayOf {
+    fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
+        let kind: Option<String> = row.try_get("transport_type")?;
+        let address: Option<String> = row.try_get("transport_url")?;
+        let server: String = row.try_get("server")?;
+        let transport = kind.map(|kind| Transport::stored(kind, address, &server));
+        let selection = Selection::from_word(row.try_get("selection")?);
+        let seen_from: i64 = row.try_get("seen_from")?;
+        let sign_from: i64 = row.try_get("sign_from")?;
+
+        Ok(Self {
+            room_id: row.try_get("room_id")?,
+            user_id: row.try_get("user_id")?,
+            device_id: row.try_get("device_id")?,
+            chain: row.try_get("chain")?,
+            server,
+            seen_from: seen_from.max(sign_from),
+            seen_until: row.try_get("seen_until")?,
+            stay: (
+                row.try_get("joined_ms")?,
+                row.try_get("until_ms")?,
+                transport,
+                selection,
+            ),
+        })
+    }
+
+    /// If a stay still counts though its device is probably gone, nothing was seen after the device
+    /// was last heard.
+    fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
+        if gone.ghosts.is_empty() {
+            return Ok(());
+        }
+
+        let heard_ms = gone.heard_ms(&self.room_id, row.try_get("join_event_id")?, &self.user_id);
+        self.seen_until = heard_ms.map_or(self.seen_until, |ms| ms.min(self.seen_until));
+
+        Ok(())
+    }
+}
+
+/// How much of a span was observed, ms. Unobserved spans are in order and do not overlap.
+fn watched_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
+    let blind = blind.map(Vec::as_slice).unwrap_or_default();
+    let first = blind.partition_point(|gap| gap.to <= seen.from);
+    let unseen_ms: i64 = blind[first..]
+        .iter()
+        .take_while(|gap| gap.from < seen.to)
+        .map(|gap| gap.to.min(seen.to) - gap.from.max(seen.from))
+        .sum();
+
+    (seen.to - seen.from - unseen_ms).max(0)
+}
+
+/// Adds the stays of one call to the transports that they used.
+fn add(
+    found: &mut BTreeMap<Option<(String, Option<String>)>, Using>,
+    call: &[(String, StayOf)],
+    blind: &BTreeMap<String, Vec<Span>>,
+    span: Span,
+    now: i64,
+) {
+    let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
+    let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
+
+    for ((_, of), transport) in call.iter().zip(in_use(&stays)) {
+        let key = transport.map(|transport| {
+            let address = transport.address().map(ToOwned::to_owned);
+            (transport.kind, address)
+        });
+        let using = found.entry(key.clone()).or_default();
+        let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
+        using.carried.together_ms += (until - from).max(0);
+        let seen = Span {
+            from: from.max(of.seen_from),
+            to: until.min(of.seen_until),
+        };
+        using.carried.together_seen_ms += watched_ms(blind.get(&of.room_id), seen);
+        using.carried.last_ms = using.carried.last_ms.max(until);
+        using.carried.servers.insert(of.server.clone());
+        // Two stays without a device id at the same time are two devices. Over time, each new join
+        // would be counted as another device.
+        let device = |unnamed: &str| {
+            (
+                of.user_id.clone(),
+                of.device_id.clone().unwrap_or_else(|| unnamed.to_owned()),
+            )
+        };
+
+        if of.stay.0 <= now && of.stay.1 > now {
+            using.now.insert(device(&of.chain));
+        }
+
+        using.devices.insert(device(""));
+        using.people.insert(of.user_id.clone());
+        using.carried.calls += i64::from(used.insert(key));
+    }
+}

@@ -1,0 +1,281 @@
+//! Unobserved time in sums over a span: how much seen time it removes, and which calls are unsure
+//! because of it.
+
+use super::day_totals::Known;
+use super::scope::{Place, Scope, Sums};
+use super::spans::{touching, unsure};
+use super::usage;
+use super::usage::live_places;
+use crate::rtc::coverage::Span;
+use crate::rtc::time::day_of_time;
+use crate::store::model::Viewer;
+use crate::store::read::coverage;
+use crate::store::{Error, Reader};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Unobserved spans, each with the rooms that were not observed.
+pub(in crate::store) type Blind = BTreeMap<Span, BTreeSet<String>>;
+
+/// Maximum number of rooms that are queried one by one. If there are more, they are queried
+/// together.
+const FEW: usize = 16;
+
+/// The unobserved spans of the rooms in which somebody was in a call.
+pub(in crate::store) async fn spans(
+    store: &Reader,
+    viewer: Viewer,
+    sums: &Sums,
+    span: Span,
+    now: i64,
+) -> Result<Blind, Error> {
+    let rooms: BTreeSet<String> = sums
+        .places
+        .iter()
+        .map(|place| place.room_id.clone())
+        .collect();
+    let mut found = Blind::new();
+    for (room_id, gaps) in spans_by_room(store, viewer, &rooms, span, now).await? {
+        for gap in gaps {
+            found.entry(gap).or_default().insert(room_id.clone());
+        }
+    }
+
+    Ok(found)
+}
+
+/// The unobserved spans of each of these rooms, in order, cut to a span.
+pub(super) async fn spans_by_room(
+    store: &Reader,
+    viewer: Viewer,
+    rooms: &BTreeSet<String>,
+    span: Span,
+    now: i64,
+) -> Result<BTreeMap<String, Vec<Span>>, Error> {
+    let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+    for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, rooms, now).await? {
+        // A gap that ends where the span begins is not part of it.
+        let gaps = intervals
+            .iter()
+            .filter(|interval| interval.cover.is_blind())
+            .map(|interval| interval.span)
+            .filter(|gap| gap.to > span.from && gap.from < span.to);
+        let mut gaps: Vec<Span> = gaps.collect();
+        gaps.sort_unstable_by_key(|gap| gap.from);
+        found.insert(room_id, gaps);
+    }
+
+    Ok(found)
+}
+
+fn within(gap: &Span, span: Span) -> Span {
+    Span {
+        from: gap.from.max(span.from),
+        to: gap.to.min(span.to),
+    }
+}
+
+/// Subtracts unobserved time from the seen time.
+pub(super) async fn subtract(
+    store: &Reader,
+    scope: Scope<'_>,
+    days: &Known,
+    sums: &mut Sums,
+    blind: &Blind,
+    span: Span,
+    now: i64,
+) -> Result<(), Error> {
+    let mut seen: HashMap<(String, String), &mut i64> = HashMap::new();
+    for Place {
+        room_id,
+        server,
+        together_seen_ms,
+        ..
+    } in &mut sums.places
+    {
+        seen.insert((room_id.clone(), server.clone()), together_seen_ms);
+    }
+
+    // A room that was unobserved during the whole span has no seen time; no query is needed.
+    let is_all = |gap: &Span| within(gap, span) == span;
+    for (_, rooms) in blind.iter().filter(|(gap, _)| is_all(gap)) {
+        let of_rooms = seen
+            .iter_mut()
+            .filter(|((room_id, _), _)| rooms.contains(room_id));
+        of_rooms.for_each(|(_, seen_ms)| **seen_ms = 0);
+    }
+
+    let mut take = |room_id: &str, server: &str, ms: i64| {
+        if let Some(seen) = seen.get_mut(&(room_id.to_owned(), server.to_owned())) {
+            **seen -= ms;
+        }
+    };
+
+    for (gap, rooms) in blind.iter().filter(|(gap, _)| !is_all(gap)) {
+        let (whole, rest) = days.split(within(gap, span));
+        for (_, day) in whole {
+            for (room_id, servers) in rooms
+                .iter()
+                .filter_map(|room_id| day.places.get_key_value(room_id))
+            {
+                for (server, (_, ms)) in servers {
+                    take(room_id, server, *ms);
+                }
+            }
+        }
+
+        for span in rest {
+            for place in seen_in(store, scope, rooms, span, now).await? {
+                take(&place.room_id, &place.server, place.together_seen_ms);
+            }
+        }
+    }
+
+    Ok(())
+}
+
+/// The seen time of these rooms within a span.
+async fn seen_in(
+    store: &Reader,
+    scope: Scope<'_>,
+    rooms: &BTreeSet<String>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Place>, Error> {
+    let mut places = Vec::new();
+    if scope == Scope::All && rooms.len() <= FEW {
+        for room_id in rooms {
+            places.extend(live_places(store, Scope::Room(room_id), span, now).await?);
+        }
+
+        return Ok(places);
+    }
+
+    places = live_places(store, scope, span, now).await?;
+    places.retain(|place| rooms.contains(&place.room_id));
+
+    Ok(places)
+}
+
+macro_rules! sure {
+    ($from:expr) => {
+        concat!(
+            "select s.id, s.room_id, s.servers, s.started_ms from ",
+            $from,
+            " and s.until_ms + 0 > $4 and not ",
+            unsure!()
+        )
+    };
+}
+/// The calls that ran in a span and that only unobserved time can make unsure, ...
+const RAN: &str = sure!(concat!(
+    touching!("sessions", "started_ms"),
+    " as s where 1 = 1"
+));
+/// ... and those that began in a span, of all rooms, of one, or with people of a server.
+const BEGAN: [&str; 3] = [
+    sure!("sessions s where s.started_ms >= $1 and s.started_ms < $2"),
+    sure!("sessions s where s.room_id = $5 and s.started_ms >= $1 and s.started_ms < $2"),
+    sure!(
+        "sessions s where s.started_ms >= $1 and s.started_ms < $2 and ' ' || s.servers || ' ' like $5 escape '!'"
+    ),
+];
+
+/// How many calls are unsure only because of unobserved time.
+pub(in crate::store) async fn touched(
+    store: &Reader,
+    scope: Scope<'_>,
+    days: &Known,
+    blind: &Blind,
+    span: Span,
+    now: i64,
+) -> Result<i64, Error> {
+    // Calls that began in an unobserved day.
+    let mut begun: BTreeMap<(i64, &str), i64> = BTreeMap::new();
+    for (gap, rooms) in blind {
+        for (day, facts) in days.split(within(gap, span)).0 {
+            for room_id in rooms {
+                let (calls, unsure) = facts.begun.get(room_id).copied().unwrap_or_default();
+                begun.insert((day, room_id), calls - unsure);
+            }
+        }
+    }
+
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    for (gap, rooms) in blind {
+        let mut rows = Vec::new();
+        let part = within(gap, span);
+        // A call that ended exactly when the gap began is touched by it.
+        let after = part.from - i64::from(gap.from > span.from);
+        let query = sqlx::query(RAN)
+            .bind(after)
+            .bind(part.from)
+            .bind(now)
+            .bind(span.from);
+        rows.extend(query.fetch_all(&store.read).await?);
+        for rest in days.split(part).1 {
+            rows.extend(began(store, scope, rooms, rest, span, now).await?);
+        }
+
+        for row in rows {
+            let (room_id, servers): (&str, &str) =
+                (row.try_get("room_id")?, row.try_get("servers")?);
+            let is_ours = rooms.contains(room_id) && is_in(scope, room_id, servers);
+            if is_ours && !begun.contains_key(&(day_of_time(row.try_get("started_ms")?), room_id)) {
+                found.insert(row.try_get("id")?);
+            }
+        }
+    }
+
+    Ok(begun.values().sum::<i64>() + crate::store::int(found.len()))
+}
+
+/// The calls that began in a part of a span.
+async fn began(
+    store: &Reader,
+    scope: Scope<'_>,
+    rooms: &BTreeSet<String>,
+    part: Span,
+    span: Span,
+    now: i64,
+) -> Result<Vec<AnyRow>, Error> {
+    let ask = |sql| {
+        sqlx::query(sql)
+            .bind(part.from)
+            .bind(part.to)
+            .bind(now)
+            .bind(span.from)
+    };
+
+    if let Scope::Server(server) = scope {
+        return Ok(ask(BEGAN[2])
+            .bind(usage::pattern(server))
+            .fetch_all(&store.read)
+            .await?);
+    }
+
+    if rooms.len() > FEW {
+        return Ok(ask(BEGAN[0]).fetch_all(&store.read).await?);
+    }
+
+    let mut rows = Vec::new();
+    for room_id in rooms {
+        rows.extend(
+            ask(BEGAN[1])
+                .bind(room_id.as_str())
+                .fetch_all(&store.read)
+                .await?,
+        );
+    }
+
+    Ok(rows)
+}
+
+fn is_in(scope: Scope<'_>, room_id: &str, servers: &str) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Room(room) => room == room_id,
+        Scope::Server(server) => servers.split_whitespace().any(|name| name == server),
+    }
+}

@@ -1,0 +1,506 @@
+//! Sums over a span of time, with and without inferred time.
+//!
+//! Inferred time is the time after the last sign of a stay without an end event, until its expiry;
+//! the time before the event that claimed an earlier start; and unobserved time. A call is exact if
+//! neither its start nor its end is inferred and it was observed all the time. Sums are computed on
+//! request: the cost follows the stays of the span (about ten microseconds for each), except for
+//! whole days that are counted already.
+
+use super::day_totals::Known;
+use super::ghost_time::Gone;
+use super::scope::{Place, Scope, Sums};
+use super::spans::{spans, touching, unsure};
+use super::unobserved;
+use crate::rtc::coverage::Span;
+use crate::rtc::id::server_of;
+use crate::store::db::packed::unpack;
+use crate::store::model::Viewer;
+use crate::store::{Error, Reader};
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+/// Stays that begin in one hour and end in another, hours since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hours {
+    pub from: i64,
+    pub to: i64,
+    pub stays: i64,
+    /// Sums of their starts and ends, each relative to the beginning of its hour, ms.
+    pub after_from_ms: i64,
+    pub after_to_ms: i64,
+}
+
+macro_rules! places {
+    ($($filter:literal),*) => {
+        concat!(
+            spans!($($filter),*),
+            "select room_id, server, cast(sum(end_ms - start_ms) as bigint) as together_ms,
+                cast(sum(case when seen_to > seen_from then seen_to - seen_from else 0 end) as bigint) as seen_ms
+            from spans group by room_id, server order by 3 desc, 1, 2"
+        )
+    };
+}
+
+macro_rules! hours {
+    ($($filter:literal),*) => {
+        concat!(
+            spans!($($filter),*),
+            "select start_ms / 3600000, (end_ms - 1) / 3600000, count(*),
+                cast(sum(start_ms % 3600000) as bigint), cast(sum((end_ms - 1) % 3600000 + 1) as bigint)
+            from spans group by 1, 2 order by 1, 2"
+        )
+    };
+}
+
+pub(super) const PLACES: [&str; 3] = [places!(), places!("room_id", "$4"), places!("server", "$4")];
+const HOURS: [&str; 3] = [hours!(), hours!("room_id", "$4"), hours!("server", "$4")];
+
+macro_rules! calls {
+    ($filter:literal) => {
+        concat!(
+            "select count(*) as calls, count(case when ",
+            unsure!(),
+            " then 1 end) as unsure from ",
+            touching!("sessions", "started_ms"),
+            " as s where 1 = 1",
+            $filter
+        )
+    };
+}
+
+pub(in crate::store) const CALLS: [&str; 3] = [
+    calls!(""),
+    calls!(" and s.room_id = $4"),
+    // Server names are separated by spaces.
+    calls!(" and ' ' || s.servers || ' ' like $4 escape '!'"),
+];
+/// The calls that began in a span, by room, and those whose start or end is inferred.
+const BEGUN: &str = concat!(
+    "select s.room_id, count(*) as calls, count(case when ",
+    unsure!(),
+    " then 1 end) as unsure from sessions s where s.started_ms >= $1 and s.started_ms < $2 group by s.room_id"
+);
+macro_rules! people {
+    ($($filter:literal),*) => {
+        concat!(
+            "select count(distinct user_id) from ",
+            touching!("memberships", "joined_ms" $(, $filter)*),
+            " as m where until_ms > joined_ms"
+        )
+    };
+}
+const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server", "$3")];
+// Jumps from each person to the next: in a long span not every stay is read.
+pub(in crate::store) const EVERYBODY: &str = concat!(
+    "with recursive next(user_id) as (select min(user_id) from memberships
+        union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
+        from next n where n.user_id is not null)
+    select ",
+    packed!(text "user_id"),
+    " from (select user_id from next n where n.user_id is not null and exists (select 1 from memberships m
+            where m.user_id = n.user_id and m.until_ms > $1 and m.until_ms <= $2 + 86400000 and m.joined_ms < $2
+            and m.until_ms > m.joined_ms)
+        union select user_id from memberships where until_ms - joined_ms > 86400000 and until_ms > $2 + 86400000
+            and joined_ms + 0 < $2) as people"
+);
+const DAY: i64 = 86_400_000;
+/// From this length of a span on, ms, people are found one by one.
+const LONG: i64 = 14 * DAY;
+
+/// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sums_of_span(
+    store: &Reader,
+    viewer: Viewer,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Sums, Error> {
+    of_present(store, viewer, scope, span, now, &Gone::default()).await
+}
+
+/// The same, with devices that still count though they are probably gone: nobody saw them after
+/// they were last heard.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_present(
+    store: &Reader,
+    viewer: Viewer,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+    gone: &Gone,
+) -> Result<Sums, Error> {
+    let Viewer::Operator = viewer;
+    let days = known(store, scope, span).await?;
+    let mut sums = counts(store, scope, &days, span, now).await?;
+    sums.places = places(store, scope, &days, span, now).await?;
+    let blind = unobserved::spans(store, viewer, &sums, span, now).await?;
+    unobserved::subtract(store, scope, &days, &mut sums, &blind, span, now).await?;
+    gone.take_off(scope, &mut sums.places, &blind, span);
+    sums.calls_exact -= unobserved::touched(store, scope, &days, &blind, span, now).await?;
+    sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
+    sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();
+
+    Ok(sums)
+}
+
+/// The days of a span that are counted already: only the totals of all rooms and servers are.
+pub(in crate::store) async fn known(
+    store: &Reader,
+    scope: Scope<'_>,
+    span: Span,
+) -> Result<Known, Error> {
+    if scope == Scope::All {
+        Known::read_days(store, span).await
+    } else {
+        Ok(Known::default())
+    }
+}
+
+/// Calls and people; unobserved time is not considered in `calls_exact`.
+async fn counts(
+    store: &Reader,
+    scope: Scope<'_>,
+    days: &Known,
+    span: Span,
+    now: i64,
+) -> Result<Sums, Error> {
+    let Span { from, to } = span;
+    let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
+    let Some(whose) = whose else {
+        // The calls that ran when the span began, and those that began in it.
+        let query = sqlx::query_as(calls).bind(from).bind(from).bind(now);
+        let (mut calls, mut unsure): (i64, i64) = query.fetch_one(&store.read).await?;
+        let (counted, rest) = days.split(span);
+        let mut begun: Vec<(i64, i64)> = counted
+            .into_iter()
+            .flat_map(|(_, day)| day.begun.values().copied())
+            .collect();
+        for span in rest {
+            begun.extend(live_begun(store, span, now).await?.into_values());
+        }
+
+        calls += begun.iter().map(|(calls, _)| calls).sum::<i64>();
+        unsure += begun.iter().map(|(_, unsure)| unsure).sum::<i64>();
+        let people = if to - from < LONG {
+            live_people(store, span).await?
+        } else {
+            crate::store::int(everybody(store, span).await?.len())
+        };
+
+        return Ok(Sums {
+            calls,
+            calls_exact: calls - unsure,
+            people,
+            ..Sums::default()
+        });
+    };
+
+    let calls = sqlx::query_as(calls).bind(from).bind(to).bind(now);
+    let is_server = matches!(scope, Scope::Server(_));
+    let calls = calls.bind(if is_server {
+        pattern(whose)
+    } else {
+        whose.to_owned()
+    });
+    let (all, unsure): (i64, i64) = calls.fetch_one(&store.read).await?;
+    let people = sqlx::query_scalar(people)
+        .bind(from)
+        .bind(to)
+        .bind(whose)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(Sums {
+        calls: all,
+        calls_exact: all - unsure,
+        people,
+        ..Sums::default()
+    })
+}
+
+/// The server of each person who was in a call within a span.
+pub(in crate::store) async fn everybody(store: &Reader, span: Span) -> Result<Vec<String>, Error> {
+    let rows = sqlx::query(EVERYBODY)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?;
+
+    unpack(&rows, |fields| {
+        let user = fields.some_text()?;
+        Ok(server_of(&user).to_owned())
+    })
+}
+
+/// By room: the calls that began in a span, and those whose start or end is inferred, counted from
+/// the stored calls.
+pub(super) async fn live_begun(
+    store: &Reader,
+    span: Span,
+    now: i64,
+) -> Result<BTreeMap<String, (i64, i64)>, Error> {
+    let query = sqlx::query_as(BEGUN)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now);
+    let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+
+    Ok(rows
+        .into_iter()
+        .map(|(room_id, calls, unsure)| (room_id, (calls, unsure)))
+        .collect())
+}
+
+/// The number of different people in calls within each of the steps that a span is cut into. For
+/// counted days it is known; for longer steps all people are looked up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn people(store: &Reader, viewer: Viewer, steps: &[Span]) -> Result<Vec<i64>, Error> {
+    let Viewer::Operator = viewer;
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+        return Ok(Vec::new());
+    };
+
+    let days = Known::read_days(
+        store,
+        Span {
+            from: first.from,
+            to: last.to,
+        },
+    )
+    .await?;
+    let mut found = Vec::with_capacity(steps.len());
+    for step in steps {
+        found.push(match (days.people(*step), step.to - step.from <= DAY) {
+            (Some(people), _) => people,
+            (None, true) => live_people(store, *step).await?,
+            (None, false) => crate::store::int(everybody(store, *step).await?.len()),
+        });
+    }
+
+    Ok(found)
+}
+
+/// The number of different people in calls within a short span, counted from the stays.
+pub(super) async fn live_people(store: &Reader, span: Span) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(PEOPLE[0])
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_one(&store.read)
+        .await?)
+}
+
+/// A pattern for `like` that finds the name of a server among others.
+pub(in crate::store) fn pattern(server: &str) -> String {
+    let name = server
+        .replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_");
+
+    format!("% {name} %")
+}
+
+/// The device time by room and server, most first. Unobserved time is not subtracted.
+async fn places(
+    store: &Reader,
+    scope: Scope<'_>,
+    days: &Known,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Place>, Error> {
+    let (whole, rest) = days.split(span);
+    let mut found: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
+    for (room_id, servers) in whole.into_iter().flat_map(|(_, day)| &day.places) {
+        for (server, (together, seen)) in servers {
+            // Most keys are there already, and a look-up is cheaper than a copy.
+            add(
+                &mut found,
+                room_id.clone(),
+                server.clone(),
+                (*together, *seen),
+            );
+        }
+    }
+
+    for span in rest {
+        for place in live_places(store, scope, span, now).await? {
+            add(
+                &mut found,
+                place.room_id,
+                place.server,
+                (place.together_ms, place.together_seen_ms),
+            );
+        }
+    }
+
+    let place = |((room_id, server), (together_ms, together_seen_ms))| Place {
+        room_id,
+        server,
+        together_ms,
+        together_seen_ms,
+    };
+
+    let mut places: Vec<Place> = found.into_iter().map(place).collect();
+    places.sort_by_key(|place| -place.together_ms);
+
+    Ok(places)
+}
+
+fn add(
+    found: &mut BTreeMap<(String, String), (i64, i64)>,
+    room_id: String,
+    server: String,
+    more: (i64, i64),
+) {
+    let sum = found.entry((room_id, server)).or_default();
+    *sum = (sum.0 + more.0, sum.1 + more.1);
+}
+
+/// The same, counted from the stays.
+pub(super) async fn live_places(
+    store: &Reader,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Place>, Error> {
+    let (sql, whose) = scope.pick(PLACES);
+    let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
+    let query = if let Some(whose) = whose {
+        query.bind(whose)
+    } else {
+        query
+    };
+
+    let place = |row: &sqlx::any::AnyRow| {
+        Ok(Place {
+            room_id: row.try_get("room_id")?,
+            server: row.try_get("server")?,
+            together_ms: row.try_get("together_ms")?,
+            together_seen_ms: row.try_get("seen_ms")?,
+        })
+    };
+
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(place)
+        .collect()
+}
+
+/// The device time by hours, as known at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hours(
+    store: &Reader,
+    viewer: Viewer,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Hours>, Error> {
+    let Viewer::Operator = viewer;
+    let days = known(store, scope, span).await?;
+    let (whole, rest) = days.split(span);
+    let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
+    // For a counted day only the sum of each hour is known: it is given as one stay from the
+    // beginning of the hour.
+    let hour = |(hour, ms): &(i64, i64)| Hours {
+        from: *hour,
+        to: *hour,
+        stays: 1,
+        after_from_ms: 0,
+        after_to_ms: *ms,
+    };
+
+    let mut found: Vec<Hours> = counted.map(hour).collect();
+    for span in rest {
+        found.extend(live_hours(store, scope, span, now).await?);
+    }
+
+    Ok(found)
+}
+
+/// The same, counted from the stays.
+pub(super) async fn live_hours(
+    store: &Reader,
+    scope: Scope<'_>,
+    span: Span,
+    now: i64,
+) -> Result<Vec<Hours>, Error> {
+    let (sql, whose) = scope.pick(HOURS);
+    let query = sqlx::query_as(sql).bind(span.from).bind(span.to).bind(now);
+    let query = if let Some(whose) = whose {
+        query.bind(whose)
+    } else {
+        query
+    };
+
+    let rows: Vec<(i64, i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
+    let hours = |(from, to, stays, after_from_ms, after_to_ms)| Hours {
+        from,
+        to,
+        stays,
+        after_from_ms,
+        after_to_ms,
+    };
+
+    Ok(rows.into_iter().map(hours).collect())
+}
+
+/// The device time in each hour of a span, ms, from the hours in which stays begin and end.
+#[must_use]
+pub fn by_hour(hours: &[Hours]) -> BTreeMap<i64, i64> {
+    const HOUR: i64 = 3_600_000;
+    let mut found: BTreeMap<i64, i64> = BTreeMap::new();
+    for group in hours {
+        if group.from == group.to {
+            *found.entry(group.from).or_default() += group.after_to_ms - group.after_from_ms;
+            continue;
+        }
+
+        *found.entry(group.from).or_default() += group.stays * HOUR - group.after_from_ms;
+        for between in group.from + 1..group.to {
+            *found.entry(between).or_default() += group.stays * HOUR;
+        }
+
+        *found.entry(group.to).or_default() += group.after_to_ms;
+    }
+
+    found
+}
+
+const TOGETHER: &str = concat!(
+    spans!(),
+    "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
+);
+
+/// The device time of a span, ms, of everybody.
+///
+/// # Errors
+/// When the database fails.
+pub async fn together(store: &Reader, viewer: Viewer, span: Span, now: i64) -> Result<i64, Error> {
+    let Viewer::Operator = viewer;
+    let days = known(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let mut sum = whole
+        .iter()
+        .flat_map(|(_, day)| &day.hours)
+        .map(|(_, ms)| ms)
+        .sum();
+    for span in rest {
+        let query = sqlx::query_scalar(TOGETHER)
+            .bind(span.from)
+            .bind(span.to)
+            .bind(now);
+        sum += query.fetch_one(&store.read).await.map(|ms: i64| ms)?;
+    }
+
+    Ok(sum)
+}

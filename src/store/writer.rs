@@ -1,0 +1,221 @@
+//! The handle that writes. The observer has one, and so have commands that write.
+
+use super::db::connect;
+use super::db::disk::Space;
+use super::db::health::{Health, Identity};
+use super::db::instance_lock;
+use super::derive::rederive::Rederiving;
+use super::ingest::sender_limit::Limits;
+use super::ingest::sieve;
+use super::read::name_search::Names;
+use super::reader::{Pools, Reader};
+use super::stats::calls_ever::Counts;
+use super::{Derivation, Error, Tuning, Tx};
+use crate::rtc::fold::Rules;
+use sqlx::migrate::Migrator;
+use sqlx::{AnyPool, Executor, Row};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
+
+/// The migrations, from the first schema to this version's.
+pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How many times we wait for another program's lock. `connect` sets how long each wait is.
+const LOCK_TRIES: u32 = 6;
+
+/// Writes the database, and reads it as its [`Reader`] does. Cheap to clone. One connection
+/// writes, so that writers wait for each other here and not in the database.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    reader: Reader,
+    pub(crate) write: AnyPool,
+    begin: &'static str,
+    /// Contents were deleted that the write-ahead log may still hold.
+    pub(in crate::store) taken_back: Arc<AtomicBool>,
+    pub(in crate::store) limits: Limits,
+}
+
+impl Deref for Writer {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Writer {
+    /// Opens the database, makes the file if it does not exist, and migrates it to this version's
+    /// schema.
+    ///
+    /// # Errors
+    /// When it cannot be opened or migrated.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        let url = connect::with_create(url);
+        connect::make_private(&url)?;
+        let store = Self::connect(&url).await?;
+        MIGRATIONS.run(&store.write).await?;
+        sieve::sift_stored(&store).await?;
+
+        Ok(store)
+    }
+
+    /// Opens a database that another process serves, without migrating it. Writers of both
+    /// processes wait for each other.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or has not this version's shape.
+    pub async fn open_beside_server(url: &str) -> Result<Self, Error> {
+        let store = Self::connect(url).await?;
+        let (shapes, newest): (i64, i64) = sqlx::query_as(SHAPE).fetch_one(&store.write).await?;
+        let known = MIGRATIONS.iter().map(|shape| shape.version).max();
+        if Some(newest) != known || usize::try_from(shapes).ok() != Some(MIGRATIONS.iter().count())
+        {
+            return Err(Error::Shape);
+        }
+
+        Ok(store)
+    }
+
+    async fn connect(url: &str) -> Result<Self, Error> {
+        connect::once(url).await?;
+        // From here on a missing file is an error; no new database is made.
+        let lasting = url.replace("mode=rwc", "mode=rw");
+        let url = lasting.as_str();
+        let space = Space::default();
+        let write = connect::pool(1, 48_000, &space).connect(url).await?;
+        let pools = Pools::new(url, &space)?;
+        // With a plain `begin`, SQLite would find out only at the first write that data read before
+        // is outdated, because another process may write.
+        let begin = if url.starts_with("sqlite:") {
+            "begin immediate"
+        } else {
+            "begin"
+        };
+
+        Ok(Self {
+            reader: Reader {
+                read: pools.pages.clone(),
+                pools,
+                space,
+                health: Health::default(),
+                file: instance_lock::file_of(url)?.and_then(|path| Identity::of_path(&path)),
+                tuning: Tuning::default(),
+                counts: Counts::default(),
+                names: Names::default(),
+                rederiving: Rederiving::default(),
+            },
+            write,
+            begin,
+            taken_back: Arc::default(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// The handle that only reads.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// The same writer, but deriving in other portions.
+    #[must_use]
+    pub fn with_tuning(mut self, tuning: Tuning) -> Self {
+        self.reader.tuning = tuning;
+        self
+    }
+
+    pub(in crate::store) fn derivation<'a>(&self, rules: &'a Rules) -> Derivation<'a> {
+        Derivation {
+            rules,
+            tuning: self.tuning,
+        }
+    }
+
+    /// The same writer, with reading connections that pages cannot use up.
+    #[must_use]
+    pub fn for_observer(&self) -> Self {
+        let mut writer = self.clone();
+        writer.reader.read = self.pools.observer.clone();
+        writer
+    }
+
+    /// Begins a write transaction; other writers wait until its end. While another program has the
+    /// lock, that is reported.
+    pub(in crate::store) async fn writing(&self) -> Result<Tx, Error> {
+        for _ in 1..LOCK_TRIES {
+            match self.try_writing().await {
+                Err(error) if error.is_locked() => self.health.note_locked(),
+                done => return done,
+            }
+        }
+
+        self.try_writing().await
+    }
+
+    async fn try_writing(&self) -> Result<Tx, Error> {
+        let tx = self.write.begin_with(self.begin).await?;
+        self.health.note_unlocked();
+        Ok(tx)
+    }
+
+    /// Checkpoints the write-ahead log into the file and empties it, if contents were deleted
+    /// since: the log holds earlier versions of pages. If readers prevent it, the next call tries
+    /// again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn empty_log(&self) -> Result<(), Error> {
+        if !self.taken_back.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+
+        let mut connection = self.write.acquire().await?;
+        if connection.backend_name() == "SQLite" {
+            connection.execute("pragma busy_timeout = 100").await?;
+            let row = connection
+                .fetch_one("pragma wal_checkpoint(truncate)")
+                .await;
+            connection.execute("pragma busy_timeout = 2000").await?;
+            if row?.try_get::<i64, _>(0)? != 0 {
+                return Ok(());
+            }
+        }
+
+        self.taken_back.store(false, Ordering::Relaxed);
+
+        Ok(())
+    }
+
+    /// Rewrites the whole database, so that no bytes of deleted data remain.
+    pub(in crate::store) async fn write_anew(&self) -> Result<(), Error> {
+        let mut connection = self.write.acquire().await?;
+        let statements: &[&'static str] = match connection.backend_name() {
+            "SQLite" => &["vacuum", "pragma wal_checkpoint(truncate)"],
+            _ => &["vacuum full events", "vacuum full sightings"],
+        };
+
+        for statement in statements {
+            connection.fetch_all(*statement).await?;
+        }
+
+        Ok(())
+    }
+
+    /// Closes all connections; `SQLite` then checkpoints its write-ahead log into the file.
+    pub async fn close(&self) {
+        let Pools {
+            pages,
+            dear,
+            watchers,
+            observer,
+        } = &self.reader.pools;
+        for readers in [pages, dear, watchers, observer] {
+            readers.close().await;
+        }
+
+        self.write.close().await;
+    }
+}

@@ -1,0 +1,57 @@
+//! The static files, embedded in the binary. Their addresses contain a hash, so browsers may cache
+//! them for ever.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use rust_embed::RustEmbed;
+use std::fmt::Write;
+
+#[derive(RustEmbed)]
+#[folder = "static/"]
+struct Files;
+
+/// The address of a static file.
+#[must_use]
+pub fn href(name: &str) -> String {
+    let mut address = format!("/static/{name}");
+    if let Some(file) = Files::get(name) {
+        address.push_str("?v=");
+        for byte in &file.metadata.sha256_hash()[..6] {
+            let _ = write!(address, "{byte:02x}");
+        }
+    }
+
+    address
+}
+
+/// `GET /static/{name}`
+pub async fn get(
+    req: HttpRequest,
+    name: web::Path<String>,
+    app: web::Data<crate::web::Web>,
+) -> HttpResponse {
+    let Some(file) = Files::get(&name) else {
+        return super::response::failure(
+            &super::response::Ask::of_request(&req, &app),
+            &super::error::Error::Unrecognized,
+        );
+    };
+
+    let keep = if req.query_string().is_empty() {
+        "no-cache"
+    } else {
+        "public, max-age=31536000, immutable"
+    };
+
+    let kind = file.metadata.mimetype();
+    let kind = if kind.starts_with("text/") {
+        format!("{kind}; charset=utf-8")
+    } else {
+        kind.to_owned()
+    };
+
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, kind))
+        .insert_header((header::CACHE_CONTROL, keep))
+        .body(file.data.into_owned())
+}

@@ -1,0 +1,129 @@
+//! CORS: which other web pages may read the API from a browser; none, unless the configuration
+//! names them.
+
+use crate::web::Web;
+use actix_web::HttpResponse;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+
+/// How long a browser may cache the answer to a preflight request, s.
+const ASK_AGAIN_S: HeaderValue = HeaderValue::from_static("86400");
+/// The path prefixes that are meant for programs.
+const OPEN: [&str; 4] = ["/api/", "/badge/", "/feed/", "/healthz"];
+
+/// The value of `Access-Control-Allow-Origin` for a page of this origin; `None` if it may not read.
+fn allowed(origins: &[String], origin: &str) -> Option<HeaderValue> {
+    if origins.iter().any(|known| known == "*") {
+        return Some(HeaderValue::from_static("*"));
+    }
+
+    let is_known = origins
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(origin));
+
+    is_known
+        .then(|| HeaderValue::from_str(origin).ok())
+        .flatten()
+}
+
+/// Adds the CORS headers, which tell browsers the allowed origins.
+///
+/// # Errors
+/// Those of the wrapped service.
+pub async fn allow(
+    web: Data<Web>,
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let origins = &web.options.cors_origins;
+    let is_open = !origins.is_empty() && OPEN.iter().any(|start| req.path().starts_with(start));
+    if !is_open {
+        return Ok(next.call(req).await?.map_into_boxed_body());
+    }
+
+    let origin = req
+        .headers()
+        .get(header::ORIGIN)
+        .and_then(|origin| origin.to_str().ok());
+    let answer = origin.and_then(|origin| allowed(origins, origin));
+    let asks_whether = req.method() == Method::OPTIONS
+        && req
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && answer.is_some();
+    let mut response = if asks_whether {
+        req.into_response(HttpResponse::NoContent().finish())
+    } else {
+        next.call(req).await?.map_into_boxed_body()
+    };
+
+    tell(response.headers_mut(), answer, asks_whether);
+
+    Ok(response)
+}
+
+fn tell(headers: &mut HeaderMap, answer: Option<HeaderValue>, asks_whether: bool) {
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    let Some(answer) = answer else { return };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, answer);
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("etag, location"),
+    );
+
+    if asks_whether {
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, HEAD"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("if-none-match, accept"),
+        );
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, ASK_AGAIN_S);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_named_origins_may_read() {
+        let named = [
+            "https://app.example".to_owned(),
+            "https://other.example:8443".to_owned(),
+        ];
+        let answer = |origins: &[String], origin| {
+            allowed(origins, origin).map(|value| value.to_str().unwrap().to_owned())
+        };
+
+        assert_eq!(
+            answer(&named, "https://app.example").as_deref(),
+            Some("https://app.example")
+        );
+        assert_eq!(
+            answer(&named, "https://other.example:8443").as_deref(),
+            Some("https://other.example:8443")
+        );
+        for foreign in [
+            "http://app.example",
+            "https://app.example.evil",
+            "https://other.example",
+            "null",
+            "",
+        ] {
+            assert_eq!(answer(&named, foreign), None, "{foreign}");
+        }
+
+        assert_eq!(
+            answer(&["*".to_owned()], "https://any.example").as_deref(),
+            Some("*")
+        );
+        assert_eq!(answer(&[], "https://app.example"), None);
+    }
+}

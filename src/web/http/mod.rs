@@ -1,0 +1,15 @@
+//! Requests and answers: parameters, errors, caches, hosts, paths; nothing here knows a page.
+
+pub mod assets;
+pub(super) mod connections;
+pub(super) mod cors;
+pub mod cost_cache;
+pub mod error;
+pub(super) mod etag;
+pub mod host;
+pub(super) mod indentation;
+pub(super) mod path;
+pub mod request;
+pub mod response;
+pub mod response_cache;
+pub mod sort;

@@ -1,0 +1,447 @@
+//! Turns a page struct into an answer: HTML or JSON depending on the route; errors likewise.
+
+use super::error::Error;
+use super::indentation::without_indentation;
+use super::request::Query;
+use super::{assets, etag};
+use crate::store::db::health::Health;
+use crate::store::model::Viewer;
+use crate::web::Web;
+use crate::web::view::format as f;
+use crate::web::view::{StorageTroubleFacts, VantageFacts};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use serde::Serialize;
+
+/// A request: by whom, when, for what.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub now: i64,
+    pub viewer: Viewer,
+    /// The route asks for JSON.
+    pub api: bool,
+    pub query: String,
+    /// Entity tags of answers that the client already has.
+    pub known_tags: Option<String>,
+    /// Records failures to read the database.
+    pub storage: Health,
+}
+
+impl Ask {
+    #[must_use]
+    pub fn of_request(req: &HttpRequest, web: &Web) -> Self {
+        Self {
+            now: web.clock.now_ms(),
+            viewer: Viewer::Operator,
+            api: is_for_programs(req.path()),
+            query: req.query_string().to_owned(),
+            known_tags: etag::known(req),
+            storage: web.store.health().clone(),
+        }
+    }
+}
+
+impl Ask {
+    /// The parameters of a list.
+    ///
+    /// # Errors
+    /// Those of [`Query::read`], and a `limit` larger than a page can hold.
+    pub fn of_list(&self, known: &[&str]) -> Result<Query, Error> {
+        let query = Query::read(&self.query, known)?;
+        if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
+            let words = format!(
+                "limit must be a whole number from 1 to {PAGE_ROWS} on a page; the JSON of the list takes more"
+            );
+            return Err(Error::Invalid(words));
+        }
+
+        Ok(query)
+    }
+}
+
+/// Pages for people answer in HTML, everything else in JSON or a format of its own.
+fn is_for_programs(path: &str) -> bool {
+    let is_page = path == "/api/docs" || path.starts_with("/api/docs/");
+    let starts = ["/api/", "/badge/", "/feed/"];
+    let exact = ["/api", "/metrics", "/healthz", "/readyz"];
+    !is_page && (exact.contains(&path) || starts.iter().any(|start| path.starts_with(start)))
+}
+
+/// The entries of the navigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Now,
+    Calls,
+    Rooms,
+    Servers,
+    Transports,
+    Statistics,
+    Status,
+    About,
+}
+
+impl Section {
+    /// The entries at the top. The observer's status and the page about collected data are linked
+    /// beside them and at the bottom.
+    pub const TOP: [(Self, &'static str, &'static str); 6] = [
+        (Self::Now, "/", "Now"),
+        (Self::Calls, "/calls", "Calls"),
+        (Self::Rooms, "/rooms", "Rooms"),
+        (Self::Servers, "/servers", "Servers"),
+        (Self::Transports, "/transports", "SFUs"),
+        (Self::Statistics, "/statistics", "Stats"),
+    ];
+}
+
+/// Maximum length of a page, bytes.
+pub const PAGE_MAX: usize = 60_000;
+/// Maximum number of rows of a list on an HTML page; a program may ask for more.
+const PAGE_ROWS: i64 = 50;
+/// Maximum number of times that a page that is too long is rendered again, each time with half the
+/// rows.
+const SPARE_MAX: u32 = 6;
+
+/// The frame of every page.
+#[derive(Debug, Clone)]
+pub struct Shell {
+    pub section: Option<Section>,
+    pub now_ms: i64,
+    /// The room whose changes concern this page; all rooms when `None`.
+    pub room_id: Option<String>,
+    /// `None` if unknown, as on error pages.
+    pub vantages: Option<Vec<VantageFacts>>,
+    /// Some calls were derived by older rules or other settings, and are being derived again.
+    pub older_rules: bool,
+    /// Why nothing can be stored now.
+    pub storage_trouble: Option<StorageTroubleFacts>,
+    /// How often the number of rows was halved to keep the page short; 0 = not at all.
+    pub spare: u32,
+}
+
+/// The state of the observer in a word and a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub class: &'static str,
+    pub words: &'static str,
+    pub ms: Option<i64>,
+}
+
+impl Shell {
+    pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    /// The number of rows of a list that the page may show.
+    #[must_use]
+    pub fn at_most(&self, rows: usize) -> usize {
+        rows >> self.spare
+    }
+
+    /// The first rows of a list.
+    #[must_use]
+    pub fn first<'a, T>(&self, rows: &'a [T], most: usize) -> &'a [T] {
+        &rows[..rows.len().min(self.at_most(most))]
+    }
+
+    /// A name, cut if the page must be shorter.
+    #[must_use]
+    pub fn name(&self, name: impl AsRef<str>) -> String {
+        let name = name.as_ref();
+        let most = 160 >> self.spare;
+        if name.chars().nth(most).is_none() {
+            return name.to_owned();
+        }
+
+        name.chars().take(most).chain(['…']).collect()
+    }
+
+    /// The line at the top right.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        if let Some(trouble) = &self.storage_trouble {
+            return Some(Step {
+                class: "warn",
+                words: "Nothing stored since",
+                ms: Some(trouble.since_ms),
+            });
+        }
+
+        let vantages = self.vantages.as_ref()?;
+        let unheard = vantages
+            .iter()
+            .find(|vantage| vantage.unheard_since_ms.is_some());
+        if let Some(unheard) = unheard {
+            let words = match unheard.heard_ms() {
+                Some(_) => "Not in step since",
+                None => "Not connected since",
+            };
+
+            return Some(Step {
+                class: "warn",
+                words,
+                ms: unheard.unheard_since_ms,
+            });
+        }
+
+        if vantages.is_empty()
+            || vantages
+                .iter()
+                .any(|vantage| vantage.first_sync_ms.is_none())
+        {
+            return Some(Step {
+                class: "warn",
+                words: "Starting",
+                ms: None,
+            });
+        }
+
+        let heard = vantages.iter().filter_map(VantageFacts::heard_ms).min();
+        if vantages
+            .iter()
+            .any(|vantage| vantage.is_silent(self.now_ms))
+        {
+            return Some(Step {
+                class: "warn",
+                words: "Not heard since",
+                ms: heard,
+            });
+        }
+
+        if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
+            return Some(Step {
+                class: "warn",
+                words: "Heard, with trouble since",
+                ms: failing.error_since_ms,
+            });
+        }
+
+        Some(Step {
+            class: "ok",
+            words: "In step",
+            ms: heard,
+        })
+    }
+}
+
+/// A page: facts that can be written as HTML and as JSON.
+pub trait Page: Serialize {
+    const SECTION: Section;
+
+    /// The room whose changes concern this page, if it is only one.
+    fn room_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// The page as HTML.
+    ///
+    /// # Errors
+    /// The template failed.
+    fn html(&self, shell: &Shell) -> askama::Result<String>;
+}
+
+/// The result of a page function.
+#[derive(Debug)]
+pub enum Answer<P> {
+    Page(P),
+    /// A redirect to this path, below `/` or `/api/v1`.
+    Elsewhere(String),
+}
+
+impl<P> From<P> for Answer<P> {
+    fn from(page: P) -> Self {
+        Self::Page(page)
+    }
+}
+
+/// Writes the answer.
+pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error>) -> HttpResponse {
+    let body = match answer {
+        Ok(Answer::Page(page)) if ask.api => return json(ask, Ok(page)),
+        Ok(Answer::Page(page)) => html(web, ask, &page).await,
+        Ok(Answer::Elsewhere(path)) => {
+            let path = if ask.api {
+                format!("/api/v1{path}")
+            } else {
+                path
+            };
+
+            return HttpResponse::SeeOther()
+                .insert_header((header::LOCATION, path))
+                .finish();
+        }
+        Err(error) => Err(error),
+    };
+
+    match body {
+        Ok(body) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(body),
+        Err(error) => failure(ask, &error),
+    }
+}
+
+/// Writes JSON, or 304 if the client already has it.
+pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
+    tagged(
+        ask,
+        "application/json",
+        answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)),
+    )
+}
+
+/// Writes a body with an entity tag, or 304 if the client already has it.
+#[must_use]
+pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> HttpResponse {
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return failure(ask, &error),
+    };
+
+    let tag = etag::tag(&body);
+    let is_known = etag::is_known(&tag, ask.known_tags.as_deref());
+    let mut response = if is_known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
+
+    response
+        .insert_header((header::ETAG, tag))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
+    if is_known {
+        return response.finish();
+    }
+
+    response
+        .insert_header((header::CONTENT_TYPE, kind))
+        .body(body)
+}
+
+async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {
+    let vantages = crate::store::ingest::vantages::list_for(&web.store, ask.viewer).await?;
+    let shell = Shell {
+        section: Some(P::SECTION),
+        now_ms: ask.now,
+        room_id: page.room_id().map(ToOwned::to_owned),
+        vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
+        older_rules: web.store.has_older_rules(),
+        storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
+        spare: 0,
+    };
+
+    Ok(short(page, shell)?.into_bytes())
+}
+
+/// Renders the page with as many rows as keep it short: names and ids of strangers may be long, and
+/// lists even longer.
+///
+/// # Errors
+/// The template failed.
+pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
+    loop {
+        let text = without_indentation(&page.html(&shell)?);
+        if text.len() <= PAGE_MAX || shell.spare == SPARE_MAX {
+            return Ok(text);
+        }
+
+        shell.spare += 1;
+    }
+}
+
+/// When a client should retry after an overload, s.
+const RETRY_AFTER_S: u32 = 5;
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    shell: &'a Shell,
+    status: u16,
+    heading: &'static str,
+    text: String,
+}
+
+/// Writes an error, and logs it if it is ours.
+#[must_use]
+pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
+    let mut body = error.body();
+    if error.is_internal() {
+        tracing::error!(error = %error, "a request failed");
+    }
+
+    if let Error::Store(error) = error {
+        ask.storage.note_unread(error, ask.now);
+    }
+
+    let storage_trouble = ask.storage.trouble(ask.now).map(StorageTroubleFacts::from);
+    if let (Error::Store(_), Some(trouble)) = (error, &storage_trouble) {
+        let words = trouble.words();
+        body.error = format!("{}. {}", words.what, words.to_do);
+    }
+
+    let mut response = HttpResponse::build(error.status());
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if error.is_busy() {
+        response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+    }
+
+    if ask.api {
+        return response.json(body);
+    }
+
+    let shell = Shell {
+        section: None,
+        now_ms: ask.now,
+        room_id: None,
+        vantages: None,
+        older_rules: false,
+        storage_trouble,
+        spare: 0,
+    };
+
+    let heading = match body.status {
+        400 => "This address is not understood",
+        404 => "Nothing here",
+        405 => "Only for reading",
+        421 => "Not under this name",
+        503 => "Too much to do",
+        _ => "Something broke",
+    };
+
+    let page = ErrorPage {
+        shell: &shell,
+        status: body.status,
+        heading,
+        text: body.error,
+    };
+
+    match page.render() {
+        Ok(html) => response
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .body(without_indentation(&html)),
+        Err(error) => response.body(error.to_string()),
+    }
+}
+
+/// Answers every unknown address.
+pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    failure(&Ask::of_request(&req, &web), &Error::Unrecognized)
+}
+
+/// Refuses every method but GET, for streams.
+pub async fn only_get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    allowed(&req, &web, "GET")
+}
+
+/// Refuses every method but GET and HEAD.
+pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    allowed(&req, &web, "GET, HEAD")
+}
+
+fn allowed(req: &HttpRequest, web: &Web, methods: &'static str) -> HttpResponse {
+    let mut response = failure(&Ask::of_request(req, web), &Error::NotAllowed);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, header::HeaderValue::from_static(methods));
+
+    response
+}

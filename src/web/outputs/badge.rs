@@ -1,0 +1,297 @@
+//! Badges: the number of people in a call of a room or a homeserver now, as a picture and in the
+//! JSON format of Shields.
+
+use crate::rtc::present::Why;
+use crate::store::ingest::rooms;
+use crate::store::read::large_calls;
+use crate::web::Web;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::pages::{running, running_in_room};
+use crate::web::view::format as f;
+use crate::web::view::liveness::{Present, no_such_room};
+use crate::web::view::{CallFacts, MemberFacts, PerhapsGone};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// How long a badge may be cached by whoever shows it.
+const KEEP: &str = "public, max-age=60";
+
+/// A badge in the form that Shields reads (its endpoint badge).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Badge {
+    pub schema_version: i64,
+    pub label: String,
+    pub message: String,
+    /// A colour by its name.
+    pub color: String,
+    /// Seconds for which it may be kept.
+    pub cache_seconds: i64,
+    /// Nothing is known.
+    pub is_error: bool,
+}
+
+impl Badge {
+    fn new(message: String, color: &str, is_error: bool) -> Self {
+        let (label, color) = ("call".to_owned(), color.to_owned());
+        Self {
+            schema_version: 1,
+            label,
+            message,
+            color,
+            cache_seconds: 60,
+            is_error,
+        }
+    }
+
+    fn unknown() -> Self {
+        Self::new("unknown".to_owned(), "lightgrey", true)
+    }
+
+    /// The badge for those who are in calls now. `others_unknown`: there may be others whom nobody
+    /// can see.
+    fn from_count(count: &Count, others_unknown: bool, now: i64) -> Self {
+        if count.people == 0 && others_unknown {
+            return Self::unknown();
+        }
+
+        let at_least = if others_unknown { "at least " } else { "" };
+        let people = match count.people {
+            0 => "nobody".to_owned(),
+            people => format!("{at_least}{}", f::counted(people, "person", "people")),
+        };
+
+        let people = match count.perhaps_gone.words(now) {
+            Some(words) => format!("{people}, {words}"),
+            None => people,
+        };
+
+        let message = match count.ghosts {
+            0 => people,
+            ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
+        };
+
+        let color = if count.people > 0 && !count.perhaps_gone.are_all {
+            "brightgreen"
+        } else {
+            "lightgrey"
+        };
+
+        Self::new(message, color, false)
+    }
+}
+
+/// The number of distinct people in calls now, and of devices that are probably gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Count {
+    people: usize,
+    ghosts: usize,
+    /// Devices of these people that are perhaps gone.
+    perhaps_gone: PerhapsGone,
+}
+
+impl Count {
+    /// Counts the people of one server, or of all.
+    fn count_calls<'a>(
+        calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
+        server: Option<&str>,
+    ) -> Self {
+        let mut people: BTreeSet<&str> = BTreeSet::new();
+        let mut ghosts: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let is_of = |member: &&MemberFacts| server.is_none_or(|name| member.server == name);
+        let present = calls.clone().into_iter().flat_map(CallFacts::present);
+        let perhaps_gone = PerhapsGone::among(present.filter(is_of));
+        for call in calls {
+            let here = call.present().filter(is_of);
+            people.extend(here.map(|member| member.user_id.as_str()));
+            let gone = call.ghosts().filter(is_of);
+            ghosts.extend(gone.map(MemberFacts::device));
+        }
+
+        Self {
+            people: people.len(),
+            ghosts: ghosts.len(),
+            perhaps_gone,
+        }
+    }
+}
+
+/// `GET /badge/rooms/{id}/active.svg`
+pub async fn room_svg(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    picture(&ask, "unknown room", room(&web, &ask, &id).await)
+}
+
+/// `GET /badge/rooms/{id}/active.json`
+pub async fn room_json(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    response::json(&ask, room(&web, &ask, &id).await)
+}
+
+/// `GET /badge/servers/{name}/active.svg`
+pub async fn server_svg(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    name: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    picture(&ask, "unknown server", server(&web, &ask, &name).await)
+}
+
+/// `GET /badge/servers/{name}/active.json`
+pub async fn server_json(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    name: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    response::json(&ask, server(&web, &ask, &name).await)
+}
+
+async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
+    Query::read(&ask.query, &[])?;
+    let Some(room) = rooms::named(&web.store, ask.viewer, id).await? else {
+        return Err(no_such_room(web, ask.viewer, ask.now).await);
+    };
+
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let unknown = present.room(&room.room_id);
+    let others_unknown = unknown.is_some_and(|unknown| unknown.why == Why::Encrypted);
+    if unknown.is_some() && !others_unknown {
+        return Ok(Badge::unknown());
+    }
+
+    let calls = running_in_room(web, ask, &room.room_id).await?;
+    let unlisted: i64 = calls.iter().map(|call| call.unlisted.people).sum();
+    let mut count = Count::count_calls(&calls, None);
+    let unlisted = usize::try_from(unlisted).unwrap_or(0);
+    count.people += unlisted;
+    count.perhaps_gone.are_all &= unlisted == 0;
+
+    Ok(Badge::from_count(&count, others_unknown, ask.now))
+}
+
+async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
+    Query::read(&ask.query, &[])?;
+    // Accept any case: names of servers are lower case.
+    let name = &name.to_lowercase();
+    if !is_server_name(name) {
+        return Err(Error::NotFound(
+            "This is not the name of a homeserver.".to_owned(),
+        ));
+    }
+
+    let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
+    if seen.is_blind() {
+        return Ok(Badge::unknown());
+    }
+
+    let running = running(web, ask).await?;
+    let of_server = |call: &&CallFacts| call.servers.iter().any(|server| server == name);
+    let calls: Vec<&CallFacts> = running.calls.iter().filter(of_server).collect();
+    let mut count = Count::count_calls(calls.iter().copied(), Some(name));
+    // For a call that was not read completely, the other people are counted in the database. A
+    // person in two such calls counts twice.
+    for call in calls.iter().filter(|call| call.unlisted.people > 0) {
+        let (store, viewer) = (&web.store, ask.viewer);
+        let all = large_calls::people_of_server(store, viewer, &call.id, name, ask.now).await?;
+        let listed = Count::count_calls([*call], Some(name));
+        let beyond = usize::try_from(all).unwrap_or(0);
+        count.people += beyond.saturating_sub(listed.people + listed.ghosts);
+    }
+
+    // If nobody is seen, there may be people in rooms that we cannot read.
+    let is_hidden = count.people == 0 && seen.hidden_rooms() > 0;
+
+    Ok(Badge::from_count(&count, is_hidden, ask.now))
+}
+
+/// Is it a valid server name: a host, maybe with a port?
+fn is_server_name(name: &str) -> bool {
+    let end = name.rfind(']').map_or_else(
+        || name.find(':').unwrap_or(name.len()),
+        |bracket| bracket + 1,
+    );
+    let (host, port) = name.split_at(end);
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_host = match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+        }
+    };
+
+    is_host && is_port && name.len() <= 255
+}
+
+#[derive(Template)]
+#[template(path = "badge.svg")]
+struct Svg<'a> {
+    label: &'a str,
+    message: &'a str,
+    fill: &'static str,
+    /// Widths of the two halves, and their centres.
+    left: usize,
+    right: usize,
+}
+
+/// The badge as a picture. An error is a picture too, because the page that shows it has no other
+/// place for one.
+fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
+    let (status, badge) = match badge {
+        Ok(badge) => (StatusCode::OK, badge),
+        Err(Error::NotFound(_)) => (
+            StatusCode::NOT_FOUND,
+            Badge::new(unknown.to_owned(), "lightgrey", true),
+        ),
+        Err(error) => return response::failure(ask, &error),
+    };
+
+    let width = |text: &str| 12 + text.chars().count() * 7;
+    let fill = if badge.color == "brightgreen" {
+        "#0a6a5c"
+    } else {
+        "#656a6e"
+    };
+
+    let (left, right) = (width(&badge.label), width(&badge.message));
+    match (Svg {
+        label: &badge.label,
+        message: &badge.message,
+        fill,
+        left,
+        right,
+    })
+    .render()
+    {
+        Ok(svg) => HttpResponse::build(status)
+            .insert_header((header::CONTENT_TYPE, "image/svg+xml"))
+            .insert_header((header::CACHE_CONTROL, KEEP))
+            .body(svg),
+        Err(error) => response::failure(ask, &error.into()),
+    }
+}

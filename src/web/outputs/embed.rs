@@ -1,0 +1,85 @@
+//! `/embed/rooms/{id}`: the running call of one room, to be embedded in another page. Only this
+//! address allows framing.
+
+use crate::store::ingest::rooms;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::indentation::without_indentation;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::pages::running_in_room;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{Present, SeenFacts, no_such_room};
+use crate::web::view::{CallFacts, RoomFacts};
+use crate::web::{POLICY, Web};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+
+#[derive(Template)]
+#[template(path = "embed.html")]
+struct Html {
+    room: RoomFacts,
+    calls: Vec<CallFacts>,
+    /// Calls in which only devices are left that are probably gone.
+    stuck: Vec<CallFacts>,
+    /// Whether the present is known.
+    seen: SeenFacts,
+    now: i64,
+}
+
+/// `GET /embed/rooms/{id}`
+pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let html = load(&web, &ask, &id)
+        .await
+        .and_then(|page| Ok(without_indentation(&page.render()?)));
+    let mut response = match html {
+        Ok(html) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(html),
+        Err(error) => response::failure(&ask, &error),
+    };
+
+    let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
+    if let Ok(policy) = header::HeaderValue::from_str(&policy) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+
+    response
+}
+
+async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
+    Query::read(&ask.query, &[])?;
+    let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
+        return Err(no_such_room(web, ask.viewer, ask.now).await);
+    };
+
+    let calls = running_in_room(web, ask, &room.room.room_id).await?;
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let seen = present.room(&room.room.room_id).into();
+    let (stuck, running) = calls.into_iter().partition(CallFacts::is_stuck);
+
+    Ok(Html {
+        room: RoomFacts::from(room),
+        calls: running,
+        stuck,
+        seen,
+        now: ask.now,
+    })
+}
+
+impl Html {
+    /// Since when it is unknown whether this call runs, ms, if that time is known.
+    fn since(&self, call: &CallFacts) -> Option<i64> {
+        if self.seen.unknown && !self.seen.is_encrypted() {
+            return self.seen.unknown_since_ms;
+        }
+
+        call.unknown_since_ms
+    }
+}

@@ -1,0 +1,293 @@
+//! `/api/v1/calls.csv` and `/api/v1/calls.ndjson`: all calls of a filter, streamed, of any size.
+//! Only one page of calls is in memory at a time.
+
+use crate::store::model::CallFilter;
+use crate::store::read::call_order;
+use crate::store::read::call_order::{Order, Place};
+use crate::web::Web;
+use crate::web::http::error::Error;
+use crate::web::http::host;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::http::sort;
+use crate::web::pages::{calls, with_members};
+use crate::web::view::CallFacts;
+use crate::web::view::format as f;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use futures_util::Stream;
+use std::fmt::Write;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The filter and the order of the list; an export has no pages.
+pub const KNOWN: &[&str] = &[
+    "q",
+    "room",
+    "server",
+    "user",
+    "application",
+    "status",
+    "kind",
+    "from",
+    "to",
+    "min_minutes",
+    "min_people",
+    "sort",
+];
+/// Calls read per page.
+const PAGE: i64 = 200;
+
+/// `GET /api/v1/calls.csv`
+pub async fn csv(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    send(&req, web, Form::Csv).await
+}
+
+/// `GET /api/v1/calls.ndjson`
+pub async fn ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    send(&req, web, Form::Ndjson).await
+}
+
+/// What the file holds.
+struct Asked {
+    filter: CallFilter,
+    order: Order,
+    form: Form,
+    /// The base of our own addresses.
+    base: String,
+}
+
+/// The file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Csv,
+    Ndjson,
+}
+
+impl Form {
+    /// Media type, file extension, and the text before the first call.
+    fn words(self) -> (&'static str, &'static str, String) {
+        match self {
+            Self::Csv => ("text/csv; charset=utf-8", "csv", HEAD.join(",") + "\r\n"),
+            Self::Ndjson => ("application/x-ndjson", "ndjson", String::new()),
+        }
+    }
+}
+
+async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpResponse {
+    let ask = Ask::of_request(req, &web);
+    let asked = async {
+        let query = Query::read(&ask.query, KNOWN)?;
+
+        Ok(Asked {
+            order: sort::CALLS.read(&query)?.order(),
+            filter: calls::filter(&web, &ask, &query).await?,
+            form,
+            base: host::outside(web.public_url.as_deref(), req.headers()),
+        })
+    };
+
+    let asked = match asked.await {
+        Ok(asked) => asked,
+        Err(error) => return response::failure(&ask, &error),
+    };
+
+    let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
+        return response::failure(&ask, &Error::Busy("too many files are being read"));
+    };
+
+    let (kind, end, head) = form.words();
+
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, kind))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"calls.{end}\""),
+        ))
+        .streaming(stream(web, ask, asked, head, turn))
+}
+
+fn stream(
+    web: http::Data<Web>,
+    ask: Ask,
+    asked: Asked,
+    head: String,
+    turn: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<http::Bytes, Error>> {
+    async_stream::try_stream! {
+        let _turn = turn;
+        if !head.is_empty() {
+            yield http::Bytes::from(head);
+        }
+
+        let mut place = None;
+        loop {
+            let text = page(&web, &ask, &asked, &mut place).await.inspect_err(|error| {
+                // The answer has already begun. Cut the connection, so that nobody takes a part for
+                // the whole.
+                tracing::error!(%error, "an export broke off");
+            })?;
+            let Some(text) = text else { break };
+            yield http::Bytes::from(text);
+        }
+    }
+}
+
+/// The calls after this place as text; also advances the place. `None` after the last call.
+async fn page(
+    web: &Web,
+    ask: &Ask,
+    asked: &Asked,
+    place: &mut Option<Place>,
+) -> Result<Option<String>, Error> {
+    // Use the order of an index for the complete export. Calls that ended before `from` are skipped
+    // here: the list that begins with the latest ends would have to be sorted again for each page.
+    let filter = &asked.filter;
+    let keeps_from = asked.order != Order::NEWEST || filter.active == Some(true);
+    let ordered = CallFilter {
+        from_ms: filter.from_ms.filter(|_| keeps_from),
+        ..filter.clone()
+    };
+
+    let rows = call_order::page(
+        &web.store,
+        ask.viewer,
+        &ordered,
+        asked.order,
+        place.as_ref(),
+        PAGE,
+        ask.now,
+    )
+    .await?;
+    let Some((_, last)) = rows.last() else {
+        return Ok(None);
+    };
+
+    *place = Some(last.clone());
+    let mut rows: Vec<_> = rows.into_iter().map(|(call, _)| call).collect();
+    rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
+    let mut text = String::new();
+    for call in with_members(web, ask, rows).await? {
+        match asked.form {
+            Form::Csv => text.push_str(&row(&asked.base, &call)),
+            Form::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
+        }
+    }
+
+    Ok(Some(text))
+}
+
+/// The columns, named as in the JSON.
+const HEAD: [&str; 28] = [
+    "id",
+    "room_id",
+    "room_name",
+    "room_alias",
+    "slot_id",
+    "application",
+    "started_at",
+    "started_ms",
+    "ended_at",
+    "ended_ms",
+    "active",
+    "duration_ms",
+    "people",
+    "devices",
+    "peak",
+    "peak_users",
+    "servers",
+    "intent",
+    "certainty",
+    "error_ms",
+    "gap_ms",
+    "unknown_since_at",
+    "url",
+    "people_now",
+    "devices_now",
+    "ghosts_now",
+    "state",
+    "stuck_since_at",
+];
+
+fn row(base: &str, call: &CallFacts) -> String {
+    let text = |text: Option<&str>| cell(text.unwrap_or_default());
+    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let stamp = |ms: Option<i64>| ms.map(f::rfc3339).unwrap_or_default();
+    let cells: [String; HEAD.len()] = [
+        cell(&call.id),
+        cell(&call.room.room_id),
+        text(call.room.name.as_deref()),
+        text(call.room.alias.as_deref()),
+        cell(&call.slot_id),
+        cell(&call.application),
+        stamp(Some(call.started_ms)),
+        number(Some(call.started_ms)),
+        stamp(call.ended_ms),
+        number(call.ended_ms),
+        call.active.to_string(),
+        number(Some(call.duration_ms)),
+        number(Some(call.people)),
+        number(Some(call.devices)),
+        number(Some(call.peak)),
+        number(Some(call.peak_users)),
+        cell(&call.servers.join(" ")),
+        text(call.intent.as_deref()),
+        cell(call.certainty.verdict),
+        number(Some(call.certainty.error_ms)),
+        number(Some(call.certainty.gap_ms)),
+        stamp(call.unknown_since_ms),
+        cell(&format!("{base}{}", call.href())),
+        call.people_now.to_string(),
+        call.devices_now.to_string(),
+        call.ghosts_now.to_string(),
+        call.state.to_owned(),
+        stamp(call.stuck_since_ms),
+    ];
+    let mut line = cells.join(",");
+    line.push_str("\r\n");
+
+    line
+}
+
+/// A text as a CSV cell (RFC 4180). A text that a spreadsheet would read as a formula gets a
+/// leading `'`.
+pub(in crate::web) fn cell(text: &str) -> String {
+    let is_formula = text.trim_start().starts_with([
+        '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ]) || text.starts_with(['\t', '\r', '\n']);
+    let guard = if is_formula { "'" } else { "" };
+    if !is_formula && !text.contains(['"', ',', '\n', '\r', ';', '\t']) {
+        return text.to_owned();
+    }
+
+    let mut quoted = String::with_capacity(text.len() + 3);
+    let _ = write!(quoted, "\"{guard}{}\"", text.replace('"', "\"\""));
+
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (text, want) in [
+            ("War room", "War room"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("two\nlines", "\"two\nlines\""),
+            ("=cmd|' /C calc'!A0", "\"'=cmd|' /C calc'!A0\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            (" =1+1", "\"' =1+1\""),
+            ("\t=1", "\"'\t=1\""),
+            ("a=1", "a=1"),
+        ] {
+            assert_eq!(cell(text), want);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Feeds of ended calls, of all rooms or of one: Atom for feed readers, iCalendar for calendars.
+
+use crate::store::ingest::{rooms, vantages};
+use crate::store::model::CallFilter;
+use crate::store::read::calls;
+use crate::web::Web;
+use crate::web::http::error::Error;
+use crate::web::http::host;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::pages::with_members;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{AllSeenFacts, Present, SeenFacts, no_such_room};
+use crate::web::view::{CallFacts, RoomRef, person};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use askama::Template;
+
+/// Default number of calls, the newest ones.
+pub const KNOWN: &[&str] = &["limit"];
+const LIMIT: i64 = 50;
+
+/// The calls of a feed, and its title.
+#[derive(Debug)]
+struct Feed {
+    title: String,
+    calls: Vec<CallFacts>,
+    /// The beginning of our addresses.
+    base: String,
+    path: String,
+    /// The HTML page with the same calls.
+    page: String,
+    /// A stable id: independent of the host name in the request, and different for each
+    /// installation.
+    id: String,
+    /// Whether running calls are known. Ended calls are in the feed in any case.
+    seen: SeenFacts,
+    now: i64,
+}
+
+/// `GET /feed/calls.atom`
+pub async fn all_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    send(
+        &ask,
+        "application/atom+xml; charset=utf-8",
+        load(&web, &ask, &req, None)
+            .await
+            .and_then(|feed| feed.atom()),
+    )
+}
+
+/// `GET /feed/rooms/{id}/calls.atom`
+pub async fn room_atom(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let feed = load(&web, &ask, &req, Some(&id)).await;
+
+    send(
+        &ask,
+        "application/atom+xml; charset=utf-8",
+        feed.and_then(|feed| feed.atom()),
+    )
+}
+
+/// `GET /feed/calls.ics`
+pub async fn all_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    send(
+        &ask,
+        "text/calendar; charset=utf-8",
+        load(&web, &ask, &req, None).await.map(|feed| feed.ics()),
+    )
+}
+
+/// `GET /feed/rooms/{id}/calls.ics`
+pub async fn room_ics(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    send(
+        &ask,
+        "text/calendar; charset=utf-8",
+        load(&web, &ask, &req, Some(&id))
+            .await
+            .map(|feed| feed.ics()),
+    )
+}
+
+fn send(ask: &Ask, kind: &'static str, feed: Result<String, Error>) -> HttpResponse {
+    response::tagged(ask, kind, feed.map(String::into_bytes))
+}
+
+async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Result<Feed, Error> {
+    let limit = Query::read(&ask.query, KNOWN)?.limit(LIMIT)?;
+    let mut filter = CallFilter {
+        active: Some(false),
+        ..Default::default()
+    };
+
+    let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
+    let account = account(web, ask).await?;
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let AllSeenFacts { mut seen, .. } = present.everything();
+    let mut id = format!("urn:callscope:{account}:calls");
+    if let Some(room) = room {
+        let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
+            return Err(no_such_room(web, ask.viewer, ask.now).await);
+        };
+
+        filter.room = Some(room.room_id.clone());
+        seen = present.room(&room.room_id).into();
+        id = format!("urn:callscope:{account}:room:{}", f::segment(&room.room_id));
+        let room = RoomRef::from(room);
+        (title, page) = (format!("Calls in {}", room.title()), room.href());
+    }
+
+    let calls = calls::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
+    let calls = with_members(web, ask, calls).await?;
+    let (base, path) = (
+        host::outside(web.public_url.as_deref(), req.headers()),
+        req.path().to_owned(),
+    );
+
+    Ok(Feed {
+        title,
+        calls,
+        base,
+        path,
+        page,
+        id,
+        seen,
+        now: ask.now,
+    })
+}
+
+/// The observing account. It is unique to an installation, and does not change with the host name.
+async fn account(web: &Web, ask: &Ask) -> Result<String, Error> {
+    let accounts = vantages::list_for(&web.store, ask.viewer).await?;
+    let first = accounts
+        .into_iter()
+        .map(|account| (account.id, account.user_id))
+        .min();
+
+    Ok(first.map_or("nobody".to_owned(), |(_, user_id)| f::segment(&user_id)))
+}
+
+/// A call in one line: who, how many, how long.
+fn words(call: &CallFacts) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for member in &call.members {
+        let name = person(member.name.as_deref(), &member.user_id);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+
+    let more = names.len().saturating_sub(5);
+    names.truncate(5);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+
+    let people = f::counted(call.people, "person", "people");
+
+    format!(
+        "{people}, {}: {}{more}.",
+        f::lasted(call.duration_ms),
+        names.join(", ")
+    )
+}
+
+#[derive(Template)]
+#[template(path = "feed.xml")]
+struct Atom<'a> {
+    feed: &'a Feed,
+    updated: String,
+}
+
+impl Feed {
+    /// What is missing from the feed, and why; `None` if everything is known.
+    fn unknown(&self) -> Option<String> {
+        let why = self.seen.words();
+        self.seen
+            .unknown
+            .then(|| format!("Whether a call runs now is unknown: {why}."))
+    }
+
+    fn atom(&self) -> Result<String, Error> {
+        let last = self.calls.iter().filter_map(|call| call.ended_ms).max();
+        Ok(Atom {
+            feed: self,
+            updated: f::rfc3339(last.unwrap_or(0)),
+        }
+        .render()?)
+    }
+
+    fn ics(&self) -> String {
+        let mut text = String::new();
+        let mut line = |words: &str| fold(&mut text, words);
+        line("BEGIN:VCALENDAR");
+        line("VERSION:2.0");
+        line("PRODID:-//Callscope//Calls//EN");
+        line("CALSCALE:GREGORIAN");
+        line(&format!("X-WR-CALNAME:{}", escape(&self.title)));
+        if let Some(words) = self.unknown() {
+            line(&format!("X-WR-CALDESC:{}", escape(&words)));
+        }
+
+        for call in &self.calls {
+            let ended = call.ended_ms.unwrap_or(self.now);
+            line("BEGIN:VEVENT");
+            line(&format!("UID:{}@callscope", escape(&call.id)));
+            line(&format!("DTSTAMP:{}", stamp(ended)));
+            line(&format!("DTSTART:{}", stamp(call.started_ms)));
+            line(&format!("DTEND:{}", stamp(ended)));
+            line(&format!(
+                "SUMMARY:{}",
+                escape(&format!("{} in {}", call.noun().title, call.room.title()))
+            ));
+            line(&format!("DESCRIPTION:{}", escape(&words(call))));
+            line(&format!("URL:{}{}", self.base, call.href()));
+            // The call is over, so the event does not mark anybody as busy.
+            line("TRANSP:TRANSPARENT");
+            line("END:VEVENT");
+        }
+
+        line("END:VCALENDAR");
+
+        text
+    }
+}
+
+/// A time as iCalendar writes it; calendars begin with year 1 and end with 9999.
+fn stamp(ms: i64) -> String {
+    let at = f::civil(ms);
+    let at = if at.year() < 1 { f::civil(0_i64) } else { at };
+    at.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// A text as a value (RFC 5545, 3.3.11).
+fn escape(text: &str) -> String {
+    let text = text
+        .replace('\\', "\\\\")
+        .replace(';', "\\;")
+        .replace(',', "\\,");
+
+    text.replace('\n', "\\n")
+        .replace(|letter: char| letter.is_control(), "")
+}
+
+/// Adds a line, folded after at most 75 bytes (RFC 5545, 3.1), never within a character.
+fn fold(text: &mut String, line: &str) {
+    let mut room = 75;
+    for letter in line.chars() {
+        if letter.len_utf8() > room {
+            text.push_str("\r\n ");
+            room = 74;
+        }
+
+        room -= letter.len_utf8();
+        text.push(letter);
+    }
+
+    text.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::fixtures::{NOW, ended};
+
+    fn feed(calls: Vec<CallFacts>) -> Feed {
+        let (base, path) = (
+            "https://calls.example".to_owned(),
+            "/feed/calls.atom".to_owned(),
+        );
+        let page = "/calls".to_owned();
+        let (title, id) = (
+            "Calls; <all>, \"of them\"".to_owned(),
+            "urn:callscope:calls".to_owned(),
+        );
+
+        Feed {
+            title,
+            calls,
+            base,
+            path,
+            page,
+            id,
+            seen: SeenFacts::default(),
+            now: NOW,
+        }
+    }
+
+    #[test]
+    fn no_line_of_a_calendar_is_too_long_or_broken() {
+        let mut calls = ended();
+        calls[0].room.name = Some("Ü, ; \\ \u{7} ".repeat(30));
+        let text = feed(calls).ics();
+        assert!(
+            text.split("\r\n")
+                .all(|line| line.len() <= 75 && !line.contains(['\n', '\r', '\u{7}'])),
+            "{text}"
+        );
+        let whole = text.replace("\r\n ", "");
+        assert!(whole.contains("SUMMARY:Call in Ü\\, \\; \\\\ "), "{whole}");
+        assert_eq!(whole.matches("BEGIN:VEVENT").count(), 3);
+        assert!(
+            whole.contains("DTSTART:20261122T141900Z\r\nDTEND:20261122T143100Z"),
+            "{whole}"
+        );
+    }
+
+    #[test]
+    fn a_feed_is_xml_whatever_a_room_is_called() {
+        let mut calls = ended();
+        calls[0].room.name = Some("<b>&\"'\u{0}\u{b}]]>".to_owned());
+        let text = feed(calls).atom().unwrap();
+        assert!(
+            !text.contains("<b>") && !text.contains('\u{0}') && !text.contains('\u{b}'),
+            "{text}"
+        );
+        assert_eq!(text.matches("<entry>").count(), 3);
+        assert!(
+            text.contains("<updated>2026-11-22T14:31:00.000Z</updated>"),
+            "{text}"
+        );
+        assert!(
+            text.contains("href=\"https://calls.example/calls/board\""),
+            "{text}"
+        );
+    }
+}

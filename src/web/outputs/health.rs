@@ -1,0 +1,88 @@
+//! Health checks for whoever starts and watches the process: does it serve, and has it data yet?
+
+use crate::store::ingest::vantages;
+use crate::store::model::Viewer;
+use crate::web::Web;
+use crate::web::http::error::ErrorBody;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::view::storage_words;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The program runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Alive {
+    pub alive: bool,
+}
+
+/// The program knows something.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    pub ready: bool,
+}
+
+fn refused(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
+    let ask = Ask::of_request(req, web);
+    Query::read(&ask.query, &[])
+        .err()
+        .map(|error| response::failure(&ask, &error))
+}
+
+/// `GET /healthz`: always 200 while the process serves.
+pub async fn alive(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    if let Some(refused) = refused(&req, &web) {
+        return refused;
+    }
+
+    HttpResponse::Ok().json(Alive { alive: true })
+}
+
+/// `GET /readyz`: 200 once every account has read its homeserver for the first time, as long as the
+/// database can be written and read; else 503 with the reason.
+pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    if let Some(refused) = refused(&req, &web) {
+        return refused;
+    }
+
+    let now = web.clock.now_ms();
+    if let Some(trouble) = web.store.trouble(now) {
+        let words = storage_words(trouble.kind.as_str());
+        return not_ready(format!("{}: {}", words.what, trouble.error));
+    }
+
+    let error = match vantages::list_for(&web.store, Viewer::Operator).await {
+        Ok(vantages)
+            if !vantages.is_empty()
+                && vantages
+                    .iter()
+                    .all(|vantage| vantage.first_sync_ms.is_some()) =>
+        {
+            return HttpResponse::Ok().json(Ready { ready: true });
+        }
+
+        Ok(vantages) => {
+            let reason = vantages.into_iter().find_map(|vantage| vantage.error);
+            reason.unwrap_or_else(|| {
+                "the homeserver has not been read for the first time yet".to_owned()
+            })
+        }
+        Err(error) => {
+            web.store.health().note_unread(&error, now);
+            tracing::error!(%error, "the readiness check failed");
+            "the database does not answer".to_owned()
+        }
+    };
+
+    not_ready(error)
+}
+
+fn not_ready(error: String) -> HttpResponse {
+    HttpResponse::ServiceUnavailable().json(ErrorBody {
+        errcode: "M_NOT_READY",
+        error,
+        status: 503,
+    })
+}

@@ -1,0 +1,292 @@
+//! Server-sent events: tell browsers that something changed, but not the new content; they fetch it
+//! like any other request.
+
+use crate::changes::Change;
+use crate::web::Web;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use actix_web::http::ConnectionType;
+use actix_web::http::header::{self, ContentEncoding};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::Stream;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, interval_at};
+
+/// How often a comment is sent to keep the stream alive for proxies and browsers.
+const PING: Duration = Duration::from_secs(15);
+
+/// Minimum time between two messages of a stream; changes in between are sent together.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Maximum number of changes in one message; if there are more, the message means "reload
+/// everything".
+const TOLD_MOST: usize = 32;
+
+/// Maximum number of open streams per address.
+const STREAMS_OF_ADDRESS: usize = 64;
+
+/// The open streams, by address. Cheap to clone: all clones share the same data.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Maximum number of streams of all addresses together.
+    most: usize,
+}
+
+/// One open stream; dropping it makes room for another.
+#[derive(Debug)]
+struct Open {
+    streams: Streams,
+    address: IpAddr,
+}
+
+impl Streams {
+    /// Limits the number of streams, because each holds a connection.
+    #[must_use]
+    pub fn at_most(most: usize) -> Self {
+        let open = Arc::default();
+        Self { open, most }
+    }
+
+    /// Opens one more stream to this address; `None` if a limit is reached.
+    fn open(&self, address: IpAddr) -> Option<Open> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let own = open.get(&address).copied().unwrap_or(0);
+        if all >= self.most || own >= STREAMS_OF_ADDRESS {
+            return None;
+        }
+
+        open.insert(address, own + 1);
+
+        Some(Open {
+            streams: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = self
+            .streams
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+
+        match open.get_mut(&self.address) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// The address of a client. A proxy in our own network states the client's address; otherwise it is
+/// the peer's own.
+fn address_of(req: &HttpRequest) -> IpAddr {
+    let peer = req
+        .peer_addr()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let is_near = match peer {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+
+    let told = req.headers().get("x-forwarded-for");
+    let told = told.and_then(|told| told.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+
+    told.filter(|_| is_near).unwrap_or(peer)
+}
+
+/// `GET /api/v1/live`
+pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    if let Err(error) = Query::read(&ask.query, &[]) {
+        return response::failure(&ask, &error);
+    }
+
+    let Some(open) = web.memory.streams.open(address_of(&req)) else {
+        let mut refused = response::failure(&ask, &Error::Busy("too many live streams are open"));
+        // A refused client must not hold the connection.
+        refused
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+        return refused;
+    };
+
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        // A compressor would delay events until it has enough of them; so would nginx.
+        .insert_header(ContentEncoding::Identity)
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(held(stream(web.changes.listen()), open))
+}
+
+/// The stream, which holds its slot among the open streams.
+fn held(
+    events: impl Stream<Item = Result<web::Bytes, Infallible>>,
+    open: Open,
+) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
+    async_stream::stream! {
+        let _open = open;
+        for await event in events {
+            yield event;
+        }
+    }
+}
+
+fn stream(mut changes: Receiver<Change>) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
+    async_stream::stream! {
+        yield Ok(web::Bytes::from_static(b"retry: 2000\n: hello\n\n"));
+        let mut ping = interval_at(Instant::now() + PING, PING);
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(change) => {
+                        yield Ok(events(change, &mut changes));
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    // The stream missed some changes: the browser should reload everything.
+                    Err(RecvError::Lagged(_)) => yield Ok(event(&json!({}))),
+                    Err(RecvError::Closed) => break,
+                },
+                _ = ping.tick() => yield Ok(web::Bytes::from_static(b": ping\n\n")),
+            }
+        }
+    }
+}
+
+/// This change and those that came with it, without duplicates.
+fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
+    let mut all = vec![first];
+    while let Ok(next) = changes.try_recv() {
+        if all.len() <= TOLD_MOST && !all.contains(&next) {
+            all.push(next);
+        }
+    }
+
+    // If there are too many, only the first is sent, with a note that there are others.
+    let others = all.len() > TOLD_MOST;
+    if others {
+        all.truncate(1);
+    }
+
+    let mut told: Vec<u8> = all
+        .into_iter()
+        .flat_map(|change| event(&told(change)))
+        .collect();
+    if others {
+        told.extend(event(&json!({})));
+    }
+
+    web::Bytes::from(told)
+}
+
+fn told(change: Change) -> Value {
+    match change {
+        Change::Slot { room_id, slot_id } => json!({ "room_id": room_id, "slot_id": slot_id }),
+        Change::Room { room_id } => json!({ "room_id": room_id }),
+        Change::Observer => json!({}),
+    }
+}
+
+fn event(data: &Value) -> web::Bytes {
+    // JSON has no raw line breaks, so it fits in one data line whatever a room id contains.
+    web::Bytes::from(format!("event: change\ndata: {data}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::Changes;
+    use futures_util::StreamExt;
+
+    async fn next(
+        stream: &mut (impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> + Unpin),
+    ) -> String {
+        String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_without_data() {
+        let changes = Changes::default();
+        let mut stream = Box::pin(stream(changes.listen()));
+        assert!(next(&mut stream).await.starts_with("retry:"));
+        changes.announce(Change::Slot {
+            room_id: "!a\nb".to_owned(),
+            slot_id: "m.call#ROOM".to_owned(),
+        });
+        assert_eq!(
+            next(&mut stream).await,
+            "event: change\ndata: {\"room_id\":\"!a\\nb\",\"slot_id\":\"m.call#ROOM\"}\n\n"
+        );
+        changes.announce(Change::Observer);
+        assert_eq!(next(&mut stream).await, "event: change\ndata: {}\n\n");
+    }
+
+    #[tokio::test]
+    async fn what_changes_at_once_is_told_together() {
+        let changes = Changes::default();
+        let mut stream = Box::pin(stream(changes.listen()));
+        next(&mut stream).await;
+        let room = |index: usize| Change::Room {
+            room_id: format!("!{index}"),
+        };
+
+        for index in [1, 2, 1] {
+            changes.announce(room(index));
+        }
+
+        let told = next(&mut stream).await;
+        assert_eq!(told.matches("event: change").count(), 2, "{told}");
+        for index in 0..=TOLD_MOST {
+            changes.announce(room(index));
+        }
+
+        let told = next(&mut stream).await;
+        assert!(told.ends_with("event: change\ndata: {}\n\n"), "{told}");
+        assert_eq!(told.matches("event: change").count(), 2, "{told}");
+    }
+
+    #[test]
+    fn an_address_has_so_many_streams_and_all_together_not_many_more() {
+        let streams = Streams::at_most(300);
+        let ip = |last: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+        let mut open: Vec<Open> = (0..STREAMS_OF_ADDRESS)
+            .map(|_| streams.open(ip(1)).unwrap())
+            .collect();
+        assert!(streams.open(ip(1)).is_none() && streams.open(ip(2)).is_some());
+        open.pop();
+        open.push(streams.open(ip(1)).unwrap());
+        open.extend((2..=u8::MAX).filter_map(|last| streams.open(ip(last))));
+        assert_eq!(open.len(), 300);
+        drop(open);
+        assert!(streams.open.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_lags_is_told_to_look_at_everything() {
+        let changes = Changes::default();
+        let mut stream = Box::pin(stream(changes.listen()));
+        next(&mut stream).await;
+        for index in 0..3000 {
+            changes.announce(Change::Room {
+                room_id: format!("!{index}"),
+            });
+        }
+
+        assert_eq!(next(&mut stream).await, "event: change\ndata: {}\n\n");
+        assert!(next(&mut stream).await.contains("room_id"));
+    }
+}

@@ -1,0 +1,384 @@
+//! `/metrics` for Prometheus: base units, and neither rooms nor people in labels unless the
+//! operator wants rooms there.
+
+use crate::rtc::words::Watch;
+use crate::store::db::health::{Trouble, TroubleKind};
+use crate::store::ingest::{rooms, vantages};
+use crate::store::model::Vantage;
+use crate::store::read::large_calls;
+use crate::store::read::large_calls::Everybody;
+use crate::store::stats::gauges;
+use crate::store::stats::gauges::Gauges;
+use crate::web::Web;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::{Ask, Shell};
+use crate::web::pages::{Running, running};
+use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::{CallFacts, MemberFacts, NowFacts};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long a request waits for earlier ones.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Labels = Vec<(&'static str, String)>;
+type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// The data of the answer.
+#[derive(Debug, Default)]
+struct Rows {
+    everybody: Everybody,
+    /// Read only if rooms are labels.
+    devices_by_room: Option<HashMap<String, i64>>,
+    running: Arc<Running>,
+    seen: AllSeenFacts,
+    watched: Vec<(String, Watch)>,
+    vantages: Vec<Vantage>,
+    gauges: Gauges,
+    trouble: Option<Trouble>,
+}
+
+impl Rows {
+    fn is_in_trouble(&self, by: impl Fn(TroubleKind) -> bool) -> bool {
+        self.trouble
+            .as_ref()
+            .is_some_and(|trouble| by(trouble.kind))
+    }
+}
+
+/// `GET /metrics`
+pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let Ok(Ok(_turn)) = timeout(PATIENCE, web.memory.metrics.acquire()).await else {
+        return response::failure(&ask, &Error::Busy("too many ask for the metrics"));
+    };
+
+    match load(&web, &ask).await {
+        Ok(text) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, KIND))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .body(text),
+        Err(error) => response::failure(&ask, &error),
+    }
+}
+
+async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
+    Query::read(&ask.query, &[])?;
+    let (store, viewer) = (&web.store, ask.viewer);
+    let devices_by_room = if web.options.metrics_room_labels {
+        Some(large_calls::devices_by_room(store, viewer, ask.now).await?)
+    } else {
+        None
+    };
+
+    let rows = Rows {
+        everybody: large_calls::everybody(store, viewer, ask.now).await?,
+        devices_by_room,
+        running: running(web, ask).await?,
+        seen: Present::read(web, viewer, ask.now).await?.everything(),
+        watched: rooms::watched(store).await?,
+        vantages: vantages::list_for(store, viewer).await?,
+        gauges: gauges::read(store, viewer).await?,
+        trouble: store.trouble(ask.now),
+    };
+
+    let mut text = String::new();
+    encode(&mut text, &registry(&rows)).map_err(|_| Error::Metrics)?;
+
+    Ok(text)
+}
+
+fn registry(rows: &Rows) -> Registry {
+    let mut registry = Registry::with_prefix("callscope");
+    let version = vec![("version", Shell::VERSION)];
+    registry.register("build", "The program that answers", Info::new(version));
+    now(&mut registry, rows);
+    stored(&mut registry, rows);
+    watched(&mut registry, rows);
+    accounts(&mut registry, rows);
+    if let Some(devices_by_room) = &rows.devices_by_room {
+        by_room(&mut registry, rows, devices_by_room);
+    }
+
+    registry
+}
+
+fn register_gauge(registry: &mut Registry, name: &str, help: &str, number: i64) {
+    registry.register(name, help, ConstGauge::new(number));
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The numbers of those who still count although they are probably gone.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gone {
+    people: i64,
+    devices: i64,
+    servers: i64,
+}
+
+impl Gone {
+    fn among<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Self {
+        let calls: Vec<&CallFacts> = calls.collect();
+        let here = || calls.iter().flat_map(|call| call.present());
+        let gone = || calls.iter().flat_map(|call| call.ghosts());
+        let people: BTreeSet<&str> = here().map(|one| one.user_id.as_str()).collect();
+        let devices: BTreeSet<(&str, &str)> = here().map(MemberFacts::device).collect();
+        let servers: BTreeSet<&str> = here().map(|one| one.server.as_str()).collect();
+        let only_people: BTreeSet<&str> = gone().map(|one| one.user_id.as_str()).collect();
+        let only_devices: BTreeSet<(&str, &str)> = gone().map(MemberFacts::device).collect();
+        let only_servers: BTreeSet<&str> = gone().map(|one| one.server.as_str()).collect();
+
+        Self {
+            people: count(only_people.difference(&people).count()),
+            devices: count(only_devices.difference(&devices).count()),
+            servers: count(only_servers.difference(&servers).count()),
+        }
+    }
+}
+
+fn now(registry: &mut Registry, rows: &Rows) {
+    let known = i64::from(!rows.seen.seen.unknown);
+    register_gauge(
+        registry,
+        "now_known",
+        "1 while all calls of now can be told; 0: what follows was seen last, or is not all",
+        known,
+    );
+    register_gauge(
+        registry,
+        "rooms_unknown",
+        "Rooms of which it cannot be told who is in a call now",
+        count(rows.seen.unknown_rooms),
+    );
+    let calls = &rows.running.calls;
+    let (gone, numbers) = (
+        Gone::among(calls.iter()),
+        NowFacts::count_members(calls.iter()),
+    );
+    let stuck = count(numbers.calls_stuck);
+    let all = &rows.everybody;
+    let numbers = [
+        (
+            "calls_active",
+            "Calls that run now",
+            rows.running.total - stuck,
+        ),
+        (
+            "calls_stuck",
+            "Calls in which only devices are left that are probably gone",
+            stuck,
+        ),
+        (
+            "devices_active",
+            "Devices in calls now",
+            all.devices - gone.devices,
+        ),
+        (
+            "people_active",
+            "People in calls now",
+            all.people - gone.people,
+        ),
+        (
+            "servers_active",
+            "Homeservers of the people in calls now",
+            all.servers - gone.servers,
+        ),
+        (
+            "ghosts",
+            "Devices that still count in a call though they are probably gone",
+            count(numbers.ghosts_now),
+        ),
+    ];
+
+    for (name, help, number) in numbers {
+        register_gauge(registry, name, help, number.max(0));
+    }
+}
+
+fn stored(registry: &mut Registry, rows: &Rows) {
+    let Gauges {
+        calls,
+        events,
+        rejected,
+        walks_open,
+        database_bytes,
+        ..
+    } = rows.gauges;
+    register_gauge(registry, "calls_stored", "Calls in the database", calls);
+    let events = ConstCounter::new(u64::try_from(events).unwrap_or(0));
+    registry.register("events_stored", "Events stored since the beginning", events);
+    register_gauge(
+        registry,
+        "events_rejected",
+        "Stored events that could not be used",
+        rejected,
+    );
+    register_gauge(
+        registry,
+        "history_walks_open",
+        "Walks through the history of rooms that are not done",
+        walks_open,
+    );
+    let size = ConstGauge::new(database_bytes);
+    registry.register_with_unit("database_size", "Size of the database", Unit::Bytes, size);
+    register_gauge(
+        registry,
+        "database_full",
+        "1 while nothing can be stored because the disk is full",
+        i64::from(rows.is_in_trouble(|kind| kind == TroubleKind::Full)),
+    );
+    register_gauge(
+        registry,
+        "database_writable",
+        "0 while nothing can be stored, whatever the cause",
+        i64::from(!rows.is_in_trouble(|_| true)),
+    );
+}
+
+fn watched(registry: &mut Registry, rows: &Rows) {
+    let rooms = Family::<Labels, Gauge>::default();
+    for watch in [Watch::Joined, Watch::Peeked, Watch::Left, Watch::Blind] {
+        let number = rows.watched.iter().filter(|(_, how)| *how == watch).count();
+        rooms
+            .get_or_create(&vec![("watch", watch.as_str().to_owned())])
+            .set(count(number));
+    }
+
+    registry.register("rooms", "Rooms by how we stand towards them", rooms);
+    register_gauge(
+        registry,
+        "rooms_failing",
+        "Rooms whose last look failed",
+        rows.gauges.rooms_failing,
+    );
+}
+
+/// One set of series per observing account.
+fn accounts(registry: &mut Registry, rows: &Rows) {
+    let (up, heard) = (Family::<Labels, Gauge>::default(), Seconds::default());
+    let errors = Family::<Labels, prometheus_client::metrics::counter::Counter>::default();
+    for vantage in &rows.vantages {
+        let labels = vec![("homeserver", vantage.homeserver.clone())];
+        let is_up =
+            vantage.error.is_none() && vantage.first_sync_ms.is_some() && rows.trouble.is_none();
+        up.get_or_create(&labels).set(i64::from(is_up));
+        errors
+            .get_or_create(&labels)
+            .inc_by(u64::try_from(vantage.errors).unwrap_or(0));
+        if let Some(ms) = vantage.last_sync_ms.max(vantage.last_poll_ms) {
+            heard.get_or_create(&labels).set(seconds(ms));
+        }
+    }
+
+    registry.register(
+        "vantage_up",
+        "1 while the homeserver is heard and what it says is stored",
+        up,
+    );
+    let help = "When the homeserver was heard last";
+    registry.register_with_unit("vantage_last_heard_timestamp", help, Unit::Seconds, heard);
+    registry.register(
+        "vantage_errors",
+        "Errors of the account since it was installed",
+        errors,
+    );
+}
+
+/// Milliseconds as seconds; exact for any time that a clock shows.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of this era fit into 53 bits"
+)]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn by_room(registry: &mut Registry, rows: &Rows, devices_by_room: &HashMap<String, i64>) {
+    let mut calls: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
+    for call in &rows.running.calls {
+        calls.entry(&call.room.room_id).or_default().push(call);
+    }
+
+    let devices = Family::<Labels, Gauge>::default();
+    for (room_id, _) in &rows.watched {
+        let all = devices_by_room.get(room_id).copied().unwrap_or(0);
+        let of_room = calls.get(room_id.as_str()).into_iter().flatten().copied();
+        let gone = Gone::among(of_room);
+        devices
+            .get_or_create(&vec![("room_id", room_id.clone())])
+            .set(all.saturating_sub(gone.devices));
+    }
+
+    registry.register(
+        "room_devices_active",
+        "Devices in calls of the room now",
+        devices,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changes::Changes;
+    use crate::clock::Clock;
+    use crate::store::Writer;
+    use crate::web::outputs::health;
+    use crate::web::{Memory, Options};
+    use actix_web::App;
+    use actix_web::test::{TestRequest, call_service, init_service};
+
+    #[actix_web::test]
+    async fn one_reads_the_metrics_at_a_time_and_keeps_no_readiness_check_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("t.db").display());
+        let web = Web {
+            store: Writer::open(&url).await.unwrap().for_watchers(),
+            changes: Changes::default(),
+            clock: Clock::fixed(1000),
+            public_url: None,
+            options: Options::default(),
+            memory: Memory::default(),
+        };
+
+        let app = App::new()
+            .app_data(http::Data::new(web.clone()))
+            .route("/metrics", http::get().to(get))
+            .route("/readyz", http::get().to(health::ready));
+        let app = init_service(app).await;
+        let ask = |path: &str| TestRequest::get().uri(path).to_request();
+
+        let turn = web.memory.metrics.acquire().await.unwrap();
+        let second = call_service(&app, ask("/metrics"));
+        let answered = timeout(Duration::from_millis(500), second).await;
+        assert!(answered.is_err(), "somebody else reads them");
+        let ready = call_service(&app, ask("/readyz")).await;
+        assert_eq!(
+            ready.status(),
+            503,
+            "nothing was read yet, and that is said"
+        );
+        let late = call_service(&app, ask("/metrics")).await;
+        assert_eq!(late.status(), 503, "nobody waits for ever");
+        assert!(late.headers().contains_key(header::RETRY_AFTER));
+        drop(turn);
+        assert_eq!(call_service(&app, ask("/metrics")).await.status(), 200);
+    }
+}

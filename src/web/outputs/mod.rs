@@ -1,0 +1,12 @@
+//! Answers that are no pages: files, feeds, badges, frames, metrics, health, live updates,
+//! `OpenAPI`.
+
+pub(super) mod badge;
+pub(super) mod embed;
+pub(super) mod export;
+pub(super) mod feed;
+pub(super) mod health;
+pub(super) mod live;
+pub(super) mod metrics;
+pub mod openapi;
+pub(super) mod table;

@@ -1,0 +1,318 @@
+//! The `OpenAPI` document, made of the same structs and the same lists of parameters that answer
+//! the requests.
+//!
+//! A new address of the API needs three things: its `at(…)` in `web/mod.rs`; its entry in
+//! [`table::ENTRIES`]; and `#[derive(ToSchema)]` on the structs it answers with. A parameter with a
+//! new name is described once, in [`params`]. `tests/it/pages/contract.rs` fails as long as one of
+//! them is missing.
+
+pub mod params;
+pub mod table;
+
+use crate::web::http::error::ErrorBody;
+use crate::web::http::response::Shell;
+use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, PathsBuilder};
+use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApiBuilder, Ref, RefOr, Response,
+    ResponseBuilder, ServerBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Schemas by name, in the order of discovery.
+pub type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// What an address answers with.
+#[derive(Debug, Clone, Copy)]
+pub enum Body {
+    Json(fn(&mut Schemas) -> RefOr<Schema>),
+    /// Another media type.
+    Other(&'static str),
+}
+
+/// One address of the API.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// With `{name}` for path parameters.
+    pub path: &'static str,
+    pub group: &'static str,
+    pub summary: &'static str,
+    /// Query parameters; the handler uses the same list to refuse all others.
+    pub known: &'static [&'static str],
+    pub body: Body,
+    /// Another name of the same resource is answered with a redirect.
+    pub moves: bool,
+    /// What 503 means here, if it is a regular answer.
+    pub unready: Option<&'static str>,
+}
+
+/// An address that answers with `T` as JSON.
+#[must_use]
+pub const fn json<T: ToSchema>(
+    group: &'static str,
+    path: &'static str,
+    summary: &'static str,
+) -> Entry {
+    Entry {
+        path,
+        group,
+        summary,
+        known: &[],
+        body: Body::Json(collect::<T>),
+        moves: false,
+        unready: None,
+    }
+}
+
+/// An address that answers with another media type.
+#[must_use]
+pub const fn other(
+    group: &'static str,
+    path: &'static str,
+    kind: &'static str,
+    summary: &'static str,
+) -> Entry {
+    Entry {
+        path,
+        group,
+        summary,
+        known: &[],
+        body: Body::Other(kind),
+        moves: false,
+        unready: None,
+    }
+}
+
+fn collect<T: ToSchema>(into: &mut Schemas) -> RefOr<Schema> {
+    T::schemas(into);
+    into.push((T::name().into_owned(), T::schema()));
+    Ref::from_schema_name(T::name()).into()
+}
+
+impl Entry {
+    #[must_use]
+    pub const fn takes(self, known: &'static [&'static str]) -> Self {
+        Self { known, ..self }
+    }
+
+    #[must_use]
+    pub const fn moves(self) -> Self {
+        Self {
+            moves: true,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub const fn unready(self, unready: &'static str) -> Self {
+        Self {
+            unready: Some(unready),
+            ..self
+        }
+    }
+
+    /// The names in the path.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.path
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
+    }
+
+    /// Does the answer have an entity tag?
+    fn has_tag(&self) -> bool {
+        let is_feed = matches!(
+            self.body,
+            Body::Other("application/atom+xml" | "text/calendar")
+        );
+
+        is_feed
+            || matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
+    }
+
+    fn operation(&self, schemas: &mut Schemas) -> Operation {
+        let id = self
+            .path
+            .trim_matches('/')
+            .replace(['{', '}'], "")
+            .replace(['/', '.'], "_");
+        let id = id.strip_prefix("api_v1_").unwrap_or(&id).to_owned();
+        let operation = OperationBuilder::new()
+            .tag(self.group)
+            .summary(Some(self.summary))
+            .operation_id(Some(id));
+        let operation = self.names().fold(operation, |operation, name| {
+            operation.parameter(params::in_path(name))
+        });
+        let known = self.known.iter();
+        let operation = known.fold(operation, |operation, name| {
+            operation.parameter(params::in_query(self.path, name))
+        });
+        let operation = operation.response("200", self.found(schemas));
+        let faults = ["400", "421", "500"]
+            .into_iter()
+            .chain(self.names().next().map(|_| "404"));
+        let operation = faults.fold(operation, |operation, status| {
+            operation.response(status, self.fault(status))
+        });
+        let operation = match self.unready {
+            Some(when) => operation.response("503", error(when)),
+            None => operation,
+        };
+
+        let moved = self.moves.then(|| {
+            ResponseBuilder::new().description("It has another name: `Location` says which")
+        });
+        let operation = match moved {
+            Some(moved) => operation.response("303", moved.build()),
+            None => operation,
+        };
+
+        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for how long running calls \
+                    have lasted and for the moment of the answer";
+        if self.has_tag() {
+            return operation
+                .response("304", ResponseBuilder::new().description(same).build())
+                .build();
+        }
+
+        operation.build()
+    }
+
+    /// The response for an error. A badge picture shows errors itself.
+    fn fault(&self, status: &str) -> RefOr<Response> {
+        match (status, self.body) {
+            ("404", Body::Other(kind @ "image/svg+xml")) => {
+                let text = ObjectBuilder::new().schema_type(Type::String);
+                let picture = ContentBuilder::new().schema(Some(text)).build();
+                let mut answer = error("There is no such thing, and the picture says so");
+                answer.content.insert(kind.to_owned(), picture.into());
+                answer.into()
+            }
+            _ => Ref::from_response_name(format!("Error{status}")).into(),
+        }
+    }
+
+    fn found(&self, schemas: &mut Schemas) -> Response {
+        let answer = ResponseBuilder::new().description(self.summary);
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let tag = HeaderBuilder::new()
+            .schema(Some(text()))
+            .description(Some("For `If-None-Match`"));
+        let answer = if self.has_tag() {
+            answer.header("ETag", tag.build())
+        } else {
+            answer
+        };
+
+        let (kind, schema) = match self.body {
+            Body::Json(schema) => ("application/json", schema(schemas)),
+            Body::Other(kind) => (kind, text().into()),
+        };
+
+        answer
+            .content(kind, ContentBuilder::new().schema(Some(schema)).build())
+            .build()
+    }
+}
+
+/// The answers that every address may give.
+const FAULTS: &[(&str, &str)] = &[
+    (
+        "400",
+        "A parameter is not known, or its value cannot be understood; the text names it",
+    ),
+    ("404", "There is no such thing, or it is not watched"),
+    ("421", "The request names a host that is not ours"),
+    ("500", "The fault is ours; the log says more"),
+];
+
+fn error(description: &str) -> Response {
+    let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content)
+        .build()
+}
+
+const PROMISE: &str = "Who is in which MatrixRTC call, and who was. Within v1 keys are only ever added: what is here \
+    stays, under its name, with its type and meaning. Times are milliseconds since 1970 in keys that end in `_ms`, with \
+    an RFC 3339 twin in `_at`. A list is `data`, `next` and `next_url`: follow `next_url` until it is null; it stays good \
+    while calls come and go. A parameter that is not known is an error that names the known ones.";
+
+/// The document, as it is served.
+#[must_use]
+pub fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let mut document = serde_json::to_value(write()).unwrap_or_default();
+        if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
+            schemas.values_mut().for_each(complete);
+        }
+
+        document
+    });
+
+    &DOCUMENT
+}
+
+fn write() -> utoipa::openapi::OpenApi {
+    let mut schemas: Schemas = vec![("ErrorBody".to_owned(), ErrorBody::schema())];
+    let paths = table::ENTRIES
+        .iter()
+        .fold(PathsBuilder::new(), |paths, entry| {
+            paths.path(
+                entry.path,
+                PathItem::new(HttpMethod::Get, entry.operation(&mut schemas)),
+            )
+        });
+    let components = ComponentsBuilder::new().schemas_from_iter(schemas);
+    let components = FAULTS
+        .iter()
+        .fold(components, |components, (status, description)| {
+            components.response(format!("Error{status}"), error(description))
+        });
+    let license = LicenseBuilder::new()
+        .name("AGPL-3.0-or-later")
+        .identifier(Some("AGPL-3.0-or-later"))
+        .build();
+    let info = InfoBuilder::new()
+        .title("Callscope")
+        .version(Shell::VERSION)
+        .description(Some(PROMISE));
+
+    OpenApiBuilder::new()
+        .info(info.license(Some(license)).build())
+        .servers(Some([ServerBuilder::new().url("/").build()]))
+        .paths(paths.build())
+        .components(Some(components.build()))
+        .build()
+}
+
+/// All keys of our structs are always present, null if there is no value; the derived schemas do
+/// not know that.
+fn complete(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let names = object
+                .get("properties")
+                .and_then(Value::as_object)
+                .map(names);
+            if let Some(names) = names {
+                object.insert("required".to_owned(), names);
+            }
+
+            object.values_mut().for_each(complete);
+        }
+        Value::Array(list) => list.iter_mut().for_each(complete),
+        _ => {}
+    }
+}
+
+fn names(properties: &Map<String, Value>) -> Value {
+    json!(properties.keys().collect::<Vec<_>>())
+}

@@ -1,0 +1,160 @@
+//! The parameters of all addresses, each described once.
+
+use crate::web::http::request::NUMBER_MAX;
+use crate::web::http::sort;
+use serde_json::{Value, json};
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Schema;
+
+/// Query parameters by name, with a description.
+pub const QUERY: &[(&str, &str)] = &[
+    ("room", "Only what is in this room: its id, or its alias"),
+    ("status", "Only calls that run, or only those that ended"),
+    ("from", "Only what lasted until this time or later"),
+    (
+        "to",
+        "Only what began before this time; a day includes that day",
+    ),
+    (
+        "q",
+        "Only calls with this word in the name, alias or id of the room, in the name or id of a person, or in the name \
+        of a server; or the call of this event id. In lists of rooms and of servers: only those with it in their own name, \
+        alias or id",
+    ),
+    (
+        "server",
+        "Only calls in which somebody of this homeserver was",
+    ),
+    (
+        "user",
+        "Only calls in which this person was, by the full user id",
+    ),
+    (
+        "application",
+        "Only calls of this application, such as m.call",
+    ),
+    (
+        "kind",
+        "Only calls in which somebody was alone all the time, or only those with two people or more at once",
+    ),
+    (
+        "min_minutes",
+        "Only calls that lasted so many minutes or longer",
+    ),
+    (
+        "min_people",
+        "Only calls to which so many people or more came",
+    ),
+    ("at", "The moment to look at, at the latest now"),
+    ("period", "The period that ends today"),
+    (
+        "step",
+        "What the period is cut into; days where nothing is said. A year has too many days: weeks, as the answer says",
+    ),
+    (
+        "sort",
+        "The order. Calls: started, duration, people, peak. Rooms: name, calls, last_call, known_since. Servers: server, \
+         people, calls, time, run_out, now. SFUs: sfu, time, calls, people, now. With - before it, the other way round: \
+         most or newest first",
+    ),
+    (
+        "members_from",
+        "Leave out the first so many of the stays, in order of arrival; of a very large call the next 1000 are given",
+    ),
+    (
+        "events_from",
+        "Leave out the first so many of the events behind the call",
+    ),
+    ("limit", "At most so many, 1 to 500"),
+    ("cursor", "Where to go on: `next` of an earlier answer"),
+];
+
+/// Path parameters by name, with a description.
+pub const PATH: &[(&str, &str)] = &[
+    (
+        "id",
+        "The id; of a room also its alias, of a call also the id of any of its member events",
+    ),
+    ("name", "The name of a homeserver"),
+];
+
+/// A parameter of the query.
+#[must_use]
+pub fn in_query(path: &str, name: &str) -> Parameter {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False);
+
+    parameter
+        .description(words(QUERY, name))
+        .schema(Some(schema(shape(path, name))))
+        .build()
+}
+
+/// A name in the path.
+#[must_use]
+pub fn in_path(name: &str) -> Parameter {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True);
+
+    parameter
+        .description(words(PATH, name))
+        .schema(Some(schema(json!({ "type": "string", "minLength": 1 }))))
+        .build()
+}
+
+/// The description of a parameter.
+#[must_use]
+pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    table
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, words)| *words)
+}
+
+/// No control characters: not every database accepts them in a text.
+const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+
+/// The values that a parameter may have.
+fn shape(path: &str, name: &str) -> Value {
+    let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
+    match name {
+        "sort" => {
+            let sorts = sort::ALL.iter().find(|(start, _)| path.starts_with(start));
+            let words = sorts.map(|(_, sorts)| sorts.words()).unwrap_or_default();
+            json!({ "type": "string", "enum": words.into_iter().chain([String::new()]).collect::<Vec<_>>() })
+        }
+        "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
+        "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),
+        "step" => json!({ "type": "string", "enum": ["day", "week", "month", ""] }),
+        "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "min_minutes" | "min_people" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
+        }
+        "members_from" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 1_000_000 }, empty] })
+        }
+        "events_from" => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100_000 }, empty] })
+        }
+        "limit" => json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 500 }, empty] }),
+        "from" | "to" | "at" => json!({ "anyOf": [
+            { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,
+              "description": "Milliseconds since 1970" },
+            { "type": "string", "format": "date-time",
+              "description": if name == "at" { "RFC 3339; without its offset it is UTC" } else { "RFC 3339" } },
+            { "type": "string", "format": "date", "description": "A day, in UTC" },
+            empty,
+        ] }),
+        _ => json!({ "type": "string", "maxLength": 1024, "pattern": NO_CONTROL }),
+    }
+}
+
+fn schema(value: Value) -> Schema {
+    // The value is our own text above. A test of the document finds what utoipa cannot read.
+    serde_json::from_value(value).unwrap_or_default()
+}

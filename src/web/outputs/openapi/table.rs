@@ -1,0 +1,248 @@
+//! The list of all addresses for programs, in the order in which the documentation shows them.
+
+use super::{Entry, json, other};
+use crate::web::outputs::badge::Badge;
+use crate::web::outputs::health::{Alive, Ready};
+use crate::web::outputs::{export, feed, table};
+use crate::web::pages::about::About;
+use crate::web::pages::call::{self, CallPage};
+use crate::web::pages::calls::{self, Active, Calls};
+use crate::web::pages::overview::Overview;
+use crate::web::pages::period;
+use crate::web::pages::rejected::{self, Rejected};
+use crate::web::pages::room::{self, RoomPage};
+use crate::web::pages::room_at;
+use crate::web::pages::room_at::Flips;
+use crate::web::pages::rooms::{self, Rooms};
+use crate::web::pages::server::ServerPage;
+use crate::web::pages::servers::{self, Servers};
+use crate::web::pages::statistics::{self, Statistics};
+use crate::web::pages::status::Status;
+use crate::web::pages::transports::Transports;
+use crate::web::pages::wall::Wall;
+use crate::web::view::Moment;
+
+const CALLS: &str = "Calls";
+const ROOMS: &str = "Rooms";
+const NUMBERS: &str = "Numbers";
+const OTHERS: &str = "For other programs";
+const OBSERVER: &str = "The observer";
+
+const CSV: &str = "text/csv";
+const NDJSON: &str = "application/x-ndjson";
+
+/// Every address that is not a page for people.
+pub const ENTRIES: &[Entry] = &[
+    json::<Overview>(
+        CALLS,
+        "/api/v1/overview",
+        "What runs now, the numbers of today, and what cannot be seen",
+    ),
+    json::<Active>(
+        CALLS,
+        "/api/v1/calls/active",
+        "The calls that run now, newest first",
+    ),
+    json::<Calls>(
+        CALLS,
+        "/api/v1/calls",
+        "All calls, newest first or as sort says",
+    )
+    .takes(calls::KNOWN),
+    other(
+        CALLS,
+        "/api/v1/calls.csv",
+        "text/csv",
+        "All calls of a filter as a table for spreadsheets, of any length",
+    )
+    .takes(export::KNOWN),
+    other(
+        CALLS,
+        "/api/v1/calls.ndjson",
+        "application/x-ndjson",
+        "All calls of a filter, one JSON a line, of any length",
+    )
+    .takes(export::KNOWN),
+    json::<CallPage>(
+        CALLS,
+        "/api/v1/calls/{id}",
+        "One call with its members and the events behind it",
+    )
+    .takes(call::KNOWN)
+    .moves(),
+    json::<Rooms>(
+        ROOMS,
+        "/api/v1/rooms",
+        "The watched rooms and how well each can be seen",
+    )
+    .takes(rooms::KNOWN),
+    other(
+        ROOMS,
+        "/api/v1/rooms.csv",
+        CSV,
+        "All watched rooms as a table for spreadsheets",
+    )
+    .takes(table::ROOMS),
+    other(
+        ROOMS,
+        "/api/v1/rooms.ndjson",
+        NDJSON,
+        "All watched rooms, one JSON a line",
+    )
+    .takes(table::ROOMS),
+    json::<RoomPage>(
+        ROOMS,
+        "/api/v1/rooms/{id}",
+        "One room: its last calls, its year, and how it is known",
+    )
+    .takes(room::KNOWN)
+    .moves(),
+    json::<Moment>(
+        ROOMS,
+        "/api/v1/rooms/{id}/members",
+        "Who was in which call of the room at a moment",
+    )
+    .takes(room_at::MEMBERS),
+    json::<Flips>(
+        ROOMS,
+        "/api/v1/rooms/{id}/flips",
+        "When the calls of the room went on and off, newest first",
+    )
+    .takes(room_at::FLIPS),
+    json::<Statistics>(
+        NUMBERS,
+        "/api/v1/statistics",
+        "What happened in a period, against the period before",
+    )
+    .takes(statistics::KNOWN),
+    json::<Servers>(
+        NUMBERS,
+        "/api/v1/servers",
+        "The homeservers seen in calls of a period",
+    )
+    .takes(servers::KNOWN),
+    other(
+        NUMBERS,
+        "/api/v1/servers.csv",
+        CSV,
+        "All of them as a table for spreadsheets",
+    )
+    .takes(table::SERVERS),
+    other(
+        NUMBERS,
+        "/api/v1/servers.ndjson",
+        NDJSON,
+        "All of them, one JSON a line",
+    )
+    .takes(table::SERVERS),
+    json::<ServerPage>(
+        NUMBERS,
+        "/api/v1/servers/{name}",
+        "One homeserver: whether it is in a call now, and its past",
+    )
+    .takes(period::KNOWN),
+    json::<Transports>(
+        NUMBERS,
+        "/api/v1/transports",
+        "The SFUs that carried the calls of a period",
+    )
+    .takes(period::OF_LIST),
+    other(
+        NUMBERS,
+        "/api/v1/transports.csv",
+        CSV,
+        "All of them as a table for spreadsheets",
+    )
+    .takes(table::OF_PERIOD),
+    other(
+        NUMBERS,
+        "/api/v1/transports.ndjson",
+        NDJSON,
+        "All of them, one JSON a line",
+    )
+    .takes(table::OF_PERIOD),
+    json::<Wall>(
+        NUMBERS,
+        "/api/v1/wall",
+        "What runs now, for a screen on a wall",
+    ),
+    json::<Status>(
+        OBSERVER,
+        "/api/v1/status",
+        "The accounts that look, how far they are, and what they could not use",
+    ),
+    json::<Rejected>(
+        OBSERVER,
+        "/api/v1/rejected",
+        "Events that could not be used, newest first",
+    )
+    .takes(rejected::KNOWN),
+    json::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
+    other(
+        OBSERVER,
+        "/api/v1/live",
+        "text/event-stream",
+        "Server-sent events named change: data {\"room_id\", \"slot_id\"} is a call that changed, {\"room_id\"} a room, {} means \
+         that anything may have. There are no ids to go on from: after a break, ask again",
+    ),
+    json::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
+    json::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
+    json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?")
+        .unready("It does not know anything yet"),
+    other(
+        OTHERS,
+        "/metrics",
+        "application/openmetrics-text",
+        "Numbers for Prometheus",
+    ),
+    other(
+        OTHERS,
+        "/badge/rooms/{id}/active.svg",
+        "image/svg+xml",
+        "How many are in the calls of the room, as a picture",
+    ),
+    json::<Badge>(
+        OTHERS,
+        "/badge/rooms/{id}/active.json",
+        "The same in the form that Shields reads",
+    ),
+    other(
+        OTHERS,
+        "/badge/servers/{name}/active.svg",
+        "image/svg+xml",
+        "How many of the homeserver are in calls now",
+    ),
+    json::<Badge>(
+        OTHERS,
+        "/badge/servers/{name}/active.json",
+        "The same in the form that Shields reads",
+    ),
+    other(
+        OTHERS,
+        "/feed/calls.atom",
+        "application/atom+xml",
+        "The newest calls that are over, as a feed",
+    )
+    .takes(feed::KNOWN),
+    other(
+        OTHERS,
+        "/feed/calls.ics",
+        "text/calendar",
+        "The same for a calendar",
+    )
+    .takes(feed::KNOWN),
+    other(
+        OTHERS,
+        "/feed/rooms/{id}/calls.atom",
+        "application/atom+xml",
+        "The newest calls of the room, as a feed",
+    )
+    .takes(feed::KNOWN),
+    other(
+        OTHERS,
+        "/feed/rooms/{id}/calls.ics",
+        "text/calendar",
+        "The same for a calendar",
+    )
+    .takes(feed::KNOWN),
+];

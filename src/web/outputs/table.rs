@@ -1,0 +1,223 @@
+//! Rooms, servers and SFUs as CSV and NDJSON: the complete list behind a page, in its order.
+
+use super::export::cell;
+use crate::web::Web;
+use crate::web::http::cost_cache::Kept;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::pages::servers::Servers;
+use crate::web::pages::transports::Transports;
+use crate::web::pages::{rooms, servers, transports};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Parameters of the files: those of the list, without paging.
+pub const ROOMS: &[&str] = &["q", "sort"];
+pub const SERVERS: &[&str] = &["period", "q", "sort"];
+pub const OF_PERIOD: &[&str] = &["period", "sort"];
+
+/// The columns, named as in the JSON; a dot is for a key of a nested object.
+const ROOM_COLUMNS: &[&str] = &[
+    "room_id",
+    "name",
+    "alias",
+    "watch",
+    "encrypted",
+    "version",
+    "history_visibility",
+    "replaced_by",
+    "calls",
+    "active_calls",
+    "last_call_at",
+    "last_call_ms",
+    "oldest_event_at",
+    "first_seen_at",
+    "polled_at",
+    "error",
+    "unreadable",
+    "rejected",
+    "history_open",
+    "stuck_calls",
+    "people_now",
+    "ghosts_now",
+    "unknown",
+    "unknown_why",
+];
+const SERVER_COLUMNS: &[&str] = &[
+    "server",
+    "people",
+    "calls",
+    "together_ms",
+    "together_seen_ms",
+    "ended",
+    "expired",
+    "people_now",
+    "calls_now",
+    "clock.behind_ms",
+    "clock.usual_behind_ms",
+    "clock.live_events",
+    "probe.asked_at",
+    "probe.well_known.state",
+    "probe.versions.state",
+    "probe.sfus",
+    "probe.delayed_events",
+    "ghosts_now",
+];
+const SFU_COLUMNS: &[&str] = &[
+    "type",
+    "service_url",
+    "calls",
+    "people",
+    "devices",
+    "together_ms",
+    "servers",
+    "devices_now",
+    "last_at",
+    "last_ms",
+    "probe.asked_at",
+    "probe.health.state",
+    "probe.took_ms",
+];
+
+/// `GET /api/v1/rooms.csv` and `.ndjson`
+pub async fn rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let rows = async {
+        Ok(rooms::all(&web, &ask, &Query::read(&ask.query, ROOMS)?)
+            .await?
+            .list
+            .data)
+    };
+
+    send(&req, &ask, "rooms", ROOM_COLUMNS, rows.await)
+}
+
+/// `GET /api/v1/servers.csv` and `.ndjson`
+pub async fn servers(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Servers>>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let rows = async {
+        Ok(
+            servers::all(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?)
+                .await?
+                .data,
+        )
+    };
+
+    send(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
+}
+
+/// `GET /api/v1/transports.csv` and `.ndjson`
+pub async fn transports(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    kept: http::Data<Kept<Transports>>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let rows = async {
+        Ok(
+            transports::all(&web, &ask, &kept, &Query::read(&ask.query, OF_PERIOD)?)
+                .await?
+                .data,
+        )
+    };
+
+    send(&req, &ask, "transports", SFU_COLUMNS, rows.await)
+}
+
+fn send<T: Serialize>(
+    req: &HttpRequest,
+    ask: &Ask,
+    name: &str,
+    columns: &[&str],
+    rows: Result<Vec<T>, Error>,
+) -> HttpResponse {
+    let is_table = req.path().strip_suffix(".csv").is_some();
+    let (kind, end) = if is_table {
+        ("text/csv; charset=utf-8", "csv")
+    } else {
+        ("application/x-ndjson", "ndjson")
+    };
+
+    let text = rows.and_then(|rows| {
+        if is_table {
+            table(columns, &rows)
+        } else {
+            lines(&rows)
+        }
+    });
+
+    match text {
+        Ok(text) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, kind))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((
+                header::CONTENT_DISPOSITION,
+                format!("attachment; filename=\"{name}.{end}\""),
+            ))
+            .body(text),
+        Err(error) => response::failure(ask, &error),
+    }
+}
+
+fn lines<T: Serialize>(rows: &[T]) -> Result<String, Error> {
+    let line = |row: &T| Ok(serde_json::to_string(row)? + "\n");
+    rows.iter().map(line).collect()
+}
+
+fn table<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
+    let mut text = columns.join(",") + "\r\n";
+    for row in rows {
+        let row = serde_json::to_value(row)?;
+        let cells: Vec<String> = columns.iter().map(|column| value(&row, column)).collect();
+        text.push_str(&cells.join(","));
+        text.push_str("\r\n");
+    }
+
+    Ok(text)
+}
+
+/// A value as a cell; the values of a list are separated by spaces.
+fn value(row: &Value, column: &str) -> String {
+    match row.pointer(&format!("/{}", column.replace('.', "/"))) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => cell(text),
+        Some(Value::Array(list)) => cell(
+            &list
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_row_is_a_line_and_nothing_in_it_is_a_formula() {
+        let rows = [
+            json!({ "name": "=1+1", "list": ["a", "b,c"], "clock": { "ms": -5 }, "none": null, "is": true }),
+        ];
+        let table = table(
+            &["name", "list", "clock.ms", "none", "gone.too", "is"],
+            &rows,
+        )
+        .unwrap();
+        assert_eq!(
+            table,
+            "name,list,clock.ms,none,gone.too,is\r\n\"'=1+1\",\"a b,c\",-5,,,true\r\n"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! The time machine of a room in JSON: who was in which call at a moment, and when its calls began
+//! and ended.
+
+use crate::rtc::coverage::{Cover, Span, at};
+use crate::rtc::present::{Unknown, Why};
+use crate::store::ingest::rooms;
+use crate::store::read::room_at;
+use crate::web::Web;
+use crate::web::http::error::Error;
+use crate::web::http::request::Query;
+use crate::web::http::response;
+use crate::web::http::response::Ask;
+use crate::web::view::format as f;
+use crate::web::view::liveness::{Present, no_such_room};
+use crate::web::view::{Flip, List, Moment, RoomRef};
+use actix_web::{HttpRequest, HttpResponse, web as http};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Parameters of the two lists.
+pub const MEMBERS: &[&str] = &["at"];
+pub const FLIPS: &[&str] = &["from", "to", "cursor"];
+/// Number of days whose last flips the page shows.
+const DAYS: i64 = 30;
+/// Approximate maximum number of calls whose flips are in one answer.
+const CALLS: i64 = 1000;
+/// When the calls of a room began and ended.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Flips {
+    #[serde(flatten)]
+    pub list: List<Flip>,
+}
+
+/// `GET /api/v1/rooms/{id}/members?at=`
+pub async fn members(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let answer = async {
+        let query = Query::read(&ask.query, MEMBERS)?;
+        let room = room(&web, &ask, &id).await?;
+        then(
+            &web,
+            &ask,
+            room,
+            moment(&query, ask.now)?.unwrap_or(ask.now),
+        )
+        .await
+    };
+
+    response::json(&ask, answer.await)
+}
+
+/// `GET /api/v1/rooms/{id}/flips?from=&to=`
+pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
+    let ask = Ask::of_request(&req, &web);
+    let answer = async {
+        let query = Query::read(&ask.query, FLIPS)?;
+        let room = room(&web, &ask, &id).await?;
+        let to = query.time("to", true)?.unwrap_or(i64::MAX);
+        let from = query.time("from", false)?.unwrap_or(0);
+        let to = to.min(query.place()?.unwrap_or(i64::MAX));
+        let (data, rest) = flips_of(&web, &ask, &room.room_id, from, to).await?;
+        let next = rest.map(|rest| rest.to_string());
+        let path = format!("/api/v1/rooms/{}/flips", f::segment(&room.room_id));
+        let url = |next: &String| {
+            web.url(&format!(
+                "{path}{}",
+                query.with(&[], Some(("cursor", next)))
+            ))
+        };
+
+        Ok(Flips {
+            list: List {
+                data,
+                next_url: next.as_ref().map(url),
+                next,
+            },
+        })
+    };
+
+    response::json(&ask, answer.await)
+}
+
+async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
+    let found = rooms::named(&web.store, ask.viewer, id).await?;
+    match found {
+        Some(found) => Ok(RoomRef::from(found)),
+        None => Err(no_such_room(web, ask.viewer, ask.now).await),
+    }
+}
+
+/// The parameter `at`; it cannot be in the future.
+///
+/// # Errors
+/// Not a time, or later than now.
+pub(super) fn moment(query: &Query, now: i64) -> Result<Option<i64>, Error> {
+    let at = query.moment("at")?;
+    match at {
+        Some(at) if at > now => Err(Error::Invalid("at lies in the future".to_owned())),
+        at => Ok(at),
+    }
+}
+
+/// The text in the time machine's field: what was requested, even if it cannot be answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub text: String,
+    /// The parsed moment, ms.
+    pub at_ms: Option<i64>,
+    pub fault: Option<&'static str>,
+}
+
+impl Asked {
+    pub(super) fn read(query: &Query, now: i64) -> Self {
+        let text = query.get("at").unwrap_or_default().to_owned();
+        let (at_ms, fault) = match query.moment("at") {
+            Ok(Some(at)) if at > now => (Some(at), Some("That lies in the future.")),
+            Ok(at) => (at, None),
+            Err(_) => (
+                None,
+                Some("This is not a time that we understand. Write it like 2026-11-22 14:05."),
+            ),
+        };
+
+        Self { text, at_ms, fault }
+    }
+
+    /// The moment, if it can be answered.
+    pub(super) fn moment(&self) -> Option<i64> {
+        self.at_ms.filter(|_| self.fault.is_none())
+    }
+
+    /// A time field accepts only times; any other text needs a text field.
+    #[must_use]
+    pub fn field_type(&self) -> &'static str {
+        if self.at_ms.is_some() || self.text.is_empty() {
+            "datetime-local"
+        } else {
+            "text"
+        }
+    }
+
+    /// The field's text, in UTC.
+    #[must_use]
+    pub fn value(&self) -> String {
+        let Some(ms) = self.at_ms else {
+            return self.text.clone();
+        };
+
+        f::civil(ms)
+            .strftime(if ms % 60_000 == 0 {
+                "%Y-%m-%dT%H:%M"
+            } else {
+                "%Y-%m-%dT%H:%M:%S"
+            })
+            .to_string()
+    }
+}
+
+/// A room at one moment.
+pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Result<Moment, Error> {
+    let (store, viewer) = (&web.store, ask.viewer);
+    let calls = room_at::calls_at(store, viewer, &room.room_id, at_ms).await?;
+    let mut total = i64::try_from(calls.len()).unwrap_or(i64::MAX);
+    if total >= room_at::AT_MOST {
+        total = room_at::count_at(store, viewer, &room.room_id, at_ms).await?;
+    }
+
+    let calls = super::with_members(web, ask, calls).await?;
+    let cover = super::coverage_of(web, ask, &room.room_id).await?;
+    let how = at(&cover, at_ms);
+    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
+
+    let moment = Moment::new(room, at_ms, how.as_str(), unknown_why, calls);
+
+    Ok(moment.with_total(total))
+}
+
+/// Why it is unknown who was there at a moment, if so: nobody watched, or the reason why the
+/// present is unknown applied already then.
+fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Option<&'static str> {
+    let hidden = present.filter(|unknown| {
+        unknown.why == Why::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
+    });
+    let unwatched = how.is_blind().then_some("not_watched");
+
+    hidden.map(|unknown| unknown.why.as_str()).or(unwatched)
+}
+
+/// The flips of a room in the last part of `[from, to)`, newest first; and where that part begins
+/// if it does not cover all.
+pub(super) async fn flips_of(
+    web: &Web,
+    ask: &Ask,
+    room_id: &str,
+    from: i64,
+    to: i64,
+) -> Result<(Vec<Flip>, Option<i64>), Error> {
+    // Ignore calls with a timestamp from the future.
+    let to = to.min(ask.now.saturating_add(1));
+    let (calls, first) =
+        room_at::calls_between(&web.store, ask.viewer, room_id, Span { from, to }, CALLS).await?;
+
+    Ok((
+        Flip::flips_of_calls(&calls, first, to, ask.now),
+        Some(first).filter(|first| *first > from),
+    ))
+}
+
+/// The newest flips of a room, for its page.
+pub(super) async fn last_flips(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Flip>, Error> {
+    Ok(
+        flips_of(web, ask, room_id, ask.now - DAYS * f::DAY, i64::MAX)
+            .await?
+            .0,
+    )
+}

@@ -1,0 +1,479 @@
+//! The timeline of one call: a row per person, a lane per device, a bar per stay, a glyph for how
+//! it ended.
+
+mod dense;
+mod lane;
+mod marks;
+
+pub use marks::Mark;
+
+use super::Num;
+use super::axis::{Axis, Tick};
+use super::chart;
+use super::chart::StepChart;
+use super::pin::BarPin;
+use super::sfu::{Paint, Sfus};
+use super::shape;
+use crate::web::view::format;
+use crate::web::view::{CallFacts, MemberFacts, RelatedFacts};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Maximum number of people for roomy rows; `DENSE_MAX`: for small rows. More people are drawn as
+/// an area.
+const ROOMY_MAX: usize = 40;
+const DENSE_MAX: usize = 200;
+/// Maximum number of lanes per person (roomy, small), and of bars in the picture; the table has the
+/// rest.
+const LANES_MAX: [usize; 2] = [12, 6];
+const BARS_MAX: usize = 600;
+
+/// The picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    pub axis: Axis,
+    /// The axis for the browser.
+    pub axis_data: String,
+    pub ticks: Vec<Tick>,
+    /// The position of now; `None` for an ended call.
+    pub now_x: Option<Num>,
+    /// More than 40 people: small rows by server, without notes.
+    pub dense: bool,
+    pub groups: Vec<Group>,
+    pub sfus: Sfus,
+    /// Instead of rows when there are more than 200 people.
+    pub area: Option<StepChart>,
+    /// The number of stays that only the table has.
+    pub hidden: usize,
+    /// The glyphs that the legend explains.
+    pub key: BTreeSet<Ending>,
+    pub renewals: bool,
+    /// There are bars that consist of several touching stays.
+    pub seams: bool,
+    /// Marks above all rows: about the whole room, or about a person without a row.
+    pub marks: Vec<Mark>,
+}
+
+/// Rows under one heading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    pub server: Option<String>,
+    pub rows: Vec<Row>,
+    /// The height of all its rows, px.
+    pub height: i64,
+}
+
+/// One person.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    pub name: String,
+    pub user_id: String,
+    pub height: i64,
+    /// Its distance below the first row of its group, px.
+    pub top: i64,
+    pub title: String,
+    pub bars: Vec<Bar>,
+    pub glyphs: Vec<Glyph>,
+    pub notes: Vec<Note>,
+    /// Rings and declines.
+    pub marks: Vec<Mark>,
+    /// The letters of its SFUs, in order of use: on small bars, colour alone would not be enough to
+    /// distinguish them.
+    pub sfus: Vec<String>,
+    /// Numerals of findings on its bars.
+    pub pins: Vec<BarPin>,
+    /// A person who was rung or declined, and never came.
+    pub absent: bool,
+}
+
+impl Row {
+    /// Does its title say everything? Then its parts have no titles of their own.
+    #[must_use]
+    pub fn is_one(&self) -> bool {
+        self.bars.iter().all(|bar| bar.title.is_empty())
+            && !self.glyphs.iter().any(|glyph| glyph.merged)
+    }
+}
+
+/// One stay, or several that touch on one SFU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bar {
+    pub x: Num,
+    pub w: Num,
+    pub y: i64,
+    pub h: i64,
+    pub paint: Paint,
+    /// Empty if the row's title says everything.
+    pub title: String,
+    /// The SFU's letter at its start, and the letter's distance from the start, px.
+    pub chip: Option<(String, i64)>,
+    /// The positions of renewals, and of the borders between joined stays.
+    pub ticks: Vec<Num>,
+    pub renewed: bool,
+    pub seams: bool,
+}
+
+/// How a stay ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Glyph {
+    pub x: Num,
+    pub y: i64,
+    pub ending: Ending,
+    pub title: String,
+    /// Several ends are at one place; only the title lists all of them.
+    pub merged: bool,
+}
+
+/// Words to the right of a glyph, with their distance, px.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    pub x: Num,
+    pub dx: i64,
+    pub y: i64,
+    pub text: String,
+    pub ending: Ending,
+}
+
+/// The kinds of end that have a glyph of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    Left,
+    Lost,
+    Computed,
+    Moved,
+    Removed,
+    /// It still counts, but is probably gone.
+    Gone,
+}
+
+impl Ending {
+    /// The kind of an end reason; an unknown one is a plain end.
+    #[must_use]
+    pub fn of_reason(reason: &str) -> Self {
+        match reason {
+            "delayed_leave" => Self::Lost,
+            "expired" | "sticky_expired" => Self::Computed,
+            "switched" | "superseded" | "overwritten" => Self::Moved,
+            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted"
+            | "invalid_content" => Self::Removed,
+            _ => Self::Left,
+        }
+    }
+
+    /// The id of its glyph in the page.
+    #[must_use]
+    pub fn glyph(self) -> &'static str {
+        match self {
+            Self::Left => "e-left",
+            Self::Lost => "e-lost",
+            Self::Computed => "e-exp",
+            Self::Moved => "e-move",
+            Self::Removed => "e-cross",
+            Self::Gone => "e-ghost",
+        }
+    }
+
+    /// Does it need a look?
+    #[must_use]
+    pub fn is_loud(self) -> bool {
+        !matches!(self, Self::Left | Self::Moved)
+    }
+
+    /// Its state class; normal ends have an inconspicuous one.
+    #[must_use]
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Left | Self::Moved => "",
+            Self::Lost | Self::Removed | Self::Gone => "warn",
+            Self::Computed => "blind",
+        }
+    }
+
+    /// Its entry in the legend.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Left => "Left",
+            Self::Lost => "Connection lost",
+            Self::Computed => "End computed",
+            Self::Moved => "Moved or replaced",
+            Self::Removed => "Removed",
+            Self::Gone => "Probably gone",
+        }
+    }
+}
+
+impl Timeline {
+    /// What the ticks on bars mean, for the legend.
+    #[must_use]
+    pub fn ticked(&self) -> Option<&'static str> {
+        match (self.renewals, self.seams) {
+            _ if self.dense => None,
+            (true, true) => Some("Renewed or begun anew"),
+            (true, false) => Some("Renewed"),
+            (false, true) => Some("Begun anew"),
+            (false, false) => None,
+        }
+    }
+}
+
+/// An end reason in words.
+#[must_use]
+pub fn words(reason: &str) -> String {
+    let words = match reason {
+        "left" => "left",
+        "delayed_leave" => "connection lost",
+        "expired" => "expired",
+        "sticky_expired" => "expired, not renewed",
+        "room_left" => "left the room",
+        "room_kicked" => "removed from the room",
+        "room_banned" => "banned from the room",
+        "superseded" => "replaced by a new session",
+        "switched" => "moved to another SFU",
+        "overwritten" => "overwritten by another event",
+        "slot_closed" => "call closed for all",
+        "redacted" => "event redacted",
+        "invalid_content" => "event not readable",
+        other => return format::tidy(other),
+    };
+
+    words.to_owned()
+}
+
+/// A renewal of a membership: whose, which device, when (ms).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    pub user_id: String,
+    pub device_id: Option<String>,
+    pub ms: i64,
+}
+
+/// The values that every lane needs.
+struct Canvas<'a> {
+    call: &'a CallFacts,
+    axis: Axis,
+    now: i64,
+    /// The position of the line of now, if the call runs.
+    now_x: Option<f64>,
+    dense: bool,
+    dated: bool,
+    sfus: &'a Sfus,
+    renewals: &'a [Renewal],
+}
+
+/// Draws a call. A higher level of `spare` draws less: 0 everything; 1 only small rows; 2 small
+/// rows with no text but names; from 3 on an area.
+#[must_use]
+pub fn draw(
+    call: &CallFacts,
+    renewals: &[Renewal],
+    related: &[RelatedFacts],
+    now: i64,
+    spare: u32,
+) -> Timeline {
+    let people = people(&call.members);
+    let is_area = people.len() > DENSE_MAX || spare > 2;
+    let mut axis = Axis::around(call.started_ms, call.end_ms(now));
+    if is_area && call.active {
+        // Do not draw steps after now: the future is unknown.
+        axis.to = now.max(axis.from + 1);
+    }
+
+    let dense = people.len() > ROOMY_MAX || spare > 0;
+    let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
+    let dated =
+        axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
+    let mark = call.active.then_some(now);
+    let mut picture = Timeline {
+        axis,
+        axis_data: axis.data(mark),
+        ticks: axis.ticks(mark),
+        now_x: call.active.then(|| Num(axis.x(now))),
+        dense,
+        groups: Vec::new(),
+        area: None,
+        hidden: 0,
+        key: BTreeSet::new(),
+        renewals: false,
+        seams: false,
+        marks: Vec::new(),
+        sfus: Sfus::default(),
+    };
+
+    if is_area {
+        picture.area = Some(chart::over(
+            &shape::counts(call, now),
+            std::iter::empty(),
+            axis,
+            mark,
+        ));
+    } else {
+        let now_x = picture.now_x.map(|x| x.0);
+        let canvas = Canvas {
+            call,
+            axis,
+            now,
+            now_x,
+            dense,
+            dated,
+            sfus: &sfus,
+            renewals,
+        };
+
+        picture.add_rows(&canvas, people);
+        if spare > 1 {
+            picture
+                .groups
+                .iter_mut()
+                .flat_map(|group| &mut group.rows)
+                .for_each(|row| row.title.clear());
+        }
+
+        picture.add_marks(related, &axis, dated);
+    }
+
+    picture.sfus = sfus;
+
+    picture
+}
+
+impl Timeline {
+    /// All rows.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.groups.iter().flat_map(|group| &group.rows)
+    }
+
+    fn add_rows(&mut self, canvas: &Canvas<'_>, people: Vec<Vec<&MemberFacts>>) {
+        let mut left = BARS_MAX;
+        let mut by_server: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        for stays in people {
+            let server = if canvas.dense {
+                format::tidy(&stays[0].server)
+            } else {
+                String::new()
+            };
+
+            let all = stays.len();
+            let row = row(canvas, stays, &mut left);
+            self.hidden += all - row.1;
+            self.key
+                .extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
+            self.renewals |= row.0.bars.iter().any(|bar| bar.renewed);
+            self.seams |= row.0.bars.iter().any(|bar| bar.seams);
+            by_server.entry(server).or_default().push(row.0);
+        }
+
+        let group = |(server, rows)| Group {
+            server: canvas.dense.then_some(server),
+            rows,
+            height: 0,
+        };
+
+        self.groups = by_server.into_iter().map(group).collect();
+    }
+}
+
+/// Stays by person, in order of first arrival.
+fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
+    let mut order: Vec<&MemberFacts> = members.iter().collect();
+    order.sort_by_key(|member| member.joined_ms);
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut people: Vec<Vec<&MemberFacts>> = Vec::new();
+    for member in order {
+        let place = *places.entry(&member.user_id).or_insert(people.len());
+        match people.get_mut(place) {
+            Some(stays) => stays.push(member),
+            None => people.push(vec![member]),
+        }
+    }
+
+    people
+}
+
+/// The row of one person, and the number of stays in it.
+fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
+    let name = stays[0].title();
+    let (user_id, title, one) = (
+        format::tidy(&stays[0].user_id),
+        summary(canvas, &stays),
+        stays.len() == 1,
+    );
+    let mut row = Row {
+        name,
+        user_id,
+        title,
+        ..Row::default()
+    };
+
+    row.sfus = stays
+        .iter()
+        .filter_map(|stay| canvas.sfus.letter(stay.sfu()))
+        .map(ToOwned::to_owned)
+        .collect();
+    row.sfus.dedup();
+    let lanes = lane::by_device(stays, canvas.now);
+    let many = lanes.len() > 1;
+    let (top, bar, pitch) = if canvas.dense {
+        (5, 8, 12)
+    } else {
+        (8, 14, 22)
+    };
+
+    let (mut y, mut drawn) = (top, 0);
+    for (index, lane) in lanes
+        .into_iter()
+        .take(LANES_MAX[usize::from(canvas.dense)])
+        .enumerate()
+    {
+        let lane: Vec<_> = lane.into_iter().take(*left).collect();
+        if lane.is_empty() {
+            break;
+        }
+
+        *left -= lane.len();
+        drawn += lane.len();
+        y = top + pitch * i64::try_from(index).unwrap_or(0);
+        let place = lane::Place { y, height: bar };
+        lane::draw(canvas, &lane, place, many, &mut row);
+    }
+
+    row.height = y + bar + top;
+    // The hollow part of a bar (its uncertain end) has no title of its own.
+    if let Some(bar) = row.bars.first_mut()
+        && one
+        && !canvas.dense
+    {
+        row.title = std::mem::take(&mut bar.title);
+    }
+
+    (row, drawn)
+}
+
+/// The row in one sentence, without the name, which is beside it.
+fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
+    let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else {
+        return String::new();
+    };
+
+    let times = if stays.len() == 1 {
+        String::new()
+    } else {
+        format!(", {} stays", stays.len())
+    };
+
+    format!("{}{times}", span(canvas, stays[0].joined_ms, last))
+}
+
+/// From when, and until when or how this stay ended.
+fn span(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
+    let time = |ms: i64| format::plain_time(ms, canvas.dated);
+    let from = time(from);
+
+    match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
+        (Some(ms), Some(reason), _) => format!("{from} to {} UTC, {}", time(ms), words(reason)),
+        (.., Some(since)) => format!("{from} UTC, last heard {} UTC, probably gone", time(since)),
+        _ => format!("{from} UTC until now"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and notes
+//! beside them.
+
+use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, span, words};
+use crate::web::svg::pin;
+use crate::web::svg::pin::BarPin;
+use crate::web::view::format;
+
+/// Minimum distance of two glyphs, percent (16 px of 1000); nearer ones are merged.
+const GLYPH_ROOM: f64 = 1.6;
+/// Width of one character of a note, percent (7 px of 700).
+const LETTER_ROOM: f64 = 1.0;
+/// Minimum width of a bar with a letter, percent.
+const CHIP_ROOM: f64 = 3.0;
+/// Minimum distance of a renewal from the last one drawn, percent; nearer ones are left out.
+const TICK_ROOM: f64 = 0.7;
+/// Minimum width of a bar in roomy and in small rows, percent.
+const WIDTH_MIN: [f64; 2] = [0.3, 0.4];
+/// Minimum length of a silence with words, percent: a numeral, 15 letters and a glyph at 700 px.
+const SILENT_ROOM: f64 = 24.0;
+/// Maximum gap between two stays that are drawn as one bar, ms: some clients leave and join at the
+/// same time.
+const TOUCHING_MS: i64 = 0;
+
+/// Stays by device, in order of arrival. Stays without a device id share a lane if they do not
+/// overlap.
+pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
+    let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
+    for stay in stays {
+        let fits = |lane: &Vec<&MemberFacts>| {
+            let free = stay.device_id.is_some()
+                || lane
+                    .last()
+                    .is_some_and(|last| last.end_ms(now) <= stay.joined_ms);
+            lane[0].device_id == stay.device_id && free
+        };
+
+        match lanes.iter_mut().find(|lane| fits(lane)) {
+            Some(lane) => lane.push(stay),
+            None => lanes.push(vec![stay]),
+        }
+    }
+
+    lanes
+}
+
+/// The place of a lane's bars, px.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Their top.
+    pub y: i64,
+    pub height: i64,
+}
+
+/// Draws a lane into its row.
+pub(super) fn draw(
+    canvas: &Canvas<'_>,
+    lane: &[&MemberFacts],
+    place: Place,
+    many: bool,
+    row: &mut Row,
+) {
+    let bars = join_touching(lane, canvas.now);
+    let mut sfu: Option<Option<&str>> = None;
+    let first_glyph = row.glyphs.len();
+    for stays in &bars {
+        let here = stays[0].sfu();
+        let changed = sfu != Some(here);
+        let follows_glyph = sfu.is_some()
+            && row.glyphs.last().is_some_and(|last| {
+                (canvas.axis.x(stays[0].joined_ms) - last.x.0).abs() < GLYPH_ROOM
+            });
+        let (last, mut solid) = (
+            stays[stays.len() - 1],
+            bar(canvas, stays, place, changed.then_some(follows_glyph)),
+        );
+        add_pin(canvas, last, &solid, row);
+        let hollow = last
+            .gone_since()
+            .map(|since| solid.cut(canvas.axis.x(since)));
+        row.bars.push(solid);
+        row.bars.extend(hollow);
+        add_glyph(canvas, last, place, first_glyph, row);
+        sfu = Some(here);
+    }
+
+    if !canvas.dense {
+        add_notes(canvas, &bars, place, first_glyph, many, row);
+    }
+}
+
+/// Touching stays of one device on one SFU are one bar.
+fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFacts>> {
+    let mut bars: Vec<Vec<&MemberFacts>> = Vec::new();
+    for stay in lane {
+        let touches = |bar: &&mut Vec<&MemberFacts>| {
+            bar.last().is_some_and(|last| {
+                last.sfu() == stay.sfu()
+                    && stay.joined_ms.saturating_sub(last.end_ms(now)) <= TOUCHING_MS
+            })
+        };
+
+        match bars.last_mut().filter(touches) {
+            Some(bar) => bar.push(stay),
+            None => bars.push(vec![stay]),
+        }
+    }
+
+    bars
+}
+
+/// Draws one bar. `chip`: `Some` if the SFU is new here, so that the bar needs a letter; its value:
+/// is there a glyph at the start?
+fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], place: Place, chip: Option<bool>) -> Bar {
+    let axis = &canvas.axis;
+    let start = stays[0].joined_ms;
+    let end = stays
+        .iter()
+        .map(|stay| stay.end_ms(canvas.now))
+        .max()
+        .unwrap_or(start);
+    // A bar is visible however short it is, and does not extend beyond now.
+    let least = WIDTH_MIN[usize::from(canvas.dense)];
+    let x = axis.x(start).min(canvas.now_x.unwrap_or(100.0) - least);
+    let w = (axis.x(end) - x).max(least);
+    let sfu = canvas.sfus.find(stays[0].sfu());
+    let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
+    let (ticks, renewed) = ticks(canvas, stays, start, end);
+    let titles: Vec<String> = stays
+        .iter()
+        .take(4)
+        .map(|stay| title(canvas, stay))
+        .collect();
+
+    Bar {
+        x: Num(x),
+        w: Num(w),
+        y: place.y,
+        h: place.height,
+        paint: canvas.sfus.paint(stays[0].sfu()),
+        title: titles.join("; "),
+        chip: chip.map(|(after_glyph, sfu)| (sfu.letter.clone(), if after_glyph { 6 } else { 0 })),
+        ticks,
+        renewed,
+        seams: stays.len() > 1,
+    }
+}
+
+fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
+    let on = canvas
+        .sfus
+        .letter(stay.sfu())
+        .map(|letter| format!("SFU {letter}, "))
+        .unwrap_or_default();
+    let device = stay
+        .device_id
+        .as_deref()
+        .map(|id| format!("device {}, ", format::tidy(id)))
+        .unwrap_or_default();
+
+    format!("{on}{device}{}", span(canvas, stay.joined_ms, stay))
+}
+
+impl Bar {
+    /// Cuts the bar at the device's last event, percent; returns the rest, which is in doubt.
+    fn cut(&mut self, x: f64) -> Self {
+        let end = self.x.0 + self.w.0;
+        let x = x.clamp(self.x.0, end);
+        self.w = Num(x - self.x.0);
+        let (x, w, paint) = (Num(x), Num(end - x), self.paint.gone());
+        let (title, ticks, renewed, seams) = (String::new(), Vec::new(), false, false);
+
+        Self {
+            x,
+            w,
+            paint,
+            title,
+            chip: None,
+            ticks,
+            renewed,
+            seams,
+            ..*self
+        }
+    }
+}
+
+/// Adds the numeral of a finding to the bar that it is about, with a note beside it.
+fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
+    let (from, until) = (bar.x.0, bar.x.0 + bar.w.0);
+    let pin = pin::on_bar(
+        canvas.call,
+        stay,
+        &canvas.axis,
+        (from, until),
+        bar.chip.is_some(),
+    );
+    let Some(pin) = pin.filter(|_| !canvas.dense) else {
+        return;
+    };
+
+    let y = bar.y + bar.h / 2;
+    row.pins.push(BarPin { y, ..pin });
+
+    if stay.gone_since().is_some() && until - pin.x.0 >= SILENT_ROOM {
+        let text = "no sign of life".to_owned();
+        row.notes.push(Note {
+            x: pin.x,
+            dx: pin.dx + 14,
+            y: y + 4,
+            text,
+            ending: Ending::Gone,
+        });
+    }
+}
+
+/// The positions of renewals and of borders between joined stays; and whether there are any
+/// renewals.
+fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], start: i64, end: i64) -> (Vec<Num>, bool) {
+    let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
+    let mine = canvas
+        .renewals
+        .iter()
+        .filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
+    let mut times: Vec<i64> = mine
+        .map(|renewal| renewal.ms)
+        .filter(|ms| (start + 1..end).contains(ms))
+        .collect();
+    let renewed = !times.is_empty();
+    times.extend(
+        stays
+            .iter()
+            .skip(1)
+            .map(|stay| stay.joined_ms)
+            .filter(|ms| (start + 1..end).contains(ms)),
+    );
+    times.sort_unstable();
+    let mut drawn: Vec<Num> = Vec::new();
+    for x in times.into_iter().map(|ms| canvas.axis.x(ms)) {
+        if drawn.last().is_none_or(|last| x - last.0 >= TICK_ROOM) {
+            drawn.push(Num(x));
+        }
+    }
+
+    (drawn, renewed)
+}
+
+fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, place: Place, first: usize, row: &mut Row) {
+    let time = |ms: i64| format::plain_time(ms, canvas.dated);
+    let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
+        (Some(ms), Some(reason), _) => (
+            ms,
+            Ending::of_reason(reason),
+            format!("{} UTC, {}", time(ms), words(reason)),
+        ),
+        (.., Some(since)) => (
+            canvas.now,
+            Ending::Gone,
+            format!("last heard {} UTC, probably gone", time(since)),
+        ),
+        _ => return,
+    };
+
+    let x = canvas.axis.x(ms);
+    let mut glyph = Glyph {
+        x: Num(x),
+        y: place.y + place.height / 2,
+        ending,
+        title,
+        merged: false,
+    };
+
+    let near = row.glyphs.len() > first
+        && row
+            .glyphs
+            .last()
+            .is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
+    if let Some(before) = row.glyphs.pop_if(|_| near) {
+        // The later glyph is shown; the title has both.
+        glyph.title = cut(format!("{}; {}", before.title, glyph.title));
+        glyph.merged = true;
+    }
+
+    row.glyphs.push(glyph);
+}
+
+/// Limits the title: there may be a thousand ends at one place.
+fn cut(title: String) -> String {
+    if title.len() > 400 {
+        format!("{}…", title.chars().take(300).collect::<String>())
+    } else {
+        title
+    }
+}
+
+/// Adds words beside glyphs if the lane is free to the right of them.
+fn add_notes(
+    canvas: &Canvas<'_>,
+    bars: &[Vec<&MemberFacts>],
+    place: Place,
+    first: usize,
+    many: bool,
+    row: &mut Row,
+) {
+    for index in first..row.glyphs.len() {
+        let glyph = &row.glyphs[index];
+        let ended = bars.iter().filter_map(|bar| bar.last()).rfind(|stay| {
+            stay.left_ms
+                .is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001)
+        });
+        let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else {
+            continue;
+        };
+
+        let text = words(reason);
+        let text = if many && reason == "left" {
+            "this device left".to_owned()
+        } else {
+            text
+        };
+
+        let room = GLYPH_ROOM + LETTER_ROOM * crate::web::svg::float(text.chars().count());
+        // The next bar and the line of now limit the space.
+        let next = bars
+            .iter()
+            .map(|bar| canvas.axis.x(bar[0].joined_ms))
+            .chain(canvas.now_x);
+        let next = next
+            .filter(|x| *x > glyph.x.0 - 0.001)
+            .fold(100.0, f64::min);
+        if glyph.x.0 + room <= next {
+            row.notes.push(Note {
+                x: glyph.x,
+                dx: 12,
+                y: place.y + place.height / 2 + 4,
+                text,
+                ending: glyph.ending,
+            });
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! How certain the times of a call and of a stay are, as pages and JSON show it.
+
+use super::format as f;
+use super::{Ghosts, Stamp};
+use crate::rtc::coverage::{Cover, Interval, Span};
+use crate::rtc::evidence::{self, By, Certainty};
+use crate::rtc::room_finding::RoomKnowledge;
+use crate::rtc::skew::clock_off_ms;
+use crate::store::model;
+use crate::store::read::evidence::Origins;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use utoipa::ToSchema;
+
+/// The basis of a boundary (`live`, `backfilled`, `late`, `claimed`, `renewed`, `refuted`,
+/// `computed`, `reconciled`, `gap`), and its maximum error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BoundaryFacts {
+    /// `live` (seen as it happened), `backfilled` (read from history), `late` (received long after
+    /// its timestamp, though we listened: it happened in between), `claimed` (from `created_ts`),
+    /// `renewed` (a renewal after the stay had ended: the device came back in between), `refuted`
+    /// (`created_ts` claims more than a complete history allows: the stay began with its event),
+    /// `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap` (nobody
+    /// watched).
+    pub by: &'static str,
+    /// How far off it can be.
+    pub error_ms: i64,
+}
+
+impl From<evidence::Boundary> for BoundaryFacts {
+    fn from(boundary: evidence::Boundary) -> Self {
+        Self {
+            by: boundary.by.as_str(),
+            error_ms: boundary.error_ms,
+        }
+    }
+}
+
+/// The boundaries of a stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EndsFacts {
+    pub start: BoundaryFacts,
+    /// Null while it lasts.
+    pub end: Option<BoundaryFacts>,
+}
+
+/// How certain the times of a call are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CertaintyFacts {
+    /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is
+    /// known to lie within a span only).
+    pub verdict: &'static str,
+    pub start: Option<BoundaryFacts>,
+    pub end: Option<BoundaryFacts>,
+    /// How far off its length can be.
+    pub error_ms: i64,
+    /// Time within it that nobody watched, and that was not read later.
+    pub gap_ms: i64,
+}
+
+/// Maximum number of server clocks reported on a call.
+const CLOCKS_MAX: usize = 8;
+
+/// The clock of a homeserver that is wrong according to the events of one call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CallClockFacts {
+    pub server: String,
+    /// How far it is behind our clock, or how late its events arrive; negative if it is ahead.
+    pub behind_ms: i64,
+    /// The number of events that this is based on.
+    pub events: usize,
+}
+
+impl CallClockFacts {
+    /// What it means, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let server = f::tidy(&self.server);
+        let off = super::clock::length(self.behind_ms.saturating_abs());
+
+        if self.behind_ms < 0 {
+            format!(
+                "The clock of {server} is {off} ahead of ours; its times are told as its events came."
+            )
+        } else {
+            format!("The clock of {server} is {off} behind ours, or its events came so late.")
+        }
+    }
+}
+
+/// Additional facts from the store, beyond the rows of calls and members.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// By membership.
+    pub origins: HashMap<String, Origins>,
+    /// Evidence about ghosts: for stays whose renewal is overdue.
+    pub ghosts: Ghosts,
+    /// By room.
+    pub coverage: BTreeMap<String, Vec<Interval>>,
+    /// Facts from the rooms' own state, by room.
+    pub rooms: HashMap<String, RoomKnowledge>,
+}
+
+impl Ledger {
+    /// The coverage of a room. A room that is not in the ledger counts as always watched.
+    #[must_use]
+    pub fn cover(&self, room_id: &str) -> Vec<Interval> {
+        let whole = Interval {
+            span: Span {
+                from: i64::MIN,
+                to: i64::MAX,
+            },
+            cover: Cover::Live,
+        };
+
+        self.coverage
+            .get(room_id)
+            .cloned()
+            .unwrap_or_else(|| vec![whole])
+    }
+
+    /// The boundaries of each member, and the verdict on their call.
+    pub(super) fn judge(
+        &self,
+        members: &[model::Member],
+        cover: &[Interval],
+        now: i64,
+    ) -> (Vec<evidence::Ends>, Option<evidence::Verdict>) {
+        let stay = |member| {
+            let stay = self.stay(member);
+            (stay, evidence::of_stay(&stay, cover, now))
+        };
+
+        let stays: Vec<_> = members.iter().map(stay).collect();
+        let verdict = evidence::of_call(&stays, cover, now);
+
+        (stays.into_iter().map(|(_, ends)| ends).collect(), verdict)
+    }
+
+    fn stay<'a>(&self, member: &'a model::Member) -> evidence::Stay<'a> {
+        let origins = self.origins.get(&member.id).copied().unwrap_or_default();
+        evidence::Stay {
+            joined_ms: member.joined_ms,
+            until_ms: member.until_ms,
+            end_reason: &member.end_reason,
+            claimed: member.claimed,
+            refuted: origins.is_claim_refuted,
+            resumed: member.resumed,
+            back_since_ms: member.back_since_ms,
+            join: origins.join,
+            end: origins.end,
+            last_sign_ms: origins.last_sign_ms,
+            lost: origins.lost,
+        }
+    }
+
+    /// The server clocks that are wrong according to the live events at the boundaries of these
+    /// stays.
+    pub(super) fn clocks(
+        &self,
+        members: &[model::Member],
+        cover: &[Interval],
+    ) -> Vec<CallClockFacts> {
+        let mut heard: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for member in members {
+            let Some(origins) = self.origins.get(&member.id) else {
+                continue;
+            };
+
+            let live = [origins.join, origins.end].into_iter().flatten();
+            for event in live.filter(|event| evidence::was_heard(event, cover)) {
+                let late_ms = event.received_ms.unwrap_or(event.origin_ms) - event.origin_ms;
+                heard.entry(&member.server).or_default().push(late_ms);
+            }
+        }
+
+        let clocks = heard.into_iter().filter_map(|(server, late)| {
+            Some(CallClockFacts {
+                server: server.to_owned(),
+                events: late.len(),
+                behind_ms: clock_off_ms(late)?,
+            })
+        });
+
+        clocks.take(CLOCKS_MAX).collect()
+    }
+}
+
+impl CertaintyFacts {
+    pub(super) fn from_verdict(verdict: Option<evidence::Verdict>) -> Self {
+        let Some(verdict) = verdict else {
+            return Self {
+                verdict: Certainty::Exact.as_str(),
+                start: None,
+                end: None,
+                error_ms: 0,
+                gap_ms: 0,
+            };
+        };
+
+        Self {
+            verdict: verdict.certainty.as_str(),
+            start: Some(verdict.start.into()),
+            end: verdict.end.map(BoundaryFacts::from),
+            error_ms: verdict.error_ms,
+            gap_ms: verdict.gap_ms,
+        }
+    }
+
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.verdict == Certainty::Exact.as_str()
+    }
+
+    fn starts(&self, by: By) -> bool {
+        self.start.is_some_and(|start| start.by == by.as_str())
+    }
+
+    fn ends(&self, by: By) -> bool {
+        self.end.is_some_and(|end| end.by == by.as_str())
+    }
+
+    /// The words of the pill, which are short, and an explanation below the number.
+    #[must_use]
+    pub fn words(&self) -> (String, &'static str) {
+        let (short, long) = match self.verdict {
+            "gapped" => {
+                return (
+                    format!("Gap of {}", f::lasted(self.gap_ms)),
+                    "time in it that nobody watched",
+                );
+            }
+            "right_censored" if self.end.is_none() => {
+                ("Not watched", "whether it still runs is not known")
+            }
+            "right_censored" => ("End not seen", "nobody watched when it ended"),
+            "left_censored" if self.starts(By::Renewed) => {
+                ("Came back", "it begins with a renewal after its goodbye")
+            }
+            "left_censored" if self.starts(By::Refuted) => (
+                "Claim refuted",
+                "no event came before: it began with its first one",
+            ),
+            "bounded" => ("Not exact", "a time is known within a span only"),
+            "left_censored" if self.starts(By::Claimed) && self.ends(By::Computed) => {
+                ("Both ends computed", "start claimed, end from expiry")
+            }
+            "left_censored" if self.starts(By::Claimed) => {
+                ("Start claimed", "by the first member itself")
+            }
+            "left_censored" => ("Start not seen", "it may have begun earlier"),
+            "inferred_end" if self.ends(By::Reconciled) => (
+                "End found later",
+                "it was gone at a look at the room’s state",
+            ),
+            "inferred_end" => ("End computed", "nobody said goodbye"),
+            _ if self.end.is_none() => ("Exact", "start from an event"),
+            _ => ("Exact", "start and end from events"),
+        };
+
+        (short.to_owned(), long)
+    }
+
+    /// The icon and class of its pill.
+    #[must_use]
+    pub fn look(&self) -> (&'static str, &'static str) {
+        match self.verdict {
+            "gapped" | "right_censored" | "bounded" => ("eye-off", "blind"),
+            "left_censored" if !self.starts(By::Claimed) => ("eye-off", "blind"),
+            "left_censored" if !self.ends(By::Computed) => ("info", ""),
+            _ => ("clock", "blind"),
+        }
+    }
+}
+
+impl EndsFacts {
+    /// How a stay was seen, in words: its start, then its end where that differs.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let start = boundary_words(self.start.by);
+        match self
+            .end
+            .map(|end| boundary_words(end.by))
+            .filter(|end| *end != start)
+        {
+            Some(end) => format!("{start}, end {}", end.to_lowercase()),
+            None => start.to_owned(),
+        }
+    }
+}
+
+/// A basis of a boundary in words.
+#[must_use]
+pub fn boundary_words(by: &str) -> &'static str {
+    match by {
+        "live" => "Live",
+        "backfilled" => "History",
+        "late" => "Came late",
+        "renewed" => "Renewal",
+        "refuted" => "Claim refuted",
+        "claimed" => "Claimed",
+        "computed" => "Computed",
+        "reconciled" => "By poll",
+        _ => "Not seen",
+    }
+}
+
+/// A span of time of a room and its coverage: `live`, `polled`, `backfilled`, `gap` or
+/// `not_visible`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CoverageFacts {
+    /// `live`, `polled`, `backfilled`, `gap` (nobody watched) or `not_visible` (history is hidden
+    /// from the account).
+    pub kind: &'static str,
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    pub to_ms: i64,
+    pub to_at: Stamp,
+}
+
+impl From<&Interval> for CoverageFacts {
+    fn from(interval: &Interval) -> Self {
+        let Span { from, to } = interval.span;
+        Self {
+            kind: interval.cover.as_str(),
+            from_ms: from,
+            from_at: Stamp(from),
+            to_ms: to,
+            to_at: Stamp(to),
+        }
+    }
+}
+
+impl CoverageFacts {
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        matches!(self.kind, "gap" | "not_visible")
+    }
+
+    /// The kind in words.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self.kind {
+            "live" => "Watched live",
+            "polled" => "Looked at by polls",
+            "backfilled" => "Read from history",
+            "not_visible" => "Hidden from us",
+            _ => "Not watched",
+        }
+    }
+}
+
+/// A break in which no account received anything from its homeserver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct GapFacts {
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    pub to_ms: i64,
+    pub to_at: Stamp,
+    /// Followed rooms in which the break was not read afterwards, or not yet.
+    pub unread_rooms: i64,
+}
+
+impl From<(Span, i64)> for GapFacts {
+    fn from((Span { from, to }, unread_rooms): (Span, i64)) -> Self {
+        Self {
+            from_ms: from,
+            from_at: Stamp(from),
+            to_ms: to,
+            to_at: Stamp(to),
+            unread_rooms,
+        }
+    }
+}
+
+impl GapFacts {
+    #[must_use]
+    pub fn span(&self) -> Span {
+        Span {
+            from: self.from_ms,
+            to: self.to_ms,
+        }
+    }
+}

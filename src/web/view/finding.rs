@@ -1,0 +1,626 @@
+//! Findings of a call as pages and JSON show them: the problem, how certain it is, and what to do.
+
+use super::finding_group::groups_of_findings;
+use super::format as f;
+use super::{CallFacts, Ledger, MemberFacts, Stamp, ghosts, person};
+use crate::rtc::finding::{self, Finding, People, Stay};
+use crate::rtc::ghost::{self, Doubt, Sign};
+use crate::rtc::id::server_of;
+use crate::rtc::room_finding::RoomKnowledge;
+use crate::rtc::transport::Transport;
+use crate::store::model;
+use crate::store::read::ghosts::Current;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+pub mod room_state;
+pub use room_state::{LeftBehind, RoomStateFacts};
+
+/// Maximum number of people named in a finding, on the call's page and in a line of text; others
+/// are counted.
+const NAMED: usize = 3;
+const NAMED_SHORT: usize = 1;
+
+/// A problem in a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FindingFacts {
+    /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on
+    /// others. `silent`: a device still counts, but its renewal did not come. `no_goodbye`: it was
+    /// counted until it expired, long after the last that was heard of it, and did not go on from
+    /// there. `side_by_side`: another call of the same kind ran in the room at the same time,
+    /// `users` were each alone in theirs, and nobody met. `ran_out`: its client does not renew; it
+    /// ran out while the device was still there, which said goodbye or renewed it later.
+    /// `reconciled` and `vanished`: a look at the room's state found it gone, without an event that
+    /// says so. `state_reset` and `came_back`: the state holds it again, without an event that says
+    /// so. Which of these it is `reset` says in the word that the room has for it. `room_replaced`:
+    /// the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody
+    /// but `users` had the power to join. `server_denied`: the room takes no events of the server
+    /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye.
+    pub kind: &'static str,
+    /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
+    pub reset: Option<&'static str>,
+    /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone if `signs` say so.
+    /// Without a sign it is `perhaps` gone: older clients renew every four hours and some never,
+    /// and we do not know which client this is.
+    pub sure: &'static str,
+    /// Since when; for a device, the time of its last event.
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    /// Null while it lasts.
+    pub until_ms: Option<i64>,
+    pub until_at: Option<Stamp>,
+    /// Each of `users` was there together with each of `unheard`; at most 100 of each are named.
+    pub users: Vec<String>,
+    /// For `side_by_side`: the display names of `users` in the same order, null if unknown. For
+    /// other kinds they are among the members of the call.
+    pub user_names: Vec<Option<String>>,
+    pub users_total: usize,
+    pub unheard: Vec<String>,
+    pub unheard_total: usize,
+    /// `unheard` could not hear `users` either.
+    pub mutual: bool,
+    pub device_id: Option<String>,
+    /// The SFU that `users` were connected to.
+    pub service_url: Option<String>,
+    /// The calls that ran side by side with this one.
+    pub other_call_ids: Vec<String>,
+    /// The signs that a silent device is gone, the strongest first: `came_back` (it came back with
+    /// the start of a stay that had already ended: a renewal after a goodbye, so no delayed leave
+    /// is set up for it), `renewed_hourly` (it renewed every hour before), `hourly_client` (its
+    /// event has fields that only clients with hourly renewal write), `no_delayed_events` (its
+    /// homeserver does not support them, so nothing says goodbye for a client that is killed),
+    /// `other_device` (the same person joined later with another device) or `loses_goodbyes` (many
+    /// stays of its homeserver end only by expiry). Empty if it is only `perhaps` gone, and for
+    /// other kinds.
+    pub signs: Vec<&'static str>,
+    /// The first of them.
+    pub sign: Option<&'static str>,
+    /// When the missing renewal was due.
+    pub due_ms: Option<i64>,
+    pub due_at: Option<Stamp>,
+    /// When a silent device stops counting unless somebody clears it before.
+    pub counts_until_ms: Option<i64>,
+    pub counts_until_at: Option<Stamp>,
+    /// How to clear it; null for other kinds.
+    pub clear: Option<ClearFacts>,
+    #[serde(flatten)]
+    pub state: RoomStateFacts,
+}
+
+/// How to clear a membership that still counts: its own account can, or a moderator of the room
+/// whose power suffices for state events of this type, by putting an empty content in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ClearFacts {
+    pub room_id: String,
+    pub event_type: String,
+    pub state_key: String,
+    /// The event that the state holds now.
+    pub event_id: String,
+    /// Whose account can do it without power in the room.
+    pub user_id: String,
+    /// The whole command for a terminal; `YOUR_HOMESERVER` and `YOUR_ACCESS_TOKEN` are to be
+    /// replaced.
+    pub curl: String,
+}
+
+impl ClearFacts {
+    fn new(room_id: &str, user_id: &str, current: &Current) -> Option<Self> {
+        let state_key = current.state_key.clone()?;
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/state/{}/{}",
+            in_path(room_id),
+            in_path(&current.kind),
+            in_path(&state_key)
+        );
+        let curl = format!(
+            "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: application/json' -d '{{}}' \
+             'https://YOUR_HOMESERVER{path}'"
+        );
+
+        Some(Self {
+            room_id: room_id.to_owned(),
+            event_type: current.kind.clone(),
+            state_key,
+            event_id: current.event_id.clone(),
+            user_id: user_id.to_owned(),
+            curl,
+        })
+    }
+}
+
+/// A text as one segment of a path: every character with a meaning for a shell or a server is
+/// encoded.
+fn in_path(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            let _ = write!(path, "%{byte:02X}");
+        }
+    }
+
+    path
+}
+
+/// The findings of a call, and for each member whether it is still there, if that is in doubt.
+/// `used`: the transport of each member; `upto`: until when the call is known, ms.
+pub(super) fn findings_of_call(
+    call: &model::Call,
+    members: &[model::Member],
+    used: &[Option<Transport>],
+    ledger: &Ledger,
+    upto: i64,
+) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
+    let unknown = RoomKnowledge::default();
+    let room = ledger.rooms.get(&call.room.room_id).unwrap_or(&unknown);
+    let (mut found, resets) = room_state::findings_of_room_state(members, ledger, room, upto);
+    let (of_stays, doubts) = of_stays(call, members, used, ledger, upto);
+    found.extend(of_stays);
+    found.extend(resets);
+    found.truncate(FINDINGS_MAX);
+
+    (found, doubts)
+}
+
+fn of_stays(
+    call: &model::Call,
+    members: &[model::Member],
+    used: &[Option<Transport>],
+    ledger: &Ledger,
+    upto: i64,
+) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
+    let is_call = call.application == "m.call";
+    let stays: Vec<Stay> = members
+        .iter()
+        .zip(used)
+        .map(|(member, transport)| Stay {
+            user_id: &member.user_id,
+            device: member.device_id.as_deref(),
+            joined_ms: member.joined_ms,
+            until_ms: member.until_ms,
+            expires: ghosts::expires(member),
+            renewed_by_hours: member.kind == "session" && is_call,
+            last_sign_ms: ledger
+                .origins
+                .get(&member.id)
+                .and_then(|origins| origins.last_sign_ms),
+            updates: member.updates,
+            clues: ledger.ghosts.clues(member),
+            transport: transport.as_ref(),
+            selection: member.selection,
+        })
+        .collect();
+    let finding::Findings { shown, doubts } = finding::findings(&stays, upto);
+    let told = shown
+        .into_iter()
+        .map(|found| FindingFacts::new(found, call, members, ledger, upto));
+    let shown = told.chain(super::look_back::findings(members, ledger, upto));
+
+    (shown.take(FINDINGS_MAX).collect(), doubts)
+}
+
+/// Maximum number of findings reported for a call.
+const FINDINGS_MAX: usize = 50;
+
+impl FindingFacts {
+    /// A finding about one device that is certain.
+    pub(super) fn of_device(kind: &'static str, member: &model::Member, from_ms: i64) -> Self {
+        let base = Self::blank(kind, from_ms);
+        Self {
+            users: vec![member.user_id.clone()],
+            users_total: 1,
+            device_id: member.device_id.clone(),
+            ..base
+        }
+    }
+
+    /// An empty finding of this kind that still lasts.
+    pub(super) fn blank(kind: &'static str, from_ms: i64) -> Self {
+        Self {
+            kind,
+            sure: "computed",
+            from_ms,
+            from_at: Stamp(from_ms),
+            until_ms: None,
+            until_at: None,
+            users: Vec::new(),
+            user_names: Vec::new(),
+            users_total: 0,
+            unheard: Vec::new(),
+            unheard_total: 0,
+            mutual: false,
+            device_id: None,
+            service_url: None,
+            other_call_ids: Vec::new(),
+            signs: Vec::new(),
+            sign: None,
+            due_ms: None,
+            due_at: None,
+            counts_until_ms: None,
+            counts_until_at: None,
+            clear: None,
+            reset: None,
+            state: RoomStateFacts::default(),
+        }
+    }
+
+    fn new(
+        found: Finding,
+        call: &model::Call,
+        members: &[model::Member],
+        ledger: &Ledger,
+        upto: i64,
+    ) -> Self {
+        let base = Self::blank("apart", found.from_ms());
+        let owned = |people: &People| people.named.iter().map(ToString::to_string).collect();
+        let of = |stay: usize| {
+            let member = &members[stay];
+            Self {
+                users: vec![member.user_id.clone()],
+                users_total: 1,
+                device_id: member.device_id.clone(),
+                ..base.clone()
+            }
+        };
+
+        match found {
+            Finding::Apart {
+                until_ms,
+                sfu,
+                deaf,
+                unheard,
+                mutual,
+                ..
+            } => {
+                let base = if until_ms < upto {
+                    base.until(until_ms)
+                } else {
+                    base
+                };
+
+                Self {
+                    users: owned(&deaf),
+                    users_total: deaf.total,
+                    unheard: owned(&unheard),
+                    unheard_total: unheard.total,
+                    mutual,
+                    service_url: Some(sfu.to_owned()),
+                    ..base
+                }
+            }
+
+            Finding::Silent { stay, doubt, .. } => {
+                of(stay).silent(&members[stay], &doubt, &call.room.room_id, ledger)
+            }
+            Finding::NoGoodbye { stay, .. } => Self {
+                kind: "no_goodbye",
+                ..of(stay)
+            }
+            .until(members[stay].until_ms),
+        }
+    }
+
+    /// Fills in a finding about a silent device.
+    fn silent(self, member: &model::Member, doubt: &Doubt, room_id: &str, ledger: &Ledger) -> Self {
+        let (sure, signs) = match doubt {
+            Doubt::Probable(signs) => {
+                ("probably", signs.iter().map(|sign| sign.as_str()).collect())
+            }
+            Doubt::Possible => ("perhaps", Vec::new()),
+        };
+
+        let due_ms = ghost::due_ms(self.from_ms);
+        let told = ledger.ghosts.told.get(&member.id);
+        let current = told.and_then(|told| told.current.as_ref());
+
+        Self {
+            kind: "silent",
+            sure,
+            sign: signs.first().copied(),
+            signs,
+            due_ms: Some(due_ms),
+            due_at: Some(Stamp(due_ms)),
+            counts_until_ms: Some(member.until_ms),
+            counts_until_at: Some(Stamp(member.until_ms)),
+            clear: current.and_then(|current| ClearFacts::new(room_id, &member.user_id, current)),
+            ..self
+        }
+    }
+
+    pub(super) fn until(self, ms: i64) -> Self {
+        Self {
+            until_ms: Some(ms),
+            until_at: Some(Stamp(ms)),
+            ..self
+        }
+    }
+
+    /// Does it count on the pill of its call?
+    #[must_use]
+    pub fn is_loud(&self) -> bool {
+        matches!(self.kind, "apart" | "side_by_side")
+            || self.is_ghost()
+            || self.is_loud_of_room_state()
+    }
+
+    #[must_use]
+    pub fn is_ghost(&self) -> bool {
+        self.sure == "probably"
+    }
+
+    /// Is it about a device that is perhaps gone?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.sure == "perhaps"
+    }
+
+    /// Is it about this stay?
+    #[must_use]
+    pub fn is_of(&self, stay: &MemberFacts) -> bool {
+        !matches!(self.kind, "apart" | "side_by_side")
+            && !self.is_of_room_state()
+            && self.users == [stay.user_id.as_str()]
+            && self.device_id == stay.device_id
+            && self.until_ms == stay.left_ms
+            && self.from_ms >= stay.joined_ms
+    }
+
+    /// Class, icon and words of its pill.
+    #[must_use]
+    pub fn pill(&self) -> (&'static str, &'static str, &'static str) {
+        if let Some(pill) = self.pill_of_room_state() {
+            return pill;
+        }
+
+        match (self.kind, self.sure) {
+            ("apart", _) => ("bad", "split", "Split SFUs"),
+            ("side_by_side", _) => ("warn", "split", "Side by side"),
+            ("silent", "probably") => ("warn", "ghost", "Probably a ghost"),
+            ("silent", _) => ("", "clock", "Quiet"),
+            ("ran_out", _) => ("", "clock", "Ran out"),
+            _ => ("", "clock", "No goodbye"),
+        }
+    }
+
+    /// The finding in a few words, without its times.
+    #[must_use]
+    pub fn title(&self, call: &CallFacts) -> String {
+        self.told(call, NAMED)
+    }
+
+    /// Its `users` in words.
+    fn user_words(&self, call: &CallFacts, named: usize) -> String {
+        if self.kind != "side_by_side" {
+            return names(call, &self.users, self.users_total, named);
+        }
+
+        // Some of them are in other calls.
+        let known = self.users.iter().zip(&self.user_names);
+        let known = known.filter_map(|(user, name)| Some((user.as_str(), name.as_deref()?)));
+
+        listed(&known.collect(), &self.users, self.users_total, named)
+    }
+
+    fn told(&self, call: &CallFacts, named: usize) -> String {
+        let (users, unheard) = (
+            self.user_words(call, named),
+            names(call, &self.unheard, self.unheard_total, named),
+        );
+        if let Some(title) = self.title_of_room_state(&users) {
+            return title;
+        }
+
+        // Use the present tense only if the present is known.
+        let is_over = self.until_ms.is_some() || call.unknown_since_ms.is_some();
+        let could = if is_over { "could not" } else { "cannot" };
+
+        match (self.kind, self.sure) {
+            ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
+            ("apart", _) => format!("{users} {could} hear {unheard}"),
+            ("side_by_side", _) if is_over => {
+                format!("{users} were each alone, in calls side by side")
+            }
+            ("side_by_side", _) => format!("{users} each wait alone, in calls side by side"),
+            ("silent", sure) => format!("{users} is {sure} gone"),
+            ("ran_out", _) => format!("{users} ran out while the device was still there"),
+            _ => format!("No goodbye came for {users}"),
+        }
+    }
+
+    /// Why we think so.
+    #[must_use]
+    pub fn why(&self) -> String {
+        if let Some(why) = self.why_of_room_state() {
+            return why;
+        }
+
+        let sfu = f::tidy(f::host(self.service_url.as_deref().unwrap_or_default()));
+
+        match (self.kind, self.sure) {
+            ("apart", _) if self.mutual => format!(
+                "Each of their clients connects only to the SFU of whoever was there first, and those differ: {sfu} for some."
+            ),
+            ("apart", _) => format!(
+                "Clients that follow the SFU of the oldest member connect to that one only, here {sfu}; the others sent to another."
+            ),
+            ("side_by_side", _) => {
+                "They were probably looking for each other: who starts a call while another one starts makes a second one."
+                    .to_owned()
+            }
+            ("silent", "probably") => {
+                let words: Vec<&str> = self.signs.iter().map(|sign| sign_words(sign)).collect();
+                format!(
+                    "The membership still counts, but the renewal that was due did not come. {} Others see an empty tile.",
+                    words.join(" ")
+                )
+            }
+            ("silent", _) => "The membership still counts, but nothing came for over an hour. Perhaps only: clients of \
+                              today renew every hour, older ones every four hours and some never, and nothing tells which \
+                              one this is."
+                .to_owned(),
+            ("ran_out", _) => {
+                "Its client does not renew; it ran out while the device was still there, and others lost sight of it. Its \
+                 homeserver lost no goodbye."
+                    .to_owned()
+            }
+            _ => "It was counted until the membership ran out; when they really went is not known.".to_owned(),
+        }
+    }
+
+    /// The homeserver of the device that it is about.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        Some(server_of(self.users.first()?)).filter(|server| !server.is_empty())
+    }
+
+    /// What an admin can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        if self.is_of_room_state() {
+            return self.advice_of_room_state();
+        }
+
+        match (self.kind, self.sure) {
+            ("apart", _) => Some(
+                "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
+                 name the same SFU.",
+            ),
+            ("side_by_side", _) if self.until_ms.is_none() => {
+                Some("tell them of each other: one of them has to leave and join the other call.")
+            }
+            ("silent", _) => Some(
+                "ask them to open the room once, or empty the membership. Their own account can, or a moderator of the \
+                 room whose power suffices for it.",
+            ),
+            _ => None,
+        }
+    }
+}
+
+impl CallFacts {
+    /// Findings that count on its pill.
+    pub fn loud(&self) -> impl Iterator<Item = &FindingFacts> {
+        self.findings.iter().filter(|finding| finding.is_loud())
+    }
+
+    /// The sort key among running calls: calls that need a look first, then by number of people.
+    #[must_use]
+    pub fn rank(&self) -> Reverse<(bool, usize)> {
+        Reverse((self.needs_look(), self.people_now))
+    }
+
+    /// Findings about devices that are perhaps gone.
+    pub fn quiet(&self) -> impl Iterator<Item = &FindingFacts> {
+        self.findings.iter().filter(|finding| finding.is_quiet())
+    }
+
+    /// Should somebody look at it? Yes also if everybody in it is perhaps gone.
+    #[must_use]
+    pub fn needs_look(&self) -> bool {
+        let is_quiet = || self.quiet().next().is_some() && self.is_quiet();
+        self.loud().next().is_some() || is_quiet()
+    }
+
+    /// Are all its members perhaps gone or probably gone?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.present()
+            .all(|member| member.silent_since_ms.is_some())
+    }
+
+    /// The findings summarised as a pill: class, icon and words; `None` if there are none.
+    #[must_use]
+    pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
+        let (all, ghosts) = self.loud_groups();
+        if let Some(replaced) = self.replaced() {
+            let (class, icon, words) = replaced.pill();
+            return Some(match all {
+                1 => (class, icon, words.to_owned()),
+                _ => (
+                    class,
+                    icon,
+                    format!("{words}, {}", f::counted(all, "finding", "findings")),
+                ),
+            });
+        }
+
+        match all {
+            0 if self.active && self.quiet().next().is_some() => {
+                let quiet = self.quiet().count();
+                let words = format!("{} perhaps gone", f::count(quiet));
+                Some(("", "clock", words))
+            }
+            0 => None,
+            _ if all == ghosts => Some(("warn", "ghost", f::counted(ghosts, "ghost", "ghosts"))),
+            _ => Some(("bad", "split", f::counted(all, "finding", "findings"))),
+        }
+    }
+
+    /// The first of its findings in a line of text.
+    #[must_use]
+    pub fn first_finding(&self) -> Option<String> {
+        let quiet = self.quiet().filter(|_| self.is_quiet());
+        let found: Vec<FindingFacts> = self.loud().chain(quiet).cloned().collect();
+        let groups = groups_of_findings(&found);
+
+        groups
+            .first()
+            .map(|group| group.told.told(self, NAMED_SHORT))
+    }
+}
+
+/// `Ada, Bob and 2 more people`, by their display names in the call.
+fn names(call: &CallFacts, users: &[String], total: usize, named: usize) -> String {
+    let known: HashMap<&str, &str> = call
+        .members
+        .iter()
+        .filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?)))
+        .collect();
+
+    listed(&known, users, total, named)
+}
+
+fn listed(known: &HashMap<&str, &str>, users: &[String], total: usize, named: usize) -> String {
+    let mut told: Vec<String> = users
+        .iter()
+        .take(if total > named + 1 { named } else { named + 1 })
+        .map(|user| f::within(&person(known.get(user.as_str()).copied(), user)))
+        .collect();
+    let more = total.saturating_sub(told.len());
+    if more > 0 {
+        told.push(f::counted(more, "more person", "more people"));
+    }
+
+    match told.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => told.concat(),
+    }
+}
+
+/// What a sign says, in a sentence.
+fn sign_words(sign: &str) -> &'static str {
+    match Sign::from_word(sign) {
+        Some(Sign::CameBack) => {
+            "It came back with the start of a stay that had already ended: a renewal after a goodbye, so that no delayed \
+             leave stands behind it."
+        }
+        Some(Sign::RenewedHourly) => "It renewed every hour before.",
+        Some(Sign::HourlyClient) => {
+            "Its event has fields that only clients write which renew every hour."
+        }
+        Some(Sign::NoDelayedEvents) => {
+            "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client that is killed."
+        }
+        Some(Sign::OtherDevice) => {
+            "The same person came later with another device, and is here with that one."
+        }
+        Some(Sign::LosesGoodbyes) => {
+            "Its homeserver is known to lose goodbyes: many of its stays only run out."
+        }
+        None => "",
+    }
+}

@@ -1,0 +1,337 @@
+//! Findings of a call from the room's own state: who could not join, who can no longer say goodbye,
+//! a replaced room, and what a state reset did.
+
+use super::FindingFacts;
+use crate::rtc::power::JoinType;
+use crate::rtc::room_finding::{RoomFinding, RoomKnowledge, Stay, room_findings};
+use crate::store::ingest::state_resets::What as Reset;
+use crate::store::model;
+use crate::web::view::format as f;
+use crate::web::view::state_reset::{
+    advice_on_reset, deed_of_reset, reason_of_reset, reset_of_finding,
+};
+use crate::web::view::{CallFacts, Ledger, Stamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A person who is still in a call of a replaced room, without an event since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LeftBehind {
+    pub user_id: String,
+    pub last_heard_ms: i64,
+    pub last_heard_at: Stamp,
+}
+
+/// Fields of findings from a room's own state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RoomStateFacts {
+    /// The event type that joins a call here, and the power needed to send it.
+    pub event_type: Option<String>,
+    pub needed_power: Option<i64>,
+    /// The room that took the place of this one.
+    pub replaced_by: Option<String>,
+    /// For `room_replaced`: people who are still here without an event since.
+    pub left_behind: Vec<LeftBehind>,
+    /// The homeserver whose events the room no longer accepts.
+    pub denied_server: Option<String>,
+    /// For `nobody_could_come`: did it ring for everybody? Null in lists, where this is not
+    /// checked.
+    pub rang_everybody: Option<bool>,
+    /// What to change, ready to copy.
+    pub remedy: Option<String>,
+}
+
+/// The line of the power levels that lets everybody send a type.
+#[must_use]
+pub fn remedy_of_levels(join_type: &JoinType, usual_power: i64) -> String {
+    format!(
+        "m.room.power_levels: events[\"{}\"] = {usual_power}",
+        join_type.event_type
+    )
+}
+
+/// Findings about the call's members and their room: those shown before the other findings, and
+/// those shown after them.
+pub(super) fn findings_of_room_state(
+    members: &[model::Member],
+    ledger: &Ledger,
+    room: &RoomKnowledge,
+    upto: i64,
+) -> (Vec<FindingFacts>, Vec<FindingFacts>) {
+    let is_ours = |event_id: &str| event_id.starts_with('~');
+    let stays: Vec<Stay> = members
+        .iter()
+        .map(|member| Stay {
+            user_id: &member.user_id,
+            joined_ms: member.joined_ms,
+            until_ms: member.until_ms,
+            expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),
+            is_sticky: member.kind == "sticky",
+            last_sign_ms: ledger
+                .origins
+                .get(&member.id)
+                .and_then(|origins| origins.last_sign_ms),
+            found_begun: is_ours(&member.join_event_id),
+            found_gone: member.end_event_id.as_deref().is_some_and(is_ours),
+        })
+        .collect();
+
+    room_findings(&stays, room, upto)
+        .into_iter()
+        .map(|found| FindingFacts::of_room_state(found, members, ledger, upto))
+        .partition(|finding| finding.of_reset().is_none())
+}
+
+impl FindingFacts {
+    fn of_room_state(
+        found: RoomFinding,
+        members: &[model::Member],
+        ledger: &Ledger,
+        upto: i64,
+    ) -> Self {
+        // The poll before the one that found it gone.
+        let looked_before = |member: &model::Member| {
+            let origins = ledger.origins.get(&member.id)?;
+            origins.end.and_then(|event| event.made_since_ms)
+        };
+
+        let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
+        let of_stay = |kind, stay: usize, from_ms: i64| {
+            let member = &members[stay];
+            let base = Self::blank(kind, from_ms);
+            Self {
+                users: vec![member.user_id.clone()],
+                device_id: member.device_id.clone(),
+                ..base
+            }
+        };
+
+        let told = match found {
+            RoomFinding::Replaced {
+                from_ms,
+                until_ms,
+                by,
+                still,
+                left_behind,
+            } => Self {
+                users: owned(still),
+                state: RoomStateFacts {
+                    replaced_by: Some(by.to_owned()),
+                    left_behind: left_behind
+                        .into_iter()
+                        .map(|(user_id, last_heard_ms)| LeftBehind {
+                            user_id: user_id.to_owned(),
+                            last_heard_ms,
+                            last_heard_at: Stamp(last_heard_ms),
+                        })
+                        .collect(),
+                    ..RoomStateFacts::default()
+                },
+                ..Self::blank("room_replaced", from_ms).ended(until_ms)
+            },
+            RoomFinding::NobodyCouldCome {
+                from_ms,
+                until_ms,
+                users,
+                join_type,
+                needed,
+            } => Self {
+                users: owned(users),
+                state: RoomStateFacts::of_levels(join_type, needed),
+                ..Self::blank("nobody_could_come", from_ms).ended(until_ms)
+            },
+            RoomFinding::ServerDenied {
+                from_ms,
+                until_ms,
+                server,
+                users,
+            } => Self {
+                users: owned(users),
+                state: RoomStateFacts {
+                    denied_server: Some(server.to_owned()),
+                    remedy: Some(format!(
+                        "m.room.server_acl: take what fits \"{}\" out of deny",
+                        f::tidy(server)
+                    )),
+                    ..RoomStateFacts::default()
+                },
+                ..Self::blank("server_denied", from_ms).ended(until_ms)
+            },
+            RoomFinding::LostPower {
+                stay,
+                from_ms,
+                join_type,
+                needed,
+            } => Self {
+                state: RoomStateFacts::of_levels(join_type, needed),
+                ..of_stay("lost_power", stay, from_ms).ended_by(&members[stay], upto)
+            },
+            RoomFinding::CameBack { stay } => {
+                let member = &members[stay];
+                of_stay("state_reset", stay, member.joined_ms).ended_by(member, upto)
+            }
+            RoomFinding::Vanished { stay } => {
+                let member = &members[stay];
+                let since_ms = looked_before(member).unwrap_or(member.until_ms);
+                of_stay("reconciled", stay, since_ms.max(member.joined_ms)).ended_by(member, upto)
+            }
+        };
+
+        Self {
+            users_total: told.users.len(),
+            reset: told.of_reset().map(Reset::as_str),
+            ..told
+        }
+    }
+
+    fn ended(self, until_ms: Option<i64>) -> Self {
+        match until_ms {
+            Some(ms) => self.until(ms),
+            None => self,
+        }
+    }
+
+    fn ended_by(self, member: &model::Member, upto: i64) -> Self {
+        self.ended(Some(member.until_ms).filter(|until| *until <= upto))
+    }
+
+    /// The state reset that it is about, if any.
+    pub(super) fn of_reset(&self) -> Option<Reset> {
+        reset_of_finding(self.kind)
+    }
+
+    /// Is it a finding from the room's own state?
+    #[must_use]
+    pub fn is_of_room_state(&self) -> bool {
+        self.pill_of_room_state().is_some()
+    }
+
+    /// Does it count on the pill of its call?
+    pub(super) fn is_loud_of_room_state(&self) -> bool {
+        match self.kind {
+            // A person who has left a replaced room is no longer a problem.
+            "room_replaced" | "server_denied" | "lost_power" => self.until_ms.is_none(),
+            "nobody_could_come" => true,
+            _ => match self.of_reset() {
+                Some(Reset::CallMemberBack) => self.until_ms.is_none(),
+                Some(_) => true,
+                None => false,
+            },
+        }
+    }
+
+    /// Class, icon and words of its pill.
+    pub(super) fn pill_of_room_state(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        Some(match self.kind {
+            "room_replaced" => ("warn", "alert", "Room replaced"),
+            "nobody_could_come" => ("bad", "stop", "Nobody could come"),
+            "server_denied" => ("bad", "stop", "Server shut out"),
+            "lost_power" => ("bad", "stop", "No power to leave"),
+            _ if self.of_reset().is_some() => ("warn", "alert", "State reset"),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn title_of_room_state(&self, users: &str) -> Option<String> {
+        let state = &self.state;
+        Some(match self.kind {
+            "room_replaced" => {
+                let by = f::tidy(state.replaced_by.as_deref().unwrap_or_default());
+                format!("The room was replaced by {}", f::within(&by))
+            }
+            "nobody_could_come" if state.rang_everybody == Some(true) => {
+                "It rang for everybody, and nobody could come".to_owned()
+            }
+            "nobody_could_come" => format!("Nobody could come to {users}"),
+            "server_denied" => {
+                let server = f::tidy(state.denied_server.as_deref().unwrap_or_default());
+                format!("People of {} cannot say goodbye", f::within(&server))
+            }
+            "lost_power" => format!("{users} cannot say goodbye"),
+            _ => format!("{users} {}", deed_of_reset(self.of_reset()?)),
+        })
+    }
+
+    pub(super) fn why_of_room_state(&self) -> Option<String> {
+        let state = &self.state;
+        let event_type = f::tidy(state.event_type.as_deref().unwrap_or_default());
+        let needed = state.needed_power.unwrap_or_default();
+
+        Some(match self.kind {
+            "room_replaced" => {
+                "Clients hide a replaced room: whoever is still here is in a room that others do not see, and a call in \
+                 the new room is another one."
+                    .to_owned()
+            }
+            "nobody_could_come" => format!(
+                "Joining a call here needs power {needed} ({event_type}), and nobody else in the room had it: their \
+                 homeservers refuse the membership. To them the call does not work."
+            ),
+            "server_denied" => {
+                "The room takes no events of this homeserver any more (m.room.server_acl): its people stay counted \
+                 until their memberships run out."
+                    .to_owned()
+            }
+            "lost_power" => format!(
+                "Sending {event_type} needs power {needed} now, and they have less: their homeserver refuses the \
+                 goodbye and every renewal."
+            ),
+            _ => reason_of_reset(self.of_reset()?).to_owned(),
+        })
+    }
+
+    pub(super) fn advice_of_room_state(&self) -> Option<&'static str> {
+        Some(match self.kind {
+            "room_replaced" => {
+                "ask those who are still here to hang up and to join in the new room."
+            }
+            "nobody_could_come" => "let everybody join, in the room’s state:",
+            "server_denied" => {
+                "let a moderator empty their membership events; to let the server in again, in the room’s state:"
+            }
+            "lost_power" => {
+                "let a moderator empty the membership event; to let everybody join and leave, in the room’s state:"
+            }
+            _ => advice_on_reset(self.of_reset()?),
+        })
+    }
+
+    /// The people still in a replaced room without an event since, in words.
+    #[must_use]
+    pub fn left_behind(&self, call: &CallFacts) -> Option<String> {
+        let users: Vec<String> = self
+            .state
+            .left_behind
+            .iter()
+            .map(|one| one.user_id.clone())
+            .collect();
+
+        (!users.is_empty()).then(|| super::names(call, &users, users.len(), super::NAMED))
+    }
+
+    /// The newest last event of those left behind, ms.
+    #[must_use]
+    pub fn left_behind_since(&self) -> Option<i64> {
+        let heard = self.state.left_behind.iter();
+        heard.map(|one| one.last_heard_ms).max()
+    }
+}
+
+impl RoomStateFacts {
+    fn of_levels(join_type: &JoinType, needed: i64) -> Self {
+        Self {
+            event_type: Some(join_type.event_type.clone()),
+            needed_power: Some(needed),
+            remedy: Some(remedy_of_levels(join_type, 0)),
+            ..Self::default()
+        }
+    }
+}
+
+impl CallFacts {
+    /// The finding that the room was replaced while people are still in the call.
+    #[must_use]
+    pub fn replaced(&self) -> Option<&FindingFacts> {
+        self.loud().find(|finding| finding.kind == "room_replaced")
+    }
+}

@@ -1,0 +1,173 @@
+//! A walk (reading a room's history backwards) as pages and JSON show it: how far it has come, and
+//! about how much is left.
+
+use super::format as f;
+use super::{RoomRef, Stamp};
+use crate::store::read::history_progress::{Progress, Sums};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A walk back through the history of a room, finished or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WalkFacts {
+    pub room: RoomRef,
+    /// `history` (the whole room) or `gap` (what live following left out).
+    pub reason: String,
+    pub opened_ms: i64,
+    pub opened_at: Stamp,
+    pub pages: i64,
+    /// Events that were not known before.
+    pub events: i64,
+    /// The oldest time it has reached.
+    pub reached_ms: Option<i64>,
+    pub reached_at: Option<Stamp>,
+    /// About how much of the time is left, percent; calls are not spread evenly over it. 0 =
+    /// finished. Null = unknown, as long as the walk has found nothing to estimate it from.
+    pub ahead_percent: Option<i64>,
+    /// About how long it still takes at the present pace; null = too early to say, or finished.
+    pub ahead_ms: Option<i64>,
+    /// New events for each second spent reading.
+    pub events_per_second: Option<i64>,
+    pub done_ms: Option<i64>,
+    pub done_at: Option<Stamp>,
+    /// `beginning`, `met` (what was known), `horizon` (as far as configured) or `not_visible`
+    /// (hidden, as the room's history visibility says); where the homeserver did not give what
+    /// there may be before: `no_more` (it gave no further page), `circle` (its pages turn in a
+    /// circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
+    pub ended_by: Option<String>,
+    /// When a walk that ended too early is tried again, and how often it was. Where that brings
+    /// more, a new walk goes on.
+    pub again_ms: Option<i64>,
+    pub again_at: Option<Stamp>,
+    pub tries: i64,
+}
+
+impl From<Progress> for WalkFacts {
+    fn from(row: Progress) -> Self {
+        // Without any event found, it is unknown how much is left.
+        let is_measured = row.found > 0 || row.done_ms.is_some();
+
+        Self {
+            ahead_percent: row.ahead_percent().filter(|_| is_measured),
+            ahead_ms: row.ahead_ms().filter(|_| is_measured),
+            events_per_second: row.events_per_second().filter(|_| is_measured),
+            room: row.room.into(),
+            reason: row.reason,
+            opened_ms: row.opened_ms,
+            opened_at: Stamp(row.opened_ms),
+            pages: row.pages,
+            events: row.found,
+            reached_ms: row.reached_ms,
+            reached_at: row.reached_ms.map(Stamp),
+            done_ms: row.done_ms,
+            done_at: row.done_ms.map(Stamp),
+            ended_by: row.ended_by,
+            again_ms: row.again_ms,
+            again_at: row.again_ms.map(Stamp),
+            tries: row.tries,
+        }
+    }
+}
+
+impl WalkFacts {
+    #[must_use]
+    pub fn is_history(&self) -> bool {
+        self.reason == "history"
+    }
+
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.done_ms.is_none()
+    }
+
+    /// What has been read so far.
+    #[must_use]
+    pub fn so_far(&self) -> String {
+        format!(
+            "{}, {}",
+            f::counted(self.pages, "page", "pages"),
+            f::counted(self.events, "event", "events")
+        )
+    }
+
+    /// About how much is left; empty if there is nothing to say.
+    #[must_use]
+    pub fn ahead(&self) -> String {
+        if !self.is_open() || self.pages == 0 {
+            return String::new();
+        }
+
+        if self.events == 0 {
+            return "nothing new so far, so how much is ahead is not known".to_owned();
+        }
+
+        let percent = self
+            .ahead_percent
+            .map(|percent| format!("about {percent} % of the time still ahead"));
+        let time = self
+            .ahead_ms
+            .map(|ms| format!("about {} at this pace", f::lasted(ms)));
+        let rate = self
+            .events_per_second
+            .map(|rate| format!("{} a second", f::counted(rate, "event", "events")));
+
+        [percent, time, rate]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Did it end although there may be older history?
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let is_short =
+            |why: &str| crate::store::ingest::history_jobs::backfill::SHORT.contains(&why);
+        self.ended_by.as_deref().is_some_and(is_short)
+    }
+
+    /// Where it ended.
+    #[must_use]
+    pub fn end(&self) -> &'static str {
+        match self.ended_by.as_deref() {
+            Some("beginning") => "read to the room’s beginning",
+            Some("met") => "read until what was known",
+            Some("horizon") => "read as far back as configured",
+            Some("not_visible") => "read as far as we may see",
+            Some("no_more") => "not read to its end: the homeserver gave no more",
+            Some("endless") => {
+                "not read to its end: the homeserver gives page after page with nothing new"
+            }
+            Some("refused") => "not read to its end: the homeserver refuses more",
+            Some(_) => "not read to its end: the homeserver’s pages turn in a circle",
+            None => "being read",
+        }
+    }
+}
+
+/// All walks ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HistoryFacts {
+    /// Rooms whose history is or was read, and those in which it still is.
+    pub rooms: i64,
+    pub rooms_open: i64,
+    pub pages: i64,
+    pub events: i64,
+    /// New events per second, of all unfinished walks together; they take turns.
+    pub events_per_second: i64,
+}
+
+impl HistoryFacts {
+    /// Computes it from the sums of all walks and the unfinished walks.
+    #[must_use]
+    pub fn new(sums: Sums, open: &[WalkFacts]) -> Self {
+        let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();
+        Self {
+            rooms: sums.rooms,
+            rooms_open: sums.open,
+            pages: sums.pages,
+            events: sums.found,
+            events_per_second,
+        }
+    }
+}

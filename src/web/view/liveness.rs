@@ -1,0 +1,390 @@
+//! Whether the present is known. If nobody receives or can read a room, it is unknown who is in a
+//! call; that is not the same as nobody being there. Every page and answer that shows who is in a
+//! call now asks this module; the rules are in [`crate::rtc::present`].
+
+use super::Stamp;
+use super::format as f;
+use crate::rtc::present::{self, Account, Sight, Unknown, Why};
+use crate::store::model::{Vantage, Viewer};
+use crate::web::Web;
+use crate::web::http::error::Error;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Several rooms are unknown, for different reasons.
+const SEVERAL: &str = "several";
+
+/// Whether the present is known, as part of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct SeenFacts {
+    /// The present is unknown, or partly unknown. An empty call then does not mean that nobody is
+    /// there, and calls shown as running may be those seen last. See `unknown_why`.
+    pub unknown: bool,
+    /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an
+    /// account does not hear its homeserver), `not_stored` (nothing can be stored), `unreadable`
+    /// (the room cannot be read), `left` (the account is no longer in it), `old_poll` (it is only
+    /// looked at by polls, and the last one is too old), `encrypted` (memberships come encrypted:
+    /// there may be others whom we cannot count) or `several` (of several rooms: their reasons
+    /// differ).
+    pub unknown_why: Option<&'static str>,
+    /// Since when, where that is known.
+    pub unknown_since_ms: Option<i64>,
+    pub unknown_since_at: Option<Stamp>,
+}
+
+impl From<Option<Unknown>> for SeenFacts {
+    fn from(unknown: Option<Unknown>) -> Self {
+        let unknown_since_ms = unknown.and_then(|unknown| unknown.since_ms);
+        Self {
+            unknown: unknown.is_some(),
+            unknown_why: unknown.map(|unknown| unknown.why.as_str()),
+            unknown_since_ms,
+            unknown_since_at: unknown_since_ms.map(Stamp),
+        }
+    }
+}
+
+impl SeenFacts {
+    /// Why it is not known, in words.
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self.unknown_why {
+            None => "it is known",
+            Some("not_read") => "no homeserver has been read yet",
+            Some("not_heard") => "the homeserver is not heard",
+            Some("not_stored") => "nothing can be stored",
+            Some("unreadable") => "the room cannot be read",
+            Some("left") => "the account is no longer in the room",
+            Some(SEVERAL) => "for several reasons",
+            Some("old_poll") => "the last poll is too old",
+            _ => "memberships are encrypted",
+        }
+    }
+
+    /// Is the only reason that there may be others whom we cannot see?
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.unknown_why == Some(Why::Encrypted.as_str())
+    }
+}
+
+/// The same for all rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct AllSeenFacts {
+    #[serde(flatten)]
+    pub seen: SeenFacts,
+    /// The number of rooms whose present is unknown: all rooms if no homeserver is heard.
+    pub unknown_rooms: usize,
+}
+
+impl AllSeenFacts {
+    /// Is the present of all rooms unknown?
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        matches!(
+            self.seen.unknown_why,
+            Some("not_read" | "not_heard" | "not_stored")
+        )
+    }
+
+    /// Was nothing read yet? Then an empty page does not mean that there are no calls.
+    #[must_use]
+    pub fn has_read_nothing(&self) -> bool {
+        self.seen.unknown_why == Some(Why::NotRead.as_str())
+    }
+
+    /// The number of rooms whose present is unknown although that of others is known.
+    #[must_use]
+    pub fn hidden_rooms(&self) -> usize {
+        if self.is_blind() {
+            0
+        } else {
+            self.unknown_rooms
+        }
+    }
+}
+
+/// How much has been read: it explains a page that has nothing to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct LookedFacts {
+    #[serde(flatten)]
+    pub seen: AllSeenFacts,
+    /// Rooms that are followed, and rooms that cannot be read now or whose last look failed.
+    pub rooms_followed: usize,
+    pub rooms_unread: usize,
+}
+
+impl LookedFacts {
+    /// What is known now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
+        Ok(Present::read(web, viewer, now).await?.looked())
+    }
+
+    /// Was nothing read yet? Then finding nothing means nothing.
+    #[must_use]
+    pub fn has_read_nothing(&self) -> bool {
+        self.seen.has_read_nothing()
+    }
+
+    /// What was read when no call was found, in a sentence. `calls_ever`: the number of calls at
+    /// other times.
+    #[must_use]
+    pub fn nothing_found(&self, calls_ever: impl f::Whole) -> String {
+        let found = match (calls_ever.whole(), self.rooms_unread) {
+            _ if self.rooms_followed == 0 => "so no call can be found.".to_owned(),
+            (0, 0) => "no call was found in any of them yet.".to_owned(),
+            (0, _) => "no call was found yet in those that can be read.".to_owned(),
+            (ever, _) => format!(
+                "{} known from other times. Choose a longer period.",
+                f::counted(ever, "call is", "calls are")
+            ),
+        };
+
+        let separator = if self.rooms_followed == 0 { "," } else { ";" };
+
+        format!("{}{separator} {found}", self.rooms_words())
+    }
+
+    /// `12 rooms are followed, 2 cannot be read`
+    #[must_use]
+    pub fn rooms_words(&self) -> String {
+        let followed = match self.rooms_followed {
+            0 => "No room is followed".to_owned(),
+            rooms => f::counted(rooms, "room is followed", "rooms are followed"),
+        };
+
+        match self.rooms_unread {
+            0 => followed,
+            rooms => format!("{followed}, {} cannot be read", f::count(rooms)),
+        }
+    }
+}
+
+/// The error that no room has this id or alias, as far as is known.
+pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
+    let words = match LookedFacts::read(web, viewer, now).await {
+        Ok(looked) if looked.has_read_nothing() => {
+            "No room with this id or alias is known: Callscope has not read its homeserver yet, so which rooms it watches is \
+             not known."
+        }
+        Ok(_) => "No room with this id or alias is watched.",
+        Err(error) => return error,
+    };
+
+    Error::NotFound(words.to_owned())
+}
+
+/// The present of everything and of each room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Present {
+    all: Option<Unknown>,
+    rooms: BTreeMap<String, RoomPresent>,
+}
+
+/// The present of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RoomPresent {
+    unknown: Option<Unknown>,
+    /// The account left it. The room's own page reports that; answers about all rooms ignore the
+    /// room.
+    is_left: bool,
+    /// It was requested and cannot be read, or the last attempt to read it failed.
+    is_unread: bool,
+}
+
+impl Present {
+    /// What is known now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
+        let found = crate::store::read::present::read(&web.store, viewer, now).await?;
+        Ok(Self::from_rows(found, now))
+    }
+
+    /// From what the store knows.
+    #[must_use]
+    pub fn from_rows(found: crate::store::read::present::Present, now: i64) -> Self {
+        let all = of_vantages(&found.vantages, found.not_stored_since_ms, now);
+        let polls_every_ms = found
+            .vantages
+            .iter()
+            .filter_map(|vantage| vantage.polls_every_ms)
+            .max();
+        let rooms = found.rooms.into_iter().map(|one| {
+            let unknown = present::unknown_in_room(all, &one.room, polls_every_ms, now);
+            let is_left = one.room.sight == Sight::Left;
+            let is_unread = one.room.sight == Sight::Blind || (one.room.fails && !is_left);
+            let present = RoomPresent {
+                unknown,
+                is_left,
+                is_unread,
+            };
+
+            (one.room_id, present)
+        });
+
+        Self {
+            all,
+            rooms: rooms.collect(),
+        }
+    }
+
+    /// How much has been read.
+    #[must_use]
+    pub fn looked(&self) -> LookedFacts {
+        let asked = || self.rooms.values().filter(|room| !room.is_left);
+        let unread = asked().filter(|room| room.is_unread).count();
+
+        LookedFacts {
+            seen: self.everything(),
+            rooms_followed: asked().count() - unread,
+            rooms_unread: unread,
+        }
+    }
+
+    /// Why nothing about the present is known, if so.
+    #[must_use]
+    pub fn all(&self) -> Option<Unknown> {
+        self.all
+    }
+
+    /// Why the present of this room is unknown, if so. A room that is not observed is unknown.
+    #[must_use]
+    pub fn room(&self, room_id: &str) -> Option<Unknown> {
+        let nobody = Some(Unknown {
+            why: Why::Unreadable,
+            since_ms: None,
+        });
+
+        self.rooms.get(room_id).map_or(nobody, |room| room.unknown)
+    }
+
+    /// Is this an observed room whose present is unknown?
+    #[must_use]
+    pub fn is_hidden(&self, room_id: &str) -> bool {
+        self.rooms
+            .get(room_id)
+            .is_some_and(|room| !room.is_left && room.unknown.is_some())
+    }
+
+    /// Whether all of the present is known.
+    #[must_use]
+    pub fn everything(&self) -> AllSeenFacts {
+        let asked = self.rooms.values().filter(|room| !room.is_left);
+        let hidden: Vec<Unknown> = asked.filter_map(|room| room.unknown).collect();
+        let first = hidden.iter().min_by_key(|unknown| unknown.why).copied();
+        let of_rooms = first.map(|first| {
+            let alike = hidden.iter().filter(|unknown| unknown.why == first.why);
+            Unknown {
+                since_ms: alike.filter_map(|unknown| unknown.since_ms).min(),
+                ..first
+            }
+        });
+        let mut seen = SeenFacts::from(self.all.or(of_rooms));
+        if first.is_some_and(|first| hidden.iter().any(|unknown| unknown.why != first.why)) {
+            seen.unknown_why = Some(SEVERAL);
+            (seen.unknown_since_ms, seen.unknown_since_at) = (None, None);
+        }
+
+        AllSeenFacts {
+            seen,
+            unknown_rooms: hidden.len(),
+        }
+    }
+}
+
+fn of_vantages(
+    vantages: &[Vantage],
+    not_stored_since_ms: Option<i64>,
+    now: i64,
+) -> Option<Unknown> {
+    let accounts: Vec<Account> = vantages
+        .iter()
+        .map(crate::store::read::present::account)
+        .collect();
+
+    present::unknown_by_accounts(&accounts, not_stored_since_ms, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtc::present::Room;
+    use crate::store::model::Vantage;
+    use crate::store::read::present::RoomSight;
+
+    const NOW: i64 = 1_000_000;
+
+    fn room(room_id: &str, sight: Sight, looked_ms: i64) -> RoomSight {
+        let room = Room {
+            sight,
+            fails: false,
+            looked_ms: Some(looked_ms),
+            has_encrypted: false,
+        };
+
+        RoomSight {
+            room_id: room_id.to_owned(),
+            room,
+        }
+    }
+
+    fn everything(rooms: Vec<RoomSight>) -> AllSeenFacts {
+        let vantages = vec![Vantage {
+            mode: "follow".to_owned(),
+            first_sync_ms: Some(1),
+            last_sync_ms: Some(NOW),
+            ..Vantage::default()
+        }];
+        let found = crate::store::read::present::Present {
+            vantages,
+            rooms,
+            not_stored_since_ms: None,
+        };
+
+        Present::from_rows(found, NOW).everything()
+    }
+
+    #[test]
+    fn of_several_rooms_one_reason_is_named_only_if_it_is_that_of_all() {
+        let known = || room("!known:h", Sight::Followed, NOW);
+        assert!(!everything(vec![known()]).seen.unknown);
+
+        let alike = vec![
+            known(),
+            room("!a:h", Sight::Blind, 70),
+            room("!b:h", Sight::Blind, 50),
+        ];
+        let alike = everything(alike);
+        assert_eq!(alike.seen.unknown_why, Some("unreadable"));
+        assert_eq!(alike.seen.unknown_since_ms, Some(50), "the first of them");
+        assert_eq!(alike.unknown_rooms, 2);
+
+        let other = vec![
+            known(),
+            room("!a:h", Sight::Blind, 70),
+            room("!b:h", Sight::Polled, 50),
+        ];
+        let other = everything(other);
+        assert_eq!(other.seen.unknown_why, Some("several"));
+        assert_eq!(other.seen.unknown_since_ms, None);
+        assert!(other.seen.unknown_since_at.is_none());
+        assert_eq!(other.seen.words(), "for several reasons");
+        assert_eq!((other.unknown_rooms, other.hidden_rooms()), (2, 2));
+    }
+
+    #[test]
+    fn a_room_that_was_left_gives_no_reason() {
+        let left = everything(vec![
+            room("!a:h", Sight::Blind, 70),
+            room("!b:h", Sight::Left, 50),
+        ]);
+        assert_eq!(left.seen.unknown_why, Some("unreadable"));
+        assert_eq!(left.unknown_rooms, 1);
+    }
+}

@@ -1,0 +1,237 @@
+//! Rings and their outcomes, as pages and JSON show them.
+
+use super::format as f;
+use super::{MemberFacts, RelatedFacts, Stamp};
+use crate::rtc::related::{Related, What};
+use crate::rtc::ring::{self, Outcome};
+use crate::store::read::related::LateAnswer;
+use crate::store::read::rings::Rings;
+use crate::web::svg::{Num, ratio};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Rings of a span of time and their outcomes. The first that applies: a person who was rung joined
+/// the call; somebody declined; the caller withdrew it; nobody did anything while it rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct RingFacts {
+    pub sent: i64,
+    pub answered: i64,
+    pub declined: i64,
+    /// Taken back by the caller before anybody came.
+    pub withdrawn: i64,
+    pub missed: i64,
+    /// Not over yet.
+    pub ringing: i64,
+    /// Notifications that do not ring.
+    pub silent: i64,
+    /// Half of the answered ones were answered within this time.
+    pub usual_answer_ms: Option<i64>,
+    /// False where there were more: then these are the newest.
+    pub whole: bool,
+}
+
+impl From<Rings> for RingFacts {
+    fn from(rings: Rings) -> Self {
+        let Rings {
+            sent,
+            answered,
+            declined,
+            withdrawn,
+            missed,
+            ringing,
+            silent,
+            usual_answer_ms,
+            whole,
+        } = rings;
+
+        Self {
+            sent,
+            answered,
+            declined,
+            withdrawn,
+            missed,
+            ringing,
+            silent,
+            usual_answer_ms,
+            whole,
+        }
+    }
+}
+
+impl RingFacts {
+    /// The outcomes as bands: words, number, start and width (percent), class of the colour.
+    #[must_use]
+    pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
+        let parts = [
+            ("answered", self.answered, "h3"),
+            ("declined", self.declined, "h1"),
+            ("withdrawn", self.withdrawn, "h1"),
+            ("missed", self.missed, "warned"),
+            ("still ringing", self.ringing, "h2"),
+        ];
+        let mut at = 0;
+        let band = |(words, rings, class): (&'static str, i64, &'static str)| {
+            let from = Num(100.0 * ratio(at, self.sent));
+            at += rings;
+            (
+                words,
+                rings,
+                from,
+                Num(100.0 * ratio(rings, self.sent)),
+                class,
+            )
+        };
+
+        parts
+            .into_iter()
+            .filter(|(_, rings, _)| *rings > 0)
+            .map(band)
+            .collect()
+    }
+
+    /// A summary in one sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let which = if self.whole { "" } else { "the newest " };
+        let usual = self
+            .usual_answer_ms
+            .map(|ms| format!("; usually within {}", super::clock::length(ms)));
+        let silent = match self.silent {
+            0 => String::new(),
+            _ => format!(
+                ". {} did not ring",
+                f::counted(self.silent, "more notification", "more notifications")
+            ),
+        };
+
+        format!(
+            "Of {which}{} {} answered{}{silent}.",
+            f::counted(self.sent, "ring", "rings"),
+            if self.answered == 1 {
+                "1 was".to_owned()
+            } else {
+                format!("{} were", f::count(self.answered))
+            },
+            usual.unwrap_or_default()
+        )
+    }
+}
+
+/// Adds the outcome to each ring of a call.
+#[must_use]
+pub fn with_outcomes(
+    related: Vec<Related>,
+    members: &[MemberFacts],
+    now: i64,
+) -> Vec<RelatedFacts> {
+    let until = |member: &MemberFacts| member.left_ms.or(member.expires_ms).unwrap_or(i64::MAX);
+    let mut came: Vec<ring::Came> = members
+        .iter()
+        .map(|member| (member.user_id.as_str(), member.joined_ms, until(member)))
+        .collect();
+    came.sort_unstable_by_key(|(_, joined_ms, _)| *joined_ms);
+    let outcome_of = |one: &Related| {
+        // If there are many rings and stays, only those near each other are compared.
+        let (from_ms, to_ms) = ring::came_within(one);
+        let first = came.partition_point(|(_, joined_ms, _)| *joined_ms < from_ms);
+        let upto = came.partition_point(|(_, joined_ms, _)| *joined_ms < to_ms);
+        let near = came.get(first..upto).unwrap_or_default();
+
+        ring::outcome(one, near.iter().copied(), &related, now)
+    };
+
+    let outcomes: Vec<Option<(Outcome, Option<i64>)>> = related
+        .iter()
+        .map(|one| (one.what == What::Ring).then(|| outcome_of(one)))
+        .collect();
+    let said = |(one, outcome): (Related, Option<(Outcome, Option<i64>)>)| {
+        let mut facts = RelatedFacts::from(one);
+        if let Some((outcome, answered_ms)) = outcome {
+            facts.outcome = Some(outcome.as_str());
+            facts.answered_ms = answered_ms;
+            facts.answered_at = answered_ms.map(Stamp);
+        }
+
+        facts
+    };
+
+    let told = related
+        .into_iter()
+        .zip(outcomes)
+        .filter(|(one, _)| one.what != What::Withdrawal);
+
+    told.map(said).collect()
+}
+
+/// A link between two calls: a person answered a ring after its call had ended, so it belongs to
+/// the call that the person joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LinkedCallFacts {
+    /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in
+    /// the other call. `answers_ended_ring`: somebody of this call answered a ring of the other
+    /// one, which had ended.
+    pub kind: &'static str,
+    /// The other call.
+    pub call_id: String,
+    pub ring_event_id: String,
+    /// Who came late.
+    pub user_id: String,
+    pub name: Option<String>,
+    /// When the call that rang had ended, and when they came.
+    pub ended_ms: i64,
+    pub ended_at: Stamp,
+    pub came_ms: i64,
+    pub came_at: Stamp,
+}
+
+impl LinkedCallFacts {
+    /// The link as seen from this call.
+    #[must_use]
+    pub fn of_call(call_id: &str, late: LateAnswer) -> Self {
+        let is_ended_one = late.ended_call_id == call_id;
+        let (kind, other) = if is_ended_one {
+            ("answered_after_end", late.late_call_id)
+        } else {
+            ("answers_ended_ring", late.ended_call_id)
+        };
+
+        Self {
+            kind,
+            call_id: other,
+            ring_event_id: late.ring_event_id,
+            user_id: late.user_id,
+            name: late.name,
+            ended_ms: late.ended_ms,
+            ended_at: Stamp(late.ended_ms),
+            came_ms: late.came_ms,
+            came_at: Stamp(late.came_ms),
+        }
+    }
+
+    /// The page of the other call.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", f::segment(&self.call_id))
+    }
+
+    /// What happened, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let who = f::within(&super::person(self.name.as_deref(), &self.user_id));
+        match self.kind {
+            "answered_after_end" => {
+                let late = late_words(self.came_ms.saturating_sub(self.ended_ms));
+                format!("{who} came {late} after the end")
+            }
+            _ => format!("{who} answered a ring of a call that had ended"),
+        }
+    }
+}
+
+/// How late somebody came, in words; with seconds if it was not long.
+fn late_words(ms: i64) -> String {
+    match ms {
+        0..120_000 => format!("{} s", (ms + 500) / 1000),
+        _ => f::lasted(ms),
+    }
+}

@@ -1,0 +1,327 @@
+//! Calls that ran side by side in one room without a meeting: as findings of the calls, and as
+//! lines of the room.
+
+use super::format;
+use super::{CallFacts, FindingFacts, Stamp, person};
+use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use utoipa::ToSchema;
+
+/// Maximum number of people named in a line.
+const NAMED: usize = 3;
+
+/// Calls of one kind that ran at the same time in one room, each with one person in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SideBySideFacts {
+    /// The calls, in order of their ids.
+    pub call_ids: Vec<String>,
+    /// Who was alone in them, and their display names in the same order; null if unknown.
+    pub users: Vec<String>,
+    pub user_names: Vec<Option<String>>,
+    pub from_ms: i64,
+    pub from_at: Stamp,
+    /// Null while it lasts.
+    pub until_ms: Option<i64>,
+    pub until_at: Option<Stamp>,
+}
+
+impl CallFacts {
+    /// Until when somebody is known to have been in it, ms. A ghost was there until its last event.
+    fn known_until_ms(&self, now: i64) -> i64 {
+        let known = |stay: &super::MemberFacts| {
+            self.findings
+                .iter()
+                .find(|finding| finding.is_silence() && finding.is_of(stay))
+                .map_or(stay.end_ms(self.upto(now)), |finding| finding.from_ms)
+        };
+
+        self.members
+            .iter()
+            .map(known)
+            .max()
+            .unwrap_or(self.started_ms)
+    }
+
+    /// The display name of the person who was alone in it.
+    fn lone_name(&self) -> Option<&str> {
+        self.members.first()?.name.as_deref()
+    }
+
+    /// The person who was alone in it from its beginning to its end, if so.
+    #[must_use]
+    pub fn lone_user(&self) -> Option<&str> {
+        let first = self.members.first()?;
+        (self.people == 1).then_some(first.user_id.as_str())
+    }
+}
+
+/// Adds to each of `calls` the calls that ran side by side with it. They may be among `calls` or
+/// among `others`, calls of the same rooms.
+pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64) {
+    let mut by_room: BTreeMap<&str, Vec<&CallFacts>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for call in calls.iter().chain(others) {
+        if call.lone_user().is_some() && seen.insert(&call.id) {
+            by_room.entry(&call.room.room_id).or_default().push(call);
+        }
+    }
+
+    let mut found: HashMap<String, FindingFacts> = HashMap::new();
+    for calls in by_room.values() {
+        let lone: Vec<LoneCall> = calls
+            .iter()
+            .map(|call| LoneCall {
+                application: &call.application,
+                slot_id: &call.slot_id,
+                user_id: call.lone_user().unwrap_or_default(),
+                from_ms: call.started_ms,
+                until_ms: call.known_until_ms(now),
+            })
+            .collect();
+        for pair in pairs_side_by_side(&lone) {
+            let (first, second) = (calls[pair.first], calls[pair.second]);
+            let lasts =
+                first.ended_ms.is_none() && second.ended_ms.is_none() && pair.until_ms >= now;
+            let until_ms = (!lasts).then_some(pair.until_ms);
+            for (call, other) in [(first, second), (second, first)] {
+                let users = [call, other].map(LonePerson::of_call);
+                let finding = FindingFacts::side_by_side(pair.from_ms, until_ms, users, &other.id);
+                found
+                    .entry(call.id.clone())
+                    .and_modify(|known| known.join(&finding))
+                    .or_insert(finding);
+            }
+        }
+    }
+
+    for call in calls {
+        call.findings.extend(found.remove(&call.id));
+    }
+}
+
+impl FindingFacts {
+    /// Is it about the silence of a device?
+    fn is_silence(&self) -> bool {
+        matches!(self.kind, "silent" | "no_goodbye")
+    }
+
+    fn side_by_side(
+        from_ms: i64,
+        until_ms: Option<i64>,
+        users: [LonePerson<'_>; 2],
+        other_call_id: &str,
+    ) -> Self {
+        let users: BTreeSet<LonePerson<'_>> = users.into();
+        let names = users.iter().map(|one| one.name.map(ToOwned::to_owned));
+
+        Self {
+            user_names: names.collect(),
+            until_ms,
+            until_at: until_ms.map(Stamp),
+            users_total: users.len(),
+            users: users.iter().map(|one| one.user_id.to_owned()).collect(),
+            other_call_ids: vec![other_call_id.to_owned()],
+            ..Self::blank("side_by_side", from_ms)
+        }
+    }
+
+    /// Merges another finding about the same call.
+    fn join(&mut self, other: &Self) {
+        self.from_ms = self.from_ms.min(other.from_ms);
+        self.from_at = Stamp(self.from_ms);
+        self.until_ms = self
+            .until_ms
+            .zip(other.until_ms)
+            .map(|(one, other)| one.max(other));
+        self.until_at = self.until_ms.map(Stamp);
+
+        (self.users, self.user_names) = joined(
+            (&self.users, &self.user_names),
+            (&other.users, &other.user_names),
+        );
+        self.users_total = self.users.len();
+        self.other_call_ids
+            .extend(other.other_call_ids.iter().cloned());
+    }
+
+    /// How many calls ran side by side, in words.
+    #[must_use]
+    pub fn side_by_side_words(&self, call: &CallFacts) -> String {
+        let number = number_word(1 + self.other_call_ids.len());
+        format!("{number} {} of one kind", call.noun().plural)
+    }
+
+    /// The addresses of the calls that ran side by side with this one.
+    #[must_use]
+    pub fn other_calls(&self) -> Vec<String> {
+        self.other_call_ids.iter().map(|id| call_href(id)).collect()
+    }
+}
+
+/// A person who was alone in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct LonePerson<'a> {
+    user_id: &'a str,
+    name: Option<&'a str>,
+}
+
+impl<'a> LonePerson<'a> {
+    fn of_call(call: &'a CallFacts) -> Self {
+        Self {
+            user_id: call.lone_user().unwrap_or_default(),
+            name: call.lone_name(),
+        }
+    }
+}
+
+/// The people of two lists without duplicates, and their names.
+fn joined(
+    one: (&[String], &[Option<String>]),
+    other: (&[String], &[Option<String>]),
+) -> (Vec<String>, Vec<Option<String>>) {
+    let mut names: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for (users, known) in [one, other] {
+        for (at, user) in users.iter().enumerate() {
+            let name = known.get(at).cloned().flatten();
+            let entry = names.entry(user.clone()).or_default();
+            *entry = entry.take().or(name);
+        }
+    }
+
+    names.into_iter().unzip()
+}
+
+fn number_word(count: usize) -> String {
+    match count {
+        2 => "Two".to_owned(),
+        3 => "Three".to_owned(),
+        more => more.to_string(),
+    }
+}
+
+fn call_href(id: &str) -> String {
+    format!("/calls/{}", format::segment(id))
+}
+
+impl SideBySideFacts {
+    /// The number of calls, in words.
+    #[must_use]
+    pub fn number(&self) -> String {
+        number_word(self.call_ids.len())
+    }
+
+    /// The addresses of the calls.
+    #[must_use]
+    pub fn hrefs(&self) -> Vec<String> {
+        self.call_ids.iter().map(|id| call_href(id)).collect()
+    }
+
+    /// Who was alone, in words.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names: Vec<String> = self
+            .users
+            .iter()
+            .enumerate()
+            .take(NAMED)
+            .map(|(at, user)| {
+                let name = self.user_names.get(at).and_then(Option::as_deref);
+                format::within(&person(name, user))
+            })
+            .collect();
+
+        match self.users.len() - names.len() {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    }
+
+    /// The groups of calls of one room that ran side by side, without duplicates; the newest first.
+    #[must_use]
+    pub fn of_calls(calls: &[CallFacts]) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for call in calls {
+            let of_call = call
+                .findings
+                .iter()
+                .filter(|finding| finding.kind == "side_by_side");
+            for finding in of_call {
+                let mut new = Self::new(call, finding);
+                groups.retain(|known| {
+                    let same = known.call_ids.iter().any(|id| new.call_ids.contains(id));
+                    if same {
+                        new.join(known);
+                    }
+
+                    !same
+                });
+                groups.push(new);
+            }
+        }
+
+        groups.sort_by_key(|group| std::cmp::Reverse(group.from_ms));
+
+        groups
+    }
+
+    fn new(call: &CallFacts, finding: &FindingFacts) -> Self {
+        let mut call_ids = vec![call.id.clone()];
+        call_ids.extend(finding.other_call_ids.iter().cloned());
+        call_ids.sort_unstable();
+
+        Self {
+            call_ids,
+            users: finding.users.clone(),
+            user_names: finding.user_names.clone(),
+            from_ms: finding.from_ms,
+            from_at: finding.from_at,
+            until_ms: finding.until_ms,
+            until_at: finding.until_at,
+        }
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.from_ms = self.from_ms.min(other.from_ms);
+        self.from_at = Stamp(self.from_ms);
+        self.until_ms = self
+            .until_ms
+            .zip(other.until_ms)
+            .map(|(one, other)| one.max(other));
+        self.until_at = self.until_ms.map(Stamp);
+        let ids: BTreeSet<String> = self
+            .call_ids
+            .iter()
+            .chain(&other.call_ids)
+            .cloned()
+            .collect();
+        self.call_ids = ids.into_iter().collect();
+        (self.users, self.user_names) = joined(
+            (&self.users, &self.user_names),
+            (&other.users, &other.user_names),
+        );
+    }
+}
+
+/// The number of calls with a problem, and the first of them. Calls that ran side by side count as
+/// one.
+#[must_use]
+pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
+    let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();
+
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut count = 0;
+    for call in &troubled {
+        let mut loud = call.loud().peekable();
+        let is_told =
+            told.contains(call.id.as_str()) && loud.all(|finding| finding.kind == "side_by_side");
+        if !is_told {
+            count += 1;
+        }
+
+        let others = call.loud().flat_map(|finding| &finding.other_call_ids);
+        told.extend(others.map(String::as_str));
+    }
+
+    (count, troubled.first().copied())
+}
