@@ -18,8 +18,8 @@ use callscope::rtc::words::Source;
 use callscope::rtc::words::Watch;
 use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
-use callscope::store::ingest::write::write;
-use callscope::web::{Memory, Options, Web, serve};
+use callscope::store::ingest::write::write_batch;
+use callscope::web::{Options, SharedMemory, Web, serve};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -74,7 +74,9 @@ async fn server() {
         invitations: Vec::new(),
     };
 
-    write(&store, &Rules::default(), &batch).await.unwrap();
+    write_batch(&store, &Rules::default(), &batch)
+        .await
+        .unwrap();
     let (changes, listener) = (
         Changes::default(),
         std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -87,7 +89,7 @@ async fn server() {
         clock: Clock::System,
         public_url: None,
         options: Options::default(),
-        memory: Memory::default(),
+        memory: SharedMemory::default(),
     };
 
     std::thread::spawn(move || {

@@ -24,7 +24,7 @@ use callscope::rtc::words::Source;
 use callscope::store::Writer;
 use callscope::store::derive::rebuild;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
-use callscope::store::ingest::write::write;
+use callscope::store::ingest::write::write_batch;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::time::Instant;
@@ -156,7 +156,7 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
     {
         while at < upto {
             let next = (at + BATCH).min(upto);
-            write(
+            write_batch(
                 &store,
                 &rules,
                 &batch((at..next).map(make).collect(), Source::Backfill),
@@ -170,7 +170,7 @@ async fn ingest(name: &str, make: fn(usize) -> Arrival, most: usize) {
         for _ in 0..101 {
             let batch = batch(vec![make(at)], Source::Backfill);
             let begun = Instant::now();
-            write(&store, &rules, &batch).await.unwrap();
+            write_batch(&store, &rules, &batch).await.unwrap();
             times.push(begun.elapsed().as_secs_f64() * 1e3);
             at += 1;
         }
@@ -221,7 +221,7 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     for (at, Arrival { event, json, .. }) in arrivals.iter().enumerate() {
         let event = event.clone();
-        let chain = member::chain(&event).unwrap();
+        let chain = member::member_key_of(&event).unwrap();
         let (time, room) = (event.time(), "!room:server0.example.org");
         let row = json!([
             event.event_id,
@@ -307,7 +307,7 @@ async fn rates(events: usize) {
     drop(arrivals);
     let timer = Timer::new();
     for batch in &batches {
-        write(&store, &Rules::default(), batch).await.unwrap();
+        write_batch(&store, &Rules::default(), batch).await.unwrap();
     }
 
     print_rate("back-fill", timer.rate(events), floor);
@@ -315,7 +315,7 @@ async fn rates(events: usize) {
     let timer = Timer::new();
     rebuild_all(&store).await;
     print_rate("rebuild", timer.rate(events), floor);
-    let (bytes, stays) = rebuild::weight(&store).await.unwrap();
+    let (bytes, stays) = rebuild::measure_database(&store).await.unwrap();
     println!(
         "database            {:9.0} bytes a membership ({stays} memberships)",
         bytes as f64 / stays as f64
@@ -332,16 +332,16 @@ fn print_rate(name: &str, rate: Rate, floor: Rate) {
 }
 
 async fn rebuild_all(store: &Writer) {
-    for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
-        let mut place = rebuild::Place::default();
-        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
+    for (room_id, _) in rebuild::count_member_events(store, None).await.unwrap() {
+        let mut place = rebuild::RebuildPlace::default();
+        while let Some(next) = rebuild::rebuild_next_part(store, &Rules::default(), &room_id, place)
             .await
             .unwrap()
         {
             place = next;
         }
 
-        rebuild::calls(store, &room_id).await.unwrap();
+        rebuild::recount_calls(store, &room_id).await.unwrap();
     }
 }
 
@@ -370,7 +370,9 @@ async fn fill(path: &str, events: usize) {
 
             let mut batch = batch(arrivals, Source::Backfill);
             batch.rooms[0].room_id = format!("!{name}:server0.example.org");
-            write(&store, &Rules::default(), &batch).await.unwrap();
+            write_batch(&store, &Rules::default(), &batch)
+                .await
+                .unwrap();
         }
 
         println!(
@@ -385,7 +387,7 @@ async fn fill(path: &str, events: usize) {
 /// Derives a whole database again; prints the time and the peak memory.
 async fn again(path: &str) {
     let store = Writer::open(&format!("sqlite://{path}")).await.unwrap();
-    let events: i64 = rebuild::sizes(&store, None)
+    let events: i64 = rebuild::count_member_events(&store, None)
         .await
         .unwrap()
         .iter()
@@ -398,7 +400,7 @@ async fn again(path: &str) {
         "rebuild of {events} events: {:.0} events/s by the clock, {:.0} by the processor",
         rate.0, rate.1
     );
-    let (bytes, stays) = rebuild::weight(&store).await.unwrap();
+    let (bytes, stays) = rebuild::measure_database(&store).await.unwrap();
     println!(
         "database: {bytes} bytes, {:.0} a membership ({stays} memberships)",
         bytes as f64 / stays as f64

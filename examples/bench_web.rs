@@ -32,9 +32,9 @@ use callscope::rtc::words::Watch;
 use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::vantages;
-use callscope::store::ingest::write::write;
+use callscope::store::ingest::write::write_batch;
 use callscope::store::stats::daily_rollup;
-use callscope::web::{Memory, Options, Web, serve_with};
+use callscope::web::{Options, SharedMemory, Web, serve_with};
 use serde_json::json;
 use std::process::Command;
 use std::sync::RwLock;
@@ -99,7 +99,7 @@ fn room(number: usize) -> String {
 }
 
 async fn fill(store: &Writer, calls: usize) {
-    let start = vantages::Start {
+    let start = vantages::VantageStart {
         id: "bench",
         user_id: "@bot:example.org",
         homeserver: "https://example.org",
@@ -111,7 +111,7 @@ async fn fill(store: &Writer, calls: usize) {
         now: NOW - 60 * MINUTE,
     };
 
-    vantages::start(store, &start).await.unwrap();
+    vantages::record_start(store, &start).await.unwrap();
     for from in (0..calls).step_by(20_000) {
         let upto = (from + 20_000).min(calls);
         let mut rooms: Vec<RoomBatch> = (0..ROOMS)
@@ -133,7 +133,7 @@ async fn fill(store: &Writer, calls: usize) {
             invitations: vec![],
         };
 
-        write(store, &Rules::default(), &batch).await.unwrap();
+        write_batch(store, &Rules::default(), &batch).await.unwrap();
         eprint!("\r{upto} of {calls} calls stored ");
     }
 
@@ -316,8 +316,8 @@ async fn measure(base: &str, name: &str, paths: &[String]) -> (f64, f64) {
 /// Counts the finished days, as the observer does in the background.
 async fn count_days(store: &Writer) {
     let (begun, mut counted) = (std::time::Instant::now(), 0);
-    for day in daily_rollup::missing(store, NOW).await.unwrap() {
-        counted += usize::from(daily_rollup::count(store, day, NOW).await.unwrap());
+    for day in daily_rollup::list_uncounted_days(store, NOW).await.unwrap() {
+        counted += usize::from(daily_rollup::count_day(store, day, NOW).await.unwrap());
     }
 
     println!(
@@ -337,7 +337,7 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
         clock: Clock::fixed(NOW),
         public_url: None,
         options: Options::default(),
-        memory: Memory::default(),
+        memory: SharedMemory::default(),
     };
 
     let server = serve_with(listener, web, constants).unwrap();
@@ -485,7 +485,7 @@ async fn put(store: &Writer, room_id: &str, arrivals: Vec<Arrival>, seen_ms: i64
         invitations: vec![],
     };
 
-    write(store, &Rules::default(), &batch).await.unwrap();
+    write_batch(store, &Rules::default(), &batch).await.unwrap();
 }
 
 fn percentile(sorted: &[f64], of: usize) -> f64 {
@@ -665,7 +665,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         .await
         .unwrap();
     let now = Clock::System.now_ms();
-    let start = vantages::Start {
+    let start = vantages::VantageStart {
         id: "bench",
         user_id: "@bot:example.org",
         homeserver: "https://example.org",
@@ -677,7 +677,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         now: now - 12 * 60 * MINUTE,
     };
 
-    vantages::start(&store, &start).await.unwrap();
+    vantages::record_start(&store, &start).await.unwrap();
     let begun = std::time::Instant::now();
     // The first answer of a room: no limit applies to it.
     put(
@@ -703,7 +703,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         clock: Clock::System,
         public_url: None,
         options: Options::default(),
-        memory: Memory::default(),
+        memory: SharedMemory::default(),
     };
 
     let server = serve_with(listener, web, constants).unwrap();

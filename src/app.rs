@@ -8,7 +8,7 @@ use crate::matrix::probe::Prober;
 use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
-use crate::store::db::instance_lock::Hold;
+use crate::store::db::instance_lock::InstanceLock;
 use crate::store::{self, Writer};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
@@ -48,7 +48,7 @@ pub struct App {
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
     /// Released last, after the store was closed.
-    hold: Hold,
+    hold: InstanceLock,
 }
 
 impl App {
@@ -73,7 +73,8 @@ impl App {
     ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
         let hold =
-            Hold::acquire_lock(config.database_url.expose(), &describe_process(&clock)).await?;
+            InstanceLock::acquire_lock(config.database_url.expose(), &describe_process(&clock))
+                .await?;
         let listen = |source| Error::Listen {
             address: config.bind,
             source,
@@ -93,7 +94,7 @@ impl App {
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
             },
-            memory: web::Memory::default(),
+            memory: web::SharedMemory::default(),
         };
 
         let server = web::serve(listener, web).map_err(Error::Web)?;
@@ -105,14 +106,14 @@ impl App {
         };
 
         let heard = clock.clone();
-        let client = client(account, config.max_response_bytes)?
+        let client = build_client(account, config.max_response_bytes)?
             .telling_time(move |time| heard.told(word_of_homeserver(time)));
         let observer = Observer::new(
             client,
             store.for_observer(),
             changes,
             clock,
-            settings(config, account, prober),
+            observer_settings(config, account, prober),
         );
         observer.retire_others().await?;
         tracing::info!("listening on http://{address}");
@@ -135,10 +136,10 @@ impl App {
     /// What failed.
     pub async fn run_until_stopped(mut self) -> Result<(), Error> {
         let failed = tokio::select! {
-            () = asked_to_stop() => None,
+            () = wait_for_stop_signal() => None,
             lost = self.hold.lost() => Some(Error::Store(lost)),
-            ended = &mut self.server => Some(why_ended("the web server", ended, Error::Web)),
-            ended = &mut self.observer => Some(why_ended("the observer", ended, Error::Observer)),
+            ended = &mut self.server => Some(error_of_ended_part("the web server", ended, Error::Web)),
+            ended = &mut self.observer => Some(error_of_ended_part("the observer", ended, Error::Observer)),
         };
 
         self.stop().await;
@@ -156,7 +157,7 @@ impl App {
 }
 
 /// Why a part ended that should run until it is stopped: always an error, whatever it returned.
-fn why_ended<E>(
+fn error_of_ended_part<E>(
     part: &'static str,
     ended: Result<Result<(), E>, JoinError>,
     failed: impl Fn(E) -> Error,
@@ -165,7 +166,7 @@ fn why_ended<E>(
         Ok(Err(error)) => return failed(error),
         Ok(Ok(())) => "it ended".to_owned(),
         Err(lost) => match lost.try_into_panic() {
-            Ok(panic) => observer::words_of(panic.as_ref()),
+            Ok(panic) => observer::panic_words(panic.as_ref()),
             Err(lost) => lost.to_string(),
         },
     };
@@ -190,20 +191,20 @@ pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who rea
      only), or set CALLSCOPE_BIND=127.0.0.1:8080 and restart";
 
 /// The observer of an account. It is not started, and probes no other servers.
-pub(crate) fn observer(
+pub(crate) fn build_observer(
     config: &Config,
-    account: &config::Account,
+    account: &config::ConfiguredAccount,
     store: &Writer,
     changes: Changes,
     clock: Clock,
 ) -> Result<Observer, Error> {
-    let client = client(account, config.max_response_bytes)?;
+    let client = build_client(account, config.max_response_bytes)?;
     Ok(Observer::new(
         client,
         store.for_observer(),
         changes,
         clock,
-        settings(config, account, None),
+        observer_settings(config, account, None),
     ))
 }
 
@@ -234,16 +235,19 @@ pub(crate) fn describe_process(clock: &Clock) -> String {
 ///
 /// # Errors
 /// When the URL cannot be used.
-pub fn client(account: &config::Account, max_body_bytes: usize) -> Result<Client, matrix::Error> {
+pub fn build_client(
+    account: &config::ConfiguredAccount,
+    max_body_bytes: usize,
+) -> Result<Client, matrix::Error> {
     Client::new(matrix::Settings {
         max_body_bytes,
         ..matrix::Settings::new(account.homeserver_url.clone())
     })
 }
 
-fn settings(
+fn observer_settings(
     config: &Config,
-    account: &config::Account,
+    account: &config::ConfiguredAccount,
     prober: Option<Prober>,
 ) -> observer::Settings {
     let wish = |room: &config::RoomSpec| RoomWish {
@@ -253,8 +257,8 @@ fn settings(
 
     observer::Settings {
         account: match &account.login {
-            Login::Token(token) => observer::Account::Token(token.clone()),
-            Login::Password { user_id, password } => observer::Account::Password {
+            Login::Token(token) => observer::AccountLogin::Token(token.clone()),
+            Login::Password { user_id, password } => observer::AccountLogin::Password {
                 user_id: user_id.clone(),
                 password: password.clone(),
                 file: config.credentials_file.clone(),
@@ -272,11 +276,11 @@ fn settings(
         backfill: config.backfill,
         backfill_days: config.backfill_days,
         backfill_page: config.backfill_page,
-        retention: observer::Retention {
+        retention: observer::RetentionSettings {
             events: config.retention.events_days,
             calls: config.retention.calls_days,
         },
-        probe: prober.map(|prober| observer::Probe {
+        probe: prober.map(|prober| observer::ProbeSettings {
             schedule: config.probe.schedule.clone(),
             prober,
         }),
@@ -287,7 +291,7 @@ fn settings(
     }
 }
 
-pub(crate) async fn asked_to_stop() {
+pub(crate) async fn wait_for_stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
@@ -306,19 +310,19 @@ mod tests {
     #[tokio::test]
     async fn a_part_that_ends_is_a_failure_however_it_ends() {
         let panicked = tokio::spawn(async { panic!("a bad {}", "day") });
-        let said = why_ended("the observer", panicked.await, Error::Observer).to_string();
+        let said = error_of_ended_part("the observer", panicked.await, Error::Observer).to_string();
         assert!(
             said.contains("the observer stopped by itself (a bad day)"),
             "{said}"
         );
         let ended = tokio::spawn(async { Ok(()) });
-        let said = why_ended("the web server", ended.await, Error::Web).to_string();
+        let said = error_of_ended_part("the web server", ended.await, Error::Web).to_string();
         assert!(
             said.contains("the web server stopped by itself (it ended)"),
             "{said}"
         );
         let failed = tokio::spawn(async { Err(std::io::Error::other("no socket")) });
-        let said = why_ended("the web server", failed.await, Error::Web).to_string();
+        let said = error_of_ended_part("the web server", failed.await, Error::Web).to_string();
         assert_eq!(said, "the web server failed: no socket");
     }
 }

@@ -18,7 +18,7 @@ mod look;
 mod rebuild;
 mod serve;
 
-use crate::config::{Config, Faults, process_environment};
+use crate::config::{Config, ConfigFaults, process_environment};
 use crate::rtc::slot::SlotPolicy;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -100,18 +100,18 @@ enum Command {
         #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=500), conflicts_with = "active")]
         limit: u16,
         #[command(flatten)]
-        how: How,
+        how: OutputOptions,
     },
     /// List the watched rooms; asks the Callscope that runs.
     Rooms {
         #[command(flatten)]
-        how: How,
+        how: OutputOptions,
     },
     /// Say how the observer fares; asks the Callscope that runs. Exit code 1 when it is not in
     /// step.
     Status {
         #[command(flatten)]
-        how: How,
+        how: OutputOptions,
     },
     /// May a homeserver be restarted now? Exit code 0: no call with a member of it, nor on an SFU
     /// of it; 1: busy, and which calls; 2: cannot be told, and why. Rooms that are only looked at
@@ -152,7 +152,7 @@ enum Command {
 
 /// Whom to ask, and how to print.
 #[derive(Debug, Clone, clap::Args)]
-struct How {
+struct OutputOptions {
     /// Print the API's JSON.
     #[arg(long)]
     json: bool,
@@ -163,7 +163,7 @@ struct How {
 
 /// A name that no user id can have would always seem idle.
 fn server_name(text: &str) -> Result<String, String> {
-    crate::config::check::server(text)
+    crate::config::check::parse_server_name(text)
         .map_err(|why| format!("{why}; write it as in user ids: example.org"))
 }
 
@@ -178,8 +178,8 @@ pub async fn run() -> ExitCode {
         }) => derive::run(&file, now, slot_policy),
         Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
         command => match Config::load(arguments.config.as_deref(), process_environment()) {
-            Err(faults) => return misconfigured(&faults),
-            Ok(config) => configured(command, config).await,
+            Err(faults) => return report_faults(&faults),
+            Ok(config) => run_with_config(command, config).await,
         },
     };
 
@@ -192,14 +192,14 @@ pub async fn run() -> ExitCode {
     }
 }
 
-async fn configured(
+async fn run_with_config(
     command: Option<Command>,
     config: Config,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &command {
         Some(Command::Health) => return health::run(&config).await,
-        Some(Command::Backup { file }) => return backup::backup(&config, file).await,
-        Some(Command::Restore { file }) => return backup::restore(&config, file).await,
+        Some(Command::Backup { file }) => return backup::back_up_database(&config, file).await,
+        Some(Command::Restore { file }) => return backup::restore_database(&config, file).await,
         Some(Command::Idle {
             server,
             sfu,
@@ -207,7 +207,7 @@ async fn configured(
             ignore_ghosts,
             url,
         }) => {
-            let asked = idle::Asked {
+            let asked = idle::IdleOptions {
                 server: server.clone(),
                 sfu: sfu.clone(),
                 visible_only: *visible_only,
@@ -218,19 +218,31 @@ async fn configured(
         }
 
         Some(Command::Calls { active, limit, how }) => {
-            let asked = look::Calls {
+            let asked = look::CallsOptions {
                 active: *active,
                 limit: *limit,
                 json: how.json,
             };
 
-            return look::calls(&ask::Server::new(&config, how.url.as_deref())?, asked).await;
+            return look::list_calls(
+                &ask::RunningServer::new(&config, how.url.as_deref())?,
+                asked,
+            )
+            .await;
         }
         Some(Command::Rooms { how }) => {
-            return look::rooms(&ask::Server::new(&config, how.url.as_deref())?, how.json).await;
+            return look::list_rooms(
+                &ask::RunningServer::new(&config, how.url.as_deref())?,
+                how.json,
+            )
+            .await;
         }
         Some(Command::Status { how }) => {
-            return look::status(&ask::Server::new(&config, how.url.as_deref())?, how.json).await;
+            return look::print_status(
+                &ask::RunningServer::new(&config, how.url.as_deref())?,
+                how.json,
+            )
+            .await;
         }
         _ => {}
     }
@@ -251,7 +263,7 @@ async fn configured(
     }
 }
 
-fn misconfigured(faults: &Faults) -> ExitCode {
+fn report_faults(faults: &ConfigFaults) -> ExitCode {
     eprintln!("{faults}");
     ExitCode::from(MISUSED)
 }

@@ -7,8 +7,8 @@ mod faults;
 mod keys;
 mod layers;
 
-pub use faults::{Fault, Faults};
-pub use keys::{KEYS, Key};
+pub use faults::{ConfigFault, ConfigFaults};
+pub use keys::{KEYS, SettingKey};
 
 use crate::matrix::Secret;
 use crate::rtc::slot::SlotPolicy;
@@ -21,7 +21,7 @@ use url::Url;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The homeserver and the login; `None` if none of their keys is set.
-    pub account: Option<Account>,
+    pub account: Option<ConfiguredAccount>,
     /// The file with the device and token of a password login.
     pub credentials_file: PathBuf,
     /// Rooms to join and to watch, on top of those the account is in already.
@@ -38,16 +38,16 @@ pub struct Config {
     pub backfill_days: Option<u32>,
     /// Events per page of history.
     pub backfill_page: u32,
-    pub invites: Invites,
+    pub invites: InvitePolicy,
     pub retention: Retention,
-    pub probe: Probe,
+    pub probe: ProbeConfig,
     /// A URL for sqlx. It may carry a password.
     pub database_url: Secret,
     /// Where the pages are served.
     pub bind: SocketAddr,
     /// The address under which people reach the pages.
     pub public_url: Option<Url>,
-    pub programs: Programs,
+    pub programs: ProgramAccess,
     /// What to log: a level, or directives for modules; already checked.
     pub log: String,
     /// Maximum size of an answer of the homeserver, bytes. Larger ones are refused.
@@ -56,7 +56,7 @@ pub struct Config {
 
 /// The account that we observe from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub struct ConfiguredAccount {
     /// The base URL of the client-server API.
     pub homeserver_url: Url,
     pub login: Login,
@@ -97,14 +97,14 @@ pub enum Mode {
 
 /// Whose invites are accepted; empty lists accept nobody's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Invites {
+pub struct InvitePolicy {
     /// Server names.
     pub allow_servers: Vec<String>,
     /// User ids.
     pub allow_users: Vec<String>,
 }
 
-impl Invites {
+impl InvitePolicy {
     /// May this user, by full id, invite the account?
     #[must_use]
     pub fn allow(&self, inviter: &str) -> bool {
@@ -117,7 +117,7 @@ impl Invites {
 
 /// Whether other servers and SFUs are probed, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeConfig {
     pub enabled: bool,
     /// Cron with seconds, UTC; already checked.
     pub schedule: String,
@@ -125,7 +125,7 @@ pub struct Probe {
 
 /// What other programs may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Programs {
+pub struct ProgramAccess {
     /// Origins whose web pages may read the API; `*` is all.
     pub cors_origins: Vec<String>,
     /// Metrics have room names as labels.
@@ -142,10 +142,10 @@ pub struct Retention {
 /// The environment of this process; names and values that are not Unicode are shown with
 /// replacement characters.
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)))
+    std::env::vars_os().map(|(name, value)| (to_lossy_text(&name), to_lossy_text(&value)))
 }
 
-fn lossy(text: &std::ffi::OsStr) -> String {
+fn to_lossy_text(text: &std::ffi::OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
 
@@ -158,9 +158,9 @@ impl Config {
     pub fn load(
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, Faults> {
+    ) -> Result<Self, ConfigFaults> {
         let mut layers = Layers::read(path, env);
-        let account = account(&mut layers);
+        let account = read_account(&mut layers);
         let config = Self::rest(&mut layers, account);
 
         match config {
@@ -177,35 +177,39 @@ impl Config {
 
     /// Reads every key, even after a fault, so that all faults are found. `None` only if there is a
     /// fault.
-    fn rest(layers: &mut Layers, account: Option<Account>) -> Option<Self> {
+    fn rest(layers: &mut Layers, account: Option<ConfiguredAccount>) -> Option<Self> {
         let database_url = layers.secret("database_url");
-        let database_url = database_url.filter(|url| check::database(layers, url));
-        let credentials_file = layers.parsed("credentials_file", check::file);
-        let rooms = layers.list("rooms", check::room);
-        let peek_rooms = layers.list("peek_rooms", check::room);
-        let mode = layers.parsed("mode", check::mode);
-        let poll_schedule = layers.parsed("poll_schedule", check::schedule);
+        let database_url = database_url.filter(|url| check::check_database_url(layers, url));
+        let credentials_file = layers.parsed("credentials_file", check::parse_file_path);
+        let rooms = layers.list("rooms", check::parse_room);
+        let peek_rooms = layers.list("peek_rooms", check::parse_room);
+        let mode = layers.parsed("mode", check::parse_mode);
+        let poll_schedule = layers.parsed("poll_schedule", check::parse_schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
-        let (backfill, backfill_days) = (layers.switch("backfill"), days(layers, "backfill_days"));
+        let (backfill, backfill_days) = (
+            layers.switch("backfill"),
+            read_days(layers, "backfill_days"),
+        );
         let backfill_page = layers.number("backfill_page", 1, 1000);
-        let invites = invites(layers);
+        let invites = read_invites(layers);
         let (events_days, calls_days) = (
-            days(layers, "retention.events"),
-            days(layers, "retention.calls"),
+            read_days(layers, "retention.events"),
+            read_days(layers, "retention.calls"),
         );
-        let probe = probe(layers);
+        let probe = read_probe(layers);
         let (bind, public_url) = (
-            layers.parsed("bind", check::bind),
-            layers.parsed("public_url", check::public_url),
+            layers.parsed("bind", check::parse_bind_address),
+            layers.parsed("public_url", check::parse_public_url),
         );
-        let programs = programs(layers);
-        let log = layers.parsed("log", check::log);
+        let programs = read_programs(layers);
+        let log = layers.parsed("log", check::parse_log_directive);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
         let database_url = database_url?;
 
         Some(Self {
             account,
-            credentials_file: credentials_file.unwrap_or_else(|| beside(&database_url)),
+            credentials_file: credentials_file
+                .unwrap_or_else(|| default_credentials_file(&database_url)),
             rooms,
             peek_rooms,
             mode: mode?,
@@ -232,59 +236,59 @@ impl Config {
     }
 }
 
-fn invites(layers: &mut Layers) -> Invites {
-    Invites {
-        allow_servers: layers.list("invites.allow_servers", check::server),
-        allow_users: layers.list("invites.allow_users", check::user),
+fn read_invites(layers: &mut Layers) -> InvitePolicy {
+    InvitePolicy {
+        allow_servers: layers.list("invites.allow_servers", check::parse_server_name),
+        allow_users: layers.list("invites.allow_users", check::parse_user_id),
     }
 }
 
-fn probe(layers: &mut Layers) -> Option<Probe> {
+fn read_probe(layers: &mut Layers) -> Option<ProbeConfig> {
     let (enabled, schedule) = (
         layers.switch("probe.enabled"),
-        layers.parsed("probe.schedule", check::schedule),
+        layers.parsed("probe.schedule", check::parse_schedule),
     );
 
-    Some(Probe {
+    Some(ProbeConfig {
         enabled: enabled?,
         schedule: schedule?,
     })
 }
 
-fn programs(layers: &mut Layers) -> Option<Programs> {
-    let cors_origins = layers.list("cors_origins", check::origin);
-    Some(Programs {
+fn read_programs(layers: &mut Layers) -> Option<ProgramAccess> {
+    let cors_origins = layers.list("cors_origins", check::parse_origin);
+    Some(ProgramAccess {
         cors_origins,
         metrics_room_labels: layers.switch("metrics_room_labels")?,
     })
 }
 
 /// A number of days, at least one.
-fn days(layers: &mut Layers, name: &str) -> Option<u32> {
+fn read_days(layers: &mut Layers, name: &str) -> Option<u32> {
     u32::try_from(layers.number(name, 1, 100_000)?).ok()
 }
 
 /// The account, if any of its keys is set. Missing keys are then faults.
-fn account(layers: &mut Layers) -> Option<Account> {
-    let homeserver_url = layers.parsed("homeserver_url", check::homeserver);
+fn read_account(layers: &mut Layers) -> Option<ConfiguredAccount> {
+    let homeserver_url = layers.parsed("homeserver_url", check::parse_homeserver_url);
     let token = layers.secret("access_token");
-    let user_id = layers.parsed("user_id", check::user);
+    let user_id = layers.parsed("user_id", check::parse_user_id);
     let password = layers.secret("password");
-    complete(layers);
+    check_account_keys(layers);
     let login = match (token, user_id, password) {
         (Some(token), None, None) => Login::Token(token),
         (None, Some(user_id), Some(password)) => Login::Password { user_id, password },
         _ => return None,
     };
 
-    Some(Account {
+    Some(ConfiguredAccount {
         homeserver_url: homeserver_url?,
         login,
     })
 }
 
 /// Notes keys that the account lacks, and keys that exclude each other.
-fn complete(layers: &mut Layers) {
+fn check_account_keys(layers: &mut Layers) {
     let by_token = layers.is_set("access_token") || layers.is_set("access_token_file");
     let by_password = layers.is_set("password") || layers.is_set("password_file");
     let (url, user) = (layers.is_set("homeserver_url"), layers.is_set("user_id"));
@@ -317,7 +321,7 @@ fn complete(layers: &mut Layers) {
 }
 
 /// The default credentials file: beside the database file, or else in the current directory.
-fn beside(database_url: &Secret) -> PathBuf {
+fn default_credentials_file(database_url: &Secret) -> PathBuf {
     let url = database_url.expose();
     let file = url
         .strip_prefix("sqlite:")

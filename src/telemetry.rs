@@ -16,7 +16,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// # Errors
 /// What is wrong with it, in words. A lone word that is no level counts as wrong: the filter would
 /// take `inof` for the name of a module, and hide everything else.
-pub fn check(directive: &str) -> Result<(), String> {
+pub fn check_directive(directive: &str) -> Result<(), String> {
     let alone = directive.split(',').map(str::trim).find(|part| {
         let word = !part.contains(['=', '[']);
         word && !LEVELS.contains(&part.to_lowercase().as_str())
@@ -36,19 +36,19 @@ pub fn check(directive: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// The directive is wrong, or a log was started before.
-pub fn start(directive: &str) -> Result<(), String> {
-    start_to(directive, std::io::stderr)
+pub fn start_log(directive: &str) -> Result<(), String> {
+    start_log_to(directive, std::io::stderr)
 }
 
 /// The same, with the lines written elsewhere: above a progress bar, which they would tear.
 ///
 /// # Errors
-/// As [`start`].
-pub fn start_to<W>(directive: &str, writer: W) -> Result<(), String>
+/// As [`start_log`].
+pub fn start_log_to<W>(directive: &str, writer: W) -> Result<(), String>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    check(directive)?;
+    check_directive(directive)?;
     let filter = EnvFilter::try_new(directive).map_err(|error| error.to_string())?;
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt()
@@ -163,11 +163,11 @@ mod tests {
             "callscope::matrix=trace, error",
             "off",
         ] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check_directive(good), Ok(()), "{good}");
         }
 
         for bad in ["inof", "", "callscope=loud", "info,,", "info,[{"] {
-            assert!(check(bad).is_err(), "{bad}");
+            assert!(check_directive(bad).is_err(), "{bad}");
         }
     }
 
@@ -222,8 +222,12 @@ mod tests {
 
     #[test]
     fn the_log_starts_once() {
-        assert!(start("nonsense words").is_err());
-        start("off").unwrap();
-        assert!(start("off").unwrap_err().contains("could not be started"));
+        assert!(start_log("nonsense words").is_err());
+        start_log("off").unwrap();
+        assert!(
+            start_log("off")
+                .unwrap_err()
+                .contains("could not be started")
+        );
     }
 }

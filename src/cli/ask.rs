@@ -3,14 +3,14 @@
 //! state.
 
 use crate::config::Config;
-use crate::config::check::web_address;
+use crate::config::check::parse_web_address;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A running Callscope, and how it is reached.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct RunningServer {
     base: String,
     client: reqwest::Client,
 }
@@ -26,7 +26,7 @@ pub(super) enum Error {
     Strange(String, reqwest::Error),
 }
 
-impl Server {
+impl RunningServer {
     /// The server at `url`, or else the one that listens where the configuration says.
     ///
     /// # Errors
@@ -35,9 +35,9 @@ impl Server {
         config: &Config,
         url: Option<&str>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let base = match url.map(address) {
+        let base = match url.map(check_address) {
             Some(address) => address?,
-            None => format!("http://{}", reachable(config.bind)),
+            None => format!("http://{}", reachable_address(config.bind)),
         };
 
         // A server on this machine is not reached through a proxy.
@@ -96,17 +96,17 @@ impl Server {
 }
 
 /// An address that can be requested and shown in an error.
-fn address(text: &str) -> Result<String, &'static str> {
+fn check_address(text: &str) -> Result<String, &'static str> {
     // The invalid part may be a password, so the message does not repeat the address.
     let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
 
-    web_address(text)
+    parse_web_address(text)
         .map(|_| text.trim_end_matches('/').to_owned())
         .map_err(|_| why)
 }
 
 /// The address at which a server is reached: loopback, if it listens on all addresses.
-pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
+pub(super) fn reachable_address(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_on_loopback() {
-        let at = |bind: &str| reachable(bind.parse().unwrap()).to_string();
+        let at = |bind: &str| reachable_address(bind.parse().unwrap()).to_string();
         assert_eq!(at("0.0.0.0:8080"), "127.0.0.1:8080");
         assert_eq!(at("[::]:8080"), "[::1]:8080");
         assert_eq!(at("192.0.2.7:80"), "192.0.2.7:80");

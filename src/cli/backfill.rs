@@ -1,16 +1,16 @@
 //! `callscope backfill`: reads the history of rooms in the foreground and shows the progress.
 
-use super::look::plural;
+use super::look::number_with_noun;
 use super::look::say;
 use crate::app;
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::observer::{Observer, Plan, Scope};
-use crate::store::db::instance_lock::Hold;
+use crate::observer::{BackfillPlan, BackfillScope, Observer};
+use crate::store::db::instance_lock::InstanceLock;
 use crate::store::model::Viewer;
 use crate::store::read::history_progress;
-use crate::store::read::history_progress::{Progress, Sums};
+use crate::store::read::history_progress::{WalkProgress, WalkSums};
 use crate::store::{self, Writer};
 use crate::telemetry;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,11 +41,11 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
         return Ok(ExitCode::FAILURE);
     };
 
-    let bar = bar()?;
+    let bar = new_progress_bar()?;
     let above = bar.clone();
-    telemetry::start_to(&config.log, move || Above(above.clone()))?;
+    telemetry::start_log_to(&config.log, move || AboveBar(above.clone()))?;
     let clock = Clock::System;
-    let hold = match Hold::acquire_lock(
+    let hold = match InstanceLock::acquire_lock(
         config.database_url.expose(),
         &app::describe_process(&clock),
     )
@@ -64,17 +64,17 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
         ..config.clone()
     };
 
-    let observer = app::observer(&wanted, account, &store, Changes::default(), clock)?;
+    let observer = app::build_observer(&wanted, account, &store, Changes::default(), clock)?;
     let (stop, stopped) = watch::channel(false);
-    let scope = Scope {
+    let scope = BackfillScope {
         rooms: None,
         tries: TRIES,
         stop: stopped,
     };
 
     let ended = tokio::select! {
-        ended = read(&observer, &store, asked, scope, &bar) => ended,
-        () = stops(&stop, &bar) => Ok(ExitCode::from(STOPPED)),
+        ended = plan_and_read(&observer, &store, asked, scope, &bar) => ended,
+        () = wait_for_stops(&stop, &bar) => Ok(ExitCode::from(STOPPED)),
         lost = hold.lost() => Err(lost.into()),
     };
 
@@ -87,40 +87,40 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
 }
 
 /// Requests a stop at the end of the current page. Returns when a stop is requested a second time.
-async fn stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
-    app::asked_to_stop().await;
+async fn wait_for_stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
+    app::wait_for_stop_signal().await;
     let _ = stop.send(true);
-    say(
+    say_above_bar(
         bar,
         "Stopping at the end of this page; once more stops at once.",
     );
-    app::asked_to_stop().await;
+    app::wait_for_stop_signal().await;
 }
 
-async fn read(
+async fn plan_and_read(
     observer: &Observer,
     store: &Writer,
     asked: &[String],
-    scope: Scope,
+    scope: BackfillScope,
     bar: &ProgressBar,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
-    say(bar, "Signing in and looking at the rooms.");
+    say_above_bar(bar, "Signing in and looking at the rooms.");
     let plan = tokio::select! {
         plan = observer.plan(asked, &scope) => plan?,
-        never = prepares(store, bar) => match never {},
+        never = show_rooms_checked(store, bar) => match never {},
     };
 
-    let Some(Plan { rooms, mut unread }) = plan else {
+    let Some(BackfillPlan { rooms, mut unread }) = plan else {
         return Ok(ExitCode::from(STOPPED));
     };
 
-    let look = Look::read_progress(
+    let look = ProgressDisplay::read_progress(
         store,
         (!asked.is_empty()).then(|| rooms.iter().cloned().collect::<Vec<_>>()),
     )
     .await?;
-    let scope = Scope {
+    let scope = BackfillScope {
         rooms: (!asked.is_empty()).then_some(rooms),
         ..scope
     };
@@ -134,22 +134,22 @@ async fn read(
     bar.finish_and_clear();
     let stopped = *scope.stop.borrow();
 
-    finish(&look, store, &unread, stopped, begun).await
+    report_result(&look, store, &unread, stopped, begun).await
 }
 
 /// Shows how many rooms were checked so far, for ever. A failed read is tried again the next time.
-async fn prepares(store: &Writer, bar: &ProgressBar) -> Infallible {
+async fn show_rooms_checked(store: &Writer, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
-        if let Ok(sums) = history_progress::sums(store, Viewer::Operator, None).await {
+        if let Ok(sums) = history_progress::sum_walks(store, Viewer::Operator, None).await {
             bar.set_message(format!("looking at the rooms, {} so far", sums.rooms));
         }
     }
 }
 
 /// The last lines, and the exit code.
-async fn finish(
-    look: &Look,
+async fn report_result(
+    look: &ProgressDisplay,
     store: &Writer,
     unread: &BTreeMap<String, String>,
     stopped: bool,
@@ -167,11 +167,11 @@ async fn finish(
     say!(
         "{} of {} read; {} and {} in {seconds:.1} s, {} and {} with all runs before.",
         sums.rooms - sums.open,
-        plural(sums.rooms, "room", "rooms"),
-        plural(pages, "page", "pages"),
-        plural(found, "new event", "new events"),
-        plural(sums.pages, "page", "pages"),
-        plural(sums.found, "event", "events")
+        number_with_noun(sums.rooms, "room", "rooms"),
+        number_with_noun(pages, "page", "pages"),
+        number_with_noun(found, "new event", "new events"),
+        number_with_noun(sums.pages, "page", "pages"),
+        number_with_noun(sums.found, "event", "events")
     );
     if stopped {
         say!("Stopped. All of it is kept; the same command, or the server, goes on from here.");
@@ -195,46 +195,47 @@ async fn finish(
 }
 
 /// The progress display.
-struct Look {
+struct ProgressDisplay {
     /// `None` = every room.
     rooms: Option<Vec<String>>,
-    before: Sums,
+    before: WalkSums,
     /// The walks that were left at the beginning.
     ahead: f64,
 }
 
-impl Look {
+impl ProgressDisplay {
     async fn read_progress(
         store: &Writer,
         rooms: Option<Vec<String>>,
     ) -> Result<Self, store::Error> {
         let mut look = Self {
             rooms,
-            before: Sums::default(),
+            before: WalkSums::default(),
             ahead: 0.0,
         };
 
         look.before = look.sums(store).await?;
-        look.ahead = ahead(&look.open(store).await?);
+        look.ahead = walks_ahead(&look.open(store).await?);
 
         Ok(look)
     }
 
-    async fn sums(&self, store: &Writer) -> Result<Sums, store::Error> {
+    async fn sums(&self, store: &Writer) -> Result<WalkSums, store::Error> {
         let Some(rooms) = &self.rooms else {
-            return history_progress::sums(store, Viewer::Operator, None).await;
+            return history_progress::sum_walks(store, Viewer::Operator, None).await;
         };
 
-        let mut sums = Sums::default();
+        let mut sums = WalkSums::default();
         for room in rooms {
-            sums += history_progress::sums(store, Viewer::Operator, Some(room)).await?;
+            sums += history_progress::sum_walks(store, Viewer::Operator, Some(room)).await?;
         }
 
         Ok(sums)
     }
 
-    async fn open(&self, store: &Writer) -> Result<Vec<Progress>, store::Error> {
-        let mut open = history_progress::open(store, Viewer::Operator, WALKS).await?;
+    async fn open(&self, store: &Writer) -> Result<Vec<WalkProgress>, store::Error> {
+        let mut open =
+            history_progress::progress_of_open_walks(store, Viewer::Operator, WALKS).await?;
         open.retain(|walk| {
             self.rooms
                 .as_ref()
@@ -253,12 +254,13 @@ impl Look {
                 continue;
             };
 
-            let (share, words) = self.words(&sums, ahead(&open), begun.elapsed().as_secs_f64());
+            let (share, words) =
+                self.words(&sums, walks_ahead(&open), begun.elapsed().as_secs_f64());
             bar.set_position(share);
             bar.set_message(words.clone());
             if bar.is_hidden() && said.elapsed() >= LINE {
                 said = Instant::now();
-                say(bar, &words);
+                say_above_bar(bar, &words);
             }
         }
     }
@@ -270,26 +272,33 @@ impl Look {
         clippy::cast_precision_loss,
         reason = "about"
     )]
-    fn words(&self, sums: &Sums, ahead: f64, seconds: f64) -> (u64, String) {
+    fn words(&self, sums: &WalkSums, ahead: f64, seconds: f64) -> (u64, String) {
         let found = sums.found - self.before.found;
         let rate = found as f64 / seconds.max(0.001);
         let (done, rooms) = (self.ahead - ahead, sums.rooms - sums.open);
         // The end may not fit into the terminal, so the most important comes first.
-        let mut words = format!("{rooms} of {}", plural(sums.rooms, "room", "rooms"));
+        let mut words = format!(
+            "{rooms} of {}",
+            number_with_noun(sums.rooms, "room", "rooms")
+        );
         if sums.open == 0 {
             words.push_str(", asking for single events that history did not give");
             return (WHOLE, words);
         }
 
         if ahead > 0.0 && done > self.ahead / 50.0 {
-            let _ = write!(words, ", about {} left", about(seconds * ahead / done));
+            let _ = write!(
+                words,
+                ", about {} left",
+                rough_duration(seconds * ahead / done)
+            );
         }
 
         let _ = write!(
             words,
             ", {}, {rate:.0}/s, {}",
-            plural(found, "new event", "new events"),
-            plural(sums.pages - self.before.pages, "page", "pages")
+            number_with_noun(found, "new event", "new events"),
+            number_with_noun(sums.pages - self.before.pages, "page", "pages")
         );
         let share = if self.ahead > 0.0 {
             done.max(0.0) / self.ahead
@@ -302,7 +311,7 @@ impl Look {
 }
 
 /// The number of walks that are left. A walk whose length is not known counts half.
-fn ahead(open: &[Progress]) -> f64 {
+fn walks_ahead(open: &[WalkProgress]) -> f64 {
     let percent: i64 = open
         .iter()
         .map(|walk| walk.ahead_percent().unwrap_or(50))
@@ -312,7 +321,7 @@ fn ahead(open: &[Progress]) -> f64 {
 }
 
 /// A rough duration in words.
-fn about(seconds: f64) -> String {
+fn rough_duration(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),
@@ -320,7 +329,7 @@ fn about(seconds: f64) -> String {
     }
 }
 
-fn bar() -> Result<ProgressBar, Box<dyn Error>> {
+fn new_progress_bar() -> Result<ProgressBar, Box<dyn Error>> {
     let bar = ProgressBar::new(WHOLE);
     bar.set_style(ProgressStyle::with_template(
         "{bar:20} {percent:>3} % {wide_msg}",
@@ -330,14 +339,14 @@ fn bar() -> Result<ProgressBar, Box<dyn Error>> {
 }
 
 /// Prints a line above the bar, or alone if standard error is no terminal.
-fn say(bar: &ProgressBar, line: &str) {
+fn say_above_bar(bar: &ProgressBar, line: &str) {
     bar.suspend(|| eprintln!("{line}"));
 }
 
 /// Prints lines of the log above the bar.
-struct Above(ProgressBar);
+struct AboveBar(ProgressBar);
 
-impl Write for Above {
+impl Write for AboveBar {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         self.0.suspend(|| std::io::stderr().write(buffer))
     }
@@ -353,20 +362,20 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_when_there_is_enough_to_say() {
-        let before = Sums {
+        let before = WalkSums {
             rooms: 4,
             open: 4,
             pages: 10,
             found: 100,
         };
 
-        let look = Look {
+        let look = ProgressDisplay {
             rooms: None,
             before,
             ahead: 4.0,
         };
 
-        let now = Sums {
+        let now = WalkSums {
             rooms: 4,
             open: 3,
             pages: 30,
@@ -387,14 +396,18 @@ mod tests {
             (2, "1 of 4 rooms, 1000 new events, 100/s, 20 pages"),
             "too early"
         );
-        let (share, words) = look.words(&Sums { open: 0, ..now }, 0.0, 10.0);
+        let (share, words) = look.words(&WalkSums { open: 0, ..now }, 0.0, 10.0);
         assert!(share == WHOLE && words.contains("single events"), "{words}");
         assert!(
             look.words(&now, 0.0, 10.0).0 < WHOLE,
             "not full while a walk is open"
         );
         assert_eq!(
-            (about(89.0), about(600.0), about(7200.0)),
+            (
+                rough_duration(89.0),
+                rough_duration(600.0),
+                rough_duration(7200.0)
+            ),
             ("89 s".into(), "10 min".into(), "2.0 h".into())
         );
     }

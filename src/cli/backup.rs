@@ -1,6 +1,6 @@
 //! `callscope backup` and `callscope restore`: a copy of the database, and back.
 
-use super::look::plural;
+use super::look::number_with_noun;
 use super::look::say;
 use crate::config::Config;
 use crate::store::db::backup;
@@ -13,19 +13,25 @@ const ON_POSTGRES: &str = "the database is on PostgreSQL, which has its own tool
     pg_dump --format=custom --file=FILE NAME makes a copy while Callscope runs, and pg_restore --clean --dbname=NAME FILE \
     takes it back while Callscope is stopped";
 
-pub(super) async fn backup(config: &Config, file: &Path) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn back_up_database(
+    config: &Config,
+    file: &Path,
+) -> Result<ExitCode, Box<dyn Error>> {
     let url = config.database_url.expose();
     if !url.starts_with("sqlite:") {
         return Err(ON_POSTGRES.into());
     }
 
     let contents = backup::copy_database(url, file).await?;
-    say!("{}: {}", file.display(), words(&contents));
+    say!("{}: {}", file.display(), contents_in_words(&contents));
 
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn restore_database(
+    config: &Config,
+    file: &Path,
+) -> Result<ExitCode, Box<dyn Error>> {
     let url = config.database_url.expose();
     if !url.starts_with("sqlite:") {
         return Err(ON_POSTGRES.into());
@@ -39,7 +45,7 @@ pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Bo
         "{} is now what {} holds: {}",
         done.database.display(),
         file.display(),
-        words(&done.contents)
+        contents_in_words(&done.contents)
     );
     if let Some(aside) = done.aside {
         say!(
@@ -53,7 +59,7 @@ pub(super) async fn restore(config: &Config, file: &Path) -> Result<ExitCode, Bo
     Ok(ExitCode::SUCCESS)
 }
 
-fn words(contents: &Contents) -> String {
+fn contents_in_words(contents: &Contents) -> String {
     let Contents {
         rooms,
         events,
@@ -63,11 +69,11 @@ fn words(contents: &Contents) -> String {
     } = contents;
 
     let counts = [
-        plural(*rooms, "room", "rooms"),
-        plural(*events, "event", "events"),
-        plural(*memberships, "stay", "stays"),
-        plural(*calls, "call", "calls"),
-        plural(*bytes, "byte", "bytes"),
+        number_with_noun(*rooms, "room", "rooms"),
+        number_with_noun(*events, "event", "events"),
+        number_with_noun(*memberships, "stay", "stays"),
+        number_with_noun(*calls, "call", "calls"),
+        number_with_noun(*bytes, "byte", "bytes"),
     ];
 
     counts.join(", ")

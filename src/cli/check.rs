@@ -1,10 +1,10 @@
 //! `callscope check`: is the configuration right, and can everything that it names be reached?
 
-use super::check_rooms::rooms;
+use super::check_rooms::check_all_rooms;
 use super::look::say;
 use crate::app::{self, OPEN_TO_OTHERS};
 use crate::clock::Clock;
-use crate::config::{Account, Config, Login};
+use crate::config::{Config, ConfiguredAccount, Login};
 use crate::matrix::{Capabilities, Client, Credentials, Whoami};
 use crate::store;
 use crate::web::view::storage_words;
@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 /// The number of faults.
 #[derive(Debug, Default)]
-pub(super) struct Faults(usize);
+pub(super) struct FaultCount(usize);
 
-impl Faults {
+impl FaultCount {
     /// Prints what is wrong and what to do, and counts it.
     pub(super) fn add(&mut self, what: &str) {
         self.0 += 1;
@@ -24,12 +24,12 @@ impl Faults {
 }
 
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
-    let mut faults = Faults::default();
+    let mut faults = FaultCount::default();
     say!("Configuration: no faults.");
-    database(config, &mut faults).await;
-    pages(config);
+    check_database(config, &mut faults).await;
+    print_page_access(config);
     if let Some(account) = &config.account {
-        homeserver(config, account, &mut faults).await?;
+        check_homeserver(config, account, &mut faults).await?;
     } else {
         faults.add("no homeserver account is configured");
     }
@@ -51,8 +51,8 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::FAILURE)
 }
 
-async fn database(config: &Config, faults: &mut Faults) {
-    match store::check(config.database_url.expose()).await {
+async fn check_database(config: &Config, faults: &mut FaultCount) {
+    match store::check_database(config.database_url.expose()).await {
         Ok((name, true)) => say!("Database: {name} can be opened and written."),
         Ok((name, false)) => say!("Database: {name} is not there yet; the server makes it."),
         // Continue: problems with the homeserver are worth knowing, too.
@@ -66,7 +66,7 @@ async fn database(config: &Config, faults: &mut Faults) {
 
 /// Who may read the pages. Access for everybody is no fault if a proxy with a login is in front of
 /// them, which cannot be seen from here.
-fn pages(config: &Config) {
+fn print_page_access(config: &Config) {
     let bind = config.bind;
     if bind.ip().is_loopback() {
         say!("Pages: served on {bind}, which only this machine reaches.");
@@ -77,22 +77,25 @@ fn pages(config: &Config) {
 
 /// Asks the homeserver what it can do and whether the rooms can be reached. Leaves no device
 /// behind.
-async fn homeserver(
+async fn check_homeserver(
     config: &Config,
-    account: &Account,
-    faults: &mut Faults,
+    account: &ConfiguredAccount,
+    faults: &mut FaultCount,
 ) -> Result<(), Box<dyn Error>> {
-    let client = app::client(account, config.max_response_bytes)?;
+    let client = app::build_client(account, config.max_response_bytes)?;
     let signed_in = match sign_in(config, account, &client).await {
         Ok(signed_in) => signed_in,
         Err(error) => {
             say!("Homeserver: {}", account.homeserver_url);
-            faults.add(&format!("signing in: {error}. {}", account_to_do(account)));
+            faults.add(&format!(
+                "signing in: {error}. {}",
+                remedy_for_account(account)
+            ));
             return Ok(());
         }
     };
 
-    let asked = ask(config, account, &client, &signed_in.who, faults).await;
+    let asked = ask_homeserver(config, account, &client, &signed_in.who, faults).await;
     if signed_in.has_new_device
         && let Err(error) = client.logout().await
     {
@@ -105,7 +108,7 @@ async fn homeserver(
 }
 
 /// What to configure if the account is refused.
-fn account_to_do(account: &Account) -> &'static str {
+fn remedy_for_account(account: &ConfiguredAccount) -> &'static str {
     match &account.login {
         Login::Token(_) => "See that CALLSCOPE_HOMESERVER_URL and CALLSCOPE_ACCESS_TOKEN are right",
         Login::Password { .. } => {
@@ -126,7 +129,7 @@ struct SignedIn {
 /// there is one; if it is no longer accepted, it is left alone.
 async fn sign_in(
     config: &Config,
-    account: &Account,
+    account: &ConfiguredAccount,
     client: &Client,
 ) -> Result<SignedIn, crate::matrix::Error> {
     let (user_id, password) = match &account.login {
@@ -174,12 +177,12 @@ async fn sign_in(
     })
 }
 
-async fn ask(
+async fn ask_homeserver(
     config: &Config,
-    account: &Account,
+    account: &ConfiguredAccount,
     client: &Client,
     who: &Whoami,
-    faults: &mut Faults,
+    faults: &mut FaultCount,
 ) -> Result<(), Box<dyn Error>> {
     say!(
         "Signed in: {} (device {}) on {}",
@@ -188,11 +191,11 @@ async fn ask(
         account.homeserver_url
     );
     match client.versions().await {
-        Ok(can) => capabilities(&can),
+        Ok(can) => print_capabilities(&can),
         Err(error) => say!("Homeserver: what it can do is not told ({error})."),
     }
 
-    rooms(config, client, &who.user_id, faults).await;
+    check_all_rooms(config, client, &who.user_id, faults).await;
     match client.transports().await {
         Ok(list) if !list.is_empty() => say!("Transports: the homeserver offers {}.", list.len()),
         Ok(_) => say!(
@@ -204,7 +207,7 @@ async fn ask(
     Ok(())
 }
 
-fn capabilities(can: &Capabilities) {
+fn print_capabilities(can: &Capabilities) {
     say!(
         "Homeserver: {}",
         can.software

@@ -1,7 +1,7 @@
 //! The part of `callscope check` about rooms: each room that the account is in or that the
 //! configuration names is tried, and each open invitation is judged.
 
-use super::check::Faults;
+use super::check::FaultCount;
 use super::look::say;
 use crate::config::{Config, RoomSpec};
 use crate::matrix::{Client, Error, Invite, SyncRequest, invitations_filter};
@@ -20,7 +20,12 @@ const JOINED_LONGEST: Duration = Duration::from_mins(5);
 
 /// Tries every room that the account is in, every room, alias and peek room of the configuration,
 /// and judges every open invitation.
-pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &mut Faults) {
+pub(super) async fn check_all_rooms(
+    config: &Config,
+    client: &Client,
+    bot: &str,
+    faults: &mut FaultCount,
+) {
     let joined: BTreeSet<String> = match client.joined_rooms().await {
         Ok(joined) => joined.into_iter().collect(),
         Err(error) => {
@@ -40,19 +45,22 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
     for room in &config.rooms {
         match try_room(client, room, &joined, bot).await {
             Ok((room_id, words)) => {
-                say!("  {}: {words}.", f::tidy(&room.id_or_alias));
+                say!("  {}: {words}.", f::sanitize_line(&room.id_or_alias));
                 tried.insert(room_id);
             }
-            Err(why) => faults.add(&format!("{} (in rooms): {why}", f::tidy(&room.id_or_alias))),
+            Err(why) => faults.add(&format!(
+                "{} (in rooms): {why}",
+                f::sanitize_line(&room.id_or_alias)
+            )),
         }
     }
 
     for room in &config.peek_rooms {
         match try_peek_room(client, room).await {
-            Ok(words) => say!("  {}: {words}.", f::tidy(&room.id_or_alias)),
+            Ok(words) => say!("  {}: {words}.", f::sanitize_line(&room.id_or_alias)),
             Err(why) => faults.add(&format!(
                 "{} (in peek_rooms): {why}",
-                f::tidy(&room.id_or_alias)
+                f::sanitize_line(&room.id_or_alias)
             )),
         }
     }
@@ -63,7 +71,7 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
         .map(String::as_str)
         .collect();
     try_joined_rooms(client, &others, faults).await;
-    let waiting = invitations(config, client, faults).await;
+    let waiting = check_invitations(config, client, faults).await;
     if joined.is_empty() && config.rooms.is_empty() && config.peek_rooms.is_empty() && waiting == 0
     {
         say!("  Nothing to watch yet: invite {bot} to a room, or name rooms in CALLSCOPE_ROOMS.");
@@ -72,7 +80,7 @@ pub(super) async fn rooms(config: &Config, client: &Client, bot: &str, faults: &
 
 /// Reads the state of the rooms that the account is in, as the server's polls do, and names those
 /// that cannot be read.
-async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Faults) {
+async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut FaultCount) {
     let until = Instant::now() + JOINED_LONGEST;
     let look = |room_id: &str| {
         let room_id = room_id.to_owned();
@@ -98,7 +106,7 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
                 faults.add(&format!(
                     "{}: the account is in it, and cannot read it: {error}. See in the homeserver’s log why, or let the \
                      account leave the room",
-                    f::tidy(&room_id)
+                    f::sanitize_line(&room_id)
                 ));
             }
             Err(_) => break,
@@ -112,24 +120,24 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
 
     say!(
         "  {} {}: {} can be read.",
-        f::counted(tried, "joined room", "joined rooms"),
+        f::count_with_noun(tried, "joined room", "joined rooms"),
         if tried == 1 {
             "was tried"
         } else {
             "were tried"
         },
-        f::count(readable)
+        f::group_digits(readable)
     );
 
     if tried < room_ids.len() {
         say!(
             "  WARNING: {} not tried: a check tries {} at most, for {} min at most.",
-            f::counted(
+            f::count_with_noun(
                 room_ids.len() - tried,
                 "joined room was",
                 "joined rooms were"
             ),
-            f::count(JOINED_MOST),
+            f::group_digits(JOINED_MOST),
             JOINED_LONGEST.as_secs() / 60
         );
     }
@@ -143,7 +151,7 @@ async fn read_state(client: &Client, room_id: &str) -> Result<(), Error> {
 }
 
 /// The id of a room given by id or alias; or what is wrong, and what to do.
-async fn id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
+async fn room_id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     if !room.is_alias() {
         return Ok(room.id_or_alias.clone());
     }
@@ -165,7 +173,7 @@ async fn try_room(
     joined: &BTreeSet<String>,
     bot: &str,
 ) -> Result<(String, &'static str), String> {
-    let room_id = id_of(client, room).await?;
+    let room_id = room_id_of(client, room).await?;
     let is_in = joined.contains(&room_id);
     if !is_in {
         let tried = client.join(&room.id_or_alias, &room.via).await;
@@ -199,7 +207,7 @@ fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {
 
 /// Can everybody read this room? Returns the result in words, or what is wrong.
 async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str, String> {
-    let room_id = id_of(client, room).await?;
+    let room_id = room_id_of(client, room).await?;
     match client.room_state(&room_id).await {
         Ok(_) => Ok("it can be read without joining"),
         Err(error) if error.is_forbidden() => Err(format!(
@@ -212,7 +220,7 @@ async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str,
 }
 
 /// Prints for each open invitation whether it will be accepted. Returns how many there are.
-async fn invitations(config: &Config, client: &Client, faults: &mut Faults) -> usize {
+async fn check_invitations(config: &Config, client: &Client, faults: &mut FaultCount) -> usize {
     let filter = invitations_filter();
     let ask = SyncRequest {
         since: None,
@@ -230,24 +238,28 @@ async fn invitations(config: &Config, client: &Client, faults: &mut Faults) -> u
     };
 
     for invite in &open {
-        judge(config, invite, faults);
+        judge_invitation(config, invite, faults);
     }
 
     open.len()
 }
 
-fn judge(config: &Config, invite: &Invite, faults: &mut Faults) {
+fn judge_invitation(config: &Config, invite: &Invite, faults: &mut FaultCount) {
     let inviter = invite.inviter.as_deref().unwrap_or_default();
     let name = invite.name.as_deref().or(invite.alias.as_deref());
     let room = match name {
-        Some(name) => format!("{} ({})", f::tidy(name), f::tidy(&invite.room_id)),
-        None => f::tidy(&invite.room_id),
+        Some(name) => format!(
+            "{} ({})",
+            f::sanitize_line(name),
+            f::sanitize_line(&invite.room_id)
+        ),
+        None => f::sanitize_line(&invite.room_id),
     };
 
     if config.invites.allow(inviter) {
         say!(
             "  {room}: invited by {}; the server accepts it.",
-            f::tidy(inviter)
+            f::sanitize_line(inviter)
         );
         return;
     }
@@ -262,7 +274,7 @@ fn judge(config: &Config, invite: &Invite, faults: &mut Faults) {
     faults.add(&format!(
         "invited to {room} by {who}, which the configuration does not allow: add {who} to CALLSCOPE_INVITES_ALLOW_USERS or \
          {server} to CALLSCOPE_INVITES_ALLOW_SERVERS (invites.allow_users, invites.allow_servers), or decline the invitation",
-        who = f::tidy(inviter),
-        server = f::tidy(server_of(inviter)),
+        who = f::sanitize_line(inviter),
+        server = f::sanitize_line(server_of(inviter)),
     ));
 }

@@ -12,13 +12,13 @@ use std::process::ExitCode;
 use tempfile::TempDir;
 
 pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
-    telemetry::start("info")?;
+    telemetry::start_log("info")?;
     telemetry::log_panics();
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;
     let world = World::build(&homeserver, clock.now_ms(), seed);
-    let folder = folder()?;
-    let config = config(&homeserver, &world, bind, &folder)?;
+    let folder = make_demo_folder()?;
+    let config = demo_config(&homeserver, &world, bind, &folder)?;
     let app = App::start(&config, clock.clone()).await?;
     tracing::info!(
         "made-up calls on a simulated homeserver; open http://{} in a browser, Ctrl-C ends it",
@@ -35,7 +35,7 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-fn config(
+fn demo_config(
     homeserver: &Homeserver,
     world: &World,
     bind: Option<SocketAddr>,
@@ -69,7 +69,7 @@ fn config(
 
 /// The demo's own folder, under a random name, with access for this user only. It is deleted when
 /// the demo ends.
-fn folder() -> std::io::Result<TempDir> {
+fn make_demo_folder() -> std::io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("callscope-demo-");
     #[cfg(unix)]
@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn the_folder_is_new_private_and_goes() {
-        let (one, two) = (super::folder().unwrap(), super::folder().unwrap());
+        let (one, two) = (
+            super::make_demo_folder().unwrap(),
+            super::make_demo_folder().unwrap(),
+        );
         assert_ne!(one.path(), two.path());
         assert_eq!(
             one.path().metadata().unwrap().permissions().mode() & 0o777,

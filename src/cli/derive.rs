@@ -1,8 +1,8 @@
 //! `callscope derive`: a room's events in, memberships and calls out, as JSON.
 
-use super::look::{print, text};
+use super::look::{one_line_text, print_text};
 use crate::clock::Clock;
-use crate::matrix::repair;
+use crate::matrix::repair_json;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
 use crate::rtc::membership::Membership;
@@ -21,9 +21,9 @@ pub(super) fn run(
     slot_policy: SlotPolicy,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let events =
-        read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        read_input(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     let now = now.unwrap_or_else(|| Clock::System.now_ms());
-    let answer = answer(
+    let answer = derive_answer(
         &events,
         now,
         Rules {
@@ -32,10 +32,10 @@ pub(super) fn run(
         },
     )?;
 
-    print(&format!("{answer:#}\n"))
+    print_text(&format!("{answer:#}\n"))
 }
 
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+fn read_input(file: &Path) -> std::io::Result<Vec<u8>> {
     if file.as_os_str() != "-" {
         return std::fs::read(file);
     }
@@ -46,11 +46,11 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> {
+fn derive_answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> {
     let mut events = Vec::new();
     let mut unusable = Vec::new();
     let mut room_id = String::new();
-    for json in parse(text)? {
+    for json in parse_events(text)? {
         if let Some(id) = json.get("room_id").and_then(Value::as_str) {
             id.clone_into(&mut room_id);
         }
@@ -75,8 +75,8 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
     );
 
     Ok(json!({
-        "memberships": memberships.iter().map(|member| membership(member, now)).collect::<Vec<_>>(),
-        "sessions": sessions.iter().map(|call| session(call, now)).collect::<Vec<_>>(),
+        "memberships": memberships.iter().map(|member| membership_json(member, now)).collect::<Vec<_>>(),
+        "sessions": sessions.iter().map(|call| session_json(call, now)).collect::<Vec<_>>(),
         "rejected": unusable,
     }))
 }
@@ -84,13 +84,13 @@ fn answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> 
 /// Reads a JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or a
 /// single event). Invalid JSON is repaired as the server does it: one hostile event must not hide
 /// the room.
-fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
-    let values = read_all(bytes).or_else(|error| {
+fn parse_events(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
+    let values = read_json_values(bytes).or_else(|error| {
         // A truncated input cannot be repaired.
         if error.is_eof() {
             Err(error)
         } else {
-            read_all(repair(bytes).as_bytes()).map_err(|_| error)
+            read_json_values(repair_json(bytes).as_bytes()).map_err(|_| error)
         }
     });
     let values = values.map_err(|error| {
@@ -107,8 +107,8 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     if let Some(error) = values.iter().find(refused) {
         return Err(format!(
             "this is no event but an error of the homeserver: {}: {}",
-            text(&error["errcode"]),
-            text(&error["error"])
+            one_line_text(&error["errcode"]),
+            one_line_text(&error["error"])
         )
         .into());
     }
@@ -116,7 +116,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     Ok(values.into_iter().flat_map(events_of).collect())
 }
 
-fn read_all(text: &[u8]) -> serde_json::Result<Vec<Value>> {
+fn read_json_values(text: &[u8]) -> serde_json::Result<Vec<Value>> {
     serde_json::Deserializer::from_slice(text)
         .into_iter::<Value>()
         .collect()
@@ -140,7 +140,7 @@ fn events_of(value: Value) -> Vec<Value> {
     }
 }
 
-fn membership(member: &Membership, now: i64) -> Value {
+fn membership_json(member: &Membership, now: i64) -> Value {
     let left = member.until_ms <= now;
     json!({
         "user_id": member.user_id,
@@ -156,7 +156,7 @@ fn membership(member: &Membership, now: i64) -> Value {
     })
 }
 
-fn session(session: &Session, now: i64) -> Value {
+fn session_json(session: &Session, now: i64) -> Value {
     json!({
         "slot_id": session.slot_id,
         "started_ms": session.started_ms,
@@ -180,13 +180,13 @@ mod tests {
         let array = format!("[{JOIN}]");
         let lines = format!("{}\n{}\n", JOIN.replace('\n', " "), JOIN.replace('\n', " "));
         let messages = format!(r#"{{"chunk":[{JOIN}],"start":"s"}}"#);
-        let want = answer(array.as_bytes(), 5000, Rules::default()).unwrap();
+        let want = derive_answer(array.as_bytes(), 5000, Rules::default()).unwrap();
         assert_eq!(want["sessions"][0]["users"], 1);
         assert_eq!(want["memberships"][0]["left_ms"], Value::Null);
 
         for text in [lines, messages, JOIN.to_owned()] {
             assert_eq!(
-                answer(text.as_bytes(), 5000, Rules::default()).unwrap(),
+                derive_answer(text.as_bytes(), 5000, Rules::default()).unwrap(),
                 want
             );
         }
@@ -203,14 +203,15 @@ mod tests {
             );
             let messages = format!(r#"{{"chunk":[{JOIN},{bad}]}}"#);
             assert_eq!(
-                answer(messages.as_bytes(), 5000, Rules::default()).unwrap()["sessions"][0]["users"],
+                derive_answer(messages.as_bytes(), 5000, Rules::default()).unwrap()["sessions"][0]
+                    ["users"],
                 1,
                 "{hostile}"
             );
         }
 
         assert!(
-            parse(b"[{\"event_id\":")
+            parse_events(b"[{\"event_id\":")
                 .unwrap_err()
                 .to_string()
                 .contains("EOF")
@@ -219,18 +220,18 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_listed() {
-        let answer = answer(br#"[5, {"event_id":"$x"}]"#, 0, Rules::default()).unwrap();
+        let answer = derive_answer(br#"[5, {"event_id":"$x"}]"#, 0, Rules::default()).unwrap();
         assert_eq!(
             answer["rejected"],
             json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}])
         );
         assert!(
-            parse(b"nonsense")
+            parse_events(b"nonsense")
                 .unwrap_err()
                 .to_string()
                 .contains("/messages")
         );
-        let refused = parse(br#"{"errcode":"M_FORBIDDEN","error":"not in the room"}"#)
+        let refused = parse_events(br#"{"errcode":"M_FORBIDDEN","error":"not in the room"}"#)
             .unwrap_err()
             .to_string();
         assert!(
@@ -238,7 +239,7 @@ mod tests {
             "{refused}"
         );
         assert!(
-            parse(b" \n")
+            parse_events(b" \n")
                 .unwrap_err()
                 .to_string()
                 .contains("nothing to read")

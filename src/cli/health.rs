@@ -1,13 +1,13 @@
 //! `callscope health`: asks the server that runs with the same configuration whether it is healthy.
 
-use super::ask::reachable;
+use super::ask::reachable_address;
 use crate::config::Config;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
-    let address = reachable(config.bind);
+    let address = reachable_address(config.bind);
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(5))

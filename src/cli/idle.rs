@@ -1,9 +1,9 @@
 //! `callscope idle`: may a homeserver be restarted now? For scripts, by the exit code: 0 it may, 1
 //! a call would be interrupted, 2 unknown. If something is not known, the code is never 0.
 
-use super::ask::{self, Server};
-use super::idle_look::{Looked, look_now};
-use super::look::{entries, print, room, text, troubles};
+use super::ask::{self, RunningServer};
+use super::idle_look::{PollResults, poll_rooms_now};
+use super::look::{entries_of, list_troubles, one_line_text, print_text, room_name};
 use crate::config::Config;
 use crate::rtc::id::server_of;
 use crate::web::view::format as f;
@@ -19,7 +19,7 @@ const UNKNOWN: u8 = 2;
 
 /// The options of the command.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked {
+pub(super) struct IdleOptions {
     /// The homeserver's name; without it the account's own homeserver.
     pub server: Option<String>,
     /// Hosts of its SFUs, if their names do not end with the server's.
@@ -38,7 +38,7 @@ struct Subject {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum IdleVerdict {
     Idle,
     /// The calls, one per line.
     Busy(Vec<String>),
@@ -50,7 +50,7 @@ enum Verdict {
 
 /// What is known of the present, as the API returns it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct KnownPresent {
     /// Calls that run.
     pub calls: Vec<Value>,
     pub status: Value,
@@ -65,9 +65,9 @@ pub(super) struct Known {
 pub(super) async fn run(
     config: &Config,
     url: Option<&str>,
-    asked: &Asked,
+    asked: &IdleOptions,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let (subject, known) = match read(config, url, asked).await {
+    let (subject, known) = match read_present(config, url, asked).await {
         Ok(answers) => answers,
         Err(error) => {
             eprintln!("callscope: cannot tell: {error}");
@@ -75,28 +75,28 @@ pub(super) async fn run(
         }
     };
 
-    let name = f::tidy(&subject.server);
+    let name = f::sanitize_line(&subject.server);
 
-    match judge(&known, &subject, asked.visible_only) {
-        Verdict::Idle => print(&format!(
+    match judge_idleness(&known, &subject, asked.visible_only) {
+        IdleVerdict::Idle => print_text(&format!(
             "idle: no call with a member of {name} or on an SFU of it\n"
         )),
-        Verdict::Ghosts(calls) if asked.ignore_ghosts => print(&format!(
+        IdleVerdict::Ghosts(calls) if asked.ignore_ghosts => print_text(&format!(
             "idle: only devices that are probably gone are left in a call:\n{}\n",
             calls.join("\n")
         )),
-        Verdict::Ghosts(calls) => {
-            print(&format!(
+        IdleVerdict::Ghosts(calls) => {
+            print_text(&format!(
                 "busy: {name}, but only with devices that are probably gone; --ignore-ghosts does not count them\n{}\n",
                 calls.join("\n")
             ))?;
             Ok(ExitCode::from(BUSY))
         }
-        Verdict::Busy(calls) => {
-            print(&format!("busy: {name}\n{}\n", calls.join("\n")))?;
+        IdleVerdict::Busy(calls) => {
+            print_text(&format!("busy: {name}\n{}\n", calls.join("\n")))?;
             Ok(ExitCode::from(BUSY))
         }
-        Verdict::Unknown(reasons) => {
+        IdleVerdict::Unknown(reasons) => {
             eprintln!(
                 "callscope: cannot tell whether {name} is idle:\n{}",
                 reasons.join("\n")
@@ -107,12 +107,12 @@ pub(super) async fn run(
 }
 
 /// Asks the running Callscope, and the homeserver about rooms that are only polled by schedule.
-async fn read(
+async fn read_present(
     config: &Config,
     url: Option<&str>,
-    asked: &Asked,
-) -> Result<(Subject, Known), Box<dyn Error>> {
-    let server = Server::new(config, url)?;
+    asked: &IdleOptions,
+) -> Result<(Subject, KnownPresent), Box<dyn Error>> {
+    let server = RunningServer::new(config, url)?;
     let first = server.get("/api/v1/status").await?;
     let own = own_server(&first);
     let subject = Subject {
@@ -123,13 +123,13 @@ async fn read(
     };
 
     let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(&subject.server));
-    let is_seen = is_own || is_seen(&server, &subject).await?;
+    let is_seen = is_own || has_been_seen(&server, &subject).await?;
     let rooms = server.all("/api/v1/rooms?limit=500").await?;
     let polled = polled_rooms(&first, &rooms);
-    let looked = look_now(config, &polled).await;
+    let looked = poll_rooms_now(config, &polled).await;
     let calls = server.get("/api/v1/calls/active").await?;
-    let known = Known {
-        calls: calls_of_now(entries(&calls["data"]).to_vec(), &looked),
+    let known = KnownPresent {
+        calls: calls_of_now(entries_of(&calls["data"]).to_vec(), &looked),
         // The status comes last, so that it contains a trouble that begins meanwhile.
         status: server.get("/api/v1/status").await?,
         unlooked: looked.failed,
@@ -142,9 +142,9 @@ async fn read(
 
 /// The running calls, from the server's answer and from the polls just now. In rooms that were
 /// polled now, the new poll counts, not the server's last one.
-fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
+fn calls_of_now(told: Vec<Value>, looked: &PollResults) -> Vec<Value> {
     let ghosts = ghosts_in(&told);
-    let silent = silent_in(&told);
+    let silent = silent_devices_in(&told);
     let is_looked = |call: &Value| {
         let room_id = call["room"]["room_id"].as_str();
         room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
@@ -164,7 +164,7 @@ fn calls_of_now(told: Vec<Value>, looked: &Looked) -> Vec<Value> {
 /// state cannot show that.
 fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
     let of_call = |call: &Value| -> Vec<[Value; 3]> {
-        entries(&call["members"])
+        entries_of(&call["members"])
             .iter()
             .filter(|member| member["left_ms"].is_null() && is_ghost(call, member))
             .map(|member| device_in_room(call, member))
@@ -182,9 +182,9 @@ struct SilentDevice {
 }
 
 /// The silent devices, as the server says.
-fn silent_in(calls: &[Value]) -> Vec<SilentDevice> {
+fn silent_devices_in(calls: &[Value]) -> Vec<SilentDevice> {
     let of_call = |call: &Value| -> Vec<SilentDevice> {
-        entries(&call["members"])
+        entries_of(&call["members"])
             .iter()
             .filter(|member| member["left_ms"].is_null() && member["silent_since_ms"].is_i64())
             .map(|member| SilentDevice {
@@ -231,14 +231,14 @@ fn mark_ghosts(mut call: Value, ghosts: &[[Value; 3]]) -> Value {
 
 /// Is somebody in this call by a sticky event? A poll of the state does not show that.
 fn has_sticky_member(call: &Value) -> bool {
-    entries(&call["members"])
+    entries_of(&call["members"])
         .iter()
         .any(|member| member["kind"] == "sticky" && member["left_ms"].is_null())
 }
 
 /// The account's own homeserver, by its user id.
 fn own_server(status: &Value) -> Option<String> {
-    entries(&status["vantages"])
+    entries_of(&status["vantages"])
         .iter()
         .filter_map(|vantage| vantage["user_id"].as_str())
         .map(server_of)
@@ -248,9 +248,9 @@ fn own_server(status: &Value) -> Option<String> {
 
 /// Was this server ever seen in a call, or named as an SFU? If not, an empty result means nothing:
 /// its name may be wrong.
-async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error> {
+async fn has_been_seen(server: &RunningServer, subject: &Subject) -> Result<bool, ask::Error> {
     for name in BTreeSet::from([subject.server.clone(), subject.server.to_lowercase()]) {
-        let path = format!("/api/v1/servers/{}", f::segment(&name));
+        let path = format!("/api/v1/servers/{}", f::path_segment(&name));
         match server.get(&path).await {
             Ok(_) => return Ok(true),
             Err(ask::Error::Refused(_, 404, _)) => {}
@@ -260,16 +260,16 @@ async fn is_seen(server: &Server, subject: &Subject) -> Result<bool, ask::Error>
 
     let sfus = server.get("/api/v1/transports?period=365d").await?;
 
-    Ok(entries(&sfus["data"])
+    Ok(entries_of(&sfus["data"])
         .iter()
         .filter_map(|sfu| sfu["service_url"].as_str())
-        .any(|url| is_own(f::host(url), subject)))
+        .any(|url| is_own(f::host_of_url(url), subject)))
 }
 
 /// Rooms that are not followed live: those that are only peeked into, and all rooms if the account
 /// only polls.
 fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
-    let vantages = entries(&status["vantages"]);
+    let vantages = entries_of(&status["vantages"]);
     let follows = vantages.iter().any(|vantage| vantage["mode"] == "follow");
     let is_polled = |room: &&Value| match room["watch"].as_str() {
         Some("peeked") => true,
@@ -277,19 +277,19 @@ fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
         _ => false,
     };
 
-    entries(&rooms["data"])
+    entries_of(&rooms["data"])
         .iter()
         .filter(is_polled)
         .cloned()
         .collect()
 }
 
-fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
+fn judge_idleness(known: &KnownPresent, subject: &Subject, visible_only: bool) -> IdleVerdict {
     let mut ghosts = Vec::new();
     let mut busy = Vec::new();
     let now = known.status["now_ms"].as_i64().unwrap_or(0);
     for call in &known.calls {
-        match touch(call, subject, now) {
+        match concern_of_call(call, subject, now) {
             Some(touch) if touch.is_real => busy.push(touch.words),
             Some(touch) => ghosts.push(touch.words),
             None => {}
@@ -297,28 +297,28 @@ fn judge(known: &Known, subject: &Subject, visible_only: bool) -> Verdict {
     }
 
     if !busy.is_empty() {
-        return Verdict::Busy(busy);
+        return IdleVerdict::Busy(busy);
     }
 
-    let reasons = doubts(known, subject, visible_only);
+    let reasons = reasons_for_doubt(known, subject, visible_only);
     if !reasons.is_empty() {
-        return Verdict::Unknown(reasons);
+        return IdleVerdict::Unknown(reasons);
     }
 
     if ghosts.is_empty() {
-        Verdict::Idle
+        IdleVerdict::Idle
     } else {
-        Verdict::Ghosts(ghosts)
+        IdleVerdict::Ghosts(ghosts)
     }
 }
 
 /// Why it is unknown.
-fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
-    let mut reasons = troubles(&without_side_errors(&known.status));
+fn reasons_for_doubt(known: &KnownPresent, subject: &Subject, visible_only: bool) -> Vec<String> {
+    let mut reasons = list_troubles(&without_side_errors(&known.status));
     if !known.is_seen {
         reasons.push(format!(
             "nobody of {} was ever seen in a call, and no SFU of that name: is the name right?",
-            f::tidy(&subject.server)
+            f::sanitize_line(&subject.server)
         ));
     }
 
@@ -329,8 +329,8 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
     reasons.extend(lost.map(|call| {
         format!(
             "nobody watches the call in {} since {}",
-            room(&call["room"]),
-            text(&call["unknown_since_at"])
+            room_name(&call["room"]),
+            one_line_text(&call["unknown_since_at"])
         )
     }));
     if visible_only {
@@ -343,12 +343,12 @@ fn doubts(known: &Known, subject: &Subject, visible_only: bool) -> Vec<String> {
         room_id.is_some_and(|room_id| known.looked.contains(room_id))
     };
 
-    let unknown = entries(&known.status["unknown_in"]).iter();
+    let unknown = entries_of(&known.status["unknown_in"]).iter();
     reasons.extend(unknown.filter(|one| !is_looked(one)).map(|one| {
         format!(
             "who is in a call in {} is not known ({})",
-            room(one),
-            text(&one["unknown_why"])
+            room_name(one),
+            one_line_text(&one["unknown_why"])
         )
     }));
 
@@ -376,7 +376,7 @@ fn without_side_errors(status: &Value) -> Value {
 
 /// How a call concerns a server.
 #[derive(Debug)]
-struct Touch {
+struct CallConcern {
     /// Somebody is in it who is probably not gone.
     is_real: bool,
     /// The call in one line.
@@ -384,8 +384,8 @@ struct Touch {
 }
 
 /// How the call concerns the server, if at all: its people are in it, or it carries the call.
-fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
-    let present = entries(&call["members"])
+fn concern_of_call(call: &Value, subject: &Subject, now: i64) -> Option<CallConcern> {
+    let present = entries_of(&call["members"])
         .iter()
         .filter(|member| member["left_ms"].is_null());
     let (mut own, mut own_ghosts, mut all) = (0, 0, 0);
@@ -404,7 +404,7 @@ fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
         let is_carried = ["service_url", "url", "sfu"]
             .iter()
             .filter_map(|key| member["transport"][key].as_str())
-            .any(|url| is_own(f::host(url), subject));
+            .any(|url| is_own(f::host_of_url(url), subject));
         carried |= is_carried && !is_ghost;
         carries_ghosts |= is_carried && is_ghost;
     }
@@ -425,15 +425,15 @@ fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
         String::new()
     };
 
-    let perhaps = perhaps_gone(&silent, now);
-    let id = call["id"].as_str().map(f::tidy);
+    let perhaps = words_of_silence(&silent, now);
+    let id = call["id"].as_str().map(f::sanitize_line);
     let words = format!(
         "{}  {}: {own} of {all} devices{perhaps}{ghosts}{sfu}",
         id.unwrap_or_else(|| "seen now".to_owned()),
-        room(&call["room"])
+        room_name(&call["room"])
     );
 
-    Some(Touch {
+    Some(CallConcern {
         is_real: own > own_ghosts || carried,
         words,
     })
@@ -441,12 +441,12 @@ fn touch(call: &Value, subject: &Subject, now: i64) -> Option<Touch> {
 
 /// Describes devices of the server that may be gone; they count as busy all the same. `silent`:
 /// since when each is silent, ms.
-fn perhaps_gone(silent: &[i64], now: i64) -> String {
+fn words_of_silence(silent: &[i64], now: i64) -> String {
     let Some(last) = silent.iter().max() else {
         return String::new();
     };
 
-    let for_long = f::lasted(now.saturating_sub(*last));
+    let for_long = f::ended_duration(now.saturating_sub(*last));
     let more = if silent.len() > 1 { " and more" } else { "" };
 
     format!(
@@ -462,10 +462,10 @@ fn is_ghost(call: &Value, member: &Value) -> bool {
             && finding["sure"] == "probably"
             && finding["until_ms"].is_null()
             && finding["device_id"] == member["device_id"]
-            && entries(&finding["users"]).contains(&member["user_id"])
+            && entries_of(&finding["users"]).contains(&member["user_id"])
     };
 
-    member["ghost"] == true || entries(&call["findings"]).iter().any(|one| tells(&one))
+    member["ghost"] == true || entries_of(&call["findings"]).iter().any(|one| tells(&one))
 }
 
 /// Is this host one of the server's SFUs: its own name, a subdomain of it, or one given as an
@@ -482,7 +482,10 @@ fn is_own(host: &str, subject: &Subject) -> bool {
 
     host == server
         || host.ends_with(&format!(".{server}"))
-        || subject.sfu.iter().any(|sfu| bare(f::host(sfu)) == host)
+        || subject
+            .sfu
+            .iter()
+            .any(|sfu| bare(f::host_of_url(sfu)) == host)
 }
 
 #[cfg(test)]
@@ -502,17 +505,17 @@ mod tests {
             "vantages": [{ "user_id": "@b:h", "mode": "follow", "error": null, "last_sync_ms": 990_000, "last_poll_ms": null }] })
     }
 
-    fn known(calls: &Value, status: &Value) -> Known {
-        Known {
-            calls: entries(&calls["data"]).to_vec(),
+    fn known(calls: &Value, status: &Value) -> KnownPresent {
+        KnownPresent {
+            calls: entries_of(&calls["data"]).to_vec(),
             status: status.clone(),
             is_seen: true,
-            ..Known::default()
+            ..KnownPresent::default()
         }
     }
 
-    fn judged(calls: &Value, status: &Value, server: &str) -> Verdict {
-        judge(&known(calls, status), &subject(server), false)
+    fn judged(calls: &Value, status: &Value, server: &str) -> IdleVerdict {
+        judge_idleness(&known(calls, status), &subject(server), false)
     }
 
     fn running(server: &str, sfu: &str) -> Value {
@@ -526,7 +529,7 @@ mod tests {
         let calls = running("a.example", "sfu.b.example:8443");
         for busy in ["a.example", "A.example", "b.example", "sfu.b.example"] {
             assert!(
-                matches!(judged(&calls, &well(), busy), Verdict::Busy(_)),
+                matches!(judged(&calls, &well(), busy), IdleVerdict::Busy(_)),
                 "{busy}"
             );
         }
@@ -538,7 +541,7 @@ mod tests {
             "fu.b.example",
             "example2",
         ] {
-            assert_eq!(judged(&calls, &well(), idle), Verdict::Idle, "{idle}");
+            assert_eq!(judged(&calls, &well(), idle), IdleVerdict::Idle, "{idle}");
         }
 
         let named = Subject {
@@ -546,8 +549,8 @@ mod tests {
             ..subject("c.example")
         };
 
-        let verdict = judge(&known(&calls, &well()), &named, false);
-        assert!(matches!(verdict, Verdict::Busy(_)));
+        let verdict = judge_idleness(&known(&calls, &well()), &named, false);
+        assert!(matches!(verdict, IdleVerdict::Busy(_)));
     }
 
     #[test]
@@ -555,7 +558,7 @@ mod tests {
         let mut calls = running("a.example", "sfu.b.example");
         calls["data"][0]["members"][1]["ghost"] = json!(true);
         for server in ["a.example", "b.example"] {
-            let Verdict::Ghosts(lines) = judged(&calls, &well(), server) else {
+            let IdleVerdict::Ghosts(lines) = judged(&calls, &well(), server) else {
                 panic!("{server} is held by a ghost only");
             };
 
@@ -571,12 +574,12 @@ mod tests {
         calls["data"][0]["findings"] = json!([finding]);
         assert!(matches!(
             judged(&calls, &well(), "a.example"),
-            Verdict::Ghosts(_)
+            IdleVerdict::Ghosts(_)
         ));
         calls["data"][0]["findings"][0]["sure"] = json!("perhaps");
         assert!(matches!(
             judged(&calls, &well(), "a.example"),
-            Verdict::Busy(_)
+            IdleVerdict::Busy(_)
         ));
     }
 
@@ -602,7 +605,7 @@ mod tests {
                 .iter()
                 .map(|device_id| member(device_id, "session", false))
                 .collect();
-            Looked {
+            PollResults {
                 rooms: ["!a:h".to_owned(), "!b:h".to_owned()].into(),
                 calls: vec![call_in("!a:h", &members)],
                 failed: Vec::new(),
@@ -610,9 +613,9 @@ mod tests {
         };
 
         let devices = |calls: &[Value]| -> Vec<(String, bool)> {
-            let members = calls.iter().flat_map(|call| entries(&call["members"]));
+            let members = calls.iter().flat_map(|call| entries_of(&call["members"]));
             members
-                .map(|one| (text(&one["device_id"]), one["ghost"] == true))
+                .map(|one| (one_line_text(&one["device_id"]), one["ghost"] == true))
                 .collect()
         };
 
@@ -624,7 +627,7 @@ mod tests {
         let ghost = calls.last().unwrap().clone();
         assert!(matches!(
             judged(&json!({ "data": [ghost] }), &well(), "a.example"),
-            Verdict::Ghosts(_)
+            IdleVerdict::Ghosts(_)
         ));
         // Another device of the same person is there.
         let calls = calls_of_now(told, &looked(&["GONE", "NEW"]));
@@ -632,7 +635,7 @@ mod tests {
         let both = calls.last().unwrap().clone();
         assert!(matches!(
             judged(&json!({ "data": [both] }), &well(), "a.example"),
-            Verdict::Busy(_)
+            IdleVerdict::Busy(_)
         ));
     }
 
@@ -643,7 +646,7 @@ mod tests {
         status["now_ms"] = json!(10_000_000);
         status["vantages"][0]["last_sync_ms"] = json!(9_990_000);
         calls["data"][0]["members"][1]["silent_since_ms"] = json!(10_000_000 - 2 * 3_600_000);
-        let Verdict::Busy(lines) = judged(&calls, &status, "a.example") else {
+        let IdleVerdict::Busy(lines) = judged(&calls, &status, "a.example") else {
             panic!("it may still be there");
         };
 
@@ -656,7 +659,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_idle() {
         let none = json!({ "data": [] });
-        assert_eq!(judged(&none, &well(), "a.example"), Verdict::Idle);
+        assert_eq!(judged(&none, &well(), "a.example"), IdleVerdict::Idle);
         let with = |key: &str, value: Value| {
             let mut status = well();
             status[key] = value;
@@ -690,7 +693,7 @@ mod tests {
             let mut status = with(key, value);
             status["now_ms"] = json!(400_000);
             assert!(
-                matches!(judged(&none, &status, "a.example"), Verdict::Unknown(_)),
+                matches!(judged(&none, &status, "a.example"), IdleVerdict::Unknown(_)),
                 "{key}"
             );
         }
@@ -698,8 +701,8 @@ mod tests {
         let unread = json!([{ "room_id": "!b", "unknown_why": "unreadable" }]);
         let unread = known(&none, &with("unknown_in", unread));
         assert_eq!(
-            judge(&unread, &subject("a.example"), true),
-            Verdict::Idle,
+            judge_idleness(&unread, &subject("a.example"), true),
+            IdleVerdict::Idle,
             "what can be seen is enough"
         );
         let mut probe = with(
@@ -707,11 +710,11 @@ mod tests {
             json!([{ "mode": "follow", "error": "probe", "last_sync_ms": 990_000 }]),
         );
         probe["unknown"] = json!(false);
-        assert_eq!(judged(&none, &probe, "a.example"), Verdict::Idle);
+        assert_eq!(judged(&none, &probe, "a.example"), IdleVerdict::Idle);
         probe["unknown_why"] = json!("not_heard");
         assert!(matches!(
             judged(&none, &probe, "a.example"),
-            Verdict::Unknown(_)
+            IdleVerdict::Unknown(_)
         ));
         let mut looked = known(
             &none,
@@ -722,38 +725,39 @@ mod tests {
         );
         looked.looked.insert("!b".to_owned());
         assert_eq!(
-            judge(&looked, &subject("a.example"), false),
-            Verdict::Idle,
+            judge_idleness(&looked, &subject("a.example"), false),
+            IdleVerdict::Idle,
             "it was looked at now"
         );
         let mut lost = running("a.example", "b.example");
         lost["data"][0]["unknown_since_ms"] = json!(1);
         assert!(matches!(
             judged(&lost, &well(), "c.example"),
-            Verdict::Unknown(_)
+            IdleVerdict::Unknown(_)
         ));
         assert!(matches!(
             judged(&none, &json!({}), "a.example"),
-            Verdict::Unknown(_)
+            IdleVerdict::Unknown(_)
         ));
-        let unseen = Known {
+        let unseen = KnownPresent {
             is_seen: false,
             ..known(&none, &well())
         };
 
-        let Verdict::Unknown(reasons) = judge(&unseen, &subject("a.exmaple"), true) else {
+        let IdleVerdict::Unknown(reasons) = judge_idleness(&unseen, &subject("a.exmaple"), true)
+        else {
             panic!("a name that nobody knows is never idle");
         };
 
         assert!(reasons[0].contains("a.exmaple") && reasons[0].contains("is the name right"));
-        let unlooked = Known {
+        let unlooked = KnownPresent {
             unlooked: vec!["no".to_owned()],
             ..known(&none, &well())
         };
 
         assert!(matches!(
-            judge(&unlooked, &subject("a.example"), false),
-            Verdict::Unknown(_)
+            judge_idleness(&unlooked, &subject("a.example"), false),
+            IdleVerdict::Unknown(_)
         ));
     }
 
@@ -765,7 +769,7 @@ mod tests {
             let status = json!({ "vantages": [{ "mode": mode }] });
             polled_rooms(&status, &rooms)
                 .iter()
-                .map(|room| text(&room["room_id"]))
+                .map(|room| one_line_text(&room["room_id"]))
                 .collect()
         };
 

@@ -1,10 +1,10 @@
 //! What `callscope idle` reads itself: rooms that the server only polls by schedule are polled now,
 //! with the account of the configuration. Nothing is stored, and there is no new login.
 
-use super::look::room;
+use super::look::room_name;
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Account, Config, Login};
+use crate::config::{Config, ConfiguredAccount, Login};
 use crate::matrix::{Client, Credentials};
 use crate::rtc;
 use crate::rtc::event::RoomEvent;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 /// The result of the polls.
 #[derive(Debug, Default)]
-pub(super) struct Looked {
+pub(super) struct PollResults {
     /// The rooms that were read.
     pub rooms: BTreeSet<String>,
     /// Running calls in them, in the form of the API.
@@ -26,19 +26,19 @@ pub(super) struct Looked {
 }
 
 /// Reads the current state of these rooms.
-pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
-    let mut looked = Looked::default();
+pub(super) async fn poll_rooms_now(config: &Config, rooms: &[Value]) -> PollResults {
+    let mut looked = PollResults::default();
     if rooms.is_empty() {
         return looked;
     }
 
-    let client = match client(config) {
+    let client = match client_of_account(config) {
         Ok(client) => client,
         Err(why) => {
             looked.failed.push(format!(
                 "{} only looked at by schedule, and idle cannot look now: {why}",
                 match rooms {
-                    [one] => format!("the room {} is", room(one)),
+                    [one] => format!("the room {} is", room_name(one)),
                     _ => format!("{} rooms are", rooms.len()),
                 }
             ));
@@ -60,7 +60,7 @@ pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
             }
             Err(error) => looked.failed.push(format!(
                 "the room {} is only looked at by schedule, and could not be read now: {error}",
-                room(one)
+                room_name(one)
             )),
         }
     }
@@ -70,12 +70,13 @@ pub(super) async fn look_now(config: &Config, rooms: &[Value]) -> Looked {
 
 /// The client of the account, with the token that the server uses: a login of our own would make a
 /// device, or end the server's token.
-fn client(config: &Config) -> Result<Client, String> {
-    let account: &Account = config
+fn client_of_account(config: &Config) -> Result<Client, String> {
+    let account: &ConfiguredAccount = config
         .account
         .as_ref()
         .ok_or("give it the configuration of the server that runs (--config)")?;
-    let client = app::client(account, config.max_response_bytes).map_err(|why| why.to_string())?;
+    let client =
+        app::build_client(account, config.max_response_bytes).map_err(|why| why.to_string())?;
     match &account.login {
         Login::Token(token) => client.set_token(Some(token.clone())),
         Login::Password { user_id, .. } => {
@@ -107,7 +108,7 @@ fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
         .memberships
         .iter()
         .filter(|member| member.until_ms > now)
-        .map(member)
+        .map(member_json)
         .collect();
     if members.is_empty() {
         return None;
@@ -116,7 +117,7 @@ fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
     Some(json!({ "room": room, "members": members }))
 }
 
-fn member(member: &Membership) -> Value {
+fn member_json(member: &Membership) -> Value {
     json!({
         "user_id": member.user_id,
         "device_id": member.device_id,

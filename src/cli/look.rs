@@ -1,6 +1,6 @@
 //! `callscope calls`, `callscope rooms`, `callscope status`: the facts of the pages in a terminal.
 
-use super::ask::Server;
+use super::ask::RunningServer;
 use crate::web::view::format as f;
 use crate::web::view::storage_words;
 use serde_json::Value;
@@ -16,14 +16,17 @@ const WIDE: usize = 48;
 
 /// The options of `callscope calls`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Calls {
+pub(super) struct CallsOptions {
     pub active: bool,
     pub limit: u16,
     pub json: bool,
 }
 
 /// Lists calls, newest first.
-pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn list_calls(
+    server: &RunningServer,
+    asked: CallsOptions,
+) -> Result<ExitCode, Box<dyn Error>> {
     let path = if asked.active {
         "/api/v1/calls/active".to_owned()
     } else {
@@ -32,10 +35,10 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
 
     let list = server.get(&path).await?;
     if asked.json {
-        return print(&pretty(&list));
+        return print_text(&pretty_json(&list));
     }
 
-    let calls = entries(&list["data"]);
+    let calls = entries_of(&list["data"]);
     let head = [
         "STARTED (UTC)",
         "LASTED",
@@ -50,17 +53,17 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
         [] if asked.active && list["unknown"] == true => String::new(),
         [] if asked.active => "No call runs now.\n".to_owned(),
         [] => "No call is known.\n".to_owned(),
-        _ => table(&head, calls.iter().map(call).collect()),
+        _ => format_table(&head, calls.iter().map(call_row).collect()),
     };
 
-    print(&said)?;
+    print_text(&said)?;
     if list["unknown"] != true {
         return Ok(ExitCode::SUCCESS);
     }
 
     let since = list["unknown_since_at"]
         .as_str()
-        .map(|_| format!(" since {}", time(&list["unknown_since_at"])));
+        .map(|_| format!(" since {}", short_time(&list["unknown_since_at"])));
     let since = since.unwrap_or_default();
     let why = list["unknown_why"].as_str().unwrap_or("not_heard");
     let rooms = list["unknown_rooms"].as_i64().unwrap_or(0);
@@ -71,15 +74,15 @@ pub(super) async fn calls(server: &Server, asked: Calls) -> Result<ExitCode, Box
     } else {
         eprintln!(
             "callscope: not all of now is known: in {} it is unknown who is in a call ({}); callscope rooms says in which",
-            f::counted(rooms, "room", "rooms"),
-            f::tidy(why)
+            f::count_with_noun(rooms, "room", "rooms"),
+            f::sanitize_line(why)
         );
     }
 
     Ok(ExitCode::FAILURE)
 }
 
-fn call(call: &Value) -> Vec<String> {
+fn call_row(call: &Value) -> Vec<String> {
     let ms = call["duration_ms"].as_i64().unwrap_or(0);
     let state = match (call["active"].as_bool(), call["unknown_since_at"].as_str()) {
         (_, Some(_)) => "unknown",
@@ -89,32 +92,35 @@ fn call(call: &Value) -> Vec<String> {
     };
 
     let lasted = if state == "running" {
-        f::running(ms)
+        f::running_duration(ms)
     } else {
-        f::lasted(ms)
+        f::ended_duration(ms)
     };
 
     let here = match state {
         "unknown" => "?".to_owned(),
-        "running" | "stuck" => people(call),
+        "running" | "stuck" => people_cell(call),
         _ => "-".to_owned(),
     };
 
     vec![
-        time(&call["started_at"]),
+        short_time(&call["started_at"]),
         lasted,
         here,
-        text(&call["people"]),
-        room(&call["room"]),
-        servers(call),
+        one_line_text(&call["people"]),
+        room_name(&call["room"]),
+        servers_cell(call),
         state.to_owned(),
-        text(&call["id"]),
+        one_line_text(&call["id"]),
     ]
 }
 
 /// Who is in the call: people, and devices that are probably gone.
-fn people(call: &Value) -> String {
-    let (people, others) = (text(&call["people_now"]), call["others_unknown"] == true);
+fn people_cell(call: &Value) -> String {
+    let (people, others) = (
+        one_line_text(&call["people_now"]),
+        call["others_unknown"] == true,
+    );
     let people = if others {
         format!("{people}+?")
     } else {
@@ -123,12 +129,18 @@ fn people(call: &Value) -> String {
 
     match call["ghosts_now"].as_i64().unwrap_or(0) {
         0 => people,
-        ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
+        ghosts => format!(
+            "{people}, {}",
+            f::count_with_noun(ghosts, "ghost", "ghosts")
+        ),
     }
 }
 
-fn servers(call: &Value) -> String {
-    let names: Vec<String> = entries(&call["servers"]).iter().map(text).collect();
+fn servers_cell(call: &Value) -> String {
+    let names: Vec<String> = entries_of(&call["servers"])
+        .iter()
+        .map(one_line_text)
+        .collect();
     match names.as_slice() {
         [one, two, rest @ ..] if !rest.is_empty() => format!("{one} {two} +{}", rest.len()),
         _ => names.join(" "),
@@ -136,18 +148,21 @@ fn servers(call: &Value) -> String {
 }
 
 /// Lists the watched rooms.
-pub(super) async fn rooms(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn list_rooms(
+    server: &RunningServer,
+    json: bool,
+) -> Result<ExitCode, Box<dyn Error>> {
     let list = server.all("/api/v1/rooms?limit=500").await?;
     if json {
-        return print(&pretty(&list));
+        return print_text(&pretty_json(&list));
     }
 
-    let rows: Vec<Vec<String>> = entries(&list["data"]).iter().map(watched).collect();
+    let rows: Vec<Vec<String>> = entries_of(&list["data"]).iter().map(room_row).collect();
     if rows.is_empty() {
-        return print("No room is watched yet.\n");
+        return print_text("No room is watched yet.\n");
     }
 
-    print(&table(
+    print_text(&format_table(
         &[
             "ROOM",
             "NOW",
@@ -161,7 +176,7 @@ pub(super) async fn rooms(server: &Server, json: bool) -> Result<ExitCode, Box<d
     ))
 }
 
-fn watched(one: &Value) -> Vec<String> {
+fn room_row(one: &Value) -> Vec<String> {
     let some = |key: &str| one[key].as_i64().unwrap_or(0) > 0;
     let now = match (some("active_calls"), some("stuck_calls")) {
         (true, _) if one["unknown"] == true => "call?",
@@ -171,23 +186,29 @@ fn watched(one: &Value) -> Vec<String> {
         (false, false) => "-",
     };
 
-    let (last, trouble) = (time(&one["last_call_at"]), text(&one["error"]));
+    let (last, trouble) = (
+        short_time(&one["last_call_at"]),
+        one_line_text(&one["error"]),
+    );
 
     vec![
-        room(one),
+        room_name(one),
         now.to_owned(),
-        text(&one["calls"]),
+        one_line_text(&one["calls"]),
         last,
-        text(&one["watch"]),
+        one_line_text(&one["watch"]),
         trouble,
-        text(&one["room_id"]),
+        one_line_text(&one["room_id"]),
     ]
 }
 
 /// Prints the state of the observer. The exit code is 1 if there is a problem.
-pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn print_status(
+    server: &RunningServer,
+    json: bool,
+) -> Result<ExitCode, Box<dyn Error>> {
     let status = server.get("/api/v1/status").await?;
-    let troubles = troubles(&status);
+    let troubles = list_troubles(&status);
     let code = if troubles.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -195,27 +216,27 @@ pub(super) async fn status(server: &Server, json: bool) -> Result<ExitCode, Box<
     };
 
     let said = if json {
-        pretty(&status)
+        pretty_json(&status)
     } else {
-        in_words(&status, &troubles)
+        status_in_words(&status, &troubles)
     };
 
-    print(&said)?;
+    print_text(&said)?;
 
     Ok(code)
 }
 
 /// Reasons why the present state may be wrong; empty if all is well.
-pub(super) fn troubles(status: &Value) -> Vec<String> {
+pub(super) fn list_troubles(status: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let stored = &status["storage_trouble"];
     if let Some(kind) = stored["kind"].as_str() {
         let words = storage_words(kind);
         found.push(format!(
             "nothing is stored since {}. {} ({}). {}",
-            time(&stored["since_at"]),
+            short_time(&stored["since_at"]),
             words.what,
-            text(&stored["error"]),
+            one_line_text(&stored["error"]),
             words.to_do
         ));
     } else if !status["full_since_ms"].is_null() {
@@ -223,13 +244,13 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
         found.push("the disk is full: nothing is stored".to_owned());
     }
 
-    for vantage in entries(&status["vantages"]) {
+    for vantage in entries_of(&status["vantages"]) {
         if let Some(error) = vantage["error"].as_str() {
             found.push(format!(
                 "{} since {}: {}",
-                account(vantage),
-                time(&vantage["error_since_at"]),
-                f::sentence(error)
+                account_name(vantage),
+                short_time(&vantage["error_since_at"]),
+                f::sanitize_message(error)
             ));
         }
     }
@@ -239,21 +260,21 @@ pub(super) fn troubles(status: &Value) -> Vec<String> {
         found.push("no homeserver account has been read for the first time yet".to_owned());
     }
 
-    found.extend(silent(status));
+    found.extend(silent_accounts(status));
 
     found
 }
 
 /// An account by its user id, once that is known.
-fn account(vantage: &Value) -> String {
+fn account_name(vantage: &Value) -> String {
     match vantage["user_id"].as_str() {
         None | Some("") => "the account".to_owned(),
-        Some(user_id) => f::tidy(user_id),
+        Some(user_id) => f::sanitize_line(user_id),
     }
 }
 
 /// Accounts that follow live and were not heard for long, although there is no error.
-fn silent(status: &Value) -> Vec<String> {
+fn silent_accounts(status: &Value) -> Vec<String> {
     let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
     let old = |one: &Value| {
         let heard = one["last_sync_ms"]
@@ -267,33 +288,33 @@ fn silent(status: &Value) -> Vec<String> {
             Some(_) => return None,
         };
 
-        (one["mode"] == "follow").then(|| format!("{} {why}", account(one)))
+        (one["mode"] == "follow").then(|| format!("{} {why}", account_name(one)))
     };
 
-    entries(&status["vantages"])
+    entries_of(&status["vantages"])
         .iter()
         .filter_map(old)
         .collect()
 }
 
-fn in_words(status: &Value, troubles: &[String]) -> String {
+fn status_in_words(status: &Value, troubles: &[String]) -> String {
     let totals = &status["totals"];
     let mut said = match troubles {
         [] => well_words(status),
         _ => format!("TROUBLE: {}\n", troubles.join("\nTROUBLE: ")),
     };
 
-    let rows = entries(&status["vantages"]);
+    let rows = entries_of(&status["vantages"]);
     let rows = rows.iter().map(|one| {
         vec![
-            account(one),
-            text(&one["mode"]),
-            time(&one["last_sync_at"]),
-            time(&one["last_poll_at"]),
-            text(&one["errors"]),
+            account_name(one),
+            one_line_text(&one["mode"]),
+            short_time(&one["last_sync_at"]),
+            short_time(&one["last_poll_at"]),
+            one_line_text(&one["errors"]),
         ]
     });
-    said += &table(
+    said += &format_table(
         &[
             "ACCOUNT",
             "MODE",
@@ -304,40 +325,40 @@ fn in_words(status: &Value, troubles: &[String]) -> String {
         rows.collect(),
     );
     let open = status["history_open"].as_i64().unwrap_or(0);
-    let bytes = f::bytes(totals["database_bytes"].as_i64().unwrap_or(0));
+    let bytes = f::byte_size(totals["database_bytes"].as_i64().unwrap_or(0));
     let _ = writeln!(
         said,
         "{}, {}, {} ({} not used), database {bytes}; history still being read: {}",
         rooms_words(status),
-        counted(&totals["calls"], "call", "calls"),
-        counted(&totals["events"], "event", "events"),
-        text(&totals["rejected"]),
-        f::counted(open, "room", "rooms"),
+        value_with_noun(&totals["calls"], "call", "calls"),
+        value_with_noun(&totals["events"], "event", "events"),
+        one_line_text(&totals["rejected"]),
+        f::count_with_noun(open, "room", "rooms"),
     );
-    for one in entries(&status["invitations"]) {
-        let _ = writeln!(said, "{}", invitation(one));
+    for one in entries_of(&status["invitations"]) {
+        let _ = writeln!(said, "{}", invitation_line(one));
     }
 
-    for one in entries(&status["rooms_to_look_at"]) {
-        said += &needs(one);
+    for one in entries_of(&status["rooms_to_look_at"]) {
+        said += &lines_of_needs(one);
     }
 
     said
 }
 
 /// Why a room needs attention and what to do, one line each.
-fn needs(one: &Value) -> String {
+fn lines_of_needs(one: &Value) -> String {
     let line = |need: &Value| {
         let (remedy, why) = (long_text(&need["remedy"]), long_text(&need["why"]));
-        format!("{}: what to do: {remedy} Why: {why}\n", room(one))
+        format!("{}: what to do: {remedy} Why: {why}\n", room_name(one))
     };
 
-    match entries(&one["needs"]) {
+    match entries_of(&one["needs"]) {
         // The form of an earlier version's answer.
         [] => format!(
             "{}: {} {}\n",
-            room(one),
-            text(&one["watch"]),
+            room_name(one),
+            one_line_text(&one["watch"]),
             long_text(&one["error"])
         ),
         needs => needs.iter().map(line).collect(),
@@ -346,16 +367,16 @@ fn needs(one: &Value) -> String {
 
 /// The words if no problem is known: "all is well" only if everything can be seen.
 fn well_words(status: &Value) -> String {
-    let encrypted = entries(&status["encrypted"]).len();
+    let encrypted = entries_of(&status["encrypted"]).len();
     let unread = status["rooms_unread"].as_u64().unwrap_or(0);
     let unknown = status["unknown_rooms"].as_u64().unwrap_or(0);
     let short = status["history_short"].as_i64().unwrap_or(0);
-    let to_look_at = entries(&status["rooms_to_look_at"]).len();
+    let to_look_at = entries_of(&status["rooms_to_look_at"]).len();
     if unread == 0 && unknown == 0 && short > 0 {
         return format!(
             "Now is seen, and history only in part: the homeserver is heard; of {} it gave the history only in part, \
              and it is asked again.\n",
-            f::counted(short, "room", "rooms")
+            f::count_with_noun(short, "room", "rooms")
         );
     }
 
@@ -363,7 +384,7 @@ fn well_words(status: &Value) -> String {
         let need = if to_look_at == 1 { "needs" } else { "need" };
         return format!(
             "Everything is seen: the homeserver is heard. {} {need} a look.\n",
-            f::counted(to_look_at, "room", "rooms")
+            f::count_with_noun(to_look_at, "room", "rooms")
         );
     }
 
@@ -375,7 +396,7 @@ fn well_words(status: &Value) -> String {
         0 => String::new(),
         rooms => format!(
             "; in {} memberships came encrypted",
-            f::counted(rooms, "room", "rooms")
+            f::count_with_noun(rooms, "room", "rooms")
         ),
     };
 
@@ -386,15 +407,25 @@ fn well_words(status: &Value) -> String {
 }
 
 /// An open invitation, and what it waits for.
-pub(super) fn invitation(one: &Value) -> String {
-    let who = format!("invited to {} by {}", room(one), text(&one["inviter"]));
+pub(super) fn invitation_line(one: &Value) -> String {
+    let who = format!(
+        "invited to {} by {}",
+        room_name(one),
+        one_line_text(&one["inviter"])
+    );
     if one["allowed"] == true {
         return format!("{who}: joining");
     }
 
-    let settings: Vec<String> = entries(&one["allow_with"])
+    let settings: Vec<String> = entries_of(&one["allow_with"])
         .iter()
-        .map(|setting| format!("{} to {}", text(&setting["value"]), text(&setting["env"])))
+        .map(|setting| {
+            format!(
+                "{} to {}",
+                one_line_text(&setting["value"]),
+                one_line_text(&setting["env"])
+            )
+        })
         .collect();
 
     format!(
@@ -406,10 +437,10 @@ pub(super) fn invitation(one: &Value) -> String {
 /// How many rooms are followed, and how many cannot be read.
 fn rooms_words(status: &Value) -> String {
     let Some(followed) = status["rooms_followed"].as_i64() else {
-        return counted(&status["totals"]["rooms"], "room", "rooms");
+        return value_with_noun(&status["totals"]["rooms"], "room", "rooms");
     };
 
-    let followed = f::counted(followed, "room", "rooms");
+    let followed = f::count_with_noun(followed, "room", "rooms");
     match status["rooms_unread"].as_u64().unwrap_or(0) {
         0 => format!("{followed} followed"),
         unread => format!("{followed} followed, {unread} cannot be read"),
@@ -417,31 +448,31 @@ fn rooms_words(status: &Value) -> String {
 }
 
 /// A number of the answer with its noun.
-fn counted(number: &Value, one: &str, more: &str) -> String {
+fn value_with_noun(number: &Value, one: &str, more: &str) -> String {
     let noun = if *number == 1 { one } else { more };
-    format!("{} {noun}", text(number))
+    format!("{} {noun}", one_line_text(number))
 }
 
-pub(super) fn entries(list: &Value) -> &[Value] {
+pub(super) fn entries_of(list: &Value) -> &[Value] {
     list.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// A value as one line without control characters; empty for null.
-pub(super) fn text(value: &Value) -> String {
+pub(super) fn one_line_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => f::tidy(text),
+        Value::String(text) => f::sanitize_line(text),
         other => other.to_string(),
     }
 }
 
 /// Like `text`, for an error message, which also says what to do.
 fn long_text(value: &Value) -> String {
-    value.as_str().map(f::sentence).unwrap_or_default()
+    value.as_str().map(f::sanitize_message).unwrap_or_default()
 }
 
 /// The display name of a room: its name, or else its alias, or else its id.
-pub(super) fn room(room: &Value) -> String {
+pub(super) fn room_name(room: &Value) -> String {
     let names = ["name", "alias", "room_id"]
         .iter()
         .filter_map(|key| room[key].as_str());
@@ -449,21 +480,21 @@ pub(super) fn room(room: &Value) -> String {
     names
         .into_iter()
         .find(|name| !name.trim().is_empty())
-        .map(f::tidy)
+        .map(f::sanitize_line)
         .unwrap_or_default()
 }
 
 /// `2026-11-22 14:47`
-fn time(stamp: &Value) -> String {
+fn short_time(stamp: &Value) -> String {
     let text = stamp.as_str().unwrap_or("-");
     text.get(..16).unwrap_or(text).replace('T', " ")
 }
 
-fn pretty(value: &Value) -> String {
+fn pretty_json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
+fn format_table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
     let last = head.len() - 1;
     let wide = |at: usize| {
@@ -505,13 +536,13 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
 /// Prints a line on standard output, like `println!`. A closed pipe is no error.
 macro_rules! say {
     ($($words:tt)*) => {{
-        let _ = $crate::cli::look::print(&(format!($($words)*) + "\n"));
+        let _ = $crate::cli::look::print_text(&(format!($($words)*) + "\n"));
     }};
 }
 pub(super) use say;
 
 /// Prints a text. A closed pipe, such as with `head`, is no error.
-pub(in crate::cli) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
+pub(in crate::cli) fn print_text(text: &str) -> Result<ExitCode, Box<dyn Error>> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
@@ -519,7 +550,7 @@ pub(in crate::cli) fn print(text: &str) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// A number with its noun, in digits that other programs can read.
-pub(super) fn plural<N: std::fmt::Display + PartialEq + From<u8> + Copy>(
+pub(super) fn number_with_noun<N: std::fmt::Display + PartialEq + From<u8> + Copy>(
     number: N,
     one: &str,
     many: &str,
@@ -540,10 +571,10 @@ mod tests {
             vec!["longer".to_owned(), String::new()],
         ];
         assert_eq!(
-            table(&["NAME", "ID"], rows),
+            format_table(&["NAME", "ID"], rows),
             "NAME    ID\na       1\nlonger\n"
         );
-        let wide = table(&["NAME", "ID"], vec![vec!["x".repeat(90), "y".repeat(90)]]);
+        let wide = format_table(&["NAME", "ID"], vec![vec!["x".repeat(90), "y".repeat(90)]]);
         assert_eq!(
             wide.lines().nth(1),
             Some(format!("{}  {}", "x".repeat(WIDE), "y".repeat(90)).as_str())
@@ -554,21 +585,21 @@ mod tests {
     fn who_is_there_now_stands_beside_who_ever_was() {
         let mut one =
             json!({ "active": true, "people": 41, "people_now": 29, "unknown_since_at": null });
-        assert_eq!(call(&one)[2..4], ["29", "41"]);
+        assert_eq!(call_row(&one)[2..4], ["29", "41"]);
         one["active"] = json!(false);
-        assert_eq!(call(&one)[2..4], ["-", "41"]);
+        assert_eq!(call_row(&one)[2..4], ["-", "41"]);
         one["unknown_since_at"] = json!("2026-11-22T14:42:16Z");
-        assert_eq!(call(&one)[2..4], ["?", "41"]);
+        assert_eq!(call_row(&one)[2..4], ["?", "41"]);
     }
 
     #[test]
     fn a_strangers_name_does_not_steer_the_terminal() {
         assert_eq!(
-            room(&json!({ "name": "\u{1b}[2Jevil\u{202e}", "room_id": "!a" })),
+            room_name(&json!({ "name": "\u{1b}[2Jevil\u{202e}", "room_id": "!a" })),
             "[2Jevil"
         );
         assert_eq!(
-            room(&json!({ "name": " ", "alias": null, "room_id": "!a" })),
+            room_name(&json!({ "name": " ", "alias": null, "room_id": "!a" })),
             "!a"
         );
     }
@@ -578,7 +609,7 @@ mod tests {
         let mut status = json!({ "rooms_followed": 1, "rooms_unread": 0, "unknown_rooms": 0, "history_short": 0,
             "encrypted": [], "rooms_to_look_at": [], "totals": { "calls": 1, "events": 1000, "rejected": 0 } });
         assert!(well_words(&status).starts_with("All is well"));
-        let said = in_words(&status, &[]);
+        let said = status_in_words(&status, &[]);
         assert!(
             said.contains("1 room followed, 1 call, 1000 events"),
             "{said}"
@@ -593,8 +624,8 @@ mod tests {
     #[test]
     fn what_makes_now_unsure_is_named() {
         let well = json!({ "ready": true, "full_since_ms": null, "vantages": [{ "error": null }] });
-        assert!(troubles(&well).is_empty());
+        assert!(list_troubles(&well).is_empty());
         let ill = json!({ "ready": false, "full_since_ms": 5, "vantages": [{ "user_id": "@b:h", "error": "gone" }] });
-        assert_eq!(troubles(&ill).len(), 3);
+        assert_eq!(list_troubles(&ill).len(), 3);
     }
 }

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
-    telemetry::start(&config.log)?;
+    telemetry::start_log(&config.log)?;
     telemetry::log_panics();
     let app = App::start(config, Clock::watched()).await?;
     app.run_until_stopped().await?;

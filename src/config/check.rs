@@ -1,7 +1,7 @@
 //! The syntax check of each key's value. Every check returns the parsed value, or what is wrong in
 //! words.
 
-use super::faults::quoted;
+use super::faults::quote_for_display;
 use super::layers::Layers;
 use super::{Mode, RoomSpec};
 use crate::matrix::Secret;
@@ -12,12 +12,12 @@ use url::Url;
 type Checked<T> = Result<T, String>;
 
 /// An http(s) address without user and password.
-pub(crate) fn web_address(text: &str) -> Checked<Url> {
+pub(crate) fn parse_web_address(text: &str) -> Checked<Url> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url else {
-        return Err(format!("{} is not a web address", quoted(text)));
+        return Err(format!("{} is not a web address", quote_for_display(text)));
     };
 
     if !url.username().is_empty() || url.password().is_some() {
@@ -25,19 +25,22 @@ pub(crate) fn web_address(text: &str) -> Checked<Url> {
     }
 
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("{} goes on after the path", quoted(text)));
+        return Err(format!(
+            "{} goes on after the path",
+            quote_for_display(text)
+        ));
     }
 
     Ok(url)
 }
 
 /// The public address of the pages, which must be at the root of a host name.
-pub(super) fn public_url(text: &str) -> Checked<Url> {
-    let url = web_address(text)?;
+pub(super) fn parse_public_url(text: &str) -> Checked<Url> {
+    let url = parse_web_address(text)?;
     if url.path() != "/" {
         return Err(format!(
             "{} goes on with a path, and these pages need a name of their own",
-            quoted(text)
+            quote_for_display(text)
         ));
     }
 
@@ -45,7 +48,7 @@ pub(super) fn public_url(text: &str) -> Checked<Url> {
 }
 
 /// The origin of a web page, as browsers write it, or `*`.
-pub(super) fn origin(text: &str) -> Checked<String> {
+pub(super) fn parse_origin(text: &str) -> Checked<String> {
     let url = Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -55,17 +58,20 @@ pub(super) fn origin(text: &str) -> Checked<String> {
     match origin {
         _ if text == "*" => Ok(text.to_owned()),
         Some(origin) if origin.eq_ignore_ascii_case(given) => Ok(origin),
-        _ => Err(format!("{} is not the origin of a web page", quoted(text))),
+        _ => Err(format!(
+            "{} is not the origin of a web page",
+            quote_for_display(text)
+        )),
     }
 }
 
 /// The base URL of a homeserver.
-pub(super) fn homeserver(text: &str) -> Checked<Url> {
-    let url = web_address(text)?;
+pub(super) fn parse_homeserver_url(text: &str) -> Checked<Url> {
+    let url = parse_web_address(text)?;
     if url.path().contains("/_matrix") {
         return Err(format!(
             "{} is one of its endpoints, not its base address",
-            quoted(text)
+            quote_for_display(text)
         ));
     }
 
@@ -73,36 +79,39 @@ pub(super) fn homeserver(text: &str) -> Checked<Url> {
 }
 
 /// A full user id.
-pub(super) fn user(text: &str) -> Checked<String> {
+pub(super) fn parse_user_id(text: &str) -> Checked<String> {
     match ruma::UserId::parse(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("{} is not a full user id", quoted(text))),
+        Err(_) => Err(format!("{} is not a full user id", quote_for_display(text))),
     }
 }
 
 /// A server name, with a port where needed.
-pub(crate) fn server(text: &str) -> Checked<String> {
+pub(crate) fn parse_server_name(text: &str) -> Checked<String> {
     match ruma::ServerName::parse(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("{} is not a server name", quoted(text))),
+        Err(_) => Err(format!("{} is not a server name", quote_for_display(text))),
     }
 }
 
 /// A room id or alias, with any number of `?via=server`.
-pub(super) fn room(text: &str) -> Checked<RoomSpec> {
+pub(super) fn parse_room(text: &str) -> Checked<RoomSpec> {
     let (room, query) = text.split_once('?').unwrap_or((text, ""));
     if ruma::RoomOrAliasId::parse(room).is_err() {
         return Err(format!(
             "{} is neither a room id nor an alias",
-            quoted(room)
+            quote_for_display(room)
         ));
     }
 
     let mut via = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let name = part.strip_prefix("via=");
-        via.push(server(name.ok_or_else(|| {
-            format!("after the room {} is not via=SERVER", quoted(part))
+        via.push(parse_server_name(name.ok_or_else(|| {
+            format!(
+                "after the room {} is not via=SERVER",
+                quote_for_display(part)
+            )
         })?)?);
     }
 
@@ -113,30 +122,30 @@ pub(super) fn room(text: &str) -> Checked<RoomSpec> {
 }
 
 /// `follow` or `poll`.
-pub(super) fn mode(text: &str) -> Checked<Mode> {
+pub(super) fn parse_mode(text: &str) -> Checked<Mode> {
     match text {
         "follow" => Ok(Mode::Follow),
         "poll" => Ok(Mode::Poll),
-        other => Err(format!("{} is not a mode", quoted(other))),
+        other => Err(format!("{} is not a mode", quote_for_display(other))),
     }
 }
 
 /// A schedule, checked by the scheduler's own parser.
-pub(super) fn schedule(text: &str) -> Checked<String> {
+pub(super) fn parse_schedule(text: &str) -> Checked<String> {
     match tokio_cron_scheduler::Job::new(text, |_, _| ()) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("{} is not a schedule", quoted(text))),
+        Err(_) => Err(format!("{} is not a schedule", quote_for_display(text))),
     }
 }
 
 /// An address and a port.
-pub(super) fn bind(text: &str) -> Checked<SocketAddr> {
+pub(super) fn parse_bind_address(text: &str) -> Checked<SocketAddr> {
     text.parse()
-        .map_err(|_| format!("{} is not an address with a port", quoted(text)))
+        .map_err(|_| format!("{} is not an address with a port", quote_for_display(text)))
 }
 
 /// The path of a file.
-pub(super) fn file(text: &str) -> Checked<PathBuf> {
+pub(super) fn parse_file_path(text: &str) -> Checked<PathBuf> {
     if text.is_empty() {
         Err("it is empty".to_owned())
     } else {
@@ -145,12 +154,12 @@ pub(super) fn file(text: &str) -> Checked<PathBuf> {
 }
 
 /// A log directive.
-pub(super) fn log(text: &str) -> Checked<String> {
-    crate::telemetry::check(text).map(|()| text.to_owned())
+pub(super) fn parse_log_directive(text: &str) -> Checked<String> {
+    crate::telemetry::check_directive(text).map(|()| text.to_owned())
 }
 
 /// Is this a database we can use? The URL is not repeated in the fault: it may carry a password.
-pub(super) fn database(layers: &mut Layers, url: &Secret) -> bool {
+pub(super) fn check_database_url(layers: &mut Layers, url: &Secret) -> bool {
     let known = ["sqlite:", "postgres://", "postgresql://"];
     let good = known
         .iter()

@@ -1,12 +1,12 @@
 //! Faults of a configuration, reported together. Each names the key, the origin of its value, and
 //! what to write.
 
-use super::keys::Key;
+use super::keys::SettingKey;
 use std::fmt;
 
 /// One thing to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigFault {
     /// The key or variable as the administrator wrote it, or must write it.
     pub key: String,
     /// The origin of the value: a file or an environment variable; empty if there is no value.
@@ -17,12 +17,12 @@ pub struct Fault {
 
 /// Everything that is wrong with a configuration; never empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigFaults(pub Vec<ConfigFault>);
 
-impl Faults {
+impl ConfigFaults {
     pub(super) fn add(&mut self, key: &str, origin: &str, problem: impl Into<String>) {
         let (key, origin, problem) = (key.to_owned(), origin.to_owned(), problem.into());
-        self.0.push(Fault {
+        self.0.push(ConfigFault {
             key,
             origin,
             problem,
@@ -30,12 +30,12 @@ impl Faults {
     }
 
     /// A value that `key` cannot have.
-    pub(super) fn wrong(&mut self, key: &Key, origin: &str, what: &str) {
+    pub(super) fn wrong(&mut self, key: &SettingKey, origin: &str, what: &str) {
         self.add(key.name, origin, format!("{what}. Write {}", key.write));
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.0.len() == 1 { "fault" } else { "faults" };
         write!(f, "{} {word} in the configuration:", self.0.len())?;
@@ -47,7 +47,7 @@ impl fmt::Display for Faults {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)?;
         if !self.origin.is_empty() && self.origin != self.key {
@@ -59,7 +59,7 @@ impl fmt::Display for Fault {
 }
 
 /// A value as it may be shown: quoted, shortened, control characters escaped.
-pub(super) fn quoted(text: &str) -> String {
+pub(super) fn quote_for_display(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     let more = if short.len() < text.len() { "…" } else { "" };
     format!("{short:?}{more}")

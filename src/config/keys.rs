@@ -1,9 +1,9 @@
 //! All keys with their defaults. A key that is not in this table is unknown.
 
 /// One setting. In the file it is called `name` (`invites.x` is `x` under `[invites]`), in the
-/// environment [`Key::env`].
+/// environment [`SettingKey::env`].
 #[derive(Debug)]
-pub struct Key {
+pub struct SettingKey {
     pub name: &'static str,
     /// The default in the form of an environment variable; `None` = not set.
     pub default: Option<&'static str>,
@@ -11,8 +11,12 @@ pub struct Key {
     pub write: &'static str,
 }
 
-const fn key(name: &'static str, default: Option<&'static str>, write: &'static str) -> Key {
-    Key {
+const fn new_key(
+    name: &'static str,
+    default: Option<&'static str>,
+    write: &'static str,
+) -> SettingKey {
+    SettingKey {
         name,
         default,
         write,
@@ -20,80 +24,80 @@ const fn key(name: &'static str, default: Option<&'static str>, write: &'static 
 }
 
 /// All keys, in the order of the sample file.
-pub const KEYS: &[Key] = &[
-    key("homeserver_url", None, "https://matrix.example.org"),
-    key("access_token", None, "the bot's access token"),
-    key("access_token_file", None, "/run/secrets/callscope_token"),
-    key("user_id", None, "@callscope:example.org"),
-    key("password", None, "the bot's password"),
-    key("password_file", None, "/run/secrets/callscope_password"),
-    key("credentials_file", None, "/data/callscope.credentials.json"),
-    key(
+pub const KEYS: &[SettingKey] = &[
+    new_key("homeserver_url", None, "https://matrix.example.org"),
+    new_key("access_token", None, "the bot's access token"),
+    new_key("access_token_file", None, "/run/secrets/callscope_token"),
+    new_key("user_id", None, "@callscope:example.org"),
+    new_key("password", None, "the bot's password"),
+    new_key("password_file", None, "/run/secrets/callscope_password"),
+    new_key("credentials_file", None, "/data/callscope.credentials.json"),
+    new_key(
         "rooms",
         Some(""),
         "!abcdefg:example.org or #lobby:example.org, with ?via=example.org where needed",
     ),
-    key(
+    new_key(
         "peek_rooms",
         Some(""),
         "#lobby:example.org, a room whose history everybody may read",
     ),
-    key("mode", Some("follow"), "follow or poll"),
-    key(
+    new_key("mode", Some("follow"), "follow or poll"),
+    new_key(
         "poll_schedule",
         Some("0 */5 * * * *"),
         "six fields, seconds first: \"0 */5 * * * *\" is every five minutes",
     ),
-    key(
+    new_key(
         "slot_policy",
         Some("if_present"),
         "if_present, required or ignore",
     ),
-    key("backfill", Some("true"), "true or false"),
-    key("backfill_days", None, "a number of days, 1 or more"),
-    key(
+    new_key("backfill", Some("true"), "true or false"),
+    new_key("backfill_days", None, "a number of days, 1 or more"),
+    new_key(
         "backfill_page",
         Some("250"),
         "a number of events from 1 to 1000",
     ),
-    key(
+    new_key(
         "database_url",
         Some("sqlite://callscope.db"),
         "sqlite://callscope.db or postgres://user:password@host/name",
     ),
-    key(
+    new_key(
         "database_url_file",
         None,
         "/run/secrets/callscope_database_url",
     ),
-    key(
+    new_key(
         "bind",
         Some("127.0.0.1:8080"),
         "an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface",
     ),
-    key("public_url", None, "https://calls.example.org"),
-    key(
+    new_key("public_url", None, "https://calls.example.org"),
+    new_key(
         "cors_origins",
         Some(""),
         "https://app.example.org, or * for every web page",
     ),
-    key("metrics_room_labels", Some("false"), "true or false"),
-    key(
+    new_key("metrics_room_labels", Some("false"), "true or false"),
+    new_key(
         "log",
         Some("info"),
         "error, warn, info, debug or trace, or info,callscope=debug",
     ),
-    key(
+    new_key(
         "max_response_mb",
         Some("64"),
         "a number of MiB from 1 to 1024",
     ),
-    key("invites.allow_servers", Some(""), "example.org"),
-    key("invites.allow_users", Some(""), "@admin:example.org"),
-    key("retention.events", None, "a number of days, 1 or more"),
-    key("retention.calls", None, "a number of days, 1 or more"),
-    key("probe.enabled", Some("false"), "true or false"),
-    key(
+    new_key("invites.allow_servers", Some(""), "example.org"),
+    new_key("invites.allow_users", Some(""), "@admin:example.org"),
+    new_key("retention.events", None, "a number of days, 1 or more"),
+    new_key("retention.calls", None, "a number of days, 1 or more"),
+    new_key("probe.enabled", Some("false"), "true or false"),
+    new_key(
         "probe.schedule",
         Some("0 17 */6 * * *"),
         "six fields, seconds first: \"0 17 */6 * * *\" is every six hours",
@@ -105,7 +109,7 @@ pub const PREFIX: &str = "CALLSCOPE_";
 /// The variable that names the configuration file; it is the only variable that is no key.
 pub const CONFIG_VARIABLE: &str = "CALLSCOPE_CONFIG";
 
-impl Key {
+impl SettingKey {
     /// The environment variable: `CALLSCOPE_`, then the name in capitals with `_` for the dot.
     #[must_use]
     pub fn env(&self) -> String {
@@ -114,15 +118,15 @@ impl Key {
 }
 
 /// The key of a name, if it is known.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
+pub(super) fn find_key(name: &str) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| key.name == name)
 }
 
 /// The known key that is most similar to an unknown name.
-pub(super) fn nearest(unknown: &str) -> Option<&'static Key> {
+pub(super) fn nearest_key(unknown: &str) -> Option<&'static SettingKey> {
     let plain = |name: &str| name.to_lowercase().replace(['.', '-', '_'], "");
     let unknown = plain(unknown);
-    let distance = |key: &&Key| strsim::osa_distance(&plain(key.name), &unknown);
+    let distance = |key: &&SettingKey| strsim::osa_distance(&plain(key.name), &unknown);
     let best = KEYS.iter().min_by_key(distance)?;
 
     (distance(&best) <= 1 + unknown.len() / 6).then_some(best)

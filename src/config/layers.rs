@@ -1,7 +1,7 @@
 //! Merges the layers of a configuration (defaults, file, environment), and reads it key by key.
 
-use super::faults::{Faults, quoted};
-use super::keys::{CONFIG_VARIABLE, KEYS, Key, PREFIX, find, nearest};
+use super::faults::{ConfigFaults, quote_for_display};
+use super::keys::{CONFIG_VARIABLE, KEYS, PREFIX, SettingKey, find_key, nearest_key};
 use crate::matrix::Secret;
 use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const DEFAULT_FILE: &str = "callscope.toml";
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     values: BTreeMap<String, Value>,
-    pub faults: Faults,
+    pub faults: ConfigFaults,
 }
 
 /// The environment as one layer: only known variables, each as the origin of its value.
@@ -47,11 +47,11 @@ impl Layers {
         let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
         let text = layers.file(&path, named.is_some());
         let path = path.display().to_string();
-        match merge(&path, &text, &variables) {
+        match merge_layers(&path, &text, &variables) {
             Ok(root) => layers.flatten("", root),
             Err(error) => {
-                layers.faults.add(&path, "", without_source(&error));
-                if let Ok(root) = merge(&path, "", &variables) {
+                layers.faults.add(&path, "", message_without_source(&error));
+                if let Ok(root) = merge_layers(&path, "", &variables) {
                     layers.flatten("", root);
                 }
             }
@@ -66,8 +66,9 @@ impl Layers {
             if let Some(key) = KEYS.iter().find(|key| key.env() == name) {
                 known.insert(key.name.to_owned(), Value::new(Some(&name), value));
             } else if !is_service_link(&name[PREFIX.len()..], &value) {
-                let likely = nearest(&name[PREFIX.len()..]).map(Key::env);
-                self.faults.add(&name, "environment", unknown(likely));
+                let likely = nearest_key(&name[PREFIX.len()..]).map(SettingKey::env);
+                self.faults
+                    .add(&name, "environment", unknown_setting_words(likely));
             }
         }
 
@@ -100,14 +101,14 @@ impl Layers {
                     self.flatten(&format!("{path}{dot}{name}"), value);
                 }
             }
-            kind if find(path).is_some() => {
+            kind if find_key(path).is_some() => {
                 self.values
                     .insert(path.to_owned(), Value::new(Some(&origin), kind));
             }
             _ => self.faults.add(
                 path,
                 &origin,
-                unknown(nearest(path).map(|key| key.name.to_owned())),
+                unknown_setting_words(nearest_key(path).map(|key| key.name.to_owned())),
             ),
         }
     }
@@ -115,14 +116,14 @@ impl Layers {
     /// Notes a value that its key cannot have.
     pub(super) fn wrong(&mut self, name: &str, what: &str) {
         let origin = self.origin(name);
-        if let Some(key) = find(name) {
+        if let Some(key) = find_key(name) {
             self.faults.wrong(key, &origin, what);
         }
     }
 
     /// Notes a key that must have a value.
     pub(super) fn missing(&mut self, name: &str, what: &str) {
-        if let Some(key) = find(name) {
+        if let Some(key) = find_key(name) {
             self.faults.wrong(key, &format!("or {}", key.env()), what);
         }
     }
@@ -275,10 +276,16 @@ impl Layers {
             .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
         {
             Ok(text) if !text.is_empty() => return Some(Secret::new(text)),
-            Ok(_) => self.wrong(name, &format!("the file {} is empty", quoted(&path))),
+            Ok(_) => self.wrong(
+                name,
+                &format!("the file {} is empty", quote_for_display(&path)),
+            ),
             Err(error) => self.wrong(
                 name,
-                &format!("the file {} cannot be read: {error}", quoted(&path)),
+                &format!(
+                    "the file {} cannot be read: {error}",
+                    quote_for_display(&path)
+                ),
             ),
         }
 
@@ -302,7 +309,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
     service || port || (name.ends_with("_PORT") && value.contains("://"))
 }
 
-fn unknown(likely: Option<String>) -> String {
+fn unknown_setting_words(likely: Option<String>) -> String {
     match likely {
         Some(name) => format!("there is no such setting. Did you mean {name}?"),
         None => "there is no such setting. Remove it; callscope.sample.toml lists all there are"
@@ -310,7 +317,7 @@ fn unknown(likely: Option<String>) -> String {
     }
 }
 
-fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, ConfigError> {
+fn merge_layers(path: &str, text: &str, environment: &Environment) -> Result<Value, ConfigError> {
     let mut builder = config::Config::builder();
     for key in KEYS {
         if let Some(default) = key.default {
@@ -321,7 +328,7 @@ fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, Con
     let file = config::Config::builder()
         .add_source(File::from_str(text, FileFormat::Toml))
         .build()?;
-    let file = Environment(named(file.cache, path));
+    let file = Environment(with_file_as_origin(file.cache, path));
 
     Ok(builder
         .add_source(file)
@@ -332,7 +339,7 @@ fn merge(path: &str, text: &str, environment: &Environment) -> Result<Value, Con
 
 /// The values of the file, each with the file as its origin, because a text given to the parser has
 /// none.
-fn named(root: Value, path: &str) -> Map<String, Value> {
+fn with_file_as_origin(root: Value, path: &str) -> Map<String, Value> {
     let ValueKind::Table(table) = root.kind else {
         return Map::new();
     };
@@ -340,7 +347,7 @@ fn named(root: Value, path: &str) -> Map<String, Value> {
     let name = path.to_owned();
     let entry = |(key, value): (String, Value)| {
         let kind = match value.kind {
-            ValueKind::Table(_) => ValueKind::Table(named(value, path)),
+            ValueKind::Table(_) => ValueKind::Table(with_file_as_origin(value, path)),
             kind => kind,
         };
 
@@ -352,7 +359,7 @@ fn named(root: Value, path: &str) -> Map<String, Value> {
 
 /// The parser's message without the line of the file that it quotes, because that may hold a
 /// secret.
-fn without_source(error: &ConfigError) -> String {
+fn message_without_source(error: &ConfigError) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text
         .lines()

@@ -39,7 +39,7 @@ fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
         .into_iter()
 }
 
-fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Config, Faults> {
+fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
     let thread = format!("{:?}", std::thread::current().id());
     let scratch = Scratch::new(&thread.replace(['(', ')'], ""));
     Config::load(Some(&scratch.file("callscope.toml", toml)), env(pairs))
@@ -48,7 +48,7 @@ fn load(toml: &str, pairs: &[(&str, &str)]) -> Result<Config, Faults> {
 /// The faults as shown, without the file's directory.
 fn faults(toml: &str, pairs: &[(&str, &str)]) -> Vec<String> {
     let found = load(toml, pairs).unwrap_err();
-    let short = |fault: &Fault| {
+    let short = |fault: &ConfigFault| {
         let text = fault.to_string();
         let start = text.find("(/").map_or(0, |at| at + 1);
         let end = text.find("/callscope.toml").map_or(start, |at| at + 1);
@@ -78,7 +78,7 @@ fn nothing_configured_is_no_fault_and_has_the_defaults() {
         config.credentials_file,
         Path::new("callscope.credentials.json")
     );
-    assert_eq!(config.invites, Invites::default());
+    assert_eq!(config.invites, InvitePolicy::default());
     assert_eq!(config.retention, Retention::default());
     assert!(config.rooms.is_empty() && config.peek_rooms.is_empty());
 }
@@ -290,7 +290,7 @@ fn a_named_file_must_be_there_and_the_default_one_need_not() {
     assert!(Config::load(None, env(&[("CONFIG", "/no/such/file")])).is_err());
     let mut layers = Layers::default();
     assert_eq!(layers.file(gone, false), "");
-    assert_eq!(layers.faults, Faults::default());
+    assert_eq!(layers.faults, ConfigFaults::default());
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn the_sample_with_everything_switched_on_is_understood() {
 
 #[test]
 fn environment_names_follow_one_rule_and_the_documented_ones_exist() {
-    let names: Vec<String> = KEYS.iter().map(Key::env).collect();
+    let names: Vec<String> = KEYS.iter().map(SettingKey::env).collect();
     let documented = "HOMESERVER_URL ACCESS_TOKEN USER_ID PASSWORD ROOMS DATABASE_URL BIND LOG ACCESS_TOKEN_FILE PASSWORD_FILE MODE";
 
     for name in documented.split(' ') {

@@ -42,7 +42,7 @@ pub enum Error {
         why: String,
     },
     /// The answer was larger than the limit in memory; it was not read to its end.
-    #[error("{asked}: the answer is larger than {} and was not read (max_response_mb)", size(*.limit))]
+    #[error("{asked}: the answer is larger than {} and was not read (max_response_mb)", size_in_words(*.limit))]
     TooLarge { asked: String, limit: usize },
     /// The file with device and token could not be read or written.
     #[error("{}: {why}", path.display())]
@@ -263,7 +263,7 @@ fn no_password(user_id: &str, offers: Option<&str>) -> String {
     )
 }
 
-fn size(bytes: usize) -> String {
+fn size_in_words(bytes: usize) -> String {
     const MIB: usize = 1024 * 1024;
     if bytes >= MIB {
         format!("{} MiB", bytes / MIB)

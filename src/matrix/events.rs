@@ -1,7 +1,10 @@
 //! The events of one answer, from text to values, one at a time. An event that is too large, or
 //! takes too much memory for its size, is replaced by a stand-in that can still be counted.
 
-use super::json::{Fields, build, each, fields, nodes, text, weight};
+use super::json::{
+    Fields, build_value, estimate_memory, fields_of_object, for_each_item, max_value_count,
+    text_of_value,
+};
 use crate::rtc::sieve;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -35,11 +38,11 @@ const STICKY_MAX: usize = 256;
 /// Even the stand-ins of an answer take too much memory: no working homeserver sends such an
 /// answer.
 #[derive(Debug)]
-pub(super) struct Full;
+pub(super) struct AnswerTooLarge;
 
 /// Builds the events of one answer.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(super) struct EventBuilder {
     /// Events are built completely up to this many bytes of memory ...
     budget: usize,
     /// ... of which this many are used.
@@ -47,7 +50,7 @@ pub(super) struct Events {
     stand_ins: usize,
 }
 
-impl Events {
+impl EventBuilder {
     /// For an answer of `bytes` bytes.
     pub(super) fn within_bytes(bytes: usize) -> Self {
         Self {
@@ -63,16 +66,19 @@ impl Events {
     }
 
     /// The events of a list; `None` if it is no list.
-    pub(super) fn list(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
+    pub(super) fn list(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, AnswerTooLarge> {
         self.list_where(raw, |_| true)
     }
 
     /// The events of a list whose type is one of [`sieve::TYPES`], or that have no type: these are
     /// stored and counted.
-    pub(super) fn list_of_types(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, Full> {
+    pub(super) fn list_of_types(
+        &mut self,
+        raw: &RawValue,
+    ) -> Result<Option<Vec<Value>>, AnswerTooLarge> {
         self.list_where(raw, |raw| {
-            let kind = fields(raw)
-                .and_then(|fields| text(fields.get("type")?))
+            let kind = fields_of_object(raw)
+                .and_then(|fields| text_of_value(fields.get("type")?))
                 .unwrap_or_default();
             kind.is_empty() || sieve::is_ours(&kind)
         })
@@ -82,13 +88,13 @@ impl Events {
         &mut self,
         raw: &RawValue,
         wanted: impl Fn(&RawValue) -> bool,
-    ) -> Result<Option<Vec<Value>>, Full> {
+    ) -> Result<Option<Vec<Value>>, AnswerTooLarge> {
         if !raw.get().starts_with('[') {
             return Ok(None);
         }
 
         let mut events = Vec::new();
-        let all = each(raw, |event| {
+        let all = for_each_item(raw, |event| {
             if wanted(event) {
                 events.push(self.event(event));
             }
@@ -96,33 +102,33 @@ impl Events {
             self.used <= self.budget.saturating_mul(2)
         });
 
-        all.map(|()| Some(events)).ok_or(Full)
+        all.map(|()| Some(events)).ok_or(AnswerTooLarge)
     }
 
     /// One event. If its type was not requested, only its identifying fields are kept: the sieve
     /// counts it.
     pub(super) fn event(&mut self, raw: &RawValue) -> Value {
-        if let Some(event) = foreign(raw) {
-            self.used += weight(&event);
+        if let Some(event) = foreign_event_fields(raw) {
+            self.used += estimate_memory(&event);
             return event;
         }
 
         if let Some(event) = self.build_within_limits(raw.get()) {
-            self.used += weight(&event);
+            self.used += estimate_memory(&event);
             return event;
         }
 
         self.stand_ins += 1;
         let event = stand_in(raw);
-        self.used += weight(&event);
+        self.used += estimate_memory(&event);
 
         event
     }
 
     fn build_within_limits(&self, text: &str) -> Option<Value> {
-        let fits = text.len() <= EVENT_MAX && nodes(text) <= NODES_MAX;
-        let event = fits.then(|| build(text).ok())??;
-        let weight = weight(&event);
+        let fits = text.len() <= EVENT_MAX && max_value_count(text) <= NODES_MAX;
+        let event = fits.then(|| build_value(text).ok())??;
+        let weight = estimate_memory(&event);
         let light = weight <= WEIGHT_FREE.max(text.len().saturating_mul(RATIO));
 
         (light && self.used + weight <= self.budget).then_some(event)
@@ -142,11 +148,11 @@ impl Events {
 
 /// The identifying fields of an event, with a content that marks it as too large.
 fn stand_in(raw: &RawValue) -> Value {
-    let Some(fields) = fields(raw) else {
+    let Some(fields) = fields_of_object(raw) else {
         return Value::String("too_large".to_owned());
     };
 
-    let mut event = apart(&fields);
+    let mut event = identifying_fields(&fields);
     event.insert("content".to_owned(), "too_large".into());
 
     Value::Object(event)
@@ -154,31 +160,31 @@ fn stand_in(raw: &RawValue) -> Value {
 
 /// The identifying fields of an event whose type is not ours, and how long it is sticky; `None` if
 /// the type is ours.
-fn foreign(raw: &RawValue) -> Option<Value> {
-    let fields = fields(raw)?;
-    let kind = text(fields.get("type")?)?;
+fn foreign_event_fields(raw: &RawValue) -> Option<Value> {
+    let fields = fields_of_object(raw)?;
+    let kind = text_of_value(fields.get("type")?)?;
     if sieve::is_ours(&kind) {
         return None;
     }
 
-    let mut event = apart(&fields);
+    let mut event = identifying_fields(&fields);
     for key in STICKY {
         if let Some(sticky) = fields
             .get(key)
             .filter(|part| part.get().len() <= STICKY_MAX)
         {
-            event.insert(key.to_owned(), build(sticky.get()).ok()?);
+            event.insert(key.to_owned(), build_value(sticky.get()).ok()?);
         }
     }
 
     Some(Value::Object(event))
 }
 
-fn apart(fields: &Fields<'_>) -> Map<String, Value> {
+fn identifying_fields(fields: &Fields<'_>) -> Map<String, Value> {
     let part = |key: &str| {
         let part = fields.get(key)?.get();
         let is_plain = part.len() <= PART_MAX && !part.starts_with(['{', '[']);
-        is_plain.then(|| build(part).ok())?
+        is_plain.then(|| build_value(part).ok())?
     };
 
     KEPT.iter()
@@ -203,7 +209,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Value {
-        Events::within_bytes(text.len()).event(&raw(text))
+        EventBuilder::within_bytes(text.len()).event(&raw(text))
     }
 
     #[test]
@@ -246,7 +252,7 @@ mod tests {
     #[test]
     fn of_a_state_only_what_is_asked_for_is_built() {
         let state = r#"[{"type":"m.room.pinned_events"},{"type":"m.room.create"},{"type":7},{"a":1},null,{"type":""}]"#;
-        let kept = Events::within_bytes(state.len())
+        let kept = EventBuilder::within_bytes(state.len())
             .list_of_types(&raw(state))
             .unwrap()
             .unwrap();
@@ -260,7 +266,12 @@ mod tests {
                 json!({"type": ""})
             ]
         );
-        assert!(Events::within_bytes(9).list(&raw("{}")).unwrap().is_none());
+        assert!(
+            EventBuilder::within_bytes(9)
+                .list(&raw("{}"))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -270,11 +281,14 @@ mod tests {
         let one = |inner: &str| event(&format!("[{}1]", inner.repeat(60_000 / inner.len())));
         let all: String = inner.iter().map(|inner| one(inner) + ",").collect();
         let list = format!("[{}7]", all.repeat(BYTES / all.len()));
-        let mut events = Events::within_bytes(list.len());
+        let mut events = EventBuilder::within_bytes(list.len());
         let kept = events.list(&raw(&list)).unwrap().unwrap();
         assert_eq!(kept.len(), BYTES / all.len() * inner.len() + 1);
         assert_eq!(events.stand_ins, kept.len() - 1);
-        let values: usize = kept.iter().map(|event| nodes(&event.to_string())).sum();
+        let values: usize = kept
+            .iter()
+            .map(|event| max_value_count(&event.to_string()))
+            .sum();
         assert_eq!(values, events.stand_ins * 7 + 1);
     }
 
@@ -284,9 +298,9 @@ mod tests {
             for content in [9_000, 100] {
                 let one = event(&format!("[{}1]", inner.repeat(content / inner.len())));
                 let list = format!("[{}{one}]", format!("{one},").repeat(600_000 / one.len()));
-                let mut events = Events {
+                let mut events = EventBuilder {
                     budget: list.len() * RATIO,
-                    ..Events::within_bytes(0)
+                    ..EventBuilder::within_bytes(0)
                 };
 
                 let kept = events.list(&raw(&list)).unwrap().unwrap();
@@ -295,7 +309,7 @@ mod tests {
                     kept.iter().all(|event| event["event_id"] == "$1"),
                     "{inner} {content}"
                 );
-                let bytes: usize = kept.iter().map(weight).sum();
+                let bytes: usize = kept.iter().map(estimate_memory).sum();
                 assert!(
                     bytes <= list.len() * RATIO * 3 / 2,
                     "{bytes} bytes of {} of {inner} {content}",
@@ -308,6 +322,10 @@ mod tests {
     #[test]
     fn a_list_of_endless_nothings_is_given_up() {
         let list = format!("[{}1]", "{\"a\":1},".repeat(1_000_000));
-        assert!(Events::within_bytes(list.len()).list(&raw(&list)).is_err());
+        assert!(
+            EventBuilder::within_bytes(list.len())
+                .list(&raw(&list))
+                .is_err()
+        );
     }
 }

@@ -74,9 +74,9 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 
 /// Resolves names with the system's resolver and keeps only public addresses.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Public;
+pub(super) struct PublicResolver;
 
-impl Resolve for Public {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
@@ -99,9 +99,9 @@ fn only_public(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 
 /// For tests without Internet: resolves every name to one address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Towards(pub SocketAddr);
+pub(super) struct FixedResolver(pub SocketAddr);
 
-impl Resolve for Towards {
+impl Resolve for FixedResolver {
     fn resolve(&self, _: Name) -> Resolving {
         let place = self.0;
         Box::pin(async move { Ok(Box::new(std::iter::once(place)) as Addrs) })
@@ -153,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_inside_is_no_name() {
-        let refused = Public.resolve("localhost".parse().unwrap()).await;
+        let refused = PublicResolver.resolve("localhost".parse().unwrap()).await;
         assert!(refused.err().unwrap().is::<NotPublic>());
         let mixed = ["10.0.0.1:0", "1.1.1.1:0", "[::1]:0"].map(|text| text.parse().unwrap());
         assert_eq!(

@@ -23,23 +23,23 @@ const RESERVED: &str = "$serde_json::private::";
 pub(super) type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The entries of an object; `None` if it is no object.
-pub(super) fn fields(raw: &RawValue) -> Option<Fields<'_>> {
+pub(super) fn fields_of_object(raw: &RawValue) -> Option<Fields<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
 /// The value as a text, if it is one.
-pub(super) fn text(raw: &RawValue) -> Option<String> {
-    text_of(raw.get().as_bytes())
+pub(super) fn text_of_value(raw: &RawValue) -> Option<String> {
+    text_of_bytes(raw.get().as_bytes())
 }
 
 /// The text in these bytes of JSON, if they are one.
-pub(super) fn text_of(json: &[u8]) -> Option<String> {
-    serde_json::from_slice::<String>(json).ok().map(tidy)
+pub(super) fn text_of_bytes(json: &[u8]) -> Option<String> {
+    serde_json::from_slice::<String>(json).ok().map(replace_nul)
 }
 
 /// Replaces NUL, which is not a valid character in any text here: `PostgreSQL` would reject it, and
 /// with it everything in the same answer.
-fn tidy(text: String) -> String {
+fn replace_nul(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', NO_CHARACTER)
     } else {
@@ -49,18 +49,18 @@ fn tidy(text: String) -> String {
 
 /// Is all of it valid for a strict reader? (`RawValue` alone accepts half surrogate pairs, numbers
 /// out of range and any depth.)
-pub(super) fn check(text: &str) -> serde_json::Result<()> {
-    serde_json::from_str::<Checked>(text).map(|_| ())
+pub(super) fn check_strictly(text: &str) -> serde_json::Result<()> {
+    serde_json::from_str::<StrictCheck>(text).map(|_| ())
 }
 
 /// Builds the value of a text that was checked and counted.
-pub(super) fn build(text: &str) -> serde_json::Result<Value> {
-    serde_json::from_str::<Plain>(text).map(|plain| plain.0)
+pub(super) fn build_value(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str::<PlainValue>(text).map(|plain| plain.0)
 }
 
 /// An upper bound of the number of values in a text, containers included: each value is at the
 /// beginning or follows a comma or a bracket.
-pub(super) fn nodes(text: &str) -> usize {
+pub(super) fn max_value_count(text: &str) -> usize {
     let (mut count, mut in_text, mut escaped) = (1_usize, false, false);
     for byte in text.bytes() {
         match byte {
@@ -76,12 +76,12 @@ pub(super) fn nodes(text: &str) -> usize {
 }
 
 /// Roughly how many bytes of memory a value takes.
-pub(super) fn weight(value: &Value) -> usize {
+pub(super) fn estimate_memory(value: &Value) -> usize {
     let inner = match value {
         Value::String(text) => text.capacity() + TEXT_EXTRA,
         Value::Array(list) => {
             let spare = list.capacity() - list.len();
-            spare * size_of::<Value>() + list.iter().map(weight).sum::<usize>()
+            spare * size_of::<Value>() + list.iter().map(estimate_memory).sum::<usize>()
         }
         Value::Object(map) => {
             let half_full = if map.len() <= MAP_BLOCK_FULL {
@@ -92,7 +92,7 @@ pub(super) fn weight(value: &Value) -> usize {
 
             let entries = map
                 .iter()
-                .map(|(key, value)| key.capacity() + TEXT_EXTRA + weight(value));
+                .map(|(key, value)| key.capacity() + TEXT_EXTRA + estimate_memory(value));
             map.len().div_ceil(half_full) * MAP_BLOCK + entries.sum::<usize>()
         }
         _ => 0,
@@ -103,15 +103,18 @@ pub(super) fn weight(value: &Value) -> usize {
 
 /// Passes each value of a list to `take`, one at a time, until it returns false. `None` if it did,
 /// or if it is no list.
-pub(super) fn each<'a>(raw: &'a RawValue, take: impl FnMut(&'a RawValue) -> bool) -> Option<()> {
+pub(super) fn for_each_item<'a>(
+    raw: &'a RawValue,
+    take: impl FnMut(&'a RawValue) -> bool,
+) -> Option<()> {
     serde_json::Deserializer::from_str(raw.get())
-        .deserialize_seq(Each(take))
+        .deserialize_seq(ItemVisitor(take))
         .ok()
 }
 
-struct Each<F>(F);
+struct ItemVisitor<F>(F);
 
-impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Each<F> {
+impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for ItemVisitor<F> {
     type Value = ();
 
     fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,15 +133,15 @@ impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Each<F> {
 }
 
 /// Parses any JSON and keeps nothing.
-struct Checked;
+struct StrictCheck;
 
-impl<'de> Deserialize<'de> for Checked {
+impl<'de> Deserialize<'de> for StrictCheck {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         reader.deserialize_any(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Checked {
+impl<'de> Visitor<'de> for StrictCheck {
     type Value = Self;
 
     fn expecting(&self, words: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,9 +184,9 @@ impl<'de> Visitor<'de> for Checked {
 }
 
 /// A value, built without the special meaning of `serde_json`'s reserved keys.
-struct Plain(Value);
+struct PlainValue(Value);
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for PlainValue {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         reader.deserialize_any(PlainVisitor).map(Self)
     }
@@ -215,7 +218,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(tidy(value.to_owned())))
+        Ok(Value::String(replace_nul(value.to_owned())))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
@@ -224,7 +227,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Plain(value)) = list.next_element()? {
+        while let Some(PlainValue(value)) = list.next_element()? {
             values.push(value);
         }
 
@@ -233,12 +236,12 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
-        while let Some((key, Plain(value))) = map.next_entry::<String, Plain>()? {
+        while let Some((key, PlainValue(value))) = map.next_entry::<String, PlainValue>()? {
             // The key is renamed, so that it has no special meaning when it is read from the store.
             let key = if key.starts_with(RESERVED) {
                 key.replacen('$', NO_CHARACTER, 1)
             } else {
-                tidy(key)
+                replace_nul(key)
             };
 
             values.insert(key, value);
@@ -274,18 +277,18 @@ mod tests {
             "\"\u{1}\"",
             deep.as_str(),
         ] {
-            assert!(!check(text).unwrap_err().is_eof(), "{text}");
+            assert!(!check_strictly(text).unwrap_err().is_eof(), "{text}");
         }
 
-        assert!(check("{\"a\":[1").unwrap_err().is_eof());
-        assert!(check(r#" {"a":[null,true,-1,1.5,"\ud83d\ude00"]} "#).is_ok());
+        assert!(check_strictly("{\"a\":[1").unwrap_err().is_eof());
+        assert!(check_strictly(r#" {"a":[null,true,-1,1.5,"\ud83d\ude00"]} "#).is_ok());
     }
 
     #[test]
     fn keys_that_serde_json_reserves_are_only_keys() {
         for inner in ["7", r#""[1,[2]]""#] {
             let text = format!("{{\"$serde_json::private::RawValue\":{inner}}}");
-            let value = build(&text).unwrap();
+            let value = build_value(&text).unwrap();
             assert_eq!(
                 value["\u{fffd}serde_json::private::RawValue"].to_string(),
                 inner
@@ -299,19 +302,19 @@ mod tests {
 
     #[test]
     fn commas_in_texts_are_no_values() {
-        assert_eq!(nodes(r#""a,[\",{\\""#), 1);
-        assert_eq!(nodes(r#"{"\\":[1,2],"b":{}}"#), 6);
+        assert_eq!(max_value_count(r#""a,[\",{\\""#), 1);
+        assert_eq!(max_value_count(r#"{"\\":[1,2],"b":{}}"#), 6);
     }
 
     proptest! {
         #[test]
         fn what_is_built_is_what_serde_json_builds(texts in proptest::collection::vec("[\\x00-\\x7e\u{e4}]{0,12}", 0..9), n: i64) {
-            let texts: Vec<String> = texts.into_iter().map(tidy).collect();
+            let texts: Vec<String> = texts.into_iter().map(replace_nul).collect();
             let value = json!({"t": texts, "n": [n, {"f": 1.5, "u": u64::MAX}, {}, []], texts.concat(): null});
             let text = value.to_string();
-            prop_assert!(check(&text).is_ok());
-            prop_assert_eq!(&build(&text).unwrap(), &value);
-            prop_assert!(nodes(&text) >= count(&value));
+            prop_assert!(check_strictly(&text).is_ok());
+            prop_assert_eq!(&build_value(&text).unwrap(), &value);
+            prop_assert!(max_value_count(&text) >= count(&value));
         }
     }
 }

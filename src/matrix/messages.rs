@@ -1,10 +1,10 @@
 //! The history of a room: `/messages` backwards with the type filter, and single events.
 
 use super::error::Result;
-use super::events::Events;
+use super::events::EventBuilder;
 use super::id::is_position;
-use super::json::{Fields, each, fields, text};
-use super::wire::Page;
+use super::json::{Fields, fields_of_object, for_each_item, text_of_value};
+use super::wire::JsonBody;
 use super::{Client, TYPES};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ impl Client {
             .messages_page(room_id, from, limit, Some(&filter))
             .await?;
         let fields = page.fields()?;
-        let mut events = Events::within_bytes(page.text.len());
+        let mut events = EventBuilder::within_bytes(page.text.len());
         let missing = || page.not_matrix("the list `chunk` is missing");
         let chunk = events
             .list(fields.get("chunk").ok_or_else(missing)?)
@@ -70,13 +70,13 @@ impl Client {
         let fields = page.fields()?;
         let missing = || page.not_matrix("the list `chunk` is missing");
         let list = fields.get("chunk").ok_or_else(missing)?;
-        let mut events = Events::within_bytes(page.text.len());
+        let mut events = EventBuilder::within_bytes(page.text.len());
         let chunk = events
             .list_of_types(list)
             .map_err(|full| page.full(full))?
             .ok_or_else(missing)?;
         let mut others = Vec::new();
-        each(list, |raw| {
+        for_each_item(list, |raw| {
             others.extend(id_of_other(raw));
             true
         });
@@ -94,7 +94,7 @@ impl Client {
         from: Option<&str>,
         limit: u32,
         filter: Option<&str>,
-    ) -> Result<Page> {
+    ) -> Result<JsonBody> {
         let parts = ["_matrix", "client", "v3", "rooms", room_id, "messages"];
         let mut request = self
             .get(&parts)
@@ -121,30 +121,30 @@ impl Client {
         let id = page
             .fields()?
             .get("event_id")
-            .and_then(|id| text(id))
+            .and_then(|id| text_of_value(id))
             .filter(|id| !id.is_empty());
         id.ok_or_else(|| page.not_matrix("`event_id` is missing"))?;
 
-        Ok(Events::within_bytes(page.text.len()).event(page.raw()?))
+        Ok(EventBuilder::within_bytes(page.text.len()).event(page.raw()?))
     }
 }
 
 /// Where the next page begins. A page that ends where it began counts as the last, because it would
 /// be requested again for ever.
 fn end_of_page(fields: &Fields<'_>, from: Option<&str>) -> Option<String> {
-    let end = fields.get("end").and_then(|end| text(end));
+    let end = fields.get("end").and_then(|end| text_of_value(end));
     end.filter(|end| is_position(end) && Some(end.as_str()) != from)
 }
 
 /// The id of an event whose type is not ours.
 fn id_of_other(raw: &RawValue) -> Option<String> {
-    let fields = fields(raw)?;
-    let kind = text(fields.get("type")?)?;
+    let fields = fields_of_object(raw)?;
+    let kind = text_of_value(fields.get("type")?)?;
     if TYPES.contains(&kind.as_str()) {
         return None;
     }
 
-    text(fields.get("event_id")?)
+    text_of_value(fields.get("event_id")?)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ mod wire;
 pub use error::{Error, Refusal, Result};
 pub use login::{Credentials, Whoami};
 pub use messages::MessagesPage;
-pub use repair::repair;
+pub use repair::repair_json;
 pub use rooms::{ResolvedAlias, StateParts};
 pub use secret::Secret;
 pub use server::{Capabilities, DelayedLimits};

@@ -5,9 +5,9 @@
 //! limited. A token of an SFU is never requested, because that makes rooms.
 
 use super::error::{Error, Result};
-use super::guard::{NotPublic, Public, Towards, is_public};
+use super::guard::{FixedResolver, NotPublic, PublicResolver, is_public};
 use super::wire::one_line;
-use crate::rtc::transport::normalise;
+use crate::rtc::transport::normalise_url;
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -32,7 +32,7 @@ const FOCI: [&str; 3] = [
 
 /// The result of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked<T> {
+pub enum ProbeAnswer<T> {
     Said(T),
     /// It does not exist there (404).
     Missing,
@@ -44,7 +44,7 @@ pub enum Asked<T> {
 
 /// The relevant content of a server's well-known document for clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishedWellKnown {
     pub homeserver_url: Option<String>,
     /// Addresses of its `LiveKit` services, normalised.
     pub sfus: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Published {
 
 /// The features that a homeserver reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Features {
+pub struct ServerFeatures {
     /// MSC4140, MSC4354, MSC4143.
     pub delayed_events: bool,
     pub sticky_events: bool,
@@ -61,16 +61,16 @@ pub struct Features {
 
 /// The result of probing a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    pub well_known: Asked<Published>,
-    pub versions: Asked<Features>,
+pub struct ServerProbe {
+    pub well_known: ProbeAnswer<PublishedWellKnown>,
+    pub versions: ProbeAnswer<ServerFeatures>,
 }
 
 /// The result of probing an SFU.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sfu {
+pub struct SfuProbe {
     /// How long the answer took, ms.
-    pub health: Asked<u64>,
+    pub health: ProbeAnswer<u64>,
 }
 
 /// Sends the probes. Cheap to clone.
@@ -88,11 +88,11 @@ impl Prober {
     /// The TLS set-up of this machine failed.
     pub fn new() -> Result<Self> {
         let builder = reqwest::Client::builder()
-            .dns_resolver(Arc::new(Public))
+            .dns_resolver(Arc::new(PublicResolver))
             .https_only(true);
 
         Ok(Self {
-            http: built(builder)?,
+            http: build_http_client(builder)?,
             towards: None,
         })
     }
@@ -103,23 +103,23 @@ impl Prober {
     /// # Errors
     /// As [`Self::new`].
     pub fn towards(place: SocketAddr) -> Result<Self> {
-        let builder = reqwest::Client::builder().dns_resolver(Arc::new(Towards(place)));
+        let builder = reqwest::Client::builder().dns_resolver(Arc::new(FixedResolver(place)));
         Ok(Self {
-            http: built(builder)?,
+            http: build_http_client(builder)?,
             towards: Some(place),
         })
     }
 
     /// Requests the well-known document of a server by its name, and the versions at the address in
     /// that document.
-    pub async fn server(&self, name: &str) -> Server {
+    pub async fn server(&self, name: &str) -> ServerProbe {
         // The document is at the host of the server's name, without its port.
         let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
         let Ok(host) = host else {
             let why = || "it is not the name of a server".to_owned();
-            return Server {
-                well_known: Asked::Refused(why()),
-                versions: Asked::Refused(why()),
+            return ServerProbe {
+                well_known: ProbeAnswer::Refused(why()),
+                versions: ProbeAnswer::Refused(why()),
             };
         };
 
@@ -127,9 +127,9 @@ impl Prober {
         let well_known = self
             .json(&root, ".well-known/matrix/client")
             .await
-            .and_then(|json| published(&json));
+            .and_then(|json| read_published(&json));
         let base = match &well_known {
-            Asked::Said(Published {
+            ProbeAnswer::Said(PublishedWellKnown {
                 homeserver_url: Some(url),
                 ..
             }) => url.clone(),
@@ -139,9 +139,9 @@ impl Prober {
         let versions = self
             .json(&base, "_matrix/client/versions")
             .await
-            .and_then(|json| features(&json));
+            .and_then(|json| read_features(&json));
 
-        Server {
+        ServerProbe {
             well_known,
             versions,
         }
@@ -150,33 +150,33 @@ impl Prober {
     /// Requests the health endpoint of an SFU's service. Some proxies forward only what clients
     /// need, and behind a homeserver this endpoint does not exist. Then it checks whether the
     /// endpoint for clients exists.
-    pub async fn sfu(&self, service_url: &str) -> Sfu {
+    pub async fn sfu(&self, service_url: &str) -> SfuProbe {
         let begun = Instant::now();
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let health = match self.ask(Method::GET, service_url, "healthz").await {
-            Ok((status, _)) if status.is_success() => Asked::Said(()),
+            Ok((status, _)) if status.is_success() => ProbeAnswer::Said(()),
             Ok((status, _)) if status.is_client_error() => self.door(service_url).await,
-            Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
+            Ok((status, _)) => ProbeAnswer::Failed(format!("it answered {status}")),
             Err(fault) => fault.asked(),
         };
 
-        Sfu {
+        SfuProbe {
             health: health.map(took),
         }
     }
 
     /// Does the endpoint for clients exist? It answers a CORS preflight request, or says that only
     /// POST is allowed. A token is never requested.
-    async fn door(&self, service_url: &str) -> Asked<()> {
+    async fn door(&self, service_url: &str) -> ProbeAnswer<()> {
         match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
-            Ok((status, _)) if status.is_success() => return Asked::Said(()),
+            Ok((status, _)) if status.is_success() => return ProbeAnswer::Said(()),
             Ok(_) => {}
             Err(fault) => return fault.asked(),
         }
 
         match self.ask(Method::GET, service_url, "sfu/get").await {
-            Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => Asked::Said(()),
-            Ok(_) => Asked::Missing,
+            Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => ProbeAnswer::Said(()),
+            Ok(_) => ProbeAnswer::Missing,
             Err(fault) => fault.asked(),
         }
     }
@@ -195,14 +195,14 @@ impl Prober {
         }
     }
 
-    async fn json(&self, base: &str, path: &str) -> Asked<Value> {
+    async fn json(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
         match self.ask(Method::GET, base, path).await {
-            Ok((StatusCode::NOT_FOUND, _)) => Asked::Missing,
+            Ok((StatusCode::NOT_FOUND, _)) => ProbeAnswer::Missing,
             Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
-                Ok(json) => Asked::Said(json),
-                Err(_) => Asked::Failed("its answer is no JSON".to_owned()),
+                Ok(json) => ProbeAnswer::Said(json),
+                Err(_) => ProbeAnswer::Failed("its answer is no JSON".to_owned()),
             },
-            Ok((status, _)) => Asked::Failed(format!("it answered {status}")),
+            Ok((status, _)) => ProbeAnswer::Failed(format!("it answered {status}")),
             Err(fault) => fault.asked(),
         }
     }
@@ -214,7 +214,7 @@ impl Prober {
         method: Method,
         base: &str,
         path: &str,
-    ) -> std::result::Result<(StatusCode, Vec<u8>), Fault> {
+    ) -> std::result::Result<(StatusCode, Vec<u8>), ProbeFault> {
         let url = self.url(base, path)?;
         tracing::debug!("probing {method} {url}");
         let mut response = self
@@ -222,11 +222,15 @@ impl Prober {
             .request(method, url)
             .send()
             .await
-            .map_err(Fault::from_request_error)?;
+            .map_err(ProbeFault::from_request_error)?;
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(Fault::from_request_error)? {
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(ProbeFault::from_request_error)?
+        {
             if body.len() + piece.len() > BODY_MAX {
-                return Err(Fault::Failed("its answer is too large".to_owned()));
+                return Err(ProbeFault::Failed("its answer is too large".to_owned()));
             }
 
             body.extend_from_slice(&piece);
@@ -237,8 +241,8 @@ impl Prober {
 
     /// The URL to request, if it is allowed. An IP address is not resolved later, so it is checked
     /// here. Parsing has turned every way to write it into an address.
-    fn url(&self, base: &str, path: &str) -> std::result::Result<Url, Fault> {
-        let refused = |why: &str| Fault::Refused(why.to_owned());
+    fn url(&self, base: &str, path: &str) -> std::result::Result<Url, ProbeFault> {
+        let refused = |why: &str| ProbeFault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
         if let Some(place) = self.towards {
             url = Url::parse(&format!("http://{place}{}", url.path()))
@@ -277,7 +281,7 @@ impl Prober {
     }
 }
 
-fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     builder
         .user_agent(concat!("callscope/", env!("CARGO_PKG_VERSION"), " (probe)"))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -292,12 +296,12 @@ fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
 
 /// Why there is no answer.
 #[derive(Debug)]
-enum Fault {
+enum ProbeFault {
     Refused(String),
     Failed(String),
 }
 
-impl Fault {
+impl ProbeFault {
     fn from_request_error(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let timed_out = error.is_timeout();
@@ -322,32 +326,32 @@ impl Fault {
         Self::Failed(why)
     }
 
-    fn asked<T>(self) -> Asked<T> {
+    fn asked<T>(self) -> ProbeAnswer<T> {
         match self {
-            Self::Refused(why) => Asked::Refused(why),
-            Self::Failed(why) => Asked::Failed(why),
+            Self::Refused(why) => ProbeAnswer::Refused(why),
+            Self::Failed(why) => ProbeAnswer::Failed(why),
         }
     }
 }
 
-impl<T> Asked<T> {
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Asked<U> {
-        self.and_then(|said| Asked::Said(f(said)))
+impl<T> ProbeAnswer<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> ProbeAnswer<U> {
+        self.and_then(|said| ProbeAnswer::Said(f(said)))
     }
 
-    fn and_then<U>(self, f: impl FnOnce(T) -> Asked<U>) -> Asked<U> {
+    fn and_then<U>(self, f: impl FnOnce(T) -> ProbeAnswer<U>) -> ProbeAnswer<U> {
         match self {
             Self::Said(said) => f(said),
-            Self::Missing => Asked::Missing,
-            Self::Failed(why) => Asked::Failed(why),
-            Self::Refused(why) => Asked::Refused(why),
+            Self::Missing => ProbeAnswer::Missing,
+            Self::Failed(why) => ProbeAnswer::Failed(why),
+            Self::Refused(why) => ProbeAnswer::Refused(why),
         }
     }
 }
 
-fn published(json: &Value) -> Asked<Published> {
+fn read_published(json: &Value) -> ProbeAnswer<PublishedWellKnown> {
     if !json.is_object() {
-        return Asked::Failed("its well-known document is no object".to_owned());
+        return ProbeAnswer::Failed("its well-known document is no object".to_owned());
     }
 
     let short = |text: &&str| text.len() <= URL_MAX;
@@ -361,7 +365,7 @@ fn published(json: &Value) -> Asked<Published> {
             .get("livekit_service_url")?
             .as_str()
             .filter(short)
-            .map(normalise)
+            .map(normalise_url)
     };
 
     let homeserver_url = json
@@ -370,15 +374,15 @@ fn published(json: &Value) -> Asked<Published> {
         .filter(short);
     let sfus = foci.filter_map(of).take(FOCI_MAX).collect();
 
-    Asked::Said(Published {
+    ProbeAnswer::Said(PublishedWellKnown {
         homeserver_url: homeserver_url.map(ToOwned::to_owned),
         sfus,
     })
 }
 
-fn features(json: &Value) -> Asked<Features> {
+fn read_features(json: &Value) -> ProbeAnswer<ServerFeatures> {
     if !json.get("versions").is_some_and(Value::is_array) {
-        return Asked::Failed("its answer names no versions".to_owned());
+        return ProbeAnswer::Failed("its answer names no versions".to_owned());
     }
 
     let has = |msc: &str| {
@@ -389,7 +393,7 @@ fn features(json: &Value) -> Asked<Features> {
             .any(|suffix| flag(suffix) == Some(&Value::Bool(true)))
     };
 
-    Asked::Said(Features {
+    ProbeAnswer::Said(ServerFeatures {
         delayed_events: has("msc4140"),
         sticky_events: has("msc4354"),
         rtc_transports: has("msc4143"),

@@ -1,6 +1,6 @@
 //! Probes with prepared answers, and the requests that a probe must never send.
 
-use super::super::stub::{Reply, Stub, json_reply, reply, reply_with};
+use super::super::stub::{Reply, Stub, json_reply, reply_of_type, reply_with};
 use super::*;
 use serde_json::json;
 
@@ -21,17 +21,17 @@ async fn a_server_is_asked_for_what_it_publishes_and_what_it_can_do() {
     let sfus = vec!["https://sfu.a.example/jwt".to_owned()];
     assert_eq!(
         server.well_known,
-        Asked::Said(Published {
+        ProbeAnswer::Said(PublishedWellKnown {
             homeserver_url,
             sfus
         })
     );
-    let features = Features {
+    let features = ServerFeatures {
         delayed_events: true,
-        ..Features::default()
+        ..ServerFeatures::default()
     };
 
-    assert_eq!(server.versions, Asked::Said(features));
+    assert_eq!(server.versions, ProbeAnswer::Said(features));
     let asked = stub.requests();
     assert!(
         asked[0].starts_with("GET /.well-known/matrix/client HTTP"),
@@ -47,39 +47,39 @@ async fn a_server_is_asked_for_what_it_publishes_and_what_it_can_do() {
 #[tokio::test]
 async fn what_is_wrong_with_an_answer_is_said() {
     for (answer, want) in [
-        (reply(404, "text/html", "no"), Asked::Missing),
+        (reply_of_type(404, "text/html", "no"), ProbeAnswer::Missing),
         (
-            reply(502, "text/html", "no"),
-            Asked::Failed("it answered 502 Bad Gateway".to_owned()),
+            reply_of_type(502, "text/html", "no"),
+            ProbeAnswer::Failed("it answered 502 Bad Gateway".to_owned()),
         ),
         (
-            reply(200, "text/html", "<h1>"),
-            Asked::Failed("its answer is no JSON".to_owned()),
+            reply_of_type(200, "text/html", "<h1>"),
+            ProbeAnswer::Failed("its answer is no JSON".to_owned()),
         ),
         (
             json_reply(200, &json!([])),
-            Asked::Failed("its well-known document is no object".to_owned()),
+            ProbeAnswer::Failed("its well-known document is no object".to_owned()),
         ),
         (
-            reply(200, "application/json", &"x".repeat(BODY_MAX + 1)),
-            Asked::Failed("its answer is too large".to_owned()),
+            reply_of_type(200, "application/json", &"x".repeat(BODY_MAX + 1)),
+            ProbeAnswer::Failed("its answer is too large".to_owned()),
         ),
         (
             Reply::Endless,
-            Asked::Failed("its answer is too large".to_owned()),
+            ProbeAnswer::Failed("its answer is too large".to_owned()),
         ),
         // A stranger's redirect may lead anywhere.
         (
             reply_with(302, "Location: http://127.0.0.1:1/\r\n", ""),
-            Asked::Failed("it answered 302 Found".to_owned()),
+            ProbeAnswer::Failed("it answered 302 Found".to_owned()),
         ),
     ] {
-        let stub = Stub::start(vec![answer, reply(404, "text/plain", "")]);
+        let stub = Stub::start(vec![answer, reply_of_type(404, "text/plain", "")]);
         let server = towards(&stub).server("a.example").await;
         assert_eq!(server.well_known, want);
         assert_eq!(
             server.versions,
-            Asked::Missing,
+            ProbeAnswer::Missing,
             "the name itself is asked then"
         );
     }
@@ -87,8 +87,8 @@ async fn what_is_wrong_with_an_answer_is_said() {
 
 #[tokio::test]
 async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
-    let ok = || reply(200, "text/plain", "");
-    let none = || reply(404, "text/plain", "");
+    let ok = || reply_of_type(200, "text/plain", "");
+    let none = || reply_of_type(404, "text/plain", "");
     for (answers, well, requests) in [
         (vec![ok()], true, vec!["GET /jwt/healthz "]),
         (
@@ -99,7 +99,7 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
     ] {
         let stub = Stub::start(answers);
         let sfu = towards(&stub).sfu("https://sfu.example/jwt/?x=1#y").await;
-        assert_eq!(matches!(sfu.health, Asked::Said(_)), well, "{sfu:?}");
+        assert_eq!(matches!(sfu.health, ProbeAnswer::Said(_)), well, "{sfu:?}");
         let asked = stub.requests();
         assert!(
             asked
@@ -110,18 +110,18 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
         );
     }
 
-    let not_so = || reply(405, "text/plain", "");
+    let not_so = || reply_of_type(405, "text/plain", "");
     let stub = Stub::start(vec![none(), not_so(), none()]);
     assert_eq!(
         towards(&stub).sfu("https://sfu.example/jwt").await.health,
-        Asked::Missing
+        ProbeAnswer::Missing
     );
     // A proxy that forbids everything but the endpoint for clients, which accepts only POST.
-    let stub = Stub::start(vec![reply(403, "text/plain", ""), none(), not_so()]);
+    let stub = Stub::start(vec![reply_of_type(403, "text/plain", ""), none(), not_so()]);
     let sfu = towards(&stub).sfu("https://sfu.example/jwt").await;
-    assert!(matches!(sfu.health, Asked::Said(_)), "{sfu:?}");
+    assert!(matches!(sfu.health, ProbeAnswer::Said(_)), "{sfu:?}");
     assert!(stub.requests()[2].starts_with("GET /jwt/sfu/get "));
-    let stub = Stub::start(vec![not_so(), none(), reply(500, "text/plain", "")]);
+    let stub = Stub::start(vec![not_so(), none(), reply_of_type(500, "text/plain", "")]);
     let prober = towards(&stub);
     let mut delegates = Vec::new();
     for _ in 0..3 {
@@ -129,11 +129,11 @@ async fn an_sfu_is_well_when_it_says_so_or_its_door_is_there() {
     }
 
     assert_eq!(delegates, [Some(true), Some(false), None]);
-    let stub = Stub::start(vec![reply(503, "text/plain", "")]);
+    let stub = Stub::start(vec![reply_of_type(503, "text/plain", "")]);
     let health = towards(&stub).sfu("https://sfu.example").await.health;
     assert_eq!(
         health,
-        Asked::Failed("it answered 503 Service Unavailable".to_owned())
+        ProbeAnswer::Failed("it answered 503 Service Unavailable".to_owned())
     );
 }
 
@@ -159,7 +159,7 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         "https://0",
         "https://100.64.0.1",
     ] {
-        let Err(Fault::Refused(why)) = prober.url(base, "healthz") else {
+        let Err(ProbeFault::Refused(why)) = prober.url(base, "healthz") else {
             panic!("{base} would be asked")
         };
 
@@ -178,7 +178,7 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         ),
         ("https://[fe80::1%25eth0]", "it is no web address"),
     ] {
-        let Err(Fault::Refused(said)) = prober.url(base, "healthz") else {
+        let Err(ProbeFault::Refused(said)) = prober.url(base, "healthz") else {
             panic!("{base} would be asked")
         };
 
@@ -199,21 +199,21 @@ async fn a_name_that_leads_inside_is_refused_and_not_connected_to() {
     let sfu = prober.sfu(&format!("https://localhost:{port}/jwt")).await;
     assert_eq!(
         sfu.health,
-        Asked::Refused("it leads to an address that is not public".to_owned())
+        ProbeAnswer::Refused("it leads to an address that is not public".to_owned())
     );
     let server = prober.server("localhost").await;
     assert_eq!(
         server.well_known,
-        Asked::Refused("it leads to an address that is not public".to_owned())
+        ProbeAnswer::Refused("it leads to an address that is not public".to_owned())
     );
     let server = prober.server("[::1]:8448").await;
     assert_eq!(
         server.well_known,
-        Asked::Refused("it leads to an address that is not public".to_owned())
+        ProbeAnswer::Refused("it leads to an address that is not public".to_owned())
     );
     assert!(matches!(
         prober.server("no name/at all").await.well_known,
-        Asked::Refused(_)
+        ProbeAnswer::Refused(_)
     ));
     assert!(stub.requests().is_empty());
 }

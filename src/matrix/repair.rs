@@ -12,7 +12,7 @@ const NO_CHARACTER: &str = "\u{fffd}";
 /// characters in strings, numbers beyond a 64 bit float, values nested too deep, bytes that are not
 /// UTF-8. Text that is not JSON at all stays invalid.
 #[must_use]
-pub fn repair(body: &[u8]) -> String {
+pub fn repair_json(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut scan = Scan {
         rest: &text,
@@ -108,7 +108,10 @@ impl Scan<'_> {
     }
 
     fn escape(&mut self) {
-        match (unit(self.rest), self.rest.get(6..).and_then(unit)) {
+        match (
+            utf16_unit(self.rest),
+            self.rest.get(6..).and_then(utf16_unit),
+        ) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => self.copy(12),
             (Some(0xd800..=0xdfff), _) => {
                 self.out.push_str(NO_CHARACTER);
@@ -147,7 +150,7 @@ impl Scan<'_> {
 }
 
 /// The UTF-16 unit of a `\uXXXX` at the beginning of `text`.
-fn unit(text: &str) -> Option<u32> {
+fn utf16_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u32::from_str_radix(digits, 16).ok()
 }
@@ -164,7 +167,7 @@ mod tests {
             "the strict reader takes {text}"
         );
 
-        serde_json::from_str(&repair(text.as_bytes())).unwrap()
+        serde_json::from_str(&repair_json(text.as_bytes())).unwrap()
     }
 
     #[test]
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_become_readable() {
-        let repaired = repair(b"[\"a\xffb\"]");
+        let repaired = repair_json(b"[\"a\xffb\"]");
         assert_eq!(
             serde_json::from_str::<Value>(&repaired).unwrap(),
             json!(["a\u{fffd}b"])
@@ -211,13 +214,13 @@ mod tests {
         #[test]
         fn good_json_stays_as_it_is(text in "[\\x20-\\x7e\u{e4}\u{1f600}\\n]{0,40}", number: i64) {
             let good = json!({"t": text, "n": [number, {"f": 1.5}], "e": "\u{1}\u{1f600}"}).to_string();
-            prop_assert_eq!(repair(good.as_bytes()), good);
+            prop_assert_eq!(repair_json(good.as_bytes()), good);
         }
 
         #[test]
         fn nothing_makes_it_panic(body: Vec<u8>, text in "[\\[\\]{}\"\\\\u0-9d8,a-f-]{0,60}") {
-            let _ = repair(&body);
-            let _ = repair(text.as_bytes());
+            let _ = repair_json(&body);
+            let _ = repair_json(text.as_bytes());
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::error::{Error, Refusal, Result};
 use super::secret::Secret;
-use super::wire::{Answer, Page, one_line};
+use super::wire::{Answer, JsonBody, one_line};
 use super::{Client, HeardTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
@@ -129,7 +129,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub(super) async fn send_for_page(self) -> Result<Page> {
+    pub(super) async fn send_for_page(self) -> Result<JsonBody> {
         let token = self.client.token().filter(|_| self.with_token);
         self.client.count_request();
         let begun = Instant::now();
@@ -144,13 +144,13 @@ impl<'a> Request<'a> {
         answer
     }
 
-    async fn answer(&self, token: Option<&Secret>) -> Result<Page> {
+    async fn answer(&self, token: Option<&Secret>) -> Result<JsonBody> {
         let built = self.build(token).timeout(self.limit());
         let response = self.begin(built, token).await?;
         let (status, limit) = (response.status(), self.client.settings().max_body_bytes);
         let body = self.body_of(response, limit, true).await?;
 
-        Page::read(self.asked(), status.as_u16(), body)
+        JsonBody::read(self.asked(), status.as_u16(), body)
     }
 
     /// Sends the request and waits until a successful answer begins.
@@ -214,7 +214,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub(super) async fn open(self) -> Result<Body<'a>> {
+    pub(super) async fn open(self) -> Result<AnswerBody<'a>> {
         let token = self.client.token().filter(|_| self.with_token);
         self.client.count_request();
         let begun = Instant::now();
@@ -237,7 +237,7 @@ impl<'a> Request<'a> {
 
         let limit = self.client.settings().max_body_bytes;
 
-        Ok(Body {
+        Ok(AnswerBody {
             limit: limit.saturating_mul(STREAM_FACTOR),
             request: self,
             response,
@@ -309,7 +309,7 @@ impl<'a> Request<'a> {
         if error.is_builder() {
             return Error::Setup(format!(
                 "{asked}: the request cannot be sent: {}",
-                deepest(error)
+                innermost_cause(error)
             ));
         }
 
@@ -328,13 +328,13 @@ impl<'a> Request<'a> {
             Some((status, bytes)) => {
                 let why = format!(
                     "an answer that breaks off after {bytes} bytes ({})",
-                    deepest(error)
+                    innermost_cause(error)
                 );
                 Error::NotMatrix { asked, status, why }
             }
             None => Error::Unreachable {
                 asked,
-                why: deepest(error),
+                why: innermost_cause(error),
             },
         }
     }
@@ -392,7 +392,7 @@ impl<'a> Request<'a> {
 }
 
 /// The body of an answer, as it comes.
-pub(super) struct Body<'a> {
+pub(super) struct AnswerBody<'a> {
     request: Request<'a>,
     response: Response,
     limit: usize,
@@ -402,7 +402,7 @@ pub(super) struct Body<'a> {
     read: usize,
 }
 
-impl Body<'_> {
+impl AnswerBody<'_> {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -494,7 +494,7 @@ fn date_header(response: &Response) -> Option<i64> {
 
 /// The innermost cause, without the URL: "connection refused" says more than "error sending
 /// request".
-fn deepest(error: reqwest::Error) -> String {
+fn innermost_cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {

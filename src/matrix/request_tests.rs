@@ -1,6 +1,6 @@
 //! How the client handles answers that no good homeserver gives.
 
-use super::super::stub::{Reply, Stub, TOKEN, json_reply, reply, reply_with};
+use super::super::stub::{Reply, Stub, TOKEN, json_reply, reply_of_type, reply_with};
 use super::*;
 use serde_json::json;
 
@@ -179,15 +179,15 @@ async fn what_is_not_matrix_is_said_and_transient() {
     let cases = [
         (Reply::Bytes(cut.to_vec()), "breaks off after 17 bytes"),
         (
-            reply(200, "text/html", "<!doctype html><h1>hi</h1>"),
+            reply_of_type(200, "text/html", "<!doctype html><h1>hi</h1>"),
             "a web page (HTML)",
         ),
         (
-            reply(200, json, "{\"joined_rooms\":[\"!a"),
+            reply_of_type(200, json, "{\"joined_rooms\":[\"!a"),
             "JSON that breaks off after 20 bytes",
         ),
-        (reply(200, json, "{]"), "broken JSON"),
-        (reply(200, json, ""), "an empty answer"),
+        (reply_of_type(200, json, "{]"), "broken JSON"),
+        (reply_of_type(200, json, ""), "an empty answer"),
         (
             json_reply(200, &json!({})),
             "the list `joined_rooms` is missing",
@@ -197,7 +197,7 @@ async fn what_is_not_matrix_is_said_and_transient() {
             "the list `joined_rooms` is missing",
         ),
         (
-            reply(404, "text/html", "<h1>nginx</h1>"),
+            reply_of_type(404, "text/html", "<h1>nginx</h1>"),
             "status 404 Not Found without a Matrix error code",
         ),
         (json_reply(418, &json!({})), "status 418"),
@@ -285,12 +285,12 @@ async fn a_429_carries_its_time() {
 #[tokio::test]
 async fn statuses_answer_the_questions_that_are_asked() {
     let refuse = |status, errcode| json_reply(status, &json!({"errcode": errcode, "error": "no"}));
-    let error = error_of(reply(502, "text/html", "<h1>Bad Gateway</h1>")).await;
+    let error = error_of(reply_of_type(502, "text/html", "<h1>Bad Gateway</h1>")).await;
     assert!(error.is_transient() && error.retry_after().is_none() && error.status() == Some(502));
     assert!(error_of(refuse(403, "M_FORBIDDEN")).await.is_forbidden());
     assert!(error_of(refuse(404, "M_NOT_FOUND")).await.is_not_found());
     assert!(
-        !error_of(reply(404, "text/html", "gone"))
+        !error_of(reply_of_type(404, "text/html", "gone"))
             .await
             .is_not_found()
     );

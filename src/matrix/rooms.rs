@@ -1,7 +1,7 @@
 //! Rooms: which ones we are in, their current state, joining and leaving.
 
 use super::error::Result;
-use super::events::Events;
+use super::events::EventBuilder;
 use super::id::is_room_id;
 use super::split::{Found, Taker, Want};
 use super::stream::{EVENT_TEXT_MAX, Stream, event_of};
@@ -76,7 +76,7 @@ impl StateParts<'_> {
 
 struct StateReader {
     found: Vec<Value>,
-    events: Events,
+    events: EventBuilder,
     has_creation: bool,
     is_other: bool,
     handed_over: usize,
@@ -84,7 +84,7 @@ struct StateReader {
 
 /// The type of an event, read without the rest of it.
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct TypeOnly<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
 }
@@ -111,7 +111,7 @@ impl StateReader {
     fn new() -> Self {
         Self {
             found: Vec::new(),
-            events: Events::within_bytes(STATE_PIECE),
+            events: EventBuilder::within_bytes(STATE_PIECE),
             has_creation: false,
             is_other: false,
             handed_over: 0,
@@ -120,7 +120,7 @@ impl StateReader {
 
     /// Keeps events of our types, and those without a type, which are counted.
     fn add(&mut self, text: &[u8]) {
-        let kind = serde_json::from_slice::<Kind<'_>>(text);
+        let kind = serde_json::from_slice::<TypeOnly<'_>>(text);
         let kind = kind.ok().and_then(|kind| kind.kind);
         if kind.is_some_and(|kind| !kind.is_empty() && !TYPES.contains(&kind.as_ref())) {
             return;
@@ -136,7 +136,7 @@ impl StateReader {
 
     fn hand_over(&mut self) -> Vec<Value> {
         self.handed_over += self.events.used();
-        self.events = Events::within_bytes(STATE_PIECE);
+        self.events = EventBuilder::within_bytes(STATE_PIECE);
         std::mem::take(&mut self.found)
     }
 }
@@ -161,7 +161,7 @@ impl Client {
             .send()
             .await?;
         let rooms = answer.take_list("joined_rooms")?;
-        let mut rooms = texts(&rooms);
+        let mut rooms = texts_of_list(&rooms);
         rooms.retain(|room_id| is_room_id(room_id));
 
         Ok(rooms)
@@ -230,7 +230,7 @@ impl Client {
             page => page?,
         };
 
-        let event = Events::within_bytes(page.text.len()).event(page.raw()?);
+        let event = EventBuilder::within_bytes(page.text.len()).event(page.raw()?);
 
         Ok(event.get("event_id").is_some().then_some(event))
     }
@@ -267,7 +267,7 @@ impl Client {
             .value
             .get("servers")
             .and_then(Value::as_array)
-            .map_or_else(Vec::new, |list| texts(list));
+            .map_or_else(Vec::new, |list| texts_of_list(list));
 
         Ok(ResolvedAlias {
             room_id: room_id_of(&answer)?,
@@ -320,7 +320,7 @@ fn is_create(event: &Value) -> bool {
     event.get("type").and_then(Value::as_str) == Some("m.room.create")
 }
 
-fn texts(list: &[Value]) -> Vec<String> {
+fn texts_of_list(list: &[Value]) -> Vec<String> {
     list.iter()
         .filter_map(Value::as_str)
         .map(ToOwned::to_owned)

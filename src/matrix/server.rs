@@ -154,7 +154,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stub::{Stub, json_reply, reply};
+    use super::super::stub::{Stub, json_reply, reply_of_type};
     use serde_json::json;
 
     #[tokio::test]
@@ -168,7 +168,7 @@ mod tests {
                 &json!({"server": {"name": "Synapse", "version": "1.2\n3"}}),
             ),
             json_reply(200, &versions),
-            reply(404, "text/html", "<h1>nothing here</h1>"),
+            reply_of_type(404, "text/html", "<h1>nothing here</h1>"),
             json_reply(200, &json!({})),
         ]);
         let client = stub.client();
@@ -218,7 +218,7 @@ mod tests {
         let stub = Stub::start(vec![
             json_reply(200, &json!({})),
             json_reply(404, &unknown),
-            reply(404, "text/plain", "no"),
+            reply_of_type(404, "text/plain", "no"),
             json_reply(404, &unknown),
             json_reply(200, &json!({"rtc_transports": [{"type": "livekit"}]})),
             json_reply(401, &json!({"errcode": "M_UNKNOWN_TOKEN", "error": "x"})),

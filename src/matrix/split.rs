@@ -2,8 +2,8 @@
 //! whole is never kept. The structure on the path to wanted values must be valid JSON. Each value
 //! is passed on unchecked.
 
-use super::json::text_of;
-use super::repair::repair;
+use super::json::text_of_bytes;
+use super::repair::repair_json;
 use memchr::memchr2;
 
 /// Maximum length of a key on the path to wanted values, bytes. A longer one is an error.
@@ -41,10 +41,10 @@ pub(super) trait Taker {
 
 /// The text is not valid JSON from this byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken(pub usize);
+pub(super) struct BrokenJson(pub usize);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SplitState {
     /// A value is expected; in a new list (`FirstValue`) also its end.
     Value,
     FirstValue,
@@ -64,7 +64,7 @@ enum State {
 /// Reads one text.
 #[derive(Debug)]
 pub(super) struct Splitter {
-    state: State,
+    state: SplitState,
     path: Vec<String>,
     /// The containers that were entered; true = object.
     entered: Vec<bool>,
@@ -83,7 +83,7 @@ pub(super) struct Splitter {
 impl Splitter {
     pub(super) fn new() -> Self {
         Self {
-            state: State::Value,
+            state: SplitState::Value,
             path: Vec::new(),
             entered: Vec::new(),
             read: 0,
@@ -104,16 +104,16 @@ impl Splitter {
 
     /// Is the text complete?
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == SplitState::Done
     }
 
     /// Reads the next bytes.
-    pub(super) fn feed(&mut self, bytes: &[u8], taker: &mut impl Taker) -> Result<(), Broken> {
+    pub(super) fn feed(&mut self, bytes: &[u8], taker: &mut impl Taker) -> Result<(), BrokenJson> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
             let used = match self.state {
-                State::Inside => self.inside(rest, taker),
-                State::KeyText => self.key_text(rest)?,
+                SplitState::Inside => self.inside(rest, taker),
+                SplitState::KeyText => self.key_text(rest)?,
                 _ if first.is_ascii_whitespace() => 1,
                 _ => self.step(*first, taker)?,
             };
@@ -126,47 +126,51 @@ impl Splitter {
     }
 
     /// Processes one byte outside of values and keys. Returns how many bytes were used.
-    fn step(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, Broken> {
+    fn step(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
         match (self.state, byte) {
-            (State::FirstKey, b'}') | (State::FirstValue, b']') => self.close(taker),
-            (State::FirstKey | State::Key, b'"') => {
+            (SplitState::FirstKey, b'}') | (SplitState::FirstValue, b']') => self.close(taker),
+            (SplitState::FirstKey | SplitState::Key, b'"') => {
                 self.key.clear();
-                self.state = State::KeyText;
+                self.state = SplitState::KeyText;
             }
-            (State::Colon, b':') => self.state = State::Value,
-            (State::Value | State::FirstValue, _) => return self.value(byte, taker),
-            (State::After, b',') => {
+            (SplitState::Colon, b':') => self.state = SplitState::Value,
+            (SplitState::Value | SplitState::FirstValue, _) => return self.value(byte, taker),
+            (SplitState::After, b',') => {
                 let in_object = self.entered.last() == Some(&true);
-                self.state = if in_object { State::Key } else { State::Value };
+                self.state = if in_object {
+                    SplitState::Key
+                } else {
+                    SplitState::Value
+                };
             }
-            (State::After, b'}') if self.entered.last() == Some(&true) => self.close(taker),
-            (State::After, b']') if self.entered.last() == Some(&false) => self.close(taker),
-            _ => return Err(Broken(self.read)),
+            (SplitState::After, b'}') if self.entered.last() == Some(&true) => self.close(taker),
+            (SplitState::After, b']') if self.entered.last() == Some(&false) => self.close(taker),
+            _ => return Err(BrokenJson(self.read)),
         }
 
         Ok(1)
     }
 
     /// A value begins: it is entered, collected or skipped.
-    fn value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, Broken> {
+    fn value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
         if !matches!(
             byte,
             b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'
         ) {
-            return Err(Broken(self.read));
+            return Err(BrokenJson(self.read));
         }
 
         let want = taker.wants(&self.path);
         match (want, byte) {
             (Want::Object, b'{') => {
                 self.entered.push(true);
-                self.state = State::FirstKey;
+                self.state = SplitState::FirstKey;
                 return Ok(1);
             }
             (Want::List, b'[') => {
                 self.entered.push(false);
                 self.path.push(String::new());
-                self.state = State::FirstValue;
+                self.state = SplitState::FirstValue;
                 return Ok(1);
             }
             (Want::Object | Want::List, _) => taker.takes(&self.path, Found::Other(byte)),
@@ -180,7 +184,7 @@ impl Splitter {
 
         (self.depth, self.in_text, self.escaped) = (0, false, false);
         self.too_long = false;
-        self.state = State::Inside;
+        self.state = SplitState::Inside;
 
         Ok(0)
     }
@@ -256,7 +260,7 @@ impl Splitter {
     }
 
     /// Continues within a key, to its end or to the end of the bytes.
-    fn key_text(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    fn key_text(&mut self, bytes: &[u8]) -> Result<usize, BrokenJson> {
         let mut at = 0;
         let mut ended = false;
         while at < bytes.len() && !ended {
@@ -278,14 +282,14 @@ impl Splitter {
 
         self.key.extend_from_slice(&bytes[..at]);
         if self.key.len() > KEY_MAX {
-            return Err(Broken(self.read));
+            return Err(BrokenJson(self.read));
         }
 
         if ended {
             self.key.pop();
             let key = read_key(&self.key);
             self.path.push(key);
-            self.state = State::Colon;
+            self.state = SplitState::Colon;
         }
 
         Ok(at)
@@ -307,18 +311,18 @@ impl Splitter {
         match self.entered.last() {
             Some(true) => {
                 self.path.pop();
-                self.state = State::After;
+                self.state = SplitState::After;
             }
-            Some(false) => self.state = State::After,
-            None => self.state = State::Done,
+            Some(false) => self.state = SplitState::After,
+            None => self.state = SplitState::Done,
         }
     }
 }
 
 /// A key from the bytes between its quotes. Invalid parts are replaced.
 fn read_key(raw: &[u8]) -> String {
-    let quoted = repair(&[b"\"", raw, b"\""].concat());
-    text_of(quoted.as_bytes()).unwrap_or_default()
+    let quoted = repair_json(&[b"\"", raw, b"\""].concat());
+    text_of_bytes(quoted.as_bytes()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -358,7 +362,7 @@ mod tests {
     }
 
     /// The results for a text that comes in pieces of this many bytes.
-    fn taken(text: &str, piece: usize) -> Result<Vec<String>, Broken> {
+    fn taken(text: &str, piece: usize) -> Result<Vec<String>, BrokenJson> {
         let (mut splitter, mut rooms) = (Splitter::new(), Rooms::default());
         for bytes in text.as_bytes().chunks(piece) {
             splitter.feed(bytes, &mut rooms)?;
@@ -367,7 +371,7 @@ mod tests {
         if splitter.is_done() {
             Ok(rooms.taken)
         } else {
-            Err(Broken(splitter.read()))
+            Err(BrokenJson(splitter.read()))
         }
     }
 
@@ -407,7 +411,7 @@ mod tests {
             ("{\"pos\":1", 8),
             ("", 0),
         ] {
-            assert_eq!(taken(text, 3), Err(Broken(at)), "{text}");
+            assert_eq!(taken(text, 3), Err(BrokenJson(at)), "{text}");
         }
     }
 

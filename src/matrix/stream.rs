@@ -1,10 +1,10 @@
 //! A JSON answer that is split while it comes, so that only a part of it is in memory.
 
 use super::error::{Error, Result};
-use super::events::Events;
-use super::json::check;
-use super::repair::repair;
-use super::request::Body;
+use super::events::EventBuilder;
+use super::json::check_strictly;
+use super::repair::repair_json;
+use super::request::AnswerBody;
 use super::split::{Splitter, Taker};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -15,14 +15,14 @@ pub(super) const EVENT_TEXT_MAX: usize = 1024 * 1024;
 
 /// An answer that is passed to a taker as it comes.
 pub(super) struct Stream<'a> {
-    body: Body<'a>,
+    body: AnswerBody<'a>,
     splitter: Splitter,
     /// Its first byte, to distinguish a web page from invalid JSON.
     head: Option<u8>,
 }
 
 impl<'a> Stream<'a> {
-    pub(super) fn new(body: Body<'a>) -> Self {
+    pub(super) fn new(body: AnswerBody<'a>) -> Self {
         Self {
             body,
             splitter: Splitter::new(),
@@ -79,9 +79,9 @@ pub(super) struct Streamed {
 }
 
 /// Builds an event from its text; `None` if it is no JSON even after repair.
-pub(super) fn event_of(events: &mut Events, text: &[u8]) -> Option<Streamed> {
+pub(super) fn event_of(events: &mut EventBuilder, text: &[u8]) -> Option<Streamed> {
     if let Ok(text) = std::str::from_utf8(text)
-        && check(text).is_ok()
+        && check_strictly(text).is_ok()
     {
         let raw: &RawValue = serde_json::from_str(text).ok()?;
         return Some(Streamed {
@@ -90,8 +90,8 @@ pub(super) fn event_of(events: &mut Events, text: &[u8]) -> Option<Streamed> {
         });
     }
 
-    let text = repair(text);
-    check(&text).ok()?;
+    let text = repair_json(text);
+    check_strictly(&text).ok()?;
     let raw: &RawValue = serde_json::from_str(&text).ok()?;
 
     Some(Streamed {

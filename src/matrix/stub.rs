@@ -25,13 +25,13 @@ pub(super) enum Reply {
 }
 
 /// A reply with a body of any type.
-pub(super) fn reply(status: u16, content_type: &str, body: &str) -> Reply {
+pub(super) fn reply_of_type(status: u16, content_type: &str, body: &str) -> Reply {
     reply_with(status, &format!("Content-Type: {content_type}\r\n"), body)
 }
 
 /// A reply with a JSON body.
 pub(super) fn json_reply(status: u16, body: &Value) -> Reply {
-    reply(status, "application/json", &body.to_string())
+    reply_of_type(status, "application/json", &body.to_string())
 }
 
 /// A reply with headers of its own, each ended by CRLF.
@@ -67,7 +67,7 @@ impl Stub {
             for reply in replies {
                 let (mut stream, _) = listener.accept().unwrap();
                 asked.lock().unwrap().push(read_request(&mut stream));
-                answer(&mut stream, reply, &sent);
+                send_reply(&mut stream, reply, &sent);
                 held.push(stream);
             }
 
@@ -125,7 +125,7 @@ fn read_request(stream: &mut TcpStream) -> String {
     head + &String::from_utf8(body).unwrap()
 }
 
-fn answer(stream: &mut TcpStream, reply: Reply, sent: &AtomicUsize) {
+fn send_reply(stream: &mut TcpStream, reply: Reply, sent: &AtomicUsize) {
     match reply {
         Reply::Bytes(bytes) => {
             let _ = stream.write_all(&bytes);

@@ -1,9 +1,9 @@
 //! `/sync`: the long poll, its filter, and the sections of its answer as raw events.
 
 use super::error::Result;
-use super::events::Events;
+use super::events::EventBuilder;
 use super::id::{POSITION_MAX, is_position, is_room_id};
-use super::json::text_of;
+use super::json::text_of_bytes;
 use super::split::{Found, Taker, Want};
 use super::stream::{EVENT_TEXT_MAX, Stream, event_of};
 use super::wire::one_line;
@@ -245,7 +245,7 @@ impl Client {
         Ok(SyncParts {
             begun,
             stream: Stream::new(body),
-            reader: Reader::new(self.user_id()),
+            reader: SyncReader::new(self.user_id()),
         })
     }
 
@@ -281,7 +281,7 @@ impl Client {
 pub struct SyncParts<'a> {
     begun: Instant,
     stream: Stream<'a>,
-    reader: Reader,
+    reader: SyncReader,
 }
 
 impl std::fmt::Debug for SyncParts<'_> {
@@ -369,7 +369,7 @@ impl SyncBatch {
 }
 
 /// Splits an answer and notes what has the wrong form.
-struct Reader {
+struct SyncReader {
     own_user_id: Option<String>,
     next_batch: Option<String>,
     malformed: Vec<String>,
@@ -380,7 +380,7 @@ struct Reader {
     /// The room that is being read. For an invitation, its events are the state.
     room: JoinedRoom,
     parts: VecDeque<SyncPart>,
-    events: Events,
+    events: EventBuilder,
     /// Memory of all parts returned so far, bytes.
     handed_over: usize,
 }
@@ -388,7 +388,7 @@ struct Reader {
 const AFTER: [&str; 2] = ["state_after", "org.matrix.msc4222.state_after"];
 const STICKY: [&str; 2] = ["sticky", "msc4354_sticky"];
 
-impl Taker for Reader {
+impl Taker for SyncReader {
     fn wants(&mut self, path: &[String]) -> Want {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match path.as_slice() {
@@ -418,14 +418,14 @@ impl Taker for Reader {
 
         match (path.as_slice(), found) {
             (["next_batch"], Found::Text(text)) => {
-                self.next_batch = text_of(text).filter(|text| is_position(text));
+                self.next_batch = text_of_bytes(text).filter(|text| is_position(text));
             }
             (["rooms", section, _], Found::End | Found::Other(_)) => self.hand_over(section, false),
             (["rooms", _, _, "timeline", "limited"], Found::Text(text)) => {
                 self.room.limited = text == b"true";
             }
             (["rooms", _, _, "timeline", "prev_batch"], Found::Text(text)) => {
-                self.room.prev_batch = text_of(text).filter(|text| is_position(text));
+                self.room.prev_batch = text_of_bytes(text).filter(|text| is_position(text));
             }
             (["rooms", section, _, part, "events", _], Found::Text(text)) => {
                 self.add_event(section, part, text);
@@ -446,7 +446,7 @@ fn is_section(name: &str) -> bool {
     name == "timeline" || name == "state" || AFTER.contains(&name) || STICKY.contains(&name)
 }
 
-impl Reader {
+impl SyncReader {
     fn new(own_user_id: Option<String>) -> Self {
         Self {
             own_user_id,
@@ -456,7 +456,7 @@ impl Reader {
             is_other: false,
             room: JoinedRoom::default(),
             parts: VecDeque::new(),
-            events: Events::within_bytes(PIECE),
+            events: EventBuilder::within_bytes(PIECE),
             handed_over: 0,
         }
     }
@@ -483,7 +483,10 @@ impl Reader {
         };
 
         if byte != b'n' {
-            self.complain(&place, &format!("{}, not {wanted}", shape(byte)));
+            self.complain(
+                &place,
+                &format!("{}, not {wanted}", json_kind_of_byte(byte)),
+            );
         }
     }
 
@@ -525,7 +528,7 @@ impl Reader {
 
         let room = std::mem::replace(&mut self.room, next);
         self.handed_over += self.events.used();
-        self.events = Events::within_bytes(PIECE);
+        self.events = EventBuilder::within_bytes(PIECE);
         if !is_room_id(&room.room_id) {
             self.complain(&room.room_id, "no id of a room, and is left out");
             return;
@@ -542,7 +545,7 @@ impl Reader {
                 prev_batch: room.prev_batch,
                 goes_on,
             }),
-            _ => SyncPart::Invited(invite(room, self.own_user_id.as_deref())),
+            _ => SyncPart::Invited(read_invite(room, self.own_user_id.as_deref())),
         };
 
         self.parts.push_back(part);
@@ -563,7 +566,7 @@ impl Reader {
 }
 
 /// An invitation from its stripped state.
-fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
+fn read_invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     let events = room.state;
     let text = |kind: &str, key: &str| {
         let of_kind = events
@@ -574,7 +577,7 @@ fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     };
 
     Invite {
-        inviter: inviter(&events, own),
+        inviter: find_inviter(&events, own),
         name: text("m.room.name", "name"),
         alias: text("m.room.canonical_alias", "alias"),
         is_space: text("m.room.create", "type").as_deref() == Some("m.space"),
@@ -584,7 +587,7 @@ fn invite(room: JoinedRoom, own: Option<&str>) -> Invite {
 
 /// Who sent our invite. All such events but the last come from the inviter's server, and may name
 /// somebody whom our policy trusts. The last one is added by our own homeserver.
-fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
+fn find_inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
         event
@@ -604,7 +607,7 @@ fn inviter(events: &[Value], own: Option<&str>) -> Option<String> {
 }
 
 /// The kind of value that begins with this byte.
-fn shape(byte: u8) -> &'static str {
+fn json_kind_of_byte(byte: u8) -> &'static str {
     match byte {
         b'n' => "null",
         b't' | b'f' => "a boolean",

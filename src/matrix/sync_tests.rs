@@ -1,7 +1,7 @@
 //! The request of `/sync`, and how its answer is split.
 
 use super::super::Error;
-use super::super::stub::{Reply, Stub, json_reply, reply};
+use super::super::stub::{Reply, Stub, json_reply, reply_of_type};
 use super::*;
 
 const FIRST: SyncRequest<'_> = SyncRequest {
@@ -262,7 +262,7 @@ async fn one_hostile_event_does_not_stop_the_sync() {
     let body = format!(
         "{{\"next_batch\":\"n\",\"rooms\":{{\"join\":{{\"!a\":{{\"timeline\":{{\"events\":{events}}}}}}}}}}}"
     );
-    let stub = Stub::start(vec![reply(200, "application/json", &body)]);
+    let stub = Stub::start(vec![reply_of_type(200, "application/json", &body)]);
     let batch = stub.client().sync(FIRST).await.unwrap();
     assert_eq!(batch.joined[0].timeline.len(), 4);
     assert_eq!(batch.joined[0].timeline[3]["event_id"], "$ok");

@@ -49,7 +49,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stub::{Stub, json_reply, reply};
+    use super::super::stub::{Stub, json_reply, reply_of_type};
     use serde_json::json;
 
     #[tokio::test]
@@ -61,7 +61,7 @@ mod tests {
         });
         let stub = Stub::start(vec![
             json_reply(200, &document),
-            reply(404, "text/html", "<h1>no</h1>"),
+            reply_of_type(404, "text/html", "<h1>no</h1>"),
         ]);
         let client = stub.client();
         let found = client.well_known().await.unwrap().unwrap();

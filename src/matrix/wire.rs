@@ -1,9 +1,9 @@
 //! Answers as they were received.
 
 use super::error::{Error, Result};
-use super::events::Full;
-use super::json::{Fields, build, check, fields, nodes};
-use super::repair::repair;
+use super::events::AnswerTooLarge;
+use super::json::{Fields, build_value, check_strictly, fields_of_object, max_value_count};
+use super::repair::repair_json;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -12,17 +12,17 @@ const NODES_MAX: usize = 500_000;
 
 /// A JSON answer as text, from which large parts are taken one by one.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct JsonBody {
     pub asked: String,
     pub status: u16,
     pub text: String,
 }
 
-impl Page {
+impl JsonBody {
     /// Checks that a body is JSON. Invalid parts are repaired if possible.
     pub(super) fn read(asked: String, status: u16, body: Vec<u8>) -> Result<Self> {
         let text = match String::from_utf8(body) {
-            Ok(text) => match check(&text) {
+            Ok(text) => match check_strictly(&text) {
                 Ok(()) => {
                     return Ok(Self {
                         asked,
@@ -35,15 +35,15 @@ impl Page {
                     return Err(Error::NotMatrix {
                         asked,
                         status,
-                        why: describe(&text, &error),
+                        why: describe_broken_json(&text, &error),
                     });
                 }
-                Err(_) => repair(text.as_bytes()),
+                Err(_) => repair_json(text.as_bytes()),
             },
-            Err(bad) => repair(bad.as_bytes()),
+            Err(bad) => repair_json(bad.as_bytes()),
         };
 
-        match check(&text) {
+        match check_strictly(&text) {
             Ok(()) => Ok(Self {
                 asked,
                 status,
@@ -52,7 +52,7 @@ impl Page {
             Err(error) => Err(Error::NotMatrix {
                 asked,
                 status,
-                why: describe(&text, &error),
+                why: describe_broken_json(&text, &error),
             }),
         }
     }
@@ -69,16 +69,16 @@ impl Page {
     /// The whole answer.
     pub(super) fn raw(&self) -> Result<&RawValue> {
         serde_json::from_str(&self.text)
-            .map_err(|error| self.not_matrix(describe(&self.text, &error)))
+            .map_err(|error| self.not_matrix(describe_broken_json(&self.text, &error)))
     }
 
     /// The entries of the answer, which must be an object.
     pub(super) fn fields(&self) -> Result<Fields<'_>> {
-        fields(self.raw()?).ok_or_else(|| self.not_matrix("an object was expected"))
+        fields_of_object(self.raw()?).ok_or_else(|| self.not_matrix("an object was expected"))
     }
 
     /// The error for an answer of which even the stand-ins take too much memory.
-    pub(super) fn full(&self, _: Full) -> Error {
+    pub(super) fn full(&self, _: AnswerTooLarge) -> Error {
         self.not_matrix("more small events than fit into memory")
     }
 }
@@ -93,13 +93,13 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Builds an answer that has no events in it.
-    pub(super) fn parse_page(page: Page) -> Result<Self> {
-        if nodes(&page.text) > NODES_MAX {
+    pub(super) fn parse_page(page: JsonBody) -> Result<Self> {
+        if max_value_count(&page.text) > NODES_MAX {
             return Err(page.not_matrix(format!("more than {NODES_MAX} values")));
         }
 
-        let value =
-            build(&page.text).map_err(|error| page.not_matrix(describe(&page.text, &error)))?;
+        let value = build_value(&page.text)
+            .map_err(|error| page.not_matrix(describe_broken_json(&page.text, &error)))?;
 
         Ok(Self {
             asked: page.asked,
@@ -153,7 +153,7 @@ impl Answer {
     }
 }
 
-fn describe(body: &str, error: &serde_json::Error) -> String {
+fn describe_broken_json(body: &str, error: &serde_json::Error) -> String {
     let start = body.trim_ascii_start();
     if start.is_empty() {
         "an empty answer".to_owned()
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Answer> {
-        Answer::parse_page(Page::read("GET /x".to_owned(), 200, body.into())?)
+        Answer::parse_page(JsonBody::read("GET /x".to_owned(), 200, body.into())?)
     }
 
     fn why(body: &str) -> String {

@@ -9,9 +9,9 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// Waits that grow from half a second to a minute, with jitter, so that many observers do not send
 /// requests at the same moment.
 #[derive(Debug)]
-pub(super) struct Patience(ExponentialBackoff);
+pub(super) struct Backoff(ExponentialBackoff);
 
-impl Patience {
+impl Backoff {
     pub fn new() -> Self {
         let builder = ExponentialBuilder::new()
             .with_min_delay(FIRST)

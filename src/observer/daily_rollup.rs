@@ -33,7 +33,7 @@ impl Observer {
 
     /// Stores all missing signs. Also called before events are deleted.
     pub(super) async fn note_signs(&self) -> Result<(), Error> {
-        while last_seen::note(&self.store, self.clock.now_ms()).await? {
+        while last_seen::record_last_seen(&self.store, self.clock.now_ms()).await? {
             tokio::time::sleep(BREATH).await;
         }
 
@@ -43,8 +43,8 @@ impl Observer {
     /// Counts the days that are over and not counted. Each is tried once, because a day that
     /// changes meanwhile is missing again.
     async fn count_days(&self) -> Result<(), Error> {
-        for day in daily_rollup::missing(&self.store, self.clock.now_ms()).await? {
-            if daily_rollup::count(&self.store, day, self.clock.now_ms()).await? {
+        for day in daily_rollup::list_uncounted_days(&self.store, self.clock.now_ms()).await? {
+            if daily_rollup::count_day(&self.store, day, self.clock.now_ms()).await? {
                 tokio::time::sleep(BREATH).await;
             }
         }

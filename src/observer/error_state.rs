@@ -52,7 +52,7 @@ pub(super) struct Troubles {
 }
 
 /// What to do if the homeserver does not answer, or fails. Pages show it before the error.
-fn advice(error: &Error) -> Option<&'static str> {
+fn remedy_of_error(error: &Error) -> Option<&'static str> {
     let Error::Matrix(error) = error else {
         return None;
     };
@@ -75,7 +75,7 @@ impl Observer {
 
         tracing::warn!("{doing}: {error}");
         let what = format!("{doing}: {error}");
-        let told = match advice(error).filter(|_| work.tells_of_now()) {
+        let told = match remedy_of_error(error).filter(|_| work.tells_of_now()) {
             Some(advice) => format!("{advice}. {what}"),
             None => what,
         };
@@ -95,7 +95,7 @@ impl Observer {
             .map_or(now, |(_, since)| *since);
         troubles.standing.insert(work, (text.to_owned(), since));
         let noted = async {
-            vantages::failed(&self.store, &self.vantage_id, text, now).await?;
+            vantages::record_error(&self.store, &self.vantage_id, text, now).await?;
             self.write_oldest_trouble(&troubles).await
         };
 

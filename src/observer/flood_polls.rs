@@ -82,7 +82,7 @@ impl Observer {
                 continue;
             }
 
-            let Ok(watched) = rooms::watched(&self.store).await else {
+            let Ok(watched) = rooms::list_watched_rooms(&self.store).await else {
                 self.flooded
                     .lock()
                     .await

@@ -4,17 +4,17 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::clock::steady::Doubt;
-use crate::rtc::event::{RoomEvent, fits};
+use crate::rtc::event::{RoomEvent, may_be_kept_whole};
 use crate::rtc::id::server_of;
-use crate::rtc::neighbours::{Stamp, refuted};
+use crate::rtc::neighbours::{EventStamp, corrected_times};
 use crate::rtc::reading::{ClockDoubt, OurClock};
-use crate::rtc::sieve::{Sifted, sift};
+use crate::rtc::sieve::{Sifted, sift_event};
 use crate::rtc::time::millis_of_json;
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use crate::store::ingest::receive_times;
-use crate::store::ingest::receive_times::{ClockOff, ReadSpan, Withdrawal};
-use crate::store::ingest::write::write_seen;
+use crate::store::ingest::receive_times::{ClockError, OwnClockSpan, Withdrawal};
+use crate::store::ingest::write::write_batch_by_clock;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
     };
 
     for (at, raw) in events.iter().enumerate() {
-        let raw = match sift(raw) {
+        let raw = match sift_event(raw) {
             Sifted::Kept(event) => event,
             Sifted::Foreign(kind) => {
                 room.count_unasked(kind);
@@ -48,7 +48,7 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
                     event.received_ts = told.get(at).copied().flatten();
                 }
 
-                let json = text(&raw, &event);
+                let json = event_json(&raw, &event);
                 room.arrivals.push(Arrival {
                     event: event.into(),
                     json,
@@ -57,7 +57,7 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
             }
             Err(reason) => {
                 let text = raw.to_string();
-                let cut = if fits(&text) {
+                let cut = if may_be_kept_whole(&text) {
                     text
                 } else {
                     format!("\"too large: {} bytes\"", text.len())
@@ -76,21 +76,21 @@ fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
         let event: &Value = event;
         let sender = event.get("sender").and_then(Value::as_str);
         let at_ms = event.get("origin_server_ts").and_then(millis_of_json)?;
-        Some(Stamp {
+        Some(EventStamp {
             server: sender.map_or("", server_of),
             at_ms,
         })
     };
     // An event without a stamp is no valid event and refutes nothing.
-    let stamps: Option<Vec<Stamp<'_>>> = events.iter().map(stamp).collect();
-    stamps.map_or_else(Vec::new, |stamps| refuted(&stamps))
+    let stamps: Option<Vec<EventStamp<'_>>> = events.iter().map(stamp).collect();
+    stamps.map_or_else(Vec::new, |stamps| corrected_times(&stamps))
 }
 
 /// The event as JSON text. If it is too large, only the fields that identify it, with an empty
 /// content.
-fn text(raw: &Value, event: &RoomEvent) -> String {
+fn event_json(raw: &Value, event: &RoomEvent) -> String {
     let text = raw.to_string();
-    if fits(&text) {
+    if may_be_kept_whole(&text) {
         return text;
     }
 
@@ -106,7 +106,7 @@ fn text(raw: &Value, event: &RoomEvent) -> String {
 }
 
 /// May the room have a predecessor or successor that we did not know?
-fn has_neighbour(room: &RoomBatch) -> bool {
+fn may_have_neighbour(room: &RoomBatch) -> bool {
     let arrivals = room.arrivals.iter();
     arrivals
         .map(|arrival| arrival.event.kind.as_str())
@@ -118,7 +118,7 @@ impl Observer {
     /// many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let clock = self.note_clock().await?;
-        let changed = write_seen(&self.store, &self.settings.rules, batch, clock).await?;
+        let changed = write_batch_by_clock(&self.store, &self.settings.rules, batch, clock).await?;
         self.announce(changed.slots, changed.rooms);
         if changed.has_open_bans {
             self.ban_open.notify_one();
@@ -138,7 +138,7 @@ impl Observer {
             self.accepted.notify_one();
         }
 
-        if batch.rooms.iter().any(has_neighbour) || !batch.invitations.is_empty() {
+        if batch.rooms.iter().any(may_have_neighbour) || !batch.invitations.is_empty() {
             self.replaced.notify_one();
         }
 
@@ -174,7 +174,7 @@ impl Observer {
         offs.sort_by_key(|off| off.change);
         let mut standing = Vec::with_capacity(offs.len());
         for off in offs {
-            let span = ReadSpan {
+            let span = OwnClockSpan {
                 from_ms: off.from_ms,
                 to_ms: off.to_ms.unwrap_or(i64::MAX),
                 after_stream: self.first_stream.load(Ordering::Relaxed),
@@ -192,10 +192,10 @@ impl Observer {
             }
 
             if off.was_believed {
-                receive_times::doubt_later(&self.store, span, off.off_ms).await?;
+                receive_times::record_late_doubt(&self.store, span, off.off_ms).await?;
             }
 
-            standing.push(ClockOff {
+            standing.push(ClockError {
                 from_ms: off.from_ms,
                 to_ms: off.to_ms,
                 off_ms: off.off_ms,
@@ -203,7 +203,7 @@ impl Observer {
             });
         }
 
-        receive_times::note_offs(&self.store, &standing).await?;
+        receive_times::record_clock_errors(&self.store, &standing).await?;
         self.clock_changes.store(changes, Ordering::Relaxed);
         if let Some(doubt) = doubt {
             tracing::warn!(

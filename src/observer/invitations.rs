@@ -25,8 +25,8 @@ impl Observer {
                 return Ok::<_, Error>(true);
             }
 
-            let kept = invitations::open(&self.store, &self.vantage_id).await?;
-            let refused = vantages::list(&self.store)
+            let kept = invitations::list_invitations(&self.store, &self.vantage_id).await?;
+            let refused = vantages::list_vantages(&self.store)
                 .await?
                 .into_iter()
                 .any(|vantage| vantage.id == self.vantage_id && vantage.invites_refused > 0);
@@ -82,7 +82,7 @@ impl Observer {
             full_state: false,
         };
 
-        let kept = invitations::open(&self.store, &self.vantage_id).await?;
+        let kept = invitations::list_invitations(&self.store, &self.vantage_id).await?;
         let answer = self.client.sync(ask).await?;
         let is_open = |room_id: &str| {
             answer
@@ -94,7 +94,7 @@ impl Observer {
         for pending in kept {
             let room_id = &pending.room.room_id;
             if !is_open(room_id) {
-                invitations::close(&self.store, &self.vantage_id, room_id).await?;
+                invitations::close_invitation(&self.store, &self.vantage_id, room_id).await?;
             }
         }
 

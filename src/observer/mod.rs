@@ -30,11 +30,11 @@ mod sync;
 mod sync_by_room;
 mod watchdog;
 
-pub use crate::observer::history::foreground::Plan;
-pub use crate::observer::history::schedule::Scope;
-pub use probe::Probe;
-pub use retention::Retention;
-pub(crate) use watchdog::words_of;
+pub use crate::observer::history::foreground::BackfillPlan;
+pub use crate::observer::history::schedule::BackfillScope;
+pub use probe::ProbeSettings;
+pub use retention::RetentionSettings;
+pub(crate) use watchdog::panic_words;
 
 use crate::changes::Changes;
 use crate::clock::Clock;
@@ -61,7 +61,7 @@ pub enum Mode {
 
 /// Who we are on the homeserver.
 #[derive(Debug, Clone)]
-pub enum Account {
+pub enum AccountLogin {
     Token(Secret),
     /// The device and its token are stored in the file, so that every start uses the same device.
     Password {
@@ -81,7 +81,7 @@ pub struct RoomWish {
 /// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub account: Account,
+    pub account: AccountLogin,
     pub mode: Mode,
     /// Cron expression with seconds.
     pub poll_schedule: String,
@@ -97,9 +97,9 @@ pub struct Settings {
     pub backfill_days: Option<u32>,
     /// Events per page of history.
     pub backfill_page: u32,
-    pub retention: Retention,
+    pub retention: RetentionSettings,
     /// Other servers and SFUs are probed; `None` = none is.
-    pub probe: Option<Probe>,
+    pub probe: Option<ProbeSettings>,
     pub rules: Rules,
 }
 
@@ -139,7 +139,7 @@ pub struct Observer {
     /// Notified when a poll of all rooms is due.
     poll_due: Arc<Notify>,
     /// The interval of the polls.
-    rhythm: Arc<poll_schedule::Rhythm>,
+    rhythm: Arc<poll_schedule::PollInterval>,
     /// Notified when it is time to probe other servers.
     probe_due: Arc<Notify>,
     /// Notified when there is a new invitation to accept.
@@ -237,11 +237,12 @@ impl Observer {
             self.cannot_store("clearing the status", &error).await;
         }
 
-        if let Err(error) = vantages::preparing(&self.store, &self.vantage_id, None).await {
+        if let Err(error) = vantages::set_preparing_since(&self.store, &self.vantage_id, None).await
+        {
             self.cannot_store("clearing the status", &error).await;
         }
 
-        if let Err(error) = receive_times::end_offs(&self.store).await {
+        if let Err(error) = receive_times::close_clock_errors(&self.store).await {
             self.cannot_store("clearing the status", &error).await;
         }
 
@@ -292,7 +293,7 @@ impl Observer {
     }
 
     /// How long to wait after this error: as the homeserver says, or else by the back-off.
-    fn pause(error: &Error, patience: &mut backoff::Patience) -> Duration {
+    fn pause(error: &Error, patience: &mut backoff::Backoff) -> Duration {
         let own = patience.next();
         match error {
             Error::Matrix(error) => error

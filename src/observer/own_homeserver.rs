@@ -6,7 +6,7 @@ use crate::changes::Change;
 use crate::matrix;
 use crate::rtc::transport;
 use crate::store::ingest::probes;
-use crate::store::ingest::probes::{Answer, OwnResult};
+use crate::store::ingest::probes::{OwnResult, RequestResult};
 use crate::store::ingest::vantages;
 use serde_json::Value;
 use std::time::Duration;
@@ -52,15 +52,16 @@ impl Observer {
             .await?;
         }
 
-        let (transports, offered) = told(self.client.offered_transports().await.transpose());
-        let (capabilities, limits) = told(Some(self.client.delayed_limits().await));
+        let (transports, offered) =
+            answer_and_body(self.client.offered_transports().await.transpose());
+        let (capabilities, limits) = answer_and_body(Some(self.client.delayed_limits().await));
         let limits = limits.unwrap_or_default();
         let is_whole = [&transports, &capabilities]
             .iter()
             .all(|answer| answer.state != "failed");
         let result = OwnResult {
             transports,
-            sfus: sfus(&offered.unwrap_or_default()),
+            sfus: livekit_urls(&offered.unwrap_or_default()),
             capabilities,
             max_delay_ms: limits.max_delay_ms,
             max_scheduled: limits.max_scheduled,
@@ -74,7 +75,7 @@ impl Observer {
 }
 
 /// The result of a request, and its answer; `None` = the homeserver does not know the endpoint.
-fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
+fn answer_and_body<T>(asked: Option<Result<T, matrix::Error>>) -> (RequestResult, Option<T>) {
     let (state, why, said) = match asked {
         Some(Ok(said)) => ("ok", None, Some(said)),
         None => ("missing", None, None),
@@ -82,7 +83,7 @@ fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
         Some(Err(error)) => ("failed", Some(error.to_string()), None),
     };
 
-    let answer = Answer {
+    let answer = RequestResult {
         state: state.to_owned(),
         why,
     };
@@ -91,7 +92,7 @@ fn told<T>(asked: Option<Result<T, matrix::Error>>) -> (Answer, Option<T>) {
 }
 
 /// The addresses of the `LiveKit` services that are offered, normalised.
-fn sfus(offered: &[Value]) -> Vec<String> {
+fn livekit_urls(offered: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for one in offered {
         let one = transport::first_usable_transport(Some(&Value::Array(vec![one.clone()])));

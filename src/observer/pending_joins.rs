@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 const AGAIN: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum JoinWay {
     Join,
     /// A join by invitation. The wish ends when the homeserver says that we are not allowed.
     Accept,
@@ -24,14 +24,14 @@ enum Way {
 }
 
 #[derive(Debug)]
-struct Wish {
+struct PendingJoin {
     room: RoomWish,
-    way: Way,
+    way: JoinWay,
     due: Instant,
 }
 
-impl Wish {
-    fn new(room: RoomWish, way: Way) -> Self {
+impl PendingJoin {
+    fn new(room: RoomWish, way: JoinWay) -> Self {
         Self {
             room,
             way,
@@ -47,13 +47,13 @@ impl Observer {
             .settings
             .rooms
             .iter()
-            .map(|room| Wish::new(room.clone(), Way::Join));
+            .map(|room| PendingJoin::new(room.clone(), JoinWay::Join));
         let peek = self
             .settings
             .peek_rooms
             .iter()
-            .map(|room| Wish::new(room.clone(), Way::Peek));
-        let mut wishes: Vec<Wish> = join.chain(peek).collect();
+            .map(|room| PendingJoin::new(room.clone(), JoinWay::Peek));
+        let mut wishes: Vec<PendingJoin> = join.chain(peek).collect();
         self.look_for_forgotten_invitations().await;
 
         loop {
@@ -76,8 +76,8 @@ impl Observer {
 
     /// Adds the invitations that the current policy allows, also those from before the last stop.
     /// Returns when to ask again if that failed.
-    async fn add_accepted(&self, wishes: &mut Vec<Wish>) -> Option<Instant> {
-        let open = match invitations::open(&self.store, &self.vantage_id).await {
+    async fn add_accepted(&self, wishes: &mut Vec<PendingJoin>) -> Option<Instant> {
+        let open = match invitations::list_invitations(&self.store, &self.vantage_id).await {
             Ok(open) => open,
             Err(error) => {
                 let doing = "reading which invitations are open";
@@ -101,7 +101,7 @@ impl Observer {
 
             if allowed {
                 let via = vec![server_of(&pending.inviter).to_owned()];
-                wishes.push(Wish::new(RoomWish { room, via }, Way::Accept));
+                wishes.push(PendingJoin::new(RoomWish { room, via }, JoinWay::Accept));
             }
         }
 
@@ -120,7 +120,7 @@ impl Observer {
     }
 
     /// Tries the wishes that are due. Returns those that are left.
-    async fn try_due(&self, wishes: Vec<Wish>) -> Vec<Wish> {
+    async fn try_due(&self, wishes: Vec<PendingJoin>) -> Vec<PendingJoin> {
         let mut left = Vec::new();
         for mut wish in wishes {
             let again = if wish.due > Instant::now() {
@@ -143,9 +143,9 @@ impl Observer {
     }
 
     /// Returns after what time to try again; `None` if there is nothing more to try.
-    async fn try_one(&self, wish: &Wish) -> Option<Duration> {
+    async fn try_one(&self, wish: &PendingJoin) -> Option<Duration> {
         let room = &wish.room;
-        if wish.way == Way::Peek {
+        if wish.way == JoinWay::Peek {
             return self.look_into(room).await;
         }
 
@@ -158,7 +158,8 @@ impl Observer {
                 None
             }
             Err(error)
-                if wish.way == Way::Accept && (error.is_forbidden() || error.is_not_found()) =>
+                if wish.way == JoinWay::Accept
+                    && (error.is_forbidden() || error.is_not_found()) =>
             {
                 tracing::warn!("the invitation to {} holds no more: {error}", room.room);
                 self.finish_pending_join(room).await;
@@ -217,14 +218,16 @@ impl Observer {
     }
 
     async fn finish_pending_join(&self, wish: &RoomWish) {
-        if let Err(error) = rooms::forget_wish(&self.store, &wish.room).await {
+        if let Err(error) = rooms::delete_pending_room(&self.store, &wish.room).await {
             let doing = format!("forgetting that {} is not there", wish.room);
             self.cannot_store(&doing, &error).await;
         }
     }
 
     async fn close_invitation(&self, room_id: &str) {
-        if let Err(error) = invitations::close(&self.store, &self.vantage_id, room_id).await {
+        if let Err(error) =
+            invitations::close_invitation(&self.store, &self.vantage_id, room_id).await
+        {
             let doing = format!("forgetting the invitation to {room_id}");
             self.cannot_store(&doing, &error).await;
         }
@@ -235,7 +238,7 @@ impl Observer {
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
         tracing::warn!("{} is not there yet: {error}; it is tried again", wish.room);
         let now = self.clock.now_ms();
-        match rooms::not_there(&self.store, &wish.room, &error.to_string(), now).await {
+        match rooms::record_failed_join(&self.store, &wish.room, &error.to_string(), now).await {
             Ok(()) => self.succeeded(Work::Wishes).await,
             Err(error) => {
                 self.failed(

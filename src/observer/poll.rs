@@ -1,16 +1,16 @@
 //! Polls: the full state of each room, a snapshot of its member events, and the repair of what sync
 //! missed.
 
-use super::backoff::Patience;
+use super::backoff::Backoff;
 use super::error_state::Work;
 use super::ingest::add_events;
 use super::{Error, Mode, Observer};
 use crate::changes::Change;
-use crate::rtc::event::Kind;
+use crate::rtc::event::EventKind;
 use crate::rtc::words::Source;
 use crate::rtc::words::Watch;
-use crate::store::ingest::batch::Look;
 use crate::store::ingest::batch::RoomBatch;
+use crate::store::ingest::batch::StateSnapshot;
 use crate::store::ingest::{rooms, vantages};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +24,12 @@ const PIECE: usize = 2 * 1024 * 1024;
 impl Observer {
     /// Polls whenever a poll is due, for ever. If polls become due during a poll, one more follows.
     pub(super) async fn polls(&self) {
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         loop {
             self.poll_due.notified().await;
             match self.poll_all().await {
                 Ok(failed) => {
-                    patience = Patience::new();
+                    patience = Backoff::new();
                     self.succeeded(Work::Polls).await;
                     if failed > 0 {
                         tracing::warn!(
@@ -61,7 +61,7 @@ impl Observer {
     /// not be read.
     async fn poll_all(&self) -> Result<usize, Error> {
         let mut todo: BTreeMap<String, Watch> = BTreeMap::new();
-        for (room_id, watch) in rooms::watched(&self.store).await? {
+        for (room_id, watch) in rooms::list_watched_rooms(&self.store).await? {
             if watch == Watch::Peeked {
                 todo.insert(room_id, watch);
             }
@@ -79,7 +79,7 @@ impl Observer {
         }
 
         let every_ms = self.rhythm.every_ms();
-        vantages::polls_every(&self.store, &self.vantage_id, every_ms).await?;
+        vantages::set_poll_interval(&self.store, &self.vantage_id, every_ms).await?;
         vantages::set_last_poll(&self.store, &self.vantage_id, self.clock.now_ms()).await?;
         self.changes.announce(Change::Observer);
         if self.settings.mode == Mode::Poll {
@@ -91,7 +91,7 @@ impl Observer {
 
     /// Polls one room. Returns false if it could not be read, which is then recorded on the room.
     pub(super) async fn poll(&self, room_id: &str, watch: Watch) -> Result<bool, Error> {
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         for try_ in 1..=TRIES {
             let asked_ms = self.clock.now_ms();
             let error = match self.read_state(room_id, watch, asked_ms).await {
@@ -139,11 +139,11 @@ impl Observer {
         while let Some(part) = parts.next().await? {
             let (of_calls, others): (Vec<_>, Vec<_>) = part
                 .into_iter()
-                .partition(|event| kind(event) == Kind::Member);
-            members.extend(of_calls.iter().filter_map(id));
+                .partition(|event| kind_of_event(event) == EventKind::Member);
+            members.extend(of_calls.iter().filter_map(id_of_event));
             people.extend(others.iter().filter_map(user_in_room));
             add_events(&mut last, &of_calls, false, self.clock.now_ms());
-            if bytes_of(&last) > PIECE {
+            if bytes_of_events(&last) > PIECE {
                 let next = RoomBatch::new(room_id, Source::Poll);
                 let mut piece = std::mem::replace(&mut last, next);
                 piece.watch = Some(watch);
@@ -166,7 +166,7 @@ impl Observer {
             false,
             self.clock.now_ms(),
         );
-        last.snapshot = Some(Look {
+        last.snapshot = Some(StateSnapshot {
             asked_ms,
             members,
             people,
@@ -183,12 +183,12 @@ impl Observer {
 }
 
 /// The size of a batch's events, as text.
-fn bytes_of(room: &RoomBatch) -> usize {
+fn bytes_of_events(room: &RoomBatch) -> usize {
     room.arrivals.iter().map(|arrival| arrival.json.len()).sum()
 }
 
-fn kind(event: &Value) -> Kind {
-    Kind::of_event_type(
+fn kind_of_event(event: &Value) -> EventKind {
+    EventKind::of_event_type(
         event
             .get("type")
             .and_then(Value::as_str)
@@ -199,9 +199,9 @@ fn kind(event: &Value) -> Kind {
 /// The user whose membership of the room this event states.
 fn user_in_room(event: &Value) -> Option<String> {
     let user_id = event.get("state_key")?.as_str()?;
-    (kind(event) == Kind::Presence).then(|| user_id.to_owned())
+    (kind_of_event(event) == EventKind::Presence).then(|| user_id.to_owned())
 }
 
-fn id(event: &Value) -> Option<String> {
+fn id_of_event(event: &Value) -> Option<String> {
     event.get("event_id")?.as_str().map(ToOwned::to_owned)
 }

@@ -9,14 +9,14 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 
 /// The interval of the schedule's polls, ms; 0 while it is not known.
 #[derive(Debug, Default)]
-pub(super) struct Rhythm {
+pub(super) struct PollInterval {
     /// From the start to the first poll. It says little, so a known interval replaces it.
     to_first_ms: AtomicI64,
     /// The shortest time from one poll to the next.
     shortest_ms: AtomicI64,
 }
 
-impl Rhythm {
+impl PollInterval {
     /// The interval of polls, ms, if known.
     pub fn every_ms(&self) -> Option<i64> {
         [&self.shortest_ms, &self.to_first_ms]
@@ -41,7 +41,7 @@ impl Rhythm {
 }
 
 /// The time until this moment, ms.
-fn from_now(next_ms: i64) -> Option<i64> {
+fn ms_from_now(next_ms: i64) -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = i64::try_from(now.ok()?.as_millis()).ok()?;
     Some(next_ms.saturating_sub(now))
@@ -52,7 +52,7 @@ impl Observer {
     pub(super) async fn schedule(&self) -> Result<JobScheduler, Error> {
         let mut scheduler = JobScheduler::new().await?;
         let polls = scheduler
-            .add(rings(
+            .add(notifying_job(
                 &self.settings.poll_schedule,
                 &self.poll_due,
                 &self.rhythm,
@@ -60,13 +60,17 @@ impl Observer {
             .await?;
         if let Some(probe) = &self.settings.probe {
             scheduler
-                .add(rings(&probe.schedule, &self.probe_due, &Arc::default())?)
+                .add(notifying_job(
+                    &probe.schedule,
+                    &self.probe_due,
+                    &Arc::default(),
+                )?)
                 .await?;
         }
 
         scheduler.start().await?;
         let next = scheduler.next_tick_for_job(polls).await?;
-        if let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis())) {
+        if let Some(ms) = next.and_then(|next| ms_from_now(next.timestamp_millis())) {
             self.rhythm.first_is_in(ms);
         }
 
@@ -76,7 +80,11 @@ impl Observer {
 
 /// Notifies by a schedule, and notes how long it is until the next time. The scheduler has a task
 /// of its own that may outlive the observer, so it holds the notifier only weakly.
-fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job, Error> {
+fn notifying_job(
+    schedule: &str,
+    bell: &Arc<Notify>,
+    rhythm: &Arc<PollInterval>,
+) -> Result<Job, Error> {
     let (bell, rhythm) = (Arc::downgrade(bell), Arc::downgrade(rhythm));
     Ok(Job::new_async(schedule, move |job, mut scheduler| {
         let (bell, rhythm) = (bell.upgrade(), rhythm.upgrade());
@@ -86,7 +94,7 @@ fn rings(schedule: &str, bell: &Arc<Notify>, rhythm: &Arc<Rhythm>) -> Result<Job
             }
 
             if let (Some(rhythm), Ok(next)) = (rhythm, scheduler.next_tick_for_job(job).await)
-                && let Some(ms) = next.and_then(|next| from_now(next.timestamp_millis()))
+                && let Some(ms) = next.and_then(|next| ms_from_now(next.timestamp_millis()))
             {
                 rhythm.next_is_in(ms);
             }
@@ -100,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_shortest_pause_between_polls_counts() {
-        let rhythm = Rhythm::default();
+        let rhythm = PollInterval::default();
         assert_eq!(rhythm.every_ms(), None);
         rhythm.first_is_in(10);
         assert_eq!(rhythm.every_ms(), Some(10));

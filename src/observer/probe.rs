@@ -9,9 +9,9 @@ use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
-use crate::matrix::probe::{Asked, Prober, Server, Sfu};
+use crate::matrix::probe::{ProbeAnswer, Prober, ServerProbe, SfuProbe};
 use crate::store::ingest::probes;
-use crate::store::ingest::probes::{Answer, OwnResult, ServerResult, SfuResult};
+use crate::store::ingest::probes::{OwnResult, RequestResult, ServerResult, SfuResult};
 use crate::store::model::Viewer;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -37,7 +37,7 @@ const PER_HOST_MAX: usize = 4;
 
 /// The settings of probing.
 #[derive(Debug, Clone)]
-pub struct Probe {
+pub struct ProbeSettings {
     /// Cron expression with seconds.
     pub schedule: String,
     pub prober: Prober,
@@ -78,12 +78,13 @@ impl Observer {
     async fn probe_once(&self, prober: &Prober) -> Result<usize, Error> {
         let now = self.clock.now_ms();
         let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
-        let servers = probes::servers_due(&self.store, since, asked, SERVERS_MAX).await?;
-        let mut sfus =
-            few_of_each_host(probes::sfus_due(&self.store, since, asked, SFUS_SEEN_MAX).await?);
+        let servers = probes::list_due_servers(&self.store, since, asked, SERVERS_MAX).await?;
+        let mut sfus = few_of_each_host(
+            probes::list_due_sfus(&self.store, since, asked, SFUS_SEEN_MAX).await?,
+        );
         let mut count = servers.len();
         for name in servers {
-            let result = of_server(prober.server(&name).await);
+            let result = server_result(prober.server(&name).await);
             probes::record_result(&self.store, &name, &result, self.clock.now_ms()).await?;
             for url in result.sfus {
                 if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
@@ -95,7 +96,7 @@ impl Observer {
         }
 
         // The SFUs that our own homeserver offers come first.
-        let own = probes::all::<OwnResult>(&self.store, Viewer::Operator).await?;
+        let own = probes::newest_results::<OwnResult>(&self.store, Viewer::Operator).await?;
         for url in own.into_values().flat_map(|own| own.result.sfus) {
             if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
                 sfus.insert(0, url);
@@ -104,7 +105,7 @@ impl Observer {
 
         let sfus = few_of_each_host(sfus);
         for url in sfus.into_iter().take(SFUS_MAX) {
-            let mut result = of_sfu(prober.sfu(&url).await);
+            let mut result = sfu_result(prober.sfu(&url).await);
             if result.health.is_ok() {
                 result.delegates_leave = prober.delegates(&url).await;
             }
@@ -114,7 +115,7 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
-        probes::forget(&self.store, now - 3 * SEEN_MS).await?;
+        probes::delete_old_results(&self.store, now - 3 * SEEN_MS).await?;
         if count > 0 {
             tracing::info!("asked {count} servers and SFUs whether they are ready");
         }
@@ -142,20 +143,20 @@ fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
     urls.into_iter().filter(|url| is_one_of_few(url)).collect()
 }
 
-fn of_server(server: Server) -> ServerResult {
+fn server_result(server: ServerProbe) -> ServerResult {
     let published = match &server.well_known {
-        Asked::Said(published) => published.clone(),
-        _ => matrix::probe::Published::default(),
+        ProbeAnswer::Said(published) => published.clone(),
+        _ => matrix::probe::PublishedWellKnown::default(),
     };
 
     let features = match &server.versions {
-        Asked::Said(features) => Some(*features),
+        ProbeAnswer::Said(features) => Some(*features),
         _ => None,
     };
 
     ServerResult {
-        well_known: answer(server.well_known),
-        versions: answer(server.versions),
+        well_known: probe_answer(server.well_known),
+        versions: probe_answer(server.versions),
         homeserver_url: published.homeserver_url,
         sfus: published.sfus,
         delayed_events: features.map(|features| features.delayed_events),
@@ -164,28 +165,28 @@ fn of_server(server: Server) -> ServerResult {
     }
 }
 
-fn of_sfu(sfu: Sfu) -> SfuResult {
+fn sfu_result(sfu: SfuProbe) -> SfuResult {
     let took_ms = match &sfu.health {
-        Asked::Said(ms) => i64::try_from(*ms).ok(),
+        ProbeAnswer::Said(ms) => i64::try_from(*ms).ok(),
         _ => None,
     };
 
     SfuResult {
-        health: answer(sfu.health),
+        health: probe_answer(sfu.health),
         took_ms,
         delegates_leave: None,
     }
 }
 
-fn answer<T>(asked: Asked<T>) -> Answer {
+fn probe_answer<T>(asked: ProbeAnswer<T>) -> RequestResult {
     let (state, why) = match asked {
-        Asked::Said(_) => ("ok", None),
-        Asked::Missing => ("missing", None),
-        Asked::Failed(why) => ("failed", Some(why)),
-        Asked::Refused(why) => ("refused", Some(why)),
+        ProbeAnswer::Said(_) => ("ok", None),
+        ProbeAnswer::Missing => ("missing", None),
+        ProbeAnswer::Failed(why) => ("failed", Some(why)),
+        ProbeAnswer::Refused(why) => ("refused", Some(why)),
     };
 
-    Answer {
+    RequestResult {
         state: state.to_owned(),
         why,
     }

@@ -1,12 +1,12 @@
 //! Derives again what older rules or other settings derived, in small steps between which live
 //! events are processed.
 
-use super::backoff::Patience;
+use super::backoff::Backoff;
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::store::derive::rederive;
-use crate::store::derive::rederive::Step;
+use crate::store::derive::rederive::RederiveStep;
 use crate::store::ingest::receive_times;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ impl Observer {
     /// Finds state of other rules, before anything new is derived.
     pub(super) async fn find_older_rules(&self) {
         let (store, rules) = (&self.store, &self.settings.rules);
-        let mut patience = Patience::new();
-        while let Err(error) = rederive::begin(store, rules, self.clock.now_ms()).await {
+        let mut patience = Backoff::new();
+        while let Err(error) = rederive::find_stale_rooms(store, rules, self.clock.now_ms()).await {
             let error = Error::from(error);
             self.failed(
                 Work::Rederive,
@@ -49,7 +49,7 @@ impl Observer {
             return;
         }
 
-        match receive_times::mend(&self.store, None).await {
+        match receive_times::correct_receive_times(&self.store, None).await {
             Ok(0) => {}
             Ok(mended) => tracing::info!(
                 mended,
@@ -65,16 +65,16 @@ impl Observer {
             }
         }
 
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         let mut told = Instant::now();
         loop {
             let began = Instant::now();
-            match rederive::step(&self.store, &self.settings.rules).await {
-                Ok(Step::AllDone) => break,
+            match rederive::rederive_next_part(&self.store, &self.settings.rules).await {
+                Ok(RederiveStep::AllDone) => break,
                 Ok(step) => {
-                    patience = Patience::new();
+                    patience = Backoff::new();
                     self.succeeded(Work::Rederive).await;
-                    if let Step::RoomDone(room_id) = step {
+                    if let RederiveStep::RoomDone(room_id) = step {
                         self.changes.announce(Change::Room { room_id });
                     }
                 }

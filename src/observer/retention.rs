@@ -18,36 +18,36 @@ const DAY_MS: i64 = 86_400_000;
 
 /// The ages after which things are deleted, days; `None` = never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retention {
+pub struct RetentionSettings {
     /// Raw events. What is derived from them is kept.
     pub events: Option<u32>,
     /// Calls, and the events behind them.
     pub calls: Option<u32>,
 }
 
-impl Retention {
+impl RetentionSettings {
     /// The time, ms, before which events are deleted; the events of a deleted call always are.
     pub(super) fn events_before(&self, now: i64) -> Option<i64> {
         self.events
             .into_iter()
             .chain(self.calls)
             .min()
-            .map(|days| before(now, days))
+            .map(|days| deletion_cutoff(now, days))
     }
 
     pub(super) fn calls_before(&self, now: i64) -> Option<i64> {
-        self.calls.map(|days| before(now, days))
+        self.calls.map(|days| deletion_cutoff(now, days))
     }
 }
 
-fn before(now: i64, days: u32) -> i64 {
+fn deletion_cutoff(now: i64, days: u32) -> i64 {
     now.saturating_sub(i64::from(days) * DAY_MS)
 }
 
 impl Observer {
     /// Deletes what is too old, at the start and then every day, for ever.
     pub(super) async fn delete_by_age_daily(&self) {
-        if self.settings.retention == Retention::default() {
+        if self.settings.retention == RetentionSettings::default() {
             return;
         }
 
@@ -95,19 +95,19 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
-        while retention::delete_beside(&self.store, events_before).await? {
+        while retention::delete_side_records(&self.store, events_before).await? {
             tokio::time::sleep(BREATH).await;
         }
 
-        while last_seen::forget(&self.store).await? {
+        while last_seen::delete_orphaned_last_seen(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }
 
-        while retention::give_back(&self.store).await? {
+        while retention::release_free_pages(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }
 
-        let all = crate::store::ingest::rooms::watched(&self.store)
+        let all = crate::store::ingest::rooms::list_watched_rooms(&self.store)
             .await?
             .len();
         tracing::info!(
@@ -120,13 +120,13 @@ impl Observer {
 
     async fn forget_events(&self, room_id: &str, before: i64, now: i64) -> Result<(), Error> {
         let (store, rules) = (&self.store, &self.settings.rules);
-        let in_state = retention::in_state(store, room_id).await?;
-        for chain in retention::old_chains(store, room_id, before).await? {
-            if !retention::seal(store, rules, room_id, &chain, before).await? {
+        let in_state = retention::events_in_state(store, room_id).await?;
+        for chain in retention::list_old_keys(store, room_id, before).await? {
+            if !retention::raise_cutoff(store, rules, room_id, &chain, before).await? {
                 tracing::debug!("{room_id}: a chain cannot be sealed yet and keeps its events");
             }
 
-            let old = retention::behind_seal(store, room_id, &chain).await?;
+            let old = retention::events_before_cutoff(store, room_id, &chain).await?;
             self.delete_events(room_id, &old, |id| in_state.contains(id), now)
                 .await?;
         }
@@ -146,7 +146,7 @@ impl Observer {
     ) -> Result<(), Error> {
         let old: Vec<&String> = event_ids.iter().filter(|id| !keep(id)).collect();
         for some in old.chunks(BATCH) {
-            retention::delete(&self.store, room_id, some, now).await?;
+            retention::delete_stored_events(&self.store, room_id, some, now).await?;
             tokio::time::sleep(BREATH).await;
         }
 

@@ -1,6 +1,6 @@
 //! Which rooms are watched: every room the account is in, and by policy those it is invited to.
 
-use super::backoff::Patience;
+use super::backoff::Backoff;
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::matrix::{self, Invite, SyncRequest};
@@ -20,7 +20,7 @@ impl Observer {
     /// Marks the rooms that we are no longer in. If the homeserver answers with errors, we do not
     /// wait for it: sync reports later changes, and each poll asks again.
     pub(super) async fn settle_rooms(&self) {
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         let mut answered = 0;
         while let Err(error) = self.try_settle_rooms().await {
             self.failed(Work::Rooms, "asking which rooms we are in", &error)
@@ -40,7 +40,7 @@ impl Observer {
     }
 
     async fn try_settle_rooms(&self) -> Result<(), Error> {
-        rooms::forget_blind(&self.store).await?;
+        rooms::delete_unseen_rooms(&self.store).await?;
         self.joined_now().await?;
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Observer {
     pub(super) async fn joined_now(&self) -> Result<HashSet<String>, Error> {
         // Read before the request: a room that we join meanwhile is not in the answer, and must not
         // be marked as left.
-        let known = rooms::watched(&self.store).await?;
+        let known = rooms::list_watched_rooms(&self.store).await?;
         let joined: HashSet<String> = match self.client.joined_rooms().await {
             Ok(joined) => joined.into_iter().collect(),
             Err(error) if error.is_unsupported() => {

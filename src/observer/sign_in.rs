@@ -2,12 +2,12 @@
 //! until it works. An error that somebody has to fix is reported once; then the loop waits for the
 //! fix.
 
-use super::backoff::Patience;
+use super::backoff::Backoff;
 use super::error_state::Work;
-use super::{Account, Error, Mode, Observer};
+use super::{AccountLogin, Error, Mode, Observer};
 use crate::matrix::{self, Capabilities, Whoami};
 use crate::store::ingest::vantages;
-use crate::store::ingest::vantages::Start;
+use crate::store::ingest::vantages::VantageStart;
 use std::time::Duration;
 
 /// Interval at which a homeserver that takes no passwords is asked again whether it does.
@@ -21,7 +21,7 @@ impl Observer {
     /// Signs in, and tries until it works. Errors are shown in the log and on the status page.
     pub(super) async fn sign_in(&self) {
         let _one_at_a_time = self.signing_in.lock().await;
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
 
         loop {
             let error = match self.try_sign_in().await {
@@ -74,14 +74,14 @@ impl Observer {
         }
 
         match &self.settings.account {
-            Account::Token(_) if error.is_revoked() => {
+            AccountLogin::Token(_) if error.is_revoked() => {
                 "Set CALLSCOPE_ACCESS_TOKEN to a new one and restart Callscope. The access token is no longer accepted"
             }
-            Account::Password { .. } if error.is_login_refused() && error.is_forbidden() => {
+            AccountLogin::Password { .. } if error.is_login_refused() && error.is_forbidden() => {
                 "Correct CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope. The homeserver does not accept user id \
                  and password. They are not tried again"
             }
-            Account::Password { .. } if matches!(error, matrix::Error::LoginRefused(_)) => {
+            AccountLogin::Password { .. } if matches!(error, matrix::Error::LoginRefused(_)) => {
                 "Mend the account and restart Callscope. The homeserver refuses this login. It is not tried again"
             }
             _ => "signing in",
@@ -90,8 +90,8 @@ impl Observer {
 
     pub(super) async fn try_sign_in(&self) -> Result<(), Error> {
         match &self.settings.account {
-            Account::Token(token) => self.client.set_token(Some(token.clone())),
-            Account::Password {
+            AccountLogin::Token(token) => self.client.set_token(Some(token.clone())),
+            AccountLogin::Password {
                 user_id,
                 password,
                 file,
@@ -110,7 +110,7 @@ impl Observer {
         } else {
             // What is known of the homeserver is kept.
             let start = self.start(&who.user_id, device_id, None);
-            if let Err(error) = vantages::start_untold(&self.store, &start).await {
+            if let Err(error) = vantages::record_start_untold(&self.store, &start).await {
                 self.cannot_store("noting the start", &error).await;
             }
         }
@@ -152,7 +152,7 @@ impl Observer {
     /// Gets the next token before the present one expires, for ever; for accounts with expiring
     /// tokens.
     pub(super) async fn keep_token_fresh(&self) {
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         loop {
             let Some(due_ms) = self.client.refresh_due_ms() else {
                 tokio::time::sleep(TOKEN_LOOK).await;
@@ -168,7 +168,7 @@ impl Observer {
 
             match self.refresh().await {
                 Ok(()) => {
-                    patience = Patience::new();
+                    patience = Backoff::new();
                     tokio::time::sleep(TOKEN_PAUSE).await;
                 }
                 Err(error) if error.is_transient() => {
@@ -194,7 +194,7 @@ impl Observer {
         }
 
         let _one_at_a_time = self.signing_in.lock().await;
-        let Account::Password { user_id, file, .. } = &self.settings.account else {
+        let AccountLogin::Password { user_id, file, .. } = &self.settings.account else {
             return false;
         };
 
@@ -207,7 +207,7 @@ impl Observer {
     }
 
     async fn refresh(&self) -> Result<(), matrix::Error> {
-        let Account::Password { file, .. } = &self.settings.account else {
+        let AccountLogin::Password { file, .. } = &self.settings.account else {
             return Ok(());
         };
 
@@ -227,7 +227,7 @@ impl Observer {
     }
 
     async fn note_needs_action(&self, needs_action: bool) {
-        let noted = vantages::needs_action(&self.store, &self.vantage_id, needs_action).await;
+        let noted = vantages::set_needs_action(&self.store, &self.vantage_id, needs_action).await;
         if let Err(error) = noted {
             self.cannot_store("noting whether the account needs a hand", &error)
                 .await;
@@ -242,7 +242,7 @@ impl Observer {
     ) {
         let start = self.start(user_id, device_id, can);
         let noted = match can {
-            Some(_) => vantages::start(&self.store, &start).await,
+            Some(_) => vantages::record_start(&self.store, &start).await,
             None => vantages::ensure_known(&self.store, &start).await,
         };
 
@@ -256,8 +256,8 @@ impl Observer {
         user_id: &'a str,
         device_id: Option<&'a str>,
         can: Option<&'a Capabilities>,
-    ) -> Start<'a> {
-        Start {
+    ) -> VantageStart<'a> {
+        VantageStart {
             id: &self.vantage_id,
             user_id,
             homeserver: self.client.settings().homeserver_url.as_str(),

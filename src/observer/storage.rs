@@ -37,7 +37,7 @@ impl Observer {
 
     /// Writes once, and waits until the next time.
     async fn beat(&self) {
-        let written = health::beat(&self.store, self.clock.now_ms()).await;
+        let written = health::write_heartbeat(&self.store, self.clock.now_ms()).await;
         let wait = match written {
             Ok(()) => {
                 self.succeeded(Work::Storage).await;

@@ -14,7 +14,7 @@ use crate::rtc::power::is_room_id;
 use crate::rtc::words::Watch;
 use crate::store::ingest::rooms;
 use crate::store::read::successors;
-use crate::store::read::successors::Pending;
+use crate::store::read::successors::PendingSuccessor;
 use serde_json::Value;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -46,7 +46,7 @@ const LOOKS_MAX: usize = 5;
 
 /// What the creation of a room says about its predecessor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Named {
+enum PredecessorNamed {
     ThisRoom,
     Another,
     /// We are not allowed to see it.
@@ -55,13 +55,13 @@ enum Named {
 
 /// One thing to do.
 #[derive(Debug, Clone)]
-enum Task {
-    Follow(Pending),
+enum SuccessorTask {
+    Follow(PendingSuccessor),
     ReadBefore { room_id: String, before: String },
     LookAt { room_id: String },
 }
 
-impl Task {
+impl SuccessorTask {
     /// The room that the task is about.
     fn room_id(&self) -> &str {
         match self {
@@ -74,7 +74,7 @@ impl Task {
 
 /// When something was last tried, and when it is tried again.
 #[derive(Debug, Clone, Copy)]
-struct Turn {
+struct TaskTurn {
     tried: Instant,
     due: Instant,
     is_under_way: bool,
@@ -85,15 +85,15 @@ struct Turn {
 }
 
 /// The running tasks: a join over federation can take minutes and blocks nothing else.
-type UnderWay = JoinSet<Done>;
+type RunningTasks = JoinSet<TaskResult>;
 /// The room of a task, and its result.
-type Done = (String, Result<Duration, Error>);
+type TaskResult = (String, Result<Duration, Error>);
 
 impl Observer {
     /// Follows replaced rooms to their successors, for ever.
     pub(super) async fn follow_successors(&self) {
-        let mut turns: HashMap<String, Turn> = HashMap::new();
-        let mut under_way = UnderWay::new();
+        let mut turns: HashMap<String, TaskTurn> = HashMap::new();
+        let mut under_way = RunningTasks::new();
 
         loop {
             match self.begin_due(&mut turns, &mut under_way).await {
@@ -110,7 +110,7 @@ impl Observer {
             let next = next.unwrap_or(now + AGAIN).clamp(now, now + AGAIN);
             tokio::select! {
                 () = sleep_until(next) => {}
-                Some(done) = under_way.join_next_with_id() => note_done(&mut turns, done),
+                Some(done) = under_way.join_next_with_id() => record_finished_task(&mut turns, done),
                 () = self.replaced.notified() => {
                     // An invitation may allow a join that was refused a moment ago.
                     for turn in turns.values_mut() {
@@ -128,8 +128,8 @@ impl Observer {
     /// Starts what is due, up to the maximum of running tasks.
     async fn begin_due(
         &self,
-        turns: &mut HashMap<String, Turn>,
-        under_way: &mut UnderWay,
+        turns: &mut HashMap<String, TaskTurn>,
+        under_way: &mut RunningTasks,
     ) -> Result<(), Error> {
         // Rooms that wait do not take the place of others.
         let waiting: BTreeSet<String> = turns.keys().cloned().collect();
@@ -145,7 +145,7 @@ impl Observer {
                     let done = observer.run_task(&task).await;
                     (task.room_id().to_owned(), done)
                 });
-                free.insert(Turn {
+                free.insert(TaskTurn {
                     tried,
                     due: tried,
                     is_under_way: true,
@@ -159,37 +159,39 @@ impl Observer {
     }
 
     /// The possible tasks, successors first.
-    async fn tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<Task>, Error> {
+    async fn tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<SuccessorTask>, Error> {
         let now_ms = self.clock.now_ms();
-        let pending = successors::pending(&self.store, now_ms - DAY_MS, waiting).await?;
-        let mut tasks: Vec<Task> = pending.into_iter().map(Task::Follow).collect();
+        let pending =
+            successors::list_pending_successors(&self.store, now_ms - DAY_MS, waiting).await?;
+        let mut tasks: Vec<SuccessorTask> =
+            pending.into_iter().map(SuccessorTask::Follow).collect();
         let before = successors::unknown_predecessors(&self.store, waiting).await?;
         tasks.extend(
             before
                 .into_iter()
-                .map(|(room_id, before)| Task::ReadBefore { room_id, before }),
+                .map(|(room_id, before)| SuccessorTask::ReadBefore { room_id, before }),
         );
         let settled_ms = now_ms - SETTLED_MS;
         let uncounted =
-            successors::never_looked_at(&self.store, settled_ms, LOOKS_MAX, waiting).await?;
+            successors::list_never_polled(&self.store, settled_ms, LOOKS_MAX, waiting).await?;
         tasks.extend(
             uncounted
                 .into_iter()
-                .map(|room_id| Task::LookAt { room_id }),
+                .map(|room_id| SuccessorTask::LookAt { room_id }),
         );
 
         Ok(tasks)
     }
 
     /// Runs one task. Returns after what time to run it again, if it is still to be done then.
-    async fn run_task(&self, task: &Task) -> Result<Duration, Error> {
+    async fn run_task(&self, task: &SuccessorTask) -> Result<Duration, Error> {
         match task {
-            Task::Follow(pending) => self.follow_one(pending).await,
-            Task::ReadBefore { room_id, before } => {
+            SuccessorTask::Follow(pending) => self.follow_one(pending).await,
+            SuccessorTask::ReadBefore { room_id, before } => {
                 self.read_predecessor(room_id, before).await?;
                 Ok(LATER)
             }
-            Task::LookAt { room_id } => {
+            SuccessorTask::LookAt { room_id } => {
                 self.poll(room_id, Watch::Joined).await?;
                 Ok(LATER)
             }
@@ -197,7 +199,7 @@ impl Observer {
     }
 
     /// Tries to join one successor. Returns after what time to check again.
-    async fn follow_one(&self, pending: &Pending) -> Result<Duration, Error> {
+    async fn follow_one(&self, pending: &PendingSuccessor) -> Result<Duration, Error> {
         let new_room_id = pending.new_room_id.as_str();
         if !is_room_id(new_room_id) || pending.recent_chain >= TRAIL_MAX {
             let why = "it is the last of a trail of rooms that replace each other; name it in CALLSCOPE_ROOMS to go on";
@@ -206,7 +208,9 @@ impl Observer {
         }
 
         let trusted = self.trusts(pending);
-        if self.named_by(new_room_id, &pending.old_room_id).await == Named::Another && !trusted {
+        if self.named_by(new_room_id, &pending.old_room_id).await == PredecessorNamed::Another
+            && !trusted
+        {
             self.does_not_name(pending).await?;
             return Ok(LATER);
         }
@@ -222,14 +226,16 @@ impl Observer {
         }
 
         tracing::info!(
-            old = %quoted(&pending.old_room_id),
-            new = %quoted(new_room_id),
+            old = %escape_for_log(&pending.old_room_id),
+            new = %escape_for_log(new_room_id),
             "a replaced room is followed to its successor"
         );
         // Only from inside the room its creation can be seen for sure.
-        if !trusted && self.named_by(new_room_id, &pending.old_room_id).await == Named::Another {
+        if !trusted
+            && self.named_by(new_room_id, &pending.old_room_id).await == PredecessorNamed::Another
+        {
             if let Err(error) = self.client.leave(new_room_id).await {
-                tracing::warn!(room = %quoted(new_room_id), %error, "the room could not be left");
+                tracing::warn!(room = %escape_for_log(new_room_id), %error, "the room could not be left");
             }
 
             self.does_not_name(pending).await?;
@@ -253,33 +259,33 @@ impl Observer {
 
     /// Would an invitation to the new room by the user who replaced the old one be accepted, or
     /// does the configuration name the new room?
-    fn trusts(&self, pending: &Pending) -> bool {
+    fn trusts(&self, pending: &PendingSuccessor) -> bool {
         let is_asked_for = |wish: &super::RoomWish| wish.room == pending.new_room_id;
         self.allows(&pending.sender) || self.settings.rooms.iter().any(is_asked_for)
     }
 
     /// What a room's creation says about its predecessor.
-    async fn named_by(&self, room_id: &str, predecessor: &str) -> Named {
+    async fn named_by(&self, room_id: &str, predecessor: &str) -> PredecessorNamed {
         let Ok(creation) = self.client.state_content(room_id, "m.room.create").await else {
-            return Named::Unknown;
+            return PredecessorNamed::Unknown;
         };
 
         let named = creation.pointer("/predecessor/room_id");
 
         if named.and_then(Value::as_str) == Some(predecessor) {
-            Named::ThisRoom
+            PredecessorNamed::ThisRoom
         } else {
-            Named::Another
+            PredecessorNamed::Another
         }
     }
 
-    async fn does_not_name(&self, pending: &Pending) -> Result<(), Error> {
+    async fn does_not_name(&self, pending: &PendingSuccessor) -> Result<(), Error> {
         self.cannot_follow(pending, NOT_NAMED).await
     }
 
     async fn not_joined(
         &self,
-        pending: &Pending,
+        pending: &PendingSuccessor,
         error: &matrix::Error,
     ) -> Result<Duration, Error> {
         self.cannot_follow(pending, &error.to_string()).await?;
@@ -290,15 +296,15 @@ impl Observer {
         Ok(pause_after(error, age_ms))
     }
 
-    async fn cannot_follow(&self, pending: &Pending, why: &str) -> Result<(), Error> {
+    async fn cannot_follow(&self, pending: &PendingSuccessor, why: &str) -> Result<(), Error> {
         tracing::warn!(
-            old = %quoted(&pending.old_room_id),
-            new = %quoted(&pending.new_room_id),
+            old = %escape_for_log(&pending.old_room_id),
+            new = %escape_for_log(&pending.new_room_id),
             why,
             "the successor of a replaced room is not followed"
         );
         let now_ms = self.clock.now_ms();
-        rooms::not_there(&self.store, &pending.new_room_id, why, now_ms).await?;
+        rooms::record_failed_join(&self.store, &pending.new_room_id, why, now_ms).await?;
         for room_id in [&pending.new_room_id, &pending.old_room_id] {
             self.changes.announce(Change::Room {
                 room_id: room_id.clone(),
@@ -344,11 +350,14 @@ fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
 
 /// Notes when a finished task has its next turn. A task that broke off is tried again; the running
 /// tasks are not affected.
-fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinError>) {
+fn record_finished_task(
+    turns: &mut HashMap<String, TaskTurn>,
+    done: Result<(Id, TaskResult), JoinError>,
+) {
     let (task, pause) = match done {
         Ok((task, (_, Ok(pause)))) => (task, pause),
         Ok((task, (room_id, Err(error)))) => {
-            tracing::warn!(room = %quoted(&room_id), %error, "a room could not be followed or looked at");
+            tracing::warn!(room = %escape_for_log(&room_id), %error, "a room could not be followed or looked at");
             (task, AGAIN)
         }
         Err(error) => {
@@ -376,7 +385,7 @@ fn note_done(turns: &mut HashMap<String, Turn>, done: Result<(Id, Done), JoinErr
 }
 
 /// A stranger's text, escaped for a log line.
-fn quoted(text: &str) -> String {
+fn escape_for_log(text: &str) -> String {
     text.escape_debug().to_string()
 }
 
@@ -396,8 +405,8 @@ mod tests {
         }))
     }
 
-    fn under_way(task: Id) -> Turn {
-        Turn {
+    fn under_way(task: Id) -> TaskTurn {
+        TaskTurn {
             tried: Instant::now(),
             due: Instant::now(),
             is_under_way: true,
@@ -408,7 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_breaks_off_is_tried_again_later_and_the_others_go_on() {
-        let mut tasks = UnderWay::new();
+        let mut tasks = RunningTasks::new();
         let broken = tasks.spawn(async { std::future::pending().await });
         let other = tokio::spawn(std::future::pending::<()>());
         let mut turns = HashMap::from([
@@ -417,12 +426,12 @@ mod tests {
         ]);
         broken.abort();
         let done = tasks.join_next_with_id().await.unwrap();
-        note_done(&mut turns, done);
+        record_finished_task(&mut turns, done);
         assert!(turns["!other"].is_under_way);
         let broken = &turns["!broken"];
         assert!(!broken.is_under_way && broken.due > Instant::now() + AGAIN / 2);
         let endless = ("!other".to_owned(), Ok(Duration::MAX));
-        note_done(&mut turns, Ok((other.id(), endless)));
+        record_finished_task(&mut turns, Ok((other.id(), endless)));
         assert!(turns["!other"].due > Instant::now());
         other.abort();
     }

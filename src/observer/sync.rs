@@ -1,6 +1,6 @@
 //! Live following: the long poll, its position, and what to do when it breaks.
 
-use super::backoff::Patience;
+use super::backoff::Backoff;
 use super::error_state::Work;
 use super::ingest::add_events;
 use super::{Error, Observer};
@@ -50,7 +50,7 @@ struct SyncMemory {
 }
 
 /// The result of an answer.
-struct Taken {
+struct AnswerOutcome {
     /// It contained no room.
     nothing: bool,
     moved: bool,
@@ -59,7 +59,7 @@ struct Taken {
 impl Observer {
     /// Follows the sync stream for ever.
     pub(super) async fn follow(&self) {
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         let mut way = SyncMemory {
             filter: None,
             first: true,
@@ -71,7 +71,7 @@ impl Observer {
         loop {
             match self.follow_once(&mut way).await {
                 Ok(breath) => {
-                    patience = Patience::new();
+                    patience = Backoff::new();
                     way.failures = 0;
                     self.succeeded(Work::Sync).await;
                     tokio::time::sleep(breath).await;
@@ -89,7 +89,7 @@ impl Observer {
                     // is needed.
                     let revoked = matches!(&error, Error::Matrix(error) if error.is_revoked());
                     let work = if revoked { Work::SignIn } else { Work::Sync };
-                    self.failed(work, doing(&error), &error).await;
+                    self.failed(work, failed_work_words(&error), &error).await;
                     self.mend(&error, &mut way).await;
                     let pause = Self::pause(&error, &mut patience);
                     self.rest_after(&error, pause).await;
@@ -109,7 +109,7 @@ impl Observer {
             // The homeserver may have cached the answer with this position. A different request
             // brings another answer.
             way.first_timeout_ms = 1 + self.clock.now_ms().unsigned_abs() % 98;
-            if let Err(error) = vantages::forget_position(&self.store, &self.vantage_id).await {
+            if let Err(error) = vantages::delete_position(&self.store, &self.vantage_id).await {
                 self.cannot_store("forgetting the position", &error).await;
             }
         } else if self.is_too_much(error, way).await
@@ -126,7 +126,7 @@ impl Observer {
             return true;
         }
 
-        let position = vantages::position(&self.store, &self.vantage_id).await;
+        let position = vantages::sync_position(&self.store, &self.vantage_id).await;
         let is_first = position.is_ok_and(|position| position.is_none());
         let is_answer = error.status().is_some() || matches!(error, matrix::Error::Timeout { .. });
         let is_too_much = is_first
@@ -149,7 +149,7 @@ impl Observer {
         };
 
         let filter: &str = way.filter.insert(filter);
-        let since = vantages::position(&self.store, &self.vantage_id).await?;
+        let since = vantages::sync_position(&self.store, &self.vantage_id).await?;
         let prepares = way.first || since.is_none();
         // The first answer should come at once.
         let timeout_ms = if prepares {
@@ -226,7 +226,7 @@ impl Observer {
         let mut since = self.preparing.lock().await;
         if since.is_none() {
             let now = self.clock.now_ms();
-            vantages::preparing(&self.store, &self.vantage_id, Some(now)).await?;
+            vantages::set_preparing_since(&self.store, &self.vantage_id, Some(now)).await?;
             *since = Some(now);
             self.changes.announce(Change::Observer);
         }
@@ -241,8 +241,8 @@ impl Observer {
         mut answer: SyncParts<'_>,
         since: Option<&str>,
         still: u32,
-    ) -> Result<Taken, Error> {
-        let known = rooms::watched(&self.store).await?;
+    ) -> Result<AnswerOutcome, Error> {
+        let known = rooms::list_watched_rooms(&self.store).await?;
         let known: HashMap<String, Watch> = known.into_iter().collect();
         let mut batch = self.empty_batch();
         let (mut written, mut parts) = (0, 0_usize);
@@ -270,7 +270,7 @@ impl Observer {
         self.ingest(&batch).await?;
         *self.preparing.lock().await = None;
 
-        Ok(Taken {
+        Ok(AnswerOutcome {
             nothing: parts == 0,
             moved,
         })
@@ -291,7 +291,7 @@ impl Observer {
             }
             SyncPart::Left(room) => {
                 let known = known.get(&room.room_id).copied();
-                batch.rooms.push(left(room, known, seen_ms));
+                batch.rooms.push(batch_of_left_room(room, known, seen_ms));
             }
             SyncPart::Invited(invite) => batch.invitations.push(self.answered(invite)),
         }
@@ -354,7 +354,7 @@ impl Observer {
 }
 
 /// The words of the status page before the error itself.
-fn doing(error: &Error) -> &'static str {
+fn failed_work_words(error: &Error) -> &'static str {
     match error {
         Error::Matrix(error) if error.is_unknown_position() => {
             "the homeserver no longer knows our position; starting again from the rooms' present state"
@@ -363,7 +363,7 @@ fn doing(error: &Error) -> &'static str {
     }
 }
 
-fn left(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
+fn batch_of_left_room(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
     batch.is_first_answer = known.is_none();
     batch.watch = Some(Watch::Left);

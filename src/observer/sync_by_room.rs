@@ -27,8 +27,10 @@ impl Observer {
     /// sync. What timelines left out is read later, as history.
     pub(super) async fn read_in_parts(&self, why: &matrix::Error) -> Result<(), Error> {
         tracing::warn!("the rooms are read one by one, because {why}");
-        let known: HashMap<String, Watch> =
-            rooms::watched(&self.store).await?.into_iter().collect();
+        let known: HashMap<String, Watch> = rooms::list_watched_rooms(&self.store)
+            .await?
+            .into_iter()
+            .collect();
         let mut last = self.empty_batch();
         let (position, room_ids) = self.rooms_and_position(&mut last, &known).await?;
         let mut read = BTreeSet::new();
@@ -61,12 +63,12 @@ impl Observer {
         known: &HashMap<String, Watch>,
     ) -> Result<(String, BTreeSet<String>), Error> {
         let names = matrix::filter_of_names().to_string();
-        let answer = match self.client.sync(first_sync(&names)).await {
+        let answer = match self.client.sync(first_sync_request(&names)).await {
             Ok(answer) => answer,
             Err(error) if error.is_revoked() => return Err(error.into()),
             Err(_) => {
                 let nothing = matrix::filter_of_nothing().to_string();
-                let answer = self.client.sync(first_sync(&nothing)).await?;
+                let answer = self.client.sync(first_sync_request(&nothing)).await?;
                 let joined = self.joined_now().await?;
                 return Ok((answer.next_batch, joined.into_iter().collect()));
             }
@@ -128,7 +130,7 @@ impl Observer {
         read: &mut BTreeSet<String>,
     ) -> Result<(), Error> {
         let filter = matrix::filter_of_room(room_id, sparing).to_string();
-        let mut answer = self.client.sync_parts(first_sync(&filter)).await?;
+        let mut answer = self.client.sync_parts(first_sync_request(&filter)).await?;
         let mut written = 0;
         let mut batch = self.empty_batch();
         while let Some(part) = answer.next().await? {
@@ -183,7 +185,7 @@ impl Observer {
 }
 
 /// A first sync with this filter.
-fn first_sync(filter: &str) -> SyncRequest<'_> {
+fn first_sync_request(filter: &str) -> SyncRequest<'_> {
     SyncRequest {
         since: None,
         timeout_ms: 0,

@@ -2,7 +2,7 @@
 //! that it does not run.
 
 use super::Observer;
-use super::backoff::Patience;
+use super::backoff::Backoff;
 use super::error_state::Work;
 use futures_util::FutureExt;
 use std::any::Any;
@@ -12,7 +12,7 @@ impl Observer {
     /// Runs a kind of work until it ends by itself. A panic is logged, counted and shown as its
     /// trouble; then the work is restarted.
     pub(super) async fn keep<F: Future<Output = ()>>(&self, work: Work, begin: impl Fn() -> F) {
-        let mut patience = Patience::new();
+        let mut patience = Backoff::new();
         loop {
             // Half-done work is in the database as the last commit left it, and every loop begins
             // from there.
@@ -20,7 +20,7 @@ impl Observer {
                 return;
             };
 
-            let words = words_of(panic.as_ref());
+            let words = panic_words(panic.as_ref());
             tracing::error!(?work, panic = %words, "a fault in Callscope; this work is begun again");
             let text = format!(
                 "a fault in Callscope itself stopped a part of its work ({work:?}: {words}); it was begun again. Please report it"
@@ -33,7 +33,7 @@ impl Observer {
 
 /// The message of a panic.
 #[must_use]
-pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> String {
     if let Some(words) = panic.downcast_ref::<&str>() {
         return (*words).to_owned();
     }
@@ -50,7 +50,7 @@ mod tests {
     use crate::changes::Changes;
     use crate::clock::Clock;
     use crate::matrix::{self, Client, Secret};
-    use crate::observer::{Account, Mode, Retention, Settings};
+    use crate::observer::{AccountLogin, Mode, RetentionSettings, Settings};
     use crate::rtc::fold::Rules;
     use crate::store::Writer;
     use crate::store::ingest::vantages;
@@ -58,7 +58,7 @@ mod tests {
 
     async fn observer(store: &Writer) -> Observer {
         let settings = Settings {
-            account: Account::Token(Secret::new("t")),
+            account: AccountLogin::Token(Secret::new("t")),
             mode: Mode::Follow,
             poll_schedule: "0 0 * * * *".into(),
             rooms: Vec::new(),
@@ -68,7 +68,7 @@ mod tests {
             backfill: false,
             backfill_days: None,
             backfill_page: 250,
-            retention: Retention::default(),
+            retention: RetentionSettings::default(),
             probe: None,
             rules: Rules::default(),
         };
@@ -98,7 +98,7 @@ mod tests {
 
         observer.keep(Work::History, run).await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
-        let vantage = vantages::list(&store).await.unwrap().remove(0);
+        let vantage = vantages::list_vantages(&store).await.unwrap().remove(0);
         assert_eq!(vantage.errors, 1);
         let said = vantage.error.unwrap();
         assert!(
@@ -106,7 +106,7 @@ mod tests {
             "{said}"
         );
         observer.succeeded(Work::History).await;
-        let vantage = vantages::list(&store).await.unwrap().remove(0);
+        let vantage = vantages::list_vantages(&store).await.unwrap().remove(0);
         assert_eq!(vantage.error, None, "its next success ends the trouble");
     }
 }

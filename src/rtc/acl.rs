@@ -23,7 +23,7 @@ impl ServerAcl {
         let patterns = |key: &str| {
             let list = content.get(key).and_then(Value::as_array);
             let texts = list.into_iter().flatten().filter_map(Value::as_str);
-            texts.take(PATTERNS_MAX).map(letters).collect()
+            texts.take(PATTERNS_MAX).map(lowercase_letters).collect()
         };
 
         Some(Self {
@@ -44,14 +44,15 @@ impl ServerAcl {
             return true;
         }
 
-        let host = letters(host);
-        let fits = |patterns: &[Vec<char>]| patterns.iter().any(|pattern| matches(pattern, &host));
+        let host = lowercase_letters(host);
+        let fits =
+            |patterns: &[Vec<char>]| patterns.iter().any(|pattern| is_glob_match(pattern, &host));
 
         fits(&self.deny) || !fits(&self.allow)
     }
 }
 
-fn letters(text: &str) -> Vec<char> {
+fn lowercase_letters(text: &str) -> Vec<char> {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
@@ -77,7 +78,7 @@ fn is_ip_literal(host: &str) -> bool {
 }
 
 /// `*` matches any characters, `?` exactly one. Backtracking to the last `*` is enough.
-fn matches(pattern: &[char], text: &[char]) -> bool {
+fn is_glob_match(pattern: &[char], text: &[char]) -> bool {
     let (mut at, mut in_text) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while in_text < text.len() {

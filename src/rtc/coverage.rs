@@ -68,7 +68,7 @@ pub struct Interval {
 
 /// A walk: the observer reads a room's history backwards (back-fill).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Walked {
+pub struct HistoryRead {
     pub opened_ms: i64,
     /// The walk covers the whole room, not one gap.
     pub history: bool,
@@ -87,7 +87,7 @@ pub struct Walked {
 
 /// The observer's records about one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Notes {
+pub struct CoverageRecords {
     /// When the sync stream was received, in order; only if the room is followed.
     pub heard: Vec<Span>,
     /// When the room was polled, in order.
@@ -98,7 +98,7 @@ pub struct Notes {
     /// The last read of its full state, ms.
     pub polled_ms: Option<i64>,
     pub created_ms: Option<i64>,
-    pub walks: Vec<Walked>,
+    pub walks: Vec<HistoryRead>,
     /// When the room's history was hidden from us ([`super::visibility`]), in order.
     pub hidden: Vec<Span>,
     /// The source is silent: its last span does not reach until now.
@@ -112,22 +112,22 @@ pub const GRACE_MS: i64 = 90_000;
 /// The intervals from the room's known beginning until `now`. They are contiguous, and neighbours
 /// have different coverage.
 #[must_use]
-pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
+pub fn coverage_of_room(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     let mut found = coverage_before_first_seen(notes, now);
     let mut at = notes.first_seen_ms.min(now);
-    for (span, cover) in watched(notes, now) {
+    for (span, cover) in watched_spans(notes, now) {
         if span.from > at {
             let gap = Span {
                 from: at,
                 to: span.from,
             };
 
-            for (half, known) in split_at_read_from(gap, read_from(notes, span.from)) {
-                push(&mut found, half, known);
+            for (half, known) in split_at_read_from(gap, gap_read_from(notes, span.from)) {
+                append_interval(&mut found, half, known);
             }
         }
 
-        push(
+        append_interval(
             &mut found,
             Span {
                 from: span.from.max(at),
@@ -138,7 +138,7 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
         at = at.max(span.to);
     }
 
-    push(&mut found, Span { from: at, to: now }, Cover::Gap);
+    append_interval(&mut found, Span { from: at, to: now }, Cover::Gap);
 
     with_hidden_spans(
         with_gaps_of_limited_timelines(found, &notes.walks),
@@ -148,8 +148,11 @@ pub fn intervals(notes: &Notes, now: i64) -> Vec<Interval> {
 
 /// Marks the spans that limited timelines left out although the stream was received. Such a span is
 /// known once its walk has finished.
-fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) -> Vec<Interval> {
-    let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(Walked::left_out_span).collect();
+fn with_gaps_of_limited_timelines(
+    intervals: Vec<Interval>,
+    walks: &[HistoryRead],
+) -> Vec<Interval> {
+    let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(HistoryRead::left_out_span).collect();
     holes.sort_by_key(|(span, _)| *span);
     let mut holes = holes.into_iter().peekable();
     let mut found = Vec::new();
@@ -157,7 +160,7 @@ fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) ->
         let mut rest = span;
         while let Some((hole, known)) = holes.peek().filter(|(hole, _)| hole.from < rest.to) {
             let part = rest.within(hole);
-            push(
+            append_interval(
                 &mut found,
                 Span {
                     from: rest.from,
@@ -165,7 +168,7 @@ fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) ->
                 },
                 cover,
             );
-            push(
+            append_interval(
                 &mut found,
                 part,
                 if cover == Cover::Live { *known } else { cover },
@@ -178,7 +181,7 @@ fn with_gaps_of_limited_timelines(intervals: Vec<Interval>, walks: &[Walked]) ->
             holes.next();
         }
 
-        push(&mut found, rest, cover);
+        append_interval(&mut found, rest, cover);
     }
 
     found
@@ -193,7 +196,7 @@ fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval>
             .iter()
             .filter(|_| matches!(cover, Cover::Backfilled | Cover::Gap))
         {
-            push(
+            append_interval(
                 &mut found,
                 Span {
                     from: rest.from,
@@ -201,11 +204,11 @@ fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval>
                 },
                 cover,
             );
-            push(&mut found, rest.within(veil), Cover::NotVisible);
+            append_interval(&mut found, rest.within(veil), Cover::NotVisible);
             rest.from = rest.from.max(veil.to.min(rest.to));
         }
 
-        push(&mut found, rest, cover);
+        append_interval(&mut found, rest, cover);
     }
 
     found
@@ -213,7 +216,7 @@ fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval>
 
 /// The coverage at `ms`; a time before all intervals is a gap.
 #[must_use]
-pub fn at(intervals: &[Interval], ms: i64) -> Cover {
+pub fn cover_at(intervals: &[Interval], ms: i64) -> Cover {
     let last = intervals.last().filter(|last| ms >= last.span.to);
     let here = intervals
         .iter()
@@ -225,14 +228,14 @@ pub fn at(intervals: &[Interval], ms: i64) -> Cover {
 
 /// Since when the room has not been watched; `None` if it is watched now.
 #[must_use]
-pub fn blind_since(intervals: &[Interval]) -> Option<i64> {
+pub fn unwatched_since(intervals: &[Interval]) -> Option<i64> {
     intervals
         .last()
         .filter(|last| last.cover.is_blind())
         .map(|last| last.span.from)
 }
 
-fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
+fn append_interval(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     if span.is_empty() {
         return;
     }
@@ -247,10 +250,10 @@ fn push(found: &mut Vec<Interval>, span: Span, cover: Cover) {
 }
 
 /// Coverage before we first saw the room, by the walk through its history.
-fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
+fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     let first = notes.first_seen_ms.min(now);
     // A walk begins where an earlier one ended, so what was read stays read.
-    let history: Vec<&Walked> = notes.walks.iter().filter(|walk| walk.history).collect();
+    let history: Vec<&HistoryRead> = notes.walks.iter().filter(|walk| walk.history).collect();
     let reached = history.iter().filter_map(|walk| walk.reached_ms).min();
     let reached = reached.unwrap_or(first);
     let created = notes.created_ms.unwrap_or(reached).min(first);
@@ -272,7 +275,7 @@ fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
     };
 
     let mut found = Vec::new();
-    push(
+    append_interval(
         &mut found,
         Span {
             from: created,
@@ -280,7 +283,7 @@ fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
         },
         beyond,
     );
-    push(
+    append_interval(
         &mut found,
         Span {
             from: reached,
@@ -293,7 +296,7 @@ fn coverage_before_first_seen(notes: &Notes, now: i64) -> Vec<Interval> {
 }
 
 /// The spans in which the room was watched, in order, disjoint.
-fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
+fn watched_spans(notes: &CoverageRecords, now: i64) -> Vec<(Span, Cover)> {
     let live = notes.heard.iter().map(|span| (*span, Cover::Live));
     let polled = notes.polled.iter().map(|span| (*span, Cover::Polled));
     let mut spans: Vec<(Span, Cover)> = live.chain(polled).collect();
@@ -332,7 +335,7 @@ fn watched(notes: &Notes, now: i64) -> Vec<(Span, Cover)> {
     found
 }
 
-impl Walked {
+impl HistoryRead {
     /// The time from which on the gap was read, ms.
     fn read_from(&self) -> Option<i64> {
         match self.ended_by.as_deref()? {
@@ -389,7 +392,7 @@ fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
 
 /// The time from which on a gap that ended at `end` is known. The gap is known once the full state
 /// was read after it and its walk has finished.
-fn read_from(notes: &Notes, end: i64) -> Option<i64> {
+fn gap_read_from(notes: &CoverageRecords, end: i64) -> Option<i64> {
     if notes.polled_ms.is_none_or(|polled| polled < end) {
         return None;
     }
@@ -400,7 +403,7 @@ fn read_from(notes: &Notes, end: i64) -> Option<i64> {
         .filter(|walk| !walk.history && walk.opened_ms == end);
 
     walks
-        .map(Walked::read_from)
+        .map(HistoryRead::read_from)
         .try_fold(i64::MIN, |latest, from| Some(latest.max(from?)))
 }
 

@@ -54,7 +54,7 @@ impl RoomEvent {
     /// The reason why this is not an event.
     pub fn from_json(json: &Value, received_ts: Option<i64>) -> Result<Self, Reason> {
         let text = |key: &str| json.get(key).and_then(Value::as_str);
-        let id = |key: &str, missing: Reason| within(text(key).ok_or(missing)?);
+        let id = |key: &str, missing: Reason| check_id_length(text(key).ok_or(missing)?);
         let unsigned = |key: &str| json.pointer(&format!("/unsigned/{key}"));
         let stamp = |value: &Value| millis_of_json(value).map(|ms| ms.clamp(0, LATEST_MS));
         let content = json.get("content").cloned().unwrap_or(Value::Null);
@@ -65,17 +65,17 @@ impl RoomEvent {
                 .filter(|id| !id.is_empty())
                 .ok_or("no_event_id")?,
             kind: id("type", "no_type")?,
-            state_key: state_key(json.get("state_key"))?,
+            state_key: parse_state_key(json.get("state_key"))?,
             sender: id("sender", "no_sender")?,
             origin_server_ts: json
                 .get("origin_server_ts")
                 .and_then(stamp)
                 .ok_or("no_origin_server_ts")?,
             received_ts,
-            sticky_ms: sticky_ms(json),
-            replaces_state: unsigned("replaces_state").and_then(reference),
+            sticky_ms: parse_sticky_ms(json),
+            replaces_state: unsigned("replaces_state").and_then(referenced_event_id),
             readable: because.is_none(),
-            redacts: redacts(json, &content),
+            redacts: redaction_target(json, &content),
             redacted_ts: because.map(|event| {
                 event
                     .get("origin_server_ts")
@@ -107,11 +107,11 @@ impl RoomEvent {
     /// # Errors
     /// If the text is not a JSON object.
     pub fn with_text(self, text: &str) -> Result<Self, serde_json::Error> {
-        let body: Body = serde_json::from_str(text)?;
+        let body: JsonOnlyParts = serde_json::from_str(text)?;
         let sticky_ms = [body.msc4354_sticky, body.sticky]
             .iter()
             .flatten()
-            .find_map(duration_ms);
+            .find_map(parse_duration_ms);
         let readable = body
             .unsigned
             .is_none_or(|unsigned| unsigned.get("redacted_because").is_none());
@@ -173,47 +173,47 @@ impl RoomEvent {
 
 /// Is the text of one event small enough to be kept whole?
 #[must_use]
-pub fn fits(json_text: &str) -> bool {
+pub fn may_be_kept_whole(json_text: &str) -> bool {
     json_text.len() <= EVENT_MAX
 }
 
 /// Replaces NUL: no valid id contains it, and `PostgreSQL` cannot store it in a text.
-fn tidy(text: &str) -> String {
+fn replace_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
 /// Checks the length of an id, a type or a key.
-fn within(text: &str) -> Result<String, Reason> {
+fn check_id_length(text: &str) -> Result<String, Reason> {
     if text.len() > ID_MAX {
         return Err("id_too_long");
     }
 
-    Ok(tidy(text))
+    Ok(replace_nul(text))
 }
 
 /// The id of another event; `None` if it is too long.
-fn reference(value: &Value) -> Option<String> {
-    within(value.as_str()?).ok()
+fn referenced_event_id(value: &Value) -> Option<String> {
+    check_id_length(value.as_str()?).ok()
 }
 
-fn state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
+fn parse_state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(within(text)?)),
+        Some(Value::String(text)) => Ok(Some(check_id_length(text)?)),
         // Only in the first revision of MSC4143; no room version allows it, so nothing depends on
         // it.
-        Some(array @ Value::Array(_)) => Ok(Some(within(&array.to_string())?)),
+        Some(array @ Value::Array(_)) => Ok(Some(check_id_length(&array.to_string())?)),
         Some(_) => Err("bad_state_key"),
     }
 }
 
-fn sticky_ms(json: &Value) -> Option<i64> {
+fn parse_sticky_ms(json: &Value) -> Option<i64> {
     ["msc4354_sticky", "sticky"]
         .iter()
-        .find_map(|key| duration_ms(json.get(key)?))
+        .find_map(|key| parse_duration_ms(json.get(key)?))
 }
 
-fn duration_ms(sticky: &Value) -> Option<i64> {
+fn parse_duration_ms(sticky: &Value) -> Option<i64> {
     let duration = sticky.get("duration_ms")?;
     duration
         .as_i64()
@@ -224,7 +224,7 @@ fn duration_ms(sticky: &Value) -> Option<i64> {
 /// The parts of an event that only its JSON text has. A value of an unexpected type counts as
 /// absent.
 #[derive(Deserialize)]
-struct Body {
+struct JsonOnlyParts {
     #[serde(default)]
     content: Value,
     msc4354_sticky: Option<Value>,
@@ -235,16 +235,16 @@ struct Body {
 /// Room versions 1 to 10 name the target at the top level, later ones in the content. The key is
 /// read only in redactions: anybody may write it into an event of another type, where it redacts
 /// nothing.
-fn redacts(json: &Value, content: &Value) -> Option<String> {
+fn redaction_target(json: &Value, content: &Value) -> Option<String> {
     json.get("type")
         .filter(|kind| *kind == "m.room.redaction")?;
     let target = json.get("redacts").or_else(|| content.get("redacts"))?;
-    reference(target)
+    referenced_event_id(target)
 }
 
 /// What an event is to us, by its type on the wire (docs/matrixrtc.md section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     /// A statement about being in a call.
     Member,
     /// A slot opened or closed.
@@ -262,7 +262,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl EventKind {
     /// The kind of a wire type.
     #[must_use]
     pub fn of_event_type(event_type: &str) -> Self {

@@ -1,6 +1,6 @@
 //! Evidence: the basis of each boundary of a stay and of a call, and its maximum error.
 
-use super::coverage::{Cover, Interval, Span, at, blind_since};
+use super::coverage::{Cover, Interval, Span, cover_at, unwatched_since};
 
 /// An event received later than this after its timestamp was not seen live, ms.
 pub const PROMPT_MS: i64 = 60_000;
@@ -14,7 +14,7 @@ const REFUTED_MS: i64 = 3_600_000;
 
 /// How an event first came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum EventWay {
     Sync,
     Poll,
     Backfill,
@@ -26,7 +26,7 @@ pub struct Origin {
     pub origin_ms: i64,
     /// Our clock when the first live copy came, ms.
     pub received_ms: Option<i64>,
-    pub way: Way,
+    pub way: EventWay,
     /// Set if we created the event from a poll of the room's state: the time of the previous poll,
     /// ms. The change happened after it.
     pub made_since_ms: Option<i64>,
@@ -37,7 +37,7 @@ pub struct Origin {
 
 /// The properties of a stay that evidence needs. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stay<'a> {
+pub struct EvidenceStay<'a> {
     pub joined_ms: i64,
     pub until_ms: i64,
     pub end_reason: &'a str,
@@ -58,7 +58,7 @@ pub struct Stay<'a> {
 
 /// The basis of a boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum BoundaryBasis {
     /// An event that we received when it happened.
     Live,
     /// An event read later; its time is the server's timestamp.
@@ -79,7 +79,7 @@ pub enum By {
     Gap,
 }
 
-impl By {
+impl BoundaryBasis {
     /// The word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -100,13 +100,13 @@ impl By {
 /// The basis of a boundary, and its maximum error, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Boundary {
-    pub by: By,
+    pub by: BoundaryBasis,
     pub error_ms: i64,
 }
 
 /// The boundaries of one stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
+pub struct Boundaries {
     pub start: Boundary,
     /// `None` while it lasts.
     pub end: Option<Boundary>,
@@ -147,7 +147,7 @@ impl Certainty {
 
 /// How certain the times of one call are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct CallCertainty {
     pub certainty: Certainty,
     pub start: Boundary,
     pub end: Option<Boundary>,
@@ -160,25 +160,25 @@ pub struct Verdict {
 
 /// The evidence for the boundaries of a stay. `cover` is the room's coverage until `now`.
 #[must_use]
-pub fn of_stay(stay: &Stay, cover: &[Interval], now: i64) -> Ends {
-    let start = start(stay, cover);
+pub fn boundaries_of_stay(stay: &EvidenceStay, cover: &[Interval], now: i64) -> Boundaries {
+    let start = start_boundary(stay, cover);
     if stay.until_ms > now {
-        let unknown_since_ms = blind_since(cover).map(|since| since.max(stay.joined_ms));
-        return Ends {
+        let unknown_since_ms = unwatched_since(cover).map(|since| since.max(stay.joined_ms));
+        return Boundaries {
             start,
             end: None,
             unknown_since_ms,
         };
     }
 
-    Ends {
+    Boundaries {
         start,
-        end: Some(end(stay, cover)),
+        end: Some(end_boundary(stay, cover)),
         unknown_since_ms: None,
     }
 }
 
-fn start(stay: &Stay, cover: &[Interval]) -> Boundary {
+fn start_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
     let seen = |event: &Origin| {
         event
             .received_ms
@@ -186,62 +186,62 @@ fn start(stay: &Stay, cover: &[Interval]) -> Boundary {
     };
 
     match stay.join {
-        _ if stay.resumed => by_cover(cover, stay.joined_ms),
+        _ if stay.resumed => boundary_by_coverage(cover, stay.joined_ms),
         Some(event) if stay.refuted => Boundary {
-            by: By::Refuted,
+            by: BoundaryBasis::Refuted,
             error_ms: (seen(&event) - stay.joined_ms).max(0),
         },
         Some(event) if stay.claimed => Boundary {
-            by: By::Claimed,
+            by: BoundaryBasis::Claimed,
             error_ms: (seen(&event) - stay.joined_ms).max(0),
         },
         None if stay.claimed => Boundary {
-            by: By::Claimed,
+            by: BoundaryBasis::Claimed,
             error_ms: 0,
         },
         // A change found by a poll happened between two polls.
-        Some(event) if event.made_since_ms.is_some() => by_event(&event, cover),
+        Some(event) if event.made_since_ms.is_some() => boundary_by_event(&event, cover),
         _ if stay.back_since_ms.is_some() => {
             let since = stay.back_since_ms.unwrap_or(stay.joined_ms);
             Boundary {
-                by: By::Renewed,
+                by: BoundaryBasis::Renewed,
                 error_ms: stay.joined_ms.saturating_sub(since).max(0),
             }
         }
-        Some(event) => by_event(&event, cover),
-        None => by_cover(cover, stay.joined_ms),
+        Some(event) => boundary_by_event(&event, cover),
+        None => boundary_by_coverage(cover, stay.joined_ms),
     }
 }
 
-fn end(stay: &Stay, cover: &[Interval]) -> Boundary {
+fn end_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
     let last_sign = stay
         .last_sign_ms
         .unwrap_or(stay.joined_ms)
         .max(stay.joined_ms);
 
     match stay.end {
-        Some(event) => by_event(&event, cover),
+        Some(event) => boundary_by_event(&event, cover),
         None if matches!(stay.end_reason, "expired" | "sticky_expired") => {
-            match blind_at(cover, stay.until_ms) {
+            match unwatched_span_at(cover, stay.until_ms) {
                 Some(gap) => Boundary {
-                    by: By::Gap,
+                    by: BoundaryBasis::Gap,
                     error_ms: gap.to.saturating_sub(gap.from.max(last_sign)).max(0),
                 },
                 None => Boundary {
-                    by: By::Computed,
+                    by: BoundaryBasis::Computed,
                     error_ms: (stay.until_ms - last_sign).max(0),
                 },
             }
         }
-        None => by_cover(cover, stay.until_ms),
+        None => boundary_by_coverage(cover, stay.until_ms),
     }
 }
 
 /// The boundary of an event with its own time. Its basis and error depend on how the event came.
-fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
+fn boundary_by_event(event: &Origin, cover: &[Interval]) -> Boundary {
     if let Some(since) = event.made_since_ms {
         return Boundary {
-            by: By::Reconciled,
+            by: BoundaryBasis::Reconciled,
             error_ms: (event.origin_ms - since).max(0),
         };
     }
@@ -251,28 +251,34 @@ fn by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         .map(|received| received.saturating_sub(event.origin_ms));
     let is_prompt = late_ms.is_some_and(|late| late < PROMPT_MS);
     let (by, error_ms) = match (event.way, late_ms) {
-        (Way::Poll, _) => (By::Reconciled, 0),
-        (Way::Sync, Some(late_ms))
+        (EventWay::Poll, _) => (BoundaryBasis::Reconciled, 0),
+        (EventWay::Sync, Some(late_ms))
             if is_prompt && late_ms >= SMALL_MS && was_heard(event, cover) =>
         {
-            (By::Live, late_ms)
+            (BoundaryBasis::Live, late_ms)
         }
 
-        (Way::Sync | Way::Backfill, _) if is_prompt => (By::Live, 0),
-        (Way::Sync, Some(late_ms)) if was_heard(event, cover) => (By::Late, late_ms),
-        (Way::Sync | Way::Backfill, _) => (By::Backfilled, 0),
+        (EventWay::Sync | EventWay::Backfill, _) if is_prompt => (BoundaryBasis::Live, 0),
+        (EventWay::Sync, Some(late_ms)) if was_heard(event, cover) => {
+            (BoundaryBasis::Late, late_ms)
+        }
+        (EventWay::Sync | EventWay::Backfill, _) => (BoundaryBasis::Backfilled, 0),
     };
 
     // A back-filled event gets a receive time far from its timestamp only if the timestamp is
     // impossible.
-    let is_refuted = event.way == Way::Backfill
+    let is_refuted = event.way == EventWay::Backfill
         && late_ms.is_some_and(|late_ms| late_ms.saturating_abs() > REFUTED_MS);
     let error_ms = match late_ms.filter(|_| is_refuted) {
         Some(late_ms) => error_ms.max(late_ms.saturating_abs()),
         None => error_ms,
     };
 
-    let by = if is_refuted { By::Backfilled } else { by };
+    let by = if is_refuted {
+        BoundaryBasis::Backfilled
+    } else {
+        by
+    };
     let lost_ms = event
         .lost_since_ms
         .map_or(0, |since| event.origin_ms.saturating_sub(since).max(0));
@@ -290,7 +296,7 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
         return false;
     };
 
-    event.way == Way::Sync
+    event.way == EventWay::Sync
         && cover.iter().any(|interval| {
             interval.cover == Cover::Live
                 && interval.span.from <= event.origin_ms.min(received)
@@ -300,19 +306,19 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
 
 /// A boundary without an event of the member itself (it left the room, or the slot was closed): its
 /// basis is the coverage of that time.
-fn by_cover(cover: &[Interval], ms: i64) -> Boundary {
-    let by = match at(cover, ms) {
-        Cover::Live => By::Live,
-        Cover::Polled => By::Reconciled,
-        Cover::Backfilled => By::Backfilled,
-        Cover::Gap | Cover::NotVisible => By::Gap,
+fn boundary_by_coverage(cover: &[Interval], ms: i64) -> Boundary {
+    let by = match cover_at(cover, ms) {
+        Cover::Live => BoundaryBasis::Live,
+        Cover::Polled => BoundaryBasis::Reconciled,
+        Cover::Backfilled => BoundaryBasis::Backfilled,
+        Cover::Gap | Cover::NotVisible => BoundaryBasis::Gap,
     };
 
     Boundary { by, error_ms: 0 }
 }
 
 /// The unwatched span around a moment.
-fn blind_at(cover: &[Interval], ms: i64) -> Option<Span> {
+fn unwatched_span_at(cover: &[Interval], ms: i64) -> Option<Span> {
     let mut blind = cover.iter().filter(|interval| interval.cover.is_blind());
     blind
         .find(|interval| (interval.span.from..interval.span.to).contains(&ms))
@@ -322,17 +328,21 @@ fn blind_at(cover: &[Interval], ms: i64) -> Option<Span> {
 /// How certain a call is, from its stays with their boundaries. A call has at least one stay;
 /// `None` without any.
 #[must_use]
-pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<Verdict> {
+pub fn certainty_of_call(
+    stays: &[(EvidenceStay, Boundaries)],
+    cover: &[Interval],
+    now: i64,
+) -> Option<CallCertainty> {
     let (first, first_ends) = stays.iter().min_by_key(|(stay, _)| stay.joined_ms)?;
     let (last, last_ends) = stays.iter().max_by_key(|(stay, _)| stay.until_ms)?;
     let (from, to) = (first.joined_ms, last.until_ms.min(now));
     let (mut start, mut end) = (first_ends.start, last_ends.end);
-    if let Some(gap) = blind_at(cover, from) {
+    if let Some(gap) = unwatched_span_at(cover, from) {
         start.error_ms = start.error_ms.max(from - gap.from);
     }
 
     let gap_at_end = if end.is_some() {
-        blind_at(cover, to)
+        unwatched_span_at(cover, to)
     } else {
         None
     };
@@ -352,23 +362,31 @@ pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<V
         .map(|lost| lost.to.saturating_sub(lost.from).max(0))
         .sum();
     let gap_ms = gap_ms.saturating_add(lost_ms);
-    let is_early = start.error_ms > 0 && blind_at(cover, from).is_some();
+    let is_early = start.error_ms > 0 && unwatched_span_at(cover, from).is_some();
     let unsure = |boundary: &Boundary| {
         is_early
             || matches!(
                 boundary.by,
-                By::Claimed | By::Gap | By::Renewed | By::Refuted | By::Reconciled
-            ) && (boundary.error_ms > 0 || boundary.by != By::Reconciled)
+                BoundaryBasis::Claimed
+                    | BoundaryBasis::Gap
+                    | BoundaryBasis::Renewed
+                    | BoundaryBasis::Refuted
+                    | BoundaryBasis::Reconciled
+            ) && (boundary.error_ms > 0 || boundary.by != BoundaryBasis::Reconciled)
     };
 
     let certainty = match &end {
         None if last_ends.unknown_since_ms.is_some() => Certainty::RightCensored,
-        Some(end) if end.by == By::Gap || gap_at_end.is_some() => Certainty::RightCensored,
+        Some(end) if end.by == BoundaryBasis::Gap || gap_at_end.is_some() => {
+            Certainty::RightCensored
+        }
         _ if unsure(&start) => Certainty::LeftCensored,
         _ if gap_ms > 0 => Certainty::Gapped,
         _ if start.error_ms > 0 => Certainty::Bounded,
-        Some(end) if end.by == By::Computed => Certainty::InferredEnd,
-        Some(end) if end.by == By::Reconciled && end.error_ms > 0 => Certainty::InferredEnd,
+        Some(end) if end.by == BoundaryBasis::Computed => Certainty::InferredEnd,
+        Some(end) if end.by == BoundaryBasis::Reconciled && end.error_ms > 0 => {
+            Certainty::InferredEnd
+        }
         Some(end) if end.error_ms > 0 => Certainty::Bounded,
         _ => Certainty::Exact,
     };
@@ -377,7 +395,7 @@ pub fn of_call(stays: &[(Stay, Ends)], cover: &[Interval], now: i64) -> Option<V
         .error_ms
         .saturating_add(end.map_or(0, |end| end.error_ms));
 
-    Some(Verdict {
+    Some(CallCertainty {
         certainty,
         start,
         end,
@@ -393,7 +411,7 @@ mod tests {
 
     const NOW: i64 = 10_000_000;
 
-    fn event(origin_ms: i64, received_ms: Option<i64>, way: Way) -> Origin {
+    fn event(origin_ms: i64, received_ms: Option<i64>, way: EventWay) -> Origin {
         Origin {
             origin_ms,
             received_ms,
@@ -404,11 +422,11 @@ mod tests {
     }
 
     fn live(origin_ms: i64) -> Origin {
-        event(origin_ms, Some(origin_ms + 200), Way::Sync)
+        event(origin_ms, Some(origin_ms + 200), EventWay::Sync)
     }
 
-    fn stay(from: i64, to: i64) -> Stay<'static> {
-        Stay {
+    fn stay(from: i64, to: i64) -> EvidenceStay<'static> {
+        EvidenceStay {
             joined_ms: from,
             until_ms: to,
             end_reason: "left",
@@ -437,13 +455,15 @@ mod tests {
         cover(&[(0, NOW, Cover::Live)])
     }
 
-    fn verdict(stay: Stay, cover: &[Interval]) -> (&'static str, i64, i64) {
-        let verdict = of_call(&[(stay, of_stay(&stay, cover, NOW))], cover, NOW).unwrap();
+    fn verdict(stay: EvidenceStay, cover: &[Interval]) -> (&'static str, i64, i64) {
+        let verdict =
+            certainty_of_call(&[(stay, boundaries_of_stay(&stay, cover, NOW))], cover, NOW)
+                .unwrap();
         (verdict.certainty.as_str(), verdict.error_ms, verdict.gap_ms)
     }
 
-    fn ends(stay: Stay, cover: &[Interval]) -> (&'static str, Option<&'static str>) {
-        let ends = of_stay(&stay, cover, NOW);
+    fn ends(stay: EvidenceStay, cover: &[Interval]) -> (&'static str, Option<&'static str>) {
+        let ends = boundaries_of_stay(&stay, cover, NOW);
         (ends.start.by.as_str(), ends.end.map(|end| end.by.as_str()))
     }
 
@@ -453,9 +473,9 @@ mod tests {
             ends(stay(100, 200), &live_all_the_time()),
             ("live", Some("live"))
         );
-        let late = Stay {
-            join: Some(event(100, Some(100 + PROMPT_MS), Way::Sync)),
-            end: Some(event(200, None, Way::Backfill)),
+        let late = EvidenceStay {
+            join: Some(event(100, Some(100 + PROMPT_MS), EventWay::Sync)),
+            end: Some(event(200, None, EventWay::Backfill)),
             ..stay(100, 200)
         };
 
@@ -471,8 +491,8 @@ mod tests {
         let away = cover(&[(0, 90, Cover::Live), (90, NOW, Cover::Backfilled)]);
         assert_eq!(ends(late, &away), ("backfilled", Some("backfilled")));
         assert_eq!(verdict(late, &away), ("exact", 0, 0));
-        let polled = Stay {
-            join: Some(event(100, Some(900), Way::Poll)),
+        let polled = EvidenceStay {
+            join: Some(event(100, Some(900), EventWay::Poll)),
             ..stay(100, 200)
         };
 
@@ -480,7 +500,7 @@ mod tests {
             ends(polled, &live_all_the_time()),
             ("reconciled", Some("live"))
         );
-        let gone = Stay {
+        let gone = EvidenceStay {
             end: None,
             end_reason: "room_left",
             ..stay(100, 200)
@@ -494,7 +514,7 @@ mod tests {
 
     #[test]
     fn claims_and_expiry_have_an_error_bar() {
-        let claimed = Stay {
+        let claimed = EvidenceStay {
             claimed: true,
             join: Some(live(150)),
             ..stay(100, 200)
@@ -504,7 +524,7 @@ mod tests {
             verdict(claimed, &live_all_the_time()),
             ("left_censored", 50, 0)
         );
-        let expired = Stay {
+        let expired = EvidenceStay {
             end: None,
             end_reason: "expired",
             last_sign_ms: Some(130),
@@ -521,12 +541,12 @@ mod tests {
         let made = Origin {
             origin_ms: 200,
             received_ms: Some(200),
-            way: Way::Poll,
+            way: EventWay::Poll,
             made_since_ms: Some(160),
             lost_since_ms: None,
         };
 
-        let vanished = Stay {
+        let vanished = EvidenceStay {
             end: Some(made),
             ..stay(100, 200)
         };
@@ -542,7 +562,7 @@ mod tests {
 
     #[test]
     fn what_speaks_against_a_time_makes_it_a_span_of_time() {
-        let back = Stay {
+        let back = EvidenceStay {
             back_since_ms: Some(70),
             ..stay(100, 200)
         };
@@ -554,7 +574,7 @@ mod tests {
             ),
             ("renewed", ("left_censored", 30, 0))
         );
-        let refuted = Stay {
+        let refuted = EvidenceStay {
             claimed: true,
             refuted: true,
             join: Some(live(150)),
@@ -573,19 +593,19 @@ mod tests {
             ..live(at)
         };
 
-        let ended = Stay {
+        let ended = EvidenceStay {
             end: Some(lost(200)),
             ..stay(100, 200)
         };
 
         assert_eq!(verdict(ended, &live_all_the_time()), ("bounded", 15, 0));
-        let begun = Stay {
+        let begun = EvidenceStay {
             join: Some(lost(100)),
             ..stay(100, 200)
         };
 
         assert_eq!(verdict(begun, &live_all_the_time()), ("bounded", 15, 0));
-        let holed = Stay {
+        let holed = EvidenceStay {
             lost: Some(Span { from: 120, to: 150 }),
             ..stay(100, 200)
         };
@@ -608,7 +628,7 @@ mod tests {
             verdict(stay(100, 200), &gap(90, 150)),
             ("left_censored", 10, 50)
         );
-        let expired = Stay {
+        let expired = EvidenceStay {
             end: None,
             end_reason: "expired",
             last_sign_ms: Some(130),
@@ -622,7 +642,7 @@ mod tests {
             ),
             (Some("gap"), "right_censored")
         );
-        let open = Stay {
+        let open = EvidenceStay {
             end: None,
             ..stay(100, NOW + 5)
         };
@@ -630,12 +650,15 @@ mod tests {
         assert_eq!(verdict(open, &live_all_the_time()), ("exact", 0, 0));
         let blind = cover(&[(0, 500, Cover::Live), (500, NOW, Cover::Gap)]);
         assert_eq!(verdict(open, &blind).0, "right_censored");
-        assert_eq!(of_stay(&open, &blind, NOW).unknown_since_ms, Some(500));
+        assert_eq!(
+            boundaries_of_stay(&open, &blind, NOW).unknown_since_ms,
+            Some(500)
+        );
         assert_eq!(
             verdict(stay(100, 200), &blind),
             ("exact", 0, 0),
             "what ended before is not touched"
         );
-        assert_eq!(of_call(&[], &blind, NOW), None);
+        assert_eq!(certainty_of_call(&[], &blind, NOW), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Findings: problems in a call, derived from its stays alone: who could not hear whom, and who is
 //! probably gone.
 
-use super::ghost::{self, Clues, Doubt, Silence};
+use super::ghost::{self, Clues, GhostDoubt, SilentStay};
 use super::transport::{Selection, Transport};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ const NAMED_MAX: usize = 100;
 
 /// The properties of a stay that findings need. Times in ms.
 #[derive(Debug, Clone, Copy)]
-pub struct Stay<'a> {
+pub struct FindingStay<'a> {
     pub user_id: &'a str,
     pub device: Option<&'a str>,
     pub joined_ms: i64,
@@ -43,7 +43,7 @@ pub struct Stay<'a> {
     pub updates: i64,
     /// More evidence about it, while it still counts.
     pub clues: Clues,
-    /// The transport it uses, see [`super::transport::in_use`].
+    /// The transport it uses, see [`super::transport::transports_in_use`].
     pub transport: Option<&'a Transport>,
     pub selection: Selection,
 }
@@ -73,7 +73,7 @@ pub enum Finding<'a> {
     Silent {
         stay: usize,
         since_ms: i64,
-        doubt: Doubt,
+        doubt: GhostDoubt,
     },
     /// It was counted until its expiry, long after its last event.
     NoGoodbye { stay: usize, since_ms: i64 },
@@ -96,16 +96,16 @@ pub struct Findings<'a> {
     /// Present problems first, then past ones; each group by time. Not all if there are very many.
     pub shown: Vec<Finding<'a>>,
     /// For each stay, in the given order: whether its device is still there, if that is in doubt.
-    pub doubts: Vec<Option<Doubt>>,
+    pub doubts: Vec<Option<GhostDoubt>>,
 }
 
 /// The findings of one call.
 #[must_use]
-pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
-    let reach = reach(stays);
-    let arrivals = arrivals(stays, now);
+pub fn call_findings<'a>(stays: &[FindingStay<'a>], now: i64) -> Findings<'a> {
+    let reach = presence_by_device(stays);
+    let arrivals = newest_arrivals(stays, now);
     let silent: Vec<Finding> = (0..stays.len())
-        .filter_map(|at| silence(stays, at, &reach, &arrivals, now))
+        .filter_map(|at| find_silence(stays, at, &reach, &arrivals, now))
         .collect();
 
     let mut doubts = vec![None; stays.len()];
@@ -129,16 +129,16 @@ pub fn findings<'a>(stays: &[Stay<'a>], now: i64) -> Findings<'a> {
         }
     }
 
-    let mut shown = apart(&there, now);
+    let mut shown = find_people_apart(&there, now);
     shown.extend(silent);
-    shown.sort_by_key(|finding| (rank(finding, now), finding.from_ms()));
+    shown.sort_by_key(|finding| (severity_rank(finding, now), finding.from_ms()));
     shown.truncate(FINDINGS_MAX);
 
     Findings { shown, doubts }
 }
 
 /// The sort rank: present problems come before past ones.
-fn rank(finding: &Finding, now: i64) -> u8 {
+fn severity_rank(finding: &Finding, now: i64) -> u8 {
     match finding {
         Finding::Apart { until_ms, .. } if *until_ms >= now => 0,
         Finding::Silent { doubt, .. } if doubt.is_probable() => 1,
@@ -150,10 +150,10 @@ fn rank(finding: &Finding, now: i64) -> u8 {
 
 /// The newest arrivals of each person who is still here, for at most two devices. Two are enough to
 /// know whether there is a device other than a given one.
-type Arrivals<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
+type ArrivalsByPerson<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
 
-fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
-    let mut arrivals = Arrivals::new();
+fn newest_arrivals<'a>(stays: &[FindingStay<'a>], now: i64) -> ArrivalsByPerson<'a> {
+    let mut arrivals = ArrivalsByPerson::new();
     for stay in stays.iter().filter(|stay| stay.until_ms > now) {
         let known = arrivals.entry(stay.user_id).or_default();
         match known.iter_mut().find(|(_, device)| *device == stay.device) {
@@ -169,7 +169,7 @@ fn arrivals<'a>(stays: &[Stay<'a>], now: i64) -> Arrivals<'a> {
 }
 
 /// Is the person here with another device that came later than `since_ms`?
-fn is_elsewhere(stay: &Stay, arrivals: &Arrivals, since_ms: i64) -> bool {
+fn is_elsewhere(stay: &FindingStay, arrivals: &ArrivalsByPerson, since_ms: i64) -> bool {
     let known = arrivals.get(stay.user_id).map_or(&[][..], Vec::as_slice);
     known
         .iter()
@@ -177,10 +177,10 @@ fn is_elsewhere(stay: &Stay, arrivals: &Arrivals, since_ms: i64) -> bool {
 }
 /// The stays of each device in order of arrival: the start of each, and the latest end of all stays
 /// up to it, ms.
-type Reach<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
+type PresenceByDevice<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
 
-fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
-    let mut reach = Reach::new();
+fn presence_by_device<'a>(stays: &[FindingStay<'a>]) -> PresenceByDevice<'a> {
+    let mut reach = PresenceByDevice::new();
     for stay in stays {
         reach
             .entry((stay.user_id, stay.device))
@@ -201,7 +201,7 @@ fn reach<'a>(stays: &[Stay<'a>]) -> Reach<'a> {
 }
 
 /// Was the device still there when this stay ended, or back within [`GOES_ON_MS`]?
-fn goes_on(stay: &Stay, reach: &Reach) -> bool {
+fn is_device_still_there(stay: &FindingStay, reach: &PresenceByDevice) -> bool {
     let Some(spans) = reach.get(&(stay.user_id, stay.device)) else {
         return false;
     };
@@ -215,11 +215,11 @@ fn goes_on(stay: &Stay, reach: &Reach) -> bool {
 }
 
 /// The finding about the silence of one stay, if any.
-fn silence<'a>(
-    stays: &[Stay<'a>],
+fn find_silence<'a>(
+    stays: &[FindingStay<'a>],
     at: usize,
-    reach: &Reach,
-    arrivals: &Arrivals,
+    reach: &PresenceByDevice,
+    arrivals: &ArrivalsByPerson,
     now: i64,
 ) -> Option<Finding<'a>> {
     let stay = &stays[at];
@@ -228,11 +228,11 @@ fn silence<'a>(
         .filter(|_| stay.expires)?
         .max(stay.joined_ms);
     if stay.until_ms <= now {
-        let forgot = stay.until_ms - since_ms > LATE_MS && !goes_on(stay, reach);
+        let forgot = stay.until_ms - since_ms > LATE_MS && !is_device_still_there(stay, reach);
         return forgot.then_some(Finding::NoGoodbye { stay: at, since_ms });
     }
 
-    let silence = Silence {
+    let silence = SilentStay {
         joined_ms: stay.joined_ms,
         until_ms: stay.until_ms,
         last_sign_ms: since_ms,
@@ -241,7 +241,7 @@ fn silence<'a>(
         is_elsewhere: is_elsewhere(stay, arrivals, since_ms),
     };
 
-    ghost::doubt(&silence, &stay.clues, now).map(|doubt| Finding::Silent {
+    ghost::doubt_about_stay(&silence, &stay.clues, now).map(|doubt| Finding::Silent {
         stay: at,
         since_ms,
         doubt,
@@ -250,7 +250,7 @@ fn silence<'a>(
 
 /// Finds people who were on another SFU than people who could hear only one (MSC4195; matrix-js-sdk
 /// `oldest_membership`).
-fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
+fn find_people_apart<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>> {
     // The key and the name of each SFU.
     let mut sfus: Vec<(&'a str, &'a str)> = Vec::new();
     for stay in stays
@@ -258,7 +258,7 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
         .filter(|stay| stay.selection == Selection::OldestMembership)
     {
         let is_new = |sfu: &&str| sfus.len() < SFUS_MAX && !sfus.iter().any(|(key, _)| key == sfu);
-        if let Some(key) = sfu(stay).filter(is_new) {
+        if let Some(key) = sfu_of_stay(stay).filter(is_new) {
             let address = stay.transport.and_then(Transport::address);
             sfus.push((key, address.unwrap_or(key)));
         }
@@ -266,10 +266,10 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
 
     let mut found = Vec::new();
     for (one, address) in sfus {
-        let parts = parts(stays, one, now);
+        let parts = side_spans(stays, one, now);
         let few = pairs_apart(&parts, address);
-        for finding in few.unwrap_or_else(|| many_apart(&parts, address, now)) {
-            add(&mut found, finding);
+        for finding in few.unwrap_or_else(|| groups_apart(&parts, address, now)) {
+            add_apart_finding(&mut found, finding);
         }
     }
 
@@ -278,14 +278,14 @@ fn apart<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
 
 /// Each pair by the span in which it was apart; pairs with the same span together. `None` if there
 /// are more than [`PAIRS_MAX`].
-fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>> {
-    let (deaf, unheard): (Vec<&Part>, Vec<&Part>) =
+fn pairs_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>> {
+    let (deaf, unheard): (Vec<&SideSpan>, Vec<&SideSpan>) =
         parts.iter().partition(|part| part.side == Side::Deaf);
     if deaf.len().saturating_mul(unheard.len()) > PAIRS_MAX {
         return None;
     }
 
-    let mut times: BTreeMap<(i64, i64), Pairs<'a>> = BTreeMap::new();
+    let mut times: BTreeMap<(i64, i64), PairsApart<'a>> = BTreeMap::new();
     for one in &deaf {
         for other in &unheard {
             let from_ms = one.from_ms.max(other.from_ms);
@@ -304,7 +304,7 @@ fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>>
         return None;
     }
 
-    let finding = |((from_ms, until_ms), pairs): ((i64, i64), Pairs<'a>)| Finding::Apart {
+    let finding = |((from_ms, until_ms), pairs): ((i64, i64), PairsApart<'a>)| Finding::Apart {
         from_ms,
         until_ms,
         sfu,
@@ -318,14 +318,14 @@ fn pairs_apart<'a>(parts: &[Part<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>>
 
 /// Pairs that were apart in the same span.
 #[derive(Debug, Default)]
-struct Pairs<'a> {
+struct PairsApart<'a> {
     deaf: Vec<&'a str>,
     unheard: Vec<&'a str>,
 }
 
 /// The same for very many people: the spans in which anybody was apart. If there are too many
 /// spans, those that last come first, then the longest.
-fn many_apart<'a>(parts: &[Part<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
+fn groups_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
     let mut spans = spans_apart(parts, now);
     spans.sort_by_key(|span| Reverse((span.lasts, span.until_ms - span.from_ms)));
     spans.truncate(FINDINGS_MAX);
@@ -336,7 +336,7 @@ fn many_apart<'a>(parts: &[Part<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>
         .collect()
 }
 
-fn sfu<'a>(stay: &Stay<'a>) -> Option<&'a str> {
+fn sfu_of_stay<'a>(stay: &FindingStay<'a>) -> Option<&'a str> {
     stay.transport?.sfu.as_deref()
 }
 
@@ -351,7 +351,7 @@ enum Side {
 
 /// A span in which one person was on one side.
 #[derive(Debug, Clone, Copy)]
-struct Part<'a> {
+struct SideSpan<'a> {
     user_id: &'a str,
     side: Side,
     from_ms: i64,
@@ -360,11 +360,13 @@ struct Part<'a> {
 
 /// The sides of all people over time. Handovers are left out: a person who is there only for
 /// moments is on no side.
-fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
-    let mut people: BTreeMap<&'a str, Vec<(i64, i64, Place)>> = BTreeMap::new();
+fn side_spans<'a>(stays: &[FindingStay<'a>], one: &str, now: i64) -> Vec<SideSpan<'a>> {
+    let mut people: BTreeMap<&'a str, Vec<(i64, i64, DevicePlace)>> = BTreeMap::new();
     for stay in stays {
         let until_ms = stay.until_ms.min(now);
-        if let Some(place) = Place::side_of_stay(stay, one).filter(|_| stay.joined_ms < until_ms) {
+        if let Some(place) =
+            DevicePlace::side_of_stay(stay, one).filter(|_| stay.joined_ms < until_ms)
+        {
             people
                 .entry(stay.user_id)
                 .or_default()
@@ -375,15 +377,15 @@ fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
     for (user_id, stays) in people {
         let first = parts.len();
-        for (from_ms, until_ms, side) in sides(&stays) {
-            let part = Part {
+        for (from_ms, until_ms, side) in sides_of_person(&stays) {
+            let part = SideSpan {
                 user_id,
                 side,
                 from_ms,
                 until_ms,
             };
 
-            extend(&mut parts, first, part);
+            append_side_span(&mut parts, first, part);
         }
     }
 
@@ -394,7 +396,7 @@ fn parts<'a>(stays: &[Stay<'a>], one: &str, now: i64) -> Vec<Part<'a>> {
 
 /// Adds a part of one person, whose parts begin at index `first`. A short break on the same side is
 /// ignored.
-fn extend<'a>(parts: &mut Vec<Part<'a>>, first: usize, part: Part<'a>) {
+fn append_side_span<'a>(parts: &mut Vec<SideSpan<'a>>, first: usize, part: SideSpan<'a>) {
     let last = parts[first..].last_mut();
     let goes_on = last.filter(|last| {
         last.side == part.side && part.from_ms.saturating_sub(last.until_ms) <= BREAK_MS
@@ -408,7 +410,7 @@ fn extend<'a>(parts: &mut Vec<Part<'a>>, first: usize, part: Part<'a>) {
 
 /// The place of a device, seen from one SFU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum DevicePlace {
     /// On it, and connected to no other.
     OnlyHere,
     /// On it, and connected to all others as well.
@@ -416,9 +418,9 @@ enum Place {
     Elsewhere,
 }
 
-impl Place {
-    fn side_of_stay(stay: &Stay, one: &str) -> Option<Self> {
-        let is_here = sfu(stay)? == one;
+impl DevicePlace {
+    fn side_of_stay(stay: &FindingStay, one: &str) -> Option<Self> {
+        let is_here = sfu_of_stay(stay)? == one;
         Some(match (is_here, stay.selection) {
             (true, Selection::OldestMembership) => Self::OnlyHere,
             (true, _) => Self::Here,
@@ -429,8 +431,8 @@ impl Place {
 
 /// The sides of one person over time, in order. A person with devices in several places hears and
 /// is heard, so is on no side.
-fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
-    let mut steps: Vec<(i64, i64, Place)> = Vec::with_capacity(2 * stays.len());
+fn sides_of_person(stays: &[(i64, i64, DevicePlace)]) -> Vec<(i64, i64, Side)> {
+    let mut steps: Vec<(i64, i64, DevicePlace)> = Vec::with_capacity(2 * stays.len());
     for (from_ms, until_ms, place) in stays {
         steps.push((*from_ms, 1, *place));
         steps.push((*until_ms, -1, *place));
@@ -444,9 +446,9 @@ fn sides(stays: &[(i64, i64, Place)]) -> Vec<(i64, i64, Side)> {
     while let Some((ms, ..)) = steps.get(at).copied() {
         while let Some((_, change, place)) = steps.get(at).filter(|(later, ..)| *later == ms) {
             match place {
-                Place::OnlyHere => only_here += change,
-                Place::Here => here += change,
-                Place::Elsewhere => elsewhere += change,
+                DevicePlace::OnlyHere => only_here += change,
+                DevicePlace::Here => here += change,
+                DevicePlace::Elsewhere => elsewhere += change,
             }
 
             at += 1;
@@ -481,7 +483,7 @@ struct SpanApart {
 
 /// The spans in which somebody could not hear somebody. An arrival begins a new span if somebody of
 /// the other side has gone meanwhile. So all people of one span were there at the same time.
-fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
+fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
     let mut steps: Vec<(i64, bool, Side)> = Vec::with_capacity(2 * parts.len());
     for part in parts {
         steps.push((part.start(), true, part.side));
@@ -543,7 +545,7 @@ fn spans_apart(parts: &[Part], now: i64) -> Vec<SpanApart> {
     spans
 }
 
-impl Part<'_> {
+impl SideSpan<'_> {
     /// People who meet only during a handover do not count as having met.
     fn start(&self) -> i64 {
         self.from_ms.saturating_add(HANDOVER_MS)
@@ -561,8 +563,8 @@ impl SpanApart {
 
     /// The finding, with the people who were there within the span; if it lasts, with those who
     /// still are.
-    fn told<'a>(&self, parts: &[Part<'a>], sfu: &'a str) -> Finding<'a> {
-        let is_of = |part: &&Part| {
+    fn told<'a>(&self, parts: &[SideSpan<'a>], sfu: &'a str) -> Finding<'a> {
+        let is_of = |part: &&SideSpan| {
             let was = part.start() < self.until_ms && part.until_ms > self.from_ms;
             was && (!self.lasts || part.until_ms >= self.until_ms)
         };
@@ -611,7 +613,7 @@ impl<'a> People<'a> {
 }
 
 /// Two findings for the same span with both sides exchanged become one mutual finding.
-fn add<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
+fn add_apart_finding<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
     let Finding::Apart {
         from_ms,
         until_ms,
@@ -645,14 +647,14 @@ fn add<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
 
 #[cfg(test)]
 mod tests {
-    use super::ghost::{OVERDUE_MS, RENEWED_MS, Sign};
+    use super::ghost::{GhostSign, OVERDUE_MS, RENEWED_MS};
     use super::*;
 
     const HOUR: i64 = RENEWED_MS;
     const MINUTE: i64 = 60_000;
 
-    fn shown<'a>(stays: &[Stay<'a>], now: i64) -> Vec<Finding<'a>> {
-        findings(stays, now).shown
+    fn shown<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>> {
+        call_findings(stays, now).shown
     }
 
     fn sfu(name: &str) -> Transport {
@@ -664,7 +666,7 @@ mod tests {
         span: (i64, i64),
         transport: &'a Transport,
         old: bool,
-    ) -> Stay<'a> {
+    ) -> FindingStay<'a> {
         let (joined_ms, until_ms) = span;
         let selection = if old {
             Selection::OldestMembership
@@ -674,7 +676,7 @@ mod tests {
 
         let transport = Some(transport);
 
-        Stay {
+        FindingStay {
             user_id,
             device: Some("D"),
             joined_ms,
@@ -729,7 +731,7 @@ mod tests {
             shown(
                 &[
                     old,
-                    Stay {
+                    FindingStay {
                         transport: Some(&a),
                         ..new
                     }
@@ -740,7 +742,7 @@ mod tests {
             "on one SFU"
         );
         let both_new = [
-            Stay {
+            FindingStay {
                 selection: Selection::MultiSfu,
                 ..old
             },
@@ -751,7 +753,7 @@ mod tests {
             [],
             "a client of today connects to every SFU"
         );
-        let gone = Stay {
+        let gone = FindingStay {
             joined_ms: 50 * MINUTE,
             until_ms: 55 * MINUTE,
             ..new
@@ -766,7 +768,7 @@ mod tests {
             shown(
                 &[
                     old,
-                    Stay {
+                    FindingStay {
                         user_id: "@old:h",
                         ..new
                     }
@@ -780,7 +782,7 @@ mod tests {
             shown(
                 &[
                     old,
-                    Stay {
+                    FindingStay {
                         transport: None,
                         ..new
                     }
@@ -790,7 +792,7 @@ mod tests {
             [],
             "where he is is not known"
         );
-        let brief = Stay {
+        let brief = FindingStay {
             until_ms: 10 * MINUTE + HANDOVER_MS - 1,
             ..new
         };
@@ -803,7 +805,7 @@ mod tests {
         let (a, b) = (sfu("a"), sfu("b"));
         let old = stay("@old:h", (0, 500 * MINUTE), &a, true);
         let new = stay("@new:h", (10 * MINUTE, 20 * MINUTE), &b, false);
-        let again = Stay {
+        let again = FindingStay {
             joined_ms: 20 * MINUTE + BREAK_MS,
             until_ms: 400 * MINUTE,
             ..new
@@ -814,7 +816,7 @@ mod tests {
             shown(&[old, new, again], now),
             only(10 * MINUTE, now, "https://a", &["@old:h"], &["@new:h"])
         );
-        let later = Stay {
+        let later = FindingStay {
             joined_ms: again.joined_ms + 1,
             ..again
         };
@@ -851,7 +853,7 @@ mod tests {
     #[test]
     fn who_is_probably_gone_hears_and_misses_nobody() {
         let (a, b) = (sfu("a"), sfu("b"));
-        let gone = Stay {
+        let gone = FindingStay {
             expires: true,
             last_sign_ms: Some(2 * HOUR),
             updates: 2,
@@ -862,7 +864,7 @@ mod tests {
         let silent = Finding::Silent {
             stay: 0,
             since_ms: 2 * HOUR,
-            doubt: Doubt::Probable(vec![Sign::RenewedHourly]),
+            doubt: GhostDoubt::Probable(vec![GhostSign::RenewedHourly]),
         };
 
         assert_eq!(shown(&[gone, new], 6 * HOUR), [silent]);
@@ -871,7 +873,7 @@ mod tests {
             since_ms: 2 * HOUR,
         }];
         assert_eq!(shown(&[gone, new], 13 * HOUR), expired);
-        let heard = Stay {
+        let heard = FindingStay {
             last_sign_ms: Some(5 * HOUR),
             ..gone
         };
@@ -886,7 +888,7 @@ mod tests {
     #[test]
     fn a_renewal_that_does_not_come_tells_something() {
         let a = sfu("a");
-        let base = Stay {
+        let base = FindingStay {
             expires: true,
             updates: 1,
             ..stay("@a:h", (0, 4 * HOUR), &a, false)
@@ -894,7 +896,7 @@ mod tests {
 
         let found = |until_ms, last, now| {
             shown(
-                &[Stay {
+                &[FindingStay {
                     until_ms,
                     last_sign_ms: Some(last),
                     ..base
@@ -907,7 +909,7 @@ mod tests {
         let perhaps = Finding::Silent {
             stay: 0,
             since_ms: 0,
-            doubt: Doubt::Possible,
+            doubt: GhostDoubt::Possible,
         };
 
         assert_eq!(
@@ -918,7 +920,7 @@ mod tests {
         let probably = Finding::Silent {
             stay: 0,
             since_ms: HOUR,
-            doubt: Doubt::Probable(vec![Sign::RenewedHourly]),
+            doubt: GhostDoubt::Probable(vec![GhostSign::RenewedHourly]),
         };
 
         assert_eq!(
@@ -941,14 +943,14 @@ mod tests {
             [],
             "so close that it makes no difference"
         );
-        let said = Stay {
+        let said = FindingStay {
             expires: false,
             last_sign_ms: Some(0),
             ..base
         };
 
         assert_eq!(shown(&[said], 3 * HOUR), [], "its end has an event");
-        let other = Stay {
+        let other = FindingStay {
             renewed_by_hours: false,
             last_sign_ms: Some(0),
             ..base
@@ -964,13 +966,13 @@ mod tests {
     #[test]
     fn who_goes_on_where_a_stay_ran_out_needed_no_goodbye() {
         let a = sfu("a");
-        let ran_out = Stay {
+        let ran_out = FindingStay {
             expires: true,
             last_sign_ms: Some(HOUR),
             ..stay("@a:h", (0, 2 * HOUR), &a, false)
         };
 
-        let again = |joined_ms| Stay {
+        let again = |joined_ms| FindingStay {
             last_sign_ms: Some(joined_ms),
             ..stay("@a:h", (joined_ms, 3 * HOUR), &a, false)
         };
@@ -989,7 +991,7 @@ mod tests {
         assert_eq!(found(again(2 * HOUR + GOES_ON_MS)), [], "or a moment later");
         assert_eq!(found(again(2 * HOUR + GOES_ON_MS + 1)), forgot, "a gap");
         assert_eq!(
-            found(Stay {
+            found(FindingStay {
                 device: None,
                 ..again(2 * HOUR)
             }),
@@ -997,7 +999,7 @@ mod tests {
             "another device"
         );
         assert_eq!(
-            found(Stay {
+            found(FindingStay {
                 user_id: "@b:h",
                 ..again(2 * HOUR)
             }),
@@ -1005,7 +1007,7 @@ mod tests {
             "somebody else"
         );
         assert_eq!(
-            found(Stay {
+            found(FindingStay {
                 until_ms: 2 * HOUR,
                 ..again(90 * MINUTE)
             }),
@@ -1019,7 +1021,7 @@ mod tests {
         let places: Vec<Transport> = (0..400).map(|n| sfu(&n.to_string())).collect();
         // Each person has one device; with another one elsewhere the person would hear there.
         let names: Vec<String> = (0..400).map(|n| format!("@a{n}:h")).collect();
-        let stays: Vec<Stay> = places
+        let stays: Vec<FindingStay> = places
             .iter()
             .zip(&names)
             .map(|(place, name)| stay(name, (0, HOUR), place, true))
@@ -1040,7 +1042,7 @@ mod tests {
     }
 
     /// The findings as `from to: deaf | unheard`, minutes and names.
-    fn told(stays: &[Stay], now: i64) -> Vec<String> {
+    fn told(stays: &[FindingStay], now: i64) -> Vec<String> {
         let names = |people: &People| {
             let names = people.named.iter().map(|user| user.trim_start_matches('@'));
             names.collect::<Vec<_>>().join(" ")
@@ -1093,7 +1095,7 @@ mod tests {
     fn nobody_is_apart_from_himself_or_from_who_is_heard_by_another_device() {
         let (a, b) = (sfu("a"), sfu("b"));
         let old = stay("@ada", (0, HOUR), &a, true);
-        let second = |user_id| Stay {
+        let second = |user_id| FindingStay {
             user_id,
             device: Some("E"),
             ..stay("@", (0, HOUR), &b, false)
@@ -1106,7 +1108,7 @@ mod tests {
             [""; 0],
             "her other device hears him"
         );
-        let ben_here = Stay {
+        let ben_here = FindingStay {
             user_id: "@ben",
             ..stay("@", (0, HOUR), &a, false)
         };
@@ -1123,7 +1125,7 @@ mod tests {
     fn of_very_many_the_spans_are_told_in_bounded_time() {
         let (a, b) = (sfu("a"), sfu("b"));
         let names: Vec<String> = (0..16_000).map(|n| format!("@{n:05}")).collect();
-        let stays: Vec<Stay> = (0_i64..)
+        let stays: Vec<FindingStay> = (0_i64..)
             .zip(&names)
             .map(|(at, name)| {
                 let place = if at % 2 == 0 { &a } else { &b };
@@ -1154,7 +1156,7 @@ mod tests {
         let (a, b) = (sfu("a"), sfu("b"));
         let names: Vec<String> = (0..60).map(|n| format!("@{n:02}")).collect();
         // Everybody meets the one before and the one after, and nobody else.
-        let stays: Vec<Stay> = (0_i64..)
+        let stays: Vec<FindingStay> = (0_i64..)
             .zip(&names)
             .map(|(at, name)| {
                 let place = if at % 2 == 0 { &a } else { &b };
@@ -1180,43 +1182,55 @@ mod tests {
     #[test]
     fn the_same_person_here_with_a_later_device_is_a_sign() {
         let a = sfu("a");
-        let gone = Stay {
+        let gone = FindingStay {
             expires: true,
             last_sign_ms: Some(0),
             ..stay("@ada", (0, 4 * HOUR), &a, false)
         };
 
-        let doubts = |others: &[Stay]| {
-            let stays: Vec<Stay> = [&[gone], others].concat();
-            findings(&stays, 2 * HOUR).doubts[0].clone()
+        let doubts = |others: &[FindingStay]| {
+            let stays: Vec<FindingStay> = [&[gone], others].concat();
+            call_findings(&stays, 2 * HOUR).doubts[0].clone()
         };
 
-        let later = Stay {
+        let later = FindingStay {
             device: Some("E"),
             ..stay("@ada", (HOUR, 3 * HOUR), &a, false)
         };
 
-        let probable = Some(Doubt::Probable(vec![Sign::OtherDevice]));
+        let probable = Some(GhostDoubt::Probable(vec![GhostSign::OtherDevice]));
         assert_eq!(doubts(&[later]), probable);
         let somebody = stay("@ben", (HOUR, 3 * HOUR), &a, false);
-        assert_eq!(doubts(&[somebody]), Some(Doubt::Possible));
-        let left = Stay {
+        assert_eq!(doubts(&[somebody]), Some(GhostDoubt::Possible));
+        let left = FindingStay {
             until_ms: HOUR + MINUTE,
             ..later
         };
 
-        assert_eq!(doubts(&[left]), Some(Doubt::Possible), "and left again");
-        let before = Stay {
+        assert_eq!(
+            doubts(&[left]),
+            Some(GhostDoubt::Possible),
+            "and left again"
+        );
+        let before = FindingStay {
             joined_ms: 0,
             ..later
         };
 
-        assert_eq!(doubts(&[before]), Some(Doubt::Possible), "from the start");
-        let same = Stay {
+        assert_eq!(
+            doubts(&[before]),
+            Some(GhostDoubt::Possible),
+            "from the start"
+        );
+        let same = FindingStay {
             device: Some("D"),
             ..later
         };
 
-        assert_eq!(doubts(&[same]), Some(Doubt::Possible), "the same device");
+        assert_eq!(
+            doubts(&[same]),
+            Some(GhostDoubt::Possible),
+            "the same device"
+        );
     }
 }

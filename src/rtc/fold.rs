@@ -4,13 +4,13 @@
 mod part;
 mod stay;
 
-pub use part::{FoldedPart, KeyState, cuts, resume};
+pub use part::{FoldedPart, KeyState, find_cuts, fold_between_cuts};
 
 use super::event::{Reason, RoomEvent};
-use super::member::{self, Expiry, Join, Otherwise};
+use super::member::{self, Expiry, Join, UnlistedDevices};
 use super::membership::{Membership, Rejection};
-use super::order::in_order;
-use super::room::{Presence, Room};
+use super::order::sort_by_effective_time;
+use super::room::{Presence, RoomConditions};
 use super::slot::SlotPolicy;
 use super::time::{LATEST_MS, add_within_calendar};
 use super::words::EndReason;
@@ -41,23 +41,23 @@ impl Default for Rules {
 struct Statement<'a> {
     time: i64,
     event: &'a RoomEvent,
-    says: Says,
+    says: StatementContent,
 }
 
 #[derive(Debug, Clone)]
-enum Says {
+enum StatementContent {
     Join(Box<Join>),
     Left(EndReason),
     Invalid,
     Redacted,
 }
 
-impl Says {
-    fn from_otherwise(otherwise: Otherwise) -> Self {
+impl StatementContent {
+    fn from_otherwise(otherwise: UnlistedDevices) -> Self {
         match otherwise {
-            Otherwise::Left(reason) => Self::Left(reason),
-            Otherwise::Invalid => Self::Invalid,
-            Otherwise::Redacted => Self::Redacted,
+            UnlistedDevices::Left(reason) => Self::Left(reason),
+            UnlistedDevices::Invalid => Self::Invalid,
+            UnlistedDevices::Redacted => Self::Redacted,
         }
     }
 }
@@ -65,20 +65,20 @@ impl Says {
 /// Folds one member key. `events` are its member events without duplicates; `room` holds the
 /// conditions. The result depends only on the set of events, not on their order.
 #[must_use]
-pub fn fold<'a>(
+pub fn fold_member_key<'a>(
     chain: &str,
     events: impl IntoIterator<Item = &'a RoomEvent>,
-    room: &Room,
+    room: &RoomConditions,
     rules: &Rules,
 ) -> (Vec<Membership>, Vec<Rejection>) {
-    let part = resume(chain, &part::BEGINNING, events, None, room, rules);
+    let part = fold_between_cuts(chain, &part::BEGINNING, events, None, room, rules);
     (part.members, part.rejected)
 }
 
 /// The statements of a member key, by device key, in order. A device that an array no longer names
 /// gets one leave statement. So the cost is linear in the content of the events, not devices times
 /// events.
-fn statements<'a>(
+fn statements_by_device<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     sticky: bool,
     joined: &mut BTreeSet<String>,
@@ -97,14 +97,17 @@ fn statements<'a>(
         joined.clone_from(&always);
     }
 
-    for (time, event) in in_order(events) {
-        let parsed = member::parse(event);
+    for (time, event) in sort_by_effective_time(events) {
+        let parsed = member::parse_member_event(event);
         if let Some(reason) = parsed.rejected {
             rejected.push((event.event_id.clone(), reason));
         }
 
-        let says = Says::from_otherwise(parsed.otherwise);
-        if !sticky && parsed.joins.is_empty() && joined.is_empty() && matches!(says, Says::Redacted)
+        let says = StatementContent::from_otherwise(parsed.otherwise);
+        if !sticky
+            && parsed.joins.is_empty()
+            && joined.is_empty()
+            && matches!(says, StatementContent::Redacted)
         {
             rejected.push((event.event_id.clone(), "redacted"));
         }
@@ -122,7 +125,7 @@ fn statements<'a>(
             subs.entry(sub).or_default().push(Statement {
                 time,
                 event,
-                says: Says::Join(Box::new(join)),
+                says: StatementContent::Join(Box::new(join)),
             });
         }
 
@@ -137,7 +140,7 @@ fn statements<'a>(
 const SAME_JOIN_MS: i64 = 60_000;
 
 /// When a join expires, ms. `created` is its claimed start, if that claim counts.
-fn expires(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
+fn expiry_of_join(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
     match join.expiry {
         Expiry::After(length) => {
             let start = created.unwrap_or(time).min(time);
@@ -177,7 +180,7 @@ fn created_ts_if_it_counts(
 /// Why this join does not count at `time`: its sender is not in the room, or its slot is closed.
 /// `None` if it counts.
 fn failed_condition(
-    room: &Room,
+    room: &RoomConditions,
     rules: &Rules,
     user: &str,
     join: &Join,

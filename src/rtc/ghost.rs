@@ -26,7 +26,7 @@ const LOST_ONE_OF: i64 = 5;
 
 /// A sign that a silent device is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sign {
+pub enum GhostSign {
     /// It came back with the start of a stay that had already ended: a renewal after a goodbye, so
     /// no delayed leave is set up for it.
     CameBack,
@@ -43,7 +43,7 @@ pub enum Sign {
     LosesGoodbyes,
 }
 
-impl Sign {
+impl GhostSign {
     /// All signs, the strongest first.
     pub const ALL: [Self; 6] = [
         Self::CameBack,
@@ -92,9 +92,9 @@ impl Goodbyes {
 /// Evidence about a stay from outside it. Unknown facts are `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clues {
-    /// The result of [`renews_hourly`] for the last event.
+    /// The result of [`is_by_hourly_client`] for the last event.
     pub is_hourly_client: bool,
-    /// The result of [`came_back`].
+    /// The result of [`has_come_back`].
     pub came_back: bool,
     /// It is on our own homeserver, which reported that it does not support delayed events.
     pub has_no_delayed_events: bool,
@@ -103,7 +103,7 @@ pub struct Clues {
 
 /// The properties of a stay that decide about its silence. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silence {
+pub struct SilentStay {
     pub joined_ms: i64,
     /// When it expires unless renewed.
     pub until_ms: i64,
@@ -119,14 +119,14 @@ pub struct Silence {
 
 /// How sure it is that a silent device is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubt {
+pub enum GhostDoubt {
     /// A renewal is overdue, and these signs show that the client is not one that renews later.
-    Probable(Vec<Sign>),
+    Probable(Vec<GhostSign>),
     /// A renewal is overdue, but no sign tells which client it is.
     Possible,
 }
 
-impl Doubt {
+impl GhostDoubt {
     #[must_use]
     pub fn is_probable(&self) -> bool {
         matches!(self, Self::Probable(_))
@@ -135,7 +135,7 @@ impl Doubt {
 
 /// The doubt about a stay that still counts at `now`; `None` if no renewal is overdue.
 #[must_use]
-pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
+pub fn doubt_about_stay(stay: &SilentStay, clues: &Clues, now: i64) -> Option<GhostDoubt> {
     if !is_overdue(stay, now) {
         return None;
     }
@@ -144,40 +144,40 @@ pub fn doubt(stay: &Silence, clues: &Clues, now: i64) -> Option<Doubt> {
         return None;
     }
 
-    let is_there = |sign: &Sign| match sign {
-        Sign::CameBack => clues.came_back,
-        Sign::RenewedHourly => renewed_hourly(stay),
-        Sign::HourlyClient => clues.is_hourly_client,
-        Sign::NoDelayedEvents => clues.has_no_delayed_events,
-        Sign::OtherDevice => stay.is_elsewhere,
-        Sign::LosesGoodbyes => clues.goodbyes.are_lost(),
+    let is_there = |sign: &GhostSign| match sign {
+        GhostSign::CameBack => clues.came_back,
+        GhostSign::RenewedHourly => has_renewed_hourly(stay),
+        GhostSign::HourlyClient => clues.is_hourly_client,
+        GhostSign::NoDelayedEvents => clues.has_no_delayed_events,
+        GhostSign::OtherDevice => stay.is_elsewhere,
+        GhostSign::LosesGoodbyes => clues.goodbyes.are_lost(),
     };
 
-    let signs: Vec<Sign> = Sign::ALL.into_iter().filter(is_there).collect();
+    let signs: Vec<GhostSign> = GhostSign::ALL.into_iter().filter(is_there).collect();
 
     if signs.is_empty() {
-        Some(Doubt::Possible)
+        Some(GhostDoubt::Possible)
     } else {
-        Some(Doubt::Probable(signs))
+        Some(GhostDoubt::Probable(signs))
     }
 }
 
 /// When the missing renewal was due, ms, for a client that renews every hour.
 #[must_use]
-pub fn due_ms(last_sign_ms: i64) -> i64 {
+pub fn renewal_due_ms(last_sign_ms: i64) -> i64 {
     last_sign_ms.saturating_add(RENEWED_MS)
 }
 
 /// Does it still count although a client that renews every hour would have renewed by now?
 #[must_use]
-pub fn is_overdue(stay: &Silence, now: i64) -> bool {
+pub fn is_overdue(stay: &SilentStay, now: i64) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
-    stay.until_ms > now && now > due_ms(last).saturating_add(OVERDUE_MS)
+    stay.until_ms > now && now > renewal_due_ms(last).saturating_add(OVERDUE_MS)
 }
 
 /// Each renewal moves the end by one term. So only a client that renews more often is more than one
 /// term ahead.
-fn renewed_hourly(stay: &Silence) -> bool {
+fn has_renewed_hourly(stay: &SilentStay) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
     let is_ahead = stay.until_ms.saturating_sub(last) > TERM_MS + OVERDUE_MS;
     let is_often = last.saturating_sub(stay.joined_ms) <= stay.updates.saturating_mul(HOURLY_MS);
@@ -190,7 +190,7 @@ fn renewed_hourly(stay: &Silence) -> bool {
 /// client of today is older. (3) Such a term that is longer than the age of the membership allows
 /// for any other client.
 #[must_use]
-pub fn renews_hourly(content: &Value, origin_ms: i64) -> bool {
+pub fn is_by_hourly_client(content: &Value, origin_ms: i64) -> bool {
     let Some(expires) = content.get("expires").and_then(Value::as_i64) else {
         return false;
     };
@@ -225,7 +225,7 @@ fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
 /// Did a stay with this first content begin with a renewal after a goodbye? `goodbye_ms`: the last
 /// goodbye on the same key before it, if any.
 #[must_use]
-pub fn came_back(content: &Value, goodbye_ms: Option<i64>) -> bool {
+pub fn has_come_back(content: &Value, goodbye_ms: Option<i64>) -> bool {
     let created = content.get("created_ts").and_then(Value::as_i64);
     created
         .zip(goodbye_ms)
@@ -239,8 +239,8 @@ mod tests {
 
     const HOUR: i64 = RENEWED_MS;
 
-    fn killed() -> Silence {
-        Silence {
+    fn killed() -> SilentStay {
+        SilentStay {
             joined_ms: 0,
             until_ms: 4 * HOUR,
             last_sign_ms: 0,
@@ -250,9 +250,9 @@ mod tests {
         }
     }
 
-    fn signs(stay: Silence, clues: Clues) -> Vec<Sign> {
-        match doubt(&stay, &clues, 2 * HOUR) {
-            Some(Doubt::Probable(signs)) => signs,
+    fn signs(stay: SilentStay, clues: Clues) -> Vec<GhostSign> {
+        match doubt_about_stay(&stay, &clues, 2 * HOUR) {
+            Some(GhostDoubt::Probable(signs)) => signs,
             other => panic!("{other:?}"),
         }
     }
@@ -261,15 +261,30 @@ mod tests {
     fn silence_alone_is_no_sign() {
         let nothing = Clues::default();
         let due = HOUR + OVERDUE_MS;
-        assert_eq!(doubt(&killed(), &nothing, due), None, "not late yet");
-        assert_eq!(doubt(&killed(), &nothing, due + 1), Some(Doubt::Possible));
-        assert_eq!(doubt(&killed(), &nothing, 4 * HOUR), None, "it ran out");
-        let heard = Silence {
+        assert_eq!(
+            doubt_about_stay(&killed(), &nothing, due),
+            None,
+            "not late yet"
+        );
+        assert_eq!(
+            doubt_about_stay(&killed(), &nothing, due + 1),
+            Some(GhostDoubt::Possible)
+        );
+        assert_eq!(
+            doubt_about_stay(&killed(), &nothing, 4 * HOUR),
+            None,
+            "it ran out"
+        );
+        let heard = SilentStay {
             last_sign_ms: HOUR,
             ..killed()
         };
 
-        assert_eq!(doubt(&heard, &nothing, 2 * HOUR), None, "it renewed");
+        assert_eq!(
+            doubt_about_stay(&heard, &nothing, 2 * HOUR),
+            None,
+            "it renewed"
+        );
     }
 
     #[test]
@@ -281,28 +296,28 @@ mod tests {
 
         let clues = [
             (
-                Sign::CameBack,
+                GhostSign::CameBack,
                 Clues {
                     came_back: true,
                     ..Clues::default()
                 },
             ),
             (
-                Sign::HourlyClient,
+                GhostSign::HourlyClient,
                 Clues {
                     is_hourly_client: true,
                     ..Clues::default()
                 },
             ),
             (
-                Sign::NoDelayedEvents,
+                GhostSign::NoDelayedEvents,
                 Clues {
                     has_no_delayed_events: true,
                     ..Clues::default()
                 },
             ),
             (
-                Sign::LosesGoodbyes,
+                GhostSign::LosesGoodbyes,
                 Clues {
                     goodbyes: lost,
                     ..Clues::default()
@@ -312,34 +327,34 @@ mod tests {
         for (sign, clues) in clues {
             assert_eq!(signs(killed(), clues), [sign]);
             let due = HOUR + OVERDUE_MS;
-            assert_eq!(doubt(&killed(), &clues, due), None, "{sign:?}");
-            let soon = doubt(&killed(), &clues, due + 1);
-            assert_eq!(soon, Some(Doubt::Probable(vec![sign])));
+            assert_eq!(doubt_about_stay(&killed(), &clues, due), None, "{sign:?}");
+            let soon = doubt_about_stay(&killed(), &clues, due + 1);
+            assert_eq!(soon, Some(GhostDoubt::Probable(vec![sign])));
         }
 
-        let elsewhere = Silence {
+        let elsewhere = SilentStay {
             is_elsewhere: true,
             ..killed()
         };
 
-        assert_eq!(signs(elsewhere, Clues::default()), [Sign::OtherDevice]);
+        assert_eq!(signs(elsewhere, Clues::default()), [GhostSign::OtherDevice]);
     }
 
     #[test]
     fn who_renewed_every_hour_would_have_done_so_again() {
-        let renewed = Silence {
+        let renewed = SilentStay {
             until_ms: 7 * HOUR,
             last_sign_ms: HOUR,
             updates: 1,
             ..killed()
         };
 
-        let found = |stay| doubt(&stay, &Clues::default(), 3 * HOUR);
+        let found = |stay| doubt_about_stay(&stay, &Clues::default(), 3 * HOUR);
         assert_eq!(
             found(renewed),
-            Some(Doubt::Probable(vec![Sign::RenewedHourly]))
+            Some(GhostDoubt::Probable(vec![GhostSign::RenewedHourly]))
         );
-        let long = Silence {
+        let long = SilentStay {
             until_ms: 24 * HOUR,
             last_sign_ms: 0,
             updates: 0,
@@ -348,18 +363,18 @@ mod tests {
 
         assert_eq!(
             found(long),
-            Some(Doubt::Possible),
+            Some(GhostDoubt::Possible),
             "a long term is no renewal"
         );
-        let daily = Silence {
+        let daily = SilentStay {
             until_ms: 48 * HOUR,
             last_sign_ms: 24 * HOUR,
             ..renewed
         };
 
         assert_eq!(
-            doubt(&daily, &Clues::default(), 27 * HOUR),
-            Some(Doubt::Possible),
+            doubt_about_stay(&daily, &Clues::default(), 27 * HOUR),
+            Some(GhostDoubt::Possible),
             "it renewed once a day"
         );
     }
@@ -376,24 +391,24 @@ mod tests {
             },
         };
 
-        let all = Silence {
+        let all = SilentStay {
             until_ms: 12 * HOUR,
             updates: 3,
             is_elsewhere: true,
             ..killed()
         };
 
-        assert_eq!(signs(all, clues), Sign::ALL);
-        assert!(Sign::ALL.is_sorted());
+        assert_eq!(signs(all, clues), GhostSign::ALL);
+        assert!(GhostSign::ALL.is_sorted());
 
-        for sign in Sign::ALL {
-            assert_eq!(Sign::from_word(sign.as_str()), Some(sign));
+        for sign in GhostSign::ALL {
+            assert_eq!(GhostSign::from_word(sign.as_str()), Some(sign));
         }
     }
 
     #[test]
     fn what_is_not_renewed_by_hours_is_no_ghost_for_being_silent() {
-        let board = Silence {
+        let board = SilentStay {
             is_renewed_by_hours: false,
             ..killed()
         };
@@ -403,13 +418,13 @@ mod tests {
             ..Clues::default()
         };
 
-        assert_eq!(doubt(&board, &clues, 3 * HOUR), None);
+        assert_eq!(doubt_about_stay(&board, &clues, 3 * HOUR), None);
         let known = Clues {
             is_hourly_client: true,
             ..Clues::default()
         };
 
-        assert_eq!(signs(board, known), [Sign::HourlyClient]);
+        assert_eq!(signs(board, known), [GhostSign::HourlyClient]);
     }
 
     #[test]
@@ -431,7 +446,7 @@ mod tests {
             content
         };
 
-        let hourly = |more| renews_hourly(&content(more), 10 * HOUR);
+        let hourly = |more| is_by_hourly_client(&content(more), 10 * HOUR);
         assert!(hourly(json!({ "membershipID": "@a:h:D" })));
         assert!(hourly(json!({ "m.call.intent": "audio" })));
         assert!(!hourly(json!({})), "so did clients that renew later");
@@ -458,16 +473,16 @@ mod tests {
             json!({ "expires": i64::MIN }),
             json!({ "expires": 1e300 }),
         ] {
-            assert!(!renews_hourly(&odd, i64::MAX));
+            assert!(!is_by_hourly_client(&odd, i64::MAX));
         }
     }
 
     #[test]
     fn a_renewal_after_a_goodbye_came_back() {
         let renewal = json!({ "created_ts": 100 });
-        assert!(came_back(&renewal, Some(150)));
-        assert!(!came_back(&renewal, Some(100)), "a stay after it");
-        assert!(!came_back(&renewal, None), "nobody said goodbye");
-        assert!(!came_back(&json!({}), Some(150)), "a join");
+        assert!(has_come_back(&renewal, Some(150)));
+        assert!(!has_come_back(&renewal, Some(100)), "a stay after it");
+        assert!(!has_come_back(&renewal, None), "nobody said goodbye");
+        assert!(!has_come_back(&json!({}), Some(150)), "a join");
     }
 }

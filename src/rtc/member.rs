@@ -7,28 +7,28 @@ pub(in crate::rtc) mod statement;
 pub mod sticky;
 
 pub(super) use statement::ID_MAX;
-pub use statement::{Expiry, Join, MemberEvent, Otherwise};
+pub use statement::{Expiry, Join, MemberEvent, UnlistedDevices};
 
-use super::event::{Kind, Reason, RoomEvent};
+use super::event::{EventKind, Reason, RoomEvent};
 use super::id::{hash, server_of};
 use super::redaction::equal_but_for_end;
 use serde_json::{Map, Value};
 
 /// Parses a member event.
 #[must_use]
-pub fn parse(event: &RoomEvent) -> MemberEvent {
+pub fn parse_member_event(event: &RoomEvent) -> MemberEvent {
     if event.is_unreadable_redaction() {
         return MemberEvent {
             joins: Vec::new(),
-            otherwise: Otherwise::Redacted,
+            otherwise: UnlistedDevices::Redacted,
             rejected: None,
         };
     }
 
     let mut parsed = if event.state_key.is_some() {
-        state::parse(&event.content)
+        state::parse_state_content(&event.content)
     } else {
-        sticky::parse(event)
+        sticky::parse_sticky_event(event)
     };
 
     let server = server_of(&event.sender);
@@ -47,7 +47,10 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
 /// `created_ts` is never a renewal in this sense: its `created_ts` identifies the stay.
 #[must_use]
 pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
-    let (Some(now), Some(before)) = (said_of(event, sub), said_of(earlier, sub)) else {
+    let (Some(now), Some(before)) = (
+        content_about_device(event, sub),
+        content_about_device(earlier, sub),
+    ) else {
         return false;
     };
 
@@ -55,11 +58,11 @@ pub fn is_renewal(event: &RoomEvent, earlier: &RoomEvent, sub: &str) -> bool {
 }
 
 /// The part of the content about one device.
-fn said_of<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>> {
+fn content_about_device<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>> {
     let content = if sub.is_empty() {
         Some(&event.content)
     } else {
-        legacy::item(&event.content, sub)
+        legacy::item_of_device(&event.content, sub)
     };
 
     content?.as_object()
@@ -72,16 +75,16 @@ fn said_of<'e>(event: &'e RoomEvent, sub: &str) -> Option<&'e Map<String, Value>
 /// # Errors
 /// Why a member event has no member key; it then says nothing about anybody. `Ok(None)`: not a
 /// member event.
-pub fn chain(event: &RoomEvent) -> Result<Option<String>, Reason> {
-    match Kind::of_event_type(&event.kind) {
-        Kind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => {
+pub fn member_key_of(event: &RoomEvent) -> Result<Option<String>, Reason> {
+    match EventKind::of_event_type(&event.kind) {
+        EventKind::Encrypted if event.state_key.is_none() && event.sticky_ms.is_some() => {
             Err("encrypted")
         }
-        Kind::Member => match &event.state_key {
+        EventKind::Member => match &event.state_key {
             Some(key) => Ok(Some(format!("s{}", hash(&[&event.kind, key], 16)))),
             None if event.redacted_ts.is_some() && event.sticky_ms.is_none() => Err("redacted"),
             None => {
-                let key = sticky::key(event)?;
+                let key = sticky::sticky_key_of_event(event)?;
                 Ok(Some(format!(
                     "k{}",
                     hash(&[&event.kind, &event.sender, key], 16)

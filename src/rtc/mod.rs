@@ -63,7 +63,7 @@ pub struct Derived {
 
 /// Merges copies of the same event; by event id.
 #[must_use]
-pub fn distinct(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String, RoomEvent> {
+pub fn merge_copies(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String, RoomEvent> {
     let mut distinct: BTreeMap<String, RoomEvent> = BTreeMap::new();
     for event in events {
         match distinct.entry(event.event_id.clone()) {
@@ -86,13 +86,13 @@ pub fn derive(
     events: impl IntoIterator<Item = RoomEvent>,
     rules: &Rules,
 ) -> Derived {
-    let mut events = distinct(events);
-    redaction::apply(&mut events);
-    let room = room::Room::from_events(events.values());
+    let mut events = merge_copies(events);
+    redaction::apply_redactions(&mut events);
+    let room = room::RoomConditions::from_events(events.values());
     let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
     let mut derived = Derived::default();
     for event in events.values() {
-        match member::chain(event) {
+        match member::member_key_of(event) {
             Ok(Some(chain)) => chains.entry(chain).or_default().push(event),
             Ok(None) => {}
             Err(reason) => derived.rejected.push((event.event_id.clone(), reason)),
@@ -100,19 +100,22 @@ pub fn derive(
     }
 
     for (chain, events) in &chains {
-        let (mut members, mut rejected) = fold::fold(chain, events.iter().copied(), &room, rules);
+        let (mut members, mut rejected) =
+            fold::fold_member_key(chain, events.iter().copied(), &room, rules);
         derived.memberships.append(&mut members);
         derived.rejected.append(&mut rejected);
     }
 
-    derived.sessions = sessions(room_id, &derived.memberships);
-    derived.memberships.sort_by(|a, b| key(a).cmp(&key(b)));
+    derived.sessions = sessions_of_room(room_id, &derived.memberships);
+    derived
+        .memberships
+        .sort_by(|a, b| membership_sort_key(a).cmp(&membership_sort_key(b)));
     derived.rejected.sort();
 
     derived
 }
 
-fn key(member: &Membership) -> (i64, &str, Option<&str>, &str) {
+fn membership_sort_key(member: &Membership) -> (i64, &str, Option<&str>, &str) {
     (
         member.joined_ms,
         &member.user_id,
@@ -123,7 +126,7 @@ fn key(member: &Membership) -> (i64, &str, Option<&str>, &str) {
 
 /// The sessions of all slots among these memberships of one room.
 #[must_use]
-pub fn sessions(room_id: &str, members: &[Membership]) -> Vec<Session> {
+pub fn sessions_of_room(room_id: &str, members: &[Membership]) -> Vec<Session> {
     let mut slots: BTreeMap<&str, Vec<&Membership>> = BTreeMap::new();
     for member in members {
         slots.entry(member.slot.as_str()).or_default().push(member);
@@ -131,7 +134,7 @@ pub fn sessions(room_id: &str, members: &[Membership]) -> Vec<Session> {
 
     let mut sessions: Vec<Session> = slots
         .into_values()
-        .flat_map(|members| session::fold(room_id, members))
+        .flat_map(|members| session::sessions_of_slot(room_id, members))
         .collect();
     sessions.sort_by(|a, b| (a.started_ms, &a.slot_id).cmp(&(b.started_ms, &b.slot_id)));
 

@@ -11,7 +11,7 @@ const OLDER: usize = 5;
 
 /// The stamp of an event, ms, and the server of its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp<'e> {
+pub struct EventStamp<'e> {
     pub server: &'e str,
     pub at_ms: i64,
 }
@@ -22,16 +22,16 @@ pub struct Stamp<'e> {
 /// One server alone cannot move an event of another server. Only neighbours of the event's own
 /// server count, or those of at least two other servers.
 #[must_use]
-pub fn refuted(stamps: &[Stamp<'_>]) -> Vec<Option<i64>> {
+pub fn corrected_times(stamps: &[EventStamp<'_>]) -> Vec<Option<i64>> {
     let mut newer: BTreeMap<&str, i64> = BTreeMap::new();
     let mut found = Vec::with_capacity(stamps.len());
     for (at, stamp) in stamps.iter().enumerate() {
         let next = stamps.get(at + 1..).unwrap_or_default();
         let near = next.get(..OLDER).unwrap_or(next);
-        let older = older_side(near, stamp.server);
-        let instead = older
-            .into_iter()
-            .find_map(|older_ms| instead_of(*stamp, older_ms, newest_side(&newer, stamp.server)));
+        let older = times_of_older_neighbours(near, stamp.server);
+        let instead = older.into_iter().find_map(|older_ms| {
+            corrected_time(*stamp, older_ms, latest_newer_time(&newer, stamp.server))
+        });
         found.push(instead);
         let newest_ms = newer.entry(stamp.server).or_insert(stamp.at_ms);
         *newest_ms = stamp.at_ms.max(*newest_ms);
@@ -42,16 +42,17 @@ pub fn refuted(stamps: &[Stamp<'_>]) -> Vec<Option<i64>> {
 
 /// The times that older neighbours suggest: that of its own server, and that of several other
 /// servers.
-fn older_side(near: &[Stamp<'_>], server: &str) -> Vec<i64> {
+fn times_of_older_neighbours(near: &[EventStamp<'_>], server: &str) -> Vec<i64> {
     let of_own = near.iter().filter(|one| one.server == server);
-    let own_ms = middle(of_own.map(|one| one.at_ms).collect());
+    let own_ms = median_stamp(of_own.map(|one| one.at_ms).collect());
     let mut by_server: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for one in near.iter().filter(|one| one.server != server) {
         by_server.entry(one.server).or_default().push(one.at_ms);
     }
 
     let has_several = by_server.len() > 1;
-    let others_ms = earlier_middle(by_server.into_values().filter_map(middle).collect());
+    let others_ms =
+        earlier_median_stamp(by_server.into_values().filter_map(median_stamp).collect());
 
     own_ms
         .into_iter()
@@ -60,12 +61,12 @@ fn older_side(near: &[Stamp<'_>], server: &str) -> Vec<i64> {
 }
 
 /// The latest timestamp of the newer events; `None` if they may not judge an event of this server.
-fn newest_side(newer: &BTreeMap<&str, i64>, server: &str) -> Option<i64> {
+fn latest_newer_time(newer: &BTreeMap<&str, i64>, server: &str) -> Option<i64> {
     let may_tell = newer.contains_key(server) || newer.len() > 1;
     newer.values().max().copied().filter(|_| may_tell)
 }
 
-fn instead_of(stamp: Stamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option<i64> {
+fn corrected_time(stamp: EventStamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option<i64> {
     // Neighbours that contradict each other prove nothing.
     if newest_ms.is_some_and(|newest_ms| older_ms > newest_ms) {
         return None;
@@ -82,13 +83,13 @@ fn instead_of(stamp: Stamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option
 }
 
 /// The median timestamp: one wrong clock among several does not move it.
-fn middle(mut stamps: Vec<i64>) -> Option<i64> {
+fn median_stamp(mut stamps: Vec<i64>) -> Option<i64> {
     stamps.sort_unstable();
     stamps.get(stamps.len() / 2).copied()
 }
 
 /// The median timestamp; with an even number, the earlier of the two in the middle.
-fn earlier_middle(mut stamps: Vec<i64>) -> Option<i64> {
+fn earlier_median_stamp(mut stamps: Vec<i64>) -> Option<i64> {
     stamps.sort_unstable();
     stamps.get(stamps.len().checked_sub(1)? / 2).copied()
 }
@@ -101,8 +102,8 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
 
     fn of_servers(stamps: &[(&str, i64)]) -> Vec<Option<i64>> {
-        let stamp = |(server, at_ms)| Stamp { server, at_ms };
-        super::refuted(&stamps.iter().copied().map(stamp).collect::<Vec<_>>())
+        let stamp = |(server, at_ms)| EventStamp { server, at_ms };
+        super::corrected_times(&stamps.iter().copied().map(stamp).collect::<Vec<_>>())
     }
 
     fn refuted(stamps: &[i64]) -> Vec<Option<i64>> {

@@ -13,7 +13,9 @@ const SKEW_MS: i64 = 3_600_000;
 /// its predecessor and its successor, the replaced event is moved instead. Otherwise one timestamp
 /// from the future would move all later events there.
 #[must_use]
-pub fn in_order<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Vec<(i64, &'a RoomEvent)> {
+pub fn sort_by_effective_time<'a>(
+    events: impl IntoIterator<Item = &'a RoomEvent>,
+) -> Vec<(i64, &'a RoomEvent)> {
     let mut events: Vec<&RoomEvent> = events.into_iter().collect();
     // If links form a cycle, the place where it is cut must not depend on the order of arrival.
     events.sort_by(|a, b| a.event_id.cmp(&b.event_id));
@@ -124,7 +126,7 @@ mod tests {
             event("$a", 40, Some("$b")),
             event("$c", 90, Some("$a")),
         );
-        let ids: Vec<_> = in_order([&c, &b, &a])
+        let ids: Vec<_> = sort_by_effective_time([&c, &b, &a])
             .iter()
             .map(|(t, e)| (*t, e.event_id.clone()))
             .collect();
@@ -143,7 +145,7 @@ mod tests {
             event("$3", 2 * hour, Some("$2")),
             event("$4", 3 * hour, Some("$3")),
         ];
-        let times: Vec<_> = in_order(&chain)
+        let times: Vec<_> = sort_by_effective_time(&chain)
             .iter()
             .map(|(time, event)| (*time / hour, event.event_id.as_str()))
             .collect();
@@ -157,7 +159,7 @@ mod tests {
             event("$2", 6 * SKEW_MS, Some("$1")),
             event("$3", 0, Some("$2")),
         ];
-        let times: Vec<_> = in_order(&chain)
+        let times: Vec<_> = sort_by_effective_time(&chain)
             .iter()
             .map(|(time, _)| *time / SKEW_MS)
             .collect();
@@ -167,8 +169,14 @@ mod tests {
     #[test]
     fn a_circle_of_links_ends() {
         let (a, b) = (event("$a", 1, Some("$b")), event("$b", 2, Some("$a")));
-        assert_eq!(in_order([&a, &b]).len(), 2);
-        assert_eq!(in_order([&a, &b]), in_order([&b, &a]));
-        assert_eq!(in_order([&event("$x", 1, Some("$x"))]).len(), 1);
+        assert_eq!(sort_by_effective_time([&a, &b]).len(), 2);
+        assert_eq!(
+            sort_by_effective_time([&a, &b]),
+            sort_by_effective_time([&b, &a])
+        );
+        assert_eq!(
+            sort_by_effective_time([&event("$x", 1, Some("$x"))]).len(),
+            1
+        );
     }
 }

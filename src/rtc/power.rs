@@ -3,7 +3,7 @@
 //! The rules are those of the Matrix specification (client-server API, `m.room.power_levels`; room
 //! versions 1 to 12). Contents come from strangers: a value of an unexpected type counts as absent.
 
-use super::event::Kind;
+use super::event::EventKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ pub const CREATOR: i64 = i64::MAX;
 
 /// The content of the room's first event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Creation {
+pub struct RoomCreation {
     /// `room_version`; "1" if not stated.
     pub version: String,
     /// The creators: the sender (in old versions the `creator` that the event names), then
@@ -26,7 +26,7 @@ pub struct Creation {
     pub predecessor: Option<String>,
 }
 
-impl Creation {
+impl RoomCreation {
     /// Reads an `m.room.create` event.
     #[must_use]
     pub fn read(sender: &str, content: &Value) -> Self {
@@ -74,7 +74,7 @@ fn has_creators(version: &str) -> bool {
 
 /// Who may do what in a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Levels {
+pub struct PowerLevels {
     users: BTreeMap<String, i64>,
     users_default: i64,
     events: BTreeMap<String, i64>,
@@ -82,11 +82,11 @@ pub struct Levels {
     state_default: i64,
 }
 
-impl Levels {
+impl PowerLevels {
     /// The levels of a room without an `m.room.power_levels` event: its creator has 100, everybody
     /// may send everything.
     #[must_use]
-    pub fn without_event(creation: &Creation) -> Self {
+    pub fn without_event(creation: &RoomCreation) -> Self {
         let mut levels = Self::default();
         for creator in &creation.creators {
             levels.users.insert(creator.clone(), 100);
@@ -99,17 +99,17 @@ impl Levels {
 
     /// Reads the content of an `m.room.power_levels` event.
     #[must_use]
-    pub fn read(content: &Value, creation: &Creation) -> Self {
+    pub fn read(content: &Value, creation: &RoomCreation) -> Self {
         // Up to version 9 servers accepted numbers written as strings.
         let texts = number_of_version(&creation.version) < 10;
         let one = |key: &str, usual: i64| {
-            let stated = content.get(key).and_then(|value| level(value, texts));
+            let stated = content.get(key).and_then(|value| parse_level(value, texts));
             stated.unwrap_or(usual)
         };
 
         let map = |key: &str| {
             let entries = content.get(key).and_then(Value::as_object);
-            read_map(entries, texts)
+            parse_levels(entries, texts)
         };
 
         let mut levels = Self {
@@ -125,7 +125,7 @@ impl Levels {
         levels
     }
 
-    fn raise_creators(&mut self, creation: &Creation) {
+    fn raise_creators(&mut self, creation: &RoomCreation) {
         if has_creators(&creation.version) {
             for creator in &creation.creators {
                 self.users.insert(creator.clone(), CREATOR);
@@ -172,15 +172,15 @@ impl Levels {
     }
 }
 
-fn read_map(entries: Option<&Map<String, Value>>, texts: bool) -> BTreeMap<String, i64> {
+fn parse_levels(entries: Option<&Map<String, Value>>, texts: bool) -> BTreeMap<String, i64> {
     let entries = entries.into_iter().flatten().take(USERS_MAX);
     entries
-        .filter_map(|(key, value)| Some((key.clone(), level(value, texts)?)))
+        .filter_map(|(key, value)| Some((key.clone(), parse_level(value, texts)?)))
         .collect()
 }
 
 /// One level. Old servers accepted `"50"`, `" +50 "` and `50.9`; the last is truncated.
-fn level(value: &Value, texts: bool) -> Option<i64> {
+fn parse_level(value: &Value, texts: bool) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| {
             #[expect(
@@ -218,13 +218,13 @@ impl JoinType {
     /// Does this type join calls? If not, it opens and closes slots.
     #[must_use]
     pub fn joins(&self) -> bool {
-        Kind::of_event_type(&self.event_type) == Kind::Member
+        EventKind::of_event_type(&self.event_type) == EventKind::Member
     }
 }
 
 /// How many accounts in a room may send one event type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
+pub struct SendAccess {
     pub join_type: JoinType,
     pub needed: i64,
     /// The number of accounts in the room, and of those that may send it.
@@ -233,14 +233,14 @@ pub struct Access {
 }
 
 /// Counts the accounts that may send a type. `accounts`: the number of accounts in the room;
-/// `joined_named`: those of them that [`Levels::named`] names.
+/// `joined_named`: those of them that [`PowerLevels::named`] names.
 #[must_use]
-pub fn access(
-    levels: &Levels,
+pub fn count_allowed_senders(
+    levels: &PowerLevels,
     join_type: &JoinType,
     accounts: i64,
     joined_named: &BTreeSet<String>,
-) -> Access {
+) -> SendAccess {
     let needed = levels.needed(&join_type.event_type, join_type.is_state);
     let named = |may: bool| {
         let named = levels
@@ -255,7 +255,7 @@ pub fn access(
         named(true)
     };
 
-    Access {
+    SendAccess {
         join_type: join_type.clone(),
         needed,
         accounts,
@@ -272,8 +272,8 @@ mod tests {
     const STICKY: &str = "org.matrix.msc4143.rtc.member";
     const SLOT: &str = "org.matrix.msc4143.rtc.slot";
 
-    fn made(version: &str) -> Creation {
-        Creation::read("@ada:h", &json!({"room_version": version}))
+    fn made(version: &str) -> RoomCreation {
+        RoomCreation::read("@ada:h", &json!({"room_version": version}))
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         ];
 
         for (content, version, user, may) in cases {
-            let levels = Levels::read(content, &made(version));
+            let levels = PowerLevels::read(content, &made(version));
             assert_eq!(
                 levels.may_send(user, MEMBER, true),
                 may,
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn without_levels_everybody_may_and_the_creator_has_power() {
-        let levels = Levels::without_event(&made("10"));
+        let levels = PowerLevels::without_event(&made("10"));
         assert!(levels.may_send("@ben:h", MEMBER, true));
         assert_eq!(levels.of_user("@ada:h"), 100);
         assert_eq!(levels.of_user("@ben:h"), 0);
@@ -325,13 +325,13 @@ mod tests {
             "additional_creators": ["@cleo:h", 5]})
         };
 
-        let creators = |version: &str| Creation::read("@ada:h", &content(version)).creators;
+        let creators = |version: &str| RoomCreation::read("@ada:h", &content(version)).creators;
         assert_eq!(creators("10"), ["@old:h"]);
         assert_eq!(creators("11"), ["@ada:h"]);
         assert_eq!(creators("12"), ["@ada:h", "@cleo:h"]);
         assert_eq!(creators("org.matrix.hydra.11"), ["@ada:h", "@cleo:h"]);
         assert_eq!(
-            Creation::read("@ada:h", &json!({"creator": "@old:h"})).creators,
+            RoomCreation::read("@ada:h", &json!({"creator": "@old:h"})).creators,
             ["@old:h"],
             "a room that names no version is of the first"
         );
@@ -340,19 +340,19 @@ mod tests {
     #[test]
     fn creators_of_version_12_stand_above_all_levels() {
         let content = json!({"room_version": "12", "additional_creators": ["@cleo:h"]});
-        let creation = Creation::read("@ada:h", &content);
-        let levels = Levels::read(&json!({"events": {MEMBER: 1_000_000}}), &creation);
+        let creation = RoomCreation::read("@ada:h", &content);
+        let levels = PowerLevels::read(&json!({"events": {MEMBER: 1_000_000}}), &creation);
         for (user, may) in [("@ada:h", true), ("@cleo:h", true), ("@ben:h", false)] {
             assert_eq!(levels.may_send(user, MEMBER, true), may, "{user}");
         }
 
-        let old = Levels::read(&json!({"events": {MEMBER: 1_000_000}}), &made("11"));
+        let old = PowerLevels::read(&json!({"events": {MEMBER: 1_000_000}}), &made("11"));
         assert!(!old.may_send("@ada:h", MEMBER, true), "only from 12 on");
     }
 
     #[test]
     fn sticky_members_are_messages_and_slots_are_state() {
-        let levels = Levels::read(&json!({"events_default": 10}), &made("11"));
+        let levels = PowerLevels::read(&json!({"events_default": 10}), &made("11"));
         assert_eq!(levels.needed(STICKY, false), 10);
         assert_eq!(levels.needed(SLOT, true), 50);
         assert!(JoinType::new(STICKY, false).joins() && !JoinType::new(SLOT, true).joins());
@@ -365,8 +365,8 @@ mod tests {
         let counted = |needed: i64| {
             let mut content = content.clone();
             content["events"] = json!({MEMBER: needed});
-            let levels = Levels::read(&content, &made("11"));
-            access(&levels, &JoinType::new(MEMBER, true), 4, &joined).may
+            let levels = PowerLevels::read(&content, &made("11"));
+            count_allowed_senders(&levels, &JoinType::new(MEMBER, true), 4, &joined).may
         };
 
         assert_eq!(counted(50), 1);
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn only_ids_of_rooms_are_predecessors() {
         let of = |room: Value| {
-            Creation::read("@a:h", &json!({"predecessor": {"room_id": room}})).predecessor
+            RoomCreation::read("@a:h", &json!({"predecessor": {"room_id": room}})).predecessor
         };
 
         assert_eq!(of(json!("!old:h")), Some("!old:h".to_owned()));

@@ -11,7 +11,7 @@ const GRANTED_MS: i64 = 2 * 60 * 1000;
 
 /// Why the present is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub enum UnknownReason {
     /// No account has read its homeserver yet.
     NotRead,
     /// An account receives nothing from its homeserver.
@@ -28,7 +28,7 @@ pub enum Why {
     Encrypted,
 }
 
-impl Why {
+impl UnknownReason {
     /// The word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -47,14 +47,14 @@ impl Why {
 /// The present is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown {
-    pub why: Why,
+    pub why: UnknownReason,
     /// Since when, ms, if known.
     pub since_ms: Option<i64>,
 }
 
 /// The state of an observing account that decides about the present. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
+pub struct AccountStanding {
     /// The account follows by live sync, not only by polls.
     pub follows: bool,
     pub has_read: bool,
@@ -81,7 +81,7 @@ pub enum Sight {
 
 /// The state of a room that decides about the present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct RoomObservation {
     pub sight: Sight,
     /// The last attempt to read it failed.
     pub fails: bool,
@@ -95,13 +95,13 @@ pub struct Room {
 /// be stored. `None` if the present is known.
 #[must_use]
 pub fn unknown_by_accounts(
-    accounts: &[Account],
+    accounts: &[AccountStanding],
     not_stored_since_ms: Option<i64>,
     now: i64,
 ) -> Option<Unknown> {
     let found: Vec<Unknown> = accounts
         .iter()
-        .filter_map(|account| of_account(account, now))
+        .filter_map(|account| unknown_by_account(account, now))
         .collect();
     let first = found.iter().min_by_key(|unknown| unknown.why).copied();
     let since_ms = found.iter().filter_map(|unknown| unknown.since_ms).min();
@@ -111,28 +111,28 @@ pub fn unknown_by_accounts(
 
     if accounts.is_empty() {
         return Some(Unknown {
-            why: Why::NotRead,
+            why: UnknownReason::NotRead,
             since_ms: None,
         });
     }
 
     not_stored_since_ms.map(|ms| Unknown {
-        why: Why::NotStored,
+        why: UnknownReason::NotStored,
         since_ms: Some(ms),
     })
 }
 
-fn of_account(account: &Account, now: i64) -> Option<Unknown> {
+fn unknown_by_account(account: &AccountStanding, now: i64) -> Option<Unknown> {
     if !account.has_read {
         return Some(Unknown {
-            why: Why::NotRead,
+            why: UnknownReason::NotRead,
             since_ms: account.fails_since_ms,
         });
     }
 
     if account.fails {
         return Some(Unknown {
-            why: Why::NotHeard,
+            why: UnknownReason::NotHeard,
             since_ms: account.fails_since_ms,
         });
     }
@@ -140,7 +140,7 @@ fn of_account(account: &Account, now: i64) -> Option<Unknown> {
     let granted_ms = if account.follows {
         SILENT_MS
     } else {
-        granted(account.polls_every_ms)
+        max_poll_age_ms(account.polls_every_ms)
     };
 
     let is_silent = account
@@ -148,13 +148,13 @@ fn of_account(account: &Account, now: i64) -> Option<Unknown> {
         .is_none_or(|heard| now.saturating_sub(heard) > granted_ms);
 
     is_silent.then_some(Unknown {
-        why: Why::NotHeard,
+        why: UnknownReason::NotHeard,
         since_ms: account.heard_ms,
     })
 }
 
 /// Maximum age of a poll, ms.
-fn granted(polls_every_ms: Option<i64>) -> i64 {
+fn max_poll_age_ms(polls_every_ms: Option<i64>) -> i64 {
     let every_ms = polls_every_ms.unwrap_or(POLLS_MS).max(0);
     every_ms.saturating_mul(2).saturating_add(GRANTED_MS)
 }
@@ -164,13 +164,13 @@ fn granted(polls_every_ms: Option<i64>) -> i64 {
 #[must_use]
 pub fn unknown_in_room(
     accounts: Option<Unknown>,
-    room: &Room,
+    room: &RoomObservation,
     polls_every_ms: Option<i64>,
     now: i64,
 ) -> Option<Unknown> {
     let because = |why, since_ms| Some(Unknown { why, since_ms });
     let encrypted = Unknown {
-        why: Why::Encrypted,
+        why: UnknownReason::Encrypted,
         since_ms: None,
     };
 
@@ -179,15 +179,15 @@ pub fn unknown_in_room(
     }
 
     match room.sight {
-        Sight::Left => return because(Why::Left, room.looked_ms),
-        Sight::Blind => return because(Why::Unreadable, room.looked_ms),
+        Sight::Left => return because(UnknownReason::Left, room.looked_ms),
+        Sight::Blind => return because(UnknownReason::Unreadable, room.looked_ms),
         Sight::Followed | Sight::Polled if room.fails => {
-            return because(Why::Unreadable, room.looked_ms);
+            return because(UnknownReason::Unreadable, room.looked_ms);
         }
         Sight::Polled => {
-            let is_old = |looked: i64| now.saturating_sub(looked) > granted(polls_every_ms);
+            let is_old = |looked: i64| now.saturating_sub(looked) > max_poll_age_ms(polls_every_ms);
             if room.looked_ms.is_none_or(is_old) {
-                return because(Why::OldPoll, room.looked_ms);
+                return because(UnknownReason::OldPoll, room.looked_ms);
             }
         }
         Sight::Followed => {}
@@ -203,8 +203,8 @@ mod tests {
     const NOW: i64 = 100_000_000;
     const MINUTE: i64 = 60_000;
 
-    fn well() -> Account {
-        Account {
+    fn well() -> AccountStanding {
+        AccountStanding {
             follows: true,
             has_read: true,
             fails: false,
@@ -214,8 +214,8 @@ mod tests {
         }
     }
 
-    fn seen() -> Room {
-        Room {
+    fn seen() -> RoomObservation {
+        RoomObservation {
             sight: Sight::Followed,
             fails: false,
             looked_ms: None,
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "it is what is compared")]
-    fn because(why: Why, since_ms: Option<i64>) -> Option<Unknown> {
+    fn because(why: UnknownReason, since_ms: Option<i64>) -> Option<Unknown> {
         Some(Unknown { why, since_ms })
     }
 
@@ -234,74 +234,86 @@ mod tests {
         assert_eq!(of(well()), None);
         assert_eq!(
             unknown_by_accounts(&[], None, NOW),
-            because(Why::NotRead, None)
+            because(UnknownReason::NotRead, None)
         );
-        let unread = Account {
+        let unread = AccountStanding {
             has_read: false,
             heard_ms: None,
             ..well()
         };
 
-        assert_eq!(of(unread), because(Why::NotRead, None));
-        let failing = Account {
+        assert_eq!(of(unread), because(UnknownReason::NotRead, None));
+        let failing = AccountStanding {
             fails: true,
             fails_since_ms: Some(5),
             ..well()
         };
 
-        assert_eq!(of(failing), because(Why::NotHeard, Some(5)));
-        let heard = |ago| Account {
+        assert_eq!(of(failing), because(UnknownReason::NotHeard, Some(5)));
+        let heard = |ago| AccountStanding {
             heard_ms: Some(NOW - ago),
             ..well()
         };
 
         assert_eq!(of(heard(SILENT_MS)), None);
         let long = SILENT_MS + 1;
-        assert_eq!(of(heard(long)), because(Why::NotHeard, Some(NOW - long)));
-        let by_polls = |ago| Account {
+        assert_eq!(
+            of(heard(long)),
+            because(UnknownReason::NotHeard, Some(NOW - long))
+        );
+        let by_polls = |ago| AccountStanding {
             follows: false,
             ..heard(ago)
         };
 
         assert_eq!(of(by_polls(12 * MINUTE)), None, "two polls and a little");
         let old = of(by_polls(12 * MINUTE + 1)).unwrap();
-        assert_eq!(old.why, Why::NotHeard);
+        assert_eq!(old.why, UnknownReason::NotHeard);
         let full = unknown_by_accounts(&[well()], Some(7), NOW);
-        assert_eq!(full, because(Why::NotStored, Some(7)));
+        assert_eq!(full, because(UnknownReason::NotStored, Some(7)));
     }
 
     #[test]
     fn a_room_is_known_only_if_it_can_be_read_now_and_whole() {
         let of = |room| unknown_in_room(None, &room, Some(5 * MINUTE), NOW);
         assert_eq!(of(seen()), None);
-        let failing = Room {
+        let failing = RoomObservation {
             fails: true,
             ..seen()
         };
 
-        assert_eq!(of(failing), because(Why::Unreadable, None));
-        let encrypted = Room {
+        assert_eq!(of(failing), because(UnknownReason::Unreadable, None));
+        let encrypted = RoomObservation {
             has_encrypted: true,
             ..seen()
         };
 
-        assert_eq!(of(encrypted), because(Why::Encrypted, None));
+        assert_eq!(of(encrypted), because(UnknownReason::Encrypted, None));
         let by = |sight, looked_ms| {
-            of(Room {
+            of(RoomObservation {
                 sight,
                 looked_ms,
                 ..seen()
             })
         };
 
-        assert_eq!(by(Sight::Blind, None), because(Why::Unreadable, None));
-        assert_eq!(by(Sight::Left, Some(5)), because(Why::Left, Some(5)));
+        assert_eq!(
+            by(Sight::Blind, None),
+            because(UnknownReason::Unreadable, None)
+        );
+        assert_eq!(
+            by(Sight::Left, Some(5)),
+            because(UnknownReason::Left, Some(5))
+        );
         let polled = |ago: Option<i64>| by(Sight::Polled, ago.map(|ago| NOW - ago));
         assert_eq!(polled(Some(12 * MINUTE)), None);
         let old = 12 * MINUTE + 1;
-        assert_eq!(polled(Some(old)), because(Why::OldPoll, Some(NOW - old)));
-        assert_eq!(polled(None), because(Why::OldPoll, None));
-        let unheard = because(Why::NotHeard, Some(3));
+        assert_eq!(
+            polled(Some(old)),
+            because(UnknownReason::OldPoll, Some(NOW - old))
+        );
+        assert_eq!(polled(None), because(UnknownReason::OldPoll, None));
+        let unheard = because(UnknownReason::NotHeard, Some(3));
         assert_eq!(
             unknown_in_room(unheard, &encrypted, None, NOW),
             unheard,
@@ -312,13 +324,13 @@ mod tests {
     #[test]
     fn each_reason_has_a_word_of_its_own() {
         let all = [
-            Why::NotRead,
-            Why::NotHeard,
-            Why::NotStored,
-            Why::Unreadable,
-            Why::Left,
-            Why::OldPoll,
-            Why::Encrypted,
+            UnknownReason::NotRead,
+            UnknownReason::NotHeard,
+            UnknownReason::NotStored,
+            UnknownReason::Unreadable,
+            UnknownReason::Left,
+            UnknownReason::OldPoll,
+            UnknownReason::Encrypted,
         ];
         let words: std::collections::BTreeSet<&str> = all.iter().map(|why| why.as_str()).collect();
         assert_eq!(words.len(), all.len());

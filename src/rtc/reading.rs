@@ -17,7 +17,7 @@ const BEYOND_MS: i64 = 86_400_000;
 
 /// One reading of our clock, and the evidence that came with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockReading {
     /// The time of our clock, ms.
     pub seen_ms: i64,
     /// The timestamps of the timeline events that came live with it, ms, each with its sender's
@@ -53,7 +53,7 @@ impl ClockDoubt {
     }
 }
 
-impl Reading {
+impl ClockReading {
     /// The median timestamp: one wrong clock among several does not move it.
     fn middle(&self) -> Option<i64> {
         let mut stamps: Vec<i64> = self.stamps.iter().map(|(_, at)| *at).collect();
@@ -99,7 +99,7 @@ pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
 
 /// Judges readings in the order in which they were taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Judge {
+pub struct ReadingJudge {
     /// The latest reading that is believed, ms.
     pub high_ms: Option<i64>,
     /// `high_ms` plus the time that has passed since then according to the readings, ms.
@@ -108,9 +108,9 @@ pub struct Judge {
     pub read_ms: Option<i64>,
 }
 
-impl Judge {
+impl ReadingJudge {
     /// Is this reading believed?
-    pub fn believes(&mut self, reading: &Reading) -> bool {
+    pub fn believes(&mut self, reading: &ClockReading) -> bool {
         let is_believed = self.judge(reading);
         if is_believed {
             self.latest_ms = self.high_ms;
@@ -128,8 +128,8 @@ impl Judge {
 
     /// Would this reading be believed only because our homeserver confirms it?
     #[must_use]
-    pub fn needs_confirmation(mut self, reading: &Reading) -> bool {
-        let unconfirmed = Reading {
+    pub fn needs_confirmation(mut self, reading: &ClockReading) -> bool {
+        let unconfirmed = ClockReading {
             is_confirmed: false,
             ..reading.clone()
         };
@@ -137,7 +137,7 @@ impl Judge {
         reading.is_confirmed && !self.judge(&unconfirmed)
     }
 
-    fn judge(&mut self, reading: &Reading) -> bool {
+    fn judge(&mut self, reading: &ClockReading) -> bool {
         let seen_ms = reading.seen_ms;
         let Some(high_ms) = self.high_ms else {
             let is_believed = !reading.is_before_all();
@@ -183,21 +183,21 @@ mod tests {
     const HOUR: i64 = 3_600_000;
     const NOW: i64 = 1_700_000_000_000;
 
-    fn reading(seen_ms: i64, stamps: &[(&str, i64)]) -> Reading {
+    fn reading(seen_ms: i64, stamps: &[(&str, i64)]) -> ClockReading {
         let stamps = stamps
             .iter()
             .map(|(server, at)| ((*server).to_owned(), *at))
             .collect();
 
-        Reading {
+        ClockReading {
             seen_ms,
             stamps,
             is_confirmed: false,
         }
     }
 
-    fn judged(readings: &[Reading]) -> Vec<bool> {
-        let mut judge = Judge::default();
+    fn judged(readings: &[ClockReading]) -> Vec<bool> {
+        let mut judge = ReadingJudge::default();
         readings.iter().map(|one| judge.believes(one)).collect()
     }
 
@@ -264,9 +264,9 @@ mod tests {
 
     #[test]
     fn an_event_from_the_far_future_came_with_the_last_good_reading() {
-        let judge = Judge {
+        let judge = ReadingJudge {
             high_ms: Some(NOW),
-            ..Judge::default()
+            ..ReadingJudge::default()
         };
         assert_eq!(judge.at_the_latest(NOW + HOUR), None);
         assert_eq!(judge.at_the_latest(NOW + 48 * HOUR), Some(NOW));
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn events_of_a_long_doubt_are_not_put_on_one_moment() {
         let week = 168 * HOUR;
-        let mut judge = Judge::default();
+        let mut judge = ReadingJudge::default();
         assert!(judge.believes(&reading(NOW, &[])));
         assert!(!judge.believes(&reading(NOW - week, &[])));
         for hours in 1..100 {
@@ -289,9 +289,9 @@ mod tests {
 
     #[test]
     fn what_our_homeserver_confirms_is_believed() {
-        let mut judge = Judge::default();
+        let mut judge = ReadingJudge::default();
         judge.believes(&reading(NOW + 24 * HOUR, &[]));
-        let confirmed = Reading {
+        let confirmed = ClockReading {
             is_confirmed: true,
             ..reading(NOW, &[])
         };

@@ -2,9 +2,9 @@
 //! leaves. But what was derived from the event stays, so we also keep a form without the content:
 //! which call, which device, since and until when, and nothing that anybody wrote, named or chose.
 
-use super::event::{Kind, RoomEvent};
+use super::event::{EventKind, RoomEvent};
 use super::id::hash;
-use super::member::{self, ID_MAX, Otherwise};
+use super::member::{self, ID_MAX, UnlistedDevices};
 use super::slot::is_open;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,7 +20,7 @@ const WHOM_MAX: usize = 100;
 /// For a ban or kick that redacts everything that the user had sent until then: the user and the
 /// time of the ban or kick, ms (MSC4293).
 #[must_use]
-pub fn takes_all_back(event: &RoomEvent) -> Option<(&str, i64)> {
+pub fn redacting_ban(event: &RoomEvent) -> Option<(&str, i64)> {
     let user = event.state_key.as_deref()?;
     let content = &event.content;
     let word = content.get("membership").and_then(Value::as_str)?;
@@ -29,20 +29,20 @@ pub fn takes_all_back(event: &RoomEvent) -> Option<(&str, i64)> {
         .iter()
         .any(|key| content.get(*key) == Some(&Value::Bool(true)));
 
-    (Kind::of_event_type(&event.kind) == Kind::Presence && is_removal && all)
+    (EventKind::of_event_type(&event.kind) == EventKind::Presence && is_removal && all)
         .then(|| (user, event.time()))
 }
 
 /// Reduces the contents of all redacted events of a room.
-pub fn apply(events: &mut BTreeMap<String, RoomEvent>) {
+pub fn apply_redactions(events: &mut BTreeMap<String, RoomEvent>) {
     let mut bans: HashMap<String, Vec<i64>> = HashMap::new();
-    for (user, at) in events.values().filter_map(takes_all_back) {
+    for (user, at) in events.values().filter_map(redacting_ban) {
         bans.entry(user.to_owned()).or_default().push(at);
     }
 
     let targets = events
         .values()
-        .filter(|event| Kind::of_event_type(&event.kind) == Kind::Redaction)
+        .filter(|event| EventKind::of_event_type(&event.kind) == EventKind::Redaction)
         .filter_map(|event| event.redacts.clone());
     let targets: HashSet<String> = targets.collect();
 
@@ -53,13 +53,13 @@ pub fn apply(events: &mut BTreeMap<String, RoomEvent>) {
         }
 
         if event.redacted_ts.is_some() || targets.contains(&event.event_id) {
-            take_back(event);
+            reduce_redacted_event(event);
         }
     }
 }
 
 /// Reduces a redacted event to what is needed for the data derived from it.
-pub fn take_back(event: &mut RoomEvent) {
+pub fn reduce_redacted_event(event: &mut RoomEvent) {
     if event.readable {
         event.content = derivation_relevant_content(event)
             .unwrap_or_else(|| content_after_redaction(&event.kind, &event.content));
@@ -101,10 +101,10 @@ pub fn content_after_redaction(kind: &str, content: &Value) -> Value {
 /// What is kept in addition to what Matrix leaves; `None` if that is enough.
 #[must_use]
 pub fn derivation_relevant_content(event: &RoomEvent) -> Option<Value> {
-    match Kind::of_event_type(&event.kind) {
-        Kind::Member => Some(of_member(event)),
-        Kind::Slot => Some(of_slot(event)),
-        Kind::Related => Some(Value::Object(pick(
+    match EventKind::of_event_type(&event.kind) {
+        EventKind::Member => Some(member_content_to_keep(event)),
+        EventKind::Slot => Some(slot_content_to_keep(event)),
+        EventKind::Related => Some(Value::Object(pick_parts(
             event.content.as_object()?,
             &RELATED_PARTS,
         ))),
@@ -113,19 +113,19 @@ pub fn derivation_relevant_content(event: &RoomEvent) -> Option<Value> {
 }
 
 /// Which parts of an object are kept: plain values, or parts of a nested object.
-enum Part {
+enum KeptPart {
     /// An id, a word of the protocol or a number.
     Plain(&'static str),
     /// Parts of the object at this key.
-    Object(&'static str, &'static [Part]),
+    Object(&'static str, &'static [KeptPart]),
     /// Parts of each object in the list at this key.
-    List(&'static str, &'static [Part]),
+    List(&'static str, &'static [KeptPart]),
 }
 
-use Part::{List, Object, Plain};
+use KeptPart::{List, Object, Plain};
 
-const FOCUS_PARTS: [Part; 2] = [Plain("type"), Plain("focus_selection")];
-const ITEM_PARTS: [Part; 8] = [
+const FOCUS_PARTS: [KeptPart; 2] = [Plain("type"), Plain("focus_selection")];
+const ITEM_PARTS: [KeptPart; 8] = [
     Plain("application"),
     Plain("call_id"),
     Plain("device_id"),
@@ -135,9 +135,9 @@ const ITEM_PARTS: [Part; 8] = [
     Plain("expires_after"),
     Plain("membershipID"),
 ];
-const DEVICE_PARTS: [Part; 3] = [Plain("device_id"), Plain("session_id"), Plain("expires_ts")];
-const CALL_PARTS: [Part; 2] = [Plain("m.call_id"), List("m.devices", &DEVICE_PARTS)];
-const MEMBER_PARTS: [Part; 19] = [
+const DEVICE_PARTS: [KeptPart; 3] = [Plain("device_id"), Plain("session_id"), Plain("expires_ts")];
+const CALL_PARTS: [KeptPart; 2] = [Plain("m.call_id"), List("m.devices", &DEVICE_PARTS)];
+const MEMBER_PARTS: [KeptPart; 19] = [
     Plain("application"),
     Object("application", &[Plain("type")]),
     Plain("call_id"),
@@ -168,15 +168,15 @@ const MEMBER_PARTS: [Part; 19] = [
     Plain("m.expires_ts"),
     Plain(SAID),
 ];
-const RING_PARTS: [Part; 5] = [
+const RING_PARTS: [KeptPart; 5] = [
     Plain("type"),
     Plain("notification_type"),
     Plain("notify_type"),
     Plain("sender_ts"),
     Plain("lifetime"),
 ];
-const RELATION_PARTS: [Part; 2] = [Plain("event_id"), Plain("rel_type")];
-const RELATED_PARTS: [Part; 13] = [
+const RELATION_PARTS: [KeptPart; 2] = [Plain("event_id"), Plain("rel_type")];
+const RELATED_PARTS: [KeptPart; 13] = [
     Plain("msc4354_sticky_key"),
     Plain("sticky_key"),
     Plain("application"),
@@ -192,13 +192,15 @@ const RELATED_PARTS: [Part; 13] = [
     Object("m.relation", &RELATION_PARTS),
 ];
 
-fn pick(from: &Map<String, Value>, parts: &[Part]) -> Map<String, Value> {
+fn pick_parts(from: &Map<String, Value>, parts: &[KeptPart]) -> Map<String, Value> {
     let mut kept = Map::new();
     for part in parts {
         let (Plain(key) | Object(key, _) | List(key, _)) = part;
         let value = match (part, from.get(*key)) {
             (Plain(_), Some(value)) if is_plain(value) => value.clone(),
-            (Object(_, parts), Some(Value::Object(inner))) => Value::Object(pick(inner, parts)),
+            (Object(_, parts), Some(Value::Object(inner))) => {
+                Value::Object(pick_parts(inner, parts))
+            }
             (List(_, parts), Some(Value::Array(items))) => {
                 let items = items.iter().filter_map(Value::as_object);
                 Value::Array(
@@ -218,9 +220,12 @@ fn pick(from: &Map<String, Value>, parts: &[Part]) -> Map<String, Value> {
 
 /// Reduces a list item about one device. Such an item is compared by itself, so it gets its own
 /// fingerprint.
-fn pick_item(item: &Map<String, Value>, parts: &[Part]) -> Map<String, Value> {
-    let mut kept = pick(item, parts);
-    kept.insert(SAID.to_owned(), Value::String(said(item)));
+fn pick_item(item: &Map<String, Value>, parts: &[KeptPart]) -> Map<String, Value> {
+    let mut kept = pick_parts(item, parts);
+    kept.insert(
+        SAID.to_owned(),
+        Value::String(fingerprint_without_end(item)),
+    );
     kept
 }
 
@@ -234,13 +239,13 @@ fn is_plain(value: &Value) -> bool {
     }
 }
 
-fn of_member(event: &RoomEvent) -> Value {
+fn member_content_to_keep(event: &RoomEvent) -> Value {
     let Some(object) = event.content.as_object() else {
         return Value::Null;
     };
 
-    let mut kept = pick(object, &MEMBER_PARTS);
-    let before = member::parse(event);
+    let mut kept = pick_parts(object, &MEMBER_PARTS);
+    let before = member::parse_member_event(event);
     if before.joins.is_empty() {
         let mut rest = Map::new();
         for key in ["msc4354_sticky_key", "sticky_key"] {
@@ -249,26 +254,29 @@ fn of_member(event: &RoomEvent) -> Value {
 
         let (key, value) = match before.otherwise {
             // A number is never a valid application.
-            Otherwise::Invalid => ("application", Value::from(0)),
-            Otherwise::Left(reason) => ("leave_reason", Value::from(reason.as_str())),
-            Otherwise::Redacted => return Value::Object(rest),
+            UnlistedDevices::Invalid => ("application", Value::from(0)),
+            UnlistedDevices::Left(reason) => ("leave_reason", Value::from(reason.as_str())),
+            UnlistedDevices::Redacted => return Value::Object(rest),
         };
 
         rest.insert(key.to_owned(), value);
         kept = rest;
     } else {
-        kept.insert(SAID.to_owned(), Value::String(said(object)));
+        kept.insert(
+            SAID.to_owned(),
+            Value::String(fingerprint_without_end(object)),
+        );
     }
 
     Value::Object(kept)
 }
 
-fn of_slot(event: &RoomEvent) -> Value {
+fn slot_content_to_keep(event: &RoomEvent) -> Value {
     let key = event.state_key.as_deref().unwrap_or_default();
     let mut kept = Map::new();
     if let (true, Some(object)) = (is_open(key, &event.content), event.content.as_object()) {
         let parts = [Plain("status"), Object("application", &[Plain("type")])];
-        kept = pick(object, &parts);
+        kept = pick_parts(object, &parts);
     }
 
     Value::Object(kept)
@@ -282,24 +290,24 @@ const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
 #[must_use]
 pub fn equal_but_for_end(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     if a.contains_key(SAID) || b.contains_key(SAID) {
-        return said(a) == said(b);
+        return fingerprint_without_end(a) == fingerprint_without_end(b);
     }
 
-    words(a).eq(words(b))
+    fields_without_end(a).eq(fields_without_end(b))
 }
 
-fn words(object: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+fn fields_without_end(object: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
     object
         .iter()
         .filter(|(key, _)| !END_KEYS.contains(&key.as_str()))
 }
 
-fn said(object: &Map<String, Value>) -> String {
+fn fingerprint_without_end(object: &Map<String, Value>) -> String {
     if let Some(said) = object.get(SAID).and_then(Value::as_str) {
         return said.to_owned();
     }
 
-    let words: BTreeMap<&String, &Value> = words(object).collect();
+    let words: BTreeMap<&String, &Value> = fields_without_end(object).collect();
 
     hash(&[&serde_json::to_string(&words).unwrap_or_default()], 12)
 }
@@ -321,13 +329,13 @@ mod tests {
 
     fn taken_back(event: &RoomEvent) -> RoomEvent {
         let mut event = event.clone();
-        take_back(&mut event);
+        reduce_redacted_event(&mut event);
         event
     }
 
     /// What an event states about who is in a call, without anything named or chosen.
     fn says(event: &RoomEvent) -> String {
-        let mut said = member::parse(event);
+        let mut said = member::parse_member_event(event);
         for (_, join) in &mut said.joins {
             (join.intent, join.transport) = (None, None);
         }
@@ -389,7 +397,10 @@ mod tests {
             let before = event("m.rtc.member", None, &content);
             let after = taken_back(&before);
             assert_eq!(says(&before), says(&after), "{content}");
-            assert_eq!(member::chain(&before), member::chain(&after));
+            assert_eq!(
+                member::member_key_of(&before),
+                member::member_key_of(&after)
+            );
             assert!(
                 !after.content.to_string().contains("SECRET"),
                 "{}",
@@ -469,7 +480,7 @@ mod tests {
             ),
         ]
         .into();
-        apply(&mut events);
+        apply_redactions(&mut events);
         assert_eq!(events["$1"].content, json!({"membership": "join"}));
         assert_eq!(
             (&events["$2"].content, events["$2"].redacted_ts),

@@ -1,9 +1,9 @@
 //! Events about a call that do not state who is in it: rings, notifications, declines, slots opened
 //! and closed.
 
-use super::event::{Kind, RoomEvent};
+use super::event::{EventKind, RoomEvent};
 use super::member::ID_MAX;
-use super::member::statement::hint;
+use super::member::statement::truncated_hint;
 use super::slot::{SlotId, is_open};
 use super::time::millis_of_json;
 use serde_json::Value;
@@ -18,7 +18,7 @@ const LIFETIME_MAX: i64 = 120_000;
 
 /// The kind of a related event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum RelatedKind {
     Ring,
     Notification,
     /// The sender withdraws the invitation with this sticky key.
@@ -28,7 +28,7 @@ pub enum What {
     SlotClosed,
 }
 
-impl What {
+impl RelatedKind {
     /// The word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -46,7 +46,7 @@ impl What {
 /// A parsed related event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Related {
-    pub what: What,
+    pub what: RelatedKind,
     pub event_id: String,
     pub who: String,
     /// The users it mentions, and whether it mentions the whole room.
@@ -79,38 +79,38 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
 
     let text = |key: &str| nested(key).and_then(Value::as_str);
     let kind = event.kind.as_str();
-    let what = match Kind::of_event_type(kind) {
+    let what = match EventKind::of_event_type(kind) {
         _ if event.is_unreadable_redaction() => return None,
-        Kind::Slot
+        EventKind::Slot
             if event
                 .state_key
                 .as_deref()
                 .is_some_and(|key| is_open(key, content)) =>
         {
-            What::SlotOpened
+            RelatedKind::SlotOpened
         }
 
-        Kind::Slot => What::SlotClosed,
-        Kind::Related if kind.ends_with("rtc.decline") => What::Decline,
-        Kind::Related if kind.ends_with("rtc.notification") && withdraws(content) => {
-            What::Withdrawal
+        EventKind::Slot => RelatedKind::SlotClosed,
+        EventKind::Related if kind.ends_with("rtc.decline") => RelatedKind::Decline,
+        EventKind::Related if kind.ends_with("rtc.notification") && is_withdrawal(content) => {
+            RelatedKind::Withdrawal
         }
-        Kind::Related if kind.ends_with("rtc.notification") => {
+        EventKind::Related if kind.ends_with("rtc.notification") => {
             // Today's invitations state no type, and ring.
             match nested("notification_type") {
-                None => What::Ring,
-                Some(word) if word == "ring" => What::Ring,
-                Some(_) => What::Notification,
+                None => RelatedKind::Ring,
+                Some(word) if word == "ring" => RelatedKind::Ring,
+                Some(_) => RelatedKind::Notification,
             }
         }
-        Kind::Related if kind.ends_with("call.notify") => match text("notify_type") {
-            Some("ring") => What::Ring,
-            _ => What::Notification,
+        EventKind::Related if kind.ends_with("call.notify") => match text("notify_type") {
+            Some("ring") => RelatedKind::Ring,
+            _ => RelatedKind::Notification,
         },
         _ => return None,
     };
 
-    let is_call = matches!(what, What::Ring | What::Notification);
+    let is_call = matches!(what, RelatedKind::Ring | RelatedKind::Notification);
     let stated = nested("sender_ts")
         .and_then(millis_of_json)
         .filter(|_| is_call);
@@ -125,7 +125,7 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
         .iter()
         .find_map(|key| content.get(key).and_then(Value::as_str))
         .filter(is_id);
-    if what == What::Withdrawal && sticky_key.is_none() {
+    if what == RelatedKind::Withdrawal && sticky_key.is_none() {
         return None;
     }
 
@@ -149,14 +149,14 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
             .and_then(millis_of_json)
             .filter(|_| is_call)
             .map(|ms| ms.clamp(0, LIFETIME_MAX)),
-        intent: hint(nested("m.call.intent")),
+        intent: truncated_hint(nested("m.call.intent")),
         relates_to: relation
             .and_then(|to| to.get("event_id")?.as_str())
             // A sticky decline has the id of the notification as its key.
-            .or(sticky_key.filter(|_| what == What::Decline))
+            .or(sticky_key.filter(|_| what == RelatedKind::Decline))
             .filter(is_id)
             .map(ToOwned::to_owned),
-        slot_id: if Kind::of_event_type(kind) == Kind::Slot {
+        slot_id: if EventKind::of_event_type(kind) == EventKind::Slot {
             event.state_key.clone()
         } else {
             slot_of(content).filter(|slot| is_call && is_id(&slot.as_str()))
@@ -174,7 +174,7 @@ fn is_id(text: &&str) -> bool {
 const STICKY_KEYS: [&str; 2] = ["msc4354_sticky_key", "sticky_key"];
 
 /// Does this content have only a sticky key?
-fn withdraws(content: &Value) -> bool {
+fn is_withdrawal(content: &Value) -> bool {
     content.as_object().is_some_and(|fields| {
         !fields.is_empty() && fields.keys().all(|key| STICKY_KEYS.contains(&key.as_str()))
     })
@@ -240,7 +240,7 @@ mod tests {
         );
         assert_eq!(
             (read.what, read.at_ms, read.lifetime_ms, read.room),
-            (What::Ring, 95_000, Some(30_000), true)
+            (RelatedKind::Ring, 95_000, Some(30_000), true)
         );
         assert_eq!(
             (read.whom, read.relates_to.as_deref()),
@@ -255,7 +255,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (old.what, old.at_ms, old.lifetime_ms),
-            (What::Notification, 100_000, Some(LIFETIME_MAX))
+            (RelatedKind::Notification, 100_000, Some(LIFETIME_MAX))
         );
         assert_eq!(old.slot_id.as_deref(), Some("m.call#ROOM"));
     }
@@ -268,7 +268,7 @@ mod tests {
         let read = related_of_content(kind, None, &invitation).unwrap();
         assert_eq!(
             (read.what, read.at_ms, read.lifetime_ms),
-            (What::Ring, 5_000, Some(90_000)),
+            (RelatedKind::Ring, 5_000, Some(90_000)),
             "a clock that is behind is believed"
         );
         assert_eq!(read.slot_id.as_deref(), Some("m.call#ROOM"));
@@ -276,7 +276,7 @@ mod tests {
             related_of_content(kind, None, &json!({"msc4354_sticky_key": "m.call#ROOM"})).unwrap();
         assert_eq!(
             (withdrawn.what, withdrawn.sticky_key.as_deref()),
-            (What::Withdrawal, Some("m.call#ROOM"))
+            (RelatedKind::Withdrawal, Some("m.call#ROOM"))
         );
         let at = |sender_ts: i64| {
             related_of_content(kind, None, &json!({"sender_ts": sender_ts}))
@@ -302,13 +302,13 @@ mod tests {
             related_of_content("m.rtc.slot", Some("m.call#ROOM"), &open)
                 .unwrap()
                 .what,
-            What::SlotOpened
+            RelatedKind::SlotOpened
         );
         assert_eq!(
             related_of_content("m.rtc.slot", Some("m.call#ROOM"), &json!({}))
                 .unwrap()
                 .what,
-            What::SlotClosed
+            RelatedKind::SlotClosed
         );
         let sticky = json!({"msc4354_sticky_key": "$n"});
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The outcome of a ring: somebody came, somebody declined, or nobody did either in time.
 
-use super::related::{Related, What};
+use super::related::{Related, RelatedKind};
 
 /// How long it rings if the notification does not state it, ms (MSC4075).
 const LIFETIME: i64 = 30_000;
@@ -16,7 +16,7 @@ pub const OFF_MS: i64 = 60_000;
 
 /// The outcome of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RingOutcome {
     /// Somebody who was rung came before it stopped.
     Answered,
     /// Nobody came, and somebody said no.
@@ -29,7 +29,7 @@ pub enum Outcome {
     Ringing,
 }
 
-impl Outcome {
+impl RingOutcome {
     /// The word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -44,24 +44,27 @@ impl Outcome {
 }
 
 /// A stay in the call that a ring belongs to: user, from, until, ms.
-pub type Came<'a> = (&'a str, i64, i64);
+pub type RingStay<'a> = (&'a str, i64, i64);
 
 /// When it stops ringing, ms.
-fn rings_until(ring: &Related) -> i64 {
+fn ringing_until_ms(ring: &Related) -> i64 {
     let lifetime = ring.lifetime_ms.filter(|ms| *ms > 0).unwrap_or(LIFETIME);
     ring.at_ms.saturating_add(lifetime)
 }
 
 /// The time until which a join counts as an answer, ms.
 #[must_use]
-pub fn over_ms(ring: &Related) -> i64 {
-    rings_until(ring).saturating_add(GRACE_MS)
+pub fn answerable_until_ms(ring: &Related) -> i64 {
+    ringing_until_ms(ring).saturating_add(GRACE_MS)
 }
 
 /// The span in which a join counts as an answer: from, and until (exclusive), ms.
 #[must_use]
-pub fn came_within(ring: &Related) -> (i64, i64) {
-    (ring.at_ms.saturating_sub(BEFORE_MS), over_ms(ring))
+pub fn answer_span_ms(ring: &Related) -> (i64, i64) {
+    (
+        ring.at_ms.saturating_sub(BEFORE_MS),
+        answerable_until_ms(ring),
+    )
 }
 
 /// Was this user rung? A ring is for the users that it names; if it means the room or names nobody,
@@ -87,7 +90,7 @@ const NEAR_MS: i64 = 60_000;
 
 /// The latest start and the earliest end of calls that a ring can belong to, ms.
 #[must_use]
-pub fn reach_ms(ring: &Related) -> (i64, i64) {
+pub fn attachable_span_ms(ring: &Related) -> (i64, i64) {
     (
         ring.at_ms.saturating_add(NEAR_MS),
         ring.at_ms.saturating_sub(NEAR_MS),
@@ -137,44 +140,45 @@ pub fn call_of_ring<'a>(
 /// `came` are the stays of its call; a person who comes after the call's end has answered nobody.
 /// `related` are declines and withdrawals.
 #[must_use]
-pub fn outcome<'a>(
+pub fn outcome_of_ring<'a>(
     ring: &Related,
-    came: impl Iterator<Item = Came<'a>>,
+    came: impl Iterator<Item = RingStay<'a>>,
     related: &[Related],
     now: i64,
-) -> (Outcome, Option<i64>) {
+) -> (RingOutcome, Option<i64>) {
     let takes_back = |one: &&Related| {
-        one.what == What::Withdrawal
+        one.what == RelatedKind::Withdrawal
             && one.who == ring.who
             && one.sticky_key.is_some()
             && one.sticky_key == ring.sticky_key
-            && (ring.at_ms..rings_until(ring)).contains(&one.at_ms)
+            && (ring.at_ms..ringing_until_ms(ring)).contains(&one.at_ms)
     };
 
     let taken_back_ms = related.iter().filter(takes_back).map(|one| one.at_ms).min();
-    let over = taken_back_ms.map_or(over_ms(ring), |ms| ms.saturating_add(GRACE_MS));
-    let over = over.min(over_ms(ring));
+    let over = taken_back_ms.map_or(answerable_until_ms(ring), |ms| ms.saturating_add(GRACE_MS));
+    let over = over.min(answerable_until_ms(ring));
     let near = ring.at_ms.saturating_sub(BEFORE_MS)..over;
     let in_time = came.filter(|(user, from, until)| {
         is_rung(ring, user) && *until > ring.at_ms && near.contains(from)
     });
     if let Some(first) = in_time.map(|(_, from, _)| from.max(ring.at_ms)).min() {
-        return (Outcome::Answered, Some(first));
+        return (RingOutcome::Answered, Some(first));
     }
 
-    let answers = ring.at_ms.saturating_sub(OFF_MS)..over_ms(ring).saturating_add(OFF_MS);
+    let answers =
+        ring.at_ms.saturating_sub(OFF_MS)..answerable_until_ms(ring).saturating_add(OFF_MS);
     let says_no = |one: &Related| {
-        one.what == What::Decline
+        one.what == RelatedKind::Decline
             && answers.contains(&one.at_ms)
             && one.who != ring.who
             && one.relates_to.as_deref() == Some(&ring.event_id)
     };
 
     let outcome = match () {
-        () if related.iter().any(says_no) => Outcome::Declined,
-        () if taken_back_ms.is_some() => Outcome::Withdrawn,
-        () if now < over => Outcome::Ringing,
-        () => Outcome::Missed,
+        () if related.iter().any(says_no) => RingOutcome::Declined,
+        () if taken_back_ms.is_some() => RingOutcome::Withdrawn,
+        () if now < over => RingOutcome::Ringing,
+        () => RingOutcome::Missed,
     };
 
     (outcome, None)
@@ -184,7 +188,7 @@ pub fn outcome<'a>(
 mod tests {
     use super::*;
 
-    fn event(what: What, who: &str, relates_to: Option<&str>) -> Related {
+    fn event(what: RelatedKind, who: &str, relates_to: Option<&str>) -> Related {
         Related {
             what,
             event_id: "$ring".into(),
@@ -214,7 +218,7 @@ mod tests {
             call("second", "m.call#ROOM", 115_000, 160_000),
             call("other", "m.call#b", 99_900, 200_000),
         ];
-        let ring = event(What::Ring, "@a:h", None);
+        let ring = event(RelatedKind::Ring, "@a:h", None);
         let of = |ring: &Related, referred: Option<usize>| {
             call_of_ring(ring, referred.map(|at| &near[at]), &near).map(|call| call.id.clone())
         };
@@ -243,59 +247,68 @@ mod tests {
 
     #[test]
     fn a_caller_may_take_an_invitation_back() {
-        let keyed = |what: What, who: &str, at_ms: i64| Related {
+        let keyed = |what: RelatedKind, who: &str, at_ms: i64| Related {
             at_ms,
             sticky_key: Some("m.call#ROOM".into()),
             ..event(what, who, None)
         };
 
-        let ring = keyed(What::Ring, "@a:h", 100_000);
-        let says = |came: &[Came<'_>], who: &str, at_ms: i64| {
-            let back = [keyed(What::Withdrawal, who, at_ms)];
-            outcome(&ring, came.iter().copied(), &back, 1_000_000).0
+        let ring = keyed(RelatedKind::Ring, "@a:h", 100_000);
+        let says = |came: &[RingStay<'_>], who: &str, at_ms: i64| {
+            let back = [keyed(RelatedKind::Withdrawal, who, at_ms)];
+            outcome_of_ring(&ring, came.iter().copied(), &back, 1_000_000).0
         };
 
-        assert_eq!(says(&[], "@a:h", 120_000), Outcome::Withdrawn);
-        assert_eq!(says(&[], "@c:h", 120_000), Outcome::Missed, "not its own");
-        assert_eq!(says(&[], "@a:h", 140_000), Outcome::Missed, "it had ended");
+        assert_eq!(says(&[], "@a:h", 120_000), RingOutcome::Withdrawn);
+        assert_eq!(
+            says(&[], "@c:h", 120_000),
+            RingOutcome::Missed,
+            "not its own"
+        );
+        assert_eq!(
+            says(&[], "@a:h", 140_000),
+            RingOutcome::Missed,
+            "it had ended"
+        );
         let came = [("@b:h", 110_000, 200_000)];
-        assert_eq!(says(&came, "@a:h", 120_000), Outcome::Answered);
+        assert_eq!(says(&came, "@a:h", 120_000), RingOutcome::Answered);
         let late = [("@b:h", 155_000, 200_000)];
-        assert_eq!(says(&late, "@a:h", 120_000), Outcome::Withdrawn);
+        assert_eq!(says(&late, "@a:h", 120_000), RingOutcome::Withdrawn);
     }
 
     #[test]
     fn a_ring_is_answered_by_whom_it_rang_and_in_time() {
-        let ring = event(What::Ring, "@a:h", None);
-        let says =
-            |ring: &Related, came: &[Came<'_>]| outcome(ring, came.iter().copied(), &[], 1_000_000);
+        let ring = event(RelatedKind::Ring, "@a:h", None);
+        let says = |ring: &Related, came: &[RingStay<'_>]| {
+            outcome_of_ring(ring, came.iter().copied(), &[], 1_000_000)
+        };
         assert_eq!(
             says(&ring, &[("@b:h", 130_000, 200_000)]),
-            (Outcome::Answered, Some(130_000))
+            (RingOutcome::Answered, Some(130_000))
         );
         assert_eq!(
             says(&ring, &[("@b:h", 90_000, 200_000)]),
-            (Outcome::Answered, Some(100_000)),
+            (RingOutcome::Answered, Some(100_000)),
             "a clock is off"
         );
         assert_eq!(
             says(&ring, &[("@b:h", 89_999, 200_000)]).0,
-            Outcome::Missed,
+            RingOutcome::Missed,
             "was there already, and was not rung"
         );
         assert_eq!(
             says(&ring, &[("@a:h", 130_000, 200_000)]),
-            (Outcome::Missed, None),
+            (RingOutcome::Missed, None),
             "the caller answers nobody"
         );
         assert_eq!(
             says(&ring, &[("@b:h", 170_000, 200_000)]),
-            (Outcome::Missed, None),
+            (RingOutcome::Missed, None),
             "too late"
         );
         assert_eq!(
             says(&ring, &[("@b:h", 50_000, 100_000)]),
-            (Outcome::Missed, None),
+            (RingOutcome::Missed, None),
             "gone by then"
         );
         let named = Related {
@@ -305,7 +318,7 @@ mod tests {
 
         assert_eq!(
             says(&named, &[("@b:h", 130_000, 200_000)]).0,
-            Outcome::Missed,
+            RingOutcome::Missed,
             "b was not rung"
         );
         assert_eq!(
@@ -313,7 +326,7 @@ mod tests {
                 &named,
                 &[("@b:h", 110_000, 200_000), ("@c:h", 169_999, 200_000)]
             ),
-            (Outcome::Answered, Some(169_999))
+            (RingOutcome::Answered, Some(169_999))
         );
         let room = Related {
             room: true,
@@ -322,7 +335,7 @@ mod tests {
 
         assert_eq!(
             says(&room, &[("@b:h", 130_000, 200_000)]).0,
-            Outcome::Answered
+            RingOutcome::Answered
         );
         let unsaid = Related {
             lifetime_ms: None,
@@ -331,28 +344,29 @@ mod tests {
 
         assert_eq!(
             (
-                over_ms(&unsaid),
+                answerable_until_ms(&unsaid),
                 says(&unsaid, &[("@b:h", 160_000, 200_000)]).0
             ),
-            (160_000, Outcome::Missed)
+            (160_000, RingOutcome::Missed)
         );
     }
 
     #[test]
     fn a_decline_counts_where_nobody_came() {
-        let ring = event(What::Ring, "@a:h", None);
-        let no = |who: &str, to: &str| vec![event(What::Decline, who, Some(to))];
-        let says =
-            |related: &[Related], now: i64| outcome(&ring, std::iter::empty(), related, now).0;
-        assert_eq!(says(&no("@b:h", "$ring"), 110_000), Outcome::Declined);
-        assert_eq!(says(&no("@b:h", "$other"), 110_000), Outcome::Ringing);
+        let ring = event(RelatedKind::Ring, "@a:h", None);
+        let no = |who: &str, to: &str| vec![event(RelatedKind::Decline, who, Some(to))];
+        let says = |related: &[Related], now: i64| {
+            outcome_of_ring(&ring, std::iter::empty(), related, now).0
+        };
+        assert_eq!(says(&no("@b:h", "$ring"), 110_000), RingOutcome::Declined);
+        assert_eq!(says(&no("@b:h", "$other"), 110_000), RingOutcome::Ringing);
         assert_eq!(
             says(&no("@a:h", "$ring"), 170_000),
-            Outcome::Missed,
+            RingOutcome::Missed,
             "taken back, not declined"
         );
         let came = [("@c:h", 120_000, 130_000)];
-        let both = outcome(&ring, came.into_iter(), &no("@b:h", "$ring"), 170_000);
-        assert_eq!(both.0, Outcome::Answered, "one of several came");
+        let both = outcome_of_ring(&ring, came.into_iter(), &no("@b:h", "$ring"), 170_000);
+        assert_eq!(both.0, RingOutcome::Answered, "one of several came");
     }
 }

@@ -1,7 +1,7 @@
 //! The conditions of a room over time: who is in it, which slots are open, what was redacted.
 
-use super::event::{Kind, RoomEvent};
-use super::order::in_order;
+use super::event::{EventKind, RoomEvent};
+use super::order::sort_by_effective_time;
 use super::slot::is_open;
 use super::words::EndReason;
 use std::collections::{BTreeMap, HashMap};
@@ -14,9 +14,9 @@ const MATRIX_BEGAN_MS: i64 = 1_409_529_600_000;
 
 /// A value that changes at points in time, ms; at most one change per time.
 #[derive(Debug, Clone, Default)]
-pub struct Steps<T>(Vec<(i64, T)>);
+pub struct ValueOverTime<T>(Vec<(i64, T)>);
 
-impl<T: Copy + PartialEq> Steps<T> {
+impl<T: Copy + PartialEq> ValueOverTime<T> {
     /// Adds the next value. If several have the same time, the last one counts.
     fn push(&mut self, time: i64, value: T) {
         if self.0.last().is_some_and(|last| last.0 >= time) {
@@ -50,11 +50,11 @@ pub enum Presence {
     Out(EndReason),
 }
 
-/// The conditions of one room, for [`super::fold::fold`].
+/// The conditions of one room, for [`super::fold::fold_member_key`].
 #[derive(Debug, Clone, Default)]
-pub struct Room {
-    presence: HashMap<String, Steps<Presence>>,
-    slots: HashMap<String, Steps<bool>>,
+pub struct RoomConditions {
+    presence: HashMap<String, ValueOverTime<Presence>>,
+    slots: HashMap<String, ValueOverTime<bool>>,
     redactions: HashMap<String, i64>,
     created_ms: Option<i64>,
     /// For each user, the first known time in the room.
@@ -69,7 +69,7 @@ pub struct FirstJoin {
     pub is_join: bool,
 }
 
-impl Room {
+impl RoomConditions {
     /// Reads the conditions from a room's events; ignores all other kinds.
     #[must_use]
     pub fn from_events<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Self {
@@ -81,11 +81,11 @@ impl Room {
                 room.redact(&event.event_id, time);
             }
 
-            match (Kind::of_event_type(&event.kind), &event.state_key) {
-                (Kind::Presence, Some(user)) => presence.entry(user).or_default().push(event),
-                (Kind::Slot, Some(slot)) => slots.entry(slot).or_default().push(event),
-                (Kind::Create, Some(_)) => room.created_ms = Some(event.time()),
-                (Kind::Redaction, _) => {
+            match (EventKind::of_event_type(&event.kind), &event.state_key) {
+                (EventKind::Presence, Some(user)) => presence.entry(user).or_default().push(event),
+                (EventKind::Slot, Some(slot)) => slots.entry(slot).or_default().push(event),
+                (EventKind::Create, Some(_)) => room.created_ms = Some(event.time()),
+                (EventKind::Redaction, _) => {
                     if let Some(target) = &event.redacts {
                         room.redact(target, event.time());
                     }
@@ -121,7 +121,10 @@ impl Room {
 
     /// Every known change of a user's presence in the room.
     pub fn presence_changes(&self, user: &str) -> impl Iterator<Item = (i64, Presence)> + '_ {
-        self.presence.get(user).into_iter().flat_map(Steps::changes)
+        self.presence
+            .get(user)
+            .into_iter()
+            .flat_map(ValueOverTime::changes)
     }
 
     /// Was the slot open? `None` = no slot event so far.
@@ -133,12 +136,16 @@ impl Room {
     /// Sets the changes of a slot directly, instead of from its events: the time of each change,
     /// ms, and whether the slot is open from then on; in order.
     pub fn set_slot(&mut self, slot_id: &str, changes: Vec<(i64, bool)>) {
-        self.slots.insert(slot_id.to_owned(), Steps(changes));
+        self.slots
+            .insert(slot_id.to_owned(), ValueOverTime(changes));
     }
 
     /// Every known change of a slot.
     pub fn slot_changes(&self, slot_id: &str) -> impl Iterator<Item = (i64, bool)> + '_ {
-        self.slots.get(slot_id).into_iter().flat_map(Steps::changes)
+        self.slots
+            .get(slot_id)
+            .into_iter()
+            .flat_map(ValueOverTime::changes)
     }
 
     /// When an event was redacted, ms.
@@ -203,9 +210,9 @@ impl Room {
         *known = (*known).min(time);
     }
 
-    fn slot_steps(&self, slot: &str, events: &[&RoomEvent]) -> Steps<bool> {
-        let mut steps = Steps(Vec::new());
-        let ordered = in_order(events.iter().copied());
+    fn slot_steps(&self, slot: &str, events: &[&RoomEvent]) -> ValueOverTime<bool> {
+        let mut steps = ValueOverTime(Vec::new());
+        let ordered = sort_by_effective_time(events.iter().copied());
         for (at, (time, event)) in ordered.iter().enumerate() {
             steps.push(*time, is_open(slot, &event.content));
             let next = ordered.get(at + 1).map_or(i64::MAX, |(next, _)| *next);
@@ -234,7 +241,7 @@ fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
             == Some("join")
     };
 
-    let ordered = in_order(events.iter().copied());
+    let ordered = sort_by_effective_time(events.iter().copied());
     let (at_ms, first) = ordered.iter().find(|(_, event)| is_in(event))?;
     let before = first.replaces_state.as_ref();
     let follows_absence = before.is_some_and(|id| {
@@ -250,9 +257,9 @@ fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
     })
 }
 
-fn presence_steps(events: &[&RoomEvent]) -> Steps<Presence> {
-    let mut steps = Steps(Vec::new());
-    for (time, event) in in_order(events.iter().copied()) {
+fn presence_steps(events: &[&RoomEvent]) -> ValueOverTime<Presence> {
+    let mut steps = ValueOverTime(Vec::new());
+    for (time, event) in sort_by_effective_time(events.iter().copied()) {
         let own = event.state_key.as_deref() == Some(event.sender.as_str());
         let presence = match event
             .content
@@ -298,7 +305,7 @@ mod tests {
     /// The bound for a stay with such a timestamp.
     fn bound(presence: &[RoomEvent], stamp: i64) -> Option<i64> {
         let create = event("$c", "m.room.create", "", CREATED, &json!({"content": {}}));
-        let room = Room::from_events(presence.iter().chain([&create]));
+        let room = RoomConditions::from_events(presence.iter().chain([&create]));
         let member = event(
             "$m",
             "m.call.member",
@@ -331,14 +338,18 @@ mod tests {
     #[test]
     fn a_stamp_of_1970_after_the_creation_of_a_room_of_1970_is_no_proof() {
         let create = event("$c", "m.room.create", "", 5, &json!({"content": {}}));
-        let room = Room::from_events([&create]);
+        let room = RoomConditions::from_events([&create]);
         let member = event("$m", "m.call.member", "_@a:h_D", 0, &json!({"content": {}}));
         assert_eq!(room.start_if_stamp_is_refuted(&member, 0), None);
     }
 
     #[test]
     fn the_first_join_is_told_from_a_new_name() {
-        let first = |events: &[RoomEvent]| Room::from_events(events).first_join("@a:h").unwrap();
+        let first = |events: &[RoomEvent]| {
+            RoomConditions::from_events(events)
+                .first_join("@a:h")
+                .unwrap()
+        };
         let invited = [
             membership("$i", JOINED - 5, "invite", None),
             membership("$j", JOINED, "join", Some("$i")),

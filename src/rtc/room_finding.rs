@@ -19,7 +19,7 @@ const FINDINGS_MAX: usize = 40;
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own, and they go together in any way"
 )]
-pub struct Stay<'a> {
+pub struct RoomFindingStay<'a> {
     pub user_id: &'a str,
     pub joined_ms: i64,
     pub until_ms: i64,
@@ -35,7 +35,7 @@ pub struct Stay<'a> {
 
 /// The membership of an account in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RoomStanding {
     pub joined: bool,
     /// When its newest membership event came, ms.
     pub since_ms: i64,
@@ -50,7 +50,7 @@ pub struct RoomKnowledge {
     /// Accounts in the room; `None` = nobody counted them yet.
     pub accounts: Option<i64>,
     /// The membership of the users that the power levels name.
-    pub named: BTreeMap<String, Standing>,
+    pub named: BTreeMap<String, RoomStanding>,
     /// Our own accounts, which join no call.
     pub observers: BTreeSet<String>,
 }
@@ -100,16 +100,16 @@ pub enum RoomFinding<'a> {
 /// The findings of one call, the most serious first. `upto`: until when the call is known, ms.
 #[must_use]
 pub fn room_findings<'a>(
-    stays: &[Stay<'a>],
+    stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
     upto: i64,
 ) -> Vec<RoomFinding<'a>> {
     let call = CallSpan::around_stays(stays, upto);
     let mut found: Vec<RoomFinding<'a>> = Vec::new();
-    found.extend(call.and_then(|call| replaced(stays, room, call)));
-    found.extend(call.and_then(|call| nobody_could_come(stays, room, call)));
-    found.extend(denied_servers(stays, room, upto));
-    found.extend((0..stays.len()).filter_map(|at| lost_power(stays, at, room, upto)));
+    found.extend(call.and_then(|call| find_replaced_room(stays, room, call)));
+    found.extend(call.and_then(|call| find_nobody_could_come(stays, room, call)));
+    found.extend(find_denied_servers(stays, room, upto));
+    found.extend((0..stays.len()).filter_map(|at| find_lost_power(stays, at, room, upto)));
     for (at, stay) in stays.iter().enumerate() {
         if stay.found_begun {
             found.push(RoomFinding::CameBack { stay: at });
@@ -135,7 +135,7 @@ struct CallSpan {
 }
 
 impl CallSpan {
-    fn around_stays(stays: &[Stay], upto: i64) -> Option<Self> {
+    fn around_stays(stays: &[RoomFindingStay], upto: i64) -> Option<Self> {
         let from_ms = stays.iter().map(|stay| stay.joined_ms).min()?;
         let until_ms = stays.iter().map(|stay| stay.until_ms).max()?;
 
@@ -151,12 +151,12 @@ impl CallSpan {
     }
 }
 
-fn distinct<'a>(users: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+fn distinct_users<'a>(users: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     users.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn replaced<'a>(
-    stays: &[Stay<'a>],
+fn find_replaced_room<'a>(
+    stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
     call: CallSpan,
 ) -> Option<RoomFinding<'a>> {
@@ -168,7 +168,7 @@ fn replaced<'a>(
 
     // If the call is over, take those who were in it when the room was replaced.
     let moment = if call.runs { call.to_ms } else { from_ms };
-    let here: Vec<&Stay> = stays
+    let here: Vec<&RoomFindingStay> = stays
         .iter()
         .filter(|stay| stay.joined_ms <= moment && stay.until_ms > moment)
         .collect();
@@ -185,23 +185,23 @@ fn replaced<'a>(
         from_ms,
         until_ms: call.until(),
         by: &replacement.room_id,
-        still: distinct(here.iter().map(|stay| stay.user_id)),
+        still: distinct_users(here.iter().map(|stay| stay.user_id)),
         left_behind: left_behind.into_iter().collect(),
     })
 }
 
 /// The event types that can state such a stay in this room.
-fn types_of(room: &RoomKnowledge, is_sticky: bool) -> Vec<JoinType> {
+fn join_types_in_room(room: &RoomKnowledge, is_sticky: bool) -> Vec<JoinType> {
     let fits = |one: &&JoinType| one.joins() && one.is_state != is_sticky;
     room.types.iter().filter(fits).cloned().collect()
 }
 
-fn nobody_could_come<'a>(
-    stays: &[Stay<'a>],
+fn find_nobody_could_come<'a>(
+    stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
     call: CallSpan,
 ) -> Option<RoomFinding<'a>> {
-    let users = distinct(stays.iter().map(|stay| stay.user_id));
+    let users = distinct_users(stays.iter().map(|stay| stay.user_id));
     let [caller] = users[..] else { return None };
     let others = room.accounts? - 1 - i64::try_from(room.observers.len()).unwrap_or(0);
     if others < 1 {
@@ -246,7 +246,7 @@ fn nobody_could_come<'a>(
 }
 
 /// Could a rule of this time have prevented a goodbye of this stay, and has it sent no event since?
-fn is_muzzled(stay: &Stay, since_ms: i64, upto: i64) -> bool {
+fn may_be_silenced(stay: &RoomFindingStay, since_ms: i64, upto: i64) -> bool {
     let unsaid = stay.until_ms > upto || stay.expires;
     let silent = stay
         .last_sign_ms
@@ -255,12 +255,12 @@ fn is_muzzled(stay: &Stay, since_ms: i64, upto: i64) -> bool {
     unsaid && silent && since_ms > stay.joined_ms && since_ms < stay.until_ms
 }
 
-fn denied_servers<'a>(
-    stays: &[Stay<'a>],
+fn find_denied_servers<'a>(
+    stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
     upto: i64,
 ) -> Vec<RoomFinding<'a>> {
-    let mut servers: BTreeMap<&'a str, Vec<&Stay<'a>>> = BTreeMap::new();
+    let mut servers: BTreeMap<&'a str, Vec<&RoomFindingStay<'a>>> = BTreeMap::new();
     for stay in stays {
         servers
             .entry(server_of(stay.user_id))
@@ -276,10 +276,10 @@ fn denied_servers<'a>(
             continue;
         };
 
-        let users = distinct(
+        let users = distinct_users(
             stays
                 .iter()
-                .filter(|stay| is_muzzled(stay, since_ms, upto))
+                .filter(|stay| may_be_silenced(stay, since_ms, upto))
                 .map(|stay| stay.user_id),
         );
         if !users.is_empty() {
@@ -295,19 +295,19 @@ fn denied_servers<'a>(
     found
 }
 
-fn lost_power<'a>(
-    stays: &[Stay<'a>],
+fn find_lost_power<'a>(
+    stays: &[RoomFindingStay<'a>],
     at: usize,
     room: &'a RoomKnowledge,
     upto: i64,
 ) -> Option<RoomFinding<'a>> {
     let stay = &stays[at];
-    let types = types_of(room, stay.is_sticky);
+    let types = join_types_in_room(room, stay.is_sticky);
     let at_ms = stay.until_ms.saturating_sub(1).min(upto);
     let from_ms = room
         .rules
         .powerless_since(stay.user_id, &types, at_ms)
-        .filter(|since_ms| is_muzzled(stay, *since_ms, upto))?;
+        .filter(|since_ms| may_be_silenced(stay, *since_ms, upto))?;
     let levels = room.rules.levels_at(at_ms)?;
     let lowest = types
         .iter()
@@ -349,8 +349,8 @@ mod tests {
         }
     }
 
-    fn stay(user_id: &str, joined_ms: i64, until_ms: i64) -> Stay<'_> {
-        Stay {
+    fn stay(user_id: &str, joined_ms: i64, until_ms: i64) -> RoomFindingStay<'_> {
+        RoomFindingStay {
             user_id,
             joined_ms,
             until_ms,
@@ -369,12 +369,14 @@ mod tests {
     #[test]
     fn a_caller_whom_nobody_could_follow() {
         let shut = knowledge(&[("m.room.power_levels", 1, only_ada())]);
-        let said = Stay {
+        let said = RoomFindingStay {
             expires: false,
             ..stay("@ada:a", 1000, 5000)
         };
 
-        let found = |room: &RoomKnowledge, stays: &[Stay]| room_findings(stays, room, 9000).len();
+        let found = |room: &RoomKnowledge, stays: &[RoomFindingStay]| {
+            room_findings(stays, room, 9000).len()
+        };
         assert_eq!(
             room_findings(&[said], &shut, 9000),
             [RoomFinding::NobodyCouldCome {
@@ -411,7 +413,7 @@ mod tests {
         let levels = json!({"users": {"@ada:a": 100, "@mod:a": 50, "@scope:f": 100}});
         let base = knowledge(&[("m.room.power_levels", 1, levels)]);
         let with = |joined: bool, since_ms: i64| RoomKnowledge {
-            named: BTreeMap::from([("@mod:a".to_owned(), Standing { joined, since_ms })]),
+            named: BTreeMap::from([("@mod:a".to_owned(), RoomStanding { joined, since_ms })]),
             ..base.clone()
         };
 
@@ -445,7 +447,7 @@ mod tests {
             json!({"replacement_room": "!new:a"}),
         )]);
         let ada = stay("@ada:a", 1000, 50_000);
-        let ben = Stay {
+        let ben = RoomFindingStay {
             expires: false,
             ..stay("@ben:b", 1000, 4000)
         };
@@ -462,7 +464,7 @@ mod tests {
             room_findings(&[ada, ben], &room, 9000),
             [replaced(None, vec!["@ada:a"], vec![("@ada:a", 1000)])]
         );
-        let heard = Stay {
+        let heard = RoomFindingStay {
             last_sign_ms: Some(3500),
             ..ada
         };
@@ -502,13 +504,13 @@ mod tests {
             room_findings(&[ada, ben], &room, 99_000),
             [denied(Some(50_000))]
         );
-        let gone = Stay {
+        let gone = RoomFindingStay {
             expires: false,
             ..stay("@ben:b", 1000, 2500)
         };
 
         assert_eq!(room_findings(&[ada, gone], &room, 9000), [], "left before");
-        let heard = Stay {
+        let heard = RoomFindingStay {
             last_sign_ms: Some(200_000),
             until_ms: 500_000,
             ..ben
@@ -539,7 +541,7 @@ mod tests {
                 needed: 50,
             }]
         );
-        let sticky = Stay {
+        let sticky = RoomFindingStay {
             is_sticky: true,
             ..ben
         };
@@ -554,12 +556,12 @@ mod tests {
     #[test]
     fn what_a_state_reset_did() {
         let room = knowledge(&[]);
-        let back = Stay {
+        let back = RoomFindingStay {
             found_begun: true,
             ..stay("@ada:a", 1000, 50_000)
         };
 
-        let gone = Stay {
+        let gone = RoomFindingStay {
             found_gone: true,
             ..stay("@ben:b", 1000, 4000)
         };

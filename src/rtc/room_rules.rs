@@ -3,8 +3,8 @@
 
 use super::acl::ServerAcl;
 use super::event::RoomEvent;
-use super::order::in_order;
-use super::power::{Creation, JoinType, Levels, is_room_id};
+use super::order::sort_by_effective_time;
+use super::power::{JoinType, PowerLevels, RoomCreation, is_room_id};
 use serde_json::Value;
 
 /// The event types that this module reads, each with an empty state key.
@@ -27,7 +27,7 @@ pub struct Replacement {
 
 /// A value and the time since which it holds, ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Since<T> {
+struct ValueSince<T> {
     from_ms: i64,
     value: T,
 }
@@ -35,9 +35,9 @@ struct Since<T> {
 /// The known rules of a room over time. Before the first event of a type nothing is known about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomRules {
-    pub creation: Creation,
-    levels: Vec<Since<Levels>>,
-    acls: Vec<Since<Option<ServerAcl>>>,
+    pub creation: RoomCreation,
+    levels: Vec<ValueSince<PowerLevels>>,
+    acls: Vec<ValueSince<Option<ServerAcl>>>,
     replaced: Option<Replacement>,
 }
 
@@ -49,30 +49,30 @@ impl RoomRules {
             let events = events
                 .iter()
                 .filter(|event| event.kind == wanted && event.state_key.as_deref() == Some(""));
-            in_order(events)
+            sort_by_effective_time(events)
         };
 
         let creation = of_type("m.room.create")
             .first()
-            .map(|(_, event)| Creation::read(&event.sender, &event.content))
+            .map(|(_, event)| RoomCreation::read(&event.sender, &event.content))
             .unwrap_or_default();
         let levels = of_type("m.room.power_levels")
             .into_iter()
-            .map(|(from_ms, event)| Since {
+            .map(|(from_ms, event)| ValueSince {
                 from_ms,
-                value: Levels::read(&event.content, &creation),
+                value: PowerLevels::read(&event.content, &creation),
             })
             .collect();
         let acls = of_type("m.room.server_acl")
             .into_iter()
-            .map(|(from_ms, event)| Since {
+            .map(|(from_ms, event)| ValueSince {
                 from_ms,
                 value: ServerAcl::read(&event.content),
             })
             .collect();
 
         Self {
-            replaced: replacement(&of_type("m.room.tombstone")),
+            replaced: find_replacement(&of_type("m.room.tombstone")),
             creation,
             levels,
             acls,
@@ -87,19 +87,19 @@ impl RoomRules {
 
     /// The power levels at a time, ms.
     #[must_use]
-    pub fn levels_at(&self, time_ms: i64) -> Option<&Levels> {
+    pub fn levels_at(&self, time_ms: i64) -> Option<&PowerLevels> {
         let known = self.levels.partition_point(|step| step.from_ms <= time_ms);
         Some(&self.levels[known.checked_sub(1)?].value)
     }
 
     /// The current power levels.
     #[must_use]
-    pub fn levels(&self) -> Option<&Levels> {
+    pub fn levels(&self) -> Option<&PowerLevels> {
         self.levels_at(i64::MAX)
     }
 
     /// Every known change of the power levels, in order: since when, ms.
-    pub fn levels_changes(&self) -> impl Iterator<Item = (i64, &Levels)> {
+    pub fn levels_changes(&self) -> impl Iterator<Item = (i64, &PowerLevels)> {
         self.levels.iter().map(|step| (step.from_ms, &step.value))
     }
 
@@ -124,7 +124,7 @@ impl RoomRules {
     /// Since when a user may send none of these types, ms, as of a given time.
     #[must_use]
     pub fn powerless_since(&self, user: &str, types: &[JoinType], time_ms: i64) -> Option<i64> {
-        let none = |levels: &Levels| {
+        let none = |levels: &PowerLevels| {
             !types.is_empty()
                 && !types
                     .iter()
@@ -137,7 +137,11 @@ impl RoomRules {
 
 /// The start of the last run of matching steps up to a time; `None` if the last step does not
 /// match.
-fn start_of_run<T>(steps: &[Since<T>], time_ms: i64, fits: impl Fn(&T) -> bool) -> Option<i64> {
+fn start_of_run<T>(
+    steps: &[ValueSince<T>],
+    time_ms: i64,
+    fits: impl Fn(&T) -> bool,
+) -> Option<i64> {
     let known = steps.partition_point(|step| step.from_ms <= time_ms);
     let run = steps[..known]
         .iter()
@@ -147,7 +151,7 @@ fn start_of_run<T>(steps: &[Since<T>], time_ms: i64, fits: impl Fn(&T) -> bool) 
     run.last().map(|step| step.from_ms)
 }
 
-fn replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
+fn find_replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
     let named = |event: &RoomEvent| {
         let room_id = event.content.get("replacement_room");
         let room_id = room_id.and_then(Value::as_str);

@@ -37,14 +37,17 @@ pub struct Session {
 /// The sessions of one slot: merged half-open intervals `[joined, until)`; touching stays are one
 /// session, stays without length are in none (docs/matrixrtc.md section 12).
 #[must_use]
-pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>) -> Vec<Session> {
+pub fn sessions_of_slot<'a>(
+    room_id: &str,
+    members: impl IntoIterator<Item = &'a Membership>,
+) -> Vec<Session> {
     let members = members.into_iter().filter(|m| m.until_ms > m.joined_ms);
-    let mut stays: Vec<(&str, Stay)> = members
-        .map(|m| (m.slot.as_str(), Stay::of_membership(m)))
+    let mut stays: Vec<(&str, CountedStay)> = members
+        .map(|m| (m.slot.as_str(), CountedStay::of_membership(m)))
         .collect();
     stays.sort_by(|a, b| a.1.place().cmp(&b.1.place()));
     let mut sessions = Vec::new();
-    let mut count = Count::default();
+    let mut count = SessionCounter::default();
     let mut ids = Vec::new();
     for (slot, stay) in &stays {
         if count.is_over(stay) {
@@ -69,7 +72,7 @@ pub fn fold<'a>(room_id: &str, members: impl IntoIterator<Item = &'a Membership>
 
 /// The properties of a stay that sessions need. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stay {
+pub struct CountedStay {
     pub id: String,
     pub user: String,
     /// Distinguishes the devices of a user, as [`Membership::device_key`].
@@ -81,7 +84,7 @@ pub struct Stay {
     pub intent: Option<String>,
 }
 
-impl Stay {
+impl CountedStay {
     fn of_membership(member: &Membership) -> Self {
         let (user, device) = member.device_key();
         Self {
@@ -96,7 +99,7 @@ impl Stay {
         }
     }
 
-    /// Its sort key in the order in which [`Count`] takes the stays of a slot.
+    /// Its sort key in the order in which [`SessionCounter`] takes the stays of a slot.
     #[must_use]
     pub fn place(&self) -> (i64, &str, &str) {
         (self.joined_ms, &self.join_event_id, &self.id)
@@ -105,7 +108,7 @@ impl Stay {
 
 /// How many are present at one time.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Present {
+pub struct PresentCount {
     /// ms since the Unix epoch.
     pub at_ms: i64,
     pub devices: usize,
@@ -115,7 +118,7 @@ pub struct Present {
 /// Counts one session after the other from the stays of a slot in order. Its memory grows with the
 /// number of participants, not with the number of their stays.
 #[derive(Debug, Default)]
-pub struct Count {
+pub struct SessionCounter {
     session: Option<Session>,
     /// The number of stays by user, by user and device, and by intent.
     pub users: HashMap<String, i64>,
@@ -129,17 +132,17 @@ pub struct Count {
     users_here: HashMap<String, i64>,
 }
 
-impl Count {
+impl SessionCounter {
     /// Does this next stay begin another session?
     #[must_use]
-    pub fn is_over(&self, next: &Stay) -> bool {
+    pub fn is_over(&self, next: &CountedStay) -> bool {
         self.session
             .as_ref()
             .is_some_and(|session| next.joined_ms > session.until_ms)
     }
 
     /// Adds the next stay of the session; its length must not be zero.
-    pub fn push(&mut self, room_id: &str, slot: &str, stay: &Stay) {
+    pub fn push(&mut self, room_id: &str, slot: &str, stay: &CountedStay) {
         while self
             .ends
             .peek()
@@ -149,8 +152,8 @@ impl Count {
                 break;
             };
 
-            less(&mut self.users_here, user.clone());
-            less(&mut self.here, (user, device));
+            decrement_count(&mut self.users_here, user.clone());
+            decrement_count(&mut self.here, (user, device));
         }
 
         let device = (stay.user.clone(), stay.device.clone());
@@ -170,7 +173,7 @@ impl Count {
         self.last_join_ms = stay.joined_ms;
         let session = self
             .session
-            .get_or_insert_with(|| begin(room_id, slot, stay));
+            .get_or_insert_with(|| begin_session(room_id, slot, stay));
         session.until_ms = session.until_ms.max(stay.until_ms);
         session.memberships += 1;
         session.peak = session.peak.max(self.here.len());
@@ -185,8 +188,8 @@ impl Count {
 
     /// How many are present at the last join.
     #[must_use]
-    pub fn present(&self) -> Present {
-        Present {
+    pub fn present(&self) -> PresentCount {
+        PresentCount {
             at_ms: self.last_join_ms,
             devices: self.here.len(),
             users: self.users_here.len(),
@@ -213,7 +216,7 @@ impl Count {
     }
 }
 
-fn begin(room_id: &str, slot: &str, first: &Stay) -> Session {
+fn begin_session(room_id: &str, slot: &str, first: &CountedStay) -> Session {
     // A resumed stay has the same event as the one before, so its start distinguishes the two.
     let resumed = if first.resumed {
         first.joined_ms.to_string()
@@ -239,7 +242,7 @@ fn begin(room_id: &str, slot: &str, first: &Stay) -> Session {
     }
 }
 
-fn less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K) {
+fn decrement_count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K) {
     if let Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
         if *count.get() == 0 {
@@ -250,8 +253,8 @@ fn less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K) {
 
 /// Maximum number of distinct devices, and of distinct users, at the same time within `[from, to)`,
 /// ms.
-pub fn peak<'a>(
-    stays: impl Iterator<Item = &'a Stay> + Clone,
+pub fn peak_within<'a>(
+    stays: impl Iterator<Item = &'a CountedStay> + Clone,
     from: i64,
     to: i64,
 ) -> (usize, usize) {
@@ -262,12 +265,12 @@ pub fn peak<'a>(
         .map(|(joined, until, stay)| (joined, until, (&*stay.user, &*stay.device)));
     let users = inside.map(|(joined, until, stay)| (joined, until, (&*stay.user, "")));
 
-    (most(devices), most(users))
+    (max_at_once(devices), max_at_once(users))
 }
 
 /// Maximum number of distinct keys at the same time. At one instant leaves come before joins:
 /// intervals are half-open.
-fn most<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
+fn max_at_once<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
     let steps = spans.flat_map(|(joined, until, key)| [(joined, 1, key), (until, -1, key)]);
     let mut steps: Vec<(i64, i32, (&str, &str))> = steps.collect();
     steps.sort_unstable();

@@ -29,31 +29,31 @@ enum Keep {
 }
 
 /// An event type that is ours.
-struct Ours {
+struct OurType {
     kind: &'static str,
     keep: Keep,
 }
 
-const fn keep_whole(kind: &'static str) -> Ours {
+const fn keep_whole(kind: &'static str) -> OurType {
     let keep = Keep::Whole;
-    Ours { kind, keep }
+    OurType { kind, keep }
 }
 
-const fn no_texts(kind: &'static str) -> Ours {
+const fn keep_without_texts(kind: &'static str) -> OurType {
     let keep = Keep::NoTexts;
-    Ours { kind, keep }
+    OurType { kind, keep }
 }
 
-const fn only(kind: &'static str, keys: &'static [&'static str]) -> Ours {
+const fn keep_only(kind: &'static str, keys: &'static [&'static str]) -> OurType {
     let keep = Keep::Only(keys);
-    Ours { kind, keep }
+    OurType { kind, keep }
 }
 
 /// **The one list of types** (docs/matrixrtc.md section 15): the types that are requested from
 /// `/sync` and `/messages` and stored. A new type is one line here.
-const OURS: &[Ours] = &[
-    no_texts("org.matrix.msc3401.call"),
-    no_texts("m.call"),
+const OURS: &[OurType] = &[
+    keep_without_texts("org.matrix.msc3401.call"),
+    keep_without_texts("m.call"),
     keep_whole("org.matrix.msc3401.call.member"),
     keep_whole("m.call.member"),
     keep_whole("com.famedly.call.member"),
@@ -61,13 +61,13 @@ const OURS: &[Ours] = &[
     keep_whole("m.rtc.member"),
     keep_whole("org.matrix.msc4143.rtc.slot"),
     keep_whole("m.rtc.slot"),
-    no_texts("org.matrix.msc4075.rtc.notification"),
-    no_texts("m.rtc.notification"),
-    no_texts("org.matrix.msc4075.call.notify"),
-    no_texts("m.call.notify"),
-    no_texts("org.matrix.msc4310.rtc.decline"),
-    no_texts("m.rtc.decline"),
-    only(
+    keep_without_texts("org.matrix.msc4075.rtc.notification"),
+    keep_without_texts("m.rtc.notification"),
+    keep_without_texts("org.matrix.msc4075.call.notify"),
+    keep_without_texts("m.call.notify"),
+    keep_without_texts("org.matrix.msc4310.rtc.decline"),
+    keep_without_texts("m.rtc.decline"),
+    keep_only(
         "m.room.member",
         &[
             "membership",
@@ -76,9 +76,9 @@ const OURS: &[Ours] = &[
             "org.matrix.msc4293.redact_events",
         ],
     ),
-    only("m.room.redaction", &["redacts"]),
-    only("m.room.encryption", &["algorithm"]),
-    only(
+    keep_only("m.room.redaction", &["redacts"]),
+    keep_only("m.room.encryption", &["algorithm"]),
+    keep_only(
         "m.room.power_levels",
         &[
             "users",
@@ -88,9 +88,9 @@ const OURS: &[Ours] = &[
             "state_default",
         ],
     ),
-    only("m.room.server_acl", &["allow", "deny", "allow_ip_literals"]),
-    only("m.room.tombstone", &["replacement_room"]),
-    only(
+    keep_only("m.room.server_acl", &["allow", "deny", "allow_ip_literals"]),
+    keep_only("m.room.tombstone", &["replacement_room"]),
+    keep_only(
         "m.room.create",
         &[
             "room_version",
@@ -100,14 +100,14 @@ const OURS: &[Ours] = &[
             "predecessor",
         ],
     ),
-    only("m.room.name", &["name"]),
-    only("m.room.canonical_alias", &["alias"]),
-    only("m.room.history_visibility", &["history_visibility"]),
-    only("m.room.join_rules", &["join_rule", "allow"]),
-    only("m.space.parent", &["via", "canonical"]),
+    keep_only("m.room.name", &["name"]),
+    keep_only("m.room.canonical_alias", &["alias"]),
+    keep_only("m.room.history_visibility", &["history_visibility"]),
+    keep_only("m.room.join_rules", &["join_rule", "allow"]),
+    keep_only("m.space.parent", &["via", "canonical"]),
 ];
 
-const fn kinds() -> [&'static str; OURS.len()] {
+const fn types_of_ours() -> [&'static str; OURS.len()] {
     let mut kinds = [""; OURS.len()];
     let mut at = 0;
     while at < OURS.len() {
@@ -118,7 +118,7 @@ const fn kinds() -> [&'static str; OURS.len()] {
     kinds
 }
 
-const KINDS: [&str; OURS.len()] = kinds();
+const KINDS: [&str; OURS.len()] = types_of_ours();
 
 /// The names of the types that are ours.
 pub const TYPES: &[&str] = &KINDS;
@@ -177,7 +177,7 @@ pub fn kind_of(event: &Value) -> Option<&str> {
 
 /// Reduces an event as a homeserver sent it to what is kept.
 #[must_use]
-pub fn sift(event: &Value) -> Sifted {
+pub fn sift_event(event: &Value) -> Sifted {
     let Some(parts) = event.as_object() else {
         return Sifted::Kept(without_text(event));
     };
@@ -188,28 +188,28 @@ pub fn sift(event: &Value) -> Sifted {
     };
 
     if let Some(ours) = OURS.iter().find(|ours| ours.kind == kind) {
-        return Sifted::Kept(Value::Object(kept(parts, ours.keep)));
+        return Sifted::Kept(Value::Object(kept_event(parts, ours.keep)));
     }
 
     if kind == ENCRYPTED && parts.get("state_key").is_none() && is_sticky(parts) {
         let mut there = identifying_fields(parts);
-        there.extend(sticky(parts));
+        there.extend(kept_sticky_duration(parts));
         there.insert("content".to_owned(), Value::Object(Map::new()));
-        there.extend(unsigned(parts));
+        there.extend(kept_unsigned(parts));
         return Sifted::Kept(Value::Object(there));
     }
 
-    Sifted::Foreign(counted_as(kind))
+    Sifted::Foreign(name_to_count(kind))
 }
 
 /// The name under which a foreign type is counted. It comes from strangers, so it must be short and
 /// on one line.
-fn counted_as(kind: &str) -> String {
+fn name_to_count(kind: &str) -> String {
     let is_name = !kind.is_empty() && kind.len() <= NAME_MAX && !kind.contains(char::is_control);
     if is_name { kind } else { OTHER }.to_owned()
 }
 
-fn kept(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
+fn kept_event(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
     let mut event = Map::new();
     for key in APART {
         if let Some(part) = parts.get(key) {
@@ -230,12 +230,12 @@ fn kept(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
         event.insert("redacts".to_owned(), target.clone());
     }
 
-    event.extend(sticky(parts));
+    event.extend(kept_sticky_duration(parts));
     if let Some(content) = parts.get("content") {
         event.insert("content".to_owned(), kept_content(content, keep));
     }
 
-    event.extend(unsigned(parts));
+    event.extend(kept_unsigned(parts));
 
     event
 }
@@ -278,7 +278,7 @@ fn identifying_fields(parts: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// The sticky duration, and nothing else of that field.
-fn sticky(parts: &Map<String, Value>) -> Map<String, Value> {
+fn kept_sticky_duration(parts: &Map<String, Value>) -> Map<String, Value> {
     let mut kept = Map::new();
     for key in STICKY {
         if let Some(duration) = parts.get(key).and_then(|sticky| sticky.get("duration_ms")) {
@@ -300,7 +300,7 @@ fn is_sticky(parts: &Map<String, Value>) -> bool {
 
 /// The kept part of `unsigned`, which the homeserver adds: no content of this or of other events
 /// (`prev_content`, `m.relations`).
-fn unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
+fn kept_unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
     let parts = parts.get("unsigned")?.as_object()?;
     let mut kept: Map<String, Value> = UNSIGNED
         .iter()
@@ -337,7 +337,7 @@ mod tests {
     use serde_json::json;
 
     fn kept(event: &Value) -> Value {
-        match sift(event) {
+        match sift_event(event) {
             Sifted::Kept(event) => event,
             Sifted::Foreign(kind) => panic!("{kind} is not kept"),
         }
@@ -352,19 +352,25 @@ mod tests {
         let text = json!({"msgtype": "m.text", "body": "SECRET"});
         for kind in ["m.room.message", "m.reaction", "m.room.guest_access", "x"] {
             assert_eq!(
-                sift(&event(kind, &text)),
+                sift_event(&event(kind, &text)),
                 Sifted::Foreign(kind.to_owned()),
                 "{kind}"
             );
         }
 
         for odd in ["", "a\nb", &"x".repeat(NAME_MAX + 1)] {
-            assert_eq!(sift(&event(odd, &text)), Sifted::Foreign(OTHER.to_owned()));
+            assert_eq!(
+                sift_event(&event(odd, &text)),
+                Sifted::Foreign(OTHER.to_owned())
+            );
         }
 
         let mut sticky = event("m.room.message", &text);
         sticky["msc4354_sticky"] = json!({"duration_ms": 600_000});
-        assert_eq!(sift(&sticky), Sifted::Foreign("m.room.message".to_owned()));
+        assert_eq!(
+            sift_event(&sticky),
+            Sifted::Foreign("m.room.message".to_owned())
+        );
     }
 
     #[test]
@@ -372,7 +378,7 @@ mod tests {
         let cipher =
             json!({"ciphertext": "SECRET", "session_id": "S", "device_id": "D", "sender_key": "K"});
         let plain = event(ENCRYPTED, &cipher);
-        assert_eq!(sift(&plain), Sifted::Foreign(ENCRYPTED.to_owned()));
+        assert_eq!(sift_event(&plain), Sifted::Foreign(ENCRYPTED.to_owned()));
         let mut sticky = plain;
         sticky["msc4354_sticky"] = json!({"duration_ms": 600_000, "note": "SECRET"});
         sticky["unsigned"] = json!({"age": 7, "m.relations": {"x": "SECRET"}});
@@ -384,7 +390,7 @@ mod tests {
 
         for duration in [json!("SECRET"), json!(-1), json!(null)] {
             sticky["msc4354_sticky"] = json!({"duration_ms": duration});
-            assert_eq!(sift(&sticky), Sifted::Foreign(ENCRYPTED.to_owned()));
+            assert_eq!(sift_event(&sticky), Sifted::Foreign(ENCRYPTED.to_owned()));
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Differences {
 
 /// The low percentile and the median; `None` if there are fewer than [`FEW`] events.
 #[must_use]
-pub fn differences(mut all: Vec<i64>) -> Option<Differences> {
+pub fn summarise_differences(mut all: Vec<i64>) -> Option<Differences> {
     if all.len() < FEW {
         return None;
     }
@@ -62,10 +62,10 @@ mod tests {
 
     #[test]
     fn the_lower_end_is_the_clock_and_one_odd_stamp_is_not() {
-        assert_eq!(differences(vec![5; 9]), None);
+        assert_eq!(summarise_differences(vec![5; 9]), None);
         let mut all: Vec<i64> = (0..100).map(|way| 2000 + way * way).collect();
         assert_eq!(
-            differences(all.clone()),
+            summarise_differences(all.clone()),
             Some(Differences {
                 low_ms: 2025,
                 middle_ms: 4500
@@ -73,10 +73,13 @@ mod tests {
         );
         all.extend([-9_000_000, -8_000_000]);
         assert_eq!(
-            differences(all).unwrap().low_ms,
+            summarise_differences(all).unwrap().low_ms,
             2009,
             "two stamps of a hundred do not set the clock"
         );
-        assert_eq!(differences(vec![-3000; 10]).unwrap().low_ms, -3000);
+        assert_eq!(
+            summarise_differences(vec![-3000; 10]).unwrap().low_ms,
+            -3000
+        );
     }
 }

@@ -6,13 +6,13 @@ use super::fold::Rules;
 
 /// The stamp that is stored with derived data.
 #[must_use]
-pub fn stamp(rules: &Rules) -> String {
-    stamp_of(RULES_VERSION, rules)
+pub fn derivation_stamp(rules: &Rules) -> String {
+    derivation_stamp_of_version(RULES_VERSION, rules)
 }
 
 /// The same for another version of the rules.
 #[must_use]
-pub fn stamp_of(version: u32, rules: &Rules) -> String {
+pub fn derivation_stamp_of_version(version: u32, rules: &Rules) -> String {
     // All settings are included, also those added later.
     format!("{version} {rules:?}")
 }
@@ -30,8 +30,11 @@ mod tests {
             ..usual
         };
 
-        assert_eq!(stamp(&usual), stamp(&usual));
-        assert_ne!(stamp(&usual), stamp(&strict));
-        assert_ne!(stamp(&usual), stamp_of(RULES_VERSION - 1, &usual));
+        assert_eq!(derivation_stamp(&usual), derivation_stamp(&usual));
+        assert_ne!(derivation_stamp(&usual), derivation_stamp(&strict));
+        assert_ne!(
+            derivation_stamp(&usual),
+            derivation_stamp_of_version(RULES_VERSION - 1, &usual)
+        );
     }
 }

@@ -57,7 +57,7 @@ impl Transport {
     #[must_use]
     pub fn of_member(self, server: &str) -> Self {
         let own = || (self.kind == LIVEKIT[0]).then(|| server.to_lowercase());
-        let sfu = self.stated().map(host).or_else(own);
+        let sfu = self.stated().map(host_of_url).or_else(own);
         Self { sfu, ..self }
     }
 
@@ -77,7 +77,7 @@ impl Transport {
 /// The host of an address in lower case, without user and port. If the text is not a URL, its first
 /// part.
 #[must_use]
-pub fn host(url: &str) -> String {
+pub fn host_of_url(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let place = authority
@@ -125,14 +125,14 @@ impl Selection {
 /// The first usable transport of a JSON array of transports.
 #[must_use]
 pub fn first_usable_transport(list: Option<&Value>) -> Option<Transport> {
-    list?.as_array()?.iter().find_map(parse)
+    list?.as_array()?.iter().find_map(parse_transport)
 }
 
-fn parse(value: &Value) -> Option<Transport> {
+fn parse_transport(value: &Value) -> Option<Transport> {
     let kind = value.get("type")?.as_str()?;
     let address = |key: &str| {
         let text = value.get(key).and_then(Value::as_str);
-        text.filter(|text| text.len() <= URL_MAX).map(normalise)
+        text.filter(|text| text.len() <= URL_MAX).map(normalise_url)
     };
 
     let kind = if LIVEKIT.contains(&kind) {
@@ -152,7 +152,7 @@ fn parse(value: &Value) -> Option<Transport> {
 /// Strips trailing `/` and converts scheme and host to lower case, so that each service has one
 /// text.
 #[must_use]
-pub fn normalise(url: &str) -> String {
+pub fn normalise_url(url: &str) -> String {
     let url = url.trim_end_matches('/');
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
@@ -165,13 +165,13 @@ pub fn normalise(url: &str) -> String {
 
 /// The properties of a stay that decide which transport is used: from, until (ms), the transport
 /// that it states, how it selects.
-pub type Stay = (i64, i64, Option<Transport>, Selection);
+pub type TransportStay = (i64, i64, Option<Transport>, Selection);
 
 /// The transport that each member uses: its own first one. With `oldest_membership`, it is the
 /// transport of the oldest member of the slot that was active when this one joined (matrix-js-sdk
 /// `getTransport`).
 #[must_use]
-pub fn in_use(stays: &[Stay]) -> Vec<Option<Transport>> {
+pub fn transports_in_use(stays: &[TransportStay]) -> Vec<Option<Transport>> {
     let mut order: Vec<usize> = (0..stays.len()).collect();
     order.sort_by_key(|&at| (stays[at].0, at));
     let mut used: Vec<Option<Transport>> = vec![None; stays.len()];
@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn one_service_is_one_text() {
         assert_eq!(
-            normalise("HTTPS://Rtc.A.example/LiveKit/jwt/"),
+            normalise_url("HTTPS://Rtc.A.example/LiveKit/jwt/"),
             "https://rtc.a.example/LiveKit/jwt"
         );
-        assert_eq!(normalise("not a url"), "not a url");
+        assert_eq!(normalise_url("not a url"), "not a url");
     }
 
     #[test]
@@ -243,7 +243,10 @@ mod tests {
             "the sender's server runs it"
         );
         assert_eq!(key(&json!({"type": "carrier_pigeon"})), None);
-        assert_eq!(host("https://u:p@[2001:db8::1]:443/x"), "[2001:db8::1]");
+        assert_eq!(
+            host_of_url("https://u:p@[2001:db8::1]:443/x"),
+            "[2001:db8::1]"
+        );
         let stored = Transport::stored("livekit".into(), Some("wss://rtc.example".into()), "h");
         assert_eq!(
             (stored.service_url, stored.url.as_deref()),
@@ -261,7 +264,7 @@ mod tests {
             (60, 90, sfu("d"), Selection::OldestMembership),
             (95, 99, sfu("e"), Selection::OldestMembership),
         ];
-        let urls: Vec<_> = in_use(&stays)
+        let urls: Vec<_> = transports_in_use(&stays)
             .into_iter()
             .map(|t| t.unwrap().service_url.unwrap())
             .collect();

@@ -2,8 +2,8 @@
 //! time and on whether we were in the room.
 
 use super::coverage::Span;
-use super::event::{Kind, RoomEvent};
-use super::order::in_order;
+use super::event::{EventKind, RoomEvent};
+use super::order::sort_by_effective_time;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -13,11 +13,15 @@ const VISIBILITY: &str = "m.room.history_visibility";
 /// people (`invited`), and none of `users` was that. In order, disjoint; the last may extend into
 /// the far future.
 #[must_use]
-pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[String]) -> Vec<Span> {
+pub fn hidden_spans<'a>(
+    events: impl IntoIterator<Item = &'a RoomEvent>,
+    users: &[String],
+) -> Vec<Span> {
     let concerns = |event: &&RoomEvent| match &event.state_key {
         Some(key) => {
             (event.kind == VISIBILITY && key.is_empty())
-                || (Kind::of_event_type(&event.kind) == Kind::Presence && users.contains(key))
+                || (EventKind::of_event_type(&event.kind) == EventKind::Presence
+                    && users.contains(key))
         }
         None => false,
     };
@@ -25,7 +29,7 @@ pub fn hidden<'a>(events: impl IntoIterator<Item = &'a RoomEvent>, users: &[Stri
     let mut visibility = "shared";
     let mut standing: HashMap<&str, &str> = HashMap::new();
     let mut found: Vec<Span> = Vec::new();
-    for (time, event) in in_order(events.into_iter().filter(concerns)) {
+    for (time, event) in sort_by_effective_time(events.into_iter().filter(concerns)) {
         let word = |key: &str| event.content.get(key).and_then(Value::as_str);
         if event.kind == VISIBILITY {
             visibility = word("history_visibility").unwrap_or("shared");
@@ -78,7 +82,7 @@ mod tests {
     }
 
     fn hidden_spans_of(events: &[RoomEvent]) -> Vec<(i64, i64)> {
-        hidden(events, &["@bot:h".to_owned()])
+        hidden_spans(events, &["@bot:h".to_owned()])
             .iter()
             .map(|span| (span.from, span.to))
             .collect()
@@ -119,7 +123,7 @@ mod tests {
             [(10, 30)]
         );
         assert_eq!(
-            hidden(
+            hidden_spans(
                 &[
                     visibility(10, "joined"),
                     event(9, "m.room.member", "@x:h", &json!({"membership": "join"}))

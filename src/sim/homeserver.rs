@@ -26,8 +26,8 @@ use tokio::sync::watch;
 
 pub use faults::{Fault, FaultKind};
 use ledger::Ledger;
-use odd::Odd;
-pub use odd::Pages;
+pub use odd::MessagesMode;
+use odd::Misbehaviour;
 pub use rooms::NewRoom;
 
 type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -45,7 +45,7 @@ struct Inner {
     news: watch::Sender<u64>,
     clock: Mutex<Clock>,
     faults: Mutex<Vec<Fault>>,
-    odd: Mutex<Odd>,
+    odd: Mutex<Misbehaviour>,
     requests: Mutex<Vec<(String, String)>>,
     server: Mutex<Option<ServerHandle>>,
 }
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Homeserver {
 impl Homeserver {
     /// Stops the server; requests under way are cut off. The port is free afterwards.
     pub async fn stop(&self) {
-        let server = held(&self.inner.server).take();
+        let server = lock_ignoring_poison(&self.inner.server).take();
         if let Some(server) = server {
             server.stop(false).await;
         }
@@ -82,7 +82,7 @@ impl Homeserver {
     /// The server's own clock (ms since the Unix epoch), for ages, stickiness and what clients send
     /// over HTTP.
     pub fn set_clock(&self, clock: impl Fn() -> i64 + Send + Sync + 'static) {
-        *held(&self.inner.clock) = Box::new(clock);
+        *lock_ignoring_poison(&self.inner.clock) = Box::new(clock);
     }
 
     /// Switches a feature: `org.matrix.msc4140`, `…msc4143`, `…msc4222`, `…msc4354`; all are on at
@@ -109,23 +109,23 @@ impl Homeserver {
     }
 
     /// Changes how `/messages` misbehaves from now on.
-    pub fn set_pages(&self, pages: Pages) {
-        held(&self.inner.odd).pages = pages;
+    pub fn set_pages(&self, pages: MessagesMode) {
+        lock_ignoring_poison(&self.inner.odd).pages = pages;
     }
 
     /// Sets the login flows of `GET /login`, instead of a password.
     pub fn set_flows(&self, flows: Vec<Value>) {
-        held(&self.inner.odd).flows = Some(flows);
+        lock_ignoring_poison(&self.inner.odd).flows = Some(flows);
     }
 
     /// Access tokens of logins expire after this time, ms, and come with a refresh token.
     pub fn set_token_life(&self, life_ms: i64) {
-        held(&self.inner.odd).token_life_ms = Some(life_ms);
+        lock_ignoring_poison(&self.inner.odd).token_life_ms = Some(life_ms);
     }
 
     /// Sets the content of `/capabilities`; without it, the endpoint is unknown.
     pub fn set_capabilities(&self, capabilities: Value) {
-        held(&self.inner.odd).capabilities = Some(capabilities);
+        lock_ignoring_poison(&self.inner.odd).capabilities = Some(capabilities);
     }
 
     /// Makes an account, or gives it a new password; answers user id and access token of a new
@@ -144,34 +144,34 @@ impl Homeserver {
 
     /// Adds a fault. If several match a request, the oldest is used.
     pub fn inject(&self, fault: Fault) {
-        held(&self.inner.faults).push(fault);
+        lock_ignoring_poison(&self.inner.faults).push(fault);
     }
 
     /// Removes all faults.
     pub fn clear_faults(&self) {
-        held(&self.inner.faults).clear();
+        lock_ignoring_poison(&self.inner.faults).clear();
     }
 
     /// All requests so far: method, path with query.
     #[must_use]
     pub fn requests(&self) -> Vec<(String, String)> {
-        held(&self.inner.requests).clone()
+        lock_ignoring_poison(&self.inner.requests).clone()
     }
 
     /// How many requests had this text in path or query.
     #[must_use]
     pub fn count(&self, path_contains: &str) -> usize {
-        let requests = held(&self.inner.requests);
+        let requests = lock_ignoring_poison(&self.inner.requests);
         let fit = |target: &str| target.contains(path_contains);
         requests.iter().filter(|(_, target)| fit(target)).count()
     }
 
     fn note_request(&self, method: &str, target: &str) {
-        held(&self.inner.requests).push((method.to_owned(), target.to_owned()));
+        lock_ignoring_poison(&self.inner.requests).push((method.to_owned(), target.to_owned()));
     }
 
     fn take_fault(&self, target: &str) -> Option<FaultKind> {
-        let mut faults = held(&self.inner.faults);
+        let mut faults = lock_ignoring_poison(&self.inner.faults);
         let at = faults
             .iter()
             .position(|f| target.contains(&f.path_contains))?;
@@ -187,16 +187,16 @@ impl Homeserver {
         Some(kind)
     }
 
-    fn odd(&self) -> MutexGuard<'_, Odd> {
-        held(&self.inner.odd)
+    fn odd(&self) -> MutexGuard<'_, Misbehaviour> {
+        lock_ignoring_poison(&self.inner.odd)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        held(&self.inner.ledger)
+        lock_ignoring_poison(&self.inner.ledger)
     }
 
     fn now_ms(&self) -> i64 {
-        held(&self.inner.clock)()
+        lock_ignoring_poison(&self.inner.clock)()
     }
 
     fn news(&self) -> watch::Receiver<u64> {
@@ -213,7 +213,7 @@ impl Homeserver {
 
 /// Locks, ignoring poisoning by a panic elsewhere: a test then fails at the place of the error and
 /// not here.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_ignoring_poison<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

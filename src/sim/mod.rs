@@ -18,6 +18,6 @@ mod rooms;
 mod script;
 
 pub use dice::Dice;
-pub use homeserver::{Fault, FaultKind, Homeserver, NewRoom, Pages};
+pub use homeserver::{Fault, FaultKind, Homeserver, MessagesMode, NewRoom};
 pub use people::{PEOPLE, Person, SFUS};
-pub use script::{Act, Live, Past, What, World};
+pub use script::{Act, ActKind, LivePlan, PastPlan, World};

@@ -23,7 +23,12 @@ pub struct Scene {
     pub size: usize,
 }
 
-const fn scene(key: &'static str, name: &'static str, alias: &'static str, size: usize) -> Scene {
+const fn new_scene(
+    key: &'static str,
+    name: &'static str,
+    alias: &'static str,
+    size: usize,
+) -> Scene {
     Scene {
         key,
         name: Some(name),
@@ -37,22 +42,22 @@ const fn scene(key: &'static str, name: &'static str, alias: &'static str, size:
 
 /// All rooms.
 pub static SCENES: [Scene; 15] = [
-    scene("community", "Community call", "#community:sim.example", 44),
-    scene("backend", "Backend team", "#backend:sim.example", 12),
-    scene("lounge", "The lounge ☕", "#lounge:sim.example", 24),
-    scene("support", "Support desk", "#support:sim.example", 14),
+    new_scene("community", "Community call", "#community:sim.example", 44),
+    new_scene("backend", "Backend team", "#backend:sim.example", 12),
+    new_scene("lounge", "The lounge ☕", "#lounge:sim.example", 24),
+    new_scene("support", "Support desk", "#support:sim.example", 14),
     Scene {
         // This room version protects state keys that begin with a user id (MSC3757).
         version: "org.matrix.msc3757.10",
-        ..scene("ops", "Opérations & astreinte", "#ops:sim.example", 16)
+        ..new_scene("ops", "Opérations & astreinte", "#ops:sim.example", 16)
     },
-    scene(
+    new_scene(
         "hallway",
         "Summit hallway",
         "#summit-hallway:matrix.example.net",
         44,
     ),
-    scene(
+    new_scene(
         "arabic",
         "غرفة الاجتماعات العامة",
         "#majlis:matrix.example.net",
@@ -60,7 +65,7 @@ pub static SCENES: [Scene; 15] = [
     ),
     Scene {
         version: "10",
-        ..scene(
+        ..new_scene(
             "repair",
             "Repair café planning, tool library, spare parts exchange, and everything else that does not fit \
              into the other rooms of the hackerspace but still needs somebody to talk about it on a Monday afternoon",
@@ -71,7 +76,7 @@ pub static SCENES: [Scene; 15] = [
     Scene {
         version: "11",
         encrypted: true,
-        ..scene(
+        ..new_scene(
             "board",
             "Vorstand (vertraulich)",
             "#vorstand:verein.example",
@@ -81,18 +86,18 @@ pub static SCENES: [Scene; 15] = [
     Scene {
         version: "10",
         visibility: "world_readable",
-        ..scene("townhall", "Public town hall", "#townhall:uni.example", 26)
+        ..new_scene("townhall", "Public town hall", "#townhall:uni.example", 26)
     },
     Scene {
         name: None,
         alias: None,
         visibility: "joined",
-        ..scene("dm", "", "", 2)
+        ..new_scene("dm", "", "", 2)
     },
-    scene("books", "Book club", "#books:sim.example", 6),
-    scene("film", "Film night", "#film:hackerspace.example", 14),
-    scene("mods", "Moderators", "#moderators:sim.example", 9),
-    scene(
+    new_scene("books", "Book club", "#books:sim.example", 6),
+    new_scene("film", "Film night", "#film:hackerspace.example", 14),
+    new_scene("mods", "Moderators", "#moderators:sim.example", 9),
+    new_scene(
         "lab",
         "Test lab <script>alert(1)</script>",
         "#lab:hackerspace.example",
@@ -105,7 +110,7 @@ pub const OUTSIDE: &str = "townhall";
 
 /// The room of this short name.
 #[must_use]
-pub fn scene_of(key: &str) -> Option<&'static Scene> {
+pub fn find_scene(key: &str) -> Option<&'static Scene> {
     SCENES.iter().find(|scene| scene.key == key)
 }
 

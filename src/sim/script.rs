@@ -20,11 +20,11 @@ use serde_json::json;
 use super::homeserver::Homeserver;
 use super::people::{PEOPLE, SFUS};
 use super::rooms::{OUTSIDE, SCENES, Scene};
-use act::Names;
-pub use act::{Act, What};
-pub use live::Live;
-pub use past::Past;
-use stay::Stay;
+use act::EventIdsByName;
+pub use act::{Act, ActKind};
+pub use live::LivePlan;
+pub use past::PastPlan;
+use stay::SimStay;
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -43,7 +43,7 @@ pub struct World {
     pub outside_room: String,
     /// Short name and id of each room.
     pub rooms: Vec<(&'static str, String)>,
-    running: Vec<Stay>,
+    running: Vec<SimStay>,
     seed: u64,
 }
 
@@ -63,12 +63,15 @@ impl World {
             hs.set_display_name(&person.user_id(), person.name);
         }
 
-        let rooms = SCENES
-            .iter()
-            .map(|scene| (scene.key, make(hs, scene, begin_ms, seed, &bot_user)));
+        let rooms = SCENES.iter().map(|scene| {
+            (
+                scene.key,
+                create_scene_room(hs, scene, begin_ms, seed, &bot_user),
+            )
+        });
         let rooms: Vec<(&str, String)> = rooms.collect();
-        let past = past::plan(now_ms, seed);
-        let mut names = Names::new();
+        let past = past::plan_past(now_ms, seed);
+        let mut names = EventIdsByName::new();
         for act in &past.acts {
             act.play(hs, &mut names);
         }
@@ -89,8 +92,8 @@ impl World {
     /// Continues the world by a clock in ms since the Unix epoch. Never ends by itself: abort the
     /// task to stop.
     pub async fn play(self, hs: Homeserver, clock: impl Fn() -> i64 + Send) {
-        let mut live = Live::new(self.running, clock(), self.seed);
-        let mut names = Names::new();
+        let mut live = LivePlan::new(self.running, clock(), self.seed);
+        let mut names = EventIdsByName::new();
 
         loop {
             for act in live.next_minute() {
@@ -111,7 +114,13 @@ async fn wait_until(at_ms: i64, clock: &(impl Fn() -> i64 + Send)) {
     }
 }
 
-fn make(hs: &Homeserver, scene: &Scene, begin_ms: i64, seed: u64, bot: &str) -> String {
+fn create_scene_room(
+    hs: &Homeserver,
+    scene: &Scene,
+    begin_ms: i64,
+    seed: u64,
+    bot: &str,
+) -> String {
     let room = hs.create_room(scene.new_room(seed, begin_ms));
     let members = scene.members(seed);
     let maker = members

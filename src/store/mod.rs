@@ -19,7 +19,7 @@ mod test_database;
 pub mod upkeep;
 mod writer;
 
-pub use db::connect::check;
+pub use db::connect::check_database;
 pub use error::Error;
 pub use reader::{OneMoment, Reader};
 pub use writer::Writer;
@@ -64,12 +64,12 @@ impl Default for Tuning {
 }
 
 /// A number as the database stores it.
-fn int(number: usize) -> i64 {
+fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// `PostgreSQL` cannot store NUL in a text, and no valid id has one.
-fn clean(text: &str) -> String {
+fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
@@ -83,18 +83,30 @@ mod tests {
         let database = test_database::Database::new().await;
         let store = Writer::open(database.url()).await.unwrap();
         let moment = store.at_one_moment().await.unwrap();
-        assert_eq!(rooms::watched(moment.reader()).await.unwrap(), []);
+        assert_eq!(
+            rooms::list_watched_rooms(moment.reader()).await.unwrap(),
+            []
+        );
         sqlx::query(
             "insert into rooms (room_id, watch, first_seen_ms) values ('!r:h', 'joined', 1)",
         )
         .execute(&store.write)
         .await
         .unwrap();
-        assert_eq!(rooms::watched(moment.reader()).await.unwrap(), []);
-        assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
+        assert_eq!(
+            rooms::list_watched_rooms(moment.reader()).await.unwrap(),
+            []
+        );
+        assert_eq!(rooms::list_watched_rooms(&store).await.unwrap().len(), 1);
         drop(moment);
         let later = store.at_one_moment().await.unwrap();
-        assert_eq!(rooms::watched(later.reader()).await.unwrap().len(), 1);
+        assert_eq!(
+            rooms::list_watched_rooms(later.reader())
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[tokio::test]
@@ -103,12 +115,15 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("t.db").display());
         let store = Writer::open(&url).await.unwrap();
         let moment = store.at_one_moment().await.unwrap();
-        assert_eq!(rooms::watched(moment.reader()).await.unwrap(), []);
+        assert_eq!(
+            rooms::list_watched_rooms(moment.reader()).await.unwrap(),
+            []
+        );
         let connection = moment.reader().read.acquire().await.unwrap();
         connection.close().await.unwrap();
         let answer = tokio::time::timeout(
             std::time::Duration::from_secs(5),
-            rooms::watched(moment.reader()),
+            rooms::list_watched_rooms(moment.reader()),
         );
         assert!(answer.await.unwrap().is_err());
     }
@@ -131,8 +146,18 @@ mod tests {
             }
         }
 
-        assert_eq!(rooms::watched(&store.for_observer()).await.unwrap(), []);
-        assert_eq!(rooms::watched(&store.for_watchers()).await.unwrap(), []);
+        assert_eq!(
+            rooms::list_watched_rooms(&store.for_observer())
+                .await
+                .unwrap(),
+            []
+        );
+        assert_eq!(
+            rooms::list_watched_rooms(&store.for_watchers())
+                .await
+                .unwrap(),
+            []
+        );
 
         assert!(Error::from(sqlx::Error::PoolTimedOut).is_busy());
         assert!(!Error::from(sqlx::Error::RowNotFound).is_busy());

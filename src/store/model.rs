@@ -1,7 +1,7 @@
 //! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and
 //! JSON.
 
-use crate::rtc::power::Access;
+use crate::rtc::power::SendAccess;
 use crate::rtc::transport::{Selection, Transport};
 use crate::rtc::words::Watch;
 
@@ -115,7 +115,7 @@ pub struct Member {
     /// `joined_ms` is the member's own statement (`created_ts`); we did not see the join.
     pub claimed: bool,
     pub intent: Option<String>,
-    /// The transport that the member itself names; see [`crate::rtc::transport::in_use`] for what
+    /// The transport that the member itself names; see [`crate::rtc::transport::transports_in_use`] for what
     /// it uses.
     pub transport: Option<Transport>,
     pub selection: Selection,
@@ -232,7 +232,7 @@ pub struct Neighbour {
 
 /// A watched room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Room {
+pub struct RoomRow {
     pub room: RoomName,
     pub version: Option<String>,
     pub encrypted: bool,
@@ -252,7 +252,7 @@ pub struct Room {
     pub predecessor_names: Option<String>,
     pub predecessor_replaced_ms: Option<i64>,
     /// Types of events in use that not everybody may send to join a call or to open its slot.
-    pub access: Vec<Access>,
+    pub access: Vec<SendAccess>,
     /// Memberships that a state reset removed or brought back within the last 24 hours.
     pub resets: i64,
     pub first_seen_ms: i64,

@@ -1,11 +1,11 @@
 //! The handle that reads. It cannot write: the web has no other.
 
 use super::db::connect;
-use super::db::disk::Space;
-use super::db::health::{Health, Identity};
+use super::db::disk::DiskLimit;
+use super::db::health::{FileIdentity, Health};
 use super::derive::rederive::Rederiving;
-use super::read::name_search::Names;
-use super::stats::calls_ever::Counts;
+use super::read::name_search::NameIndex;
+use super::stats::calls_ever::CallCounts;
 use super::{Db, Error, Tuning};
 use sqlx::AnyPool;
 use sqlx::pool::PoolConnection;
@@ -19,13 +19,13 @@ pub struct Reader {
     /// The connections that this handle reads with.
     pub(crate) read: AnyPool,
     pub(in crate::store) pools: Pools,
-    pub(in crate::store) space: Space,
+    pub(in crate::store) space: DiskLimit,
     pub(in crate::store) health: Health,
     /// The file of a `SQLite` database, as it was when it was opened.
-    pub(in crate::store) file: Option<Identity>,
+    pub(in crate::store) file: Option<FileIdentity>,
     pub(in crate::store) tuning: Tuning,
-    pub(in crate::store) counts: Counts,
-    pub(in crate::store) names: Names,
+    pub(in crate::store) counts: CallCounts,
+    pub(in crate::store) names: NameIndex,
     pub(in crate::store) rederiving: Rederiving,
 }
 
@@ -40,18 +40,18 @@ pub(in crate::store) struct Pools {
 
 impl Pools {
     /// Connections are opened when they are needed.
-    pub(in crate::store) fn new(url: &str, space: &Space) -> Result<Self, sqlx::Error> {
+    pub(in crate::store) fn new(url: &str, space: &DiskLimit) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            pages: connect::pool(PAGES_MOST, 24_000, space)
+            pages: connect::pool_options(PAGES_MOST, 24_000, space)
                 .acquire_timeout(PAGES_WAIT)
                 .connect_lazy(url)?,
-            dear: connect::limited_pool(DEAR_MOST, 24_000, space, DEAR_LIMIT)
+            dear: connect::limited_pool_options(DEAR_MOST, 24_000, space, DEAR_LIMIT)
                 .acquire_timeout(DEAR_WAIT)
                 .connect_lazy(url)?,
-            watchers: connect::pool(1, 2_000, space)
+            watchers: connect::pool_options(1, 2_000, space)
                 .acquire_timeout(PAGES_WAIT)
                 .connect_lazy(url)?,
-            observer: connect::pool(OBSERVER_MOST, 24_000, space).connect_lazy(url)?,
+            observer: connect::pool_options(OBSERVER_MOST, 24_000, space).connect_lazy(url)?,
         })
     }
 }
@@ -110,7 +110,8 @@ impl Reader {
         };
 
         let options = (*self.pools.dear.connect_options()).clone();
-        let read = connect::moment_pool(begin, &self.space, DEAR_LIMIT).connect_lazy_with(options);
+        let read = connect::transaction_pool_options(begin, &self.space, DEAR_LIMIT)
+            .connect_lazy_with(options);
         drop(read.acquire().await?);
         // A second connection would read another moment. No driver exists for this address, so that
         // a read fails if the first connection breaks.

@@ -2,14 +2,14 @@
 
 use super::Error;
 use super::db::packed::Fields;
-use super::ingest::new_events::Fresh;
+use super::ingest::new_events::NewEvents;
 use crate::rtc::event::RoomEvent;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::sync::Arc;
 
 /// An event as it was stored.
-pub(in crate::store) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
+pub(in crate::store) fn event_from_row(row: &AnyRow) -> Result<RoomEvent, Error> {
     let kept: Option<&str> = row.try_get("kept")?;
     let text = match kept {
         Some(kept) => kept,
@@ -31,16 +31,18 @@ pub(in crate::store) fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         redacted_ts: row.try_get("redacted_ms")?,
     };
 
-    event.with_text(text).map_err(|error| unreadable(&error))
+    event
+        .with_text(text)
+        .map_err(|error| unreadable_event_error(&error))
 }
 
 /// Why a stored event cannot be read. The parser's own message would quote the event.
-fn unreadable(error: &serde_json::Error) -> Error {
+fn unreadable_event_error(error: &serde_json::Error) -> Error {
     let (kind, column) = (error.classify(), error.column());
     Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
-/// The columns of [`packed_event`]. Events that were stored after number `$2` are in memory: only
+/// The columns of [`key_event_from_fields`]. Events that were stored after number `$2` are in memory: only
 /// what the store adds to them is read. The largest column comes last, because the text packed so
 /// far is copied for each column.
 macro_rules! event_columns {
@@ -60,17 +62,17 @@ macro_rules! event_columns {
 pub(in crate::store) use event_columns;
 
 /// An event of a member key as it was stored, its mark of rejection, and the key.
-pub(in crate::store) type OfChain = (Arc<RoomEvent>, Option<String>, String);
+pub(in crate::store) type KeyEvent = (Arc<RoomEvent>, Option<String>, String);
 
 /// Reads an event of a member key. If its text was not read, the event is taken from memory.
-pub(in crate::store) fn packed_event(
+pub(in crate::store) fn key_event_from_fields(
     fields: &mut Fields<'_>,
-    fresh: &Fresh,
-) -> Result<OfChain, Error> {
+    fresh: &NewEvents,
+) -> Result<KeyEvent, Error> {
     let event_id = fields.text()?.unwrap_or_default();
     let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);
     let mut event = match fields.maybe_text()? {
-        Some(kind) => Arc::new(packed_whole(event_id, kind, fields)?),
+        Some(kind) => Arc::new(event_from_fields(event_id, kind, fields)?),
         None => fresh
             .get(event_id)
             .ok_or_else(|| Error::Content(format!("{event_id} is not at hand")))?,
@@ -83,7 +85,11 @@ pub(in crate::store) fn packed_event(
     Ok((event, mark, chain))
 }
 
-fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result<RoomEvent, Error> {
+fn event_from_fields(
+    event_id: &str,
+    kind: String,
+    fields: &mut Fields<'_>,
+) -> Result<RoomEvent, Error> {
     let event = RoomEvent {
         event_id: event_id.to_owned(),
         kind,
@@ -101,13 +107,13 @@ fn packed_whole(event_id: &str, kind: String, fields: &mut Fields<'_>) -> Result
 
     event
         .with_text(fields.text()?.unwrap_or_default())
-        .map_err(|error| unreadable(&error))
+        .map_err(|error| unreadable_event_error(&error))
 }
 
 /// An event of a member key as it was stored. `redaction_ms` is the time of its redaction, if we
 /// have the redacting event.
-pub(in crate::store) fn member_event(row: &AnyRow) -> Result<RoomEvent, Error> {
-    let mut event = event(row)?;
+pub(in crate::store) fn key_event_from_row(row: &AnyRow) -> Result<RoomEvent, Error> {
+    let mut event = event_from_row(row)?;
     let redaction_ms: Option<i64> = row.try_get("redaction_ms")?;
     event.redacted_ts = [event.redacted_ts, redaction_ms]
         .into_iter()

@@ -1,15 +1,15 @@
 //! The handle that writes. The observer has one, and so have commands that write.
 
 use super::db::connect;
-use super::db::disk::Space;
-use super::db::health::{Health, Identity};
+use super::db::disk::DiskLimit;
+use super::db::health::{FileIdentity, Health};
 use super::db::instance_lock;
 use super::derive::rederive::Rederiving;
-use super::ingest::sender_limit::Limits;
+use super::ingest::sender_limit::SenderLimits;
 use super::ingest::sieve;
-use super::read::name_search::Names;
+use super::read::name_search::NameIndex;
 use super::reader::{Pools, Reader};
-use super::stats::calls_ever::Counts;
+use super::stats::calls_ever::CallCounts;
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
 use sqlx::migrate::Migrator;
@@ -35,7 +35,7 @@ pub struct Writer {
     begin: &'static str,
     /// Contents were deleted that the write-ahead log may still hold.
     pub(in crate::store) taken_back: Arc<AtomicBool>,
-    pub(in crate::store) limits: Limits,
+    pub(in crate::store) limits: SenderLimits,
 }
 
 impl Deref for Writer {
@@ -80,12 +80,14 @@ impl Writer {
     }
 
     async fn connect(url: &str) -> Result<Self, Error> {
-        connect::once(url).await?;
+        connect::connect_once(url).await?;
         // From here on a missing file is an error; no new database is made.
         let lasting = url.replace("mode=rwc", "mode=rw");
         let url = lasting.as_str();
-        let space = Space::default();
-        let write = connect::pool(1, 48_000, &space).connect(url).await?;
+        let space = DiskLimit::default();
+        let write = connect::pool_options(1, 48_000, &space)
+            .connect(url)
+            .await?;
         let pools = Pools::new(url, &space)?;
         // With a plain `begin`, SQLite would find out only at the first write that data read before
         // is outdated, because another process may write.
@@ -101,16 +103,16 @@ impl Writer {
                 pools,
                 space,
                 health: Health::default(),
-                file: instance_lock::file_of(url)?.and_then(|path| Identity::of_path(&path)),
+                file: instance_lock::file_of(url)?.and_then(|path| FileIdentity::of_path(&path)),
                 tuning: Tuning::default(),
-                counts: Counts::default(),
-                names: Names::default(),
+                counts: CallCounts::default(),
+                names: NameIndex::default(),
                 rederiving: Rederiving::default(),
             },
             write,
             begin,
             taken_back: Arc::default(),
-            limits: Limits::default(),
+            limits: SenderLimits::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::rtc::id::server_of;
 use crate::rtc::transport::{Selection, Transport};
 use crate::store::model::{Call, Member, RoomName};
-use crate::web::view::{CallFacts, Ledger, calls};
+use crate::web::view::{CallContext, CallFacts, calls_with_members};
 
 /// 2026-11-22 14:47:16 UTC, a Sunday.
 pub const NOW: i64 = 1_795_358_836_000;
@@ -11,11 +11,11 @@ pub const MINUTE: i64 = 60_000;
 pub const DAY: i64 = 86_400_000;
 
 /// A time today, ms.
-pub fn at(h: i64, m: i64, s: i64) -> i64 {
+pub fn today_at(h: i64, m: i64, s: i64) -> i64 {
     NOW - NOW.rem_euclid(86_400_000) + ((h * 60 + m) * 60 + s) * 1000
 }
 
-pub fn room(name: &str, alias: &str) -> RoomName {
+pub fn room_name(name: &str, alias: &str) -> RoomName {
     RoomName {
         room_id: format!(
             "!{}:example.org",
@@ -31,7 +31,7 @@ pub fn room(name: &str, alias: &str) -> RoomName {
 }
 
 /// A call with counts computed from its members.
-pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
+pub fn call_row(id: &str, room: RoomName, members: &[Member]) -> Call {
     let distinct = |key: fn(&Member) -> String| {
         members
             .iter()
@@ -73,7 +73,7 @@ pub fn call(id: &str, room: RoomName, members: &[Member]) -> Call {
 }
 
 /// One stay; it is open if `until` is `None`.
-pub fn member(
+pub fn member_row(
     call: &str,
     who: (&str, &str, &str),
     from: i64,
@@ -126,55 +126,55 @@ pub fn war_room_rows() -> (Call, Vec<Member>) {
         "ZRFAOMQPLC",
     );
     let rows = vec![
-        member("war", alice("KDQPMXTZRA"), at(13, 58, 4), None, a),
-        member(
+        member_row("war", alice("KDQPMXTZRA"), today_at(13, 58, 4), None, a),
+        member_row(
             "war",
             bob,
-            at(13, 59, 30),
-            Some((at(14, 12, 6), "delayed_leave")),
+            today_at(13, 59, 30),
+            Some((today_at(14, 12, 6), "delayed_leave")),
             a,
         ),
-        member(
+        member_row(
             "war",
             ("Grace", "@grace:matrix.example.net", "TBLJSWOMQE"),
-            at(14, 0, 0),
+            today_at(14, 0, 0),
             None,
             c,
         ),
-        member(
+        member_row(
             "war",
             alice("LWZNPBHKOE"),
-            at(14, 2, 0),
-            Some((at(14, 20, 40), "left")),
+            today_at(14, 2, 0),
+            Some((today_at(14, 20, 40), "left")),
             a,
         ),
-        member(
+        member_row(
             "war",
             carol,
-            at(14, 5, 2),
-            Some((at(14, 9, 10), "switched")),
+            today_at(14, 5, 2),
+            Some((today_at(14, 9, 10), "switched")),
             b,
         ),
-        member("war", carol, at(14, 9, 10), None, a),
-        member("war", bob, at(14, 13, 20), None, a),
-        member(
+        member_row("war", carol, today_at(14, 9, 10), None, a),
+        member_row("war", bob, today_at(14, 13, 20), None, a),
+        member_row(
             "war",
             max,
-            at(14, 22, 40),
-            Some((at(14, 33, 0), "expired")),
+            today_at(14, 22, 40),
+            Some((today_at(14, 33, 0), "expired")),
             a,
         ),
     ];
 
     (
-        call("war", room("Ops war room", "#ops:example.org"), &rows),
+        call_row("war", room_name("Ops war room", "#ops:example.org"), &rows),
         rows,
     )
 }
 
-pub fn war_room() -> CallFacts {
+pub fn war_room_call() -> CallFacts {
     let (call, members) = war_room_rows();
-    CallFacts::new(call, members, &Ledger::default(), NOW)
+    CallFacts::new(call, members, &CallContext::default(), NOW)
 }
 
 /// A call of `people` people on nine servers, who arrived one after another.
@@ -185,7 +185,7 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
             let user_id = format!("@person{index}:server{}.example", index % 9);
             let until = (index % 7 == 3).then_some((NOW - MINUTE * (1 + index % 5), "left"));
             let from = start + index * index * 600_000 / people.max(1) / 10;
-            member(
+            member_row(
                 "crowd",
                 (&format!("Person {index}"), &user_id, "DEV"),
                 from.min(NOW - MINUTE),
@@ -196,67 +196,67 @@ pub fn crowd_rows(people: i64) -> (Call, Vec<Member>) {
         .collect();
 
     (
-        call(
+        call_row(
             "crowd",
-            room("Weekly community call", "#community:matrix.example.org"),
+            room_name("Weekly community call", "#community:matrix.example.org"),
             &rows,
         ),
         rows,
     )
 }
 
-pub fn crowd(people: i64) -> CallFacts {
+pub fn crowd_call(people: i64) -> CallFacts {
     let (call, members) = crowd_rows(people);
-    CallFacts::new(call, members, &Ledger::default(), NOW)
+    CallFacts::new(call, members, &CallContext::default(), NOW)
 }
 
 /// Two small calls that run.
-pub fn two_more() -> Vec<CallFacts> {
+pub fn two_small_calls() -> Vec<CallFacts> {
     let two = vec![
-        member(
+        member_row(
             "ar",
             ("شيماء عبد الرحمن", "@shaima:matrix.example.net", "A"),
-            at(14, 38, 45),
+            today_at(14, 38, 45),
             None,
             "livekit.matrix.example.net",
         ),
-        member(
+        member_row(
             "ar",
             ("يوسف", "@yusuf:example.net", "B"),
-            at(14, 39, 30),
+            today_at(14, 39, 30),
             None,
             "livekit.matrix.example.net",
         ),
     ];
-    let mut arabic = call("ar", room("مجلس المطوّرين", "jDvXwQmTzB"), &two);
+    let mut arabic = call_row("ar", room_name("مجلس المطوّرين", "jDvXwQmTzB"), &two);
     arabic.intent = Some("audio".to_owned());
-    let one = vec![member(
+    let one = vec![member_row(
         "rc",
         ("Dieter", "@dieter:hackerspace.example", "A"),
-        at(14, 43, 29),
+        today_at(14, 43, 29),
         None,
         "sfu.hackerspace.example",
     )];
     let name = "Neighbourhood Repair Café, Thursday Evening Planning and Tool Library";
-    let cafe = call(
+    let cafe = call_row(
         "rc",
-        room(
+        room_name(
             name,
             "#repair-cafe-planning-tool-library:hackerspace.example",
         ),
         &one,
     );
 
-    calls(
+    calls_with_members(
         vec![arabic, cafe],
         [two, one].concat(),
-        &Ledger::default(),
+        &CallContext::default(),
         NOW,
     )
 }
 
 /// Three ended calls.
-pub fn ended() -> Vec<CallFacts> {
+pub fn ended_calls() -> Vec<CallFacts> {
     let call = |id: &str, name: &str, from: i64, to: i64, reason: &str| {
         let members: Vec<_> = (0..3)
             .map(|index| {
@@ -265,7 +265,7 @@ pub fn ended() -> Vec<CallFacts> {
                     to - index * 2 * MINUTE,
                     if index == 0 { reason } else { "left" },
                 ));
-                member(
+                member_row(
                     id,
                     ("", &user, "D"),
                     from + index * 3 * MINUTE,
@@ -275,9 +275,9 @@ pub fn ended() -> Vec<CallFacts> {
             })
             .collect();
         CallFacts::new(
-            call(id, room(name, &format!("#{id}:example.org")), &members),
+            call_row(id, room_name(name, &format!("#{id}:example.org")), &members),
             members,
-            &Ledger::default(),
+            &CallContext::default(),
             NOW,
         )
     };
@@ -286,22 +286,22 @@ pub fn ended() -> Vec<CallFacts> {
         call(
             "support",
             "Support desk",
-            at(14, 19, 0),
-            at(14, 31, 0),
+            today_at(14, 19, 0),
+            today_at(14, 31, 0),
             "left",
         ),
         call(
             "board",
             "Board of the Verein",
-            at(12, 22, 0),
-            at(14, 2, 0),
+            today_at(12, 22, 0),
+            today_at(14, 2, 0),
             "expired",
         ),
         call(
             "film",
             "Film night",
-            at(20, 10, 0) - DAY,
-            at(23, 5, 0) - DAY,
+            today_at(20, 10, 0) - DAY,
+            today_at(23, 5, 0) - DAY,
             "left",
         ),
     ]

@@ -3,13 +3,13 @@
 
 pub mod format;
 pub(super) mod liveness;
-use crate::rtc::evidence::Ends;
-use crate::rtc::ghost::Doubt;
-use crate::rtc::present::{Unknown, Why};
+use crate::rtc::evidence::Boundaries;
+use crate::rtc::ghost::GhostDoubt;
+use crate::rtc::present::{Unknown, UnknownReason};
 use crate::rtc::transport::{self, Transport};
 use crate::store::model;
 use crate::store::model::RoomName;
-use crate::store::read::large_calls::Present;
+use crate::store::read::large_calls::PeopleInCall;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeSet, HashMap};
 use utoipa::openapi::RefOr;
@@ -39,36 +39,37 @@ pub(in crate::web) mod state_reset;
 mod storage;
 mod usage;
 pub use certainty::{
-    BoundaryFacts, CallClockFacts, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts, Ledger,
+    BoundaryFacts, CallClockFacts, CallContext, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts,
     boundary_words,
 };
-pub use clock::{ClockFacts, DelayedFacts, length};
+pub use clock::{ClockFacts, DelayedFacts, precise_duration};
 pub use event::{EvidenceFacts, RejectedFacts};
-pub use finding::room_state::remedy_of_levels;
+pub use finding::room_state::power_levels_remedy;
 pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use finding_group::{FindingGroup, groups_of_findings};
 pub use flood::FloodFacts;
-pub(in crate::web) use ghosts::overdue;
-pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_of};
+pub(in crate::web) use ghosts::overdue_stays;
+pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_in_calls};
 pub use history::{HistoryFacts, WalkFacts};
-pub use noun::{Noun, counted_by_noun, noun_of};
+pub use noun::{Noun, count_sessions, noun_of};
 pub use own_homeserver::OwnFacts;
 pub use probe::{
     AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts,
 };
 pub use ring::{LinkedCallFacts, RingFacts, with_outcomes};
-pub use room::{InvitationFacts, Pill, RoomFacts, SettingFacts, VantageFacts};
+pub use room::{InvitationFacts, RoomFacts, RoomPill, SettingFacts, VantageFacts};
 pub use room_at::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use room_finding::{
-    AccessFacts, AccountFacts, RoomFindingFacts, RoomLink, RoomLook, StateResetFacts, looks,
+    AccessFacts, AccountFacts, RoomFindingFacts, RoomLink, RoomLook, StateResetFacts,
+    find_rooms_to_look_at,
 };
 pub use room_needs::RoomNeedFacts;
 pub use server::{
-    GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers, top_room_ids, top_rooms,
+    GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers_with_time, top_room_ids, top_rooms,
 };
-pub use side_by_side::{SideBySideFacts, add_side_by_side, count_troubled};
+pub use side_by_side::{SideBySideFacts, add_side_by_side, count_calls_to_look_at};
 pub use storage::{StorageTroubleFacts, StorageWords, storage_words};
-pub use usage::{SumFacts, inferred, not_exact};
+pub use usage::{SumFacts, inferred_words, not_exact_words};
 
 /// Maximum length of a display name, characters; longer ones are cut. Some strangers fill a whole
 /// event with one.
@@ -99,7 +100,7 @@ impl Serialize for Stamp {
     }
 }
 
-fn cut(name: Option<String>) -> Option<String> {
+fn shorten_name(name: Option<String>) -> Option<String> {
     let name = name?;
     if name.chars().nth(NAME_MAX).is_none() {
         return Some(name);
@@ -120,8 +121,8 @@ impl From<RoomName> for RoomRef {
     fn from(room: RoomName) -> Self {
         Self {
             room_id: room.room_id,
-            name: cut(room.name),
-            alias: cut(room.alias),
+            name: shorten_name(room.name),
+            alias: shorten_name(room.alias),
         }
     }
 }
@@ -131,19 +132,19 @@ impl RoomRef {
     #[must_use]
     pub fn title(&self) -> String {
         let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
-        format::tidy(name.or(self.alias.as_deref()).unwrap_or(&self.room_id))
+        format::sanitize_line(name.or(self.alias.as_deref()).unwrap_or(&self.room_id))
     }
 
     /// The line below the title: alias or id.
     #[must_use]
     pub fn address(&self) -> String {
-        format::tidy(self.alias.as_deref().unwrap_or(&self.room_id))
+        format::sanitize_line(self.alias.as_deref().unwrap_or(&self.room_id))
     }
 
     /// Its page.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/rooms/{}", format::segment(&self.room_id))
+        format!("/rooms/{}", format::path_segment(&self.room_id))
     }
 }
 
@@ -217,7 +218,7 @@ impl MemberFacts {
     fn new(
         member: model::Member,
         transport: Option<Transport>,
-        ends: &Ends,
+        ends: &Boundaries,
         lost_ms: Option<i64>,
         now: i64,
     ) -> Self {
@@ -229,7 +230,7 @@ impl MemberFacts {
 
         Self {
             user_id: member.user_id,
-            name: cut(member.name),
+            name: shorten_name(member.name),
             device_id: member.device_id,
             server: member.server,
             kind: member.kind,
@@ -267,10 +268,10 @@ impl MemberFacts {
     }
 
     /// Notes the silence of a stay whose device may be gone.
-    fn with_doubt(self, doubt: Option<&Doubt>, heard_ms: Option<i64>) -> Self {
+    fn with_doubt(self, doubt: Option<&GhostDoubt>, heard_ms: Option<i64>) -> Self {
         let silent_since_ms = doubt.and(heard_ms).map(|ms| ms.max(self.joined_ms));
         Self {
-            ghost: doubt.is_some_and(Doubt::is_probable),
+            ghost: doubt.is_some_and(GhostDoubt::is_probable),
             silent_since_ms,
             silent_since_at: silent_since_ms.map(Stamp),
             ..self
@@ -304,7 +305,7 @@ impl MemberFacts {
     /// The person's title: the display name, else the local part of the id.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.user_id)
+        person_title(self.name.as_deref(), &self.user_id)
     }
 
     /// Does it count as here, although a renewal is overdue and no sign tells whether its device is
@@ -333,7 +334,7 @@ impl MemberFacts {
 
     /// Is its last part only inferred?
     #[must_use]
-    pub fn is_inferred(&self, now: impl format::Whole) -> bool {
+    pub fn is_inferred(&self, now: impl format::WholeNumber) -> bool {
         let end_ms = self.end_ms(now);
         self.seen_until_ms
             .is_some_and(|seen_ms| end_ms.saturating_sub(seen_ms) >= 60_000)
@@ -341,7 +342,7 @@ impl MemberFacts {
 
     /// The end of its bar: when it left, or now.
     #[must_use]
-    pub fn end_ms(&self, now: impl format::Whole) -> i64 {
+    pub fn end_ms(&self, now: impl format::WholeNumber) -> i64 {
         self.left_ms.unwrap_or(now.whole()).max(self.joined_ms)
     }
 
@@ -364,13 +365,13 @@ impl MemberFacts {
 
 /// A display name, else the local part of the user id.
 #[must_use]
-pub fn person(name: Option<&str>, user_id: &str) -> String {
+pub fn person_title(name: Option<&str>, user_id: &str) -> String {
     let local = user_id
         .strip_prefix('@')
         .and_then(|id| id.split(':').next())
         .filter(|local| !local.is_empty());
 
-    format::tidy(
+    format::sanitize_line(
         name.filter(|name| !name.trim().is_empty())
             .or(local)
             .unwrap_or(user_id),
@@ -442,15 +443,20 @@ pub struct CallFacts {
     pub members_whole: bool,
     /// The number of people and devices in it now that are not among `members`.
     #[serde(skip)]
-    pub unlisted: Present,
+    pub unlisted: PeopleInCall,
 }
 
 impl CallFacts {
     /// A call from its row, the rows of its members, and the ledger's facts about them.
     #[must_use]
-    pub fn new(call: model::Call, members: Vec<model::Member>, ledger: &Ledger, now: i64) -> Self {
+    pub fn new(
+        call: model::Call,
+        members: Vec<model::Member>,
+        ledger: &CallContext,
+        now: i64,
+    ) -> Self {
         let ended_ms = call.ended_ms(now);
-        let used = in_use(&members);
+        let used = transports_in_use(&members);
         let cover = ledger.cover(&call.room.room_id);
         let (ends, verdict) = ledger.judge(&members, &cover, now);
         let clocks = ledger.clocks(&members, &cover);
@@ -552,7 +558,7 @@ impl CallFacts {
             findings,
             members_total: i64::try_from(members.len()).unwrap_or(i64::MAX),
             members_whole: true,
-            unlisted: Present::default(),
+            unlisted: PeopleInCall::default(),
             members,
             older_rules: false,
         }
@@ -560,7 +566,7 @@ impl CallFacts {
 
     /// Notes that only some of its stays were read. `total`: the number of all its stays;
     /// `present`: all people and devices in it now.
-    pub fn is_part_of(&mut self, total: i64, present: Present) {
+    pub fn is_part_of(&mut self, total: i64, present: PeopleInCall) {
         // The counts include those who are probably gone.
         let here: Vec<&MemberFacts> = self.present().chain(self.ghosts()).collect();
         let people: BTreeSet<&str> = here.iter().map(|member| member.user_id.as_str()).collect();
@@ -580,7 +586,7 @@ impl CallFacts {
             (self.state, self.stuck_since_ms, self.stuck_since_at) = ("running", None, None);
         }
 
-        self.unlisted = Present {
+        self.unlisted = PeopleInCall {
             people: i64::try_from(people).unwrap_or(i64::MAX),
             devices: i64::try_from(devices).unwrap_or(i64::MAX),
         };
@@ -592,7 +598,7 @@ impl CallFacts {
     /// Notes that the present of its room is unknown: the call ran when we last heard of it, or
     /// others may be in it.
     pub fn with_unknown(&mut self, unknown: Unknown, now: i64) {
-        if unknown.why == Why::Encrypted {
+        if unknown.why == UnknownReason::Encrypted {
             self.others_unknown = true;
         } else {
             self.not_seen(unknown.since_ms, now);
@@ -624,12 +630,12 @@ impl CallFacts {
     /// Its page.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/calls/{}", format::segment(&self.id))
+        format!("/calls/{}", format::path_segment(&self.id))
     }
 
     /// The time up to which it is known, ms: its end, the time when its room was lost, or now.
     #[must_use]
-    pub fn end_ms(&self, now: impl format::Whole) -> i64 {
+    pub fn end_ms(&self, now: impl format::WholeNumber) -> i64 {
         self.ended_ms.unwrap_or(self.upto(now)).max(self.started_ms)
     }
 
@@ -649,7 +655,7 @@ impl CallFacts {
 
     /// Now, or when the room was lost.
     #[must_use]
-    pub fn upto(&self, now: impl format::Whole) -> i64 {
+    pub fn upto(&self, now: impl format::WholeNumber) -> i64 {
         self.unknown_since_ms
             .filter(|_| self.is_lost())
             .unwrap_or(now.whole())
@@ -680,13 +686,13 @@ impl CallFacts {
     /// The number of members who are probably gone in words, `1 ghost`; `None` if there are none.
     #[must_use]
     pub fn ghost_words(&self) -> Option<String> {
-        (self.ghosts_now > 0).then(|| format::counted(self.ghosts_now, "ghost", "ghosts"))
+        (self.ghosts_now > 0).then(|| format::count_with_noun(self.ghosts_now, "ghost", "ghosts"))
     }
 
     /// The members who are perhaps gone, in words: `1 perhaps gone, silent for 2 h 05`; `None` if
     /// there are none.
     #[must_use]
-    pub fn perhaps_gone_words(&self, now: impl format::Whole) -> Option<String> {
+    pub fn perhaps_gone_words(&self, now: impl format::WholeNumber) -> Option<String> {
         PerhapsGone::among(self.members.iter()).words(now)
     }
 
@@ -709,7 +715,7 @@ impl CallFacts {
 }
 
 /// The transport that each member of one call really uses.
-fn in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
+fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
     let stay = |member: &model::Member| {
         (
             member.joined_ms,
@@ -719,15 +725,15 @@ fn in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
         )
     };
 
-    transport::in_use(&members.iter().map(stay).collect::<Vec<_>>())
+    transport::transports_in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
 /// Calls with their members, in the order of the calls.
 #[must_use]
-pub fn calls(
+pub fn calls_with_members(
     calls: Vec<model::Call>,
     members: Vec<model::Member>,
-    ledger: &Ledger,
+    ledger: &CallContext,
     now: i64,
 ) -> Vec<CallFacts> {
     let mut by_call: HashMap<String, Vec<model::Member>> = HashMap::new();

@@ -2,9 +2,9 @@
 //! it panic.
 
 use crate::generate::{self, ordinary};
-use callscope::rtc::fold::{KeyState, Rules, cuts, fold, resume};
+use callscope::rtc::fold::{KeyState, Rules, find_cuts, fold_between_cuts, fold_member_key};
 use callscope::rtc::membership::{Membership, Rejection};
-use callscope::rtc::{self, Derived, event::RoomEvent, room::Room};
+use callscope::rtc::{self, Derived, event::RoomEvent, room::RoomConditions};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn in_parts(
     chain: &str,
     events: &[&RoomEvent],
     cuts: &[i64],
-    room: &Room,
+    room: &RoomConditions,
 ) -> (Vec<Membership>, Vec<Rejection>) {
     let mut state = KeyState::default();
     let (mut members, mut rejected) = (Vec::new(), Vec::new());
@@ -70,7 +70,7 @@ fn in_parts(
         };
 
         let inside = events.iter().copied().filter(inside);
-        let part = resume(chain, &from, inside, until, room, &Rules::default());
+        let part = fold_between_cuts(chain, &from, inside, until, room, &Rules::default());
         members.extend(part.members);
         rejected.extend(part.rejected);
         state = serde_json::from_str(&serde_json::to_string(&part.state).unwrap()).unwrap();
@@ -101,19 +101,19 @@ proptest! {
 
     #[test]
     fn a_fold_in_parts_is_the_fold_of_the_whole(room in generate::room(), keep in prop::collection::vec(any::<bool>(), 40)) {
-        let events = rtc::distinct(events(&room));
-        let conditions = Room::from_events(events.values());
+        let events = rtc::merge_copies(events(&room));
+        let conditions = RoomConditions::from_events(events.values());
         let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
         for event in events.values() {
-            if let Ok(Some(chain)) = rtc::member::chain(event) {
+            if let Ok(Some(chain)) = rtc::member::member_key_of(event) {
                 chains.entry(chain).or_default().push(event);
             }
         }
 
         for (chain, events) in chains {
-            let whole = fold(&chain, events.iter().copied(), &conditions, &Rules::default());
+            let whole = fold_member_key(&chain, events.iter().copied(), &conditions, &Rules::default());
             let time = |id: &str| events.iter().find(|event| event.event_id == id).map(|event| event.time());
-            let cuts: Vec<i64> = cuts(events.iter().copied(), time, None).into_iter().zip(&keep).filter(|(_, keep)| **keep).map(|(at, _)| at).collect();
+            let cuts: Vec<i64> = find_cuts(events.iter().copied(), time, None).into_iter().zip(&keep).filter(|(_, keep)| **keep).map(|(at, _)| at).collect();
             prop_assert_eq!(in_parts(&chain, &events, &cuts, &conditions), whole);
         }
     }

@@ -10,7 +10,7 @@ use crate::support::synapse::Bed;
 use callscope::store::Writer;
 use callscope::store::model::Viewer;
 use callscope::store::read::history_progress;
-use callscope::store::read::history_progress::Sums;
+use callscope::store::read::history_progress::WalkSums;
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -111,14 +111,14 @@ async fn newest(account: &Account) -> String {
 }
 
 /// The progress of the walks in the database of a killed process.
-async fn left(folder: &Path) -> Sums {
+async fn left(folder: &Path) -> WalkSums {
     let store = Writer::open(&format!(
         "sqlite://{}",
         folder.join("callscope.db").display()
     ))
     .await
     .unwrap();
-    let sums = history_progress::sums(&store, Viewer::Operator, None)
+    let sums = history_progress::sum_walks(&store, Viewer::Operator, None)
         .await
         .unwrap();
     store.close().await;

@@ -1,8 +1,8 @@
 //! Back-fill in the foreground: signs in, opens walks in rooms that never had one, and reads until
 //! nothing is left.
 
-use super::schedule::{Course, Scope};
-use crate::observer::backoff::Patience;
+use super::schedule::{BackfillScope, WalkStates};
+use crate::observer::backoff::Backoff;
 use crate::observer::error_state::Work;
 use crate::observer::{Error, Observer, RoomWish};
 use crate::rtc::words::Watch;
@@ -16,7 +16,7 @@ const WALKS: i64 = 10_000;
 
 /// The rooms whose history is read.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub struct BackfillPlan {
     pub rooms: BTreeSet<String>,
     /// Rooms that cannot be read now, and why.
     pub unread: BTreeMap<String, String>,
@@ -30,15 +30,19 @@ impl Observer {
     /// # Errors
     /// When the account is refused, a room asked for is not watched, or the database fails; a
     /// homeserver that is busy or away is tried again.
-    pub async fn plan(&self, asked: &[String], scope: &Scope) -> Result<Option<Plan>, Error> {
-        let mut patience = Patience::new();
+    pub async fn plan(
+        &self,
+        asked: &[String],
+        scope: &BackfillScope,
+    ) -> Result<Option<BackfillPlan>, Error> {
+        let mut patience = Backoff::new();
         while !scope.stopped() {
             let error = match self.try_plan(asked, scope).await {
                 Ok(plan) => {
                     self.succeeded(Work::Rooms).await;
                     return Ok(Some(plan));
                 }
-                Err(error) if passes(&error) => error,
+                Err(error) if is_worth_retrying(&error) => error,
                 Err(error) => return Err(error),
             };
 
@@ -54,15 +58,21 @@ impl Observer {
         Ok(None)
     }
 
-    async fn try_plan(&self, asked: &[String], scope: &Scope) -> Result<Plan, Error> {
+    async fn try_plan(
+        &self,
+        asked: &[String],
+        scope: &BackfillScope,
+    ) -> Result<BackfillPlan, Error> {
         self.try_sign_in().await?;
-        let mut plan = Plan {
+        let mut plan = BackfillPlan {
             unread: self.wished(asked).await,
-            ..Plan::default()
+            ..BackfillPlan::default()
         };
 
-        let mut watched: BTreeMap<String, Watch> =
-            rooms::watched(&self.store).await?.into_iter().collect();
+        let mut watched: BTreeMap<String, Watch> = rooms::list_watched_rooms(&self.store)
+            .await?
+            .into_iter()
+            .collect();
         watched.retain(|_, watch| *watch == Watch::Peeked);
         watched.extend(
             self.joined_now()
@@ -85,7 +95,7 @@ impl Observer {
                 plan.rooms.insert(room_id);
             } else {
                 let room =
-                    rooms::find(&self.store, Viewer::Operator, &room_id, self.clock.now_ms())
+                    rooms::find_room(&self.store, Viewer::Operator, &room_id, self.clock.now_ms())
                         .await?;
                 plan.unread.insert(
                     room_id,
@@ -150,10 +160,11 @@ impl Observer {
     }
 
     async fn has_walk(&self, room_id: &str) -> Result<bool, Error> {
-        let walks = history_progress::of_room(&self.store, Viewer::Operator, room_id, 1).await?;
+        let walks =
+            history_progress::progress_of_room(&self.store, Viewer::Operator, room_id, 1).await?;
         Ok(walks
             .first()
-            .is_some_and(history_progress::Progress::is_history))
+            .is_some_and(history_progress::WalkProgress::is_history))
     }
 
     /// Processes the walks of the scope until none is left, or until it is stopped. Returns what
@@ -161,13 +172,13 @@ impl Observer {
     ///
     /// # Errors
     /// When the account is refused.
-    pub async fn backfill(&self, scope: &Scope) -> Result<BTreeMap<String, String>, Error> {
-        let (mut course, mut patience) = (Course::default(), Patience::new());
+    pub async fn backfill(&self, scope: &BackfillScope) -> Result<BTreeMap<String, String>, Error> {
+        let (mut course, mut patience) = (WalkStates::default(), Backoff::new());
         self.look_at_ends().await;
         while !scope.stopped() {
             match self.walk_round(scope, &mut course).await {
                 Ok(walked) => {
-                    patience = Patience::new();
+                    patience = Backoff::new();
                     self.succeeded(Work::History).await;
                     match course.next_due(scope).filter(|_| !walked) {
                         Some(due) => scope.pause(due).await,
@@ -190,7 +201,9 @@ impl Observer {
         match history_progress::walks_ended_early(&self.store, Viewer::Operator, WALKS).await {
             Ok(short) => {
                 let taken = short.iter().filter(|walk| scope.takes(&walk.room.room_id));
-                unread.extend(taken.map(|walk| (walk.room.room_id.clone(), why_short(walk))));
+                unread.extend(
+                    taken.map(|walk| (walk.room.room_id.clone(), why_history_is_short(walk))),
+                );
             }
             Err(error) => tracing::error!("how walks ended could not be read: {error}"),
         }
@@ -200,7 +213,7 @@ impl Observer {
 }
 
 /// Why a room's history is incomplete.
-fn why_short(walk: &history_progress::Progress) -> String {
+fn why_history_is_short(walk: &history_progress::WalkProgress) -> String {
     let why = match walk.ended_by.as_deref() {
         Some("circle") => "the homeserver's pages turn in a circle",
         Some("endless") => "the homeserver gives page after page with nothing new",
@@ -212,7 +225,7 @@ fn why_short(walk: &history_progress::Progress) -> String {
 }
 
 /// Is another attempt worth it?
-fn passes(error: &Error) -> bool {
+fn is_worth_retrying(error: &Error) -> bool {
     match error {
         Error::Matrix(error) => error.is_transient(),
         Error::Store(error) => error.is_full() || error.is_locked(),

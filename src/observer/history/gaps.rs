@@ -1,14 +1,14 @@
 //! Predecessors: if a state event replaced an event that we never saw, that event is missing (a
 //! hole). It is requested.
 
-use super::run::is_of_the_room;
-use super::schedule::Scope;
+use super::run::is_room_error;
+use super::schedule::BackfillScope;
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::RoomBatch;
 use crate::store::ingest::history_jobs::gaps;
-use crate::store::ingest::history_jobs::gaps::Hole;
+use crate::store::ingest::history_jobs::gaps::MissingEvent;
 use crate::store::ingest::history_jobs::rechecks;
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ const ROUND: i64 = 20;
 
 impl Observer {
     /// Requests some predecessors. Returns false if there were none.
-    pub(super) async fn fill_holes(&self, scope: &Scope) -> Result<bool, Error> {
+    pub(super) async fn fill_holes(&self, scope: &BackfillScope) -> Result<bool, Error> {
         if !self.settings.backfill {
             return Ok(false);
         }
 
         let now = self.clock.now_ms();
-        gaps::find(&self.store, self.wanted_since(now)).await?;
-        let todo = gaps::todo(&self.store, now, ROUND).await?;
+        gaps::find_missing_events(&self.store, self.wanted_since(now)).await?;
+        let todo = gaps::list_due_events(&self.store, now, ROUND).await?;
         for hole in &todo {
             if scope.stopped() {
                 break;
@@ -48,11 +48,11 @@ impl Observer {
     /// How long until a refused predecessor is to be requested again.
     pub(super) async fn next_hole(&self) -> Result<Option<Duration>, Error> {
         let now = self.clock.now_ms();
-        let due = gaps::next(&self.store, now).await?;
+        let due = gaps::next_event_due(&self.store, now).await?;
         Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
     }
 
-    async fn fill(&self, hole: &Hole) -> Result<(), Error> {
+    async fn fill(&self, hole: &MissingEvent) -> Result<(), Error> {
         let outcome = match self.client.event(&hole.room_id, &hole.event_id).await {
             Ok(event) => {
                 let mut room = RoomBatch::new(&hole.room_id, Source::Backfill);
@@ -70,15 +70,20 @@ impl Observer {
                     // More than this event may be missing: the homeserver may be fetching it just
                     // now.
                     let now = self.clock.now_ms();
-                    rechecks::newest(&self.store, &hole.room_id, self.wanted_since(now), now)
-                        .await?;
+                    rechecks::schedule_newest_recheck(
+                        &self.store,
+                        &hole.room_id,
+                        self.wanted_since(now),
+                        now,
+                    )
+                    .await?;
                 }
 
                 "not_visible"
             }
             Err(error) => {
                 let error = Error::from(error);
-                if !is_of_the_room(&error) {
+                if !is_room_error(&error) {
                     return Err(error);
                 }
 
@@ -92,6 +97,6 @@ impl Observer {
             }
         };
 
-        Ok(gaps::asked(&self.store, hole, outcome, self.clock.now_ms()).await?)
+        Ok(gaps::record_answer(&self.store, hole, outcome, self.clock.now_ms()).await?)
     }
 }

@@ -2,20 +2,20 @@
 //! meanwhile.
 
 use super::run;
-use super::schedule::Scope;
+use super::schedule::BackfillScope;
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::RoomBatch;
 use crate::store::ingest::history_jobs::rechecks;
-use crate::store::ingest::history_jobs::rechecks::Late;
+use crate::store::ingest::history_jobs::rechecks::Recheck;
 use std::time::Duration;
 
 impl Observer {
     /// Reads one page of each gap that is due. Returns false if there was none.
-    pub(super) async fn look_again(&self, scope: &Scope) -> Result<bool, Error> {
+    pub(super) async fn look_again(&self, scope: &BackfillScope) -> Result<bool, Error> {
         let mut looked = false;
-        for late in rechecks::todo(&self.store, self.clock.now_ms()).await? {
+        for late in rechecks::list_due_rechecks(&self.store, self.clock.now_ms()).await? {
             if scope.takes(&late.room_id) && !scope.stopped() {
                 self.look_at(&late).await?;
                 looked = true;
@@ -25,7 +25,7 @@ impl Observer {
         Ok(looked)
     }
 
-    async fn look_at(&self, late: &Late) -> Result<(), Error> {
+    async fn look_at(&self, late: &Recheck) -> Result<(), Error> {
         let size = self.settings.backfill_page.max(run::GAP_PAGE);
         let mut page = match self
             .client
@@ -40,7 +40,7 @@ impl Observer {
                 // The server lost the token: the gap is read again from the newest event.
                 let from_newest = error.is_unknown_position();
                 let error = Error::Matrix(error);
-                if !from_newest && !run::is_of_the_room(&error) {
+                if !from_newest && !run::is_room_error(&error) {
                     return Err(error);
                 }
 
@@ -48,9 +48,13 @@ impl Observer {
                     "a gap in {} could not be looked at again yet: {error}",
                     late.room_id
                 );
-                return Ok(
-                    rechecks::put_off(&self.store, late, from_newest, self.clock.now_ms()).await?,
-                );
+                return Ok(rechecks::postpone_recheck(
+                    &self.store,
+                    late,
+                    from_newest,
+                    self.clock.now_ms(),
+                )
+                .await?);
             }
         };
 
@@ -72,7 +76,7 @@ impl Observer {
             .filter(|end| !beyond && Some(end) != late.token.as_ref());
         let new = i64::try_from(new).unwrap_or(i64::MAX);
 
-        Ok(rechecks::step(
+        Ok(rechecks::advance_recheck(
             &self.store,
             late,
             token.as_deref(),
@@ -85,7 +89,7 @@ impl Observer {
     /// How long until a gap is to be read again.
     pub(super) async fn next_look(&self) -> Result<Option<Duration>, Error> {
         let now = self.clock.now_ms();
-        let due = rechecks::next(&self.store, now).await?;
+        let due = rechecks::next_recheck_due(&self.store, now).await?;
         Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
     }
 }

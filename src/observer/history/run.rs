@@ -1,10 +1,10 @@
 //! Back-fill: walks back through history page by page, over a gap to known events, and in a new
 //! room to its beginning.
 
-use super::schedule::{BARREN_FREE, BARREN_MAX, Course, Scope, what};
+use super::schedule::{BARREN_FREE, BARREN_MAX, BackfillScope, WalkStates, describe_walk};
 use crate::changes::Change;
 use crate::matrix::{self, MessagesPage};
-use crate::observer::backoff::Patience;
+use crate::observer::backoff::Backoff;
 use crate::observer::error_state::Work;
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
@@ -12,9 +12,9 @@ use crate::rtc::sieve::{is_ours, kind_of};
 use crate::rtc::words::Source;
 use crate::rtc::words::Watch;
 use crate::store::ingest::batch::RoomBatch;
-use crate::store::ingest::batch::{GoOn, Step};
+use crate::store::ingest::batch::{WalkContinuation, WalkPage};
 use crate::store::ingest::history_jobs::backfill;
-use crate::store::ingest::history_jobs::backfill::{Ended, Walk};
+use crate::store::ingest::history_jobs::backfill::{EndedWalk, Walk};
 use crate::store::ingest::rooms;
 use crate::store::read::coverage;
 use serde_json::Value;
@@ -43,8 +43,8 @@ const AGAIN: i64 = 10;
 impl Observer {
     /// Processes all walks, one request at a time, for ever.
     pub(in crate::observer) async fn walk_history(&self) {
-        let (scope, mut course) = (Scope::everything(), Course::default());
-        let mut patience = Patience::new();
+        let (scope, mut course) = (BackfillScope::everything(), WalkStates::default());
+        let mut patience = Backoff::new();
         let mut looked = false;
 
         loop {
@@ -54,7 +54,7 @@ impl Observer {
 
             match self.walk_round(&scope, &mut course).await {
                 Ok(walked) => {
-                    patience = Patience::new();
+                    patience = Backoff::new();
                     self.succeeded(Work::History).await;
                     if !walked {
                         self.rest(&scope, &course).await;
@@ -71,7 +71,7 @@ impl Observer {
     }
 
     /// Waits for work: a notification, or a walk or hole that is due again.
-    async fn rest(&self, scope: &Scope, course: &Course) {
+    async fn rest(&self, scope: &BackfillScope, course: &WalkStates) {
         let (hole, look) = (
             self.next_hole().await.ok().flatten(),
             self.next_look().await.ok().flatten(),
@@ -91,10 +91,10 @@ impl Observer {
     /// false if there was none.
     pub(super) async fn walk_round(
         &self,
-        scope: &Scope,
-        course: &mut Course,
+        scope: &BackfillScope,
+        course: &mut WalkStates,
     ) -> Result<bool, Error> {
-        let todo = backfill::todo(&self.store).await?;
+        let todo = backfill::list_open_walks(&self.store).await?;
         course.keep(&todo);
         let mut walked = false;
         for walk in todo.iter().filter(|walk| scope.takes(&walk.room_id)) {
@@ -116,7 +116,7 @@ impl Observer {
                         });
                     }
                 }
-                Err(error) if is_of_the_room(&error) => self.put_off(walk, course, &error).await?,
+                Err(error) if is_room_error(&error) => self.put_off(walk, course, &error).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -134,7 +134,12 @@ impl Observer {
 
     /// Records on the room that its history could not be read, and schedules another attempt. The
     /// other walks continue.
-    async fn put_off(&self, walk: &Walk, course: &mut Course, error: &Error) -> Result<(), Error> {
+    async fn put_off(
+        &self,
+        walk: &Walk,
+        course: &mut WalkStates,
+        error: &Error,
+    ) -> Result<(), Error> {
         let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
         tracing::warn!("{}: {text}", walk.room_id);
         rooms::record_room_error(&self.store, &walk.room_id, None, &text, self.clock.now_ms())
@@ -154,7 +159,7 @@ impl Observer {
             .map(|days| now - i64::from(days) * DAY_MS)
     }
 
-    async fn walk(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
+    async fn walk(&self, walk: &Walk, course: &mut WalkStates) -> Result<(), Error> {
         course.begins(walk);
         let horizon = self.horizon(walk).await?;
         let size = self.settings.backfill_page;
@@ -174,7 +179,7 @@ impl Observer {
             answer => answer,
         };
 
-        let (mut step, mut events) = (step(walk, horizon), Vec::new());
+        let (mut step, mut events) = (empty_step(walk, horizon), Vec::new());
         match answer {
             Ok(page) => {
                 let mut page = self.or_without_filter(walk, page, course).await?;
@@ -205,7 +210,7 @@ impl Observer {
         &self,
         walk: &Walk,
         page: MessagesPage,
-        course: &Course,
+        course: &WalkStates,
     ) -> Result<MessagesPage, Error> {
         let gives_no_more = page.end.is_none() && self.last_page(walk, &page).await? == "no_more";
         let is_barren = course.barren(walk) + 1 == BARREN_FREE;
@@ -243,9 +248,9 @@ impl Observer {
         walk: &Walk,
         horizon: Option<i64>,
         page: &mut MessagesPage,
-        course: &mut Course,
+        course: &mut WalkStates,
     ) -> Result<Option<&'static str>, Error> {
-        let seen = course.goes_on(walk, page.end.as_deref(), ids_of(page));
+        let seen = course.goes_on(walk, page.end.as_deref(), ids_on_page(page));
         let (read, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
         let beyond = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
         let shorter = page.chunk.len() < read;
@@ -274,7 +279,7 @@ impl Observer {
         }
 
         if walk.reason == "gap" {
-            let ids = ids_of_ours(page);
+            let ids = ids_to_store(page);
             if backfill::has_reached_known_events(&self.store, walk, ids).await? {
                 return Ok(Some("met"));
             }
@@ -314,18 +319,18 @@ impl Observer {
         }
 
         let is_gap = walk.reason == "gap";
-        if !is_gap && backfill::saw_creation(&self.store, &walk.room_id).await? {
+        if !is_gap && backfill::has_seen_creation(&self.store, &walk.room_id).await? {
             return Ok("beginning");
         }
 
         if is_gap {
-            let ids = ids_of_ours(page);
+            let ids = ids_to_store(page);
             if backfill::has_reached_known_events(&self.store, walk, ids).await? {
                 return Ok("met");
             }
         }
 
-        let oldest = page.chunk.last().and_then(stamp).or(walk.reached_ms);
+        let oldest = page.chunk.last().and_then(origin_ts).or(walk.reached_ms);
         let is_hidden = self
             .is_hidden_before(&walk.room_id, oldest.unwrap_or(walk.opened_ms))
             .await?;
@@ -354,7 +359,7 @@ impl Observer {
     /// or it just refuses.
     async fn why_refused(&self, walk: &Walk) -> Result<&'static str, Error> {
         let at = walk.reached_ms.unwrap_or(walk.opened_ms);
-        let watched = rooms::watched(&self.store).await?;
+        let watched = rooms::list_watched_rooms(&self.store).await?;
         let is_in = watched
             .iter()
             .any(|(room_id, watch)| *room_id == walk.room_id && *watch == Watch::Joined);
@@ -377,9 +382,9 @@ impl Observer {
 
     async fn try_look_at_ends(&self) -> Result<(), Error> {
         let now = self.clock.now_ms();
-        for ended in backfill::said_hidden(&self.store).await? {
+        for ended in backfill::list_ended_as_hidden(&self.store).await? {
             if !self.is_hidden_before(&ended.room_id, now).await? && self.is_joined(&ended).await? {
-                backfill::restate(&self.store, &ended, "no_more", Some(now)).await?;
+                backfill::correct_end_reason(&self.store, &ended, "no_more", Some(now)).await?;
             }
         }
 
@@ -401,7 +406,7 @@ impl Observer {
                     ended.room_id
                 );
                 let mut room = RoomBatch::new(&ended.room_id, Source::Backfill);
-                room.goes_on = Some(GoOn {
+                room.goes_on = Some(WalkContinuation {
                     opened_ms: ended.opened_ms,
                     reason: ended.reason.clone(),
                     token: ended.token.clone(),
@@ -413,8 +418,8 @@ impl Observer {
         Ok(())
     }
 
-    async fn is_joined(&self, ended: &Ended) -> Result<bool, Error> {
-        let watched = rooms::watched(&self.store).await?;
+    async fn is_joined(&self, ended: &EndedWalk) -> Result<bool, Error> {
+        let watched = rooms::list_watched_rooms(&self.store).await?;
         Ok(watched.iter().any(|(room_id, watch)| {
             *room_id == ended.room_id && *watch != Watch::Left && *watch != Watch::Blind
         }))
@@ -422,7 +427,7 @@ impl Observer {
 
     /// Tries walks again that ended because the homeserver gave no more. Returns false if none was
     /// due.
-    async fn try_ended_again(&self, scope: &Scope) -> Result<bool, Error> {
+    async fn try_ended_again(&self, scope: &BackfillScope) -> Result<bool, Error> {
         if !self.settings.backfill {
             return Ok(false);
         }
@@ -449,14 +454,14 @@ impl Observer {
         }
 
         let now = self.clock.now_ms();
-        let due = backfill::next_again(&self.store, now).await?;
+        let due = backfill::next_retry_due(&self.store, now).await?;
 
         Ok(due.map(|due| Duration::from_millis(due.saturating_sub(now).unsigned_abs())))
     }
 
     /// Requests the last page of an ended walk again. If it brings more, a new walk continues from
     /// there.
-    async fn try_again(&self, ended: &Ended) -> Result<(), Error> {
+    async fn try_again(&self, ended: &EndedWalk) -> Result<(), Error> {
         let (room_id, token) = (ended.room_id.as_str(), ended.token.as_deref());
         // Alternates between requests with and without the filter.
         let answer = if ended.tries % 2 == 0 {
@@ -473,23 +478,23 @@ impl Observer {
             Err(error) => {
                 let token = token.filter(|_| !error.is_unknown_position());
                 let error = Error::from(error);
-                if !is_of_the_room(&error) {
+                if !is_room_error(&error) {
                     return Err(error);
                 }
 
                 tracing::debug!("history of {room_id}: {error}; it is tried again later");
-                return Ok(backfill::tried(&self.store, ended, token, now).await?);
+                return Ok(backfill::record_failed_retry(&self.store, ended, token, now).await?);
             }
         };
 
-        let brings_new = backfill::is_any_new(&self.store, room_id, ids_of_ours(&page)).await?;
+        let brings_new = backfill::is_any_new(&self.store, room_id, ids_to_store(&page)).await?;
         let may_lead_on = page.end.is_some() && !ends_with_creation(&page);
         let leads_on = may_lead_on && (brings_new || ended.ended_by == "no_more");
         let begins = page.chunk.iter().any(is_creation);
         let mut room = RoomBatch::new(room_id, Source::Backfill);
         add_events(&mut room, &page.chunk, true, now);
         if leads_on {
-            room.goes_on = Some(GoOn {
+            room.goes_on = Some(WalkContinuation {
                 opened_ms: ended.opened_ms,
                 reason: ended.reason.clone(),
                 token: page.end.clone(),
@@ -501,9 +506,9 @@ impl Observer {
             tracing::info!("history of {room_id}: the homeserver gives more now; reading goes on");
             self.history.notify_one();
         } else if begins {
-            backfill::restate(&self.store, ended, "beginning", None).await?;
+            backfill::correct_end_reason(&self.store, ended, "beginning", None).await?;
         } else {
-            backfill::tried(&self.store, ended, token, now).await?;
+            backfill::record_failed_retry(&self.store, ended, token, now).await?;
         }
 
         self.changes.announce(Change::Room {
@@ -514,13 +519,13 @@ impl Observer {
     }
 
     /// Writes the page's events and the walk's new position, in one commit.
-    async fn write_step(&self, walk: &Walk, step: Step, events: &[Value]) -> Result<(), Error> {
+    async fn write_step(&self, walk: &Walk, step: WalkPage, events: &[Value]) -> Result<(), Error> {
         let mut room = RoomBatch::new(&walk.room_id, Source::Backfill);
         add_events(&mut room, events, true, self.clock.now_ms());
         let done = step.ended_by;
         room.step = Some(step);
         let new = self.ingest(&self.batch_of_room(room)).await?;
-        let (what, page) = (what(walk), walk.pages + 1);
+        let (what, page) = (describe_walk(walk), walk.pages + 1);
         if let Some(why) = done {
             let found = walk
                 .found
@@ -539,7 +544,7 @@ impl Observer {
 }
 
 /// The ids of all events on a page.
-fn ids_of(page: &MessagesPage) -> impl Iterator<Item = &str> {
+fn ids_on_page(page: &MessagesPage) -> impl Iterator<Item = &str> {
     let ours = page
         .chunk
         .iter()
@@ -549,7 +554,7 @@ fn ids_of(page: &MessagesPage) -> impl Iterator<Item = &str> {
 }
 
 /// The ids of the events that are of our types, and so are stored.
-fn ids_of_ours(page: &MessagesPage) -> impl Iterator<Item = &str> {
+fn ids_to_store(page: &MessagesPage) -> impl Iterator<Item = &str> {
     let ours = page
         .chunk
         .iter()
@@ -558,7 +563,7 @@ fn ids_of_ours(page: &MessagesPage) -> impl Iterator<Item = &str> {
     ours.filter_map(|event| event.get("event_id")?.as_str())
 }
 
-fn stamp(event: &Value) -> Option<i64> {
+fn origin_ts(event: &Value) -> Option<i64> {
     event.get("origin_server_ts")?.as_i64()
 }
 
@@ -575,8 +580,8 @@ fn ends_with_creation(page: &MessagesPage) -> bool {
 }
 
 /// A step that read nothing and begins at the newest event again, until the answer changes that.
-fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
-    Step {
+fn empty_step(walk: &Walk, horizon_ms: Option<i64>) -> WalkPage {
+    WalkPage {
         opened_ms: walk.opened_ms,
         reason: walk.reason.clone(),
         token: None,
@@ -589,7 +594,7 @@ fn step(walk: &Walk, horizon_ms: Option<i64>) -> Step {
 
 /// Does the error concern only this room? A lost token, rate limits, an unreachable homeserver and
 /// the database do not.
-pub(super) fn is_of_the_room(error: &Error) -> bool {
+pub(super) fn is_room_error(error: &Error) -> bool {
     let Error::Matrix(error) = error else {
         return false;
     };

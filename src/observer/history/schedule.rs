@@ -1,12 +1,12 @@
 //! The state of walks in this process: which failed and when each is due again, and how each
 //! progresses.
 
-use crate::observer::backoff::Patience;
+use crate::observer::backoff::Backoff;
 use crate::observer::{Error, Observer};
 use crate::store::ingest::history_jobs::backfill::Walk;
 use crate::store::model::Viewer;
 use crate::store::read::history_progress;
-use crate::store::read::history_progress::Progress;
+use crate::store::read::history_progress::WalkProgress;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -28,11 +28,11 @@ const BARREN_PAUSE_MAX: Duration = Duration::from_secs(8);
 const TRAIL_MAX: usize = 50_000;
 
 /// The key of a walk: room, opening and reason.
-pub(super) type Name = (String, i64, String);
+pub(super) type WalkKey = (String, i64, String);
 
 /// Which walks are processed, and whether to stop after the current page.
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub struct BackfillScope {
     /// `None` = every room.
     pub rooms: Option<BTreeSet<String>>,
     /// Maximum attempts for a room that fails.
@@ -40,7 +40,7 @@ pub struct Scope {
     pub stop: watch::Receiver<bool>,
 }
 
-impl Scope {
+impl BackfillScope {
     /// Every room, for ever.
     pub(in crate::observer) fn everything() -> Self {
         Self {
@@ -75,8 +75,8 @@ impl Scope {
 
 /// A walk that failed.
 #[derive(Debug)]
-struct Late {
-    patience: Patience,
+struct FailedWalk {
+    patience: Backoff,
     due: Instant,
     /// The error recorded on its room.
     text: String,
@@ -85,7 +85,7 @@ struct Late {
 
 /// The progress of a walk in this process, for the log.
 #[derive(Debug)]
-struct Pace {
+struct LogPace {
     last: Instant,
     said: Instant,
     said_pages: i64,
@@ -93,7 +93,7 @@ struct Pace {
 
 /// What a walk has read in this process: hashes of tokens and of event ids.
 #[derive(Debug, Default)]
-struct Trail {
+struct VisitedPages {
     tokens: HashSet<u64>,
     events: HashSet<u64>,
     /// Pages in a row that brought nothing new to the walk.
@@ -104,7 +104,7 @@ struct Trail {
 
 /// How a page relates to the pages before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct PageNovelty {
     /// Its end is a token that the walk had before.
     pub circle: bool,
     /// The number of pages in a row, this one included, that brought nothing new to the walk.
@@ -112,10 +112,10 @@ pub(super) struct Seen {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Course {
-    late: HashMap<Name, Late>,
-    pace: HashMap<Name, Pace>,
-    trails: HashMap<Name, Trail>,
+pub(super) struct WalkStates {
+    late: HashMap<WalkKey, FailedWalk>,
+    pace: HashMap<WalkKey, LogPace>,
+    trails: HashMap<WalkKey, VisitedPages>,
 }
 
 fn hash(text: &str) -> u64 {
@@ -124,12 +124,12 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-pub(in crate::observer) fn name(walk: &Walk) -> Name {
+pub(in crate::observer) fn walk_key(walk: &Walk) -> WalkKey {
     (walk.room_id.clone(), walk.opened_ms, walk.reason.clone())
 }
 
 /// Describes what is read, for the log.
-pub(in crate::observer) fn what(walk: &Walk) -> String {
+pub(in crate::observer) fn describe_walk(walk: &Walk) -> String {
     if walk.reason == "gap" {
         format!("gap in {}", walk.room_id)
     } else {
@@ -137,10 +137,10 @@ pub(in crate::observer) fn what(walk: &Walk) -> String {
     }
 }
 
-impl Course {
+impl WalkStates {
     /// Drops walks that are done.
     pub fn keep(&mut self, todo: &[Walk]) {
-        let open: BTreeSet<Name> = todo.iter().map(name).collect();
+        let open: BTreeSet<WalkKey> = todo.iter().map(walk_key).collect();
         self.late.retain(|name, _| open.contains(name));
         self.pace.retain(|name, _| open.contains(name));
         self.trails.retain(|name, _| open.contains(name));
@@ -153,8 +153,8 @@ impl Course {
         walk: &Walk,
         end: Option<&str>,
         event_ids: impl Iterator<Item = &'a str>,
-    ) -> Seen {
-        let trail = self.trails.entry(name(walk)).or_default();
+    ) -> PageNovelty {
+        let trail = self.trails.entry(walk_key(walk)).or_default();
         if trail.tokens.len() + trail.events.len() > TRAIL_MAX {
             trail.tokens.clear();
             trail.events.clear();
@@ -172,7 +172,7 @@ impl Course {
         let pause = BARREN_PAUSE.saturating_mul(1 << over.min(8));
         trail.due = (over > 0).then(|| Instant::now() + pause.min(BARREN_PAUSE_MAX));
 
-        Seen {
+        PageNovelty {
             circle,
             barren: trail.barren,
         }
@@ -180,12 +180,14 @@ impl Course {
 
     /// Pages in a row that brought nothing new to this walk.
     pub fn barren(&self, walk: &Walk) -> u32 {
-        self.trails.get(&name(walk)).map_or(0, |trail| trail.barren)
+        self.trails
+            .get(&walk_key(walk))
+            .map_or(0, |trail| trail.barren)
     }
 
     /// Is it this walk's turn?
-    pub fn is_due(&self, walk: &Walk, scope: &Scope) -> bool {
-        let (name, now) = (name(walk), Instant::now());
+    pub fn is_due(&self, walk: &Walk, scope: &BackfillScope) -> bool {
+        let (name, now) = (walk_key(walk), Instant::now());
         let trail = self.trails.get(&name).and_then(|trail| trail.due);
         let late = self.late.get(&name);
 
@@ -194,7 +196,7 @@ impl Course {
     }
 
     /// When the next failed or delayed walk is due; `None` if there is none.
-    pub fn next_due(&self, scope: &Scope) -> Option<Duration> {
+    pub fn next_due(&self, scope: &BackfillScope) -> Option<Duration> {
         let again = self.late.values().filter(|late| late.tries < scope.tries);
         let slow = self.trails.values().filter_map(|trail| trail.due);
 
@@ -207,15 +209,15 @@ impl Course {
 
     /// A walk failed: it waits.
     pub fn put_off(&mut self, walk: &Walk, error: &Error, text: String) {
-        self.pace.remove(&name(walk));
-        let new = || Late {
-            patience: Patience::new(),
+        self.pace.remove(&walk_key(walk));
+        let new = || FailedWalk {
+            patience: Backoff::new(),
             due: Instant::now(),
             text: String::new(),
             tries: 0,
         };
 
-        let late = self.late.entry(name(walk)).or_insert_with(new);
+        let late = self.late.entry(walk_key(walk)).or_insert_with(new);
         late.due = Instant::now() + Observer::pause(error, &mut late.patience);
         late.text = text;
         late.tries += 1;
@@ -223,7 +225,7 @@ impl Course {
 
     /// The walk succeeded again. Returns the error that was recorded on its room.
     pub fn overcome(&mut self, walk: &Walk) -> Option<String> {
-        self.late.remove(&name(walk)).map(|late| late.text)
+        self.late.remove(&walk_key(walk)).map(|late| late.text)
     }
 
     /// Rooms whose walks failed, and the recorded errors.
@@ -242,13 +244,16 @@ impl Course {
     /// A page is requested. The first one of this process is logged.
     pub fn begins(&mut self, walk: &Walk) {
         let now = Instant::now();
-        self.pace.entry(name(walk)).or_insert_with(|| {
+        self.pace.entry(walk_key(walk)).or_insert_with(|| {
             match walk.pages {
-                0 => tracing::info!("{}: reading begins", what(walk)),
-                pages => tracing::info!("{}: reading goes on after {pages} pages", what(walk)),
+                0 => tracing::info!("{}: reading begins", describe_walk(walk)),
+                pages => tracing::info!(
+                    "{}: reading goes on after {pages} pages",
+                    describe_walk(walk)
+                ),
             }
 
-            Pace {
+            LogPace {
                 last: now,
                 said: now,
                 said_pages: walk.pages,
@@ -258,7 +263,7 @@ impl Course {
 
     /// A page came. Returns the time since the one before, ms.
     pub fn took(&mut self, walk: &Walk) -> i64 {
-        let Some(pace) = self.pace.get_mut(&name(walk)) else {
+        let Some(pace) = self.pace.get_mut(&walk_key(walk)) else {
             return 0;
         };
 
@@ -269,7 +274,7 @@ impl Course {
 
     /// Is it time for a line in the log?
     fn is_time(&mut self, walk: &Walk) -> bool {
-        let Some(pace) = self.pace.get_mut(&name(walk)) else {
+        let Some(pace) = self.pace.get_mut(&walk_key(walk)) else {
             return false;
         };
 
@@ -284,18 +289,23 @@ impl Course {
 
 impl Observer {
     /// Logs now and then how far a walk is.
-    pub(super) async fn say_how_far(&self, walk: &Walk, course: &mut Course) -> Result<(), Error> {
+    pub(super) async fn say_how_far(
+        &self,
+        walk: &Walk,
+        course: &mut WalkStates,
+    ) -> Result<(), Error> {
         if !course.is_time(walk) {
             return Ok(());
         }
 
         let walks =
-            history_progress::of_room(&self.store, Viewer::Operator, &walk.room_id, WALKS).await?;
+            history_progress::progress_of_room(&self.store, Viewer::Operator, &walk.room_id, WALKS)
+                .await?;
         let this = walks
             .iter()
             .find(|one| one.opened_ms == walk.opened_ms && one.reason == walk.reason);
         if let Some(this) = this {
-            tracing::info!("{}: {}", what(walk), how_far(this));
+            tracing::info!("{}: {}", describe_walk(walk), describe_progress(this));
         }
 
         Ok(())
@@ -303,7 +313,7 @@ impl Observer {
 }
 
 /// How far a walk is, in words.
-fn how_far(walk: &Progress) -> String {
+fn describe_progress(walk: &WalkProgress) -> String {
     let mut parts = vec![
         format!("{} pages", walk.pages),
         format!("{} new events", walk.found),
@@ -349,10 +359,10 @@ mod tests {
     #[test]
     fn what_fails_waits_and_is_tried_so_often() {
         let (mut course, mut scope) = (
-            Course::default(),
-            Scope {
+            WalkStates::default(),
+            BackfillScope {
                 tries: 2,
-                ..Scope::everything()
+                ..BackfillScope::everything()
             },
         );
         let error = Error::Store(store::Error::NoFile);
@@ -374,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_walk_that_turns_in_a_circle_or_brings_nothing_new_is_known() {
-        let (mut course, scope) = (Course::default(), Scope::everything());
+        let (mut course, scope) = (WalkStates::default(), BackfillScope::everything());
         let at = |token: &str| Walk {
             token: Some(token.to_owned()),
             ..walk(0)
@@ -401,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_line_comes_after_many_pages() {
-        let mut course = Course::default();
+        let mut course = WalkStates::default();
         assert!(
             !course.is_time(&walk(0)) && course.took(&walk(0)) == 0,
             "it has not begun"
@@ -419,9 +429,9 @@ mod tests {
     #[tokio::test]
     async fn a_pause_ends_when_it_is_time_to_stop() {
         let (stop, receiver) = watch::channel(false);
-        let scope = Scope {
+        let scope = BackfillScope {
             stop: receiver,
-            ..Scope::everything()
+            ..BackfillScope::everything()
         };
 
         let waits = tokio::spawn({
@@ -436,7 +446,7 @@ mod tests {
 
     #[test]
     fn how_far_is_said_in_words() {
-        let walk = Progress {
+        let walk = WalkProgress {
             reason: "history".into(),
             opened_ms: 1_700_000_000_000,
             created_ms: Some(1_600_000_000_000),
@@ -444,10 +454,10 @@ mod tests {
             pages: 12,
             found: 3000,
             spent_ms: 1500,
-            ..Progress::default()
+            ..WalkProgress::default()
         };
 
         let want = "12 pages, 3000 new events, back to 2021-12-20 11:33 UTC, about 40 % still ahead, 2000 events/s";
-        assert_eq!(how_far(&walk), want);
+        assert_eq!(describe_progress(&walk), want);
     }
 }

@@ -6,9 +6,9 @@ fn span(from: i64, to: i64) -> Span {
     Span { from, to }
 }
 
-fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> Walked {
+fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> HistoryRead {
     let ended_by = ended_by.map(ToOwned::to_owned);
-    Walked {
+    HistoryRead {
         opened_ms,
         history,
         since_ms: None,
@@ -18,21 +18,21 @@ fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> 
     }
 }
 
-fn words(notes: &Notes, now: i64) -> Vec<(i64, i64, &'static str)> {
-    intervals(notes, now)
+fn words(notes: &CoverageRecords, now: i64) -> Vec<(i64, i64, &'static str)> {
+    coverage_of_room(notes, now)
         .iter()
         .map(|i| (i.span.from, i.span.to, i.cover.as_str()))
         .collect()
 }
 
-fn followed() -> Notes {
-    Notes {
+fn followed() -> CoverageRecords {
+    CoverageRecords {
         heard: vec![span(100, 200), span(300, 390)],
         first_seen_ms: 100,
         polled_ms: Some(150),
         created_ms: Some(10),
         walks: vec![walk(100, true, 40, None)],
-        ..Notes::default()
+        ..CoverageRecords::default()
     }
 }
 
@@ -62,12 +62,12 @@ fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
 
 #[test]
 fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
-    let mut notes = Notes {
+    let mut notes = CoverageRecords {
         heard: vec![span(100, 390)],
         ..followed()
     };
 
-    let limited = |from, to, why| Walked {
+    let limited = |from, to, why| HistoryRead {
         since_ms: Some(from),
         ..walk(to, false, to, why)
     };
@@ -88,7 +88,7 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
 
     assert_eq!(words(&notes, 400), with("gap", "gap"));
     assert_eq!(
-        blind_since(&intervals(&notes, 400)),
+        unwatched_since(&coverage_of_room(&notes, 400)),
         None,
         "what comes now is seen"
     );
@@ -122,13 +122,13 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
 
 #[test]
 fn what_lies_beyond_the_horizon_was_not_read() {
-    let horizon = |from, at| Walked {
+    let horizon = |from, at| HistoryRead {
         since_ms: Some(from),
         horizon_ms: Some(at),
         ..walk(300, false, at, Some("horizon"))
     };
 
-    let mut notes = Notes {
+    let mut notes = CoverageRecords {
         polled_ms: Some(301),
         ..followed()
     };
@@ -148,7 +148,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
         [(200, 300, "backfilled"), (300, 400, "live")],
         "all that was wanted"
     );
-    notes = Notes {
+    notes = CoverageRecords {
         heard: vec![span(100, 390)],
         ..followed()
     };
@@ -166,7 +166,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
 
 #[test]
 fn history_says_where_it_ended() {
-    let mut notes = Notes {
+    let mut notes = CoverageRecords {
         heard: vec![span(100, 390)],
         ..followed()
     };
@@ -207,13 +207,13 @@ fn history_says_where_it_ended() {
 
 #[test]
 fn a_walk_that_goes_on_from_another_one_forgets_nothing() {
-    let mut notes = Notes {
+    let mut notes = CoverageRecords {
         heard: vec![span(100, 390)],
         ..followed()
     };
 
     let first = walk(100, true, 40, Some("horizon"));
-    let fresh = Walked {
+    let fresh = HistoryRead {
         reached_ms: None,
         ..walk(300, true, 0, None)
     };
@@ -231,7 +231,7 @@ fn a_walk_that_goes_on_from_another_one_forgets_nothing() {
 
 #[test]
 fn silence_and_absence_are_blind() {
-    let mut notes = Notes {
+    let mut notes = CoverageRecords {
         heard: vec![span(100, 390)],
         silent: true,
         created_ms: None,
@@ -240,9 +240,9 @@ fn silence_and_absence_are_blind() {
     };
 
     assert_eq!(words(&notes, 400), [(100, 390, "live"), (390, 400, "gap")]);
-    assert_eq!(blind_since(&intervals(&notes, 400)), Some(390));
+    assert_eq!(unwatched_since(&coverage_of_room(&notes, 400)), Some(390));
     notes.silent = false;
-    assert_eq!(blind_since(&intervals(&notes, 400)), None);
+    assert_eq!(unwatched_since(&coverage_of_room(&notes, 400)), None);
     notes.away = vec![span(120, 130), span(350, i64::MAX)];
     let want = [
         (100, 120, "live"),
@@ -253,12 +253,12 @@ fn silence_and_absence_are_blind() {
     assert_eq!(words(&notes, 400), want);
     assert_eq!(
         (
-            at(&intervals(&notes, 400), 125),
-            at(&intervals(&notes, 400), 5)
+            cover_at(&coverage_of_room(&notes, 400), 125),
+            cover_at(&coverage_of_room(&notes, 400), 5)
         ),
         (Cover::Backfilled, Cover::Gap)
     );
-    notes = Notes {
+    notes = CoverageRecords {
         polled: vec![span(100, 380)],
         heard: vec![],
         away: vec![],
@@ -295,9 +295,9 @@ fn what_is_hidden_was_not_read() {
 fn nothing_noted_is_no_knowledge() {
     assert_eq!(
         words(
-            &Notes {
+            &CoverageRecords {
                 first_seen_ms: 100,
-                ..Notes::default()
+                ..CoverageRecords::default()
             },
             400
         ),
@@ -305,10 +305,10 @@ fn nothing_noted_is_no_knowledge() {
     );
     assert_eq!(
         words(
-            &Notes {
+            &CoverageRecords {
                 first_seen_ms: 500,
                 heard: vec![span(0, 900)],
-                ..Notes::default()
+                ..CoverageRecords::default()
             },
             400
         ),
@@ -325,14 +325,14 @@ proptest::proptest! {
     ) {
         let mut spans: Vec<Span> = heard.iter().map(|(from, long)| span(*from, from + long)).collect();
         spans.sort();
-        let limited = |(from, long, met): &(i64, i64, bool)| Walked {
+        let limited = |(from, long, met): &(i64, i64, bool)| HistoryRead {
             since_ms: Some(*from), ..walk(from + long, false, *from, met.then_some("met"))
         };
 
-        let walks: Vec<Walked> = holes.iter().map(limited).collect();
+        let walks: Vec<HistoryRead> = holes.iter().map(limited).collect();
         let hidden = hidden.iter().map(|(from, long)| span(*from, from + long)).collect();
-        let notes = Notes { heard: spans, first_seen_ms: 5, walks, hidden, ..Notes::default() };
-        let found = intervals(&notes, 450);
+        let notes = CoverageRecords { heard: spans, first_seen_ms: 5, walks, hidden, ..CoverageRecords::default() };
+        let found = coverage_of_room(&notes, 450);
         for pair in found.windows(2) {
             proptest::prop_assert!(pair[0].span.to == pair[1].span.from && pair[0].cover != pair[1].cover);
         }
@@ -340,7 +340,7 @@ proptest::proptest! {
         proptest::prop_assert_eq!((found[0].span.from, found[found.len() - 1].span.to), (5, 450));
 
         for (from, long, met) in holes {
-            let watched = (from.max(5)..from + long).any(|ms| at(&found, ms) == Cover::Live);
+            let watched = (from.max(5)..from + long).any(|ms| cover_at(&found, ms) == Cover::Live);
             proptest::prop_assert!(met || !watched, "{:?}", found);
         }
     }

@@ -2,17 +2,17 @@
 //! the cost of a new event depends on the change, not on the length of the history. Folding the
 //! parts one after the other gives the same result as one fold of all events.
 
-use super::stay::{DeviceFold, Span};
-use super::{Rules, Says, Statement, statements};
+use super::stay::{DeviceFold, RunSpan};
+use super::{Rules, Statement, StatementContent, statements_by_device};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::member;
 use crate::rtc::membership::{Membership, Rejection};
-use crate::rtc::room::Room;
+use crate::rtc::room::RoomConditions;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of a member key after folding everything before `at_ms`. The cut must be one that
-/// [`cuts`] returns: no link moves an event across it, in either direction.
+/// [`find_cuts`] returns: no link moves an event across it, in either direction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyState {
     /// The cut, ms; `None` before the first event.
@@ -74,11 +74,11 @@ pub(super) struct PastStatement {
 
 impl PastStatement {
     pub fn statement(&self, sub: &str) -> Statement<'_> {
-        let parsed = member::parse(&self.event);
+        let parsed = member::parse_member_event(&self.event);
         let join = parsed.joins.into_iter().find(|(key, _)| key == sub);
         let says = join.map_or_else(
-            || Says::from_otherwise(parsed.otherwise),
-            |(_, join)| Says::Join(Box::new(join)),
+            || StatementContent::from_otherwise(parsed.otherwise),
+            |(_, join)| StatementContent::Join(Box::new(join)),
         );
 
         Statement {
@@ -124,17 +124,17 @@ pub struct FoldedPart {
 /// Folds the events of a member key from one cut to the next, or to the end. `events` are those
 /// with a time in between.
 #[must_use]
-pub fn resume<'a>(
+pub fn fold_between_cuts<'a>(
     chain: &str,
     from: &'a KeyState,
     events: impl IntoIterator<Item = &'a RoomEvent>,
     until: Option<i64>,
-    room: &Room,
+    room: &RoomConditions,
     rules: &Rules,
 ) -> FoldedPart {
     let mut part = FoldedPart::default();
     let mut joined = from.joined.clone();
-    let mut said = statements(
+    let mut said = statements_by_device(
         events,
         chain.starts_with('k'),
         &mut joined,
@@ -157,7 +157,7 @@ pub fn resume<'a>(
             .get(&sub)
             .map(|sub| stay.carry(sub))
             .unwrap_or_default();
-        let span = Span {
+        let span = RunSpan {
             from: from.at_ms.unwrap_or(i64::MIN),
             until,
             carried: statements.len(),
@@ -220,7 +220,7 @@ fn rejections_of_carried(
 /// crosses backwards. `end`, ms, is included if it is a possible cut. `times` returns the time of a
 /// replaced event.
 #[must_use]
-pub fn cuts<'a>(
+pub fn find_cuts<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     times: impl Fn(&str) -> Option<i64>,
     end: Option<i64>,

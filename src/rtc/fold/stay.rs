@@ -3,14 +3,14 @@
 
 use super::part::{DeviceState, OpenStay, PastStatement};
 use super::{
-    Rules, SAME_JOIN_MS, Says, Statement, created_ts_if_it_counts, expires, failed_condition,
-    is_end_guessed,
+    Rules, SAME_JOIN_MS, Statement, StatementContent, created_ts_if_it_counts, expiry_of_join,
+    failed_condition, is_end_guessed,
 };
 use crate::rtc::event::RoomEvent;
 use crate::rtc::id::hash;
 use crate::rtc::member::{Join, is_renewal};
 use crate::rtc::membership::{Membership, Rejection};
-use crate::rtc::room::{Presence, Room};
+use crate::rtc::room::{Presence, RoomConditions};
 use crate::rtc::time::add_within_calendar;
 use crate::rtc::words::EndReason;
 use crate::rtc::words::Format;
@@ -32,7 +32,7 @@ struct CurrentJoin<'a> {
 
 /// How a join relates to the open stay of its member key (docs/matrixrtc.md section 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Relation {
+enum JoinRelation {
     /// It continues the stay. `Some` = the stay has this identity from now on.
     Update(Option<i64>),
     /// Another slot, device or sender.
@@ -47,7 +47,7 @@ enum Relation {
 /// same instant: conditions that begin to hold, then statements, then conditions that fail, then
 /// redactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum FoldStep {
     Holds,
     Statement(usize),
     Fails,
@@ -55,7 +55,7 @@ enum Step {
 }
 
 /// The time span of one run, ms: `from` inclusive, `until` exclusive.
-pub(super) struct Span {
+pub(super) struct RunSpan {
     pub from: i64,
     pub until: Option<i64>,
     /// The number of statements carried over from earlier parts.
@@ -65,7 +65,7 @@ pub(super) struct Span {
 pub(super) struct DeviceFold<'a> {
     chain: &'a str,
     sub: &'a str,
-    room: &'a Room,
+    room: &'a RoomConditions,
     rules: &'a Rules,
     current: Option<CurrentJoin<'a>>,
     live: Option<OpenStay>,
@@ -80,7 +80,7 @@ pub(super) struct DeviceFold<'a> {
 }
 
 impl<'a> DeviceFold<'a> {
-    pub fn new(chain: &'a str, sub: &'a str, room: &'a Room, rules: &'a Rules) -> Self {
+    pub fn new(chain: &'a str, sub: &'a str, room: &'a RoomConditions, rules: &'a Rules) -> Self {
         let (members, rejected, candidates) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self {
             chain,
@@ -115,15 +115,15 @@ impl<'a> DeviceFold<'a> {
         self.candidates = keys.collect();
         if let Some(said) = &from.current {
             let statement = said.statement(self.sub);
-            if let Says::Join(join) = &statement.says {
+            if let StatementContent::Join(join) = &statement.says {
                 let created = created_ts_if_it_counts(join, statement.event, statement.time, None);
                 self.current = Some(CurrentJoin {
                     join: Join::clone(join),
                     event: statement.event,
                     stated: statement.time,
-                    until: from
-                        .current_until
-                        .unwrap_or_else(|| expires(join, created, statement.time, self.rules)),
+                    until: from.current_until.unwrap_or_else(|| {
+                        expiry_of_join(join, created, statement.time, self.rules)
+                    }),
                     identity: from
                         .current_identity
                         .or(created)
@@ -174,17 +174,19 @@ impl<'a> DeviceFold<'a> {
     /// Applies the steps of this span and closes stays that expire in it. If the span has no end,
     /// open stays close at their own expiry. `statements` must begin with those that
     /// [`Self::carry`] returned.
-    pub fn run(&mut self, statements: &[Statement<'a>], span: &Span) {
+    pub fn run(&mut self, statements: &[Statement<'a>], span: &RunSpan) {
         let sticky = self.chain.starts_with('k');
         for (time, step) in self.steps(statements, span) {
             self.expire(time);
             match step {
-                Step::Holds => self.resume_if_conditions_hold(time),
-                Step::Fails => self.end_if_condition_failed(time),
-                Step::Statement(at) if sticky => self.apply_sticky(statements, at),
-                Step::Statement(at) => self.apply_statement(&statements[at], statements[at].time),
-                Step::Redaction(at) if sticky => self.redact_sticky(statements, at, time),
-                Step::Redaction(at) => self.redact(statements[at].event, time),
+                FoldStep::Holds => self.resume_if_conditions_hold(time),
+                FoldStep::Fails => self.end_if_condition_failed(time),
+                FoldStep::Statement(at) if sticky => self.apply_sticky(statements, at),
+                FoldStep::Statement(at) => {
+                    self.apply_statement(&statements[at], statements[at].time);
+                }
+                FoldStep::Redaction(at) if sticky => self.redact_sticky(statements, at, time),
+                FoldStep::Redaction(at) => self.redact(statements[at].event, time),
             }
         }
 
@@ -196,20 +198,20 @@ impl<'a> DeviceFold<'a> {
     }
 
     /// Everything that can change this device's stays in this span, in order of time.
-    fn steps(&self, statements: &[Statement<'a>], span: &Span) -> Vec<(i64, Step)> {
+    fn steps(&self, statements: &[Statement<'a>], span: &RunSpan) -> Vec<(i64, FoldStep)> {
         let mut steps = BTreeSet::new();
         let mut senders: BTreeSet<&str> = BTreeSet::new();
         let mut slots: BTreeSet<&str> = BTreeSet::new();
         for (at, statement) in statements.iter().enumerate() {
             if at >= span.carried {
-                steps.insert((statement.time, Step::Statement(at)));
+                steps.insert((statement.time, FoldStep::Statement(at)));
             }
 
             if let Some(time) = self.room.redacted(&statement.event.event_id) {
-                steps.insert((time.max(statement.time), Step::Redaction(at)));
+                steps.insert((time.max(statement.time), FoldStep::Redaction(at)));
             }
 
-            if let Says::Join(join) = &statement.says {
+            if let StatementContent::Join(join) = &statement.says {
                 senders.insert(&statement.event.sender);
                 if join.format == Format::Sticky {
                     slots.insert(join.slot.as_str());
@@ -227,11 +229,16 @@ impl<'a> DeviceFold<'a> {
             .flat_map(|user| self.room.presence_changes(user));
         let presence = presence.map(|(time, presence)| (time, presence == Presence::In));
         let slots = slots.iter().flat_map(|slot| self.room.slot_changes(slot));
-        steps.extend(
-            presence
-                .chain(slots)
-                .map(|(time, holds)| (time, if holds { Step::Holds } else { Step::Fails })),
-        );
+        steps.extend(presence.chain(slots).map(|(time, holds)| {
+            (
+                time,
+                if holds {
+                    FoldStep::Holds
+                } else {
+                    FoldStep::Fails
+                },
+            )
+        }));
         let inside = |time: i64| time >= span.from && span.until.is_none_or(|until| time < until);
 
         steps
@@ -286,9 +293,9 @@ impl<'a> DeviceFold<'a> {
         };
 
         let was_there = match &statement.says {
-            Says::Left(_) => open.member.user_id == event.sender,
-            Says::Join(join) => renews(join),
-            Says::Invalid | Says::Redacted => false,
+            StatementContent::Left(_) => open.member.user_id == event.sender,
+            StatementContent::Join(join) => renews(join),
+            StatementContent::Invalid | StatementContent::Redacted => false,
         };
 
         if was_there && open.is_end_guessed {
@@ -392,13 +399,15 @@ impl<'a> DeviceFold<'a> {
             .as_ref()
             .is_some_and(|open| open.member.user_id != event.sender);
         let join = match &statement.says {
-            Says::Join(join) => join,
-            Says::Left(_) if foreign => {
+            StatementContent::Join(join) => join,
+            StatementContent::Left(_) if foreign => {
                 return self.apply_leave(time, EndReason::Overwritten, event);
             }
-            Says::Left(reason) => return self.apply_leave(time, *reason, event),
-            Says::Invalid => return self.apply_leave(time, EndReason::InvalidContent, event),
-            Says::Redacted => {
+            StatementContent::Left(reason) => return self.apply_leave(time, *reason, event),
+            StatementContent::Invalid => {
+                return self.apply_leave(time, EndReason::InvalidContent, event);
+            }
+            StatementContent::Redacted => {
                 if self.live.is_none() {
                     self.rejected.push((event.event_id.clone(), "redacted"));
                 }
@@ -427,8 +436,8 @@ impl<'a> DeviceFold<'a> {
             .live
             .as_ref()
             .map(|open| self.relation(open, join, event, created, time));
-        let updates = matches!(relation, Some(Relation::Update(_)));
-        let mut until = expires(join, created, stated, self.rules);
+        let updates = matches!(relation, Some(JoinRelation::Update(_)));
+        let mut until = expiry_of_join(join, created, stated, self.rules);
         if updates && is_end_guessed(join) {
             // The update shows that the stay lasts at least until now.
             until = until.max(time);
@@ -454,18 +463,18 @@ impl<'a> DeviceFold<'a> {
 
                 self.close(time, reason, Some(event));
             }
-            (Some(Relation::Update(identity)), None) => self.renew(&current, identity),
+            (Some(JoinRelation::Update(identity)), None) => self.renew(&current, identity),
             // A redaction made an earlier statement current again. This is not a new join; the old
             // one continues.
-            (Some(Relation::Switched), None) => {
+            (Some(JoinRelation::Switched), None) => {
                 self.close(time, EndReason::Switched, Some(event));
                 self.open(&current, (time, time), time != stated, false);
             }
-            (Some(Relation::Missed(start)), None) => {
+            (Some(JoinRelation::Missed(start)), None) => {
                 self.close(start, EndReason::Superseded, Some(event));
                 self.open(&current, (start, time), time != stated, true);
             }
-            (Some(Relation::Superseded), None) => {
+            (Some(JoinRelation::Superseded), None) => {
                 self.close(time, EndReason::Superseded, Some(event));
                 self.open(&current, (time, time), time != stated, false);
             }
@@ -516,14 +525,14 @@ impl<'a> DeviceFold<'a> {
         event: &RoomEvent,
         created: Option<i64>,
         time: i64,
-    ) -> Relation {
+    ) -> JoinRelation {
         if !is_same_place(&open.member, join, event) {
-            return Relation::Switched;
+            return JoinRelation::Switched;
         }
 
         // All events of a sticky key belong to one membership.
         if join.format == Format::Sticky {
-            return Relation::Update(None);
+            return JoinRelation::Update(None);
         }
 
         let stamped = event.origin_server_ts;
@@ -533,7 +542,7 @@ impl<'a> DeviceFold<'a> {
                 .as_ref()
                 .is_some_and(|current| current.join.stay == join.stay);
         if same_id {
-            return Relation::Update(Some(stamped).filter(|_| created.is_none()));
+            return JoinRelation::Update(Some(stamped).filter(|_| created.is_none()));
         }
 
         let Some(created) = created else {
@@ -542,22 +551,22 @@ impl<'a> DeviceFold<'a> {
                 .as_ref()
                 .is_some_and(|current| is_renewal(event, current.event, self.sub));
             return if renews {
-                Relation::Update(Some(stamped))
+                JoinRelation::Update(Some(stamped))
             } else {
-                Relation::Superseded
+                JoinRelation::Superseded
             };
         };
 
         if created <= open.identity.saturating_add(SAME_JOIN_MS) {
-            return Relation::Update(None);
+            return JoinRelation::Update(None);
         }
 
         let start = created.min(time);
 
         if start > open.member.joined_ms {
-            Relation::Missed(start)
+            JoinRelation::Missed(start)
         } else {
-            Relation::Update(Some(created))
+            JoinRelation::Update(Some(created))
         }
     }
 

@@ -1,7 +1,7 @@
 //! Array contents, where one event lists all devices of a user: `memberships` (2023 to 2024) and
 //! mesh `m.calls` (MSC3401).
 
-use super::statement::{Expiry, Join, MemberEvent, Otherwise, hint, id};
+use super::statement::{Expiry, Join, MemberEvent, UnlistedDevices, required_id, truncated_hint};
 use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
@@ -13,23 +13,23 @@ use serde_json::Value;
 /// The `memberships` array: one item per device; a device that is missing has left. Invalid items
 /// are skipped.
 #[must_use]
-pub fn memberships(content: &Value) -> MemberEvent {
+pub fn parse_memberships(content: &Value) -> MemberEvent {
     let Some(items) = content.get("memberships").and_then(Value::as_array) else {
         return MemberEvent::invalid("bad_memberships");
     };
 
-    collect(items.iter().map(membership).collect())
+    collect_joins(items.iter().map(join_of_item).collect())
 }
 
-fn membership(item: &Value) -> Result<(String, Join), Reason> {
+fn join_of_item(item: &Value) -> Result<(String, Join), Reason> {
     let application = match item.get("application") {
         // The first version had no application: all were calls.
         None => "m.call",
-        some => super::state::application(some)?,
+        some => super::state::parse_application(some)?,
     };
 
-    let call_id = super::state::call_id(item.get("call_id"))?;
-    let device_id = id(item.get("device_id"), "no_device_id")?;
+    let call_id = super::state::parse_call_id(item.get("call_id"))?;
+    let device_id = required_id(item.get("device_id"), "no_device_id")?;
     let slot = SlotId::new(application, call_id);
     let sub = format!("{}\u{1f}{device_id}", slot.as_str());
     let join = Join {
@@ -42,7 +42,7 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
             item.get("expires_ts"),
         ),
         stay: hint_of_stay(item.get("membershipID")),
-        intent: hint(item.get("m.call.intent")),
+        intent: truncated_hint(item.get("m.call.intent")),
         transport: first_usable_transport(item.get("foci_active")),
         selection: Selection::OldestMembership,
     };
@@ -52,21 +52,23 @@ fn membership(item: &Value) -> Result<(String, Join), Reason> {
 
 /// The random id of a join (`membershipID`), if present.
 fn hint_of_stay(value: Option<&Value>) -> Option<String> {
-    id(value, "no_membership_id").ok().map(ToOwned::to_owned)
+    required_id(value, "no_membership_id")
+        .ok()
+        .map(ToOwned::to_owned)
 }
 
 /// The item of a `memberships` array for the device with this key; the last one if there are
 /// several.
 #[must_use]
-pub fn item<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
+pub fn item_of_device<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
     let items = content.get("memberships")?.as_array()?;
-    let speaks_of_it = |item: &&Value| membership(item).is_ok_and(|(key, _)| key == sub);
+    let speaks_of_it = |item: &&Value| join_of_item(item).is_ok_and(|(key, _)| key == sub);
     items.iter().rev().find(speaks_of_it)
 }
 
 /// The `m.calls` array of full-mesh calls: all devices of all calls in it.
 #[must_use]
-pub fn mesh(content: &Value) -> MemberEvent {
+pub fn parse_mesh_calls(content: &Value) -> MemberEvent {
     let Some(calls) = content.get("m.calls").and_then(Value::as_array) else {
         return MemberEvent::invalid("bad_m_calls");
     };
@@ -74,16 +76,19 @@ pub fn mesh(content: &Value) -> MemberEvent {
     // In 2022 the expiry was stated once, at the top level, for all devices.
     let expires_ts = content.get("m.expires_ts").and_then(millis_of_json);
 
-    collect(
+    collect_joins(
         calls
             .iter()
-            .flat_map(|call| mesh_call(call, expires_ts))
+            .flat_map(|call| joins_of_mesh_call(call, expires_ts))
             .collect(),
     )
 }
 
-fn mesh_call(call: &Value, expires_ts: Option<i64>) -> Vec<Result<(String, Join), Reason>> {
-    let call_id = match super::state::call_id(call.get("m.call_id")) {
+fn joins_of_mesh_call(
+    call: &Value,
+    expires_ts: Option<i64>,
+) -> Vec<Result<(String, Join), Reason>> {
+    let call_id = match super::state::parse_call_id(call.get("m.call_id")) {
         Ok(call_id) => call_id,
         Err(reason) => return vec![Err(reason)],
     };
@@ -91,19 +96,19 @@ fn mesh_call(call: &Value, expires_ts: Option<i64>) -> Vec<Result<(String, Join)
     match call.get("m.devices").and_then(Value::as_array) {
         Some(devices) => devices
             .iter()
-            .map(|device| mesh_device(call_id, device, expires_ts))
+            .map(|device| join_of_mesh_device(call_id, device, expires_ts))
             .collect(),
         None => vec![Err("bad_m_devices")],
     }
 }
 
-fn mesh_device(
+fn join_of_mesh_device(
     call_id: &str,
     device: &Value,
     expires_ts: Option<i64>,
 ) -> Result<(String, Join), Reason> {
-    let device_id = id(device.get("device_id"), "no_device_id")?;
-    let session_id = id(device.get("session_id"), "no_session_id")?;
+    let device_id = required_id(device.get("device_id"), "no_device_id")?;
+    let session_id = required_id(device.get("session_id"), "no_session_id")?;
     let expires_ts = device
         .get("expires_ts")
         .and_then(millis_of_json)
@@ -128,7 +133,7 @@ fn mesh_device(
 
 /// The valid items; if a device has two, the last one. An event is rejected if none of its items is
 /// valid.
-fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
+fn collect_joins(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
     let mut joins = std::collections::BTreeMap::new();
     let mut rejected = None;
     for item in items {
@@ -140,7 +145,7 @@ fn collect(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
         }
     }
 
-    let otherwise = Otherwise::Left(EndReason::Left);
+    let otherwise = UnlistedDevices::Left(EndReason::Left);
     let rejected = rejected.filter(|_| joins.is_empty());
 
     MemberEvent {

@@ -1,7 +1,7 @@
 //! Member events in room state: the flat session content, the nested 2025 draft, and leaves.
 
 use super::legacy;
-use super::statement::{Expiry, Join, MemberEvent, hint, id, leave_reason};
+use super::statement::{Expiry, Join, MemberEvent, leave_reason, required_id, truncated_hint};
 use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
@@ -22,23 +22,23 @@ const LEAVE_KEYS: [&str; 7] = [
 
 /// Reads the content of a member state event (docs/matrixrtc.md section 3).
 #[must_use]
-pub fn parse(content: &Value) -> MemberEvent {
+pub fn parse_state_content(content: &Value) -> MemberEvent {
     let Some(object) = content.as_object() else {
         return MemberEvent::invalid("content_not_an_object");
     };
 
     if object.contains_key("memberships") && !object.contains_key("application") {
-        return legacy::memberships(content);
+        return legacy::parse_memberships(content);
     }
 
     if object.contains_key("m.calls") && !object.contains_key("application") {
-        return legacy::mesh(content);
+        return legacy::parse_mesh_calls(content);
     }
 
     // Application data is at the top level, too. So `session` belongs to the 2025 draft only if
     // there is no `application`.
     if let (Some(session), None) = (object.get("session"), object.get("application")) {
-        return joined(nested(session, object));
+        return join_or_invalid(parse_nested_join(session, object));
     }
 
     if !object.contains_key("application") {
@@ -50,18 +50,18 @@ pub fn parse(content: &Value) -> MemberEvent {
         };
     }
 
-    joined(flat(object))
+    join_or_invalid(parse_flat_join(object))
 }
 
-fn joined(result: Result<Join, Reason>) -> MemberEvent {
+fn join_or_invalid(result: Result<Join, Reason>) -> MemberEvent {
     result.map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
 /// The flat content, checked as matrix-js-sdk checks it (`checkSessionsMembershipData`).
-fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
-    let application = application(object.get("application"))?;
-    let call_id = call_id(object.get("call_id"))?;
-    let device_id = id(object.get("device_id"), "no_device_id")?;
+fn parse_flat_join(object: &Map<String, Value>) -> Result<Join, Reason> {
+    let application = parse_application(object.get("application"))?;
+    let call_id = parse_call_id(object.get("call_id"))?;
+    let device_id = required_id(object.get("device_id"), "no_device_id")?;
     let focus = object.get("focus_active").ok_or("no_focus_active")?;
     focus
         .get("type")
@@ -71,31 +71,31 @@ fn flat(object: &Map<String, Value>) -> Result<Join, Reason> {
     Ok(Join {
         slot: SlotId::new(application, call_id),
         device_id: Some(device_id.to_owned()),
-        ..shared(object)?
+        ..parse_shared_fields(object)?
     })
 }
 
 /// The nested draft of 2025, with `session` and `member` objects. It was never released. It is
 /// mapped to the flat form.
-fn nested(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> {
-    let application = application(session.get("application"))?;
+fn parse_nested_join(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> {
+    let application = parse_application(session.get("application"))?;
     let call_id = match session.get("id") {
         None => "",
-        some => free_of_hash(id(some, "bad_session_id")?, "bad_call_id")?,
+        some => free_of_hash(required_id(some, "bad_session_id")?, "bad_call_id")?,
     };
 
     let member = object.get("member").ok_or("no_member")?;
-    let device_id = id(member.get("device_id"), "no_device_id")?;
+    let device_id = required_id(member.get("device_id"), "no_device_id")?;
 
     Ok(Join {
         slot: SlotId::new(application, call_id),
         device_id: Some(device_id.to_owned()),
-        ..shared(object)?
+        ..parse_shared_fields(object)?
     })
 }
 
-pub(super) fn application(value: Option<&Value>) -> Result<&str, Reason> {
-    let text = free_of_hash(id(value, "bad_application")?, "bad_application")?;
+pub(super) fn parse_application(value: Option<&Value>) -> Result<&str, Reason> {
+    let text = free_of_hash(required_id(value, "bad_application")?, "bad_application")?;
     if text.is_empty() {
         Err("bad_application")
     } else {
@@ -104,8 +104,8 @@ pub(super) fn application(value: Option<&Value>) -> Result<&str, Reason> {
 }
 
 /// The id of a call within its application.
-pub(super) fn call_id(value: Option<&Value>) -> Result<&str, Reason> {
-    free_of_hash(id(value, "no_call_id")?, "bad_call_id")
+pub(super) fn parse_call_id(value: Option<&Value>) -> Result<&str, Reason> {
+    free_of_hash(required_id(value, "no_call_id")?, "bad_call_id")
 }
 
 /// MSC4143: neither part of a slot id may contain `#`, which separates them.
@@ -118,7 +118,7 @@ fn free_of_hash(text: &str, otherwise: Reason) -> Result<&str, Reason> {
 }
 
 /// The fields that both forms share; the caller sets slot and device.
-fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
+fn parse_shared_fields(object: &Map<String, Value>) -> Result<Join, Reason> {
     let text_or_absent = |key: &str| object.get(key).is_none_or(Value::is_string);
     if !text_or_absent("scope") {
         return Err("bad_scope");
@@ -160,7 +160,7 @@ fn shared(object: &Map<String, Value>) -> Result<Join, Reason> {
             object.get("expires_ts"),
         ),
         stay: None,
-        intent: hint(object.get("m.call.intent")),
+        intent: truncated_hint(object.get("m.call.intent")),
         transport: first_usable_transport(foci),
         selection: selection
             .and_then(Value::as_str)

@@ -59,7 +59,7 @@ pub struct Join {
 
 /// What an event says about all devices that it does not list as joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Otherwise {
+pub enum UnlistedDevices {
     Left(EndReason),
     Invalid,
     /// The content was redacted before we could read it.
@@ -72,7 +72,7 @@ pub struct MemberEvent {
     /// The joined devices, each with its device key. The key is empty except in arrays, which list
     /// many devices.
     pub joins: Vec<(String, Join)>,
-    pub otherwise: Otherwise,
+    pub otherwise: UnlistedDevices,
     /// Why the event, or an item in it, could not be used.
     pub rejected: Option<Reason>,
 }
@@ -81,7 +81,7 @@ impl MemberEvent {
     pub(super) fn join(join: Join) -> Self {
         Self {
             joins: vec![(String::new(), join)],
-            otherwise: Otherwise::Left(EndReason::Left),
+            otherwise: UnlistedDevices::Left(EndReason::Left),
             rejected: None,
         }
     }
@@ -89,7 +89,7 @@ impl MemberEvent {
     pub(super) fn left(reason: EndReason) -> Self {
         Self {
             joins: Vec::new(),
-            otherwise: Otherwise::Left(reason),
+            otherwise: UnlistedDevices::Left(reason),
             rejected: None,
         }
     }
@@ -97,7 +97,7 @@ impl MemberEvent {
     pub(super) fn invalid(reason: Reason) -> Self {
         Self {
             joins: Vec::new(),
-            otherwise: Otherwise::Invalid,
+            otherwise: UnlistedDevices::Invalid,
             rejected: Some(reason),
         }
     }
@@ -126,7 +126,7 @@ pub(super) fn leave_reason(content: &Value) -> EndReason {
 }
 
 /// A required id: a string of at most `ID_MAX` bytes.
-pub(super) fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
+pub(super) fn required_id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
     let text = value.and_then(Value::as_str).ok_or(missing)?;
     if text.len() > ID_MAX {
         Err("id_too_long")
@@ -136,7 +136,7 @@ pub(super) fn id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason>
 }
 
 /// A hint, cut to 64 characters.
-pub(in crate::rtc) fn hint(value: Option<&Value>) -> Option<String> {
+pub(in crate::rtc) fn truncated_hint(value: Option<&Value>) -> Option<String> {
     value
         .and_then(Value::as_str)
         .map(|text| text.chars().take(64).collect())

@@ -1,7 +1,7 @@
 //! Sticky member events (MSC4354): accepts the union of the js-sdk's form, the drafts of 2025 and
 //! the newest MSC.
 
-use super::statement::{Expiry, Join, MemberEvent, hint, id, leave_reason};
+use super::statement::{Expiry, Join, MemberEvent, leave_reason, required_id, truncated_hint};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::slot::SlotId;
 use crate::rtc::transport::{Selection, first_usable_transport};
@@ -13,7 +13,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// Why the event is not a sticky event with a key.
-pub fn key(event: &RoomEvent) -> Result<&str, Reason> {
+pub fn sticky_key_of_event(event: &RoomEvent) -> Result<&str, Reason> {
     if event.sticky_ms.is_none() {
         return Err("not_sticky");
     }
@@ -33,7 +33,7 @@ pub fn key(event: &RoomEvent) -> Result<&str, Reason> {
 
 /// Reads a sticky member event. A content without an application, or with `leave`, is a leave.
 #[must_use]
-pub fn parse(event: &RoomEvent) -> MemberEvent {
+pub fn parse_sticky_event(event: &RoomEvent) -> MemberEvent {
     let content = &event.content;
     if !content.is_object() {
         return MemberEvent::invalid("content_not_an_object");
@@ -46,13 +46,13 @@ pub fn parse(event: &RoomEvent) -> MemberEvent {
         return MemberEvent::left(leave_reason(content));
     }
 
-    join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
+    parse_sticky_join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
 /// The check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id` and `member.id` are
 /// required. Everything else is optional, but must be valid if present; the id of another user is
 /// rejected.
-fn join(event: &RoomEvent) -> Result<Join, Reason> {
+fn parse_sticky_join(event: &RoomEvent) -> Result<Join, Reason> {
     let content = &event.content;
     let member = content
         .get("member")
@@ -67,16 +67,16 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         }
     }
 
-    id(member.get("id"), "no_member_id")?;
-    let application = super::state::application(content.pointer("/application/type"))?;
-    let slot_id = id(content.get("slot_id"), "no_slot_id")?;
+    required_id(member.get("id"), "no_member_id")?;
+    let application = super::state::parse_application(content.pointer("/application/type"))?;
+    let slot_id = required_id(content.get("slot_id"), "no_slot_id")?;
     let slot = SlotId::parse_sticky_slot_id(slot_id, application).ok_or("bad_slot_id")?;
     let device_id = match member
         .get("device_id")
         .or_else(|| member.get("claimed_device_id"))
     {
         None => None,
-        some => Some(id(some, "bad_device_id")?.to_owned()),
+        some => Some(required_id(some, "bad_device_id")?.to_owned()),
     };
 
     Ok(Join {
@@ -87,14 +87,14 @@ fn join(event: &RoomEvent) -> Result<Join, Reason> {
         expiry: Expiry::Sticky(event.sticky_ms.unwrap_or(0)),
         // The sticky key identifies the membership.
         stay: None,
-        intent: hint(content.pointer("/application/m.call.intent")),
-        transport: first_usable_transport(Some(transports(content)?)),
+        intent: truncated_hint(content.pointer("/application/m.call.intent")),
+        transport: first_usable_transport(Some(published_transports(content)?)),
         // A sticky member publishes on its own transport (docs/matrixrtc.md section 13).
         selection: Selection::MultiSfu,
     })
 }
 
-fn transports(content: &Value) -> Result<&Value, Reason> {
+fn published_transports(content: &Value) -> Result<&Value, Reason> {
     let list = content
         .pointer("/transports/published")
         .or_else(|| content.get("rtc_transports"));

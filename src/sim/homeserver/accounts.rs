@@ -17,7 +17,7 @@ pub(super) struct Caller {
 }
 
 #[derive(Debug, Default)]
-struct Account {
+struct SimAccount {
     password: String,
     filters: Vec<Value>,
 }
@@ -25,7 +25,7 @@ struct Account {
 /// All accounts of the server.
 #[derive(Debug)]
 pub(super) struct Accounts {
-    by_user: HashMap<String, Account>,
+    by_user: HashMap<String, SimAccount>,
     callers: HashMap<String, Caller>,
     /// User and device by refresh token.
     refresh: HashMap<String, (String, String)>,

@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::accounts::Caller;
-use super::exchange::{Answer, Call, Refusal};
+use super::exchange::{Answer, ApiRequest, Refusal};
 use super::filter::{self, SyncFilter};
 use super::ledger::Ledger;
-use super::sync::{self, Question, Since};
+use super::sync::{self, SyncPosition, SyncQuestion};
 use super::{Homeserver, room_endpoints};
 
 /// Routes a request to its endpoint.
-pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
+pub(super) async fn route_request(hs: &Homeserver, call: &ApiRequest) -> Answer {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let method = call.method.as_str();
 
     match path.as_slice() {
-        [".well-known", "matrix", "client"] if method == "GET" => Ok(well_known(hs)),
+        [".well-known", "matrix", "client"] if method == "GET" => Ok(get_well_known(hs)),
         // Also plays the service of an SFU.
         [.., "healthz"] if method == "GET" => Ok(json!({})),
-        ["_matrix", "client", "versions"] if method == "GET" => Ok(versions(&hs.ledger())),
+        ["_matrix", "client", "versions"] if method == "GET" => Ok(get_versions(&hs.ledger())),
         [
             "_matrix",
             "client",
@@ -31,7 +31,7 @@ pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
             "transports",
         ] => {
             call.caller(hs)?;
-            transports(&hs.ledger())
+            get_transports(&hs.ledger())
         }
 
         ["_matrix", "client", "v3" | "r0" | "v1", rest @ ..] => match (method, rest) {
@@ -39,17 +39,22 @@ pub(super) async fn answer(hs: &Homeserver, call: &Call) -> Answer {
                 let password = || vec![json!({"type": "m.login.password"})];
                 Ok(json!({"flows": hs.odd().flows.clone().unwrap_or_else(password)}))
             }
-            ("POST", ["login"]) => login(hs, &call.json()?),
-            ("POST", ["refresh"]) => refresh(hs, &call.json()?),
-            ("GET", ["directory", "room", alias]) => directory(&hs.ledger(), alias),
-            ("GET", ["sync"]) => sync(hs, call, &call.caller(hs)?).await,
-            _ => of_account(hs, call, &call.caller(hs)?, rest),
+            ("POST", ["login"]) => post_login(hs, &call.json()?),
+            ("POST", ["refresh"]) => post_refresh(hs, &call.json()?),
+            ("GET", ["directory", "room", alias]) => get_directory_room(&hs.ledger(), alias),
+            ("GET", ["sync"]) => get_sync(hs, call, &call.caller(hs)?).await,
+            _ => route_account_request(hs, call, &call.caller(hs)?, rest),
         },
         _ => Err(Refusal::unrecognized()),
     }
 }
 
-fn of_account(hs: &Homeserver, call: &Call, caller: &Caller, rest: &[&str]) -> Answer {
+fn route_account_request(
+    hs: &Homeserver,
+    call: &ApiRequest,
+    caller: &Caller,
+    rest: &[&str],
+) -> Answer {
     let user = caller.user_id.as_str();
     match (call.method.as_str(), rest) {
         ("GET", ["account", "whoami"]) => {
@@ -71,14 +76,16 @@ fn of_account(hs: &Homeserver, call: &Call, caller: &Caller, rest: &[&str]) -> A
             Some(capabilities) => Ok(json!({"capabilities": capabilities})),
             None => Err(Refusal::unrecognized()),
         },
-        ("GET", ["joined_rooms"]) => Ok(joined_rooms(&hs.ledger(), user)),
-        ("POST", ["join", room]) => room_endpoints::join(hs, call, user, room),
-        (_, ["rooms", room, rest @ ..]) => room_endpoints::answer(hs, call, caller, room, rest),
+        ("GET", ["joined_rooms"]) => Ok(get_joined_rooms(&hs.ledger(), user)),
+        ("POST", ["join", room]) => room_endpoints::post_join(hs, call, user, room),
+        (_, ["rooms", room, rest @ ..]) => {
+            room_endpoints::route_room_request(hs, call, caller, room, rest)
+        }
         _ => Err(Refusal::unrecognized()),
     }
 }
 
-fn well_known(hs: &Homeserver) -> Value {
+fn get_well_known(hs: &Homeserver) -> Value {
     let mut body = json!({"m.homeserver": {"base_url": hs.url()}});
     let transports = &hs.ledger().transports;
     if !transports.is_empty() {
@@ -88,7 +95,7 @@ fn well_known(hs: &Homeserver) -> Value {
     body
 }
 
-fn versions(ledger: &Ledger) -> Value {
+fn get_versions(ledger: &Ledger) -> Value {
     let versions: Vec<String> = (1..=12).map(|minor| format!("v1.{minor}")).collect();
     let mut features = ledger.features.clone();
     // Synapse supports it without listing it.
@@ -97,7 +104,7 @@ fn versions(ledger: &Ledger) -> Value {
     json!({"versions": versions, "unstable_features": features})
 }
 
-fn transports(ledger: &Ledger) -> Answer {
+fn get_transports(ledger: &Ledger) -> Answer {
     if !ledger.has("org.matrix.msc4143") {
         return Err(Refusal::unrecognized());
     }
@@ -110,7 +117,7 @@ fn transports(ledger: &Ledger) -> Answer {
     })
 }
 
-fn login(hs: &Homeserver, body: &Value) -> Answer {
+fn post_login(hs: &Homeserver, body: &Value) -> Answer {
     let text = |path: &str| body.pointer(path).and_then(Value::as_str);
     if text("/type") != Some("m.login.password") {
         return Err(Refusal::new(400, "M_UNKNOWN", "Unknown login type"));
@@ -145,7 +152,7 @@ fn login(hs: &Homeserver, body: &Value) -> Answer {
 }
 
 /// The next token of a device.
-fn refresh(hs: &Homeserver, body: &Value) -> Answer {
+fn post_refresh(hs: &Homeserver, body: &Value) -> Answer {
     let life_ms = hs.odd().token_life_ms.unwrap_or(300_000);
     let token = body.get("refresh_token").and_then(Value::as_str);
     let mut ledger = hs.ledger();
@@ -163,16 +170,16 @@ fn refresh(hs: &Homeserver, body: &Value) -> Answer {
     Ok(json!({"access_token": caller.token, "refresh_token": next, "expires_in_ms": life_ms}))
 }
 
-fn directory(ledger: &Ledger, alias: &str) -> Answer {
+fn get_directory_room(ledger: &Ledger, alias: &str) -> Answer {
     let Some(room) = ledger.aliases.get(alias).map(|at| &ledger.rooms[*at]) else {
         let text = format!("Room alias {alias} not found");
         return Err(Refusal::new(404, "M_NOT_FOUND", text));
     };
 
-    Ok(json!({"room_id": room.id, "servers": room_endpoints::servers(ledger, room)}))
+    Ok(json!({"room_id": room.id, "servers": room_endpoints::servers_in_room(ledger, room)}))
 }
 
-fn joined_rooms(ledger: &Ledger, user: &str) -> Value {
+fn get_joined_rooms(ledger: &Ledger, user: &str) -> Value {
     let rooms = ledger.rooms_of(user).iter().map(|at| &ledger.rooms[*at]);
     let joined = rooms.filter(|room| room.membership(user) == Some("join"));
     let ids: Vec<&str> = joined.map(|room| room.id.as_str()).collect();
@@ -180,11 +187,11 @@ fn joined_rooms(ledger: &Ledger, user: &str) -> Value {
 }
 
 /// Answers when there is something new, or when the time is over.
-async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
+async fn get_sync(hs: &Homeserver, call: &ApiRequest, caller: &Caller) -> Answer {
     let since = match call.param("since") {
         None => None,
         Some(token) => Some(
-            Since::read(token, hs.ledger().pos)
+            SyncPosition::read(token, hs.ledger().pos)
                 .ok_or_else(|| Refusal::new(400, "M_UNKNOWN", "Invalid stream token"))?,
         ),
     };
@@ -202,7 +209,7 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
         call.caller(hs)?;
         let response = {
             let ledger = hs.ledger();
-            let question = Question {
+            let question = SyncQuestion {
                 viewer: &caller.user_id,
                 since,
                 filter: &filter,
@@ -211,7 +218,7 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
                 now_ms: hs.now_ms(),
             };
 
-            sync::answer(&ledger, &question)
+            sync::answer_sync(&ledger, &question)
         };
 
         let answer_now = since.is_none() || !response.is_empty || Instant::now() >= deadline;
@@ -226,7 +233,7 @@ async fn sync(hs: &Homeserver, call: &Call, caller: &Caller) -> Answer {
     }
 }
 
-fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilter, Refusal> {
+fn sync_filter(hs: &Homeserver, call: &ApiRequest, caller: &Caller) -> Result<SyncFilter, Refusal> {
     let Some(text) = call.param("filter") else {
         return Ok(SyncFilter::read(None));
     };
@@ -240,7 +247,7 @@ fn sync_filter(hs: &Homeserver, call: &Call, caller: &Caller) -> Result<SyncFilt
         stored.ok_or_else(|| Refusal::new(400, "M_INVALID_PARAM", "No such filter"))?
     };
 
-    let filter = filter::understood(Some(filter), ledger.ignores_filters);
+    let filter = filter::effective_filter(Some(filter), ledger.ignores_filters);
 
     Ok(SyncFilter::read(filter.as_ref()))
 }

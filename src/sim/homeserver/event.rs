@@ -7,7 +7,7 @@ const STICKY_MAX_MS: i64 = 3_600_000;
 
 /// An event with what the server knows about it.
 #[derive(Debug, Clone)]
-pub(super) struct Stored {
+pub(super) struct SimEvent {
     /// Position in the stream of the whole server, from 1.
     pub pos: u64,
     pub id: String,
@@ -27,7 +27,7 @@ pub(super) struct Stored {
     pub silent: bool,
 }
 
-impl Stored {
+impl SimEvent {
     /// Reads what the server needs from an event in client format.
     pub fn new(raw: Value, id: String, pos: u64, received_ms: i64) -> Self {
         let text = |key: &str| raw.get(key).and_then(Value::as_str).map(str::to_owned);

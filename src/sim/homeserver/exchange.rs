@@ -43,7 +43,7 @@ impl Refusal {
 }
 
 /// A request taken apart.
-pub(super) struct Call {
+pub(super) struct ApiRequest {
     pub method: String,
     /// Path segments, each decoded on its own, so that a state key may hold a slash.
     pub path: Vec<String>,
@@ -52,7 +52,7 @@ pub(super) struct Call {
     token: Option<String>,
 }
 
-impl Call {
+impl ApiRequest {
     pub fn read(request: &HttpRequest, body: web::Bytes) -> Self {
         let segments = request.uri().path().split('/').skip(1);
         let query = form_urlencoded::parse(request.query_string().as_bytes());
@@ -63,7 +63,7 @@ impl Call {
             .map(str::to_owned);
         let mut call = Self {
             method: request.method().to_string(),
-            path: segments.map(decoded).collect(),
+            path: segments.map(decode_segment).collect(),
             query,
             body,
             token: bearer,
@@ -128,7 +128,7 @@ impl Call {
 }
 
 /// Percent-decoding of one path segment.
-fn decoded(segment: &str) -> String {
+fn decode_segment(segment: &str) -> String {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [first, tail @ ..] = rest {

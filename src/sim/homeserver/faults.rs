@@ -83,11 +83,11 @@ pub enum FaultKind {
 }
 
 /// The socket of a connection, beside the one the server itself holds.
-pub(super) type Line = Arc<TcpStream>;
+pub(super) type SocketHandle = Arc<TcpStream>;
 
 /// Keeps a second handle of the socket, so that a fault can write to it or close it while the
 /// server uses it.
-pub(super) fn hold_line(connection: &dyn std::any::Any) -> Option<Line> {
+pub(super) fn hold_socket(connection: &dyn std::any::Any) -> Option<SocketHandle> {
     use std::os::fd::AsFd;
     let stream = connection.downcast_ref::<actix_web::rt::net::TcpStream>()?;
     let held = stream.as_fd().try_clone_to_owned().ok()?;
@@ -103,7 +103,11 @@ pub(super) fn needs_answer(kind: &FaultKind) -> bool {
 }
 
 /// Performs a fault; `right` is the correct answer, for faults that need it.
-pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) -> HttpResponse {
+pub(super) async fn perform_fault(
+    kind: FaultKind,
+    request: &HttpRequest,
+    right: &Value,
+) -> HttpResponse {
     let body = right.to_string();
     match kind {
         FaultKind::Status(status, body) => {
@@ -113,10 +117,10 @@ pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) 
         FaultKind::RateLimited {
             retry_after_ms,
             header,
-        } => rate_limited(retry_after_ms, header),
+        } => rate_limited_response(retry_after_ms, header),
         FaultKind::Hang(time) => {
             tokio::time::sleep(time).await;
-            close(request)
+            close_connection(request)
         }
         FaultKind::Slow(time) => {
             tokio::time::sleep(time).await;
@@ -126,12 +130,12 @@ pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) 
             .insert_header(("Location", to))
             .finish(),
         FaultKind::Truncated => {
-            say(request, body.len(), half(&body)).await;
-            close(request)
+            write_response(request, body.len(), first_half(&body)).await;
+            close_connection(request)
         }
         FaultKind::WrongLength => {
-            say(request, half(&body).len(), &body).await;
-            close(request)
+            write_response(request, first_half(&body).len(), &body).await;
+            close_connection(request)
         }
         FaultKind::Html => HttpResponse::Ok()
             .content_type("text/html")
@@ -140,14 +144,14 @@ pub(super) async fn play(kind: FaultKind, request: &HttpRequest, right: &Value) 
         FaultKind::BadJson => HttpResponse::Ok()
             .content_type("application/json")
             .body(r#"{"next_batch": "s1_1", "rooms": {"join": ["#),
-        FaultKind::Huge(bytes) => huge(bytes),
-        FaultKind::Drop => close(request),
+        FaultKind::Huge(bytes) => huge_response(bytes),
+        FaultKind::Drop => close_connection(request),
         FaultKind::UnknownPos => HttpResponse::BadRequest()
             .json(json!({"errcode": "M_UNKNOWN", "error": "Invalid stream token"})),
     }
 }
 
-fn rate_limited(retry_after_ms: u64, header: bool) -> HttpResponse {
+fn rate_limited_response(retry_after_ms: u64, header: bool) -> HttpResponse {
     let mut response = HttpResponse::TooManyRequests();
     if header {
         let seconds = retry_after_ms.div_ceil(1000);
@@ -160,7 +164,7 @@ fn rate_limited(retry_after_ms: u64, header: bool) -> HttpResponse {
     )
 }
 
-fn half(body: &str) -> &str {
+fn first_half(body: &str) -> &str {
     let mut middle = body.len() / 2;
     while !body.is_char_boundary(middle) {
         middle += 1;
@@ -170,8 +174,8 @@ fn half(body: &str) -> &str {
 }
 
 /// Writes an answer directly to the socket, with a length of our choice.
-async fn say(request: &HttpRequest, length: usize, body: &str) {
-    let Some(line) = request.conn_data::<Line>() else {
+async fn write_response(request: &HttpRequest, length: usize, body: &str) {
+    let Some(line) = request.conn_data::<SocketHandle>() else {
         return;
     };
 
@@ -194,8 +198,8 @@ async fn say(request: &HttpRequest, length: usize, body: &str) {
 }
 
 /// Closes the connection; nothing that the server writes afterwards arrives.
-fn close(request: &HttpRequest) -> HttpResponse {
-    if let Some(line) = request.conn_data::<Line>() {
+fn close_connection(request: &HttpRequest) -> HttpResponse {
+    if let Some(line) = request.conn_data::<SocketHandle>() {
         // An error means that the other side has already closed it, which is fine.
         let _ = line.shutdown(Shutdown::Both);
     }
@@ -204,7 +208,7 @@ fn close(request: &HttpRequest) -> HttpResponse {
 }
 
 /// A body of `bytes` bytes that parses, sent in pieces.
-fn huge(bytes: u64) -> HttpResponse {
+fn huge_response(bytes: u64) -> HttpResponse {
     const HEAD: &[u8] = br#"{"next_batch":"s1_1","padding":["#;
     const TAIL: &[u8] = br#""x"]}"#;
     // Each piece consists of complete list items, so that the text is valid JSON at any length.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::event::Stored;
+use super::event::SimEvent;
 
 /// Removes the types from a filter: plays a homeserver that applies only the limit.
 fn without_types(filter: &Value) -> Value {
@@ -17,7 +17,7 @@ fn without_types(filter: &Value) -> Value {
 }
 
 /// A filter as this homeserver understands it.
-pub(super) fn understood(filter: Option<Value>, ignores_types: bool) -> Option<Value> {
+pub(super) fn effective_filter(filter: Option<Value>, ignores_types: bool) -> Option<Value> {
     filter.map(|filter| {
         if ignores_types {
             without_types(&filter)
@@ -74,8 +74,11 @@ impl EventFilter {
         self.rooms.as_deref().is_none_or(named) && !named(&self.not_rooms)
     }
 
-    pub fn takes(&self, event: &Stored) -> bool {
-        let of_type = |list: &[String]| list.iter().any(|pattern| fits(pattern, &event.kind));
+    pub fn takes(&self, event: &SimEvent) -> bool {
+        let of_type = |list: &[String]| {
+            list.iter()
+                .any(|pattern| is_matching_type(pattern, &event.kind))
+        };
         let of_sender = |list: &[String]| list.contains(&event.sender);
 
         self.types.as_deref().is_none_or(of_type)
@@ -109,7 +112,7 @@ impl SyncFilter {
 }
 
 /// A `*` matches any run of characters; Synapse accepts it anywhere, clients use it at the end.
-fn fits(pattern: &str, kind: &str) -> bool {
+fn is_matching_type(pattern: &str, kind: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == kind,
         Some((head, tail)) => {

@@ -2,31 +2,31 @@
 
 use serde_json::{Value, json};
 
-use super::event::Stored;
+use super::event::SimEvent;
 use super::exchange::{Answer, Refusal};
 use super::filter::EventFilter;
 use super::ledger::Ledger;
-use super::room::{Access, Room};
-use super::view::View;
+use super::room::{Access, SimRoom};
+use super::view::EventView;
 
 /// A reader of one room.
-pub(super) struct Reader<'a> {
+pub(super) struct RoomReader<'a> {
     pub ledger: &'a Ledger,
-    pub room: &'a Room,
+    pub room: &'a SimRoom,
     pub viewer: &'a str,
     pub now_ms: i64,
     access: Access,
 }
 
 /// A request for `/messages`.
-pub(super) struct Page {
+pub(super) struct MessagesRequest {
     pub backward: bool,
     pub from: Option<u64>,
     pub to: Option<u64>,
     pub filter: EventFilter,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RoomReader<'a> {
     /// Opens a room for reading.
     ///
     /// # Errors
@@ -55,8 +55,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn view(&self, timeline: bool) -> View<'a> {
-        View {
+    fn view(&self, timeline: bool) -> EventView<'a> {
+        EventView {
             viewer: self.viewer,
             server_name: &self.ledger.server_name,
             now_ms: self.now_ms,
@@ -79,7 +79,8 @@ impl<'a> Reader<'a> {
 
     /// `/state/{type}/{key}`: the content, or the event.
     pub fn one_state(&self, kind: &str, key: &str, whole: bool) -> Answer {
-        let fits = |event: &&Stored| event.kind == kind && event.state_key.as_deref() == Some(key);
+        let fits =
+            |event: &&SimEvent| event.kind == kind && event.state_key.as_deref() == Some(key);
         let events = self.state_events();
         let mut found = events.iter().map(|at| &self.room.events[*at]);
 
@@ -106,7 +107,7 @@ impl<'a> Reader<'a> {
 
     /// `/members`, with `membership` or without `not_membership`.
     pub fn members(&self, only: Option<&str>, not: Option<&str>) -> Value {
-        let wanted = |event: &&Stored| {
+        let wanted = |event: &&SimEvent| {
             let membership = event.field("membership");
             only.is_none_or(|only| membership == Some(only)) && (not.is_none() || membership != not)
         };
@@ -121,7 +122,7 @@ impl<'a> Reader<'a> {
 
     /// `/messages`: scans at most `walk` events, so a page may be empty and still have an `end`.
     /// There is no `end` if nothing is left to scan.
-    pub fn messages(&self, page: &Page) -> Value {
+    pub fn messages(&self, page: &MessagesRequest) -> Value {
         let newest = match self.access {
             Access::Until(pos) => pos,
             _ => self.ledger.pos,
@@ -171,7 +172,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Reads a position out of a token of `/messages` or `/sync`.
-pub(super) fn position(token: &str) -> Option<u64> {
+pub(super) fn parse_position(token: &str) -> Option<u64> {
     let digits = token.strip_prefix(['t', 's'])?;
     digits.split('_').next()?.parse().ok()
 }

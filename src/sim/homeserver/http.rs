@@ -7,9 +7,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
-use super::exchange::{Answer, Call};
+use super::exchange::{Answer, ApiRequest};
 use super::ledger::Ledger;
-use super::{Homeserver, Inner, endpoints, faults, held, wall_clock};
+use super::{Homeserver, Inner, endpoints, faults, lock_ignoring_poison, wall_clock};
 
 impl Homeserver {
     /// Starts a server called `sim.example` on loopback; port 0 takes a free one.
@@ -45,10 +45,10 @@ impl Homeserver {
             App::new()
                 .app_data(shared.clone())
                 .app_data(web::PayloadConfig::new(10_000_000))
-                .default_service(web::to(answer))
+                .default_service(web::to(handle_request))
         })
         .on_connect(|connection, data| {
-            if let Some(line) = faults::hold_line(connection) {
+            if let Some(line) = faults::hold_socket(connection) {
                 data.insert(line);
             }
         })
@@ -57,7 +57,7 @@ impl Homeserver {
         .disable_signals()
         .listen(listener)?
         .run();
-        *held(&hs.inner.server) = Some(server.handle());
+        *lock_ignoring_poison(&hs.inner.server) = Some(server.handle());
         tokio::spawn(server);
 
         Ok(hs)
@@ -65,26 +65,32 @@ impl Homeserver {
 }
 
 /// Every request comes here.
-async fn answer(request: HttpRequest, body: web::Bytes, hs: web::Data<Homeserver>) -> HttpResponse {
+async fn handle_request(
+    request: HttpRequest,
+    body: web::Bytes,
+    hs: web::Data<Homeserver>,
+) -> HttpResponse {
     let target = request
         .uri()
         .path_and_query()
         .map_or("/", |target| target.as_str());
     hs.note_request(request.method().as_str(), target);
     let fault = hs.take_fault(target);
-    let call = Call::read(&request, body);
+    let call = ApiRequest::read(&request, body);
 
     match fault {
         Some(kind) if faults::needs_answer(&kind) => {
-            let right = endpoints::answer(&hs, &call).await.unwrap_or(Value::Null);
-            faults::play(kind, &request, &right).await
+            let right = endpoints::route_request(&hs, &call)
+                .await
+                .unwrap_or(Value::Null);
+            faults::perform_fault(kind, &request, &right).await
         }
-        Some(kind) => faults::play(kind, &request, &Value::Null).await,
-        None => reply(endpoints::answer(&hs, &call).await),
+        Some(kind) => faults::perform_fault(kind, &request, &Value::Null).await,
+        None => to_http_response(endpoints::route_request(&hs, &call).await),
     }
 }
 
-fn reply(answer: Answer) -> HttpResponse {
+fn to_http_response(answer: Answer) -> HttpResponse {
     match answer {
         Ok(body) => HttpResponse::Ok().json(body),
         Err(refusal) => {

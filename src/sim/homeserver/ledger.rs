@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::accounts::Accounts;
-use super::event::Stored;
-use super::room::Room;
+use super::event::SimEvent;
+use super::room::SimRoom;
 use crate::sim::dice::Dice;
 
 /// All data of the server. Rooms are never removed, so an index into `rooms` stays valid.
@@ -15,7 +15,7 @@ use crate::sim::dice::Dice;
 pub(super) struct Ledger {
     pub server_name: String,
     pub accounts: Accounts,
-    pub rooms: Vec<Room>,
+    pub rooms: Vec<SimRoom>,
     pub aliases: HashMap<String, usize>,
     pub features: BTreeMap<String, bool>,
     pub transports: Vec<Value>,
@@ -90,7 +90,7 @@ impl Ledger {
         format!("!{}", self.dice.letters(43))
     }
 
-    pub fn room(&self, room_id: &str) -> Option<&Room> {
+    pub fn room(&self, room_id: &str) -> Option<&SimRoom> {
         self.rooms.get(*self.by_room_id.get(room_id)?)
     }
 
@@ -100,7 +100,7 @@ impl Ledger {
             return *at;
         }
 
-        self.rooms.push(Room::new(room_id));
+        self.rooms.push(SimRoom::new(room_id));
         let at = self.rooms.len() - 1;
         self.by_room_id.insert(room_id.to_owned(), at);
 
@@ -163,7 +163,7 @@ impl Ledger {
 
     fn append(&mut self, room_id: &str, raw: Value, event_id: String, now_ms: i64) -> String {
         self.pos += 1;
-        let event = Stored::new(raw, event_id, self.pos, now_ms);
+        let event = SimEvent::new(raw, event_id, self.pos, now_ms);
         let id = event.id.clone();
         let room = self.room_index(room_id);
         self.note_membership(room, &event);
@@ -176,7 +176,7 @@ impl Ledger {
         id
     }
 
-    fn note_membership(&mut self, room: usize, event: &Stored) {
+    fn note_membership(&mut self, room: usize, event: &SimEvent) {
         if event.kind != "m.room.member" {
             return;
         }
@@ -195,7 +195,7 @@ impl Ledger {
         let room = self.room_index(draft.room);
         let raw = json!({"type": draft.kind, "event_id": event_id, "sender": draft.sender,
                          "state_key": draft.state_key, "origin_server_ts": draft.ts, "content": draft.content});
-        let mut event = Stored::new(raw, event_id.clone(), self.pos, now_ms);
+        let mut event = SimEvent::new(raw, event_id.clone(), self.pos, now_ms);
         event.silent = true;
         self.note_membership(room, &event);
         self.rooms[room].append(event);

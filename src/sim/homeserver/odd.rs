@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// How `/messages` misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pages {
+pub enum MessagesMode {
     /// As Synapse.
     #[default]
     Right,
@@ -27,8 +27,8 @@ pub enum Pages {
 
 /// How the server misbehaves now.
 #[derive(Debug, Default)]
-pub(super) struct Odd {
-    pub pages: Pages,
+pub(super) struct Misbehaviour {
+    pub pages: MessagesMode,
     /// The login flows of `GET /login`; `None` = a password.
     pub flows: Option<Vec<Value>>,
     /// Access tokens of a login expire after this time, ms.
@@ -39,19 +39,19 @@ pub(super) struct Odd {
     made_up: u64,
 }
 
-impl Odd {
+impl Misbehaviour {
     /// An invented page that needs no room, if the present mode has such pages.
     pub fn made_up_page(&mut self, from: Option<&str>) -> Option<Value> {
         let start = from.unwrap_or_default();
         let page = |end: String| Some(json!({"chunk": [], "start": start, "end": end}));
 
         match &mut self.pages {
-            Pages::Circle => page(if start == "t1" { "t2" } else { "t1" }.to_owned()),
-            Pages::Endless => {
+            MessagesMode::Circle => page(if start == "t1" { "t2" } else { "t1" }.to_owned()),
+            MessagesMode::Endless => {
                 self.made_up += 1;
                 page(format!("t99{}", self.made_up))
             }
-            Pages::SameToken(left) if *left > 0 => {
+            MessagesMode::SameToken(left) if *left > 0 => {
                 *left -= 1;
                 page(from.unwrap_or("t999999").to_owned())
             }
@@ -61,26 +61,28 @@ impl Odd {
 
     /// Does each page begin at the newest event?
     pub fn is_always_newest(&self) -> bool {
-        self.pages == Pages::EndlessSame
+        self.pages == MessagesMode::EndlessSame
     }
 
     /// Applies the present mode to a correct page.
     pub fn bend(&mut self, mut page: Value) -> Value {
         let length = page["chunk"].as_array().map_or(0, Vec::len);
         match self.pages {
-            Pages::StopsEarly => {
-                cut(&mut page, 2);
+            MessagesMode::StopsEarly => {
+                truncate_chunk(&mut page, 2);
                 remove_end(&mut page);
             }
-            Pages::EmptyEnd if length == 0 || page.get("end").is_none() => page["end"] = json!(""),
-            Pages::Twice => {
+            MessagesMode::EmptyEnd if length == 0 || page.get("end").is_none() => {
+                page["end"] = json!("");
+            }
+            MessagesMode::Twice => {
                 if let Some(chunk) = page["chunk"].as_array_mut() {
                     let again = chunk.clone();
                     chunk.extend(again);
                 }
             }
-            Pages::EndlessSame => {
-                cut(&mut page, 3);
+            MessagesMode::EndlessSame => {
+                truncate_chunk(&mut page, 3);
                 self.made_up += 1;
                 page["end"] = json!(format!("t99{}", self.made_up));
             }
@@ -91,7 +93,7 @@ impl Odd {
     }
 }
 
-fn cut(page: &mut Value, length: usize) {
+fn truncate_chunk(page: &mut Value, length: usize) {
     if let Some(chunk) = page["chunk"].as_array_mut() {
         chunk.truncate(length);
     }

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::event::Stored;
+use super::event::SimEvent;
 
 /// Current state: type, then state key, then the index of the event.
 pub(super) type StateMap = BTreeMap<String, BTreeMap<String, usize>>;
 
 /// A room.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct SimRoom {
     pub id: String,
     /// Append only, in stream order.
-    pub events: Vec<Stored>,
+    pub events: Vec<SimEvent>,
     pub by_id: HashMap<String, usize>,
     pub state: StateMap,
     /// Stream position of the newest event that a sync may show.
@@ -36,7 +36,7 @@ pub(super) enum Access {
     Forbidden,
 }
 
-impl Room {
+impl SimRoom {
     pub fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -45,7 +45,7 @@ impl Room {
     }
 
     /// Appends an event and applies it to the state. Returns its index.
-    pub fn append(&mut self, mut event: Stored) -> usize {
+    pub fn append(&mut self, mut event: SimEvent) -> usize {
         let at = self.events.len();
         if let Some(key) = event.state_key.clone() {
             let slot = self.state.entry(event.kind.clone()).or_default();
@@ -76,7 +76,7 @@ impl Room {
         at
     }
 
-    pub fn current(&self, kind: &str, key: &str) -> Option<&Stored> {
+    pub fn current(&self, kind: &str, key: &str) -> Option<&SimEvent> {
         let at = *self.state.get(kind)?.get(key)?;
         self.events.get(at)
     }
@@ -147,11 +147,11 @@ impl Room {
     }
 
     /// The event that made the present membership.
-    pub fn member_event(&self, user_id: &str) -> Option<&Stored> {
+    pub fn member_event(&self, user_id: &str) -> Option<&SimEvent> {
         self.current("m.room.member", user_id)
     }
 
-    pub fn members(&self) -> impl Iterator<Item = &Stored> {
+    pub fn members(&self) -> impl Iterator<Item = &SimEvent> {
         let members = self.state.get("m.room.member").into_iter().flatten();
         members.map(|(_, at)| &self.events[*at])
     }
@@ -187,7 +187,7 @@ impl Room {
     }
 
     /// History visibility for one account and one event.
-    pub fn may_see(&self, user_id: &str, event: &Stored) -> bool {
+    pub fn may_see(&self, user_id: &str, event: &SimEvent) -> bool {
         if event.state_key.as_deref() == Some(user_id) && event.kind == "m.room.member" {
             return true;
         }
@@ -209,7 +209,7 @@ impl Room {
     }
 
     /// The membership of `user_id` when an event came.
-    pub fn membership_then(&self, user_id: &str, event: &Stored) -> &str {
+    pub fn membership_then(&self, user_id: &str, event: &SimEvent) -> &str {
         self.membership_at(user_id, event.pos).unwrap_or("leave")
     }
 

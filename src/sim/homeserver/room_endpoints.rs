@@ -7,33 +7,33 @@ use serde_json::{Value, json};
 use super::Homeserver;
 use super::accounts::Caller;
 use super::event::server_of;
-use super::exchange::{Answer, Call, Refusal};
+use super::exchange::{Answer, ApiRequest, Refusal};
 use super::filter::{self, EventFilter};
-use super::history::{Page, Reader, position};
+use super::history::{MessagesRequest, RoomReader, parse_position};
 use super::ledger::{Draft, Ledger};
-use super::room::Room;
+use super::room::SimRoom;
 use super::rules;
 
-pub(super) fn answer(
+pub(super) fn route_room_request(
     hs: &Homeserver,
-    call: &Call,
+    call: &ApiRequest,
     caller: &Caller,
     room: &str,
     rest: &[&str],
 ) -> Answer {
     let user = caller.user_id.as_str();
     match (call.method.as_str(), rest) {
-        ("GET", _) => read(hs, call, user, room, rest),
-        ("PUT", ["state", kind]) => write(hs, call, caller, room, (kind, Some(""), None)),
-        ("PUT", ["state", kind, key]) => write(hs, call, caller, room, (kind, Some(key), None)),
-        ("PUT", ["send", kind, txn]) => write(hs, call, caller, room, (kind, None, Some(txn))),
+        ("GET", _) => get_from_room(hs, call, user, room, rest),
+        ("PUT", ["state", kind]) => put_event(hs, call, caller, room, (kind, Some(""), None)),
+        ("PUT", ["state", kind, key]) => put_event(hs, call, caller, room, (kind, Some(key), None)),
+        ("PUT", ["send", kind, txn]) => put_event(hs, call, caller, room, (kind, None, Some(txn))),
         ("PUT", ["redact", target, _]) => {
             must_be_joined(&hs.ledger(), user, room)?;
             let event_id = hs.redact(room, user, target, hs.now_ms());
             Ok(json!({"event_id": event_id}))
         }
-        ("POST", ["upgrade"]) => rules::upgrade(hs, call, user, room),
-        ("POST", ["join"]) => join(hs, call, user, room),
+        ("POST", ["upgrade"]) => rules::post_upgrade(hs, call, user, room),
+        ("POST", ["join"]) => post_join(hs, call, user, room),
         ("POST", ["leave"]) => {
             hs.leave_user(room, user, hs.now_ms());
             Ok(json!({}))
@@ -42,9 +42,15 @@ pub(super) fn answer(
     }
 }
 
-fn read(hs: &Homeserver, call: &Call, user: &str, room: &str, rest: &[&str]) -> Answer {
+fn get_from_room(
+    hs: &Homeserver,
+    call: &ApiRequest,
+    user: &str,
+    room: &str,
+    rest: &[&str],
+) -> Answer {
     let ledger = hs.ledger();
-    let open = || Reader::open(&ledger, room, user, hs.now_ms());
+    let open = || RoomReader::open(&ledger, room, user, hs.now_ms());
     let whole = call.param("format") == Some("event");
 
     match rest {
@@ -64,19 +70,23 @@ fn read(hs: &Homeserver, call: &Call, user: &str, room: &str, rest: &[&str]) -> 
             }
 
             let ignores_types = reader.ledger.ignores_filters;
-            let page = page(call, ignores_types, odd.is_always_newest())?;
+            let page = parse_messages_request(call, ignores_types, odd.is_always_newest())?;
             Ok(odd.bend(reader.messages(&page)))
         }
         _ => Err(Refusal::unrecognized()),
     }
 }
 
-fn page(call: &Call, ignores_types: bool, from_newest: bool) -> Result<Page, Refusal> {
+fn parse_messages_request(
+    call: &ApiRequest,
+    ignores_types: bool,
+    from_newest: bool,
+) -> Result<MessagesRequest, Refusal> {
     let invalid = |what: &str| Refusal::new(400, "M_INVALID_PARAM", what);
     let token = |name: &str| match call.param(name) {
         None => Ok(None),
         Some(_) if from_newest => Ok(None),
-        Some(text) => position(text)
+        Some(text) => parse_position(text)
             .map(Some)
             .ok_or_else(|| invalid("Invalid stream token")),
     };
@@ -95,12 +105,12 @@ fn page(call: &Call, ignores_types: bool, from_newest: bool) -> Result<Page, Ref
         ),
     };
 
-    let filter = filter::understood(filter, ignores_types);
+    let filter = filter::effective_filter(filter, ignores_types);
     let limit = call.number("limit").unwrap_or(10).clamp(1, 1000);
     let mut filter = EventFilter::read(filter.as_ref(), 1000);
     filter.limit = filter.limit.min(usize::try_from(limit).unwrap_or(10));
 
-    Ok(Page {
+    Ok(MessagesRequest {
         backward,
         from: token("from")?,
         to: token("to")?,
@@ -109,9 +119,15 @@ fn page(call: &Call, ignores_types: bool, from_newest: bool) -> Result<Page, Ref
 }
 
 /// Type, state key, transaction id.
-type Target<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+type EventTarget<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
 
-fn write(hs: &Homeserver, call: &Call, caller: &Caller, room: &str, target: Target<'_>) -> Answer {
+fn put_event(
+    hs: &Homeserver,
+    call: &ApiRequest,
+    caller: &Caller,
+    room: &str,
+    target: EventTarget<'_>,
+) -> Answer {
     let (kind, state_key, txn) = target;
     must_be_joined(&hs.ledger(), &caller.user_id, room)?;
     let now_ms = hs.now_ms();
@@ -152,7 +168,12 @@ fn must_be_joined(ledger: &Ledger, user: &str, room: &str) -> Result<(), Refusal
 
 /// Joins by id or alias. If no local user is in the room, the request must name a server that is
 /// (`via`, formerly `server_name`).
-pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) -> Answer {
+pub(super) fn post_join(
+    hs: &Homeserver,
+    call: &ApiRequest,
+    user: &str,
+    id_or_alias: &str,
+) -> Answer {
     let room_id = {
         let ledger = hs.ledger();
         let by_alias = id_or_alias.starts_with('#');
@@ -174,7 +195,7 @@ pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) 
         };
 
         let reachable = room.via.as_deref().is_none_or(named);
-        if !by_alias && !reachable && !is_ours(&ledger, room) {
+        if !by_alias && !reachable && !has_local_member(&ledger, room) {
             let text = "Can't join remote room because no servers that are in the room have been provided.";
             return Err(Refusal::new(404, "M_NOT_FOUND", text));
         }
@@ -191,7 +212,7 @@ pub(super) fn join(hs: &Homeserver, call: &Call, user: &str, id_or_alias: &str) 
     Ok(json!({"room_id": room_id}))
 }
 
-fn must_be_welcome(room: &Room, user: &str) -> Result<(), Refusal> {
+fn must_be_welcome(room: &SimRoom, user: &str) -> Result<(), Refusal> {
     let public = room.state_text("m.room.join_rules", "join_rule") == Some("public");
     match room.membership(user) {
         Some("ban") => {
@@ -207,13 +228,13 @@ fn must_be_welcome(room: &Room, user: &str) -> Result<(), Refusal> {
     }
 }
 
-fn is_ours(ledger: &Ledger, room: &Room) -> bool {
+fn has_local_member(ledger: &Ledger, room: &SimRoom) -> bool {
     room.joined()
         .any(|user| server_of(user) == ledger.server_name)
 }
 
 /// Servers in the room, most members first.
-pub(super) fn servers(ledger: &Ledger, room: &Room) -> Vec<String> {
+pub(super) fn servers_in_room(ledger: &Ledger, room: &SimRoom) -> Vec<String> {
     let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
     for user in room.joined() {
         *counted.entry(server_of(user)).or_default() += 1;

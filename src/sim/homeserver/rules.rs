@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::exchange::{Answer, Call, Refusal};
+use super::exchange::{Answer, ApiRequest, Refusal};
 use super::ledger::{Draft, Ledger};
-use super::room::Room;
+use super::room::SimRoom;
 use super::{Homeserver, NewRoom};
 
 /// State that an upgrade copies.
@@ -74,8 +74,8 @@ pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), 
     };
 
     let (has, needs) = (
-        power_of(room, draft.sender),
-        power_for(room, draft.kind, draft.state_key.is_some()),
+        power_of_user(room, draft.sender),
+        power_to_send(room, draft.kind, draft.state_key.is_some()),
     );
     if has >= needs {
         return Ok(());
@@ -88,11 +88,11 @@ pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), 
     Err(Refusal::new(403, "M_FORBIDDEN", text))
 }
 
-fn levels(room: &Room) -> Option<&Value> {
+fn current_power_levels(room: &SimRoom) -> Option<&Value> {
     Some(room.current("m.room.power_levels", "")?.content())
 }
 
-fn power_of(room: &Room, user: &str) -> i64 {
+fn power_of_user(room: &SimRoom, user: &str) -> i64 {
     let creator = room.current("m.room.create", "");
     let is_creator = creator.is_some_and(|event| event.sender == user);
     let newest = room.state_text("m.room.create", "room_version") == Some("12");
@@ -100,7 +100,7 @@ fn power_of(room: &Room, user: &str) -> i64 {
         return i64::MAX;
     }
 
-    let Some(levels) = levels(room) else {
+    let Some(levels) = current_power_levels(room) else {
         return if is_creator { 100 } else { 0 };
     };
 
@@ -110,8 +110,8 @@ fn power_of(room: &Room, user: &str) -> i64 {
     named.or(usual).and_then(Value::as_i64).unwrap_or(0)
 }
 
-fn power_for(room: &Room, kind: &str, is_state: bool) -> i64 {
-    let Some(levels) = levels(room) else {
+fn power_to_send(room: &SimRoom, kind: &str, is_state: bool) -> i64 {
+    let Some(levels) = current_power_levels(room) else {
         return 0;
     };
 
@@ -128,7 +128,7 @@ fn power_for(room: &Room, kind: &str, is_state: bool) -> i64 {
 }
 
 /// `POST /rooms/{id}/upgrade`
-pub(super) fn upgrade(hs: &Homeserver, call: &Call, user: &str, room: &str) -> Answer {
+pub(super) fn post_upgrade(hs: &Homeserver, call: &ApiRequest, user: &str, room: &str) -> Answer {
     let draft = Draft {
         room,
         sender: user,
@@ -152,7 +152,7 @@ pub(super) fn upgrade(hs: &Homeserver, call: &Call, user: &str, room: &str) -> A
 }
 
 /// Do the join rules admit members of certain other rooms, and is this user in one of them?
-pub(super) fn is_let_in_by_another(ledger: &Ledger, room: &Room, user: &str) -> bool {
+pub(super) fn is_let_in_by_another(ledger: &Ledger, room: &SimRoom, user: &str) -> bool {
     let rule = room.state_text("m.room.join_rules", "join_rule");
     let Some(rules) = room
         .current("m.room.join_rules", "")

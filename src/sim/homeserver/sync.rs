@@ -6,20 +6,20 @@ use serde_json::{Map, Value, json};
 
 use super::filter::SyncFilter;
 use super::ledger::Ledger;
-use super::room::Room;
-use super::view::View;
+use super::room::SimRoom;
+use super::view::EventView;
 
 /// Maximum number of sticky events in a response (as in Synapse).
 const STICKY_LIMIT: usize = 100;
 
 /// A position in the stream of events, and a separate one in the stream of sticky events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Since {
+pub(super) struct SyncPosition {
     pub pos: u64,
     pub sticky: u64,
 }
 
-impl Since {
+impl SyncPosition {
     /// Parses `s12_7`. `None` for a token that this server cannot have issued.
     pub fn read(token: &str, newest: u64) -> Option<Self> {
         let (pos, sticky) = token.strip_prefix('s')?.split_once('_')?;
@@ -38,9 +38,9 @@ impl Since {
 
 /// One sync request.
 #[derive(Debug)]
-pub(super) struct Question<'a> {
+pub(super) struct SyncQuestion<'a> {
     pub viewer: &'a str,
-    pub since: Option<Since>,
+    pub since: Option<SyncPosition>,
     pub filter: &'a SyncFilter,
     pub full_state: bool,
     pub state_after: bool,
@@ -48,13 +48,13 @@ pub(super) struct Question<'a> {
 }
 
 /// A response, and whether a long poll should continue to wait instead.
-pub(super) struct Response {
+pub(super) struct SyncResponse {
     pub body: Value,
     pub is_empty: bool,
 }
 
 /// The time-line part of one room.
-struct Timeline {
+struct TimelinePart {
     events: Vec<usize>,
     limited: bool,
     /// Position just before the first event.
@@ -62,7 +62,7 @@ struct Timeline {
 }
 
 /// Answers a sync request from the current data.
-pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
+pub(super) fn answer_sync(ledger: &Ledger, question: &SyncQuestion<'_>) -> SyncResponse {
     let mut join = Map::new();
     let mut invite = Map::new();
     let mut leave = Map::new();
@@ -75,16 +75,16 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
 
         match room.membership(question.viewer) {
             Some("join") => {
-                if let Some((body, events)) = joined(ledger, room, question) {
+                if let Some((body, events)) = joined_section(ledger, room, question) {
                     join.insert(room.id.clone(), body);
                     shown.insert(*at, events);
                 }
             }
-            Some("invite") if is_new(room, question) => {
-                invite.insert(room.id.clone(), invited(room, question.viewer));
+            Some("invite") if is_membership_new(room, question) => {
+                invite.insert(room.id.clone(), invited_section(room, question.viewer));
             }
             Some("leave" | "ban") if is_left_shown(room, question) => {
-                leave.insert(room.id.clone(), left(ledger, room, question));
+                leave.insert(room.id.clone(), left_section(ledger, room, question));
             }
             _ => {}
         }
@@ -92,7 +92,7 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
 
     let sticky = add_sticky(ledger, question, &mut join, &shown);
     let is_empty = join.is_empty() && invite.is_empty() && leave.is_empty();
-    let next = Since {
+    let next = SyncPosition {
         pos: ledger.pos,
         sticky,
     };
@@ -104,11 +104,11 @@ pub(super) fn answer(ledger: &Ledger, question: &Question<'_>) -> Response {
         body["rooms"][name] = Value::Object(rooms);
     }
 
-    Response { body, is_empty }
+    SyncResponse { body, is_empty }
 }
 
 /// Did the current membership begin after the requested position?
-fn is_new(room: &Room, question: &Question<'_>) -> bool {
+fn is_membership_new(room: &SimRoom, question: &SyncQuestion<'_>) -> bool {
     let Some(since) = question.since else {
         return true;
     };
@@ -117,9 +117,9 @@ fn is_new(room: &Room, question: &Question<'_>) -> bool {
         .is_none_or(|pos| pos > since.pos)
 }
 
-fn is_left_shown(room: &Room, question: &Question<'_>) -> bool {
+fn is_left_shown(room: &SimRoom, question: &SyncQuestion<'_>) -> bool {
     if question.since.is_some() {
-        return is_new(room, question);
+        return is_membership_new(room, question);
     }
 
     // A first sync always includes kicks and bans, but own leaves only if requested.
@@ -131,8 +131,12 @@ fn is_left_shown(room: &Room, question: &Question<'_>) -> bool {
     question.filter.include_leave || forced
 }
 
-fn view<'a>(ledger: &'a Ledger, question: &Question<'a>, timeline: bool) -> View<'a> {
-    View {
+fn event_view<'a>(
+    ledger: &'a Ledger,
+    question: &SyncQuestion<'a>,
+    timeline: bool,
+) -> EventView<'a> {
+    EventView {
         viewer: question.viewer,
         server_name: &ledger.server_name,
         now_ms: question.now_ms,
@@ -142,10 +146,14 @@ fn view<'a>(ledger: &'a Ledger, question: &Question<'a>, timeline: bool) -> View
 }
 
 /// The section of a joined room and the events in its timeline; `None` if nothing is new.
-fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Value, Vec<usize>)> {
+fn joined_section(
+    ledger: &Ledger,
+    room: &SimRoom,
+    question: &SyncQuestion<'_>,
+) -> Option<(Value, Vec<usize>)> {
     let since = match question.since {
         // A room that was just joined is sent from its beginning.
-        Some(since) if !is_new(room, question) => Some(since.pos),
+        Some(since) if !is_membership_new(room, question) => Some(since.pos),
         _ => None,
     };
 
@@ -156,8 +164,8 @@ fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Valu
         }
     }
 
-    let timeline = timeline(room, question, since, u64::MAX);
-    let state = state(room, question, since, &timeline);
+    let timeline = select_timeline(room, question, since, u64::MAX);
+    let state = select_state(room, question, since, &timeline);
     if timeline.events.is_empty() && state.is_empty() {
         return None;
     }
@@ -170,7 +178,7 @@ fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Valu
 
     let body = json!({
         "timeline": show_timeline(ledger, room, question, &timeline),
-        key: {"events": view(ledger, question, false).show_all(room, &state)},
+        key: {"events": event_view(ledger, question, false).show_all(room, &state)},
         "account_data": {"events": []}, "ephemeral": {"events": []}, "summary": {},
         "unread_notifications": {"notification_count": 0, "highlight_count": 0},
     });
@@ -178,13 +186,23 @@ fn joined(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Option<(Valu
     Some((body, timeline.events))
 }
 
-fn show_timeline(ledger: &Ledger, room: &Room, question: &Question<'_>, part: &Timeline) -> Value {
-    json!({"events": view(ledger, question, true).show_all(room, &part.events),
+fn show_timeline(
+    ledger: &Ledger,
+    room: &SimRoom,
+    question: &SyncQuestion<'_>,
+    part: &TimelinePart,
+) -> Value {
+    json!({"events": event_view(ledger, question, true).show_all(room, &part.events),
            "prev_batch": format!("t{}", part.start), "limited": part.limited})
 }
 
 /// The newest matching events after `since`, at most the filter's limit.
-fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64) -> Timeline {
+fn select_timeline(
+    room: &SimRoom,
+    question: &SyncQuestion<'_>,
+    since: Option<u64>,
+    until: u64,
+) -> TimelinePart {
     let filter = &question.filter.timeline;
     let mut events = Vec::new();
     let mut limited = false;
@@ -206,7 +224,7 @@ fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64
     let first = events.first().map(|at| room.events[*at].pos - 1);
     let newest = room.last_pos.min(until);
 
-    Timeline {
+    TimelinePart {
         events,
         limited,
         start: first.unwrap_or(newest),
@@ -215,11 +233,11 @@ fn timeline(room: &Room, question: &Question<'_>, since: Option<u64>, until: u64
 
 /// The state section: complete at first, changes later. It is the state before the timeline, or
 /// after it if requested (MSC4222).
-fn state(
-    room: &Room,
-    question: &Question<'_>,
+fn select_state(
+    room: &SimRoom,
+    question: &SyncQuestion<'_>,
     since: Option<u64>,
-    timeline: &Timeline,
+    timeline: &TimelinePart,
 ) -> Vec<usize> {
     let whole = since.is_none() || question.full_state;
     let from = since.unwrap_or(0);
@@ -254,7 +272,7 @@ fn state(
     state
 }
 
-fn invited(room: &Room, viewer: &str) -> Value {
+fn invited_section(room: &SimRoom, viewer: &str) -> Value {
     let kinds = [
         "m.room.create",
         "m.room.join_rules",
@@ -267,16 +285,16 @@ fn invited(room: &Room, viewer: &str) -> Value {
     let state = kinds.iter().filter_map(|kind| room.current(kind, ""));
     let events: Vec<Value> = state
         .chain(room.member_event(viewer))
-        .map(super::event::Stored::stripped)
+        .map(super::event::SimEvent::stripped)
         .collect();
 
     json!({"invite_state": {"events": events}})
 }
 
-fn left(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Value {
+fn left_section(ledger: &Ledger, room: &SimRoom, question: &SyncQuestion<'_>) -> Value {
     let until = room.membership_since(question.viewer).unwrap_or(u64::MAX);
     let since = question.since.map(|since| since.pos);
-    let timeline = timeline(room, question, since, until);
+    let timeline = select_timeline(room, question, since, until);
     let mut state = match since {
         Some(pos) => room.state_changes(pos, timeline.start),
         None => room.state_at(timeline.start),
@@ -286,7 +304,7 @@ fn left(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Value {
 
     json!({
         "timeline": show_timeline(ledger, room, question, &timeline),
-        "state": {"events": view(ledger, question, false).show_all(room, &state)},
+        "state": {"events": event_view(ledger, question, false).show_all(room, &state)},
         "account_data": {"events": []},
     })
 }
@@ -296,7 +314,7 @@ fn left(ledger: &Ledger, room: &Room, question: &Question<'_>) -> Value {
 /// they were sent.
 fn add_sticky(
     ledger: &Ledger,
-    question: &Question<'_>,
+    question: &SyncQuestion<'_>,
     join: &mut Map<String, Value>,
     shown: &HashMap<usize, Vec<usize>>,
 ) -> u64 {
@@ -306,14 +324,14 @@ fn add_sticky(
 
     let since = question.since.map_or(0, |since| since.sticky);
     // An account that has just joined also gets older ones, in addition to the limit.
-    let is_late = |room: &usize| is_new(&ledger.rooms[*room], question);
+    let is_late = |room: &usize| is_membership_new(&ledger.rooms[*room], question);
     let all = since > 0 && ledger.rooms_of(question.viewer).iter().any(is_late);
     let told = ledger.sticky.partition_point(|(pos, ..)| *pos <= since);
     let mut taken = 0;
     for (pos, room_at, at) in &ledger.sticky[if all { 0 } else { told }..] {
         let room = &ledger.rooms[*room_at];
         let late = *pos <= since;
-        let left_out = late && !is_new(room, question);
+        let left_out = late && !is_membership_new(room, question);
         if left_out
             || room.membership(question.viewer) != Some("join")
             || !room.events[*at].is_sticky_at(question.now_ms)
@@ -333,7 +351,7 @@ fn add_sticky(
             continue;
         }
 
-        let event = view(ledger, question, true).show(room, &room.events[*at]);
+        let event = event_view(ledger, question, true).show(room, &room.events[*at]);
         let section = join.entry(room.id.clone()).or_insert_with(|| json!({}));
         match section.pointer_mut("/msc4354_sticky/events") {
             Some(Value::Array(events)) => events.push(event),

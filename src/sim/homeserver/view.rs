@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::event::{Stored, server_of};
-use super::room::Room;
+use super::event::{SimEvent, server_of};
+use super::room::SimRoom;
 
 /// The viewer, the time and the endpoint.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
+pub(super) struct EventView<'a> {
     pub viewer: &'a str,
     pub server_name: &'a str,
     pub now_ms: i64,
@@ -17,15 +17,15 @@ pub(super) struct View<'a> {
     pub timeline: bool,
 }
 
-impl View<'_> {
+impl EventView<'_> {
     /// Several events of one room in client format.
-    pub fn show_all(&self, room: &Room, events: &[usize]) -> Vec<Value> {
+    pub fn show_all(&self, room: &SimRoom, events: &[usize]) -> Vec<Value> {
         let events = events.iter().filter_map(|at| room.events.get(*at));
         events.map(|event| self.show(room, event)).collect()
     }
 
     /// One event in client format. A value that is not a JSON object is shown unchanged.
-    pub fn show(&self, room: &Room, event: &Stored) -> Value {
+    pub fn show(&self, room: &SimRoom, event: &SimEvent) -> Value {
         let Value::Object(mut shown) = event.raw.clone() else {
             return event.raw.clone();
         };
@@ -42,7 +42,7 @@ impl View<'_> {
         Value::Object(shown)
     }
 
-    fn add_unsigned(&self, unsigned: &mut Map<String, Value>, room: &Room, event: &Stored) {
+    fn add_unsigned(&self, unsigned: &mut Map<String, Value>, room: &SimRoom, event: &SimEvent) {
         let ts = event.raw.get("origin_server_ts").and_then(Value::as_i64);
         // As observed in Synapse: events of other servers have no age.
         if let (Some(ts), true) = (ts, server_of(&event.sender) == self.server_name) {

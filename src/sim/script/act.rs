@@ -16,7 +16,7 @@ pub struct Act {
     /// Matrix id of who does it.
     pub sender: String,
     /// The event to write.
-    pub what: What,
+    pub what: ActKind,
     /// A name by which later acts refer to this one.
     pub name: Option<u64>,
     /// The name of the act that this one refers to: its target or what it relates to.
@@ -25,7 +25,7 @@ pub struct Act {
 
 /// The kind of event.
 #[derive(Debug, Clone, PartialEq)]
-pub enum What {
+pub enum ActKind {
     /// A state event: type, state key, content.
     State(&'static str, String, Value),
     /// A plain event: type, content.
@@ -41,12 +41,12 @@ pub enum What {
 }
 
 /// Event ids of acts that have a name.
-pub type Names = HashMap<u64, String>;
+pub type EventIdsByName = HashMap<u64, String>;
 
 impl Act {
     /// An act without relations.
     #[must_use]
-    pub fn new(at_ms: i64, room: &str, sender: &str, what: What) -> Self {
+    pub fn new(at_ms: i64, room: &str, sender: &str, what: ActKind) -> Self {
         Self {
             at_ms,
             room: room.to_owned(),
@@ -58,7 +58,7 @@ impl Act {
     }
 
     /// Writes it to the homeserver.
-    pub fn play(&self, hs: &Homeserver, names: &mut Names) {
+    pub fn play(&self, hs: &Homeserver, names: &mut EventIdsByName) {
         let (room, sender, at) = (self.room.as_str(), self.sender.as_str(), self.at_ms);
         let about = self.about.and_then(|name| names.get(&name)).cloned();
         let related = |content: &Value| {
@@ -71,19 +71,21 @@ impl Act {
         };
 
         let event_id = match &self.what {
-            What::State(kind, key, content) => {
+            ActKind::State(kind, key, content) => {
                 hs.send_state(room, sender, kind, key, related(content), at)
             }
-            What::Event(kind, content) => hs.send_event(room, sender, kind, related(content), at),
-            What::Sticky(kind, content) => {
+            ActKind::Event(kind, content) => {
+                hs.send_event(room, sender, kind, related(content), at)
+            }
+            ActKind::Sticky(kind, content) => {
                 hs.send_sticky(room, sender, kind, content.clone(), 3_600_000, at)
             }
-            What::Member(user, "join") => hs.join_user(room, user, at),
-            What::Member(user, "ban") => hs.ban(room, user, sender, at),
-            What::Member(user, "invite") => hs.invite(room, user, sender, at),
-            What::Member(user, _) => hs.kick(room, user, sender, at),
-            What::Redaction => hs.redact(room, sender, about.as_deref().unwrap_or_default(), at),
-            What::Raw(event) => hs.send_raw(room, event.clone()),
+            ActKind::Member(user, "join") => hs.join_user(room, user, at),
+            ActKind::Member(user, "ban") => hs.ban(room, user, sender, at),
+            ActKind::Member(user, "invite") => hs.invite(room, user, sender, at),
+            ActKind::Member(user, _) => hs.kick(room, user, sender, at),
+            ActKind::Redaction => hs.redact(room, sender, about.as_deref().unwrap_or_default(), at),
+            ActKind::Raw(event) => hs.send_raw(room, event.clone()),
         };
 
         if let Some(name) = self.name {

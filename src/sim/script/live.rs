@@ -5,22 +5,22 @@
 
 use serde_json::json;
 
-use super::act::{Act, What};
-use super::stay::{End, Form, Stay};
+use super::act::{Act, ActKind};
+use super::stay::{SimStay, StayEnd, StayFormat};
 use super::{HOUR_MS, MINUTE_MS};
 use crate::sim::dice::Dice;
 use crate::sim::people::Person;
-use crate::sim::rooms::scene_of;
+use crate::sim::rooms::find_scene;
 
 /// Rooms that have a short call in turn, and the format of their clients.
-const TURNS: [(&str, Form); 7] = [
-    ("backend", Form::Flat),
-    ("film", Form::Sticky),
-    ("arabic", Form::Flat),
-    ("support", Form::Flat),
-    ("mods", Form::Slot),
-    ("repair", Form::Flat),
-    ("dm", Form::Flat),
+const TURNS: [(&str, StayFormat); 7] = [
+    ("backend", StayFormat::Flat),
+    ("film", StayFormat::Sticky),
+    ("arabic", StayFormat::Flat),
+    ("support", StayFormat::Flat),
+    ("mods", StayFormat::Slot),
+    ("repair", StayFormat::Flat),
+    ("dm", StayFormat::Flat),
 ];
 
 /// Rooms with a permanent call, with the minimum and maximum number of people.
@@ -28,24 +28,24 @@ const LASTING: [(&str, usize, usize); 3] = [("lounge", 2, 5), ("ops", 4, 8), ("h
 
 /// An endless plan: one minute of acts after the other.
 #[derive(Debug, Clone)]
-pub struct Live {
+pub struct LivePlan {
     seed: u64,
     dice: Dice,
     start_ms: i64,
     minute: i64,
     /// Stays in the permanent calls.
-    lasting: Vec<Stay>,
+    lasting: Vec<SimStay>,
     /// Stays of the call that ends in the next minute.
-    short: Vec<Stay>,
+    short: Vec<SimStay>,
 }
 
-impl Live {
+impl LivePlan {
     /// Begins at `start_ms` with the running stays.
     #[must_use]
-    pub fn new(running: Vec<Stay>, start_ms: i64, seed: u64) -> Self {
+    pub fn new(running: Vec<SimStay>, start_ms: i64, seed: u64) -> Self {
         let rooms: Vec<String> = LASTING
             .iter()
-            .filter_map(|(key, ..)| room(key, seed))
+            .filter_map(|(key, ..)| room_id_of_scene(key, seed))
             .collect();
         let (lasting, short) = running
             .into_iter()
@@ -92,14 +92,14 @@ impl Live {
         let last = from + self.dice.range(34_000, 39_000);
         for stay in std::mem::take(&mut self.short) {
             let at_ms = last - self.dice.range(0, 3500);
-            acts.extend(stay.leave(at_ms, End::Leave, ""));
+            acts.extend(stay.leave(at_ms, StayEnd::Leave, ""));
         }
     }
 
     fn appear(&mut self, from: i64, acts: &mut Vec<Act>) {
         let turn = usize::try_from(self.minute).unwrap_or(0) % TURNS.len();
         let (key, form) = TURNS[turn];
-        let Some(scene) = scene_of(key) else { return };
+        let Some(scene) = find_scene(key) else { return };
         let room = scene.room_id(self.seed);
         let begin = from + self.dice.range(15_000, 19_000);
         let count = usize::try_from(self.dice.range(1, 5)).unwrap_or(1);
@@ -112,14 +112,14 @@ impl Live {
                 self.dice.range(1500, 10_000)
             };
 
-            let mut stay = Stay::new(&room, person, form, begin + late);
+            let mut stay = SimStay::new(&room, person, form, begin + late);
             if matches!(key, "support" | "dm") {
                 stay.intent = "audio";
             }
 
             acts.push(stay.join());
             if i == 0 && matches!(key, "support" | "dm") {
-                acts.push(ring(&stay));
+                acts.push(ring_act(&stay));
             }
 
             self.short.push(stay);
@@ -144,7 +144,7 @@ impl Live {
         // The big call has more changes than the small ones.
         let at = usize::try_from(self.dice.range(0, 5).min(2)).unwrap_or(2);
         let (key, least, most) = LASTING[at];
-        Some((key, room(key, self.seed)?, least, most))
+        Some((key, room_id_of_scene(key, self.seed)?, least, most))
     }
 
     fn come(&mut self, at_ms: i64, acts: &mut Vec<Act>) {
@@ -153,7 +153,7 @@ impl Live {
         };
 
         let present: Vec<&Person> = self.in_room(&room).map(|stay| stay.person).collect();
-        let Some(scene) = scene_of(key).filter(|_| present.len() < most) else {
+        let Some(scene) = find_scene(key).filter(|_| present.len() < most) else {
             return;
         };
 
@@ -161,7 +161,7 @@ impl Live {
         absent.retain(|person| !present.contains(person) && !self.was_ghost(key, person));
 
         if let Some(person) = self.dice.pick(&absent).copied() {
-            let stay = Stay::new(&room, person, Form::Flat, at_ms);
+            let stay = SimStay::new(&room, person, StayFormat::Flat, at_ms);
             acts.push(stay.join());
             self.lasting.push(stay);
         }
@@ -169,7 +169,7 @@ impl Live {
 
     /// The ghost's person does not come back; otherwise nobody would see that it was a ghost.
     fn was_ghost(&self, key: &str, person: &Person) -> bool {
-        let members = scene_of(key).map(|scene| scene.members(self.seed));
+        let members = find_scene(key).map(|scene| scene.members(self.seed));
         key == "ops" && members.and_then(|members| members.get(1).copied()) == Some(person)
     }
 
@@ -178,13 +178,13 @@ impl Live {
             return;
         };
 
-        let renews = |stay: &Stay| {
+        let renews = |stay: &SimStay| {
             let n = (minute_ms - stay.from_ms + 5000).div_euclid(HOUR_MS) + 1;
             stay.renewal(n).at_ms < minute_ms + MINUTE_MS
         };
 
         // A stay that began in this minute lasts at least until the next.
-        let free = |stay: &Stay| stay.room == room && stay.from_ms < minute_ms && !renews(stay);
+        let free = |stay: &SimStay| stay.room == room && stay.from_ms < minute_ms && !renews(stay);
         let candidates: Vec<usize> = (0..self.lasting.len())
             .filter(|at| free(&self.lasting[*at]))
             .collect();
@@ -195,31 +195,31 @@ impl Live {
         if let Some(at) = self.dice.pick(&candidates).copied() {
             let stay = self.lasting.swap_remove(at);
             let end = if self.dice.chance(10) {
-                End::LostAndSaid
+                StayEnd::LostAndSaid
             } else {
-                End::Leave
+                StayEnd::Leave
             };
 
             acts.extend(stay.leave(at_ms, end, ""));
         }
     }
 
-    fn in_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = &'a Stay> {
+    fn in_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = &'a SimStay> {
         self.lasting.iter().filter(move |stay| stay.room == room)
     }
 }
 
-fn room(key: &str, seed: u64) -> Option<String> {
-    scene_of(key).map(|scene| scene.room_id(seed))
+fn room_id_of_scene(key: &str, seed: u64) -> Option<String> {
+    find_scene(key).map(|scene| scene.room_id(seed))
 }
 
-fn ring(stay: &Stay) -> Act {
+fn ring_act(stay: &SimStay) -> Act {
     let at_ms = stay.from_ms + 300;
     let content = json!({
         "m.mentions": {"user_ids": [], "room": true}, "sender_ts": at_ms, "lifetime": 30_000,
         "notification_type": "ring", "m.call.intent": stay.intent,
     });
-    let what = What::Event("org.matrix.msc4075.rtc.notification", content);
+    let what = ActKind::Event("org.matrix.msc4075.rtc.notification", content);
 
     Act::new(at_ms, &stay.room, &stay.person.user_id(), what)
 }

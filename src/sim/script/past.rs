@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use super::act::{Act, What};
-use super::stay::{End, Form, Stay};
+use super::act::{Act, ActKind};
+use super::stay::{SimStay, StayEnd, StayFormat};
 use super::{DAY_MS, MINUTE_MS, hostile};
 use crate::sim::dice::Dice;
 use crate::sim::people::SFUS;
-use crate::sim::rooms::{SCENES, Scene, scene_of};
+use crate::sim::rooms::{SCENES, Scene, find_scene};
 
 /// Number of days with calls.
 pub const DAYS: i64 = 35;
 
 /// Recurring calls on certain days of the week (0 is Monday), at a minute of the day (UTC).
-struct Pattern {
+struct CallPattern {
     room: &'static str,
     days: &'static [i64],
     minute: i64,
@@ -22,14 +22,14 @@ struct Pattern {
     people: (i64, i64),
 }
 
-const fn pattern(
+const fn new_pattern(
     room: &'static str,
     days: &'static [i64],
     minute: i64,
     length: (i64, i64),
     people: (i64, i64),
-) -> Pattern {
-    Pattern {
+) -> CallPattern {
+    CallPattern {
         room,
         days,
         minute,
@@ -40,37 +40,37 @@ const fn pattern(
 
 const WEEKDAYS: &[i64] = &[0, 1, 2, 3, 4];
 
-static PATTERNS: [Pattern; 11] = [
-    pattern("backend", WEEKDAYS, 495, (12, 22), (5, 9)),
-    pattern("ops", &[1, 3], 540, (35, 55), (4, 7)),
-    pattern("repair", &[0], 780, (50, 80), (5, 10)),
-    pattern("arabic", &[6, 1, 3], 990, (30, 70), (4, 9)),
-    pattern("board", &[2], 960, (60, 90), (5, 8)),
-    pattern("townhall", &[3], 900, (55, 75), (10, 18)),
-    pattern("film", &[5], 1110, (100, 130), (5, 10)),
-    pattern("mods", &[1, 4], 1020, (20, 40), (3, 6)),
-    pattern("community", &[2], 1080, (80, 105), (22, 39)),
-    pattern("hallway", &[4], 840, (30, 50), (10, 18)),
-    pattern("lab", &[3], 720, (5, 10), (2, 3)),
+static PATTERNS: [CallPattern; 11] = [
+    new_pattern("backend", WEEKDAYS, 495, (12, 22), (5, 9)),
+    new_pattern("ops", &[1, 3], 540, (35, 55), (4, 7)),
+    new_pattern("repair", &[0], 780, (50, 80), (5, 10)),
+    new_pattern("arabic", &[6, 1, 3], 990, (30, 70), (4, 9)),
+    new_pattern("board", &[2], 960, (60, 90), (5, 8)),
+    new_pattern("townhall", &[3], 900, (55, 75), (10, 18)),
+    new_pattern("film", &[5], 1110, (100, 130), (5, 10)),
+    new_pattern("mods", &[1, 4], 1020, (20, 40), (3, 6)),
+    new_pattern("community", &[2], 1080, (80, 105), (22, 39)),
+    new_pattern("hallway", &[4], 840, (30, 50), (10, 18)),
+    new_pattern("lab", &[3], 720, (5, 10), (2, 3)),
 ];
 
 /// The planned past.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Past {
+pub struct PastPlan {
     /// Everything that was written, in order of time.
     pub acts: Vec<Act>,
     /// Stays that are still running.
-    pub running: Vec<Stay>,
+    pub running: Vec<SimStay>,
 }
 
 /// Plans the past up to `now_ms`.
 #[must_use]
-pub fn plan(now_ms: i64, seed: u64) -> Past {
-    let mut writer = Writer {
+pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
+    let mut writer = PastWriter {
         now_ms,
         seed,
         dice: Dice::for_part(seed, "past"),
-        past: Past {
+        past: PastPlan {
             acts: Vec::new(),
             running: Vec::new(),
         },
@@ -91,15 +91,15 @@ fn weekday(day: i64) -> i64 {
 }
 
 /// Writes the past down.
-pub(super) struct Writer {
+pub(super) struct PastWriter {
     pub now_ms: i64,
     pub seed: u64,
     pub dice: Dice,
-    pub past: Past,
+    pub past: PastPlan,
     names: u64,
 }
 
-impl Writer {
+impl PastWriter {
     fn all(&mut self) {
         let today = self.now_ms.div_euclid(DAY_MS);
         for day in today - DAYS..=today {
@@ -116,16 +116,18 @@ impl Writer {
         self.incidents();
         self.present();
         let lab = self.room("lab");
-        self.past.acts.extend(hostile::acts(&lab, self.now_ms));
+        self.past
+            .acts
+            .extend(hostile::hostile_acts(&lab, self.now_ms));
     }
 
     pub(super) fn room(&self, key: &str) -> String {
-        scene_of(key)
+        find_scene(key)
             .map(|scene| scene.room_id(self.seed))
             .unwrap_or_default()
     }
 
-    fn repeat(&mut self, pattern: &Pattern, day: i64) {
+    fn repeat(&mut self, pattern: &CallPattern, day: i64) {
         let jitter = self.dice.range(-2 * MINUTE_MS, 3 * MINUTE_MS);
         let start = day * DAY_MS + pattern.minute * MINUTE_MS + jitter;
         let length = self.dice.range(pattern.length.0, pattern.length.1 + 1) * MINUTE_MS;
@@ -192,20 +194,20 @@ impl Writer {
     }
 
     fn call(&mut self, key: &str, start: i64, length: i64, people: i64) {
-        let Some(scene) = scene_of(key) else { return };
+        let Some(scene) = find_scene(key) else { return };
         let end = start + length;
         if end + 2 * MINUTE_MS > self.kept_free_from(key) {
             return;
         }
 
-        let form = form(key, (self.now_ms - start) / DAY_MS);
+        let form = format_days_ago(key, (self.now_ms - start) / DAY_MS);
         let room = scene.room_id(self.seed);
         let count = usize::try_from(people).unwrap_or(1);
         let persons = self.dice.some_of(&scene.members(self.seed), count);
         let audio = matches!(key, "support" | "dm") && self.dice.chance(70);
         for (i, person) in persons.into_iter().enumerate() {
-            let mut stay = Stay::new(&room, person, form, start);
-            stay.end = Some((end, End::Leave));
+            let mut stay = SimStay::new(&room, person, form, start);
+            stay.end = Some((end, StayEnd::Leave));
             if audio {
                 stay.intent = "audio";
             }
@@ -221,7 +223,7 @@ impl Writer {
         }
 
         if !scene.encrypted && self.dice.chance(60) {
-            let what = What::Event("m.room.message", json!({"msgtype": "m.text", "body": "👋"}));
+            let what = ActKind::Event("m.room.message", json!({"msgtype": "m.text", "body": "👋"}));
             let sender = self.maker(scene);
             self.past
                 .acts
@@ -231,7 +233,7 @@ impl Writer {
 
     /// Varies the stays of one call: late, early, back again, a second device, another SFU, a
     /// crash.
-    fn vary(&mut self, stay: &mut Stay, start: i64, end: i64) {
+    fn vary(&mut self, stay: &mut SimStay, start: i64, end: i64) {
         let third = (end - start) / 3;
         stay.from_ms = start + self.dice.range(4000, third.min(6 * MINUTE_MS));
         let mut leave = end - self.dice.range(500, 40_000);
@@ -239,14 +241,17 @@ impl Writer {
             leave = self.dice.range(stay.from_ms + MINUTE_MS / 2, end - 1000);
         }
 
-        stay.end = Some((leave.max(stay.from_ms + 5000), End::Leave));
-        let is_flat = matches!(stay.form, Form::Flat | Form::Plain | Form::Owned);
+        stay.end = Some((leave.max(stay.from_ms + 5000), StayEnd::Leave));
+        let is_flat = matches!(
+            stay.form,
+            StayFormat::Flat | StayFormat::Plain | StayFormat::Owned
+        );
         let middle = stay.from_ms.midpoint(leave);
 
         match self.dice.range(0, 100) {
             0..4 if is_flat && leave - stay.from_ms > 5 * MINUTE_MS => {
                 let mut first = stay.clone();
-                first.end = Some((middle, End::Leave));
+                first.end = Some((middle, StayEnd::Leave));
                 self.tell(&first);
                 stay.from_ms = middle + self.dice.range(8000, 90_000);
             }
@@ -257,8 +262,8 @@ impl Writer {
                 self.tell(&second);
             }
             7..10 if is_flat => stay.moved = Some((middle, SFUS[0])),
-            10..14 => stay.end = Some((leave, End::Lost)),
-            14..16 => stay.end = Some((leave, End::LostAndSaid)),
+            10..14 => stay.end = Some((leave, StayEnd::Lost)),
+            14..16 => stay.end = Some((leave, StayEnd::LostAndSaid)),
             _ => {}
         }
     }
@@ -271,7 +276,7 @@ impl Writer {
             .unwrap_or_default()
     }
 
-    pub(super) fn tell(&mut self, stay: &Stay) {
+    pub(super) fn tell(&mut self, stay: &SimStay) {
         let scene = SCENES
             .iter()
             .find(|scene| scene.room_id(self.seed) == stay.room);
@@ -284,7 +289,7 @@ impl Writer {
     }
 
     /// The first member of a call rings; if nobody comes, somebody may have declined.
-    pub(super) fn ring(&mut self, scene: &Scene, stay: &Stay, lonely: bool) {
+    pub(super) fn ring(&mut self, scene: &Scene, stay: &SimStay, lonely: bool) {
         let mut acts = stay.acts(self.now_ms, "");
         let (join, notice) = (self.names, self.names + 1);
         self.names += 2;
@@ -299,14 +304,14 @@ impl Writer {
             "m.mentions": {"user_ids": [], "room": true}, "sender_ts": at_ms, "lifetime": 30_000,
             "notification_type": if loud { "ring" } else { "notification" }, "m.call.intent": stay.intent,
         });
-        let what = What::Event("org.matrix.msc4075.rtc.notification", content);
+        let what = ActKind::Event("org.matrix.msc4075.rtc.notification", content);
         let mut ring = Act::new(at_ms, &stay.room, &user, what);
         (ring.name, ring.about) = (Some(notice), Some(join));
         acts.push(ring);
         let others = scene.members(self.seed);
         let other = others.iter().find(|person| **person != stay.person);
         if let (true, true, Some(other)) = (lonely, self.dice.chance(40), other) {
-            let what = What::Event("org.matrix.msc4310.rtc.decline", json!({}));
+            let what = ActKind::Event("org.matrix.msc4310.rtc.decline", json!({}));
             let at_ms = at_ms + self.dice.range(3000, 20_000);
             let mut decline = Act::new(at_ms, &stay.room, &other.user_id(), what);
             decline.about = Some(notice);
@@ -322,12 +327,12 @@ impl Writer {
 
     /// The moderators' room has an open slot because its clients are of the newest kind.
     fn slot(&mut self) {
-        let Some(scene) = scene_of("mods") else {
+        let Some(scene) = find_scene("mods") else {
             return;
         };
 
         let content = json!({"status": "open", "application": {"type": "m.call"}});
-        let what = What::State(
+        let what = ActKind::State(
             "org.matrix.msc4143.rtc.slot",
             super::stay::SLOT.to_owned(),
             content,
@@ -340,16 +345,16 @@ impl Writer {
 
 /// The format that a room's clients used this many days ago: the history of `MatrixRTC` in five
 /// weeks.
-fn form(key: &str, days: i64) -> Form {
+fn format_days_ago(key: &str, days: i64) -> StayFormat {
     match (key, days) {
-        ("board", ..14) => Form::Cipher,
-        ("film", ..21) => Form::Sticky,
-        ("mods", ..21) => Form::Slot,
-        ("dm", 29..) => Form::Mesh,
-        (_, 29..) => Form::Array,
-        ("repair", 21..) => Form::Nested,
-        ("ops", 8..) => Form::Owned,
-        (_, 21..) => Form::Plain,
-        _ => Form::Flat,
+        ("board", ..14) => StayFormat::Cipher,
+        ("film", ..21) => StayFormat::Sticky,
+        ("mods", ..21) => StayFormat::Slot,
+        ("dm", 29..) => StayFormat::Mesh,
+        (_, 29..) => StayFormat::Array,
+        ("repair", 21..) => StayFormat::Nested,
+        ("ops", 8..) => StayFormat::Owned,
+        (_, 21..) => StayFormat::Plain,
+        _ => StayFormat::Flat,
     }
 }

@@ -1,20 +1,20 @@
 //! Additions to the calendar of the past: the incidents, and the calls that run when the demo
 //! starts.
 
-use super::act::{Act, What};
-use super::past::Writer;
-use super::stay::{End, Form, Stay};
+use super::act::{Act, ActKind};
+use super::past::PastWriter;
+use super::stay::{SimStay, StayEnd, StayFormat};
 use super::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::sim::people::SFUS;
-use crate::sim::rooms::scene_of;
+use crate::sim::rooms::find_scene;
 
-impl Writer {
+impl PastWriter {
     /// One stay outside the calendar, on a device that is used for nothing else (an equal content
     /// on the same key would make no event).
-    fn apart(&self, key: &str, member: usize, device: u32, from_ms: i64) -> Option<Stay> {
-        let members = scene_of(key)?.members(self.seed);
+    fn apart(&self, key: &str, member: usize, device: u32, from_ms: i64) -> Option<SimStay> {
+        let members = find_scene(key)?.members(self.seed);
         let person = members.get(member % members.len().max(1))?;
-        let mut stay = Stay::new(&self.room(key), person, Form::Flat, from_ms);
+        let mut stay = SimStay::new(&self.room(key), person, StayFormat::Flat, from_ms);
         stay.device = person.device(device);
 
         Some(stay)
@@ -25,10 +25,10 @@ impl Writer {
         let evening =
             |days: i64| self.now_ms.div_euclid(DAY_MS) * DAY_MS - days * DAY_MS + 1290 * MINUTE_MS;
         let plans = [
-            ("lounge", 3, 9, End::Ghost),
-            ("lounge", 5, 16, End::Kicked),
-            ("backend", 4, 12, End::RoomLeft),
-            ("arabic", 2, 6, End::Ghost),
+            ("lounge", 3, 9, StayEnd::Ghost),
+            ("lounge", 5, 16, StayEnd::Kicked),
+            ("backend", 4, 12, StayEnd::RoomLeft),
+            ("arabic", 2, 6, StayEnd::Ghost),
         ];
         let begun = plans.map(|(key, member, days, end)| (key, member, evening(days), end));
 
@@ -41,18 +41,18 @@ impl Writer {
 
             stay.end = Some((until, end));
             self.tell(&stay);
-            if matches!(end, End::Kicked | End::RoomLeft) {
+            if matches!(end, StayEnd::Kicked | StayEnd::RoomLeft) {
                 // Back in the room after the membership expired (else it would count again), before
                 // the next day's calls.
                 let user = stay.person.user_id();
-                let what = What::Member(user.clone(), "join");
+                let what = ActKind::Member(user.clone(), "join");
                 self.past
                     .acts
                     .push(Act::new(from + 8 * HOUR_MS, &stay.room, &user, what));
             }
 
             if let Some(mut other) = self.apart(key, member + 1, device, from + 40_000) {
-                other.end = Some((until + 4 * MINUTE_MS, End::Leave));
+                other.end = Some((until + 4 * MINUTE_MS, StayEnd::Leave));
                 self.tell(&other);
             }
         }
@@ -62,7 +62,7 @@ impl Writer {
     /// the board's room.
     pub fn present(&mut self) {
         let waiting = self.apart("support", 2, 0, self.ago(3));
-        if let (Some(mut stay), Some(scene)) = (waiting, scene_of("support")) {
+        if let (Some(mut stay), Some(scene)) = (waiting, find_scene("support")) {
             stay.intent = "audio";
             self.ring(scene, &stay, false);
         }
@@ -85,7 +85,7 @@ impl Writer {
         for member in 0..4 {
             let from = self.ago(65) + self.dice.range(0, 9 * MINUTE_MS);
             if let Some(mut stay) = self.apart("board", member, 0, from) {
-                stay.form = Form::Cipher;
+                stay.form = StayFormat::Cipher;
                 self.past.acts.extend(stay.acts(self.now_ms, ""));
             }
         }
@@ -98,7 +98,7 @@ impl Writer {
         if let Some(mut ghost) = self.apart("ops", 1, 29, begin) {
             // It has been gone since seven hours after it joined; its renewals make it count for
             // another day.
-            ghost.end = Some((begin + 7 * 60 * MINUTE_MS + 1, End::Ghost));
+            ghost.end = Some((begin + 7 * 60 * MINUTE_MS + 1, StayEnd::Ghost));
             self.tell(&ghost);
         }
 
@@ -106,7 +106,7 @@ impl Writer {
             let from = self.ago(minutes);
             if let Some(mut stay) = self.apart("ops", member, 0, from) {
                 if member == 3 {
-                    stay.form = Form::Plain;
+                    stay.form = StayFormat::Plain;
                 }
 
                 stay.moved = (member == 4).then_some((from + 11 * MINUTE_MS, SFUS[0]));

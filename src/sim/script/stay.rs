@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::act::{Act, What};
+use super::act::{Act, ActKind};
 use crate::sim::people::Person;
 
 const MEMBER: &str = "org.matrix.msc3401.call.member";
@@ -14,7 +14,7 @@ const EXPIRES_MS: i64 = 4 * HOUR_MS;
 
 /// A wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum StayFormat {
     /// State, one event per user, `m.calls` (MSC3401, 2022).
     Mesh,
     /// State, one event per user, `memberships` (2023).
@@ -37,7 +37,7 @@ pub enum Form {
 
 /// How a stay ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum StayEnd {
     /// A plain leave.
     Leave,
     /// The device died; the server sent the delayed leave.
@@ -54,7 +54,7 @@ pub enum End {
 
 /// One stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stay {
+pub struct SimStay {
     /// Room id.
     pub room: String,
     /// Who.
@@ -62,11 +62,11 @@ pub struct Stay {
     /// Device id.
     pub device: String,
     /// Wire format.
-    pub form: Form,
+    pub form: StayFormat,
     /// Begin, in ms since the Unix epoch.
     pub from_ms: i64,
     /// Time and kind of the end; `None` while it lasts.
-    pub end: Option<(i64, End)>,
+    pub end: Option<(i64, StayEnd)>,
     /// Service URL of the SFU.
     pub sfu: &'static str,
     /// When it changed to another SFU, and which.
@@ -75,10 +75,10 @@ pub struct Stay {
     pub intent: &'static str,
 }
 
-impl Stay {
+impl SimStay {
     /// A stay on the own server's SFU.
     #[must_use]
-    pub fn new(room: &str, person: &'static Person, form: Form, from_ms: i64) -> Self {
+    pub fn new(room: &str, person: &'static Person, form: StayFormat, from_ms: i64) -> Self {
         Self {
             room: room.to_owned(),
             person,
@@ -138,21 +138,21 @@ impl Stay {
 
     /// The event of a leave; `None` if the device is just gone.
     #[must_use]
-    pub fn leave(&self, at_ms: i64, end: End, kicker: &str) -> Option<Act> {
+    pub fn leave(&self, at_ms: i64, end: StayEnd, kicker: &str) -> Option<Act> {
         let user = self.person.user_id();
         match end {
-            End::Ghost => None,
-            End::RoomLeft => {
-                let what = What::Member(user.clone(), "leave");
+            StayEnd::Ghost => None,
+            StayEnd::RoomLeft => {
+                let what = ActKind::Member(user.clone(), "leave");
                 Some(Act::new(at_ms, &self.room, &user, what))
             }
-            End::Kicked => {
-                let what = What::Member(user, "leave");
+            StayEnd::Kicked => {
+                let what = ActKind::Member(user, "leave");
                 Some(Act::new(at_ms, &self.room, kicker, what))
             }
             // Unless the leave states the reason, a lost device looks exactly like one that left.
-            End::Leave | End::Lost | End::LostAndSaid => {
-                let said = end == End::LostAndSaid;
+            StayEnd::Leave | StayEnd::Lost | StayEnd::LostAndSaid => {
+                let said = end == StayEnd::LostAndSaid;
                 Some(self.write(at_ms, self.farewell(said)))
             }
         }
@@ -160,16 +160,16 @@ impl Stay {
 
     fn farewell(&self, said: bool) -> Value {
         match self.form {
-            Form::Mesh => json!({"m.calls": []}),
-            Form::Array => json!({"memberships": []}),
-            Form::Sticky => json!({"slot_id": SLOT, "msc4354_sticky_key": self.member_id()}),
-            Form::Slot => {
+            StayFormat::Mesh => json!({"m.calls": []}),
+            StayFormat::Array => json!({"memberships": []}),
+            StayFormat::Sticky => json!({"slot_id": SLOT, "msc4354_sticky_key": self.member_id()}),
+            StayFormat::Slot => {
                 let code = if said { "delayed_leave" } else { "leave" };
                 let member = json!({"id": self.member_id(), "membership": "leave"});
                 json!({"slot_id": SLOT, "sticky_key": self.member_id(), "member": member,
                        "leave_reason": {"code": code}})
             }
-            Form::Cipher => self.ciphertext(self.from_ms ^ 1),
+            StayFormat::Cipher => self.ciphertext(self.from_ms ^ 1),
             _ if said => json!({"leave_reason": "m.lost_connection"}),
             _ => json!({}),
         }
@@ -178,14 +178,14 @@ impl Stay {
     fn write(&self, at_ms: i64, content: Value) -> Act {
         let user = self.person.user_id();
         let device = &self.device;
-        let state = |key: String| What::State(MEMBER, key, content.clone());
+        let state = |key: String| ActKind::State(MEMBER, key, content.clone());
         let what = match self.form {
-            Form::Mesh | Form::Array => state(user.clone()),
-            Form::Owned => state(format!("{user}_{device}")),
-            Form::Plain | Form::Nested => state(format!("_{user}_{device}")),
-            Form::Flat => state(format!("_{user}_{device}_m.call")),
-            Form::Sticky | Form::Slot => What::Sticky(STICKY_MEMBER, content),
-            Form::Cipher => What::Sticky("m.room.encrypted", content),
+            StayFormat::Mesh | StayFormat::Array => state(user.clone()),
+            StayFormat::Owned => state(format!("{user}_{device}")),
+            StayFormat::Plain | StayFormat::Nested => state(format!("_{user}_{device}")),
+            StayFormat::Flat => state(format!("_{user}_{device}_m.call")),
+            StayFormat::Sticky | StayFormat::Slot => ActKind::Sticky(STICKY_MEMBER, content),
+            StayFormat::Cipher => ActKind::Sticky("m.room.encrypted", content),
         };
 
         Act::new(at_ms, &self.room, &user, what)
@@ -208,13 +208,13 @@ impl Stay {
             .filter(|(moved, _)| at_ms.is_some_and(|at| at >= *moved));
         let sfu = moved.map_or(self.sfu, |(_, sfu)| sfu);
         let mut content = match self.form {
-            Form::Mesh => return self.mesh(n),
-            Form::Array => return self.array(n, sfu),
-            Form::Cipher => return self.ciphertext(self.from_ms + n),
-            Form::Sticky => return self.sticky(sfu),
-            Form::Slot => return self.slot(),
-            Form::Nested => self.nested(),
-            Form::Plain | Form::Owned | Form::Flat => self.flat(n),
+            StayFormat::Mesh => return self.mesh(n),
+            StayFormat::Array => return self.array(n, sfu),
+            StayFormat::Cipher => return self.ciphertext(self.from_ms + n),
+            StayFormat::Sticky => return self.sticky(sfu),
+            StayFormat::Slot => return self.slot(),
+            StayFormat::Nested => self.nested(),
+            StayFormat::Plain | StayFormat::Owned | StayFormat::Flat => self.flat(n),
         };
 
         content["foci_preferred"] = json!([self.focus(sfu)]);
@@ -231,7 +231,7 @@ impl Stay {
 
     fn flat(&self, n: i64) -> Value {
         // Each newer client uses its own SFU, older ones that of the oldest member.
-        let newer = self.form == Form::Flat;
+        let newer = self.form == StayFormat::Flat;
         let selection = if newer {
             "multi_sfu"
         } else {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::act::{Act, What};
-use super::live::Live;
+use super::act::{Act, ActKind};
+use super::live::LivePlan;
 use super::past;
-use super::stay::{End, Stay};
+use super::stay::{SimStay, StayEnd};
 use super::{DAY_MS, HOUR_MS, MINUTE_MS};
-use crate::sim::rooms::{SCENES, scene_of};
+use crate::sim::rooms::{SCENES, find_scene};
 
 const NOW: i64 = 1_790_000_000_000;
 const SEED: u64 = 1;
@@ -29,10 +29,10 @@ impl Calls {
     /// Size of the room's call before and after.
     fn take(&mut self, act: &Act) -> (usize, usize) {
         let (key, content) = match &act.what {
-            What::State(kind, key, content) if *kind == "org.matrix.msc3401.call.member" => {
+            ActKind::State(kind, key, content) if *kind == "org.matrix.msc3401.call.member" => {
                 (key.clone(), content)
             }
-            What::Sticky(kind, content) if *kind != "m.room.encrypted" => {
+            ActKind::Sticky(kind, content) if *kind != "m.room.encrypted" => {
                 let key = &content["msc4354_sticky_key"];
                 let key = if key.is_null() {
                     &content["sticky_key"]
@@ -47,7 +47,7 @@ impl Calls {
 
         let members = self.0.entry(act.room.clone()).or_default();
         let before = members.len();
-        if Stay::is_join(content) && content["member"]["membership"] != "leave" {
+        if SimStay::is_join(content) && content["member"]["membership"] != "leave" {
             members.insert(key);
         } else {
             members.remove(&key);
@@ -62,14 +62,14 @@ impl Calls {
 }
 
 fn room(key: &str) -> String {
-    scene_of(key).unwrap().room_id(SEED)
+    find_scene(key).unwrap().room_id(SEED)
 }
 
 #[test]
 fn the_same_seed_plans_the_same_past_and_another_does_not() {
-    let past = past::plan(NOW, SEED);
-    assert_eq!(past, past::plan(NOW, SEED));
-    assert_ne!(past.acts, past::plan(NOW, 2).acts);
+    let past = past::plan_past(NOW, SEED);
+    assert_eq!(past, past::plan_past(NOW, SEED));
+    assert_ne!(past.acts, past::plan_past(NOW, 2).acts);
     assert!(
         (3000..20_000).contains(&past.acts.len()),
         "{}",
@@ -81,7 +81,7 @@ fn the_same_seed_plans_the_same_past_and_another_does_not() {
 fn four_calls_run_at_the_end_of_the_past_of_one_two_six_and_thirty() {
     for step in 0..14 {
         let now = NOW + step * 13 * HOUR_MS;
-        let past = past::plan(now, SEED);
+        let past = past::plan_past(now, SEED);
         let recent = past
             .acts
             .iter()
@@ -109,8 +109,8 @@ fn no_state_content_of_the_past_repeats_on_its_key() {
     // The homeserver would drop an unchanged event, and the stay would be lost.
     let mut current = BTreeMap::new();
 
-    for act in past::plan(NOW, SEED).acts {
-        if let What::State(kind, key, content) = act.what {
+    for act in past::plan_past(NOW, SEED).acts {
+        if let ActKind::State(kind, key, content) = act.what {
             let old = current.insert((act.room, kind, key.clone()), content.clone());
             assert_ne!(old.as_ref(), Some(&content), "{key} at {}", act.at_ms);
         }
@@ -119,7 +119,7 @@ fn no_state_content_of_the_past_repeats_on_its_key() {
 
 #[test]
 fn the_past_has_a_rhythm_and_every_manner_of_ending() {
-    let acts = past::plan(NOW, SEED).acts;
+    let acts = past::plan_past(NOW, SEED).acts;
     let mut per_weekday = [0; 7];
     for act in acts.iter().filter(|act| act.room == room("backend")) {
         let day = usize::try_from((act.at_ms / DAY_MS + 3) % 7).unwrap();
@@ -135,23 +135,23 @@ fn the_past_has_a_rhythm_and_every_manner_of_ending() {
         "{per_weekday:?}"
     );
     let has = |wanted: &dyn Fn(&Act) -> bool| acts.iter().filter(|act| wanted(act)).count();
-    assert!(has(&|act| act.what == What::Member(act.sender.clone(), "leave")) >= 1);
+    assert!(has(&|act| act.what == ActKind::Member(act.sender.clone(), "leave")) >= 1);
     assert!(
-        has(&|act| matches!(&act.what, What::Member(user, "leave") if *user != act.sender)) >= 1
+        has(&|act| matches!(&act.what, ActKind::Member(user, "leave") if *user != act.sender)) >= 1
     );
     assert!(has(&|act| format!("{:?}", act.what).contains("m.lost_connection")) >= 3);
     assert!(has(&|act| format!("{:?}", act.what).contains("rtc.decline")) >= 3);
     assert!(has(&|act| format!("{:?}", act.what).contains("memberships")) >= 20);
-    assert!(has(&|act| matches!(&act.what, What::Sticky("m.room.encrypted", _))) >= 10);
-    assert!(has(&|act| matches!(act.what, What::Redaction)) == 1);
+    assert!(has(&|act| matches!(&act.what, ActKind::Sticky("m.room.encrypted", _))) >= 10);
+    assert!(has(&|act| matches!(act.what, ActKind::Redaction)) == 1);
 }
 
 #[test]
 fn in_each_minute_a_call_appears_and_one_ends() {
-    let past = past::plan(NOW, SEED);
-    let joins: Vec<Act> = past.running.iter().map(Stay::join).collect();
+    let past = past::plan_past(NOW, SEED);
+    let joins: Vec<Act> = past.running.iter().map(SimStay::join).collect();
     let mut calls = Calls::count_acts(joins.iter());
-    let mut live = Live::new(past.running, NOW, SEED);
+    let mut live = LivePlan::new(past.running, NOW, SEED);
 
     for minute in 0..180 {
         let from = NOW + minute * MINUTE_MS;
@@ -179,7 +179,7 @@ fn in_each_minute_a_call_appears_and_one_ends() {
 
 #[test]
 fn who_stays_renews_every_hour() {
-    let past = past::plan(NOW, SEED);
+    let past = past::plan_past(NOW, SEED);
     let oldest = past
         .running
         .iter()
@@ -187,12 +187,12 @@ fn who_stays_renews_every_hour() {
         .unwrap()
         .clone();
     let renewed = |acts: &[Act], at: i64| acts.iter().any(|act| act.at_ms == at);
-    let mut live = Live::new(vec![oldest.clone()], NOW, SEED);
+    let mut live = LivePlan::new(vec![oldest.clone()], NOW, SEED);
     let acts: Vec<Act> = (0..60).flat_map(|_| live.next_minute()).collect();
     let due = oldest.renewal(2).at_ms;
-    let left = acts
-        .iter()
-        .any(|act| act.at_ms <= due && act == &oldest.leave(act.at_ms, End::Leave, "").unwrap());
+    let left = acts.iter().any(|act| {
+        act.at_ms <= due && act == &oldest.leave(act.at_ms, StayEnd::Leave, "").unwrap()
+    });
     assert!(left || renewed(&acts, due));
     assert!(renewed(&past.acts, oldest.renewal(1).at_ms));
 }
@@ -201,7 +201,7 @@ fn who_stays_renews_every_hour() {
 fn rooms_have_names_of_their_own() {
     let ids: HashSet<String> = SCENES.iter().map(|scene| scene.room_id(SEED)).collect();
     assert_eq!(ids.len(), SCENES.len());
-    let odd = |key: &str| scene_of(key).unwrap().name.unwrap();
+    let odd = |key: &str| find_scene(key).unwrap().name.unwrap();
     assert!(odd("repair").len() > 150 && odd("arabic").starts_with('غ'));
 }
 
@@ -209,14 +209,14 @@ fn rooms_have_names_of_their_own() {
 fn nobody_joins_a_call_of_a_room_that_they_have_left() {
     let mut outside = HashSet::new();
     for (seed, act) in (1..9).flat_map(|seed| {
-        past::plan(NOW, seed)
+        past::plan_past(NOW, seed)
             .acts
             .into_iter()
             .map(move |act| (seed, act))
     }) {
         match &act.what {
-            What::Member(user, "leave") => assert!(outside.insert((act.room, user.clone()))),
-            What::Member(user, _) => {
+            ActKind::Member(user, "leave") => assert!(outside.insert((act.room, user.clone()))),
+            ActKind::Member(user, _) => {
                 assert!(outside.remove(&(act.room, user.clone())) || user.contains("mallory"));
             }
             _ => assert!(

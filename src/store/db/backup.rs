@@ -1,7 +1,7 @@
 //! Copies of a `SQLite` database: taken while a server runs, and checked before they become the
 //! database again.
 
-use super::instance_lock::{Hold, beside, file_of, real};
+use super::instance_lock::{InstanceLock, canonical_path, file_of, path_with_suffix};
 use crate::store::Error;
 use crate::store::writer::MIGRATIONS;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -38,22 +38,22 @@ pub struct Restored {
 /// left behind.
 pub async fn copy_database(url: &str, to: &Path) -> Result<Contents, Error> {
     let database = file_of(url)?.ok_or(Error::NoFile)?;
-    let mut connection = open(&database, false).await?;
-    counts(&mut connection, &database).await?;
+    let mut connection = open_file(&database, false).await?;
+    count_contents(&mut connection, &database).await?;
     // The name is reserved from here on. A file with this name is always a complete copy.
     new_file(to)?;
-    let done = copy(&mut connection, to).await;
+    let done = copy_to_file(&mut connection, to).await;
     let _ = connection.close().await;
     if done.is_err() {
         let _ = std::fs::remove_file(to);
     }
 
     let bytes = done?;
-    let mut made = open(to, true).await?;
+    let mut made = open_file(to, true).await?;
 
     Ok(Contents {
         bytes,
-        ..counts(&mut made, to).await?
+        ..count_contents(&mut made, to).await?
     })
 }
 
@@ -64,18 +64,18 @@ pub async fn copy_database(url: &str, to: &Path) -> Result<Contents, Error> {
 /// When a server has the database, or the copy is damaged, not ours, or of a newer version; then
 /// nothing changed.
 pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<Restored, Error> {
-    let database = real(&file_of(url)?.ok_or(Error::NoFile)?);
-    let _hold = Hold::acquire_lock(url, who).await?;
-    if real(from) == database {
+    let database = canonical_path(&file_of(url)?.ok_or(Error::NoFile)?);
+    let _hold = InstanceLock::acquire_lock(url, who).await?;
+    if canonical_path(from) == database {
         return Err(Error::Backup(
             from.to_owned(),
             "it is the database itself".into(),
         ));
     }
 
-    let mut connection = open(from, true).await?;
-    let contents = check(&mut connection, from).await?;
-    let new = beside(&database, "restoring");
+    let mut connection = open_file(from, true).await?;
+    let contents = check_copy(&mut connection, from).await?;
+    let new = path_with_suffix(&database, "restoring");
     if let Err(source) = std::fs::remove_file(&new)
         && source.kind() != std::io::ErrorKind::NotFound
     {
@@ -87,7 +87,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     }
 
     new_file(&new)?;
-    let done = copy(&mut connection, &new).await;
+    let done = copy_to_file(&mut connection, &new).await;
     let _ = connection.close().await;
     if done.is_err() {
         let _ = std::fs::remove_file(&new);
@@ -96,9 +96,9 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     let bytes = done?;
     let aside = set_aside(
         &database,
-        &free(&database, &format!("before-restore-{stamp}")),
+        &unused_file_name(&database, &format!("before-restore-{stamp}")),
     )?;
-    rename(&new, &database)?;
+    rename_durably(&new, &database)?;
 
     Ok(Restored {
         contents: Contents { bytes, ..contents },
@@ -107,7 +107,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     })
 }
 
-async fn open(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
+async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
     // SQLite would only say "unable to open".
     let cannot = |source| Error::File {
         doing: "opening",
@@ -141,7 +141,7 @@ fn new_file(path: &Path) -> Result<(), Error> {
     })
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
     let cannot = |source| Error::File {
         doing: "moving",
         path: from.to_owned(),
@@ -162,12 +162,12 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// Copies to a name that exists and is ours. The content appears there at once or not at all.
 /// Returns the size, bytes.
-async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
-    let part = beside(to, "partial");
+async fn copy_to_file(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
+    let part = path_with_suffix(to, "partial");
     new_file(&part)?;
-    let done = write(connection, &part)
+    let done = vacuum_into_file(connection, &part)
         .await
-        .and_then(|bytes| rename(&part, to).map(|()| bytes));
+        .and_then(|bytes| rename_durably(&part, to).map(|()| bytes));
     if done.is_err() {
         let _ = std::fs::remove_file(&part);
     }
@@ -175,7 +175,7 @@ async fn copy(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error
     done
 }
 
-async fn write(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
+async fn vacuum_into_file(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
     // Makes the copy release free pages in small steps, even if the original was made before that
     // was the default.
     if sqlx::query_scalar::<_, i64>("pragma auto_vacuum")
@@ -210,17 +210,20 @@ const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// A file name beside the database that is not in use. Two restores within one second must not
 /// overwrite what the first one kept.
-fn free(database: &Path, word: &str) -> PathBuf {
-    let (mut name, mut number) = (beside(database, word), 1);
-    while PARTS.iter().any(|end| with(&name, end).exists()) {
+fn unused_file_name(database: &Path, word: &str) -> PathBuf {
+    let (mut name, mut number) = (path_with_suffix(database, word), 1);
+    while PARTS
+        .iter()
+        .any(|end| path_with_ending(&name, end).exists())
+    {
         number += 1;
-        name = beside(database, &format!("{word}-{number}"));
+        name = path_with_suffix(database, &format!("{word}-{number}"));
     }
 
     name
 }
 
-fn with(path: &Path, end: &str) -> PathBuf {
+fn path_with_ending(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     PathBuf::from(name)
@@ -231,9 +234,12 @@ fn with(path: &Path, end: &str) -> PathBuf {
 fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     let mut moved = None;
     for end in PARTS {
-        let (from, to) = (with(database, end), with(aside, end));
+        let (from, to) = (
+            path_with_ending(database, end),
+            path_with_ending(aside, end),
+        );
         if from.exists() {
-            rename(&from, &to)?;
+            rename_durably(&from, &to)?;
             moved = moved.or(Some(aside.to_owned()));
         }
     }
@@ -242,7 +248,7 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Checks that this is an intact Callscope database whose version is not newer than this program.
-async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
+async fn check_copy(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: String| Error::Backup(path.to_owned(), why);
     let query = sqlx::query_scalar("pragma integrity_check(3)");
     let said: Vec<String> = query
@@ -253,11 +259,11 @@ async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<Content
         return Err(bad(format!("it is damaged: {}", said.join("; "))));
     }
 
-    counts(connection, path).await
+    count_contents(connection, path).await
 }
 
 /// Counts what is in it, once it is known to be ours.
-async fn counts(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
+async fn count_contents(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: &str| Error::Backup(path.to_owned(), why.to_owned());
     let query =
         sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version");

@@ -1,8 +1,8 @@
 //! Connections to the database: how each is set up, and the error if none is possible.
 
 use super::disk;
-use super::disk::Space;
-use super::instance_lock::{beside, file_of};
+use super::disk::DiskLimit;
+use super::instance_lock::{file_of, path_with_suffix};
 use crate::store::Error;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyConnection, Connection, Executor, Row};
@@ -14,26 +14,26 @@ use url::Url;
 
 /// Connects once and closes the connection. A pool would retry for half a minute even if that is
 /// hopeless, and would not say why.
-pub(in crate::store) async fn once(url: &str) -> Result<(), Error> {
-    let mut connection = open(url).await?;
+pub(in crate::store) async fn connect_once(url: &str) -> Result<(), Error> {
+    let mut connection = open_connection(url).await?;
     set_up(&mut connection, 2000)
         .await
-        .map_err(|source| cannot(url, source))?;
+        .map_err(|source| open_error(url, source))?;
 
     Ok(connection.close().await?)
 }
 
 /// One connection outside the pools.
-pub(in crate::store) async fn open(url: &str) -> Result<AnyConnection, Error> {
+pub(in crate::store) async fn open_connection(url: &str) -> Result<AnyConnection, Error> {
     install_default_drivers();
     AnyConnection::connect(url)
         .await
-        .map_err(|source| cannot(url, source))
+        .map_err(|source| open_error(url, source))
 }
 
-fn cannot(url: &str, source: sqlx::Error) -> Error {
+fn open_error(url: &str, source: sqlx::Error) -> Error {
     Error::Open {
-        database: name(url),
+        database: database_name(url),
         source,
     }
 }
@@ -43,10 +43,10 @@ fn cannot(url: &str, source: sqlx::Error) -> Error {
 ///
 /// # Errors
 /// When it cannot be opened or, as a file, not be written or made.
-pub async fn check(url: &str) -> Result<(String, bool), Error> {
+pub async fn check_database(url: &str) -> Result<(String, bool), Error> {
     let Some(file) = file_of(url)? else {
-        open(url).await?.close().await?;
-        return Ok((name(url), true));
+        open_connection(url).await?.close().await?;
+        return Ok((database_name(url), true));
     };
 
     let is_there = file.exists();
@@ -56,13 +56,13 @@ pub async fn check(url: &str) -> Result<(String, bool), Error> {
         can_be_made(url, &file)
     };
 
-    usable.map_err(|error| cannot(url, error.into()))?;
+    usable.map_err(|error| open_error(url, error.into()))?;
     if is_there {
         let tried = try_lock(url).await;
-        tried.map_err(|source| cannot(url, source))?;
+        tried.map_err(|source| open_error(url, source))?;
     }
 
-    Ok((name(url), is_there))
+    Ok((database_name(url), is_there))
 }
 
 /// Can we take the lock that every write needs? Nothing is written with it.
@@ -103,7 +103,7 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
         ));
     }
 
-    let probe = beside(file, &format!("check-{}", std::process::id()));
+    let probe = path_with_suffix(file, &format!("check-{}", std::process::id()));
     File::create_new(&probe)?;
 
     std::fs::remove_file(&probe)
@@ -111,7 +111,7 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
 
 /// The file, or the server and its database. It never shows a password, so no part of an address
 /// that may hold a piece of one.
-fn name(url: &str) -> String {
+fn database_name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
     }
@@ -136,25 +136,29 @@ fn name(url: &str) -> String {
 }
 
 /// `cache` in kB for each connection.
-pub(in crate::store) fn pool(connections: u32, cache: u32, space: &Space) -> AnyPoolOptions {
+pub(in crate::store) fn pool_options(
+    connections: u32,
+    cache: u32,
+    space: &DiskLimit,
+) -> AnyPoolOptions {
     pool_with(connections, cache, space, None)
 }
 
 /// Like `pool`, with a time limit for each statement. `SQLite` has no such limit; there the small
 /// size of the pool limits the load.
-pub(in crate::store) fn limited_pool(
+pub(in crate::store) fn limited_pool_options(
     connections: u32,
     cache: u32,
-    space: &Space,
+    space: &DiskLimit,
     limit: Duration,
 ) -> AnyPoolOptions {
     pool_with(connections, cache, space, Some(limit))
 }
 
 /// A pool of one connection that is in a transaction from its beginning.
-pub(in crate::store) fn moment_pool(
+pub(in crate::store) fn transaction_pool_options(
     begin: &'static str,
-    space: &Space,
+    space: &DiskLimit,
     limit: Duration,
 ) -> AnyPoolOptions {
     let space = space.clone();
@@ -169,7 +173,7 @@ pub(in crate::store) fn moment_pool(
                     && is_sqlite(connection)
                 {
                     connection
-                        .execute(sqlx::AssertSqlSafe(disk::limited(pages)))
+                        .execute(sqlx::AssertSqlSafe(disk::limit_statement(pages)))
                         .await?;
                 }
 
@@ -187,7 +191,7 @@ pub(in crate::store) fn moment_pool(
 fn pool_with(
     connections: u32,
     cache: u32,
-    space: &Space,
+    space: &DiskLimit,
     limit: Option<Duration>,
 ) -> AnyPoolOptions {
     let space = space.clone();
@@ -217,7 +221,7 @@ fn pool_with(
                 && is_sqlite(connection)
             {
                 connection
-                    .execute(sqlx::AssertSqlSafe(disk::limited(pages)))
+                    .execute(sqlx::AssertSqlSafe(disk::limit_statement(pages)))
                     .await?;
             }
 
@@ -314,12 +318,12 @@ mod tests {
             said.contains("notes.txt") && said.contains("file is not a database"),
             "{said}"
         );
-        let said = check(&url).await.unwrap_err().to_string();
+        let said = check_database(&url).await.unwrap_err().to_string();
         assert!(
             said.contains("notes.txt cannot be opened: ") && said.contains("it is no database"),
             "{said}"
         );
-        let said = check("sqlite://x.db?mode=odd")
+        let said = check_database("sqlite://x.db?mode=odd")
             .await
             .unwrap_err()
             .to_string();
@@ -335,14 +339,14 @@ mod tests {
         let file = folder.path().join("new.db");
         let url = format!("sqlite://{}", file.display());
         let name = file.display().to_string();
-        assert_eq!(check(&url).await.unwrap(), (name.clone(), false));
+        assert_eq!(check_database(&url).await.unwrap(), (name.clone(), false));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let said = check(&format!("{url}?mode=rw"))
+        let said = check_database(&format!("{url}?mode=rw"))
             .await
             .unwrap_err()
             .to_string();
         assert!(said.contains("not to make it"), "{said}");
-        let said = check(&url.replace("new.db", "gone/new.db"))
+        let said = check_database(&url.replace("new.db", "gone/new.db"))
             .await
             .unwrap_err()
             .to_string();
@@ -361,7 +365,7 @@ mod tests {
             .unwrap();
         connection.close().await.unwrap();
         let before = std::fs::read(&file).unwrap();
-        assert_eq!(check(&url).await.unwrap(), (name, true));
+        assert_eq!(check_database(&url).await.unwrap(), (name, true));
         assert_eq!(
             (
                 std::fs::read(&file).unwrap(),
@@ -374,12 +378,12 @@ mod tests {
     #[test]
     fn a_password_is_never_said() {
         assert_eq!(
-            name("postgres://me:secret@host:5432/db?password=secret"),
+            database_name("postgres://me:secret@host:5432/db?password=secret"),
             "host:5432/db"
         );
-        assert_eq!(name("postgres://host/db"), "host/db");
-        assert_eq!(name("sqlite://callscope.db"), "callscope.db");
-        assert_eq!(name("postgres:///db?host=/run/postgresql"), "db");
+        assert_eq!(database_name("postgres://host/db"), "host/db");
+        assert_eq!(database_name("sqlite://callscope.db"), "callscope.db");
+        assert_eq!(database_name("postgres:///db?host=/run/postgresql"), "db");
 
         for slip in [
             "me:/abc@host/db",
@@ -389,7 +393,7 @@ mod tests {
             "me:1@2/ab@host/db",
         ] {
             assert_eq!(
-                name(&format!("postgres://{slip}")),
+                database_name(&format!("postgres://{slip}")),
                 "of that address",
                 "{slip}"
             );

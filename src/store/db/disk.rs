@@ -9,9 +9,9 @@ const NO_LIMIT: i64 = 1_073_741_823;
 
 /// Maximum pages of the file, shared by all copies of a [`crate::store::Reader`]; 0 = no limit.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Space(Arc<AtomicI64>);
+pub(in crate::store) struct DiskLimit(Arc<AtomicI64>);
 
-impl Space {
+impl DiskLimit {
     pub(in crate::store) fn pages(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|pages| *pages > 0)
     }
@@ -38,7 +38,7 @@ impl Writer {
         };
 
         self.space.0.store(limit, Ordering::Relaxed);
-        sqlx::query(sqlx::AssertSqlSafe(limited(limit)))
+        sqlx::query(sqlx::AssertSqlSafe(limit_statement(limit)))
             .fetch_all(&mut *connection)
             .await?;
 
@@ -47,6 +47,6 @@ impl Writer {
 }
 
 /// The statement that limits a connection: it takes no parameters.
-pub(in crate::store) fn limited(pages: i64) -> String {
+pub(in crate::store) fn limit_statement(pages: i64) -> String {
     format!("pragma max_page_count = {pages}")
 }

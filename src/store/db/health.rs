@@ -127,7 +127,7 @@ fn kind_of(error: &sqlx::Error) -> TroubleKind {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct HealthState {
     /// A write failed, and none of its kind succeeded since then.
     unwritten: Option<Trouble>,
     /// Since when another program has held the lock that we wait for.
@@ -140,10 +140,10 @@ struct Inner {
 
 /// The state of the database. Cheap to clone; all clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<Inner>>);
+pub struct Health(Arc<Mutex<HealthState>>);
 
 impl Health {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, HealthState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,13 +267,13 @@ impl Reader {
 
 /// A file of the database, and what distinguishes it from another file of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Identity {
+pub(in crate::store) struct FileIdentity {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// The identity of the file that has this name now; `None` if there is none.
     pub(in crate::store) fn of_path(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
@@ -301,13 +301,13 @@ const BEAT: &str = "update pulse set at_ms = $1 where one = 1";
 ///
 /// # Errors
 /// When they cannot be written, or what is written would not be found by the next start.
-pub async fn beat(store: &Writer, now: i64) -> Result<(), Error> {
+pub async fn write_heartbeat(store: &Writer, now: i64) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     sqlx::query(BEAT).bind(now).execute(&mut *tx).await?;
     tx.commit().await?;
 
     // A deleted file can be written as long as it is open, so check that the file is still there.
-    store.file.as_ref().map_or(Ok(()), Identity::check)
+    store.file.as_ref().map_or(Ok(()), FileIdentity::check)
 }
 
 impl Writer {
@@ -393,13 +393,19 @@ mod tests {
         let store = Writer::open(&format!("sqlite://{}", path.display()))
             .await
             .unwrap();
-        beat(&store, 1).await.unwrap();
+        write_heartbeat(&store, 1).await.unwrap();
         std::fs::rename(&path, folder.path().join("b.db")).unwrap();
-        assert!(matches!(beat(&store, 2).await, Err(Error::Gone(_))));
+        assert!(matches!(
+            write_heartbeat(&store, 2).await,
+            Err(Error::Gone(_))
+        ));
         std::fs::write(&path, "another").unwrap();
-        assert!(matches!(beat(&store, 3).await, Err(Error::Gone(_))));
+        assert!(matches!(
+            write_heartbeat(&store, 3).await,
+            Err(Error::Gone(_))
+        ));
         store.refuse_writes(true).await.unwrap();
-        let error = beat(&store, 4).await.unwrap_err();
+        let error = write_heartbeat(&store, 4).await.unwrap_err();
         assert_eq!(error.kind(), TroubleKind::ReadOnly, "{error}");
     }
 }

@@ -17,10 +17,10 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// The right to be the one process that observes into a database; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Hold(Kind);
+pub struct InstanceLock(LockKind);
 
 #[derive(Debug)]
-enum Kind {
+enum LockKind {
     /// A locked file beside the database.
     File { _file: File },
     /// A connection with an advisory lock of its session.
@@ -33,18 +33,18 @@ enum Kind {
     Memory,
 }
 
-impl Hold {
+impl InstanceLock {
     /// Takes the lock. `who` describes this process to another one that wants the lock.
     ///
     /// # Errors
     /// [`Error::Held`] when another process has it; else when the lock cannot be asked for.
     pub async fn acquire_lock(url: &str, who: &str) -> Result<Self, Error> {
         match file_of(url)? {
-            Some(path) => file(&path, who).map(|file| Self(Kind::File { _file: file })),
-            None if url.starts_with("sqlite:") => Ok(Self(Kind::Memory)),
+            Some(path) => lock_file(&path, who).map(|file| Self(LockKind::File { _file: file })),
+            None if url.starts_with("sqlite:") => Ok(Self(LockKind::Memory)),
             None => {
-                let connection = tokio::sync::Mutex::new(server(url, who).await?);
-                Ok(Self(Kind::Server {
+                let connection = tokio::sync::Mutex::new(lock_server(url, who).await?);
+                Ok(Self(LockKind::Server {
                     url: url.to_owned(),
                     who: who.to_owned(),
                     connection,
@@ -56,7 +56,7 @@ impl Hold {
     /// Checks the lock for ever. A server that was restarted has lost it; then it is taken again.
     /// Returns only if another process took it first.
     pub async fn lost(&self) -> Error {
-        let Kind::Server {
+        let LockKind::Server {
             url,
             who,
             connection,
@@ -72,7 +72,7 @@ impl Hold {
                 continue;
             }
 
-            match server(url, who).await {
+            match lock_server(url, who).await {
                 Ok(again) => *connection = again,
                 Err(error @ Error::Held { .. }) => return error,
                 Err(Error::Open { source: why, .. } | Error::Database(why)) => {
@@ -106,7 +106,7 @@ pub(in crate::store) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
 }
 
 /// The path with a suffix after its name: `callscope.db` and `lock` give `callscope.db.lock`.
-pub(in crate::store) fn beside(path: &Path, word: &str) -> PathBuf {
+pub(in crate::store) fn path_with_suffix(path: &Path, word: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(word);
@@ -114,7 +114,7 @@ pub(in crate::store) fn beside(path: &Path, word: &str) -> PathBuf {
 }
 
 /// One canonical path for each file, however it was named.
-pub(super) fn real(path: &Path) -> PathBuf {
+pub(super) fn canonical_path(path: &Path) -> PathBuf {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -127,9 +127,9 @@ pub(super) fn real(path: &Path) -> PathBuf {
         })
 }
 
-fn file(path: &Path, who: &str) -> Result<File, Error> {
-    let path = real(path);
-    let lock = beside(&path, "lock");
+fn lock_file(path: &Path, who: &str) -> Result<File, Error> {
+    let path = canonical_path(path);
+    let lock = path_with_suffix(&path, "lock");
     let cannot = |source| Error::File {
         doing: "locking",
         path: lock.clone(),
@@ -159,7 +159,7 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
             let mut by = String::new();
             let _ = Read::by_ref(&mut file).take(200).read_to_string(&mut by);
             let by = by.lines().next().unwrap_or_default().to_owned();
-            return Err(held(path.display().to_string(), &by));
+            return Err(held_error(path.display().to_string(), &by));
         }
         Err(TryLockError::Error(source)) => return Err(cannot(source)),
     }
@@ -172,7 +172,7 @@ fn file(path: &Path, who: &str) -> Result<File, Error> {
     Ok(file)
 }
 
-fn held(database: String, by: &str) -> Error {
+fn held_error(database: String, by: &str) -> Error {
     let by = if by.is_empty() {
         "a process that has not said which"
     } else {
@@ -195,8 +195,8 @@ const HOLDER: &str =
     and cast(cast(l.objid as bigint) as bit(32)) = cast(cast(hashtext(current_schema()) as bigint) as bit(32))
     limit 1), '') as by";
 
-async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
-    let mut connection = connect::open(url).await?;
+async fn lock_server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
+    let mut connection = connect::open_connection(url).await?;
     if sqlx::query_scalar::<Db, bool>(TAKE)
         .fetch_one(&mut connection)
         .await?
@@ -209,7 +209,7 @@ async fn server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
     let row = sqlx::query(HOLDER).fetch_one(&mut connection).await?;
     let (name, by): (String, String) = (row.try_get("name")?, row.try_get("by")?);
 
-    Err(held(format!("{name} on PostgreSQL"), &by))
+    Err(held_error(format!("{name} on PostgreSQL"), &by))
 }
 
 #[cfg(test)]
@@ -223,9 +223,10 @@ mod tests {
         let link = folder.path().join("link.db");
         File::create(&path).unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let first = Hold::acquire_lock(&format!("sqlite://{}", path.display()), "process 1")
-            .await
-            .unwrap();
+        let first =
+            InstanceLock::acquire_lock(&format!("sqlite://{}", path.display()), "process 1")
+                .await
+                .unwrap();
         let names = [
             format!("sqlite:{}?mode=rwc", link.display()),
             format!("sqlite://{}", path.display()).replace(' ', "%20"),
@@ -235,7 +236,9 @@ mod tests {
             ),
         ];
         for name in names {
-            let error = Hold::acquire_lock(&name, "process 2").await.unwrap_err();
+            let error = InstanceLock::acquire_lock(&name, "process 2")
+                .await
+                .unwrap_err();
             assert!(
                 matches!(&error, Error::Held { by, .. } if by == "process 1"),
                 "{name}: {error}"
@@ -247,12 +250,16 @@ mod tests {
         }
 
         drop(first);
-        Hold::acquire_lock(&format!("sqlite://{}", link.display()), "process 3")
+        InstanceLock::acquire_lock(&format!("sqlite://{}", link.display()), "process 3")
             .await
             .unwrap();
-        assert!(Hold::acquire_lock("sqlite::memory:", "").await.is_ok());
+        assert!(
+            InstanceLock::acquire_lock("sqlite::memory:", "")
+                .await
+                .is_ok()
+        );
         let gone = format!("sqlite://{}", folder.path().join("gone/x.db").display());
-        let said = Hold::acquire_lock(&gone, "process 4")
+        let said = InstanceLock::acquire_lock(&gone, "process 4")
             .await
             .unwrap_err()
             .to_string();

@@ -19,14 +19,14 @@ pub(in crate::store) type Statement = Query<'static, Db, <Db as sqlx::Database>:
 /// named by number (`$1`, ...) are common to all rows. Each `?` of `row` is a parameter of its own,
 /// and these come first. For example `"update t set a = $1 where b in ("`, `"?"` and `")"` give,
 /// for 8 rows, `update t set a = $9 where b in ($1, $2, $3, $4, $5, $6, $7, $8)`.
-pub(in crate::store) struct Rows {
+pub(in crate::store) struct MultiRow {
     head: &'static str,
     row: &'static str,
     tail: &'static str,
     texts: [[OnceLock<&'static str>; SIZES.len()]; 2],
 }
 
-impl Rows {
+impl MultiRow {
     pub const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
         Self {
             head,
@@ -41,8 +41,8 @@ impl Rows {
         self.texts[usize::from(named)][size].get_or_init(|| {
             let own = self.row.matches('?').count() * SIZES[size];
             let mut parameter = 0;
-            let mut text = shift(self.head, own);
-            let row = shift(self.row, own);
+            let mut text = shift_parameters(self.head, own);
+            let row = shift_parameters(self.row, own);
             for at in 0..SIZES[size] {
                 text.push_str(if at == 0 { "" } else { ", " });
                 for (at, part) in row.split('?').enumerate() {
@@ -59,7 +59,7 @@ impl Rows {
                 }
             }
 
-            text.push_str(&shift(self.tail, own));
+            text.push_str(&shift_parameters(self.tail, own));
             // It lives as long as the program; there is one for each statement and size.
             Box::leak(text.into_boxed_str())
         })
@@ -80,7 +80,7 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, &T) -> Statement,
     ) -> Result<u64, sqlx::Error> {
-        let (mut done, mut rest, named) = (0, rows, named(tx));
+        let (mut done, mut rest, named) = (0, rows, has_numbered_parameters(tx));
         while !rest.is_empty() {
             let size = SIZES
                 .iter()
@@ -104,9 +104,9 @@ impl Rows {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, Option<&T>) -> Statement,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let (mut found, mut rest, named) = (Vec::new(), rows, named(connection));
+        let (mut found, mut rest, named) = (Vec::new(), rows, has_numbered_parameters(connection));
         while !rest.is_empty() {
-            let size = roomy(rest.len());
+            let size = size_for_rows(rest.len());
             let (now, later) = rest.split_at(rest.len().min(SIZES[size]));
             rest = later;
             let text = self.text(size, named);
@@ -148,7 +148,7 @@ impl Rows {
 
 /// The index of the size for this many rows: one that holds them all, unless most of it would be
 /// empty.
-fn roomy(rows: usize) -> usize {
+fn size_for_rows(rows: usize) -> usize {
     let enough = SIZES.iter().rposition(|size| *size >= rows).unwrap_or(0);
     let filled = SIZES
         .iter()
@@ -164,12 +164,12 @@ fn roomy(rows: usize) -> usize {
 
 /// Are parameters numbered? `PostgreSQL` knows only numbered ones. In `SQLite` the cost of numbered
 /// parameters grows with the square of their number.
-fn named(connection: &sqlx::AnyConnection) -> bool {
+fn has_numbered_parameters(connection: &sqlx::AnyConnection) -> bool {
     connection.backend_name() != "SQLite"
 }
 
 /// The text with its numbered parameters moved up by this many.
-fn shift(text: &str, by: usize) -> String {
+fn shift_parameters(text: &str, by: usize) -> String {
     let mut parts = text.split('$');
     let mut shifted = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_parameters_of_the_rows_come_first() {
-        let rows = Rows::new(
+        let rows = MultiRow::new(
             "insert into t (a, b, c) values ",
             "($1, ?, ?)",
             " on conflict (a) do update set c = $2",
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_statement_is_mostly_full() {
-        let sizes = [1, 2, 9, 64, 65, 255, 256, 512, 9999].map(|rows| SIZES[roomy(rows)]);
+        let sizes = [1, 2, 9, 64, 65, 255, 256, 512, 9999].map(|rows| SIZES[size_for_rows(rows)]);
         assert_eq!(sizes, [1, 8, 64, 64, 64, 64, 512, 512, 512]);
     }
 }

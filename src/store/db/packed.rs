@@ -46,13 +46,13 @@ pub(in crate::store) struct Fields<'t>(&'t str);
 impl<'t> Fields<'t> {
     /// The next field, a number.
     pub fn number(&mut self) -> Result<Option<i64>, Error> {
-        let (head, rest) = self.0.split_once(':').ok_or_else(broken)?;
+        let (head, rest) = self.0.split_once(':').ok_or_else(broken_row_error)?;
         self.0 = rest;
 
         if head.is_empty() {
             Ok(None)
         } else {
-            head.parse().map(Some).map_err(|_| broken())
+            head.parse().map(Some).map_err(|_| broken_row_error())
         }
     }
 
@@ -65,7 +65,7 @@ impl<'t> Fields<'t> {
         let parts = usize::try_from(length)
             .ok()
             .and_then(|length| self.0.split_at_checked(length));
-        let (text, rest) = parts.ok_or_else(broken)?;
+        let (text, rest) = parts.ok_or_else(broken_row_error)?;
         self.0 = rest;
 
         Ok(Some(text))
@@ -73,12 +73,14 @@ impl<'t> Fields<'t> {
 
     /// A number that is never null.
     pub fn some_number(&mut self) -> Result<i64, Error> {
-        self.number()?.ok_or_else(broken)
+        self.number()?.ok_or_else(broken_row_error)
     }
 
     /// A text that is never null.
     pub fn some_text(&mut self) -> Result<String, Error> {
-        self.text()?.map(ToOwned::to_owned).ok_or_else(broken)
+        self.text()?
+            .map(ToOwned::to_owned)
+            .ok_or_else(broken_row_error)
     }
 
     /// A text that may be null.
@@ -87,7 +89,7 @@ impl<'t> Fields<'t> {
     }
 }
 
-fn broken() -> Error {
+fn broken_row_error() -> Error {
     Error::Content("a row that the database packed is broken".to_owned())
 }
 

@@ -3,18 +3,18 @@
 //! without them a fold begins at the first event of the key.
 
 use crate::rtc::fold::KeyState;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::{Error, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
 
 /// A span of time of a member key, ms.
-pub(in crate::store) type Span<'a> = (&'a str, i64, i64);
+pub(in crate::store) type KeySpan<'a> = (&'a str, i64, i64);
 
 /// The checkpoints of a member key around a span.
 #[derive(Debug, Default)]
-pub(super) struct Around {
+pub(super) struct NearCheckpoints {
     /// The newest checkpoint at the beginning of the span or before it.
     pub before: Option<KeyState>,
     /// The first checkpoint after the end of the span.
@@ -23,7 +23,7 @@ pub(super) struct Around {
     pub seal: Option<i64>,
 }
 
-static AROUND: Rows = Rows::new(
+static AROUND: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") select a.chain as chain,
@@ -39,15 +39,15 @@ static AROUND: Rows = Rows::new(
 pub(super) async fn checkpoints_around(
     tx: &mut Tx,
     room_id: &str,
-    spans: &[Span<'_>],
-) -> Result<HashMap<String, Around>, Error> {
+    spans: &[KeySpan<'_>],
+) -> Result<HashMap<String, NearCheckpoints>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let rows = AROUND.read(tx, spans, shared, bind).await?;
+    let rows = AROUND.read(tx, spans, shared, bind_key_span).await?;
     let mut around = HashMap::new();
     for row in &rows {
-        let found = Around {
-            before: state(row, "before")?,
-            after: state(row, "later")?,
+        let found = NearCheckpoints {
+            before: state_from_row(row, "before")?,
+            after: state_from_row(row, "later")?,
             seal: row.try_get("seal")?,
         };
 
@@ -58,7 +58,7 @@ pub(super) async fn checkpoints_around(
 }
 
 /// Binds a span of a member key.
-pub(in crate::store) fn bind(query: Statement, span: Option<&Span<'_>>) -> Statement {
+pub(in crate::store) fn bind_key_span(query: Statement, span: Option<&KeySpan<'_>>) -> Statement {
     query
         .bind(span.map(|(chain, ..)| (*chain).to_owned()))
         .bind(span.map(|(_, from, _)| *from))
@@ -68,7 +68,7 @@ pub(in crate::store) fn bind(query: Statement, span: Option<&Span<'_>>) -> State
 /// A checkpoint. `None` also if it cannot be read: an event may be nested so deeply that it exceeds
 /// the depth limit once it is inside a checkpoint. That must not stop writing. The fold then begins
 /// at an earlier checkpoint, or continues past this one.
-fn state(row: &AnyRow, column: &str) -> Result<Option<KeyState>, Error> {
+fn state_from_row(row: &AnyRow, column: &str) -> Result<Option<KeyState>, Error> {
     let text: Option<&str> = row.try_get(column)?;
     let read = |text: &str| {
         serde_json::from_str(text).inspect_err(
@@ -79,7 +79,7 @@ fn state(row: &AnyRow, column: &str) -> Result<Option<KeyState>, Error> {
     Ok(text.and_then(|text| read(text).ok()))
 }
 
-static FORGET: Rows = Rows::new(
+static FORGET: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") delete from checkpoints where (room_id, chain, at_ms) in (select c.room_id, c.chain, c.at_ms
@@ -92,11 +92,13 @@ static FORGET: Rows = Rows::new(
 pub(super) async fn delete_checkpoints(
     tx: &mut Tx,
     room_id: &str,
-    spans: &[Span<'_>],
+    spans: &[KeySpan<'_>],
 ) -> Result<(), Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
     FORGET
-        .write(tx, spans, shared, |query, span| bind(query, Some(span)))
+        .write(tx, spans, shared, |query, span| {
+            bind_key_span(query, Some(span))
+        })
         .await?;
 
     Ok(())
@@ -105,7 +107,7 @@ pub(super) async fn delete_checkpoints(
 const FORGET_CHAIN: &str = "delete from checkpoints where room_id = $1 and chain = $2";
 
 /// Deletes all checkpoints of a member key.
-pub(in crate::store) async fn forget_chain(
+pub(in crate::store) async fn delete_key_checkpoints(
     tx: &mut Tx,
     room_id: &str,
     chain: &str,
@@ -122,7 +124,7 @@ pub(in crate::store) async fn forget_chain(
 const FORGET_ROOM: &str = "delete from checkpoints where room_id = $1";
 
 /// Deletes all checkpoints of a room.
-pub(super) async fn forget_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+pub(super) async fn delete_room_checkpoints(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(FORGET_ROOM)
         .bind(room_id)
         .execute(&mut **tx)
@@ -131,7 +133,7 @@ pub(super) async fn forget_room(tx: &mut Tx, room_id: &str) -> Result<(), Error>
     Ok(())
 }
 
-static KEEP: Rows = Rows::new(
+static KEEP: MultiRow = MultiRow::new(
     "insert into checkpoints (room_id, chain, at_ms, state) values ",
     "($1, ?, ?, ?)",
     " on conflict (room_id, chain, at_ms) do update set state = excluded.state",

@@ -3,8 +3,8 @@
 
 use crate::rtc::event::RoomEvent;
 use crate::rtc::time::day_of_time;
-use crate::store::db::multi_row::Rows;
-use crate::store::ingest::new_events::Fresh;
+use crate::store::db::multi_row::MultiRow;
+use crate::store::ingest::new_events::NewEvents;
 use crate::store::{Error, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,7 @@ pub(in crate::store) struct Dirty {
     /// Somebody sent more events than the limits allow to be stored.
     pub set_aside: bool,
     /// What the new events say.
-    pub fresh: Fresh,
+    pub fresh: NewEvents,
 }
 
 impl Dirty {
@@ -53,7 +53,7 @@ impl Dirty {
 }
 
 const BETWEEN: &str = "select day from days where day >= $1 and day <= $2";
-static TAKE: Rows = Rows::new("delete from days where day in (", "?", ")");
+static TAKE: MultiRow = MultiRow::new("delete from days where day in (", "?", ")");
 const TAKE_ALL: &str = "delete from days";
 
 /// Deletes the totals of the days that these spans (from and to, ms) touch: something of them

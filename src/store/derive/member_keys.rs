@@ -2,14 +2,14 @@
 //! users who write to them.
 
 use super::slots;
-use super::slots::Course;
+use super::slots::SlotChanges;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
-use crate::rtc::member::parse;
-use crate::rtc::room::{Presence, Room};
-use crate::store::db::multi_row::Rows;
+use crate::rtc::member::parse_member_event;
+use crate::rtc::room::{Presence, RoomConditions};
+use crate::store::db::multi_row::MultiRow;
 use crate::store::derive::dirty::Dirty;
-use crate::store::stored_event::{event, member_event};
+use crate::store::stored_event::{event_from_row, key_event_from_row};
 use crate::store::{Error, Tx};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const WHOLE: (i64, i64) = (i64::MIN, i64::MAX);
 
 /// For each member key the first and the last time, ms, at which something changed.
-pub(super) type Spans = BTreeMap<String, (i64, i64)>;
+pub(super) type TouchedSpans = BTreeMap<String, (i64, i64)>;
 
 const ALL: &str = "select distinct chain from chains where room_id = $1";
 const CREATIONS: &str =
@@ -33,8 +33,8 @@ pub(super) async fn find_touched_keys(
     room_id: &str,
     touched: &Dirty,
     rules: &Rules,
-    conditions: &mut Conditions,
-) -> Result<Spans, Error> {
+    conditions: &mut FoldConditions,
+) -> Result<TouchedSpans, Error> {
     let mut wider = Dirty {
         chains: touched.chains.clone(),
         ..Dirty::default()
@@ -75,12 +75,12 @@ pub(super) async fn find_touched_keys(
         }
     }
 
-    by_presence(tx, room_id, touched, conditions, &mut wider).await?;
+    keys_of_changed_members(tx, room_id, touched, conditions, &mut wider).await?;
 
     Ok(wider.chains)
 }
 
-static OF_SENDERS: Rows = Rows::new(
+static OF_SENDERS: MultiRow = MultiRow::new(
     "select sender, chain from chains where room_id = $1 and sender in (",
     "?",
     ")",
@@ -88,11 +88,11 @@ static OF_SENDERS: Rows = Rows::new(
 
 /// The member keys of users whose membership of the room changed, from the first difference on.
 /// Most events of this kind are new names or avatars, and most users are in no call.
-async fn by_presence(
+async fn keys_of_changed_members(
     tx: &mut Tx,
     room_id: &str,
     touched: &Dirty,
-    conditions: &mut Conditions,
+    conditions: &mut FoldConditions,
     wider: &mut Dirty,
 ) -> Result<(), Error> {
     let users: Vec<&str> = touched.presence.keys().map(String::as_str).collect();
@@ -119,8 +119,8 @@ async fn by_presence(
         let same = now
             .iter()
             .filter(|event| !news.contains_key(&event.event_id));
-        let before = Room::from_events(same.chain(news.values().flatten()));
-        let now = Room::from_events(now);
+        let before = RoomConditions::from_events(same.chain(news.values().flatten()));
+        let now = RoomConditions::from_events(now);
         let joins = [before.first_join(&user), now.first_join(&user)];
         if joins[0] != joins[1] {
             // Stays that begin before the creation of the room are bounded by it.
@@ -136,7 +136,8 @@ async fn by_presence(
             }
         }
 
-        if let Some(since) = difference(before.presence_changes(&user), now.presence_changes(&user))
+        if let Some(since) =
+            first_difference(before.presence_changes(&user), now.presence_changes(&user))
         {
             for chain in chains {
                 wider.chain(&chain, since, WHOLE.1);
@@ -151,7 +152,7 @@ const EARLY: &str =
     "select distinct chain from memberships where room_id = $1 and user_id = $2 and opened_ms < $3";
 
 /// The first time, ms, from which on two histories of a membership differ.
-fn difference(
+fn first_difference(
     mut a: impl Iterator<Item = (i64, Presence)>,
     mut b: impl Iterator<Item = (i64, Presence)>,
 ) -> Option<i64> {
@@ -166,23 +167,23 @@ fn difference(
 
 /// The conditions in one room, as far as the member keys at hand need them.
 #[derive(Debug, Default)]
-pub(super) struct Conditions {
+pub(super) struct FoldConditions {
     whole_room: Vec<RoomEvent>,
     /// For each user who was asked for: the events of the user's membership of the room.
     presence: HashMap<String, Vec<RoomEvent>>,
     /// For each slot that was asked for: the time from which on it is known, ms, and its changes.
-    slots: HashMap<String, (i64, Course)>,
+    slots: HashMap<String, (i64, SlotChanges)>,
 }
 
 const CREATION: &str = "select * from events where room_id = $1
     and chain is null and kind = 'm.room.create' order by event_id";
-static PRESENCE: Rows = Rows::new(
+static PRESENCE: MultiRow = MultiRow::new(
     "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
     "?",
     ")",
 );
 
-impl Conditions {
+impl FoldConditions {
     /// Reads the conditions of the whole room.
     pub async fn read(&mut self, tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         for row in sqlx::query(CREATION)
@@ -190,7 +191,7 @@ impl Conditions {
             .fetch_all(&mut **tx)
             .await?
         {
-            self.whole_room.push(event(&row)?);
+            self.whole_room.push(event_from_row(&row)?);
         }
 
         Ok(())
@@ -207,7 +208,7 @@ impl Conditions {
     ) -> Result<(), Error> {
         let joins = events
             .filter(|event| event.state_key.is_none())
-            .flat_map(|event| parse(event).joins);
+            .flat_map(|event| parse_member_event(event).joins);
         let mut slots: BTreeSet<String> = joins
             .map(|(_, join)| join.slot.as_str().to_owned())
             .collect();
@@ -236,7 +237,7 @@ impl Conditions {
             .collect();
         let users: Vec<&str> = users.into_iter().collect();
         for row in PRESENCE.look_up(tx, room_id, &users).await? {
-            let event = event(&row)?;
+            let event = event_from_row(&row)?;
             self.presence
                 .entry(event.state_key.clone().unwrap_or_default())
                 .or_default()
@@ -252,13 +253,13 @@ impl Conditions {
 
     /// The conditions for these events of member keys. All their senders must have been read
     /// before.
-    pub fn room(&self, events: &[&RoomEvent]) -> Room {
+    pub fn room(&self, events: &[&RoomEvent]) -> RoomConditions {
         let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
         let presence = senders
             .into_iter()
             .filter_map(|sender| self.presence.get(sender))
             .flatten();
-        let mut room = Room::from_events(
+        let mut room = RoomConditions::from_events(
             self.whole_room
                 .iter()
                 .chain(presence)
@@ -278,12 +279,12 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
 
 /// The input for folding one member key now: its events since the seal at `cut`, ms, and the
 /// conditions.
-pub(in crate::store) async fn read(
+pub(in crate::store) async fn read_fold_input(
     tx: &mut Tx,
     room_id: &str,
     chain: &str,
     cut: i64,
-) -> Result<(Vec<RoomEvent>, Room), Error> {
+) -> Result<(Vec<RoomEvent>, RoomConditions), Error> {
     let mut events = Vec::new();
     for row in sqlx::query(CHAIN)
         .bind(room_id)
@@ -292,10 +293,10 @@ pub(in crate::store) async fn read(
         .fetch_all(&mut **tx)
         .await?
     {
-        events.push(member_event(&row)?);
+        events.push(key_event_from_row(&row)?);
     }
 
-    let mut conditions = Conditions::default();
+    let mut conditions = FoldConditions::default();
     conditions.read(tx, room_id).await?;
     conditions
         .know(

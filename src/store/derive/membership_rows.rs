@@ -2,28 +2,28 @@
 //! change.
 
 use super::checkpoints;
-use super::checkpoints::Span;
+use super::checkpoints::KeySpan;
 use super::dirty;
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
-use crate::rtc::session::Stay;
+use crate::rtc::session::CountedStay;
 use crate::rtc::transport::Transport;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::{Fields, unpack};
-use crate::store::{Error, Tx, clean};
+use crate::store::{Error, Tx, without_nul};
 use std::collections::BTreeMap;
 
 /// A membership as it is stored and as it will be.
 #[derive(Debug)]
-pub(in crate::store) struct Change {
+pub(in crate::store) struct MembershipChange {
     id: String,
-    pub old: Option<Facts>,
-    pub new: Option<Facts>,
+    pub old: Option<MembershipColumns>,
+    pub new: Option<MembershipColumns>,
 }
 
-impl Change {
+impl MembershipChange {
     /// A stored membership. It is deleted unless a new state is set.
-    pub fn new_change(id: &str, old: Option<Facts>) -> Self {
+    pub fn new_change(id: &str, old: Option<MembershipColumns>) -> Self {
         Self {
             id: id.to_owned(),
             old,
@@ -32,7 +32,7 @@ impl Change {
     }
 
     pub fn replace_with(&mut self, room_id: &str, member: &Membership) {
-        self.new = Some(Facts::facts_of_membership(room_id, member));
+        self.new = Some(MembershipColumns::facts_of_membership(room_id, member));
     }
 
     /// Keeps the membership as it is stored.
@@ -51,7 +51,7 @@ impl Change {
         let both = self.old.as_ref().zip(self.new.as_ref());
         let both =
             both.filter(|(old, new)| old.slot_id == new.slot_id && old.joined_ms == new.joined_ms);
-        let longer = |facts: &Facts| facts.until_ms > facts.joined_ms;
+        let longer = |facts: &MembershipColumns| facts.until_ms > facts.joined_ms;
         let both = both.filter(|(old, new)| {
             longer(old)
                 && longer(new)
@@ -65,7 +65,8 @@ impl Change {
                 old.until_ms.max(new.until_ms),
             )
         });
-        let whole = move |facts: &Facts| end.unwrap_or((facts.joined_ms, facts.until_ms));
+        let whole =
+            move |facts: &MembershipColumns| end.unwrap_or((facts.joined_ms, facts.until_ms));
         let old = self.old.iter().filter(move |_| end.is_none());
 
         old.chain(&self.new)
@@ -77,7 +78,7 @@ impl Change {
     }
 }
 
-/// The columns of [`Facts::read`].
+/// The columns of [`MembershipColumns::read`].
 macro_rules! facts {
     () => {
         packed!(text "m.id", text "m.chain", text "m.slot_id", text "m.user_id", text "m.device_id", text "m.kind",
@@ -88,7 +89,7 @@ macro_rules! facts {
     };
 }
 
-static OPENED: Rows = Rows::new(
+static OPENED: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -101,17 +102,19 @@ static OPENED: Rows = Rows::new(
 );
 
 /// The stored memberships of member keys that began to count in a span of time, by row id.
-pub(in crate::store) async fn opened(
+pub(in crate::store) async fn memberships_opened_within(
     tx: &mut Tx,
     room_id: &str,
-    spans: &[Span<'_>],
-) -> Result<Vec<(String, Facts)>, Error> {
+    spans: &[KeySpan<'_>],
+) -> Result<Vec<(String, MembershipColumns)>, Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let rows = OPENED.read(tx, spans, shared, checkpoints::bind).await?;
-    unpack(&rows, |fields| Facts::read(room_id, fields))
+    let rows = OPENED
+        .read(tx, spans, shared, checkpoints::bind_key_span)
+        .await?;
+    unpack(&rows, |fields| MembershipColumns::read(room_id, fields))
 }
 
-static SOME: Rows = Rows::new(
+static SOME: MultiRow = MultiRow::new(
     concat!(
         "select ",
         facts!(),
@@ -126,14 +129,14 @@ pub(super) async fn read_by_row_ids(
     tx: &mut Tx,
     room_id: &str,
     ids: &[String],
-) -> Result<Vec<(String, Facts)>, Error> {
+) -> Result<Vec<(String, MembershipColumns)>, Error> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let rows = SOME.look_up(tx, room_id, &ids).await?;
-    unpack(&rows, |fields| Facts::read(room_id, fields))
+    unpack(&rows, |fields| MembershipColumns::read(room_id, fields))
 }
 
-static DELETE: Rows = Rows::new("delete from memberships where id in (", "?", ")");
-static WRITE: Rows = Rows::new(
+static DELETE: MultiRow = MultiRow::new("delete from memberships where id in (", "?", ")");
+static WRITE: MultiRow = MultiRow::new(
     "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
         opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent,
         transport_type, transport_url, selection, back_since_ms, outlived_ms) values ",
@@ -149,13 +152,13 @@ static WRITE: Rows = Rows::new(
 
 /// For each membership that changes its session: the new session, or `None` if it has none; by row
 /// id.
-pub(super) type Assigned = BTreeMap<String, Option<String>>;
+pub(super) type SessionAssignments = BTreeMap<String, Option<String>>;
 
 /// Writes the changed memberships, and which session each belongs to.
-pub(in crate::store) async fn write(
+pub(in crate::store) async fn write_memberships(
     tx: &mut Tx,
-    changes: &[Change],
-    mut assigned: Assigned,
+    changes: &[MembershipChange],
+    mut assigned: SessionAssignments,
 ) -> Result<(), Error> {
     let facts = changes
         .iter()
@@ -176,7 +179,8 @@ pub(in crate::store) async fn write(
             |query, id| query.bind((*id).to_owned()),
         )
         .await?;
-    let mut rows: Vec<(&str, &Facts, Option<String>)> = Vec::with_capacity(changes.len());
+    let mut rows: Vec<(&str, &MembershipColumns, Option<String>)> =
+        Vec::with_capacity(changes.len());
     for change in changes {
         let session = assigned.remove(&change.id).flatten();
         rows.extend(
@@ -187,23 +191,27 @@ pub(in crate::store) async fn write(
         );
     }
 
-    let bind = |query: Statement, (id, facts, session): &(&str, &Facts, Option<String>)| {
+    let bind = |query: Statement,
+                (id, facts, session): &(&str, &MembershipColumns, Option<String>)| {
         facts.bind(query.bind((*id).to_owned()).bind(session.clone()))
     };
 
     WRITE.write(tx, &rows, |query| query, bind).await?;
 
-    assign(tx, assigned).await
+    assign_sessions(tx, assigned).await
 }
 
-static ASSIGN: Rows = Rows::new(
+static ASSIGN: MultiRow = MultiRow::new(
     "update memberships set session_id = $1 where id in (",
     "?",
     ")",
 );
 
 /// Writes which session each membership belongs to.
-pub(super) async fn assign(tx: &mut Tx, assigned: Assigned) -> Result<(), Error> {
+pub(super) async fn assign_sessions(
+    tx: &mut Tx,
+    assigned: SessionAssignments,
+) -> Result<(), Error> {
     let mut sessions: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
     for (id, session) in assigned {
         sessions.entry(session).or_default().push(id);
@@ -226,7 +234,7 @@ pub(super) fn row_id(room_id: &str, member_id: &str) -> String {
 
 /// All columns but the id and the session.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::store) struct Facts {
+pub(in crate::store) struct MembershipColumns {
     pub room_id: String,
     pub chain: String,
     pub slot_id: String,
@@ -250,15 +258,15 @@ pub(in crate::store) struct Facts {
     outlived_ms: Option<i64>,
 }
 
-impl Facts {
+impl MembershipColumns {
     fn facts_of_membership(room_id: &str, member: &Membership) -> Self {
         let transport = member.transport.as_ref();
         Self {
             room_id: room_id.to_owned(),
             chain: member.chain.clone(),
-            slot_id: clean(member.slot.as_str()),
+            slot_id: without_nul(member.slot.as_str()),
             user_id: member.user_id.clone(),
-            device_id: member.device_id.as_deref().map(clean),
+            device_id: member.device_id.as_deref().map(without_nul),
             kind: member.format.as_str().to_owned(),
             joined_ms: member.joined_ms,
             opened_ms: member.opened_ms,
@@ -269,9 +277,9 @@ impl Facts {
             end_event_id: member.end_event_id.clone(),
             resumed: i64::from(member.resumed),
             claimed: i64::from(member.claimed),
-            intent: member.intent.as_deref().map(clean),
-            transport_type: transport.map(|transport| clean(&transport.kind)),
-            transport_url: transport.and_then(Transport::stated).map(clean),
+            intent: member.intent.as_deref().map(without_nul),
+            transport_type: transport.map(|transport| without_nul(&transport.kind)),
+            transport_url: transport.and_then(Transport::stated).map(without_nul),
             selection: member.selection.as_str().to_owned(),
             back_since_ms: member.back_since_ms,
             outlived_ms: member.outlived_ms,
@@ -314,8 +322,8 @@ impl Facts {
     }
 
     /// The part that counts towards a session; `None` if it has no length.
-    pub fn stay(&self, id: &str) -> Option<Stay> {
-        (self.until_ms > self.joined_ms).then(|| Stay {
+    pub fn stay(&self, id: &str) -> Option<CountedStay> {
+        (self.until_ms > self.joined_ms).then(|| CountedStay {
             id: id.to_owned(),
             user: self.user_id.clone(),
             device: self.device().to_owned(),

@@ -5,18 +5,18 @@
 
 use super::checkpoints;
 use super::member_keys;
-use super::member_keys::Conditions;
+use super::member_keys::FoldConditions;
 use super::membership_rows;
-use super::membership_rows::Change;
-use super::rejections::Marks;
+use super::membership_rows::MembershipChange;
+use super::rejections::RejectionMarks;
 use crate::rtc::event::RoomEvent;
-use crate::rtc::fold::{KeyState, Rules, cuts, resume};
-use crate::rtc::room::Room;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::rtc::fold::{KeyState, Rules, find_cuts, fold_between_cuts};
+use crate::rtc::room::RoomConditions;
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
 use crate::store::derive::dirty::Dirty;
-use crate::store::ingest::new_events::Fresh;
-use crate::store::stored_event::{OfChain, event_columns, packed_event};
+use crate::store::ingest::new_events::NewEvents;
+use crate::store::stored_event::{KeyEvent, event_columns, key_event_from_fields};
 use crate::store::{Derivation, Error, Tuning, Tx};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,13 +26,13 @@ use std::sync::Arc;
 pub(super) const GROUP: usize = 64;
 
 /// Folds every touched member key again and returns the memberships that changed.
-pub(in crate::store) async fn refold(
+pub(in crate::store) async fn fold_touched_keys(
     tx: &mut Tx,
     derivation: Derivation<'_>,
     room_id: &str,
     touched: &mut Dirty,
-) -> Result<Vec<Change>, Error> {
-    let mut conditions = Conditions::default();
+) -> Result<Vec<MembershipChange>, Error> {
+    let mut conditions = FoldConditions::default();
     let spans =
         member_keys::find_touched_keys(tx, room_id, touched, derivation.rules, &mut conditions)
             .await?;
@@ -44,7 +44,7 @@ pub(in crate::store) async fn refold(
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
     for some in spans.chunks(GROUP) {
-        let mut work = Work::new(derivation, room_id, &mut conditions, &touched.fresh);
+        let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &touched.fresh);
         let mut tasks = work.begin(tx, some).await?;
         while !tasks.is_empty() {
             tasks = work.fold_next_page(tx, tasks).await?;
@@ -85,7 +85,7 @@ impl KeyFold {
 
     /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a
     /// member key says nothing.
-    fn matters_from(&self, page: Option<&Page>) -> Option<i64> {
+    fn matters_from(&self, page: Option<&EventPage>) -> Option<i64> {
         let events = || page.into_iter().flat_map(|page| &page.events);
         // A link can move an event. Sticky events have no links.
         let own = |event: &Arc<RoomEvent>| {
@@ -109,7 +109,7 @@ impl KeyFold {
 
 /// Some events of a member key, ascending by their own time.
 #[derive(Default)]
-struct Page {
+struct EventPage {
     events: Vec<Arc<RoomEvent>>,
     /// More follow, from this time on, ms.
     end: Option<i64>,
@@ -117,7 +117,7 @@ struct Page {
     cuts: Vec<i64>,
 }
 
-impl Page {
+impl EventPage {
     /// Up to where a page that is not the last can be folded, ms.
     fn reached(&self) -> Option<i64> {
         self.cuts.last().copied().filter(|_| self.end.is_some())
@@ -125,27 +125,27 @@ impl Page {
 }
 
 /// The fold of several member keys of a room.
-pub(super) struct Work<'a> {
+pub(super) struct FoldGroup<'a> {
     rules: &'a Rules,
     tuning: Tuning,
     room_id: &'a str,
-    conditions: &'a mut Conditions,
+    conditions: &'a mut FoldConditions,
     /// Maximum events of each member key read at once.
     limit: usize,
     /// The events read so far.
     read: i64,
     /// By row id: the stored membership and the new one.
-    changes: BTreeMap<String, Change>,
-    marks: Marks,
-    fresh: &'a Fresh,
+    changes: BTreeMap<String, MembershipChange>,
+    marks: RejectionMarks,
+    fresh: &'a NewEvents,
 }
 
-impl<'a> Work<'a> {
+impl<'a> FoldGroup<'a> {
     pub fn new(
         derivation: Derivation<'a>,
         room_id: &'a str,
-        conditions: &'a mut Conditions,
-        fresh: &'a Fresh,
+        conditions: &'a mut FoldConditions,
+        fresh: &'a NewEvents,
     ) -> Self {
         let Derivation { rules, tuning } = derivation;
 
@@ -157,7 +157,7 @@ impl<'a> Work<'a> {
             limit: tuning.page,
             read: 0,
             changes: BTreeMap::new(),
-            marks: Marks::default(),
+            marks: RejectionMarks::default(),
             fresh,
         }
     }
@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
         tx: &mut Tx,
         chains: &[(String, (i64, i64))],
     ) -> Result<Vec<KeyFold>, Error> {
-        let asked: Vec<checkpoints::Span> = chains
+        let asked: Vec<checkpoints::KeySpan> = chains
             .iter()
             .map(|(chain, (from, to))| (chain.as_str(), *from, *to))
             .collect();
@@ -265,7 +265,7 @@ impl<'a> Work<'a> {
         let open = tasks
             .iter()
             .filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
-        let asked: Vec<checkpoints::Span> = open
+        let asked: Vec<checkpoints::KeySpan> = open
             .map(|task| {
                 (
                     task.chain.as_str(),
@@ -285,19 +285,23 @@ impl<'a> Work<'a> {
     }
 
     /// All changed memberships. Events that the fold still carries keep their current marks.
-    pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<Change>, Error> {
+    pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<MembershipChange>, Error> {
         self.marks
             .settle(tx, self.room_id, std::iter::empty())
             .await?;
-        Ok(self.changes.into_values().filter(Change::is_one).collect())
+        Ok(self
+            .changes
+            .into_values()
+            .filter(MembershipChange::is_one)
+            .collect())
     }
 
     /// Folds one page, cut by cut. Returns the task if it must continue.
     fn fold(
         &mut self,
         task: KeyFold,
-        page: &Page,
-        room: &Room,
+        page: &EventPage,
+        room: &RoomConditions,
         states: &mut Vec<(String, KeyState)>,
     ) -> Option<KeyFold> {
         let mut state = task.from.clone();
@@ -346,9 +350,9 @@ impl<'a> Work<'a> {
         from: &KeyState,
         events: &[Arc<RoomEvent>],
         until: Option<i64>,
-        room: &Room,
+        room: &RoomConditions,
     ) -> KeyState {
-        let mut part = resume(
+        let mut part = fold_between_cuts(
             &task.chain,
             from,
             events.iter().map(AsRef::as_ref),
@@ -356,12 +360,12 @@ impl<'a> Work<'a> {
             room,
             self.rules,
         );
-        crate::store::upkeep::retention_cutoffs::clamp(&mut part.members, task.seal);
+        crate::store::upkeep::retention_cutoffs::clamp_to_cutoff(&mut part.members, task.seal);
         for member in &part.members {
             let id = membership_rows::row_id(self.room_id, &member.id);
             self.changes
                 .entry(id)
-                .or_insert_with_key(|id| Change::new_change(id, None))
+                .or_insert_with_key(|id| MembershipChange::new_change(id, None))
                 .replace_with(self.room_id, member);
         }
 
@@ -372,7 +376,7 @@ impl<'a> Work<'a> {
             .open_stays()
             .map(|id| membership_rows::row_id(self.room_id, id))
         {
-            self.changes.entry(id).and_modify(Change::keep);
+            self.changes.entry(id).and_modify(MembershipChange::keep);
         }
 
         self.marks.record_rejections(&part.rejected);
@@ -381,14 +385,14 @@ impl<'a> Work<'a> {
     }
 }
 
-static PAGE_ENDS: Rows = Rows::new(
+static PAGE_ENDS: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1 and e.chain = a.chain
         and e.time_ms >= a.from_ms and e.time_ms < a.to_ms order by e.time_ms limit 1 offset $2) as end_ms
     from asked a where a.chain is not null",
 );
-static PAGES: Rows = Rows::new(
+static PAGES: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -398,38 +402,38 @@ static PAGES: Rows = Rows::new(
         from asked a where a.chain is not null"
     ),
 );
-static TIMES: Rows = Rows::new(
+static TIMES: MultiRow = MultiRow::new(
     "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null and event_id in (",
     "?",
     ")",
 );
 
-impl Work<'_> {
+impl FoldGroup<'_> {
     /// The next page of each member key.
     async fn pages(
         &mut self,
         tx: &mut Tx,
         tasks: &[KeyFold],
-    ) -> Result<BTreeMap<String, Page>, Error> {
+    ) -> Result<BTreeMap<String, EventPage>, Error> {
         let span = |task: &KeyFold, end: Option<i64>| {
             (task.begins().max(task.seal), end.unwrap_or(task.ends()))
         };
 
-        let asked: Vec<checkpoints::Span> = tasks
+        let asked: Vec<checkpoints::KeySpan> = tasks
             .iter()
             .map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1))
             .collect();
-        let limit = crate::store::int(self.limit);
+        let limit = crate::store::to_i64(self.limit);
         let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
-        let mut pages: BTreeMap<String, Page> = BTreeMap::new();
+        let mut pages: BTreeMap<String, EventPage> = BTreeMap::new();
         for row in PAGE_ENDS
-            .read(tx, &asked, shared, checkpoints::bind)
+            .read(tx, &asked, shared, checkpoints::bind_key_span)
             .await?
         {
             pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;
         }
 
-        let asked: Vec<checkpoints::Span> = asked
+        let asked: Vec<checkpoints::KeySpan> = asked
             .iter()
             .map(|(chain, from, to)| {
                 (
@@ -459,17 +463,19 @@ impl Work<'_> {
     async fn events(
         &self,
         tx: &mut Tx,
-        asked: &[checkpoints::Span<'_>],
-    ) -> Result<Vec<OfChain>, Error> {
+        asked: &[checkpoints::KeySpan<'_>],
+    ) -> Result<Vec<KeyEvent>, Error> {
         let shared = |query: Statement| {
             query
                 .bind(self.room_id.to_owned())
                 .bind(self.fresh.before())
         };
 
-        let rows = PAGES.read(tx, asked, shared, checkpoints::bind).await?;
+        let rows = PAGES
+            .read(tx, asked, shared, checkpoints::bind_key_span)
+            .await?;
 
-        unpack(&rows, |fields| packed_event(fields, self.fresh))
+        unpack(&rows, |fields| key_event_from_fields(fields, self.fresh))
     }
 
     /// Finds the cuts of the pages: everything that the events link to is known there.
@@ -477,7 +483,7 @@ impl Work<'_> {
         &self,
         tx: &mut Tx,
         tasks: &[KeyFold],
-        pages: &mut BTreeMap<String, Page>,
+        pages: &mut BTreeMap<String, EventPage>,
     ) -> Result<(), Error> {
         let mut times: HashMap<String, HashMap<String, i64>> = HashMap::new();
         let mut beyond: BTreeSet<&str> = BTreeSet::new();
@@ -513,7 +519,7 @@ impl Work<'_> {
                 continue;
             };
 
-            page.cuts = cuts(
+            page.cuts = find_cuts(
                 page.events.iter().map(AsRef::as_ref),
                 |id| times.get(id).copied(),
                 page.end,
@@ -529,9 +535,9 @@ impl Work<'_> {
         &mut self,
         tx: &mut Tx,
         tasks: &[KeyFold],
-        pages: &BTreeMap<String, Page>,
+        pages: &BTreeMap<String, EventPage>,
     ) -> Result<(), Error> {
-        let mut spans: Vec<checkpoints::Span> = Vec::with_capacity(tasks.len());
+        let mut spans: Vec<checkpoints::KeySpan> = Vec::with_capacity(tasks.len());
         let mut open = Vec::new();
         let mut seals = HashMap::new();
         for task in tasks {
@@ -548,7 +554,7 @@ impl Work<'_> {
             seals.insert(task.chain.as_str(), task.seal);
         }
 
-        let opened = membership_rows::opened(tx, self.room_id, &spans).await?;
+        let opened = membership_rows::memberships_opened_within(tx, self.room_id, &spans).await?;
         for (id, facts) in opened
             .into_iter()
             .chain(membership_rows::read_by_row_ids(tx, self.room_id, &open).await?)
@@ -560,14 +566,14 @@ impl Work<'_> {
             {
                 self.changes
                     .entry(id.clone())
-                    .or_insert_with(|| Change::new_change(&id, Some(facts)));
+                    .or_insert_with(|| MembershipChange::new_change(&id, Some(facts)));
             }
         }
 
         for id in open {
             self.changes
                 .entry(id.clone())
-                .or_insert_with(|| Change::new_change(&id, None));
+                .or_insert_with(|| MembershipChange::new_change(&id, None));
         }
 
         Ok(())

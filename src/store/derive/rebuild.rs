@@ -1,19 +1,19 @@
 //! Rebuild. All derived data is derived again from the stored events, in small transactions. A
 //! running server can write in between, and its readers never see a room without its calls.
 
-use super::member_keys::Conditions;
-use super::memberships::{GROUP, Work};
+use super::member_keys::FoldConditions;
+use super::memberships::{FoldGroup, GROUP};
 use super::sessions;
-use super::sessions::Outcome;
+use super::sessions::SessionChanges;
 use super::{membership_rows, session_counters, slots};
 use crate::rtc::fold::Rules;
-use crate::rtc::session::{Count, Session};
+use crate::rtc::session::{Session, SessionCounter};
 use crate::store::db::packed::unpack;
 use crate::store::derive::session_rows::session_columns;
-use crate::store::ingest::new_events::Fresh;
+use crate::store::ingest::new_events::NewEvents;
 use crate::store::ingest::rooms;
 use crate::store::stats::concurrency;
-use crate::store::{Derivation, Error, Reader, Tx, Writer, int};
+use crate::store::{Derivation, Error, Reader, Tx, Writer, to_i64};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use std::collections::BTreeMap;
@@ -26,7 +26,10 @@ const SIZES: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sizes(store: &Reader, room_id: Option<&str>) -> Result<Vec<(String, i64)>, Error> {
+pub async fn count_member_events(
+    store: &Reader,
+    room_id: Option<&str>,
+) -> Result<Vec<(String, i64)>, Error> {
     Ok(sqlx::query_as(SIZES)
         .bind(room_id.unwrap_or_default())
         .fetch_all(&store.read)
@@ -35,7 +38,7 @@ pub async fn sizes(store: &Reader, room_id: Option<&str>) -> Result<Vec<(String,
 
 /// How far the member keys of a room are derived again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct RebuildPlace {
     /// The last member key that was begun.
     chain: String,
     /// Long member keys that are not finished, and up to which time they are done, ms.
@@ -44,7 +47,7 @@ pub struct Place {
     pub events: i64,
 }
 
-impl Place {
+impl RebuildPlace {
     /// Reads a place as [`Self::to_text`] wrote it.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
@@ -64,27 +67,27 @@ const SOME: &str =
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
-pub async fn step(
+pub async fn rebuild_next_part(
     store: &Writer,
     rules: &Rules,
     room_id: &str,
-    place: Place,
-) -> Result<Option<Place>, Error> {
+    place: RebuildPlace,
+) -> Result<Option<RebuildPlace>, Error> {
     let mut tx = store.writing().await?;
-    let place = step_in(&mut tx, store.derivation(rules), room_id, place).await?;
+    let place = rebuild_part_in(&mut tx, store.derivation(rules), room_id, place).await?;
     tx.commit().await?;
     Ok(place)
 }
 
-/// Like [`step`], in a transaction that the caller commits.
-pub(super) async fn step_in(
+/// Like [`rebuild_next_part`], in a transaction that the caller commits.
+pub(super) async fn rebuild_part_in(
     tx: &mut Tx,
     derivation: Derivation<'_>,
     room_id: &str,
-    mut place: Place,
-) -> Result<Option<Place>, Error> {
+    mut place: RebuildPlace,
+) -> Result<Option<RebuildPlace>, Error> {
     rooms::count_write(tx, room_id).await?;
-    if place == Place::default() {
+    if place == RebuildPlace::default() {
         slots::rebuild_slots(tx, room_id).await?;
     }
 
@@ -97,7 +100,7 @@ pub(super) async fn step_in(
         let query = sqlx::query_scalar(SOME)
             .bind(room_id)
             .bind(&place.chain)
-            .bind(int(GROUP));
+            .bind(to_i64(GROUP));
         let next: Vec<String> = query.fetch_all(&mut **tx).await?;
         if let Some(last) = next.last() {
             place.chain.clone_from(last);
@@ -107,14 +110,14 @@ pub(super) async fn step_in(
     }
 
     if chains.is_empty() {
-        rooms::refresh(tx, room_id).await?;
+        rooms::refresh_room_facts(tx, room_id).await?;
         return Ok(None);
     }
 
-    let mut conditions = Conditions::default();
+    let mut conditions = FoldConditions::default();
     conditions.read(tx, room_id).await?;
-    let fresh = Fresh::default();
-    let mut work = Work::new(derivation, room_id, &mut conditions, &fresh);
+    let fresh = NewEvents::default();
+    let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &fresh);
     let tasks = work.begin(tx, &chains).await?;
     let tasks = work.fold_next_page(tx, tasks).await?;
     place.open = tasks
@@ -123,7 +126,13 @@ pub(super) async fn step_in(
         .collect();
     place.events += work.read();
     let changes = work.done(tx).await?;
-    crate::store::derive::sessions::settle(tx, derivation.tuning, room_id, &changes).await?;
+    crate::store::derive::sessions::write_memberships_and_sessions(
+        tx,
+        derivation.tuning,
+        room_id,
+        &changes,
+    )
+    .await?;
 
     Ok(Some(place))
 }
@@ -134,7 +143,7 @@ const SLOTS: &str = "select slot_id from memberships where room_id = $1 union se
 ///
 /// # Errors
 /// When the database fails.
-pub async fn calls(store: &Writer, room_id: &str) -> Result<(), Error> {
+pub async fn recount_calls(store: &Writer, room_id: &str) -> Result<(), Error> {
     let slots: Vec<String> = sqlx::query_scalar(SLOTS)
         .bind(room_id)
         .fetch_all(&store.read)
@@ -142,7 +151,7 @@ pub async fn calls(store: &Writer, room_id: &str) -> Result<(), Error> {
     for slot in slots {
         let mut from = Some(i64::MIN);
         while let Some(begin) = from {
-            from = portion(store, room_id, &slot, begin).await?;
+            from = recount_next_calls(store, room_id, &slot, begin).await?;
         }
     }
 
@@ -159,7 +168,7 @@ const TRIES: usize = 5;
 /// Counts the next calls of a slot from this time on, ms. They are read without blocking the
 /// writer, who waits only while the result is written. If the room was written to meanwhile, they
 /// are read again. Returns from when on there may be more.
-async fn portion(
+async fn recount_next_calls(
     store: &Writer,
     room_id: &str,
     slot: &str,
@@ -167,8 +176,8 @@ async fn portion(
 ) -> Result<Option<i64>, Error> {
     for _ in 0..TRIES {
         let mut connection = store.read.acquire().await?;
-        let writes = rooms::writes(&mut connection, room_id).await?;
-        let mut portion = Portion::new(room_id, slot, from);
+        let writes = rooms::read_write_count(&mut connection, room_id).await?;
+        let mut portion = CallPortion::new(room_id, slot, from);
         if !portion.read(&mut connection, Some((store, writes))).await? {
             continue;
         }
@@ -176,7 +185,7 @@ async fn portion(
         drop(connection);
         let mut tx = store.writing().await?;
         rooms::count_write(&mut tx, room_id).await?;
-        if rooms::writes(&mut tx, room_id).await? == writes + 1 {
+        if rooms::read_write_count(&mut tx, room_id).await? == writes + 1 {
             let more = portion.record_sessions(&mut tx).await?;
             tx.commit().await?;
             return Ok(more);
@@ -187,7 +196,7 @@ async fn portion(
 
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
-    let mut portion = Portion::new(room_id, slot, from);
+    let mut portion = CallPortion::new(room_id, slot, from);
     portion.read(&mut tx, None).await?;
     let more = portion.record_sessions(&mut tx).await?;
     tx.commit().await?;
@@ -196,23 +205,23 @@ async fn portion(
 }
 
 /// Some consecutive calls of a slot.
-struct Portion<'a> {
+struct CallPortion<'a> {
     room_id: &'a str,
     slot: &'a str,
     from: i64,
     /// Where the portion ends, ms, if more calls follow.
     end: Option<i64>,
-    outcome: Outcome,
+    outcome: SessionChanges,
 }
 
-impl<'a> Portion<'a> {
+impl<'a> CallPortion<'a> {
     fn new(room_id: &'a str, slot: &'a str, from: i64) -> Self {
         Self {
             room_id,
             slot,
             from,
             end: None,
-            outcome: Outcome::default(),
+            outcome: SessionChanges::default(),
         }
     }
 
@@ -224,11 +233,12 @@ impl<'a> Portion<'a> {
         connection: &mut AnyConnection,
         beside: Option<(&Writer, i64)>,
     ) -> Result<bool, Error> {
-        let mut count = Count::default();
+        let mut count = SessionCounter::default();
         let mut from = Some(self.from);
         while let Some(begin) = from {
             let (rows, more) =
-                sessions::next(connection, self.room_id, self.slot, begin, i64::MAX).await?;
+                sessions::read_next_stays(connection, self.room_id, self.slot, begin, i64::MAX)
+                    .await?;
             from = more;
             for (stay, session) in rows {
                 if stay.until_ms <= stay.joined_ms {
@@ -292,9 +302,10 @@ impl<'a> Portion<'a> {
 
         let mut tx = store.writing().await?;
         rooms::lock_room(&mut tx, self.room_id).await?;
-        let fresh = rooms::writes(&mut tx, self.room_id).await? == writes;
+        let fresh = rooms::read_write_count(&mut tx, self.room_id).await? == writes;
         if fresh {
-            membership_rows::assign(&mut tx, std::mem::take(&mut self.outcome.assigned)).await?;
+            membership_rows::assign_sessions(&mut tx, std::mem::take(&mut self.outcome.assigned))
+                .await?;
         }
 
         tx.commit().await?;
@@ -313,7 +324,7 @@ impl<'a> Portion<'a> {
         let mut old: BTreeMap<String, (Session, Option<i64>)> = BTreeMap::new();
         for (session, tally) in unpack(
             &query.fetch_all(&mut **tx).await?,
-            crate::store::derive::session_rows::stored,
+            crate::store::derive::session_rows::session_from_fields,
         )? {
             old.insert(session.id.clone(), (session, tally));
         }
@@ -324,7 +335,7 @@ impl<'a> Portion<'a> {
                 Some(known) if known == new => continue,
                 // The tally is deleted and begun again when it is needed, because it may be what is
                 // wrong.
-                Some((_, Some(tally))) => session_counters::end(tx, tally).await?,
+                Some((_, Some(tally))) => session_counters::delete_tally(tx, tally).await?,
                 _ => {}
             }
 
@@ -333,14 +344,14 @@ impl<'a> Portion<'a> {
 
         for (_, tally) in old.values() {
             if let Some(tally) = tally {
-                session_counters::end(tx, *tally).await?;
+                session_counters::delete_tally(tx, *tally).await?;
             }
         }
 
         let gone: Vec<Session> = old.into_values().map(|(session, _)| session).collect();
-        crate::store::derive::session_rows::let_go(tx, self.room_id, &gone).await?;
-        crate::store::derive::session_rows::write(tx, self.room_id, &changed).await?;
-        membership_rows::assign(tx, self.outcome.assigned).await?;
+        crate::store::derive::session_rows::delete_sessions(tx, self.room_id, &gone).await?;
+        crate::store::derive::session_rows::write_sessions(tx, self.room_id, &changed).await?;
+        membership_rows::assign_sessions(tx, self.outcome.assigned).await?;
 
         Ok(self.end.map(|end| end + 1))
     }
@@ -358,7 +369,7 @@ const STAYS: &str = "select count(*) from memberships";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn weight(store: &Reader) -> Result<(i64, i64), Error> {
+pub async fn measure_database(store: &Reader) -> Result<(i64, i64), Error> {
     let stays = sqlx::query_scalar(STAYS).fetch_one(&store.read).await?;
     Ok((concurrency::database_bytes(store).await?, stays))
 }

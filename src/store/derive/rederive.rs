@@ -4,20 +4,20 @@
 
 use super::checkpoints;
 use super::rebuild;
-use super::rebuild::Place;
+use super::rebuild::RebuildPlace;
 use crate::rtc::fold::Rules;
-use crate::rtc::stamp::stamp;
+use crate::rtc::stamp::derivation_stamp;
 use crate::store::{Error, Reader, Tx, Writer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The derived state that is from older rules, shared by all copies of a [`Reader`].
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Rederiving(Arc<Mutex<Option<Progress>>>);
+pub(in crate::store) struct Rederiving(Arc<Mutex<Option<RederiveProgress>>>);
 
 /// The progress of deriving again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct RederiveProgress {
     /// The rooms whose stays and calls are from older rules, and the number of member events of
     /// each.
     pub rooms: BTreeMap<String, i64>,
@@ -31,7 +31,7 @@ pub struct Progress {
 impl Reader {
     /// What is being derived again; `None` if everything is from the current rules.
     #[must_use]
-    pub fn rederiving(&self) -> Option<Progress> {
+    pub fn rederiving(&self) -> Option<RederiveProgress> {
         self.held().clone()
     }
 
@@ -49,7 +49,7 @@ impl Reader {
         self.held().is_some()
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Progress>> {
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<RederiveProgress>> {
         // After a panic elsewhere a number may be slightly outdated; that is harmless.
         self.rederiving
             .0
@@ -62,14 +62,14 @@ const SET: &str =
     "insert into derivations (room_id, stamp) values ($1, $2) on conflict (room_id) do nothing";
 
 /// Notes the rules by which a new room is derived.
-pub(in crate::store) async fn begin_room(
+pub(in crate::store) async fn record_new_room(
     tx: &mut Tx,
     room_id: &str,
     rules: &Rules,
 ) -> Result<(), Error> {
     sqlx::query(SET)
         .bind(room_id)
-        .bind(stamp(rules))
+        .bind(derivation_stamp(rules))
         .execute(&mut **tx)
         .await?;
 
@@ -90,8 +90,8 @@ const HAS_STAYS: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn begin(store: &Writer, rules: &Rules, now: i64) -> Result<(), Error> {
-    let target = stamp(rules);
+pub async fn find_stale_rooms(store: &Writer, rules: &Rules, now: i64) -> Result<(), Error> {
+    let target = derivation_stamp(rules);
     let stale: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(STALE)
         .bind(&target)
         .fetch_all(&store.write)
@@ -99,12 +99,15 @@ pub async fn begin(store: &Writer, rules: &Rules, now: i64) -> Result<(), Error>
     let sizes: BTreeMap<String, i64> = if stale.is_empty() {
         BTreeMap::new()
     } else {
-        rebuild::sizes(store, None).await?.into_iter().collect()
+        rebuild::count_member_events(store, None)
+            .await?
+            .into_iter()
+            .collect()
     };
 
-    let mut progress = Progress {
+    let mut progress = RederiveProgress {
         since_ms: now,
-        ..Progress::default()
+        ..RederiveProgress::default()
     };
 
     for (room_id, aim, place) in stale {
@@ -114,13 +117,13 @@ pub async fn begin(store: &Writer, rules: &Rules, now: i64) -> Result<(), Error>
             .fetch_one(&store.write)
             .await?;
         if events == 0 && stays == 0 {
-            finish(store, &room_id, &target).await?;
+            store_room_stamp(store, &room_id, &target).await?;
             continue;
         }
 
         if aim.as_deref() != Some(&target) {
-            aim_at(store, &room_id, &target).await?;
-        } else if let Some(place) = place.as_deref().and_then(Place::from_text) {
+            begin_stale_room(store, &room_id, &target).await?;
+        } else if let Some(place) = place.as_deref().and_then(RebuildPlace::from_text) {
             progress.events_done += place.events.min(events);
         }
 
@@ -136,9 +139,9 @@ pub async fn begin(store: &Writer, rules: &Rules, now: i64) -> Result<(), Error>
 
 /// From now on the room is being derived for this stamp. Its checkpoints are deleted: they are from
 /// other rules, and maybe of a form that is no longer read.
-async fn aim_at(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
+async fn begin_stale_room(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    checkpoints::forget_room(&mut tx, room_id).await?;
+    checkpoints::delete_room_checkpoints(&mut tx, room_id).await?;
     sqlx::query(AIM)
         .bind(room_id)
         .bind(target)
@@ -149,7 +152,7 @@ async fn aim_at(store: &Writer, room_id: &str, target: &str) -> Result<(), Error
     Ok(())
 }
 
-async fn finish(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
+async fn store_room_stamp(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
     sqlx::query(DONE)
         .bind(room_id)
         .bind(target)
@@ -164,7 +167,7 @@ const MOVE: &str = "update derivations set place = $2 where room_id = $1";
 
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum RederiveStep {
     /// Some member keys of a room were derived; there is more to do.
     Went,
     /// This room is now from the current rules.
@@ -177,17 +180,17 @@ pub enum Step {
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
-pub async fn step(store: &Writer, rules: &Rules) -> Result<Step, Error> {
+pub async fn rederive_next_part(store: &Writer, rules: &Rules) -> Result<RederiveStep, Error> {
     let next = store
         .held()
         .as_ref()
         .and_then(|progress| progress.rooms.keys().next().cloned());
     let Some(room_id) = next else {
         *store.held() = None;
-        return Ok(Step::AllDone);
+        return Ok(RederiveStep::AllDone);
     };
 
-    let target = stamp(rules);
+    let target = derivation_stamp(rules);
     let mut tx = store.writing().await?;
     let row: Option<(Option<String>, Option<String>)> = sqlx::query_as(PLACE)
         .bind(&room_id)
@@ -195,10 +198,10 @@ pub async fn step(store: &Writer, rules: &Rules) -> Result<Step, Error> {
         .await?;
     let place = row
         .filter(|(aim, _)| aim.as_deref() == Some(&target))
-        .and_then(|(_, place)| Place::from_text(&place?))
+        .and_then(|(_, place)| RebuildPlace::from_text(&place?))
         .unwrap_or_default();
     let before = place.events;
-    let next = rebuild::step_in(&mut tx, store.derivation(rules), &room_id, place).await?;
+    let next = rebuild::rebuild_part_in(&mut tx, store.derivation(rules), &room_id, place).await?;
     if let Some(place) = next {
         sqlx::query(MOVE)
             .bind(&room_id)
@@ -210,23 +213,27 @@ pub async fn step(store: &Writer, rules: &Rules) -> Result<Step, Error> {
             progress.events_done += place.events - before;
         }
 
-        return Ok(Step::Went);
+        return Ok(RederiveStep::Went);
     }
 
     tx.commit().await?;
-    rebuild::calls(store, &room_id).await?;
-    finish(store, &room_id, &target).await?;
+    rebuild::recount_calls(store, &room_id).await?;
+    store_room_stamp(store, &room_id, &target).await?;
     if let Some(progress) = store.held().as_mut() {
         progress.rooms.remove(&room_id);
     }
 
-    Ok(Step::RoomDone(room_id))
+    Ok(RederiveStep::RoomDone(room_id))
 }
 
 /// Notes that a room was completely derived again in the foreground.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn derived(store: &Writer, rules: &Rules, room_id: &str) -> Result<(), Error> {
-    finish(store, room_id, &stamp(rules)).await
+pub async fn record_room_derived(
+    store: &Writer,
+    rules: &Rules,
+    room_id: &str,
+) -> Result<(), Error> {
+    store_room_stamp(store, room_id, &derivation_stamp(rules)).await
 }

@@ -3,34 +3,34 @@
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::KeyState;
 use crate::rtc::membership::Rejection;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::{Error, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// For each event that was read: the stored mark and the new one.
 #[derive(Debug, Default)]
-pub(super) struct Marks(BTreeMap<String, (Stored, Option<String>)>);
+pub(super) struct RejectionMarks(BTreeMap<String, (StoredMark, Option<String>)>);
 
 #[derive(Debug, Clone, PartialEq)]
-enum Stored {
+enum StoredMark {
     Unread,
     Mark(Option<String>),
 }
 
-static REJECT: Rows = Rows::new(
+static REJECT: MultiRow = MultiRow::new(
     "update events set rejected = $2 where room_id || '' = $1 and coalesce(rejected, '') <> coalesce($2, '')
     and event_id in (",
     "?",
     ")",
 );
 
-impl Marks {
+impl RejectionMarks {
     /// Adds the events from before the first page whose marks later events can still change.
     pub fn carry(&mut self, state: &KeyState) {
         for event in state.carried().filter(|event| event.state_key.is_none()) {
             let known = state.rejected.get(&event.event_id).cloned();
             self.0
-                .insert(event.event_id.clone(), (Stored::Unread, known));
+                .insert(event.event_id.clone(), (StoredMark::Unread, known));
         }
     }
 
@@ -38,8 +38,8 @@ impl Marks {
     pub fn stored(&mut self, event: &RoomEvent, mark: Option<String>) {
         self.0
             .entry(event.event_id.clone())
-            .or_insert((Stored::Unread, None))
-            .0 = Stored::Mark(mark);
+            .or_insert((StoredMark::Unread, None))
+            .0 = StoredMark::Mark(mark);
     }
 
     /// Notes what a part of the fold rejects. If an event has two reasons, the first by name
@@ -85,7 +85,7 @@ impl Marks {
                 continue;
             };
 
-            if stored != Stored::Mark(mark.clone()) {
+            if stored != StoredMark::Mark(mark.clone()) {
                 changed.entry(mark).or_default().push(id);
             }
         }

@@ -2,18 +2,18 @@
 //! subtracted from them. Its peak and its end are checked from the first change on, and only for
 //! the users who came, went or changed since.
 
-use super::membership_rows::{Assigned, Change, Facts};
-use super::sessions::{stay, stay_columns};
+use super::membership_rows::{MembershipChange, MembershipColumns, SessionAssignments};
+use super::sessions::{stay_columns, stay_from_fields};
 use crate::rtc::id::server_of;
-use crate::rtc::session::{Count, Present, Session, Stay, peak};
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::rtc::session::{CountedStay, PresentCount, Session, SessionCounter, peak_within};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
-use crate::store::{Error, Tx, int};
+use crate::store::{Error, Tx, to_i64};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is counted, and for whom: a user, a device, a server or an intent.
-type Key = (&'static str, String);
+type CounterKey = (&'static str, String);
 
 /// Maximum users whose stays are read for one update, and maximum stays of theirs. Beyond these the
 /// call is counted again, portion by portion.
@@ -21,35 +21,35 @@ const MOST_USERS: usize = 1024;
 const MOST_STAYS: usize = 32_768;
 
 /// Changes of one large call.
-pub(super) struct Update<'a> {
+pub(super) struct TallyUpdate<'a> {
     pub session: &'a Session,
     pub tally: i64,
     /// Each membership at most once.
-    pub changes: Vec<&'a Change>,
+    pub changes: Vec<&'a MembershipChange>,
     /// Nothing changed before this time, ms.
     pub from: i64,
 }
 
 /// The stays of some users, before and after the changes, by row id.
-struct Stays {
-    before: BTreeMap<String, Stay>,
-    after: BTreeMap<String, Stay>,
+struct StaysBeforeAfter {
+    before: BTreeMap<String, CountedStay>,
+    after: BTreeMap<String, CountedStay>,
 }
 
 /// The peaks after an update.
 struct Peaks {
     peak: usize,
     peak_users: usize,
-    present: Present,
+    present: PresentCount,
 }
 
-impl Update<'_> {
+impl TallyUpdate<'_> {
     /// The call after the changes. `None` if it must be recounted: its beginning changed, it fell
     /// into several calls, or its peak was where stays became shorter.
     pub async fn apply(
         &self,
         tx: &mut Tx,
-        assigned: &mut Assigned,
+        assigned: &mut SessionAssignments,
     ) -> Result<Option<Session>, Error> {
         let old = self.session;
         if self.from <= old.started_ms {
@@ -90,18 +90,18 @@ impl Update<'_> {
     }
 
     /// Is this stay in the call? Only the start is checked: the call ends where its stays end.
-    fn is_in(&self, facts: Option<&Facts>) -> bool {
+    fn is_in(&self, facts: Option<&MembershipColumns>) -> bool {
         facts.is_some_and(|facts| {
             facts.until_ms > facts.joined_ms && facts.joined_ms >= self.session.started_ms
         })
     }
 
-    fn was_in(&self, facts: Option<&Facts>) -> bool {
+    fn was_in(&self, facts: Option<&MembershipColumns>) -> bool {
         self.is_in(facts) && facts.is_some_and(|facts| facts.joined_ms <= self.session.until_ms)
     }
 
     /// The changed stays as they are now, if they are in the call.
-    fn new_stays(&self) -> impl Iterator<Item = Stay> {
+    fn new_stays(&self) -> impl Iterator<Item = CountedStay> {
         self.changes.iter().filter_map(|change| {
             let new = change.new.as_ref().filter(|new| self.is_in(Some(new)))?;
 
@@ -111,7 +111,11 @@ impl Update<'_> {
 
     /// The peaks after the changes, and who is present at the last join. `None` if that cannot be
     /// derived from the changes.
-    async fn update_peaks(&self, tx: &mut Tx, present: Present) -> Result<Option<Peaks>, Error> {
+    async fn update_peaks(
+        &self,
+        tx: &mut Tx,
+        present: PresentCount,
+    ) -> Result<Option<Peaks>, Error> {
         let last_join = self
             .new_stays()
             .map(|stay| stay.joined_ms)
@@ -145,11 +149,11 @@ impl Update<'_> {
         }
 
         let (from, to) = (self.from - 1, last_join + 1);
-        let before = peak(stays.before.values(), from, to);
-        let after = peak(stays.after.values(), from, to);
+        let before = peak_within(stays.before.values(), from, to);
+        let after = peak_within(stays.after.values(), from, to);
         let peaks = (
-            settle(self.session.peak, devices + before.0, devices + after.0),
-            settle(self.session.peak_users, users + before.1, users + after.1),
+            updated_peak(self.session.peak, devices + before.0, devices + after.0),
+            updated_peak(self.session.peak_users, users + before.1, users + after.1),
         );
 
         let (Some(peak), Some(peak_users)) = peaks else {
@@ -161,7 +165,7 @@ impl Update<'_> {
         Ok(Some(Peaks {
             peak,
             peak_users,
-            present: Present {
+            present: PresentCount {
                 at_ms: last_join,
                 devices: devices + now.0,
                 users: users + now.1,
@@ -171,12 +175,17 @@ impl Update<'_> {
 
     /// Reads the stays between these times, ms, of the users who come, go or change between them;
     /// `None` if there are too many users.
-    async fn read_touched(&self, tx: &mut Tx, low: i64, high: i64) -> Result<Option<Stays>, Error> {
+    async fn read_touched(
+        &self,
+        tx: &mut Tx,
+        low: i64,
+        high: i64,
+    ) -> Result<Option<StaysBeforeAfter>, Error> {
         let query = sqlx::query_scalar(MOVING)
             .bind(&self.session.id)
             .bind(low)
             .bind(high)
-            .bind(int(MOST_USERS + 1));
+            .bind(to_i64(MOST_USERS + 1));
         let moving: Vec<String> = query.fetch_all(&mut **tx).await?;
         let changed = self
             .changes
@@ -196,7 +205,7 @@ impl Update<'_> {
         let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
         let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
         let rows = OF_USERS.read(tx, &users, shared, bind).await?;
-        let before: BTreeMap<String, Stay> = unpack(&rows, stay)?
+        let before: BTreeMap<String, CountedStay> = unpack(&rows, stay_from_fields)?
             .into_iter()
             .map(|(_, (stay, _))| (stay.id.clone(), stay))
             .filter(|(_, stay)| stay.until_ms > stay.joined_ms)
@@ -212,7 +221,7 @@ impl Update<'_> {
             .filter(|stay| stay.until_ms > low && stay.joined_ms <= high);
         after.extend(new.map(|stay| (stay.id.clone(), stay)));
 
-        Ok(Some(Stays { before, after }))
+        Ok(Some(StaysBeforeAfter { before, after }))
     }
 
     /// Do these users have more stays between these times, ms, than are read for one update?
@@ -235,12 +244,12 @@ impl Update<'_> {
             stays += row.try_get::<i64, _>("n")?;
         }
 
-        Ok(stays > int(MOST_STAYS))
+        Ok(stays > to_i64(MOST_STAYS))
     }
 
     /// Is somebody present all the time from just before the first change to the last join? Asked
     /// only if these are all the stays.
-    fn is_unbroken(&self, stays: &Stays) -> bool {
+    fn is_unbroken(&self, stays: &StaysBeforeAfter) -> bool {
         let mut spans: Vec<(i64, i64)> = stays
             .after
             .values()
@@ -267,7 +276,7 @@ impl Update<'_> {
         let changed: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
         let query = sqlx::query(LAST_ENDS)
             .bind(&self.session.id)
-            .bind(int(changed.len() + 1));
+            .bind(to_i64(changed.len() + 1));
         let mut last = self.new_stays().map(|stay| stay.until_ms).max();
         for row in query.fetch_all(&mut **tx).await? {
             if !changed.contains(row.try_get::<&str, _>("id")?) {
@@ -280,7 +289,7 @@ impl Update<'_> {
 
     /// Adds the changed stays to the counts, and writes them.
     async fn count(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
-        let mut steps: BTreeMap<Key, i64> = BTreeMap::new();
+        let mut steps: BTreeMap<CounterKey, i64> = BTreeMap::new();
         for change in &self.changes {
             let was = change.old.as_ref().filter(|old| self.was_in(Some(old)));
             let is = change.new.as_ref().filter(|new| self.is_in(Some(new)));
@@ -289,15 +298,15 @@ impl Update<'_> {
                 .into_iter()
                 .chain(is.map(|new| (new, 1)))
             {
-                session.memberships = add(session.memberships, one);
-                for key in keys(&facts.user_id, facts.device(), facts.intent.as_deref()) {
+                session.memberships = add_signed(session.memberships, one);
+                for key in counter_keys(&facts.user_id, facts.device(), facts.intent.as_deref()) {
                     *steps.entry(key).or_default() += one;
                 }
             }
         }
 
         steps.retain(|_, step| *step != 0);
-        let keys: Vec<&Key> = steps.keys().collect();
+        let keys: Vec<&CounterKey> = steps.keys().collect();
         let known = read_counts(tx, self.tally, &keys).await?;
         let mut counts = Vec::with_capacity(steps.len());
         let mut intents_changed = false;
@@ -306,8 +315,8 @@ impl Update<'_> {
             let now = before + step;
             let came = i64::from(now > 0) - i64::from(before > 0);
             match (key.0, came) {
-                ("u", came) => session.users = add(session.users, came),
-                ("d", came) => session.devices = add(session.devices, came),
+                ("u", came) => session.users = add_signed(session.users, came),
+                ("d", came) => session.devices = add_signed(session.devices, came),
                 ("s", 1) => drop(session.servers.insert(key.1.clone())),
                 ("s", -1) => drop(session.servers.remove(&key.1)),
                 ("i", _) => intents_changed = true,
@@ -338,7 +347,7 @@ const MOVING: &str = "select user_id from memberships
     union select user_id from memberships
         where session_id = $1 and until_ms > $2 and until_ms <= $3
     limit $4";
-static OF_USERS: Rows = Rows::new(
+static OF_USERS: MultiRow = MultiRow::new(
     "with asked(user_id) as (values ",
     "(cast(? as text))",
     concat!(
@@ -348,7 +357,7 @@ static OF_USERS: Rows = Rows::new(
         where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3"
     ),
 );
-static COUNT_OF_USERS: Rows = Rows::new(
+static COUNT_OF_USERS: MultiRow = MultiRow::new(
     "with asked(user_id) as (values ",
     "(cast(? as text))",
     ") select count(*) as n from asked a cross join memberships m
@@ -358,7 +367,7 @@ const LAST_ENDS: &str = "select id, until_ms from memberships where session_id =
     order by until_ms desc limit $2";
 
 /// How many devices and users are present at a time, ms.
-fn count_present<'a>(stays: impl Iterator<Item = &'a Stay>, at_ms: i64) -> (usize, usize) {
+fn count_present<'a>(stays: impl Iterator<Item = &'a CountedStay>, at_ms: i64) -> (usize, usize) {
     let mut devices: BTreeSet<(&str, &str)> = BTreeSet::new();
     for stay in stays {
         if stay.joined_ms <= at_ms && at_ms < stay.until_ms {
@@ -373,7 +382,7 @@ fn count_present<'a>(stays: impl Iterator<Item = &'a Stay>, at_ms: i64) -> (usiz
 
 /// The peak of a call, if the peak of a part of it changed from `before` to `after`. `None` if the
 /// old peak was in this part and is gone, so that it is not known.
-fn settle(known: usize, before: usize, after: usize) -> Option<usize> {
+fn updated_peak(known: usize, before: usize, after: usize) -> Option<usize> {
     if after >= known {
         Some(after)
     } else if before < known {
@@ -383,14 +392,18 @@ fn settle(known: usize, before: usize, after: usize) -> Option<usize> {
     }
 }
 
-fn add(count: usize, step: i64) -> usize {
+fn add_signed(count: usize, step: i64) -> usize {
     count.saturating_add_signed(isize::try_from(step).unwrap_or(0))
 }
 
 const INTENTS: &str =
     "select key from tallies where tally = $1 and what = 'i' and n > 0 order by key limit 2";
 
-fn keys(user: &str, device: &str, intent: Option<&str>) -> impl Iterator<Item = Key> {
+fn counter_keys(
+    user: &str,
+    device: &str,
+    intent: Option<&str>,
+) -> impl Iterator<Item = CounterKey> {
     let all = [
         ("u", user.to_owned()),
         ("d", format!("{user}\n{device}")),
@@ -403,21 +416,25 @@ fn keys(user: &str, device: &str, intent: Option<&str>) -> impl Iterator<Item = 
 
 const NEXT: &str = "select coalesce(max(tally), 0) + 1 from tallies";
 
-static COUNTS: Rows = Rows::new(
+static COUNTS: MultiRow = MultiRow::new(
     "with asked(what, key) as (values ",
     "(cast(? as text), cast(? as text))",
     ") select t.what as what, t.key as key, t.n as n
         from asked a cross join tallies t where t.tally = $1 and t.what = a.what and t.key = a.key",
 );
-static WRITE: Rows = Rows::new(
+static WRITE: MultiRow = MultiRow::new(
     "insert into tallies (tally, what, key, n) values ",
     "($1, ?, ?, ?)",
     " on conflict (tally, what, key) do update set n = excluded.n",
 );
 
-async fn read_counts(tx: &mut Tx, tally: i64, keys: &[&Key]) -> Result<BTreeMap<Key, i64>, Error> {
+async fn read_counts(
+    tx: &mut Tx,
+    tally: i64,
+    keys: &[&CounterKey],
+) -> Result<BTreeMap<CounterKey, i64>, Error> {
     let shared = |query: Statement| query.bind(tally);
-    let bind = |query: Statement, key: Option<&&Key>| {
+    let bind = |query: Statement, key: Option<&&CounterKey>| {
         query
             .bind(key.map(|key| key.0))
             .bind(key.map(|key| key.1.clone()))
@@ -438,10 +455,11 @@ async fn read_counts(tx: &mut Tx, tally: i64, keys: &[&Key]) -> Result<BTreeMap<
     Ok(counts)
 }
 
-async fn write_counts(tx: &mut Tx, tally: i64, counts: &[(Key, i64)]) -> Result<(), Error> {
+async fn write_counts(tx: &mut Tx, tally: i64, counts: &[(CounterKey, i64)]) -> Result<(), Error> {
     let shared = |query: Statement| query.bind(tally);
-    let bind =
-        |query: Statement, (key, n): &(Key, i64)| query.bind(key.0).bind(key.1.clone()).bind(*n);
+    let bind = |query: Statement, (key, n): &(CounterKey, i64)| {
+        query.bind(key.0).bind(key.1.clone()).bind(*n)
+    };
 
     WRITE.write(tx, counts, shared, bind).await?;
 
@@ -456,7 +474,7 @@ const STORE_PRESENT: &str = "insert into tallies_present (tally, at_ms, devices,
 
 /// The devices and users present at the last join; `None` for a tally of a version that did not
 /// store them.
-async fn read_present(tx: &mut Tx, tally: i64) -> Result<Option<Present>, Error> {
+async fn read_present(tx: &mut Tx, tally: i64) -> Result<Option<PresentCount>, Error> {
     let row = sqlx::query(PRESENT)
         .bind(tally)
         .fetch_optional(&mut **tx)
@@ -470,19 +488,19 @@ async fn read_present(tx: &mut Tx, tally: i64) -> Result<Option<Present>, Error>
             .map(|number| usize::try_from(number).unwrap_or(0))
     };
 
-    Ok(Some(Present {
+    Ok(Some(PresentCount {
         at_ms: row.try_get("at_ms")?,
         devices: count("devices")?,
         users: count("users")?,
     }))
 }
 
-async fn store_present(tx: &mut Tx, tally: i64, present: Present) -> Result<(), Error> {
+async fn store_present(tx: &mut Tx, tally: i64, present: PresentCount) -> Result<(), Error> {
     sqlx::query(STORE_PRESENT)
         .bind(tally)
         .bind(present.at_ms)
-        .bind(int(present.devices))
-        .bind(int(present.users))
+        .bind(to_i64(present.devices))
+        .bind(to_i64(present.users))
         .execute(&mut **tx)
         .await?;
 
@@ -490,11 +508,14 @@ async fn store_present(tx: &mut Tx, tally: i64, present: Present) -> Result<(), 
 }
 
 /// Begins the tally of a call that was recounted.
-pub(in crate::store) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, Error> {
+pub(in crate::store) async fn create_tally(
+    tx: &mut Tx,
+    count: &SessionCounter,
+) -> Result<i64, Error> {
     let tally: i64 = sqlx::query_scalar(NEXT).fetch_one(&mut **tx).await?;
-    let mut counts: BTreeMap<Key, i64> = BTreeMap::new();
+    let mut counts: BTreeMap<CounterKey, i64> = BTreeMap::new();
     for ((user, device), n) in &count.devices {
-        for key in keys(user, device, None) {
+        for key in counter_keys(user, device, None) {
             *counts.entry(key).or_default() += n;
         }
     }
@@ -505,7 +526,7 @@ pub(in crate::store) async fn begin(tx: &mut Tx, count: &Count) -> Result<i64, E
             .iter()
             .map(|(intent, n)| (("i", intent.clone()), *n)),
     );
-    let counts: Vec<(Key, i64)> = counts.into_iter().collect();
+    let counts: Vec<(CounterKey, i64)> = counts.into_iter().collect();
     write_counts(tx, tally, &counts).await?;
     store_present(tx, tally, count.present()).await?;
 
@@ -516,7 +537,7 @@ const END_PRESENT: &str = "delete from tallies_present where tally = $1";
 const END: &str = "delete from tallies where tally = $1";
 
 /// Deletes a tally.
-pub(in crate::store) async fn end(tx: &mut Tx, tally: i64) -> Result<(), Error> {
+pub(in crate::store) async fn delete_tally(tx: &mut Tx, tally: i64) -> Result<(), Error> {
     sqlx::query(END).bind(tally).execute(&mut **tx).await?;
     sqlx::query(END_PRESENT)
         .bind(tally)

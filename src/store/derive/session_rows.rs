@@ -2,11 +2,11 @@
 
 use super::dirty;
 use crate::rtc::session::Session;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::Fields;
-use crate::store::{Error, Tx, int};
+use crate::store::{Error, Tx, to_i64};
 
-/// The columns of [`stored`].
+/// The columns of [`session_from_fields`].
 macro_rules! session_columns {
     () => {
         packed!(text "s.id", text "s.slot_id", text "s.application", number "s.started_ms", number "s.until_ms",
@@ -17,7 +17,9 @@ macro_rules! session_columns {
 pub(in crate::store) use session_columns;
 
 /// A session from its packed form, and its tally.
-pub(in crate::store) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Option<i64>), Error> {
+pub(in crate::store) fn session_from_fields(
+    fields: &mut Fields<'_>,
+) -> Result<(Session, Option<i64>), Error> {
     let count = |fields: &mut Fields<'_>| {
         fields
             .some_number()
@@ -48,7 +50,7 @@ pub(in crate::store) fn stored(fields: &mut Fields<'_>) -> Result<(Session, Opti
     Ok((session, fields.number()?))
 }
 
-static WRITE: Rows = Rows::new(
+static WRITE: MultiRow = MultiRow::new(
     "insert into sessions (room_id, id, slot_id, application, started_ms, until_ms, memberships, users,
         devices, peak, peak_users, servers, intent, first_event_id, tally) values ",
     "($1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -59,7 +61,7 @@ static WRITE: Rows = Rows::new(
 );
 
 /// Writes sessions of a room, each with its tally.
-pub(in crate::store) async fn write(
+pub(in crate::store) async fn write_sessions(
     tx: &mut Tx,
     room_id: &str,
     sessions: &[(Session, Option<i64>)],
@@ -85,11 +87,11 @@ pub(in crate::store) async fn write(
             .bind(session.application.clone())
             .bind(session.started_ms)
             .bind(session.until_ms)
-            .bind(int(session.memberships))
-            .bind(int(session.users))
-            .bind(int(session.devices))
-            .bind(int(session.peak))
-            .bind(int(session.peak_users))
+            .bind(to_i64(session.memberships))
+            .bind(to_i64(session.users))
+            .bind(to_i64(session.devices))
+            .bind(to_i64(session.peak))
+            .bind(to_i64(session.peak_users))
             .bind(servers.join(" "))
             .bind(session.intent.clone())
             .bind(session.first_event_id.clone())
@@ -101,8 +103,8 @@ pub(in crate::store) async fn write(
     Ok(())
 }
 
-static DELETE: Rows = Rows::new("delete from sessions where id in (", "?", ")");
-static FORMER: Rows = Rows::new(
+static DELETE: MultiRow = MultiRow::new("delete from sessions where id in (", "?", ")");
+static FORMER: MultiRow = MultiRow::new(
     "insert into former_calls (room_id, id, slot_id, started_ms, first_event_id) values ",
     "($1, ?, ?, ?, ?)",
     " on conflict (id) do update set started_ms = excluded.started_ms, first_event_id = excluded.first_event_id",
@@ -110,7 +112,7 @@ static FORMER: Rows = Rows::new(
 
 /// Deletes sessions that no longer exist. Links to them will lead to the sessions that replaced
 /// them.
-pub(in crate::store) async fn let_go(
+pub(in crate::store) async fn delete_sessions(
     tx: &mut Tx,
     room_id: &str,
     sessions: &[Session],

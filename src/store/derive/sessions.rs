@@ -3,14 +3,14 @@
 //! recounted from its stays.
 
 use super::membership_rows;
-use super::membership_rows::{Assigned, Change, Facts};
+use super::membership_rows::{MembershipChange, MembershipColumns, SessionAssignments};
 use super::session_counters;
-use super::session_counters::Update;
-use crate::rtc::session::{Count, Session, Stay};
-use crate::store::db::multi_row::{Rows, Statement};
+use super::session_counters::TallyUpdate;
+use crate::rtc::session::{CountedStay, Session, SessionCounter};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::derive::session_rows::session_columns;
-use crate::store::{Error, Tuning, Tx, int};
+use crate::store::{Error, Tuning, Tx, to_i64};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum stays in memory at once; it may be a few more.
@@ -21,7 +21,7 @@ struct Cluster<'a> {
     slot: &'a str,
     from: i64,
     to: i64,
-    changes: Vec<&'a Change>,
+    changes: Vec<&'a MembershipChange>,
 }
 
 /// The clusters between two gaps of a slot: a span of time, ms, outside of which nothing changes,
@@ -36,10 +36,10 @@ struct Window<'a> {
 
 /// The result: sessions to write with their tallies, sessions to delete, and memberships to assign.
 #[derive(Default)]
-pub(in crate::store) struct Outcome {
+pub(in crate::store) struct SessionChanges {
     pub sessions: Vec<(Session, Option<i64>)>,
     pub gone: Vec<Session>,
-    pub assigned: Assigned,
+    pub assigned: SessionAssignments,
 }
 
 /// Updates the sessions from changed memberships that are not written yet. Returns the slots
@@ -48,17 +48,17 @@ pub(in crate::store) async fn update_sessions(
     tx: &mut Tx,
     tuning: Tuning,
     room_id: &str,
-    changes: &[Change],
-) -> Result<(BTreeSet<String>, Assigned), Error> {
-    let clusters = clusters(changes);
+    changes: &[MembershipChange],
+) -> Result<(BTreeSet<String>, SessionAssignments), Error> {
+    let clusters = cluster_changes(changes);
     let slots = clusters
         .iter()
         .map(|cluster| cluster.slot.to_owned())
         .collect();
-    let mut outcome = Outcome::default();
+    let mut outcome = SessionChanges::default();
     let mut few: Vec<Window> = Vec::new();
     let mut stays = 0;
-    for window in windows(tx, room_id, clusters).await? {
+    for window in find_windows(tx, room_id, clusters).await? {
         if window.update_tally(tx, tuning, &mut outcome).await? {
             continue;
         }
@@ -72,7 +72,7 @@ pub(in crate::store) async fn update_sessions(
         }
 
         if stays + size > PORTION {
-            recount(tx, tuning, room_id, &std::mem::take(&mut few), &mut outcome).await?;
+            recount_windows(tx, tuning, room_id, &std::mem::take(&mut few), &mut outcome).await?;
             stays = 0;
         }
 
@@ -80,18 +80,18 @@ pub(in crate::store) async fn update_sessions(
         few.push(window);
     }
 
-    recount(tx, tuning, room_id, &few, &mut outcome).await?;
-    crate::store::derive::session_rows::let_go(tx, room_id, &outcome.gone).await?;
-    crate::store::derive::session_rows::write(tx, room_id, &outcome.sessions).await?;
+    recount_windows(tx, tuning, room_id, &few, &mut outcome).await?;
+    crate::store::derive::session_rows::delete_sessions(tx, room_id, &outcome.gone).await?;
+    crate::store::derive::session_rows::write_sessions(tx, room_id, &outcome.sessions).await?;
 
     Ok((slots, outcome.assigned))
 }
 
-fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
+fn cluster_changes(changes: &[MembershipChange]) -> Vec<Cluster<'_>> {
     let spans = changes
         .iter()
         .flat_map(|change| change.spans().map(move |span| (span, change)));
-    let mut spans: Vec<((&str, i64, i64), &Change)> = spans.collect();
+    let mut spans: Vec<((&str, i64, i64), &MembershipChange)> = spans.collect();
     spans.sort_unstable_by_key(|(span, change)| (*span, change.id()));
     let mut clusters: Vec<Cluster> = Vec::new();
     for ((slot, from, to), change) in spans {
@@ -112,7 +112,7 @@ fn clusters(changes: &[Change]) -> Vec<Cluster<'_>> {
     clusters
 }
 
-static TOUCHING: Rows = Rows::new(
+static TOUCHING: MultiRow = MultiRow::new(
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -127,7 +127,7 @@ static TOUCHING: Rows = Rows::new(
 
 /// The windows of these clusters, which are in order. Sessions do not overlap, so a cluster can
 /// change only the sessions that it touches.
-async fn windows<'a>(
+async fn find_windows<'a>(
     tx: &mut Tx,
     room_id: &str,
     clusters: Vec<Cluster<'a>>,
@@ -142,10 +142,13 @@ async fn windows<'a>(
             tx,
             &asked,
             |query| query.bind(room_id.to_owned()),
-            super::checkpoints::bind,
+            super::checkpoints::bind_key_span,
         )
         .await?;
-    for (session, tally) in unpack(&rows, crate::store::derive::session_rows::stored)? {
+    for (session, tally) in unpack(
+        &rows,
+        crate::store::derive::session_rows::session_from_fields,
+    )? {
         stored.insert(
             (session.slot_id.clone(), session.started_ms),
             (session, tally),
@@ -204,7 +207,7 @@ impl Window<'_> {
 
     /// Do all changes stay within the window? A stay that changes its slot or moves out of the
     /// window is rare; then the window is recounted.
-    fn is_moved_only_inside(&self, changes: &[&Change]) -> bool {
+    fn is_moved_only_inside(&self, changes: &[&MembershipChange]) -> bool {
         let ids: BTreeSet<&str> = changes.iter().map(|change| change.id()).collect();
 
         ids.len() == changes.len()
@@ -215,7 +218,7 @@ impl Window<'_> {
     }
 
     /// Does this stay begin in the window?
-    fn contains(&self, facts: &Facts) -> bool {
+    fn contains(&self, facts: &MembershipColumns) -> bool {
         facts.slot_id == self.slot && facts.joined_ms >= self.low && facts.joined_ms <= self.high
     }
 
@@ -235,13 +238,13 @@ impl Window<'_> {
         &self,
         tx: &mut Tx,
         tuning: Tuning,
-        outcome: &mut Outcome,
+        outcome: &mut SessionChanges,
     ) -> Result<bool, Error> {
         let Some((session, Some(tally))) = self.large(tuning) else {
             return Ok(false);
         };
 
-        let changes: Vec<&Change> = self
+        let changes: Vec<&MembershipChange> = self
             .clusters
             .iter()
             .flat_map(|cluster| cluster.changes.iter().copied())
@@ -254,14 +257,14 @@ impl Window<'_> {
             return Ok(false);
         };
 
-        let update = Update {
+        let update = TallyUpdate {
             session,
             tally,
             changes,
             from,
         };
 
-        let mut assigned = Assigned::new();
+        let mut assigned = SessionAssignments::new();
         let Some(now) = update.apply(tx, &mut assigned).await? else {
             return Ok(false);
         };
@@ -276,9 +279,9 @@ impl Window<'_> {
 }
 
 /// A stay as it is stored, and its session.
-pub(in crate::store) type Stored = (Stay, Option<String>);
+pub(in crate::store) type StoredStay = (CountedStay, Option<String>);
 
-/// The columns of [`stay`].
+/// The columns of [`stay_from_fields`].
 macro_rules! stay_columns {
     () => {
         packed!(text "m.id", text "m.slot_id", text "m.chain", text "m.user_id", text "m.device_id",
@@ -289,13 +292,15 @@ macro_rules! stay_columns {
 pub(super) use stay_columns;
 
 /// The part of a stored membership from which a session is counted, and its slot.
-pub(in crate::store) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored), Error> {
+pub(in crate::store) fn stay_from_fields(
+    fields: &mut Fields<'_>,
+) -> Result<(String, StoredStay), Error> {
     let (id, slot, chain) = (
         fields.some_text()?,
         fields.some_text()?,
         fields.some_text()?,
     );
-    let stay = Stay {
+    let stay = CountedStay {
         id,
         user: fields.some_text()?,
         device: fields.maybe_text()?.unwrap_or(chain),
@@ -309,7 +314,7 @@ pub(in crate::store) fn stay(fields: &mut Fields<'_>) -> Result<(String, Stored)
     Ok((slot, (stay, fields.maybe_text()?)))
 }
 
-static MEMBERS: Rows = Rows::new(
+static MEMBERS: MultiRow = MultiRow::new(
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     concat!(
@@ -321,12 +326,12 @@ static MEMBERS: Rows = Rows::new(
 );
 
 /// Recounts these windows, which are in order.
-async fn recount(
+async fn recount_windows(
     tx: &mut Tx,
     tuning: Tuning,
     room_id: &str,
     windows: &[Window<'_>],
-    outcome: &mut Outcome,
+    outcome: &mut SessionChanges,
 ) -> Result<(), Error> {
     let asked: Vec<(&str, i64, i64)> = windows
         .iter()
@@ -335,9 +340,9 @@ async fn recount(
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let mut stored = unpack(
         &MEMBERS
-            .read(tx, &asked, shared, super::checkpoints::bind)
+            .read(tx, &asked, shared, super::checkpoints::bind_key_span)
             .await?,
-        stay,
+        stay_from_fields,
     )?;
     stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| {
         (slot, a.place()).cmp(&(other, b.place()))
@@ -362,11 +367,11 @@ struct Recount<'w> {
     room_id: &'w str,
     tuning: Tuning,
     window: &'w Window<'w>,
-    count: Count,
+    count: SessionCounter,
     /// These ids have changed, so their stored stays do not count, ...
     changed: BTreeSet<&'w str>,
     /// ... but these stays do, in order.
-    new: std::iter::Peekable<std::vec::IntoIter<Stay>>,
+    new: std::iter::Peekable<std::vec::IntoIter<CountedStay>>,
     old: BTreeMap<String, (Session, Option<i64>)>,
 }
 
@@ -382,20 +387,20 @@ const BETWEEN: &str = concat!(
 /// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on
 /// there may be more. Stays of the same instant are not split between portions, because we order
 /// them, not the database.
-pub(in crate::store) async fn next(
+pub(in crate::store) async fn read_next_stays(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
     slot: &str,
     from: i64,
     high: i64,
-) -> Result<(Vec<Stored>, Option<i64>), Error> {
+) -> Result<(Vec<StoredStay>, Option<i64>), Error> {
     let query = sqlx::query_scalar(PORTION_ENDS)
         .bind(room_id)
         .bind(slot)
         .bind(from)
         .bind(high);
     let end: Option<i64> = query
-        .bind(int(PORTION))
+        .bind(to_i64(PORTION))
         .fetch_optional(&mut *connection)
         .await?;
     let to = end.map_or(high, |end| (end - 1).max(from));
@@ -405,7 +410,7 @@ pub(in crate::store) async fn next(
         .bind(from)
         .bind(to);
     let mut stays = unpack(&query.fetch_all(connection).await?, |fields| {
-        Ok(stay(fields)?.1)
+        Ok(stay_from_fields(fields)?.1)
     })?;
     stays.sort_unstable_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
 
@@ -421,7 +426,7 @@ impl<'w> Recount<'w> {
                 .flat_map(|cluster| cluster.changes.iter().copied())
         };
 
-        let mut new: BTreeMap<&str, Stay> = BTreeMap::new();
+        let mut new: BTreeMap<&str, CountedStay> = BTreeMap::new();
         for change in changes() {
             // A stay that moved out of the window belongs to the window where it is now.
             let facts = change.new.as_ref().filter(|facts| window.contains(facts));
@@ -432,15 +437,15 @@ impl<'w> Recount<'w> {
             );
         }
 
-        let mut new: Vec<Stay> = new.into_values().collect();
+        let mut new: Vec<CountedStay> = new.into_values().collect();
         new.sort_by(|a, b| a.place().cmp(&b.place()));
-        let ids = changes().map(Change::id).collect();
+        let ids = changes().map(MembershipChange::id).collect();
 
         Self {
             room_id,
             tuning,
             window,
-            count: Count::default(),
+            count: SessionCounter::default(),
             changed: ids,
             new: new.into_iter().peekable(),
             old: window.old.clone(),
@@ -448,11 +453,12 @@ impl<'w> Recount<'w> {
     }
 
     /// Counts portion by portion.
-    async fn stream(mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn stream(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
         let (room_id, window) = (self.room_id, self.window);
         let mut from = Some(window.low);
         while let Some(begin) = from {
-            let (rows, more) = next(tx, room_id, window.slot, begin, window.high).await?;
+            let (rows, more) =
+                read_next_stays(tx, room_id, window.slot, begin, window.high).await?;
             from = more;
             for row in rows {
                 self.row(tx, row, outcome).await?;
@@ -464,7 +470,7 @@ impl<'w> Recount<'w> {
                 .into_iter()
                 .partition(|(id, _)| self.changed.contains(id.as_str()));
             outcome.assigned = later;
-            membership_rows::assign(tx, now).await?;
+            membership_rows::assign_sessions(tx, now).await?;
         }
 
         self.end(tx, outcome).await
@@ -473,8 +479,8 @@ impl<'w> Recount<'w> {
     async fn row(
         &mut self,
         tx: &mut Tx,
-        (stay, session): Stored,
-        outcome: &mut Outcome,
+        (stay, session): StoredStay,
+        outcome: &mut SessionChanges,
     ) -> Result<(), Error> {
         if self.changed.contains(stay.id.as_str()) {
             return Ok(());
@@ -498,9 +504,9 @@ impl<'w> Recount<'w> {
     async fn push(
         &mut self,
         tx: &mut Tx,
-        stay: &Stay,
+        stay: &CountedStay,
         known: Option<String>,
-        outcome: &mut Outcome,
+        outcome: &mut SessionChanges,
     ) -> Result<(), Error> {
         if self.count.is_over(stay) {
             self.close(tx, outcome).await?;
@@ -515,7 +521,7 @@ impl<'w> Recount<'w> {
         Ok(())
     }
 
-    async fn close(&mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn close(&mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
         let stays = self
             .count
             .session()
@@ -524,7 +530,7 @@ impl<'w> Recount<'w> {
         // new id each time.
         let goes_on = self.window.large(self.tuning).is_some();
         let tally = if goes_on && stays >= self.tuning.tally {
-            Some(session_counters::begin(tx, &self.count).await?)
+            Some(session_counters::create_tally(tx, &self.count).await?)
         } else {
             None
         };
@@ -535,7 +541,7 @@ impl<'w> Recount<'w> {
 
         let old = self.old.remove(&session.id);
         if let Some((_, Some(tally))) = &old {
-            session_counters::end(tx, *tally).await?;
+            session_counters::delete_tally(tx, *tally).await?;
         }
 
         if old.as_ref() != Some(&(session.clone(), tally)) {
@@ -546,7 +552,7 @@ impl<'w> Recount<'w> {
     }
 
     /// Counts the remaining stays and deletes sessions that no longer exist.
-    async fn end(mut self, tx: &mut Tx, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn end(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
         while let Some(new) = self.new.next() {
             self.push(tx, &new, None, outcome).await?;
         }
@@ -554,7 +560,7 @@ impl<'w> Recount<'w> {
         self.close(tx, outcome).await?;
         for (session, tally) in self.old.into_values() {
             if let Some(tally) = tally {
-                session_counters::end(tx, tally).await?;
+                session_counters::delete_tally(tx, tally).await?;
             }
 
             outcome.gone.push(session);
@@ -566,13 +572,13 @@ impl<'w> Recount<'w> {
 
 /// Writes changed memberships and updates the sessions derived from them. Returns the slots
 /// concerned.
-pub(in crate::store) async fn settle(
+pub(in crate::store) async fn write_memberships_and_sessions(
     tx: &mut Tx,
     tuning: Tuning,
     room_id: &str,
-    stays: &[Change],
+    stays: &[MembershipChange],
 ) -> Result<BTreeSet<String>, Error> {
     let (slots, assigned) = update_sessions(tx, tuning, room_id, stays).await?;
-    membership_rows::write(tx, stays, assigned).await?;
+    membership_rows::write_memberships(tx, stays, assigned).await?;
     Ok(slots)
 }

@@ -2,21 +2,21 @@
 //! because there may be many events and most folds need only the last change.
 
 use crate::rtc::event::RoomEvent;
-use crate::rtc::room::Room;
-use crate::store::db::multi_row::{Rows, Statement};
-use crate::store::stored_event::event;
+use crate::rtc::room::RoomConditions;
+use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Tx};
 use sqlx::Row;
 use std::collections::BTreeMap;
 
 /// Changes of a slot, in order: the time, ms, and whether it is open from then on.
-pub(super) type Course = Vec<(i64, bool)>;
+pub(super) type SlotChanges = Vec<(i64, bool)>;
 
 const KEPT: &str =
     "select time_ms, is_open from slots where room_id = $1 and slot_id = $2 order by time_ms";
 const FORGET: &str =
     "delete from slots where room_id = $1 and slot_id = $2 and time_ms >= $3 and time_ms < $4";
-static KEEP: Rows = Rows::new(
+static KEEP: MultiRow = MultiRow::new(
     "insert into slots (room_id, slot_id, time_ms, is_open) values ",
     "($1, $2, ?, ?)",
     "",
@@ -34,12 +34,12 @@ pub(super) async fn update_slots(
         .bind(slot_id)
         .fetch_all(&mut **tx)
         .await?;
-    let before: Course = kept
+    let before: SlotChanges = kept
         .into_iter()
         .map(|(time, open)| (time, open != 0))
         .collect();
-    let now = course(tx, room_id, slot_id).await?;
-    let span = difference(&before, &now);
+    let now = compute_slot_changes(tx, room_id, slot_id).await?;
+    let span = differing_span(&before, &now);
     if let Some((from, to)) = span {
         sqlx::query(FORGET)
             .bind(room_id)
@@ -61,7 +61,7 @@ pub(super) async fn update_slots(
 
 /// The first time, ms, at which two histories of a slot differ, and the time from which on they are
 /// equal again.
-fn difference(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
+fn differing_span(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[same..], &b[same..]);
     let from = a
@@ -89,11 +89,11 @@ const REDACTIONS: &str =
     and s.state_key = $2";
 
 /// The changes of a slot, computed from all its events.
-async fn course(
+async fn compute_slot_changes(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
     slot_id: &str,
-) -> Result<Course, Error> {
+) -> Result<SlotChanges, Error> {
     let mut events: Vec<RoomEvent> = Vec::new();
     for sql in [EVENTS, REDACTIONS] {
         for row in sqlx::query(sql)
@@ -102,14 +102,16 @@ async fn course(
             .fetch_all(&mut *connection)
             .await?
         {
-            events.push(event(&row)?);
+            events.push(event_from_row(&row)?);
         }
     }
 
-    Ok(Room::from_events(&events).slot_changes(slot_id).collect())
+    Ok(RoomConditions::from_events(&events)
+        .slot_changes(slot_id)
+        .collect())
 }
 
-static SINCE: Rows = Rows::new(
+static SINCE: MultiRow = MultiRow::new(
     "with asked(slot_id) as (values ",
     "(cast(? as text))",
     ") select s.slot_id, s.time_ms, s.is_open from asked a cross join slots s
@@ -117,7 +119,7 @@ static SINCE: Rows = Rows::new(
         where b.room_id = $1 and b.slot_id = a.slot_id and b.time_ms <= $2), $2)
     order by s.slot_id, s.time_ms",
 );
-static HAVE_EVENTS: Rows = Rows::new(
+static HAVE_EVENTS: MultiRow = MultiRow::new(
     "select distinct state_key from events where room_id = $1 and chain is null
     and kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot') and state_key in (",
     "?",
@@ -130,8 +132,8 @@ pub(super) async fn slot_changes_since(
     room_id: &str,
     slot_ids: &[&str],
     from: i64,
-) -> Result<BTreeMap<String, Course>, Error> {
-    let mut found: BTreeMap<String, Course> = BTreeMap::new();
+) -> Result<BTreeMap<String, SlotChanges>, Error> {
+    let mut found: BTreeMap<String, SlotChanges> = BTreeMap::new();
     let shared = |query: Statement| query.bind(room_id.to_owned()).bind(from);
     let bind =
         |query: Statement, slot: Option<&&str>| query.bind(slot.map(|slot| (*slot).to_owned()));
@@ -150,7 +152,7 @@ pub(super) async fn slot_changes_since(
         .collect();
     for row in HAVE_EVENTS.look_up(tx, room_id, &rest).await? {
         let slot: String = row.try_get("state_key")?;
-        let course = course(tx, room_id, &slot).await?;
+        let course = compute_slot_changes(tx, room_id, &slot).await?;
         found.insert(slot, course);
     }
 
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn courses_differ_from_the_first_other_change_to_where_they_agree_for_good() {
-        let course = |text: &str| -> Course {
+        let course = |text: &str| -> SlotChanges {
             text.split_whitespace()
                 .map(|word| (word[1..].parse().unwrap(), word.starts_with('o')))
                 .collect()
@@ -222,12 +224,12 @@ mod tests {
             ("o1 c2 o3 c4", "c1 o3 c4", Some((1, 3))),
         ] {
             assert_eq!(
-                difference(&course(before), &course(after)),
+                differing_span(&course(before), &course(after)),
                 span,
                 "{before} / {after}"
             );
             assert_eq!(
-                difference(&course(after), &course(before)),
+                differing_span(&course(after), &course(before)),
                 span,
                 "{after} / {before}"
             );

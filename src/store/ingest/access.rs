@@ -2,10 +2,10 @@
 //! all members. Also other facts of a room's own state that explain its calls.
 
 use super::room_rules;
-use crate::rtc::power::{Access, CREATOR, JoinType, Levels, access};
-use crate::rtc::room_finding::{RoomKnowledge, Standing};
+use crate::rtc::power::{CREATOR, JoinType, PowerLevels, SendAccess, count_allowed_senders};
+use crate::rtc::room_finding::{RoomKnowledge, RoomStanding};
 use crate::rtc::room_rules::RoomRules;
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};
 use sqlx::Row;
@@ -20,13 +20,13 @@ const NAMED_MAX: usize = 500;
 
 const TYPES: &str = "select kind, is_state from call_types t where t.room_id = $1
     and t.last_ms > (select max(n.last_ms) from call_types n where n.room_id = $1) - $2 order by kind, is_state";
-static TYPES_OF_ROOMS: Rows = Rows::new(
+static TYPES_OF_ROOMS: MultiRow = MultiRow::new(
     "select room_id, kind, is_state, last_ms from call_types where room_id in (",
     "?",
     ") order by room_id, kind, is_state",
 );
 const OBSERVERS: &str = "select distinct user_id from vantages where user_id <> ''";
-static STANDING: Rows = Rows::new(
+static STANDING: MultiRow = MultiRow::new(
     "select user_id, joined, event_ms from room_members where room_id = $1 and user_id in (",
     "?",
     ")",
@@ -38,8 +38,8 @@ const SET: &str =
 
 /// Counts again who may join a call in the room, and stores the result unless everybody may.
 /// Returns true if the result changed.
-pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
-    let found = restricted(tx, room_id).await?;
+pub(in crate::store) async fn refresh_access(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
+    let found = find_restricted_types(tx, room_id).await?;
     let text = if found.is_empty() {
         None
     } else {
@@ -56,10 +56,10 @@ pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<bool
 }
 
 /// The types of events in use that not everybody may send to join a call or to open its slot.
-async fn restricted(
+async fn find_restricted_types(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
-) -> Result<Vec<Access>, Error> {
+) -> Result<Vec<SendAccess>, Error> {
     let types: Vec<(String, i64)> = sqlx::query_as(TYPES)
         .bind(room_id)
         .bind(OUT_OF_USE_MS)
@@ -73,7 +73,7 @@ async fn restricted(
         return Ok(Vec::new());
     }
 
-    let rules = room_rules::of_room(connection, room_id).await?;
+    let rules = room_rules::rules_of_room(connection, room_id).await?;
     // If the state of a room was read and holds no power levels, everybody may send everything.
     let Some(levels) = rules.levels() else {
         return Ok(Vec::new());
@@ -88,13 +88,13 @@ async fn restricted(
         return Ok(Vec::new());
     }
 
-    let observers = observers(connection).await?;
+    let observers = list_own_accounts(connection).await?;
     let named: BTreeSet<&str> = levels
         .named()
         .map(|(user, _)| user)
         .chain(observers.iter().map(String::as_str))
         .collect();
-    let standing = standing(connection, room_id, named).await?;
+    let standing = read_standings(connection, room_id, named).await?;
     let joined: BTreeSet<String> = standing
         .into_iter()
         .filter(|(_, standing)| standing.joined)
@@ -104,42 +104,44 @@ async fn restricted(
         .bind(room_id)
         .fetch_one(&mut *connection)
         .await?;
-    let is_restricted = |found: &Access| {
+    let is_restricted = |found: &SendAccess| {
         // It is no problem that the observer's own account may not join.
         let shut_out = observers.iter().filter(|user| {
             joined.contains(*user)
                 && !levels.may_send(user, &found.join_type.event_type, found.join_type.is_state)
         });
-        found.accounts - found.may > crate::store::int(shut_out.count())
+        found.accounts - found.may > crate::store::to_i64(shut_out.count())
     };
 
     let found = types
         .iter()
-        .map(|one| access(levels, one, accounts, &joined));
+        .map(|one| count_allowed_senders(levels, one, accounts, &joined));
 
     Ok(found.filter(is_restricted).collect())
 }
 
 /// Is there any account, in the room or not, that may not send this type?
-fn may_be_restricted(levels: &Levels, one: &JoinType) -> bool {
+fn may_be_restricted(levels: &PowerLevels, one: &JoinType) -> bool {
     let needed = levels.needed(&one.event_type, one.is_state);
     levels.of_others() < needed || levels.named().any(|(_, level)| level < needed)
 }
 
-async fn observers(connection: &mut sqlx::AnyConnection) -> Result<BTreeSet<String>, Error> {
+async fn list_own_accounts(
+    connection: &mut sqlx::AnyConnection,
+) -> Result<BTreeSet<String>, Error> {
     let found: Vec<String> = sqlx::query_scalar(OBSERVERS).fetch_all(connection).await?;
     Ok(found.into_iter().collect())
 }
 
-async fn standing(
+async fn read_standings(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
     users: BTreeSet<&str>,
-) -> Result<BTreeMap<String, Standing>, Error> {
+) -> Result<BTreeMap<String, RoomStanding>, Error> {
     let users: Vec<&str> = users.into_iter().collect();
     let mut found = BTreeMap::new();
     for row in STANDING.look_up(connection, room_id, &users).await? {
-        let standing = Standing {
+        let standing = RoomStanding {
             joined: row.try_get::<i64, _>("joined")? != 0,
             since_ms: row.try_get("event_ms")?,
         };
@@ -155,7 +157,7 @@ async fn standing(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_rooms(
+pub async fn knowledge_of_rooms(
     store: &Reader,
     viewer: Viewer,
     rooms: &BTreeSet<String>,
@@ -163,7 +165,7 @@ pub async fn of_rooms(
     let Viewer::Operator = viewer;
     let ids: Vec<&str> = rooms.iter().map(String::as_str).collect();
     let mut connection = store.read.acquire().await?;
-    let rules = room_rules::of_rooms(&mut connection, &ids).await?;
+    let rules = room_rules::rules_of_rooms(&mut connection, &ids).await?;
     let mut types: HashMap<String, Vec<(JoinType, i64)>> = HashMap::new();
     for row in TYPES_OF_ROOMS.read_by_ids(&mut connection, &ids).await? {
         let kind: String = row.try_get("kind")?;
@@ -174,10 +176,10 @@ pub async fn of_rooms(
             .push((one, row.try_get("last_ms")?));
     }
 
-    let observers = observers(&mut connection).await?;
+    let observers = list_own_accounts(&mut connection).await?;
     let mut found = HashMap::new();
     for (room_id, rules) in rules {
-        let types = in_use(types.remove(&room_id).unwrap_or_default());
+        let types = types_in_use(types.remove(&room_id).unwrap_or_default());
         let mut known = RoomKnowledge {
             rules,
             types,
@@ -186,10 +188,10 @@ pub async fn of_rooms(
         };
 
         if known.rules.restricts_calls(&known.types) {
-            let named = with_power(&known.rules);
+            let named = accounts_with_power(&known.rules);
             if named.len() <= NAMED_MAX {
                 known.accounts = counted_accounts(&mut connection, &room_id).await?;
-                known.named = standing(&mut connection, &room_id, named).await?;
+                known.named = read_standings(&mut connection, &room_id, named).await?;
             }
         }
 
@@ -199,7 +201,7 @@ pub async fn of_rooms(
     Ok(found)
 }
 
-fn in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
+fn types_in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
     let newest = types.iter().map(|(_, last_ms)| *last_ms).max().unwrap_or(0);
     types
         .into_iter()
@@ -209,7 +211,7 @@ fn in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
 }
 
 /// Accounts that had more power than the others at any time.
-fn with_power(rules: &RoomRules) -> BTreeSet<&str> {
+fn accounts_with_power(rules: &RoomRules) -> BTreeSet<&str> {
     let named = rules.levels_changes().flat_map(|(_, levels)| {
         let usual = levels.of_others();
         levels.named().filter(move |(_, level)| *level > usual)
@@ -240,16 +242,16 @@ async fn counted_accounts(
 
 /// Who may join a call in a room and who may not, the first few of each by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    pub access: Access,
+pub struct NamedAccess {
+    pub access: SendAccess,
     /// Accounts in the room that may, and that may not; our own are among them.
-    pub may: Vec<Account>,
-    pub may_not: Vec<Account>,
+    pub may: Vec<RoomAccount>,
+    pub may_not: Vec<RoomAccount>,
 }
 
 /// An account in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
+pub struct RoomAccount {
     pub user_id: String,
     pub name: Option<String>,
     /// `None` = a creator, whom no level binds.
@@ -266,34 +268,34 @@ const JOINED: &str = "select m.user_id, p.name from room_members m
 ///
 /// # Errors
 /// When the database fails.
-pub async fn named(
+pub async fn name_accounts(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
     limit: usize,
-) -> Result<Vec<Named>, Error> {
+) -> Result<Vec<NamedAccess>, Error> {
     const LOOKED_AT: i64 = 2_000;
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let found = restricted(&mut connection, room_id).await?;
+    let found = find_restricted_types(&mut connection, room_id).await?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
 
-    let rules = room_rules::of_room(&mut connection, room_id).await?;
+    let rules = room_rules::rules_of_room(&mut connection, room_id).await?;
     let Some(levels) = rules.levels() else {
         return Ok(Vec::new());
     };
 
-    let observers = observers(&mut connection).await?;
+    let observers = list_own_accounts(&mut connection).await?;
     let joined: Vec<(String, Option<String>)> = sqlx::query_as(JOINED)
         .bind(room_id)
         .bind(LOOKED_AT)
         .fetch_all(&mut *connection)
         .await?;
-    let accounts: Vec<Account> = joined
+    let accounts: Vec<RoomAccount> = joined
         .into_iter()
-        .map(|(user_id, name)| Account {
+        .map(|(user_id, name)| RoomAccount {
             power: Some(levels.of_user(&user_id)).filter(|level| *level < CREATOR),
             is_observer: observers.contains(&user_id),
             user_id,
@@ -302,7 +304,7 @@ pub async fn named(
         .collect();
     let named = found.into_iter().map(|access| {
         let chosen = |may: bool| {
-            let fits = |account: &&Account| {
+            let fits = |account: &&RoomAccount| {
                 let power = account.power.unwrap_or(CREATOR);
                 (power >= access.needed) == may
             };
@@ -310,7 +312,7 @@ pub async fn named(
             accounts.iter().filter(fits).take(limit).cloned().collect()
         };
 
-        Named {
+        NamedAccess {
             may: chosen(true),
             may_not: chosen(false),
             access,

@@ -32,13 +32,13 @@ pub struct RoomBatch {
     /// Our membership of the room now, if this answer states it.
     pub watch: Option<Watch>,
     /// A full state was read.
-    pub snapshot: Option<Look>,
+    pub snapshot: Option<StateSnapshot>,
     /// Events are missing before this token: a walk through history is needed, and why.
     pub gap: Option<(&'static str, Option<String>)>,
     /// A page of a walk through the room's history (back-fill).
-    pub step: Option<Step>,
+    pub step: Option<WalkPage>,
     /// This page is the first of a new walk that continues one that had ended.
-    pub goes_on: Option<GoOn>,
+    pub goes_on: Option<WalkContinuation>,
     /// This batch belongs to the first answer about the room, which may be written in several
     /// pieces.
     pub is_first_answer: bool,
@@ -65,7 +65,7 @@ impl RoomBatch {
 
     /// Counts an event that we did not request.
     pub fn count_unasked(&mut self, kind: String) {
-        count(&mut self.unasked, kind, 1);
+        count_by_type(&mut self.unasked, kind, 1);
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Changed {
     /// Contents of redacted events were deleted.
     pub taken_back: bool,
     /// A ban that redacts all events of a user is not fully applied yet:
-    /// [`super::write::take_back_more`] continues.
+    /// [`super::write::redact_next_of_ban`] continues.
     pub has_open_bans: bool,
     /// Users whose display names were deleted with redacted events.
     pub unnamed: BTreeSet<String>,
@@ -119,7 +119,7 @@ pub struct Changed {
 
 /// One poll of the full state of a room.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct StateSnapshot {
     /// Our clock when the request was sent, ms: what we learned since then may be newer than the
     /// answer.
     pub asked_ms: i64,
@@ -132,7 +132,7 @@ pub struct Look {
 
 /// A new walk that begins where another one ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GoOn {
+pub struct WalkContinuation {
     pub opened_ms: i64,
     pub reason: String,
     pub token: Option<String>,
@@ -140,7 +140,7 @@ pub struct GoOn {
 
 /// One page of a walk, read.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct WalkPage {
     pub opened_ms: i64,
     pub reason: String,
     /// Where to continue; `None` = the walk is done.
@@ -164,7 +164,7 @@ pub(super) const KINDS_MAX: usize = 40;
 pub type Unasked = BTreeMap<String, i64>;
 
 /// Counts events of a type, by its name while there are few types.
-pub(in crate::store) fn count(unasked: &mut Unasked, kind: String, events: i64) {
+pub(in crate::store) fn count_by_type(unasked: &mut Unasked, kind: String, events: i64) {
     let is_named = unasked.len() < KINDS_MAX || unasked.contains_key(&kind);
     let kind = if is_named { kind } else { OTHER.to_owned() };
     *unasked.entry(kind).or_insert(0) += events;

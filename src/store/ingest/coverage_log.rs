@@ -109,7 +109,7 @@ const POLLED_LAST: &str =
 
 /// A room was polled. If the room is only polled, the polls are its coverage. Returns true if there
 /// is a gap before this poll.
-pub(in crate::store) async fn polled(
+pub(in crate::store) async fn record_poll(
     tx: &mut Tx,
     vantage_id: &str,
     room_id: &str,
@@ -141,7 +141,7 @@ const COME_BACK: &str =
     "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
 
 /// Our membership of a room changed.
-pub(in crate::store) async fn stands(
+pub(in crate::store) async fn record_watch_change(
     tx: &mut Tx,
     room_id: &str,
     watch: Watch,

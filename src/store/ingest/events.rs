@@ -3,19 +3,19 @@
 
 use super::batch::{Arrival, Batch, RoomBatch};
 use super::redactions;
-use super::redactions::{Redactions, TakenBack, redact_stored};
+use super::redactions::{RedactedArrival, Redactions, redact_stored};
 use super::sender_limit;
 use super::sender_limit::Senders;
 use super::{room_members, room_rules, rooms, sightings};
-use crate::rtc::event::{Kind, Reason, RoomEvent};
+use crate::rtc::event::{EventKind, Reason, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
-use crate::rtc::redaction::take_back;
+use crate::rtc::redaction::reduce_redacted_event;
 use crate::rtc::words::Source;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::derive::dirty::Dirty;
-use crate::store::stored_event::event;
-use crate::store::{Error, Tx, int};
+use crate::store::stored_event::event_from_row;
+use crate::store::{Error, Tx, to_i64};
 use sqlx::Row;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
 }
 
 /// An event to be inserted.
-struct New<'a> {
+struct EventToInsert<'a> {
     arrival: &'a Arrival,
     /// The part of a redacted event's content that is kept.
     kept: Option<&'a str>,
@@ -37,9 +37,9 @@ struct New<'a> {
     stream: i64,
 }
 
-impl<'a> New<'a> {
+impl<'a> EventToInsert<'a> {
     fn from_arrival(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
-        let (chain, rejected) = match member::chain(&arrival.event) {
+        let (chain, rejected) = match member::member_key_of(&arrival.event) {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason)),
         };
@@ -55,14 +55,14 @@ impl<'a> New<'a> {
 }
 
 /// An event that is new, or of which we now know more.
-struct News {
+struct EventChange {
     event: Arc<RoomEvent>,
     /// The event as it was before.
     old: Option<RoomEvent>,
     chain: Option<String>,
 }
 
-impl News {
+impl EventChange {
     /// The old and the new time of the event, ms, the earlier one first.
     fn span(&self) -> (i64, i64) {
         let (now, before) = (
@@ -76,7 +76,7 @@ impl News {
 
 /// Appends the events of one room that are not known yet, within the limits of their senders, and
 /// notes each sighting.
-pub(in crate::store) async fn append(
+pub(in crate::store) async fn append_events(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
@@ -103,19 +103,19 @@ pub(in crate::store) async fn append(
     }
 
     if let Some((_, aside)) = &limited {
-        sender_limit::write(tx, &room.room_id, aside).await?;
+        sender_limit::record_set_aside(tx, &room.room_id, aside).await?;
         touched.set_aside = true;
     }
 
     for (reason, json) in &room.malformed {
-        stream += malformed(tx, batch, room, reason, json, stream + 1).await?;
+        stream += insert_malformed(tx, batch, room, reason, json, stream + 1).await?;
     }
 
     Ok(())
 }
 
 /// An event to be stored, and the part of its content that is kept if it is redacted.
-type Stored<'a> = (&'a Arrival, Option<&'a str>);
+type EventToStore<'a> = (&'a Arrival, Option<&'a str>);
 
 /// Appends one chunk of events. Returns those that were new.
 async fn append_chunk(
@@ -127,7 +127,7 @@ async fn append_chunk(
     touched: &mut Dirty,
 ) -> Result<Vec<Arc<RoomEvent>>, Error> {
     let redactions = Redactions::know(tx, room, arrivals).await?;
-    let taken_back: Vec<Option<TakenBack>> = arrivals
+    let taken_back: Vec<Option<RedactedArrival>> = arrivals
         .iter()
         .map(|arrival| redactions.take_back(arrival))
         .collect();
@@ -137,24 +137,24 @@ async fn append_chunk(
         None => (*arrival, None),
     });
     let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
-    let (first, twice): (Vec<Stored>, Vec<Stored>) =
+    let (first, twice): (Vec<EventToStore>, Vec<EventToStore>) =
         as_stored.partition(|(arrival, _)| ids.insert(&arrival.event.event_id));
     let numbered = first.into_iter().zip(*stream + 1..);
-    let tried: Vec<New> = numbered
-        .map(|((arrival, kept), stream)| New::from_arrival(arrival, kept, stream))
+    let tried: Vec<EventToInsert> = numbered
+        .map(|((arrival, kept), stream)| EventToInsert::from_arrival(arrival, kept, stream))
         .collect();
     // Most events are new. The known ones are looked up only if fewer rows were inserted than
     // tried.
-    let known = match insert(tx, batch, room, &tried).await? {
-        inserted if inserted == int(tried.len()) => HashMap::new(),
+    let known = match insert_events(tx, batch, room, &tried).await? {
+        inserted if inserted == to_i64(tried.len()) => HashMap::new(),
         _ => load_stored_copies(tx, batch, room, &tried, *stream).await?,
     };
 
-    let (mut fresh, old): (Vec<New>, Vec<New>) = tried
+    let (mut fresh, old): (Vec<EventToInsert>, Vec<EventToInsert>) = tried
         .into_iter()
         .partition(|new| !known.contains_key(&new.arrival.event.event_id));
-    number(tx, &room.room_id, &mut fresh, stream).await?;
-    let other_way = |new: &&New| known.get(&new.arrival.event.event_id) == Some(&false);
+    number_events(tx, &room.room_id, &mut fresh, stream).await?;
+    let other_way = |new: &&EventToInsert| known.get(&new.arrival.event.event_id) == Some(&false);
     let other_ways: Vec<&Arrival> = old
         .iter()
         .filter(other_way)
@@ -166,16 +166,16 @@ async fn append_chunk(
         .iter()
         .filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
     record_writers(tx, room, chains).await?;
-    rooms::people(
+    rooms::store_display_names(
         tx,
         &room.room_id,
         fresh.iter().map(|new| new.arrival.event.as_ref()),
     )
     .await?;
     let events = || fresh.iter().map(|new| new.arrival.event.as_ref());
-    room_members::follow(tx, &room.room_id, events()).await?;
-    room_rules::keep(tx, &room.room_id, events()).await?;
-    touched.accounts |= room_rules::note_types(tx, &room.room_id, events()).await?;
+    room_members::update_members(tx, &room.room_id, events()).await?;
+    room_rules::store_rules(tx, &room.room_id, events()).await?;
+    touched.accounts |= room_rules::record_join_types(tx, &room.room_id, events()).await?;
     touched.new_events += fresh.len();
     let stored: Vec<Arc<RoomEvent>> = fresh
         .iter()
@@ -185,26 +185,26 @@ async fn append_chunk(
         .iter()
         .filter(|new| new.chain.is_some())
         .for_each(|new| touched.fresh.add_event(&new.arrival.event));
-    let news = |new: New| News {
+    let news = |new: EventToInsert| EventChange {
         event: Arc::clone(&new.arrival.event),
         old: None,
         chain: new.chain,
     };
 
-    let mut news: Vec<News> = fresh.into_iter().map(news).collect();
+    let mut news: Vec<EventChange> = fresh.into_iter().map(news).collect();
     for copy in &copies {
         let is_redacted = redactions.because(&copy.event).is_some();
         touched.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
-        news.extend(absorb(tx, room, copy, is_redacted, touched).await?);
+        news.extend(merge_copy(tx, room, copy, is_redacted, touched).await?);
     }
 
     sightings::record_sightings(tx, batch, room, &other_ways).await?;
-    touch(tx, &room.room_id, &news, touched).await?;
+    mark_dirty(tx, &room.room_id, &news, touched).await?;
 
     Ok(stored)
 }
 
-static KNOWN: Rows = Rows::new(
+static KNOWN: MultiRow = MultiRow::new(
     "select event_id, stream, vantage_id, source from events where room_id || '' = $1 and event_id in (",
     "?",
     ")",
@@ -216,7 +216,7 @@ async fn load_stored_copies(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    tried: &[New<'_>],
+    tried: &[EventToInsert<'_>],
     before: i64,
 ) -> Result<HashMap<String, bool>, Error> {
     let ids: Vec<&str> = tried
@@ -240,10 +240,10 @@ const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room
 
 /// Numbers the events without gaps, so that the last number tells how many were ever stored. Events
 /// that were known take no number.
-async fn number(
+async fn number_events(
     tx: &mut Tx,
     room_id: &str,
-    fresh: &mut [New<'_>],
+    fresh: &mut [EventToInsert<'_>],
     stream: &mut i64,
 ) -> Result<(), Error> {
     for new in fresh {
@@ -261,25 +261,25 @@ async fn number(
     Ok(())
 }
 
-static INSERT: Rows = Rows::new(
+static INSERT: MultiRow = MultiRow::new(
     "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
         replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms, kept)
     values ",
     "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (event_id, room_id) do nothing",
 );
-static WROTE: Rows = Rows::new(
+static WROTE: MultiRow = MultiRow::new(
     "insert into chains (room_id, sender, chain) values ",
     "($1, ?, ?)",
     " on conflict (room_id, sender, chain) do nothing",
 );
 
 /// Inserts the events that are not stored yet. Returns how many there were.
-async fn insert(
+async fn insert_events(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    events: &[New<'_>],
+    events: &[EventToInsert<'_>],
 ) -> Result<i64, Error> {
     let source = room.source.as_str();
     let shared = |query: Statement| {
@@ -290,7 +290,7 @@ async fn insert(
             .bind(batch.seen_ms)
     };
 
-    let bind = |query: Statement, new: &New| {
+    let bind = |query: Statement, new: &EventToInsert| {
         let event = &new.arrival.event;
         query
             .bind(event.event_id.clone())
@@ -338,28 +338,28 @@ const UPDATE: &str =
         where event_id = $1 and room_id = $2";
 
 /// Merges what this copy of a known event adds. Returns something if that can change derived data.
-async fn absorb(
+async fn merge_copy(
     tx: &mut Tx,
     room: &RoomBatch,
     arrival: &Arrival,
     is_redacted: bool,
     touched: &mut Dirty,
-) -> Result<Option<News>, Error> {
+) -> Result<Option<EventChange>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(STORED)
         .bind(&new.event_id)
         .bind(&room.room_id)
         .fetch_one(&mut **tx)
         .await?;
-    let known = event(&row)?;
+    let known = event_from_row(&row)?;
     let mut merged = known.clone();
     merged.absorb(new);
     let mut kept: Option<String> = row.try_get("kept")?;
     let is_redacted = is_redacted || merged.redacted_ts.is_some();
     let is_taken_back = is_redacted && merged.readable && kept.is_none();
     if is_taken_back {
-        take_back(&mut merged);
-        kept = redactions::kept(&merged);
+        reduce_redacted_event(&mut merged);
+        kept = redactions::kept_content_text(&merged);
         merged.readable = kept.is_some();
     }
 
@@ -370,14 +370,14 @@ async fn absorb(
     }
 
     touched.fresh.add_event(&merged);
-    if is_taken_back && Kind::of_event_type(&merged.kind) == Kind::Presence {
-        let unnamed = redactions::unname(tx, &room.room_id, &merged.event_id).await?;
+    if is_taken_back && EventKind::of_event_type(&merged.kind) == EventKind::Presence {
+        let unnamed = redactions::delete_display_name(tx, &room.room_id, &merged.event_id).await?;
         touched.unnamed.extend(unnamed);
     }
 
     let json = if is_taken_back && known.readable {
         let at_ms = merged.redacted_ts.unwrap_or(merged.origin_server_ts);
-        redactions::emptied_since(row.try_get("json")?, &merged.kind, at_ms)
+        redactions::redacted_text_since(row.try_get("json")?, &merged.kind, at_ms)
     } else if merged.readable == known.readable || is_redacted {
         row.try_get("json")?
     } else {
@@ -388,7 +388,7 @@ async fn absorb(
     let mut chain: Option<String> = row.try_get("chain")?;
     let mut rejected: Option<String> = row.try_get("rejected")?;
     if merged.readable != known.readable && chain.is_none() {
-        (chain, rejected) = match member::chain(&merged) {
+        (chain, rejected) = match member::member_key_of(&merged) {
             Ok(chain) => (chain, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
@@ -419,7 +419,7 @@ async fn absorb(
         .execute(&mut **tx)
         .await?;
 
-    Ok(changes_the_fold(&known, &merged).then_some(News {
+    Ok(changes_the_fold(&known, &merged).then_some(EventChange {
         event: merged,
         old: Some(known),
         chain,
@@ -435,12 +435,12 @@ fn changes_the_fold(known: &RoomEvent, merged: &RoomEvent) -> bool {
         || merged.replaces_state != known.replaces_state
 }
 
-static REPLACED: Rows = Rows::new(
+static REPLACED: MultiRow = MultiRow::new(
     "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
     "?",
     ")",
 );
-static REPLACING: Rows = Rows::new(
+static REPLACING: MultiRow = MultiRow::new(
     "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
             where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
     from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
@@ -451,10 +451,15 @@ static REPLACING: Rows = Rows::new(
 
 /// The first and the last time of linked events, ms, by id. Whether the event in between has an odd
 /// stamp is decided by the one after it.
-type Linked = HashMap<String, (i64, i64)>;
+type LinkedTimes = HashMap<String, (i64, i64)>;
 
-async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<Linked, Error> {
-    let mut times = Linked::new();
+async fn times_of_linked(
+    tx: &mut Tx,
+    sql: &MultiRow,
+    room_id: &str,
+    ids: &[&str],
+) -> Result<LinkedTimes, Error> {
+    let mut times = LinkedTimes::new();
     for row in sql.look_up(tx, room_id, ids).await? {
         let (time, next): (i64, i64) = (row.try_get("time_ms")?, row.try_get("next_ms")?);
         let known = times.entry(row.try_get("id")?).or_insert((time, time));
@@ -465,19 +470,19 @@ async fn linked(tx: &mut Tx, sql: &Rows, room_id: &str, ids: &[&str]) -> Result<
 }
 
 /// Notes what the new events can change.
-async fn touch(
+async fn mark_dirty(
     tx: &mut Tx,
     room_id: &str,
-    news: &[News],
+    news: &[EventChange],
     touched: &mut Dirty,
 ) -> Result<(), Error> {
     let on_chains = || news.iter().filter(|new| new.chain.is_some());
     let replaced: Vec<&str> = on_chains()
         .filter_map(|new| new.event.replaces_state.as_deref())
         .collect();
-    let replaced = linked(tx, &REPLACED, room_id, &replaced).await?;
+    let replaced = times_of_linked(tx, &REPLACED, room_id, &replaced).await?;
     let ids: Vec<&str> = on_chains().map(|new| new.event.event_id.as_str()).collect();
-    let replacing = linked(tx, &REPLACING, room_id, &ids).await?;
+    let replacing = times_of_linked(tx, &REPLACING, room_id, &ids).await?;
     for new in news {
         let event = &new.event;
         if let Some(chain) = &new.chain {
@@ -497,21 +502,21 @@ async fn touch(
             touched.chain(chain, from, to);
         }
 
-        match (Kind::of_event_type(&event.kind), &event.state_key) {
-            (Kind::Presence, Some(user)) => {
+        match (EventKind::of_event_type(&event.kind), &event.state_key) {
+            (EventKind::Presence, Some(user)) => {
                 redactions::redact_all_of(tx, room_id, event, touched).await?;
                 let news = touched.presence.entry(user.clone()).or_default();
                 news.entry(event.event_id.clone())
                     .or_insert_with(|| new.old.clone());
             }
-            (Kind::Slot, Some(slot)) => touched.slots.extend([slot.clone()]),
-            (Kind::Create, Some(_)) => {
+            (EventKind::Slot, Some(slot)) => touched.slots.extend([slot.clone()]),
+            (EventKind::Create, Some(_)) => {
                 touched.everything |= new.old.is_some() || touched.created_ms.is_some();
                 touched.created_ms = Some(event.time());
                 touched.facts = true;
             }
-            (Kind::Redaction, _) => redaction(tx, room_id, new, touched).await?,
-            (Kind::Other, _) => touched.facts = true,
+            (EventKind::Redaction, _) => apply_redaction(tx, room_id, new, touched).await?,
+            (EventKind::Other, _) => touched.facts = true,
             _ => {}
         }
     }
@@ -519,10 +524,10 @@ async fn touch(
     Ok(())
 }
 
-async fn redaction(
+async fn apply_redaction(
     tx: &mut Tx,
     room_id: &str,
-    new: &News,
+    new: &EventChange,
     touched: &mut Dirty,
 ) -> Result<(), Error> {
     let Some(target) = &new.event.redacts else {
@@ -536,9 +541,9 @@ async fn redaction(
     };
 
     touched.unnamed.extend(row.unnamed);
-    match Kind::of_event_type(&row.kind) {
-        Kind::Slot => touched.slots.extend(row.state_key),
-        Kind::Other => touched.facts = true,
+    match EventKind::of_event_type(&row.kind) {
+        EventKind::Slot => touched.slots.extend(row.state_key),
+        EventKind::Other => touched.facts = true,
         _ => {}
     }
 
@@ -554,7 +559,7 @@ async fn redaction(
 
 /// Stores malformed events under a hash of their text, so that nothing is dropped silently. Returns
 /// how many are new.
-async fn malformed(
+async fn insert_malformed(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
@@ -583,7 +588,7 @@ async fn malformed(
         in_timeline: false,
     };
 
-    let fresh = New {
+    let fresh = EventToInsert {
         arrival: &arrival,
         kept: None,
         chain: None,
@@ -591,5 +596,5 @@ async fn malformed(
         stream,
     };
 
-    insert(tx, batch, room, &[fresh]).await
+    insert_events(tx, batch, room, &[fresh]).await
 }

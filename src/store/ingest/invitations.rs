@@ -3,7 +3,7 @@
 //! when the policy changes.
 
 use crate::store::model::{RoomName, Viewer};
-use crate::store::{Error, Reader, Tx, Writer, clean};
+use crate::store::{Error, Reader, Tx, Writer, without_nul};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -24,7 +24,7 @@ pub struct Invitation {
 
 /// A stored invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingInvitation {
     pub room: RoomName,
     /// Full user id; empty when our homeserver did not say.
     pub inviter: String,
@@ -75,14 +75,19 @@ pub(super) async fn record_invitations(
             }
         }
 
-        keep(tx, vantage_id, one, now).await?;
+        store_invitation(tx, vantage_id, one, now).await?;
     }
 
     Ok(())
 }
 
-async fn keep(tx: &mut Tx, vantage_id: &str, one: &Invitation, now: i64) -> Result<(), Error> {
-    let short = |text: &String| clean(&text.chars().take(LONGEST).collect::<String>());
+async fn store_invitation(
+    tx: &mut Tx,
+    vantage_id: &str,
+    one: &Invitation,
+    now: i64,
+) -> Result<(), Error> {
+    let short = |text: &String| without_nul(&text.chars().take(LONGEST).collect::<String>());
     let query = sqlx::query(KEEP)
         .bind(vantage_id)
         .bind(&one.room.room_id)
@@ -100,7 +105,7 @@ const CLOSE: &str = "delete from invitations where vantage_id = $1 and room_id =
 
 /// Deletes an invitation, in the transaction that says that the room is joined or that we are no
 /// longer invited.
-pub(in crate::store) async fn settle(
+pub(in crate::store) async fn delete_invitation(
     tx: &mut Tx,
     vantage_id: &str,
     room_id: &str,
@@ -122,13 +127,16 @@ const OPEN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn open(store: &Reader, vantage_id: &str) -> Result<Vec<Pending>, Error> {
+pub async fn list_invitations(
+    store: &Reader,
+    vantage_id: &str,
+) -> Result<Vec<PendingInvitation>, Error> {
     let rows = sqlx::query(OPEN)
         .bind(vantage_id)
         .fetch_all(&store.read)
         .await?;
 
-    rows.iter().map(pending).collect()
+    rows.iter().map(invitation_from_row).collect()
 }
 
 const WAITING: &str =
@@ -140,18 +148,22 @@ const WAITING: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn waiting(store: &Reader, viewer: Viewer, limit: i64) -> Result<Vec<Pending>, Error> {
+pub async fn list_waiting_invitations(
+    store: &Reader,
+    viewer: Viewer,
+    limit: i64,
+) -> Result<Vec<PendingInvitation>, Error> {
     let Viewer::Operator = viewer;
     let rows = sqlx::query(WAITING)
         .bind(limit)
         .fetch_all(&store.read)
         .await?;
 
-    rows.iter().map(pending).collect()
+    rows.iter().map(invitation_from_row).collect()
 }
 
-fn pending(row: &AnyRow) -> Result<Pending, Error> {
-    Ok(Pending {
+fn invitation_from_row(row: &AnyRow) -> Result<PendingInvitation, Error> {
+    Ok(PendingInvitation {
         room: RoomName {
             room_id: row.try_get("room_id")?,
             name: row.try_get("name")?,
@@ -191,9 +203,13 @@ pub async fn set_accepted(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn close(store: &Writer, vantage_id: &str, room_id: &str) -> Result<(), Error> {
+pub async fn close_invitation(
+    store: &Writer,
+    vantage_id: &str,
+    room_id: &str,
+) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    settle(&mut tx, vantage_id, room_id).await?;
+    delete_invitation(&mut tx, vantage_id, room_id).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 /// Events stored after a certain number, by event id.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Fresh {
+pub(in crate::store) struct NewEvents {
     before: i64,
     events: HashMap<String, Arc<RoomEvent>>,
 }
 
-impl Default for Fresh {
+impl Default for NewEvents {
     /// No event is in memory.
     fn default() -> Self {
         Self::since(i64::MAX)
     }
 }
 
-impl Fresh {
+impl NewEvents {
     /// The events stored with a higher number than this.
     pub fn since(before: i64) -> Self {
         Self {

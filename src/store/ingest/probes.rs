@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// The result of one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct RequestResult {
     /// `ok`, `missing` (it does not exist there), `failed`, or `refused` (it was not sent, because
     /// the address is not allowed).
     pub state: String,
@@ -19,8 +19,8 @@ pub struct Answer {
 /// The result of probing a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerResult {
-    pub well_known: Answer,
-    pub versions: Answer,
+    pub well_known: RequestResult,
+    pub versions: RequestResult,
     pub homeserver_url: Option<String>,
     /// Addresses of the SFUs that its well-known document names, normalised.
     pub sfus: Vec<String>,
@@ -33,7 +33,7 @@ pub struct ServerResult {
 /// The result of probing an SFU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SfuResult {
-    pub health: Answer,
+    pub health: RequestResult,
     pub took_ms: Option<i64>,
     /// It sends the leave event for clients that lost their connection; `None` if that is not
     /// known.
@@ -46,23 +46,23 @@ pub struct SfuResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnResult {
     /// The endpoint of transports (MSC4143), and the SFUs that it offers.
-    pub transports: Answer,
+    pub transports: RequestResult,
     pub sfus: Vec<String>,
     /// `/capabilities`, and what it says of delayed events (MSC4140).
-    pub capabilities: Answer,
+    pub capabilities: RequestResult,
     pub max_delay_ms: Option<i64>,
     pub max_scheduled: Option<i64>,
 }
 
 /// A kind of probe.
-pub trait Kind: Serialize + DeserializeOwned {
+pub trait ProbeKind: Serialize + DeserializeOwned {
     const WORD: &'static str;
 
     /// Is all well?
     fn is_well(&self) -> bool;
 }
 
-impl Kind for ServerResult {
+impl ProbeKind for ServerResult {
     const WORD: &'static str = "server";
 
     fn is_well(&self) -> bool {
@@ -70,7 +70,7 @@ impl Kind for ServerResult {
     }
 }
 
-impl Kind for SfuResult {
+impl ProbeKind for SfuResult {
     const WORD: &'static str = "sfu";
 
     fn is_well(&self) -> bool {
@@ -78,7 +78,7 @@ impl Kind for SfuResult {
     }
 }
 
-impl Kind for OwnResult {
+impl ProbeKind for OwnResult {
     const WORD: &'static str = "own";
 
     fn is_well(&self) -> bool {
@@ -86,7 +86,7 @@ impl Kind for OwnResult {
     }
 }
 
-impl Answer {
+impl RequestResult {
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.state == "ok"
@@ -111,7 +111,7 @@ const NOTE: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn record_result<T: Kind>(
+pub async fn record_result<T: ProbeKind>(
     store: &Writer,
     name: &str,
     result: &T,
@@ -124,7 +124,7 @@ pub async fn record_result<T: Kind>(
         .bind(name)
         .bind(now)
         .bind(well_ms)
-        .bind(crate::store::clean(&text));
+        .bind(crate::store::without_nul(&text));
     query.execute(&store.write).await?;
 
     Ok(())
@@ -137,7 +137,7 @@ const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind
 ///
 /// # Errors
 /// When the database fails.
-pub async fn all<T: Kind>(
+pub async fn newest_results<T: ProbeKind>(
     store: &Reader,
     viewer: Viewer,
 ) -> Result<BTreeMap<String, Probed<T>>, Error> {
@@ -178,7 +178,7 @@ const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn servers_due(
+pub async fn list_due_servers(
     store: &Reader,
     since: i64,
     asked: i64,
@@ -192,11 +192,11 @@ pub async fn servers_due(
     Ok(query.fetch_all(&store.read).await?)
 }
 
-/// Like [`servers_due`], for the addresses of SFUs.
+/// Like [`list_due_servers`], for the addresses of SFUs.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sfus_due(
+pub async fn list_due_sfus(
     store: &Reader,
     since: i64,
     asked: i64,
@@ -233,7 +233,7 @@ const FORGET: &str = "delete from probes where asked_ms < $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget(store: &Writer, before: i64) -> Result<(), Error> {
+pub async fn delete_old_results(store: &Writer, before: i64) -> Result<(), Error> {
     sqlx::query(FORGET)
         .bind(before)
         .execute(&store.write)

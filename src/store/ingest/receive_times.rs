@@ -4,10 +4,10 @@
 
 use super::batch::{Batch, RoomBatch};
 use crate::rtc::id::server_of;
-use crate::rtc::reading::{ClockDoubt, Judge, OurClock, Reading};
+use crate::rtc::reading::{ClockDoubt, ClockReading, OurClock, ReadingJudge};
 use crate::rtc::words::Source;
 use crate::store::model::Viewer;
-use crate::store::{Error, Reader, Tx, Writer, int};
+use crate::store::{Error, Reader, Tx, Writer, to_i64};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::borrow::Cow;
@@ -33,33 +33,33 @@ const DOUBT: &str =
 /// A batch as it is to be stored.
 pub(super) struct JudgedBatch<'b> {
     pub batch: Cow<'b, Batch>,
-    /// A note about its events was stored for a rebuild, and [`end_doubt`] must complete it.
+    /// A note about its events was stored for a rebuild, and [`complete_doubt`] must complete it.
     pub is_noted: bool,
 }
 
 /// The batch as it is to be stored. If our clock cannot be believed, its events get no receive
 /// time, and that is noted. `before` is the number of the last event stored.
-pub(super) async fn judged<'b>(
+pub(super) async fn judge_batch<'b>(
     tx: &mut Tx,
     batch: &'b Batch,
     before: i64,
     clock: OurClock,
 ) -> Result<JudgedBatch<'b>, Error> {
-    let known = judge_so_far(tx).await?;
-    let reading = Reading {
+    let known = load_judge(tx).await?;
+    let reading = ClockReading {
         seen_ms: batch.seen_ms,
-        stamps: batch.rooms.iter().flat_map(stamps).collect(),
+        stamps: batch.rooms.iter().flat_map(live_stamps).collect(),
         is_confirmed: clock.is_confirmed,
     };
 
     let mut judge = known;
     let is_believed = clock.doubt.is_none() && judge.believes(&reading);
     if judge != known {
-        keep_judge(tx, &judge).await?;
+        store_judge(tx, &judge).await?;
     }
 
     let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
-    let numbers = (before + 1, before + int(arrivals));
+    let numbers = (before + 1, before + to_i64(arrivals));
     if is_believed {
         // A later correction does not know what the homeserver said about the time, so the doubt is
         // stored.
@@ -119,19 +119,19 @@ pub(super) async fn judged<'b>(
     })
 }
 
-async fn judge_so_far(tx: &mut Tx) -> Result<Judge, Error> {
+async fn load_judge(tx: &mut Tx) -> Result<ReadingJudge, Error> {
     let Some(row) = sqlx::query(CLOCK).fetch_optional(&mut **tx).await? else {
-        return Ok(Judge::default());
+        return Ok(ReadingJudge::default());
     };
 
-    Ok(Judge {
+    Ok(ReadingJudge {
         high_ms: row.try_get("high_ms")?,
         latest_ms: row.try_get("latest_ms")?,
         read_ms: row.try_get("read_ms")?,
     })
 }
 
-async fn keep_judge(tx: &mut Tx, judge: &Judge) -> Result<(), Error> {
+async fn store_judge(tx: &mut Tx, judge: &ReadingJudge) -> Result<(), Error> {
     let Some(high_ms) = judge.high_ms else {
         return Ok(());
     };
@@ -152,7 +152,7 @@ const NOT_DOUBTED: &str = "delete from clock_doubts where from_stream = $1";
 /// Notes the last number of the events in a batch that has a note. Events that were known before
 /// took no number. If all were known, the note is removed: its numbers will be those of later
 /// events.
-pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
+pub(super) async fn complete_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
     if last == before {
         let none = sqlx::query(NOT_DOUBTED).bind(before + 1);
         none.execute(&mut **tx).await?;
@@ -168,7 +168,7 @@ pub(super) async fn end_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(),
     Ok(())
 }
 
-fn stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
+fn live_stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
     let is_live = room.source == Source::Sync;
     room.arrivals
         .iter()
@@ -188,7 +188,7 @@ const OFF_EVENTS: &str =
 
 /// What was known of our clock, at the time or later, when these events came.
 #[derive(Debug, sqlx::FromRow)]
-struct OffEvents {
+struct DoubtedEvents {
     from_stream: i64,
     to_stream: i64,
     off_ms: i64,
@@ -197,9 +197,9 @@ struct OffEvents {
     back_by_ms: Option<i64>,
 }
 
-impl OffEvents {
+impl DoubtedEvents {
     /// The latest possible time, ms, at which an event came for which our clock showed this time.
-    fn at_the_latest(&self, seen: &StoredEvent) -> Option<i64> {
+    fn at_the_latest(&self, seen: &LiveEvent) -> Option<i64> {
         let right_ms = seen.seen_ms.saturating_sub(self.off_ms);
         let doubt = ClockDoubt {
             off_ms: self.off_ms,
@@ -212,19 +212,19 @@ impl OffEvents {
 
 /// The state of a correction run.
 #[derive(Debug, Default)]
-struct Mending {
-    judge: Judge,
+struct Correction {
+    judge: ReadingJudge,
     /// The current reading: what our clock said, the stamps that came with it, and the events
     /// concerned.
-    reading: Reading,
-    rows: Vec<StoredEvent>,
-    off: Vec<OffEvents>,
+    reading: ClockReading,
+    rows: Vec<LiveEvent>,
+    off: Vec<DoubtedEvents>,
     mended: usize,
 }
 
 /// A stored event that came live.
 #[derive(Debug)]
-struct StoredEvent {
+struct LiveEvent {
     stream: i64,
     event_id: String,
     room_id: String,
@@ -240,11 +240,11 @@ struct StoredEvent {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mend(store: &Writer, room_id: Option<&str>) -> Result<usize, Error> {
+pub async fn correct_receive_times(store: &Writer, room_id: Option<&str>) -> Result<usize, Error> {
     let off = sqlx::query_as(OFF_EVENTS).fetch_all(&store.read).await?;
-    let mut mending = Mending {
+    let mut mending = Correction {
         off,
-        ..Mending::default()
+        ..Correction::default()
     };
 
     let mut from = 0;
@@ -253,7 +253,7 @@ pub async fn mend(store: &Writer, room_id: Option<&str>) -> Result<usize, Error>
         let mut tx = store.writing().await?;
         let rows = sqlx::query(READ)
             .bind(from)
-            .bind(int(PORTION))
+            .bind(to_i64(PORTION))
             .fetch_all(&mut *tx)
             .await?;
         for row in &rows {
@@ -271,7 +271,7 @@ pub async fn mend(store: &Writer, room_id: Option<&str>) -> Result<usize, Error>
     }
 }
 
-impl Mending {
+impl Correction {
     async fn take(
         &mut self,
         tx: &mut Tx,
@@ -303,7 +303,7 @@ impl Mending {
             self.reading.stamps.push((server, origin_server_ts));
         }
 
-        self.rows.push(StoredEvent {
+        self.rows.push(LiveEvent {
             stream,
             event_id: row.try_get("event_id")?,
             room_id: row.try_get("room_id")?,
@@ -328,14 +328,14 @@ impl Mending {
         let off = self.off_events(first);
         let doubt = off.filter(|off| off.back_by_ms.is_none());
         let back_by_ms = off.and_then(|off| off.back_by_ms);
-        let reading = Reading {
+        let reading = ClockReading {
             seen_ms: reading.seen_ms.saturating_add(back_by_ms.unwrap_or(0)),
             is_confirmed: back_by_ms.is_some(),
             ..reading
         };
 
         let is_believed = doubt.is_none() && self.judge.believes(&reading);
-        let asked = |seen: &&StoredEvent| room_id.is_none_or(|room| room == seen.room_id);
+        let asked = |seen: &&LiveEvent| room_id.is_none_or(|room| room == seen.room_id);
         for seen in rows.iter().filter(asked) {
             let is_too_early = seen
                 .received_ms
@@ -359,7 +359,7 @@ impl Mending {
             };
 
             if received_ms != seen.received_ms {
-                set(tx, seen, received_ms).await?;
+                set_receive_time(tx, seen, received_ms).await?;
                 self.mended += 1;
             }
         }
@@ -372,7 +372,7 @@ impl Mending {
         from(one) == from(other)
     }
 
-    fn off_events(&self, stream: i64) -> Option<&OffEvents> {
+    fn off_events(&self, stream: i64) -> Option<&DoubtedEvents> {
         let mut all = self.off.iter().rev();
         all.find(|off| (off.from_stream..=off.to_stream).contains(&stream))
     }
@@ -383,7 +383,7 @@ const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and 
 
 /// When the event came again by another way, if that time can be right: later than the last good
 /// reading.
-async fn later_sighting(tx: &mut Tx, seen: &StoredEvent) -> Result<Option<i64>, Error> {
+async fn later_sighting(tx: &mut Tx, seen: &LiveEvent) -> Result<Option<i64>, Error> {
     let query = sqlx::query_scalar(LATER)
         .bind(&seen.event_id)
         .bind(&seen.room_id);
@@ -397,7 +397,11 @@ async fn later_sighting(tx: &mut Tx, seen: &StoredEvent) -> Result<Option<i64>, 
 const SET: &str =
     "update events set received_ms = $3, time_ms = $4 where event_id = $1 and room_id = $2";
 
-async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Result<(), Error> {
+async fn set_receive_time(
+    tx: &mut Tx,
+    seen: &LiveEvent,
+    received_ms: Option<i64>,
+) -> Result<(), Error> {
     let time_ms = received_ms.map_or(seen.origin_server_ts, |received| {
         received.min(seen.origin_server_ts)
     });
@@ -414,7 +418,7 @@ async fn set(tx: &mut Tx, seen: &StoredEvent, received_ms: Option<i64>) -> Resul
 
 /// A span of time in which the clock of this machine was wrong. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClockOff {
+pub struct ClockError {
     pub from_ms: i64,
     /// `None` while it goes on.
     pub to_ms: Option<i64>,
@@ -439,7 +443,7 @@ const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs orde
 ///
 /// # Errors
 /// When the database fails.
-pub async fn note_offs(store: &Writer, offs: &[ClockOff]) -> Result<(), Error> {
+pub async fn record_clock_errors(store: &Writer, offs: &[ClockError]) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     for off in offs {
         sqlx::query(NOTE_OFF)
@@ -463,7 +467,7 @@ pub async fn note_offs(store: &Writer, offs: &[ClockOff]) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_offs(store: &Writer) -> Result<(), Error> {
+pub async fn close_clock_errors(store: &Writer) -> Result<(), Error> {
     sqlx::query(END_OFFS).execute(&store.write).await?;
     Ok(())
 }
@@ -472,13 +476,17 @@ pub async fn end_offs(store: &Writer) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn offs(store: &Reader, viewer: Viewer, limit: i64) -> Result<Vec<ClockOff>, Error> {
+pub async fn list_clock_errors(
+    store: &Reader,
+    viewer: Viewer,
+    limit: i64,
+) -> Result<Vec<ClockError>, Error> {
     let Viewer::Operator = viewer;
     let rows: Vec<(i64, Option<i64>, i64, String)> = sqlx::query_as(OFFS)
         .bind(limit)
         .fetch_all(&store.read)
         .await?;
-    let off = |(from_ms, to_ms, off_ms, found_by)| ClockOff {
+    let off = |(from_ms, to_ms, off_ms, found_by)| ClockError {
         from_ms,
         to_ms,
         off_ms,
@@ -498,7 +506,7 @@ const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, see
 /// A span of time by our clock, ms, and the number of the last event stored before this process
 /// began, because an earlier process may have read the same times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadSpan {
+pub struct OwnClockSpan {
     pub from_ms: i64,
     pub to_ms: i64,
     pub after_stream: i64,
@@ -508,7 +516,11 @@ pub struct ReadSpan {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn doubt_later(store: &Writer, span: ReadSpan, off_ms: i64) -> Result<(), Error> {
+pub async fn record_late_doubt(
+    store: &Writer,
+    span: OwnClockSpan,
+    off_ms: i64,
+) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     let found: (Option<i64>, Option<i64>) = sqlx::query_as(FIND_LATER)
         .bind(span.from_ms)
@@ -589,7 +601,7 @@ pub async fn last_stream(store: &Reader) -> Result<i64, Error> {
 
 /// Times at which our own clock was not believed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Doubts {
+pub struct ClockDoubts {
     /// How many answers came at such times.
     pub readings: i64,
     /// What our clock said at the last one, ms.
@@ -606,12 +618,12 @@ const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_s
 ///
 /// # Errors
 /// When the database fails.
-pub async fn doubts(store: &Reader, viewer: Viewer) -> Result<Doubts, Error> {
+pub async fn count_clock_doubts(store: &Reader, viewer: Viewer) -> Result<ClockDoubts, Error> {
     let Viewer::Operator = viewer;
     let (readings, last): (i64, Option<i64>) =
         sqlx::query_as(DOUBTS).fetch_one(&store.read).await?;
     let Some(last) = last else {
-        return Ok(Doubts::default());
+        return Ok(ClockDoubts::default());
     };
 
     let (seen_ms, high_ms): (i64, Option<i64>) = sqlx::query_as(LAST_DOUBT)
@@ -619,7 +631,7 @@ pub async fn doubts(store: &Reader, viewer: Viewer) -> Result<Doubts, Error> {
         .fetch_one(&store.read)
         .await?;
 
-    Ok(Doubts {
+    Ok(ClockDoubts {
         readings,
         last_ms: Some(seen_ms),
         behind_ms: high_ms.map(|high_ms| high_ms.saturating_sub(seen_ms)),

@@ -4,7 +4,7 @@ use super::*;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
 use crate::store::ingest::batch::Arrival;
-use crate::store::ingest::write::write_seen;
+use crate::store::ingest::write::write_batch_by_clock;
 use crate::store::read::tests::{Bed, ROOM};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ fn answer(seen_ms: i64, event_id: &str, stamp: i64) -> Batch {
 }
 
 async fn store(bed: &Bed, batch: &Batch, clock: OurClock) {
-    write_seen(&bed.store, &Rules::default(), batch, clock)
+    write_batch_by_clock(&bed.store, &Rules::default(), batch, clock)
         .await
         .unwrap();
 }
@@ -49,7 +49,7 @@ async fn received(bed: &Bed, event_id: &str) -> Option<i64> {
 }
 
 async fn mended(bed: &Bed) -> usize {
-    mend(&bed.store, None).await.unwrap()
+    correct_receive_times(&bed.store, None).await.unwrap()
 }
 
 /// Our clock while it is off by so many ms; the latest time that it can be, ms.
@@ -61,11 +61,13 @@ fn doubted_clock(off_ms: i64, latest_ms: i64) -> OurClock {
 }
 
 async fn doubted_readings(bed: &Bed) -> i64 {
-    let doubts = doubts(&bed.store, Viewer::Operator).await.unwrap();
+    let doubts = count_clock_doubts(&bed.store, Viewer::Operator)
+        .await
+        .unwrap();
     doubts.readings
 }
 
-const SPAN: ReadSpan = ReadSpan {
+const SPAN: OwnClockSpan = OwnClockSpan {
     from_ms: NOW,
     to_ms: NOW + 10,
     after_stream: 0,
@@ -123,7 +125,7 @@ async fn what_was_doubted_wrongly_gets_its_receive_time_back() {
     assert_eq!(doubted_readings(&bed).await, 0);
 
     // After all the clock had been an hour ahead.
-    doubt_later(&bed.store, SPAN, HOUR).await.unwrap();
+    record_late_doubt(&bed.store, SPAN, HOUR).await.unwrap();
     assert_eq!(mended(&bed).await, 2);
     assert_eq!(received(&bed, "$a").await, Some(NOW - HOUR));
     assert_eq!(received(&bed, "$future").await, Some(NOW + 1 - HOUR));
@@ -197,11 +199,11 @@ async fn what_an_earlier_process_read_is_not_doubted_with_this_one() {
     store(&bed, &answer(NOW, "$before", NOW - 100), clock).await;
     let after_stream = last_stream(&bed.store).await.unwrap();
     store(&bed, &answer(NOW + 5, "$now", NOW - 100), clock).await;
-    let span = ReadSpan {
+    let span = OwnClockSpan {
         after_stream,
         ..SPAN
     };
-    doubt_later(&bed.store, span, -HOUR).await.unwrap();
+    record_late_doubt(&bed.store, span, -HOUR).await.unwrap();
     assert_eq!(mended(&bed).await, 1);
     assert_eq!(received(&bed, "$before").await, Some(NOW));
     assert_eq!(received(&bed, "$now").await, None);
@@ -210,15 +212,17 @@ async fn what_an_earlier_process_read_is_not_doubted_with_this_one() {
 #[tokio::test]
 async fn the_newest_times_at_which_our_clock_was_wrong_are_kept() {
     let bed = Bed::new().await;
-    let off = |from_ms| ClockOff {
+    let off = |from_ms| ClockError {
         from_ms,
         to_ms: Some(from_ms + 1),
         off_ms: 5,
         found_by: "counting".to_owned(),
     };
-    let all: Vec<ClockOff> = (0..OFFS_MAX + 7).map(off).collect();
-    note_offs(&bed.store, &all).await.unwrap();
-    let kept = offs(&bed.store, Viewer::Operator, i64::MAX).await.unwrap();
+    let all: Vec<ClockError> = (0..OFFS_MAX + 7).map(off).collect();
+    record_clock_errors(&bed.store, &all).await.unwrap();
+    let kept = list_clock_errors(&bed.store, Viewer::Operator, i64::MAX)
+        .await
+        .unwrap();
     assert_eq!(kept.len(), usize::try_from(OFFS_MAX).unwrap() + 1);
     assert_eq!(kept[0].from_ms, OFFS_MAX + 6);
 }

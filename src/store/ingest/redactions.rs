@@ -3,13 +3,13 @@
 
 use super::batch::{Arrival, RoomBatch};
 use super::rooms;
-use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::redaction::{
-    content_after_redaction, derivation_relevant_content, take_back, takes_all_back,
+    content_after_redaction, derivation_relevant_content, redacting_ban, reduce_redacted_event,
 };
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::derive::dirty::Dirty;
-use crate::store::stored_event::event;
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Tx};
 use serde_json::{Map, Value, json};
 use sqlx::Row;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// The redacting event, as far as it is shown.
 #[derive(Debug, Clone)]
-pub(super) struct Because {
+pub(super) struct RedactionCause {
     event_id: String,
     sender: String,
     kind: String,
@@ -29,14 +29,14 @@ pub(super) struct Because {
     is_ban: bool,
 }
 
-impl Because {
+impl RedactionCause {
     fn from_event(event: &RoomEvent) -> Self {
         Self {
             event_id: event.event_id.clone(),
             sender: event.sender.clone(),
             kind: event.kind.clone(),
             at_ms: event.time(),
-            is_ban: Kind::of_event_type(&event.kind) == Kind::Presence,
+            is_ban: EventKind::of_event_type(&event.kind) == EventKind::Presence,
         }
     }
 
@@ -45,7 +45,7 @@ impl Because {
     }
 }
 
-static TARGETS: Rows = Rows::new(
+static TARGETS: MultiRow = MultiRow::new(
     "select redacts, event_id, sender, kind, time_ms from events where room_id || '' = $1 and redacts in (",
     "?",
     ")",
@@ -56,13 +56,13 @@ const BANS: &str = "select user_id, at_ms from redacting_bans where room_id = $1
 #[derive(Debug, Default)]
 pub(super) struct Redactions {
     /// By event.
-    targets: HashMap<String, Because>,
+    targets: HashMap<String, RedactionCause>,
     /// By user.
-    bans: HashMap<String, Vec<Because>>,
+    bans: HashMap<String, Vec<RedactionCause>>,
 }
 
 /// An event whose content was removed.
-pub(in crate::store) struct TakenBack {
+pub(in crate::store) struct RedactedArrival {
     pub arrival: Arrival,
     /// The part of its content that is kept for derivation.
     pub kept: Option<String>,
@@ -77,7 +77,7 @@ impl Redactions {
             .map(|arrival| arrival.event.event_id.as_str())
             .collect();
         for row in TARGETS.look_up(tx, &room.room_id, &ids).await? {
-            let because = Because {
+            let because = RedactionCause {
                 event_id: row.try_get("event_id")?,
                 sender: row.try_get("sender")?,
                 kind: row.try_get("kind")?,
@@ -93,7 +93,7 @@ impl Redactions {
             .fetch_all(&mut **tx)
             .await?;
         for (user, at_ms) in bans {
-            let because = Because {
+            let because = RedactionCause {
                 event_id: String::new(),
                 sender: String::new(),
                 kind: "m.room.member".to_owned(),
@@ -106,16 +106,16 @@ impl Redactions {
 
         for arrival in &room.arrivals {
             let event = &arrival.event;
-            if let (Kind::Redaction, Some(target)) =
-                (Kind::of_event_type(&event.kind), &event.redacts)
+            if let (EventKind::Redaction, Some(target)) =
+                (EventKind::of_event_type(&event.kind), &event.redacts)
             {
-                known.note_target(target.clone(), Because::from_event(event));
+                known.note_target(target.clone(), RedactionCause::from_event(event));
             }
 
-            if let Some((user, at_ms)) = takes_all_back(event) {
+            if let Some((user, at_ms)) = redacting_ban(event) {
                 let bans = known.bans.entry(user.to_owned()).or_default();
                 if bans.iter().all(|ban| ban.at_ms != at_ms) {
-                    bans.push(Because::from_event(event));
+                    bans.push(RedactionCause::from_event(event));
                 }
             }
         }
@@ -123,7 +123,7 @@ impl Redactions {
         Ok(known)
     }
 
-    fn note_target(&mut self, target: String, because: Because) {
+    fn note_target(&mut self, target: String, because: RedactionCause) {
         let is_earlier = self
             .targets
             .get(&target)
@@ -135,35 +135,35 @@ impl Redactions {
     }
 
     /// The event that redacts this event, if it is known.
-    pub fn because(&self, event: &RoomEvent) -> Option<&Because> {
+    pub fn because(&self, event: &RoomEvent) -> Option<&RedactionCause> {
         let by_itself = self.targets.get(&event.event_id);
         by_itself.or_else(|| self.ban_of(event))
     }
 
     /// The first ban that redacts all events of its sender, this event among them.
-    fn ban_of(&self, event: &RoomEvent) -> Option<&Because> {
+    fn ban_of(&self, event: &RoomEvent) -> Option<&RedactionCause> {
         let bans = self.bans.get(&event.sender)?.iter();
         bans.filter(|ban| event.time() <= ban.at_ms)
             .min_by_key(|ban| ban.at_ms)
     }
 
     /// The event as it is to be stored, if it is redacted.
-    pub fn take_back(&self, arrival: &Arrival) -> Option<TakenBack> {
+    pub fn take_back(&self, arrival: &Arrival) -> Option<RedactedArrival> {
         let because = self.because(&arrival.event)?;
         let mut event = RoomEvent::clone(&arrival.event);
         if let Some(ban) = self.ban_of(&event) {
-            event.redacted_ts = Some(earlier(event.redacted_ts, ban.at_ms));
+            event.redacted_ts = Some(earlier_time(event.redacted_ts, ban.at_ms));
         }
 
         let (mut json, mut kept_text) = (arrival.json.clone(), None);
         if event.readable {
-            json = emptied(&arrival.json, &event.kind, because);
-            take_back(&mut event);
-            kept_text = kept(&event);
+            json = redacted_text(&arrival.json, &event.kind, because);
+            reduce_redacted_event(&mut event);
+            kept_text = kept_content_text(&event);
             event.readable = kept_text.is_some();
         }
 
-        Some(TakenBack {
+        Some(RedactedArrival {
             arrival: Arrival {
                 event: Arc::new(event),
                 json,
@@ -174,13 +174,13 @@ impl Redactions {
     }
 }
 
-fn earlier(known: Option<i64>, at_ms: i64) -> i64 {
+fn earlier_time(known: Option<i64>, at_ms: i64) -> i64 {
     known.map_or(at_ms, |known| known.min(at_ms))
 }
 
 /// The part of a redacted event's content that derivation needs, as a text that is read instead of
 /// the event's own content.
-pub(in crate::store) fn kept(event: &RoomEvent) -> Option<String> {
+pub(in crate::store) fn kept_content_text(event: &RoomEvent) -> Option<String> {
     let mut text = Map::new();
     text.insert("content".to_owned(), derivation_relevant_content(event)?);
     if let Some(duration) = event.sticky_ms {
@@ -191,7 +191,7 @@ pub(in crate::store) fn kept(event: &RoomEvent) -> Option<String> {
 }
 
 /// The text of an event after redaction by the rules of Matrix, with the redacting event.
-fn emptied(text: &str, kind: &str, because: &Because) -> String {
+fn redacted_text(text: &str, kind: &str, because: &RedactionCause) -> String {
     let mut event: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
     let content = content_after_redaction(kind, event.get("content").unwrap_or(&Value::Null));
     event.insert("content".to_owned(), content);
@@ -211,8 +211,8 @@ fn emptied(text: &str, kind: &str, because: &Because) -> String {
 }
 
 /// The text of an event that was stored with its content and is now redacted, since a time, ms.
-pub(super) fn emptied_since(text: &str, kind: &str, at_ms: i64) -> String {
-    let because = Because {
+pub(super) fn redacted_text_since(text: &str, kind: &str, at_ms: i64) -> String {
+    let because = RedactionCause {
         event_id: String::new(),
         sender: String::new(),
         kind: "m.room.redaction".to_owned(),
@@ -220,7 +220,7 @@ pub(super) fn emptied_since(text: &str, kind: &str, at_ms: i64) -> String {
         is_ban: false,
     };
 
-    emptied(text, kind, &because)
+    redacted_text(text, kind, &because)
 }
 
 const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
@@ -229,7 +229,7 @@ const EMPTY: &str =
 const UNNAME: &str = "update people set name = null, folded = null where room_id = $1 and event_id = $2 returning user_id";
 
 /// A stored event that is redacted.
-pub(super) struct Target {
+pub(super) struct RedactedTarget {
     /// The user whose display name was deleted with it.
     pub unnamed: Vec<String>,
     pub kind: String,
@@ -244,14 +244,14 @@ pub(super) async fn redact_stored(
     room_id: &str,
     event_id: &str,
     because: &RoomEvent,
-) -> Result<Option<Target>, Error> {
+) -> Result<Option<RedactedTarget>, Error> {
     let query = sqlx::query(STORED).bind(event_id).bind(room_id);
     let Some(row) = query.fetch_optional(&mut **tx).await? else {
         return Ok(None);
     };
 
-    Ok(Some(Target {
-        unnamed: empty(tx, room_id, &row, &Because::from_event(because)).await?,
+    Ok(Some(RedactedTarget {
+        unnamed: redact_event(tx, room_id, &row, &RedactionCause::from_event(because)).await?,
         kind: row.try_get("kind")?,
         state_key: row.try_get("state_key")?,
         chain: row.try_get("chain")?,
@@ -260,26 +260,26 @@ pub(super) async fn redact_stored(
 }
 
 /// Removes the content of a stored event. Returns the user whose display name was deleted with it.
-async fn empty(
+async fn redact_event(
     tx: &mut Tx,
     room_id: &str,
     row: &AnyRow,
-    because: &Because,
+    because: &RedactionCause,
 ) -> Result<Vec<String>, Error> {
-    let mut event = event(row)?;
+    let mut event = event_from_row(row)?;
     let was_taken_back = row.try_get::<Option<&str>, _>("kept")?.is_some() || !event.readable;
     if because.is_ban {
-        event.redacted_ts = Some(earlier(event.redacted_ts, because.at_ms));
+        event.redacted_ts = Some(earlier_time(event.redacted_ts, because.at_ms));
     } else if was_taken_back {
         return Ok(Vec::new());
     }
 
-    take_back(&mut event);
+    reduce_redacted_event(&mut event);
     let (json, kept): (String, Option<String>) = if was_taken_back {
         (row.try_get("json")?, row.try_get("kept")?)
     } else {
-        let json = emptied(row.try_get("json")?, &event.kind, because);
-        (json, kept(&event))
+        let json = redacted_text(row.try_get("json")?, &event.kind, because);
+        (json, kept_content_text(&event))
     };
 
     sqlx::query(EMPTY)
@@ -291,11 +291,11 @@ async fn empty(
         .execute(&mut **tx)
         .await?;
 
-    unname(tx, room_id, &event.event_id).await
+    delete_display_name(tx, room_id, &event.event_id).await
 }
 
 /// Deletes the display name that an event gave. Returns whose it was.
-pub(super) async fn unname(
+pub(super) async fn delete_display_name(
     tx: &mut Tx,
     room_id: &str,
     event_id: &str,
@@ -328,7 +328,7 @@ pub(super) struct OpenBan {
     user_id: String,
     at_ms: i64,
     reached: i64,
-    because: Because,
+    because: RedactionCause,
 }
 
 /// Begins to redact everything that a user sent before a ban that says so. What does not fit into
@@ -347,7 +347,7 @@ pub(super) async fn redact_all_of(
 }
 
 async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option<OpenBan>, Error> {
-    let Some((user_id, at_ms)) = takes_all_back(ban) else {
+    let Some((user_id, at_ms)) = redacting_ban(ban) else {
         return Ok(None);
     };
 
@@ -364,7 +364,7 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
         user_id: user_id.to_owned(),
         at_ms,
         reached: FROM_THE_FIRST,
-        because: Because::from_event(ban),
+        because: RedactionCause::from_event(ban),
     }))
 }
 
@@ -381,7 +381,7 @@ pub(super) async fn redact_more(
         .bind(&ban.user_id)
         .bind(ban.at_ms)
         .bind(ban.reached)
-        .bind(crate::store::int(BAN_PORTION))
+        .bind(crate::store::to_i64(BAN_PORTION))
         .fetch_all(&mut **tx)
         .await?;
     for number in &numbers {
@@ -390,7 +390,7 @@ pub(super) async fn redact_more(
             .bind(&ban.room_id)
             .fetch_one(&mut **tx)
             .await?;
-        let unnamed = empty(tx, &ban.room_id, &row, &ban.because).await?;
+        let unnamed = redact_event(tx, &ban.room_id, &row, &ban.because).await?;
         touched.unnamed.extend(unnamed);
         if let Some(chain) = row.try_get::<Option<&str>, _>("chain")? {
             touched.chain(chain, row.try_get("time_ms")?, i64::MAX);
@@ -424,7 +424,7 @@ const BAN_EVENT: &str =
     and time_ms = $3 order by event_id limit 1";
 
 /// A ban that is not fully applied yet.
-pub(super) async fn open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
+pub(super) async fn read_open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
     let row: Option<(String, String, i64, i64)> =
         sqlx::query_as(OPEN_BAN).fetch_optional(&mut **tx).await?;
     let Some((room_id, user_id, at_ms, reached)) = row else {
@@ -437,16 +437,16 @@ pub(super) async fn open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
         .bind(at_ms)
         .fetch_optional(&mut **tx)
         .await?;
-    let known = row.as_ref().map(event).transpose()?;
+    let known = row.as_ref().map(event_from_row).transpose()?;
     let because = known.as_ref().map_or_else(
-        || Because {
+        || RedactionCause {
             event_id: String::new(),
             sender: String::new(),
             kind: "m.room.member".to_owned(),
             at_ms,
             is_ban: true,
         },
-        Because::from_event,
+        RedactionCause::from_event,
     );
 
     Ok(Some(OpenBan {
@@ -470,7 +470,7 @@ const BANS_OF_PORTION: &str =
 
 /// Removes contents of redacted events that older versions left, in events with numbers in this
 /// span.
-pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<(), Error> {
+pub(super) async fn redact_old_contents(tx: &mut Tx, from: i64, to: i64) -> Result<(), Error> {
     let rows = sqlx::query(OF_PORTION)
         .bind(from)
         .bind(to)
@@ -480,7 +480,7 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
     for row in &rows {
         let (room_id, because): (&str, &str) = (row.try_get("room_id")?, row.try_get("because")?);
         rooms_changed.insert(room_id.to_owned());
-        if let Some(because) = stored(tx, room_id, because).await? {
+        if let Some(because) = read_event(tx, room_id, because).await? {
             redact_stored(tx, room_id, row.try_get("event_id")?, &because).await?;
         }
     }
@@ -493,7 +493,7 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
     for row in &rows {
         let (room_id, event_id): (&str, &str) = (row.try_get("room_id")?, row.try_get("event_id")?);
         let query = sqlx::query(STORED).bind(event_id).bind(room_id);
-        let because = Because {
+        let because = RedactionCause {
             event_id: String::new(),
             sender: String::new(),
             kind: "m.room.redaction".to_owned(),
@@ -502,7 +502,7 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
         };
 
         let stored = query.fetch_one(&mut **tx).await?;
-        empty(tx, room_id, &stored, &because).await?;
+        redact_event(tx, room_id, &stored, &because).await?;
     }
 
     let rows = sqlx::query(BANS_OF_PORTION)
@@ -512,7 +512,7 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
         .await?;
     for row in &rows {
         let room_id: &str = row.try_get("room_id")?;
-        if let Some(ban) = stored(tx, room_id, row.try_get("event_id")?).await? {
+        if let Some(ban) = read_event(tx, room_id, row.try_get("event_id")?).await? {
             let mut open = begin_ban(tx, room_id, &ban).await?;
             while let Some(ban) = open {
                 open = redact_more(tx, ban, &mut Dirty::default()).await?;
@@ -524,14 +524,18 @@ pub(super) async fn redact_portion(tx: &mut Tx, from: i64, to: i64) -> Result<()
 
     // The name of a room may come from a deleted content.
     for room_id in &rooms_changed {
-        rooms::refresh(tx, room_id).await?;
+        rooms::refresh_room_facts(tx, room_id).await?;
     }
 
     Ok(())
 }
 
-async fn stored(tx: &mut Tx, room_id: &str, event_id: &str) -> Result<Option<RoomEvent>, Error> {
+async fn read_event(
+    tx: &mut Tx,
+    room_id: &str,
+    event_id: &str,
+) -> Result<Option<RoomEvent>, Error> {
     let query = sqlx::query(STORED).bind(event_id).bind(room_id);
     let row = query.fetch_optional(&mut **tx).await?;
-    row.as_ref().map(event).transpose()
+    row.as_ref().map(event_from_row).transpose()
 }

@@ -1,17 +1,17 @@
 //! Who is in which room: the newest membership of every account, corrected by polls of the full
 //! state.
 
-use super::batch::Look;
+use super::batch::StateSnapshot;
 use super::batch::{Batch, RoomBatch};
-use super::events::append;
+use super::events::append_events;
 use super::snapshots;
 use super::state_resets;
-use crate::rtc::event::{Kind, RoomEvent};
-use crate::rtc::order::in_order;
+use crate::rtc::event::{EventKind, RoomEvent};
+use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::words::Source;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::derive::dirty::Dirty;
-use crate::store::stored_event::event;
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Tx};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -24,7 +24,7 @@ fn is_join(content: &Value) -> bool {
 
 // An event that replaces the known one is newer, and an event that the known one replaced is older,
 // whatever their clocks say.
-static FOLLOW: Rows = Rows::new(
+static FOLLOW: MultiRow = MultiRow::new(
     "insert into room_members (room_id, user_id, joined, event_ms, event_id, replaces) values ",
     "($1, ?, ?, ?, ?, ?)",
     " on conflict (room_id, user_id) do update set joined = excluded.joined, event_ms = excluded.event_ms,
@@ -33,7 +33,7 @@ static FOLLOW: Rows = Rows::new(
         or ((excluded.event_ms, excluded.event_id) > (room_members.event_ms, room_members.event_id)
             and excluded.event_id <> coalesce(room_members.replaces, ''))",
 );
-static SET: Rows = Rows::new(
+static SET: MultiRow = MultiRow::new(
     "insert into room_members (room_id, user_id, joined, event_ms, event_id, replaces) values ",
     "($1, ?, ?, ?, ?, ?)",
     " on conflict (room_id, user_id) do update set joined = excluded.joined, event_ms = excluded.event_ms,
@@ -41,20 +41,20 @@ static SET: Rows = Rows::new(
 );
 
 /// The newest membership of one account.
-struct Newest<'e> {
+struct NewestMembership<'e> {
     user_id: &'e str,
     event: &'e RoomEvent,
     joined: bool,
 }
 
-async fn write(
+async fn write_members(
     tx: &mut Tx,
-    how: &Rows,
+    how: &MultiRow,
     room_id: &str,
-    members: &[Newest<'_>],
+    members: &[NewestMembership<'_>],
 ) -> Result<(), Error> {
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let bind = |query: Statement, one: &Newest<'_>| {
+    let bind = |query: Statement, one: &NewestMembership<'_>| {
         query
             .bind(one.user_id.to_owned())
             .bind(i64::from(one.joined))
@@ -69,24 +69,25 @@ async fn write(
 }
 
 /// Adds new membership events of the room.
-pub(in crate::store) async fn follow<'e>(
+pub(in crate::store) async fn update_members<'e>(
     tx: &mut Tx,
     room_id: &str,
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<(), Error> {
     let mut of_user: BTreeMap<&str, Vec<&RoomEvent>> = BTreeMap::new();
-    for event in events.filter(|event| Kind::of_event_type(&event.kind) == Kind::Presence) {
+    for event in events.filter(|event| EventKind::of_event_type(&event.kind) == EventKind::Presence)
+    {
         if let Some(user_id) = &event.state_key {
             of_user.entry(user_id).or_default().push(event);
         }
     }
 
     // One statement must not name an account twice.
-    let newest: Vec<Newest> = of_user
+    let newest: Vec<NewestMembership> = of_user
         .into_iter()
         .filter_map(|(user_id, events)| {
-            let (_, event) = *in_order(events).last()?;
-            Some(Newest {
+            let (_, event) = *sort_by_effective_time(events).last()?;
+            Some(NewestMembership {
                 user_id,
                 event,
                 joined: is_join(&event.content),
@@ -94,7 +95,7 @@ pub(in crate::store) async fn follow<'e>(
         })
         .collect();
 
-    write(tx, &FOLLOW, room_id, &newest).await
+    write_members(tx, &FOLLOW, room_id, &newest).await
 }
 
 const KNOWN: &str =
@@ -104,18 +105,18 @@ const COUNTED: &str = "update rooms set members_ms = $2 where room_id = $1 and m
 
 /// Corrects the list of accounts by a poll of the full state. Reports users in a call who are no
 /// longer in the room, or are in it again, without an event that says so.
-pub(super) async fn reconcile(
+pub(super) async fn reconcile_members(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    look: &Look,
+    look: &StateSnapshot,
     touched: &mut Dirty,
 ) -> Result<(), Error> {
     let mut state: HashMap<&str, &RoomEvent> = HashMap::new();
     for arrival in &room.arrivals {
         let event = arrival.event.as_ref();
-        if let (Kind::Presence, Some(user_id)) =
-            (Kind::of_event_type(&event.kind), &event.state_key)
+        if let (EventKind::Presence, Some(user_id)) =
+            (EventKind::of_event_type(&event.kind), &event.state_key)
         {
             state.insert(user_id, event);
         }
@@ -149,17 +150,17 @@ pub(super) async fn reconcile(
         }
     }
 
-    let changed: Vec<Newest> = state
+    let changed: Vec<NewestMembership> = state
         .iter()
         .filter(|(user_id, _)| !same.contains(**user_id))
-        .map(|(user_id, event)| Newest {
+        .map(|(user_id, event)| NewestMembership {
             user_id,
             event,
             joined: is_join(&event.content),
         })
         .collect();
     touched.accounts |= !changed.is_empty() || !gone.is_empty();
-    write(tx, &SET, &room.room_id, &changed).await?;
+    write_members(tx, &SET, &room.room_id, &changed).await?;
     for user_id in gone {
         sqlx::query(GONE)
             .bind(&room.room_id)
@@ -182,7 +183,7 @@ const IN_CALLS: &str =
     "select distinct user_id from memberships where room_id = $1 and until_ms > $2";
 const LOST: &str = "select distinct user_id from (select user_id from state_resets
     where room_id = $1 and kind = 'room_member_vanished' order by noticed_ms desc limit 200) as lost";
-static PRESENCE: Rows = Rows::new(
+static PRESENCE: MultiRow = MultiRow::new(
     "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
     "?",
     ")",
@@ -194,7 +195,7 @@ async fn reset_members(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    look: &Look,
+    look: &StateSnapshot,
     state: &HashMap<&str, &RoomEvent>,
     touched: &mut Dirty,
 ) -> Result<(), Error> {
@@ -211,7 +212,7 @@ async fn reset_members(
     let users: Vec<&str> = users.iter().map(String::as_str).collect();
     let mut known: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
     for row in PRESENCE.look_up(tx, &room.room_id, &users).await? {
-        let event = event(&row)?;
+        let event = event_from_row(&row)?;
         let user_id = event.state_key.clone().unwrap_or_default();
         known.entry(user_id).or_default().push(event);
     }
@@ -223,7 +224,11 @@ async fn reset_members(
                 .received_ts
                 .is_none_or(|received| received < look.asked_ms)
         });
-        let Some((_, newest)) = in_order(events).last().copied().filter(|_| settled) else {
+        let Some((_, newest)) = sort_by_effective_time(events)
+            .last()
+            .copied()
+            .filter(|_| settled)
+        else {
             continue;
         };
 
@@ -245,11 +250,11 @@ async fn reset_members(
         );
         let since_ms = newest.time();
         let like = holds.unwrap_or(newest);
-        let arrival = snapshots::ours(user_id, like, content, since_ms, batch.seen_ms);
+        let arrival = snapshots::make_own_event(user_id, like, content, since_ms, batch.seen_ms);
         let kind = if is_in {
-            state_resets::What::RoomMemberBack
+            state_resets::ResetKind::RoomMemberBack
         } else {
-            state_resets::What::RoomMemberVanished
+            state_resets::ResetKind::RoomMemberVanished
         };
 
         let reset = state_resets::Reset {
@@ -260,9 +265,9 @@ async fn reset_members(
             newest,
         };
 
-        state_resets::note(tx, batch, &room.room_id, &reset).await?;
+        state_resets::record_reset(tx, batch, &room.room_id, &reset).await?;
         repairs.arrivals.push(arrival);
     }
 
-    append(tx, batch, &repairs, touched, None).await
+    append_events(tx, batch, &repairs, touched, None).await
 }

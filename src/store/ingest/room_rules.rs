@@ -2,10 +2,10 @@
 //! creation, power levels, server ACL and tombstone, the newest few of each.
 
 use super::rooms;
-use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::room_rules::{RoomRules, TYPES};
-use crate::store::db::multi_row::{Rows, Statement};
-use crate::store::stored_event::event as stored_event;
+use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::stored_event::event_from_row as stored_event;
 use crate::store::{Error, Tx, Writer};
 use serde_json::{Map, Value, json};
 use sqlx::Row;
@@ -25,13 +25,14 @@ const EMPTY: &str = "update room_rules set json = '{}' where room_id = $1 and ev
     and kind in ('m.room.server_acl', 'm.room.tombstone')";
 
 /// Stores the new events that are rules of the room, and empties those that were redacted.
-pub(in crate::store) async fn keep<'e>(
+pub(in crate::store) async fn store_rules<'e>(
     tx: &mut Tx,
     room_id: &str,
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<(), Error> {
     for event in events {
-        if let (Kind::Redaction, Some(target)) = (Kind::of_event_type(&event.kind), &event.redacts)
+        if let (EventKind::Redaction, Some(target)) =
+            (EventKind::of_event_type(&event.kind), &event.redacts)
         {
             sqlx::query(EMPTY)
                 .bind(room_id)
@@ -51,7 +52,7 @@ pub(in crate::store) async fn keep<'e>(
             .bind(&event.event_id)
             .bind(&event.sender)
             .bind(&event.replaces_state)
-            .bind(json!({"content": essence(event)}).to_string())
+            .bind(json!({"content": content_to_keep(event)}).to_string())
             .execute(&mut **tx)
             .await?;
         sqlx::query(TRIM)
@@ -127,8 +128,8 @@ async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     }
 
     if !events.is_empty() {
-        keep(tx, room_id, events.iter()).await?;
-        rooms::refresh(tx, room_id).await?;
+        store_rules(tx, room_id, events.iter()).await?;
+        rooms::refresh_room_facts(tx, room_id).await?;
     }
 
     Ok(())
@@ -136,7 +137,7 @@ async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
 
 /// The part of the content that is kept: for power levels only what is about calls, for all others
 /// everything.
-fn essence(event: &RoomEvent) -> Value {
+fn content_to_keep(event: &RoomEvent) -> Value {
     if event.kind != "m.room.power_levels" {
         return event.content.clone();
     }
@@ -149,9 +150,12 @@ fn essence(event: &RoomEvent) -> Value {
     }
 
     if let Some(events) = event.content.get("events").and_then(Value::as_object) {
-        let calls = events
-            .iter()
-            .filter(|(kind, _)| matches!(Kind::of_event_type(kind), Kind::Member | Kind::Slot));
+        let calls = events.iter().filter(|(kind, _)| {
+            matches!(
+                EventKind::of_event_type(kind),
+                EventKind::Member | EventKind::Slot
+            )
+        });
         let calls: Map<String, Value> = calls
             .map(|(kind, level)| (kind.clone(), level.clone()))
             .collect();
@@ -161,21 +165,24 @@ fn essence(event: &RoomEvent) -> Value {
     kept.into()
 }
 
-static OF_ROOMS: Rows = Rows::new(
+static OF_ROOMS: MultiRow = MultiRow::new(
     "select room_id, kind, time_ms, event_id, sender, replaces, json from room_rules where room_id in (",
     "?",
     ")",
 );
 
 /// The rules of these rooms, as far as they are known.
-pub(in crate::store) async fn of_rooms(
+pub(in crate::store) async fn rules_of_rooms(
     connection: &mut sqlx::AnyConnection,
     room_ids: &[&str],
 ) -> Result<HashMap<String, RoomRules>, Error> {
     let mut events: HashMap<String, Vec<RoomEvent>> = HashMap::new();
     for row in OF_ROOMS.read_by_ids(connection, room_ids).await? {
         let room_id: String = row.try_get("room_id")?;
-        events.entry(room_id).or_default().push(event(&row)?);
+        events
+            .entry(room_id)
+            .or_default()
+            .push(rule_from_row(&row)?);
     }
 
     let rules = events
@@ -186,15 +193,15 @@ pub(in crate::store) async fn of_rooms(
 }
 
 /// The rules of one room.
-pub(in crate::store) async fn of_room(
+pub(in crate::store) async fn rules_of_room(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
 ) -> Result<RoomRules, Error> {
-    let mut found = of_rooms(connection, &[room_id]).await?;
+    let mut found = rules_of_rooms(connection, &[room_id]).await?;
     Ok(found.remove(room_id).unwrap_or_default())
 }
 
-fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
+fn rule_from_row(row: &AnyRow) -> Result<RoomEvent, Error> {
     let event = RoomEvent {
         event_id: row.try_get("event_id")?,
         kind: row.try_get("kind")?,
@@ -217,7 +224,7 @@ fn event(row: &AnyRow) -> Result<RoomEvent, Error> {
         .map_err(|error| Error::Content(error.to_string()))
 }
 
-static USED: Rows = Rows::new(
+static USED: MultiRow = MultiRow::new(
     "insert into call_types (room_id, kind, is_state, last_ms) values ",
     "($1, ?, ?, ?)",
     // A later use within the same day is not stored.
@@ -226,14 +233,17 @@ static USED: Rows = Rows::new(
 );
 
 /// Notes by which types of events calls are joined in the room. Returns true if that is new.
-pub(super) async fn note_types<'e>(
+pub(super) async fn record_join_types<'e>(
     tx: &mut Tx,
     room_id: &str,
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<bool, Error> {
     let mut used: HashMap<(&str, bool), i64> = HashMap::new();
     for event in events {
-        if matches!(Kind::of_event_type(&event.kind), Kind::Member | Kind::Slot) {
+        if matches!(
+            EventKind::of_event_type(&event.kind),
+            EventKind::Member | EventKind::Slot
+        ) {
             let last = used
                 .entry((&event.kind, event.state_key.is_some()))
                 .or_insert(event.time());

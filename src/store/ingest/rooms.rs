@@ -1,15 +1,15 @@
 //! Rooms: our membership of each, its name, and the names of people in it.
 
 use super::room_rules;
-use crate::rtc::event::{Kind, RoomEvent};
-use crate::rtc::order::in_order;
-use crate::rtc::power::Access;
+use crate::rtc::event::{EventKind, RoomEvent};
+use crate::rtc::order::sort_by_effective_time;
+use crate::rtc::power::SendAccess;
 use crate::rtc::words::Watch;
-use crate::store::db::multi_row::{Rows, Statement};
-use crate::store::model::{Neighbour, Room, RoomName, Viewer};
+use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::model::{Neighbour, RoomName, RoomRow, Viewer};
 use crate::store::stats::calls_ever;
-use crate::store::stored_event::event;
-use crate::store::{Error, Reader, Tx, Writer, clean};
+use crate::store::stored_event::event_from_row;
+use crate::store::{Error, Reader, Tx, Writer, without_nul};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -44,7 +44,8 @@ pub(super) async fn upsert_room(
             .execute(&mut **tx)
             .await?;
         if done.rows_affected() == 1 {
-            crate::store::ingest::coverage_log::stands(tx, room_id, watch, now).await?;
+            crate::store::ingest::coverage_log::record_watch_change(tx, room_id, watch, now)
+                .await?;
         }
     }
 
@@ -53,7 +54,11 @@ pub(super) async fn upsert_room(
 
 const POLLED: &str = "update rooms set polled_ms = $2, error = null where room_id = $1";
 
-pub(in crate::store) async fn polled(tx: &mut Tx, room_id: &str, now: i64) -> Result<(), Error> {
+pub(in crate::store) async fn set_last_poll(
+    tx: &mut Tx,
+    room_id: &str,
+    now: i64,
+) -> Result<(), Error> {
     sqlx::query(POLLED)
         .bind(room_id)
         .bind(now)
@@ -71,32 +76,32 @@ const SET_FACTS: &str =
     replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
 
 /// Reads name, alias and other facts again from the newest stored event of each kind.
-pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     let rows = sqlx::query(FACTS)
         .bind(room_id)
         .fetch_all(&mut **tx)
         .await?;
     let mut kinds: BTreeMap<String, Vec<RoomEvent>> = BTreeMap::new();
     for row in &rows {
-        let event = event(row)?;
+        let event = event_from_row(row)?;
         kinds.entry(event.kind.clone()).or_default().push(event);
     }
 
     let newest = |kind: &str| {
         kinds
             .get(kind)
-            .and_then(|events| Some(in_order(events).last()?.1))
+            .and_then(|events| Some(sort_by_effective_time(events).last()?.1))
     };
 
     let text = |kind: &str, key: &str| {
         let text = newest(kind)?.content.get(key)?.as_str()?;
         // Room names are limited to 255 bytes by clients, not by servers.
-        Some(clean(&text.chars().take(255).collect::<String>()))
+        Some(without_nul(&text.chars().take(255).collect::<String>()))
             .filter(|text| !text.trim().is_empty())
     };
 
     let version = newest("m.room.create").map(|event| match event.content.get("room_version") {
-        Some(Value::String(version)) => clean(&version.chars().take(64).collect::<String>()),
+        Some(Value::String(version)) => without_nul(&version.chars().take(64).collect::<String>()),
         _ => "1".to_owned(),
     });
     let (name, alias) = (
@@ -109,7 +114,7 @@ pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), 
         room_id,
     ]
     .join(" ");
-    let rules = room_rules::of_room(tx, room_id).await?;
+    let rules = room_rules::rules_of_room(tx, room_id).await?;
     let replaced = rules
         .replaced()
         .filter(|replaced| replaced.room_id != room_id);
@@ -121,7 +126,7 @@ pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), 
         .bind(i64::from(newest("m.room.encryption").is_some()))
         .bind(text("m.room.history_visibility", "history_visibility"))
         .bind(replaced.map(|replaced| replaced.room_id.clone()))
-        .bind(folded(&words))
+        .bind(lower_for_search(&words))
         .bind(replaced.map(|replaced| replaced.at_ms))
         .bind(rules.creation.predecessor.clone())
         .execute(&mut **tx)
@@ -132,7 +137,7 @@ pub(in crate::store) async fn refresh(tx: &mut Tx, room_id: &str) -> Result<(), 
 
 /// The text in the form in which a search compares it, if the database cannot compute that: `lower`
 /// of `SQLite` knows ASCII only.
-fn folded(words: &str) -> Option<String> {
+fn lower_for_search(words: &str) -> Option<String> {
     Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
 }
 
@@ -160,7 +165,7 @@ pub(in crate::store) async fn lock_room(tx: &mut Tx, room_id: &str) -> Result<()
 const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
 
 /// The number of such commits.
-pub(in crate::store) async fn writes(
+pub(in crate::store) async fn read_write_count(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
 ) -> Result<i64, Error> {
@@ -170,7 +175,7 @@ pub(in crate::store) async fn writes(
         .await?)
 }
 
-static PEOPLE: Rows = Rows::new(
+static PEOPLE: MultiRow = MultiRow::new(
     "insert into people (room_id, user_id, name, folded, event_ms, event_id) values ",
     "($1, ?, ?, ?, ?, ?)",
     " on conflict (room_id, user_id) do update set name = excluded.name, folded = excluded.folded,
@@ -179,13 +184,14 @@ static PEOPLE: Rows = Rows::new(
 );
 
 /// Keeps the newest display name of each user that joined.
-pub(in crate::store) async fn people<'e>(
+pub(in crate::store) async fn store_display_names<'e>(
     tx: &mut Tx,
     room_id: &str,
     events: impl Iterator<Item = &'e RoomEvent>,
 ) -> Result<(), Error> {
     let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
-    for event in events.filter(|event| Kind::of_event_type(&event.kind) == Kind::Presence) {
+    for event in events.filter(|event| EventKind::of_event_type(&event.kind) == EventKind::Presence)
+    {
         let joined = event
             .content
             .get("membership")
@@ -204,9 +210,9 @@ pub(in crate::store) async fn people<'e>(
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
         let name = event.content.get("displayname").and_then(Value::as_str);
-        let name = name.map(|name| clean(&name.chars().take(255).collect::<String>()));
+        let name = name.map(|name| without_nul(&name.chars().take(255).collect::<String>()));
         let name = name.filter(|name| !name.trim().is_empty());
-        let folded = name.as_deref().and_then(folded);
+        let folded = name.as_deref().and_then(lower_for_search);
         query
             .bind((*user).to_owned())
             .bind(name)
@@ -243,12 +249,12 @@ pub async fn record_room_error(
     now: i64,
 ) -> Result<(), Error> {
     let mut tx = store.writing().await?;
-    troubled(&mut tx, room_id, watch, error, now).await?;
+    set_room_error(&mut tx, room_id, watch, error, now).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn troubled(
+async fn set_room_error(
     tx: &mut Tx,
     room_id: &str,
     watch: Option<Watch>,
@@ -273,13 +279,18 @@ const KNOWN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn not_there(store: &Writer, room_id: &str, error: &str, now: i64) -> Result<(), Error> {
+pub async fn record_failed_join(
+    store: &Writer,
+    room_id: &str,
+    error: &str,
+    now: i64,
+) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     let known: i64 = sqlx::query_scalar(KNOWN)
         .bind(room_id)
         .fetch_one(&mut *tx)
         .await?;
-    troubled(
+    set_room_error(
         &mut tx,
         room_id,
         (known == 0).then_some(Watch::Blind),
@@ -300,7 +311,7 @@ const FORGET_BLIND: &str = "delete from rooms where watch = 'blind'
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_blind(store: &Writer) -> Result<(), Error> {
+pub async fn delete_unseen_rooms(store: &Writer) -> Result<(), Error> {
     sqlx::query(FORGET_BLIND).execute(&store.write).await?;
     Ok(())
 }
@@ -328,7 +339,7 @@ const FORGET_WISH: &str = "delete from rooms where room_id = $1 and watch = 'bli
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_wish(store: &Writer, wish: &str) -> Result<(), Error> {
+pub async fn delete_pending_room(store: &Writer, wish: &str) -> Result<(), Error> {
     sqlx::query(FORGET_WISH)
         .bind(wish)
         .execute(&store.write)
@@ -343,7 +354,7 @@ const WATCHED: &str = "select room_id, watch from rooms order by room_id";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn watched(store: &Reader) -> Result<Vec<(String, Watch)>, Error> {
+pub async fn list_watched_rooms(store: &Reader) -> Result<Vec<(String, Watch)>, Error> {
     let rows: Vec<(String, String)> = sqlx::query_as(WATCHED).fetch_all(&store.read).await?;
     Ok(rows
         .into_iter()
@@ -378,7 +389,7 @@ pub(in crate::store) const LISTED: &str = "select * from (select r.*,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<Room>, Error> {
+pub async fn list_rooms(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<RoomRow>, Error> {
     let Viewer::Operator = viewer;
     let rows = sqlx::query(LISTED)
         .bind(now)
@@ -387,7 +398,7 @@ pub async fn list(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<Room>,
         .await?;
     let mut rooms = Vec::with_capacity(rows.len());
     for row in &rows {
-        rooms.push(room(store, row).await?);
+        rooms.push(room_from_row(store, row).await?);
     }
 
     Ok(rooms)
@@ -397,12 +408,12 @@ pub async fn list(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<Room>,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(
+pub async fn find_room(
     store: &Reader,
     viewer: Viewer,
     id_or_alias: &str,
     now: i64,
-) -> Result<Option<Room>, Error> {
+) -> Result<Option<RoomRow>, Error> {
     let Viewer::Operator = viewer;
     if id_or_alias.is_empty() {
         return Ok(None);
@@ -415,7 +426,7 @@ pub async fn find(
         .await?;
 
     match row {
-        Some(row) => room(store, &row).await.map(Some),
+        Some(row) => room_from_row(store, &row).await.map(Some),
         None => Ok(None),
     }
 }
@@ -468,7 +479,7 @@ const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 o
 ///
 /// # Errors
 /// When the database fails.
-pub async fn named(
+pub async fn find_room_name(
     store: &Reader,
     viewer: Viewer,
     id_or_alias: &str,
@@ -491,7 +502,7 @@ pub async fn named(
         .transpose()
 }
 
-async fn room(store: &Reader, row: &AnyRow) -> Result<Room, Error> {
+async fn room_from_row(store: &Reader, row: &AnyRow) -> Result<RoomRow, Error> {
     let watch: String = row.try_get("watch")?;
     let name = RoomName {
         room_id: row.try_get("room_id")?,
@@ -499,7 +510,7 @@ async fn room(store: &Reader, row: &AnyRow) -> Result<Room, Error> {
         alias: row.try_get("alias")?,
     };
 
-    Ok(Room {
+    Ok(RoomRow {
         room: name,
         version: row.try_get("version")?,
         encrypted: row.try_get::<i64, _>("encrypted")? != 0,
@@ -507,7 +518,7 @@ async fn room(store: &Reader, row: &AnyRow) -> Result<Room, Error> {
         history_visibility: row.try_get("history_visibility")?,
         replaced_by: row.try_get("replaced_by")?,
         replaced_ms: row.try_get("replaced_ms")?,
-        successor: neighbour(row, "successor_watch", "successor_error")?,
+        successor: neighbour_from_row(row, "successor_watch", "successor_error")?,
         successor_names: row.try_get("successor_predecessor")?,
         predecessor: row.try_get("predecessor")?,
         predecessor_watch: row
@@ -515,12 +526,17 @@ async fn room(store: &Reader, row: &AnyRow) -> Result<Room, Error> {
             .map(Watch::from_word),
         predecessor_names: row.try_get("predecessor_replaced_by")?,
         predecessor_replaced_ms: row.try_get("predecessor_replaced_ms")?,
-        access: access(row)?,
+        access: access_from_row(row)?,
         resets: row.try_get("resets")?,
         first_seen_ms: row.try_get("first_seen_ms")?,
         polled_ms: row.try_get("polled_ms")?,
         error: row.try_get("error")?,
-        calls: calls_ever::of_room(store, row.try_get("room_id")?, row.try_get("writes")?).await?
+        calls: calls_ever::count_calls_of_room(
+            store,
+            row.try_get("room_id")?,
+            row.try_get("writes")?,
+        )
+        .await?
             - row.try_get::<i64, _>("future")?,
         active: row.try_get("active")?,
         last_call_ms: Some(row.try_get::<i64, _>("last_call_ms")?).filter(|time| *time > 0),
@@ -532,7 +548,7 @@ async fn room(store: &Reader, row: &AnyRow) -> Result<Room, Error> {
     })
 }
 
-fn neighbour(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>, Error> {
+fn neighbour_from_row(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>, Error> {
     let Some(watch) = row.try_get::<Option<&str>, _>(watch)? else {
         return Ok(None);
     };
@@ -543,7 +559,7 @@ fn neighbour(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>
     }))
 }
 
-fn access(row: &AnyRow) -> Result<Vec<Access>, Error> {
+fn access_from_row(row: &AnyRow) -> Result<Vec<SendAccess>, Error> {
     let Some(text) = row.try_get::<Option<&str>, _>("access")? else {
         return Ok(Vec::new());
     };

@@ -9,10 +9,10 @@
 //! state. So only intermediate states during a flood are lost.
 
 use super::batch::RoomBatch;
-use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::words::Source;
 use crate::store::model::{RoomName, Viewer};
-use crate::store::{Error, Reader, Tx, int};
+use crate::store::{Error, Reader, Tx, to_i64};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +28,7 @@ const HOUR: i64 = 60 * MINUTE;
 
 /// The sender whose events are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Account {
+struct LimitedSender {
     /// The responsible user. For a member event of the room it is the user that the event is about,
     /// because a moderator may remove thousands.
     user_id: String,
@@ -38,7 +38,7 @@ struct Account {
     minute: Option<i64>,
 }
 
-impl Account {
+impl LimitedSender {
     fn account_of_event(event: &RoomEvent, source: Source) -> Self {
         let is_member = event.kind == "m.room.member";
         let about = event.state_key.as_ref().filter(|_| is_member);
@@ -46,7 +46,7 @@ impl Account {
 
         Self {
             user_id: about.unwrap_or(&event.sender).clone(),
-            redacts: Kind::of_event_type(&event.kind) == Kind::Redaction,
+            redacts: EventKind::of_event_type(&event.kind) == EventKind::Redaction,
             minute: is_history.then(|| event.origin_server_ts.div_euclid(MINUTE)),
         }
     }
@@ -54,12 +54,12 @@ impl Account {
 
 /// How much of its limit an account has used, in thousandths of an event. It decreases with time.
 #[derive(Debug, Clone, Copy, Default)]
-struct Used {
+struct UsedLimit {
     thousandths: i64,
     at_ms: i64,
 }
 
-impl Used {
+impl UsedLimit {
     fn at(self, now: i64) -> i64 {
         let since = (now - self.at_ms).max(0);
         (self.thousandths - since.saturating_mul(A_SECOND)).max(0)
@@ -69,11 +69,13 @@ impl Used {
 /// How much of their limits senders have used. It is in memory of the process that writes, and
 /// starts empty. Cheap to clone: all clones share it.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Limits(Arc<Mutex<HashMap<String, HashMap<Account, Used>>>>);
+pub(in crate::store) struct SenderLimits(
+    Arc<Mutex<HashMap<String, HashMap<LimitedSender, UsedLimit>>>>,
+);
 
-impl Limits {
+impl SenderLimits {
     /// How many more events an account may add now.
-    fn left(&self, room_id: &str, account: &Account, now: i64) -> i64 {
+    fn left(&self, room_id: &str, account: &LimitedSender, now: i64) -> i64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = known.get(room_id).and_then(|room| room.get(account));
         let used = match (used, account.minute) {
@@ -86,7 +88,7 @@ impl Limits {
     }
 
     /// Counts stored events, once they are committed.
-    fn count(&self, stored: Stored, now: i64) {
+    fn count(&self, stored: StoredCounts, now: i64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (room_id, accounts) in stored.0 {
             let room = known.entry(room_id).or_default();
@@ -98,7 +100,7 @@ impl Limits {
                     used.thousandths
                 };
 
-                *used = Used {
+                *used = UsedLimit {
                     thousandths: before.saturating_add(events.saturating_mul(1000)),
                     at_ms: now,
                 };
@@ -118,19 +120,19 @@ impl Limits {
 /// The limits while a batch is written: stored events count only after the commit.
 #[derive(Debug)]
 pub(in crate::store) struct Senders<'l> {
-    limits: &'l Limits,
-    stored: Stored,
+    limits: &'l SenderLimits,
+    stored: StoredCounts,
 }
 
 impl<'l> Senders<'l> {
-    pub fn new(limits: &'l Limits) -> Self {
-        let stored = Stored::default();
+    pub fn new(limits: &'l SenderLimits) -> Self {
+        let stored = StoredCounts::default();
         Self { limits, stored }
     }
 
-    /// See [`choose`].
-    pub fn choose(&self, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, Aside)> {
-        choose(self.limits, room, now)
+    /// See [`choose_arrivals`].
+    pub fn choose(&self, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, SetAside)> {
+        choose_arrivals(self.limits, room, now)
     }
 
     pub fn record_batch<'a>(
@@ -149,9 +151,9 @@ impl<'l> Senders<'l> {
 
 /// The number of stored events, by room and account.
 #[derive(Debug, Clone, Default)]
-struct Stored(BTreeMap<String, BTreeMap<Account, i64>>);
+struct StoredCounts(BTreeMap<String, BTreeMap<LimitedSender, i64>>);
 
-impl Stored {
+impl StoredCounts {
     fn record_events<'a>(&mut self, room: &RoomBatch, events: impl Iterator<Item = &'a RoomEvent>) {
         if has_no_limit(room) {
             return;
@@ -161,7 +163,7 @@ impl Stored {
 
         for event in events {
             *accounts
-                .entry(Account::account_of_event(event, room.source))
+                .entry(LimitedSender::account_of_event(event, room.source))
                 .or_default() += 1;
         }
     }
@@ -174,38 +176,42 @@ fn has_no_limit(room: &RoomBatch) -> bool {
 
 /// The events of a batch that are not stored: their number by sender and by the hour in which they
 /// came or, for history, happened.
-pub(super) type Aside = BTreeMap<(String, i64), i64>;
+pub(super) type SetAside = BTreeMap<(String, i64), i64>;
 
 /// The places of the arrivals that are stored, and the counts of those that are not. `None` if all
 /// are stored.
-fn choose(limits: &Limits, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, Aside)> {
+fn choose_arrivals(
+    limits: &SenderLimits,
+    room: &RoomBatch,
+    now: i64,
+) -> Option<(HashSet<usize>, SetAside)> {
     if has_no_limit(room) {
         return None;
     }
 
-    let mut by_account: HashMap<Account, Vec<usize>> = HashMap::new();
+    let mut by_account: HashMap<LimitedSender, Vec<usize>> = HashMap::new();
     for (at, arrival) in room.arrivals.iter().enumerate() {
         by_account
-            .entry(Account::account_of_event(&arrival.event, room.source))
+            .entry(LimitedSender::account_of_event(&arrival.event, room.source))
             .or_default()
             .push(at);
     }
 
-    let left = |account: &Account| limits.left(&room.room_id, account, now).max(0);
-    by_account.retain(|account, places| int(places.len()) > left(account));
+    let left = |account: &LimitedSender| limits.left(&room.room_id, account, now).max(0);
+    by_account.retain(|account, places| to_i64(places.len()) > left(account));
     if by_account.is_empty() {
         return None;
     }
 
     let mut stored: HashSet<usize> = (0..room.arrivals.len()).collect();
-    let mut aside = Aside::new();
+    let mut aside = SetAside::new();
     for (account, places) in by_account {
         let hour = account
             .minute
             .map_or(now.div_euclid(HOUR), |minute| minute.div_euclid(60));
         let most = usize::try_from(left(&account)).unwrap_or(0);
         let dropped = newest_first(room, places).split_off(most);
-        *aside.entry((account.user_id, hour)).or_default() += int(dropped.len());
+        *aside.entry((account.user_id, hour)).or_default() += to_i64(dropped.len());
         for at in dropped {
             stored.remove(&at);
         }
@@ -231,10 +237,10 @@ const NOTE: &str = "insert into set_aside (room_id, sender, hour, events) values
     on conflict (room_id, sender, hour) do update set events = set_aside.events + excluded.events";
 
 /// Counts events that are not stored.
-pub(in crate::store) async fn write(
+pub(in crate::store) async fn record_set_aside(
     tx: &mut Tx,
     room_id: &str,
-    aside: &Aside,
+    aside: &SetAside,
 ) -> Result<(), Error> {
     for ((sender, hour), events) in aside {
         sqlx::query(NOTE)
@@ -276,7 +282,7 @@ macro_rules! floods {
 const OF_ROOM: &str = floods!("a.room_id = $1");
 const SINCE: &str = floods!("a.hour >= $1");
 
-type Row = (
+type FloodRow = (
     String,
     Option<String>,
     Option<String>,
@@ -286,7 +292,7 @@ type Row = (
     i64,
 );
 
-fn flood(row: Row) -> Flood {
+fn flood_from_row(row: FloodRow) -> Flood {
     let (room_id, name, alias, user_id, events, first, last) = row;
     Flood {
         room: RoomName {
@@ -305,7 +311,7 @@ fn flood(row: Row) -> Flood {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_room(
+pub async fn list_floods_of_room(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
@@ -313,15 +319,15 @@ pub async fn of_room(
 ) -> Result<Vec<Flood>, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query_as(OF_ROOM).bind(room_id).bind(limit);
-    let rows: Vec<Row> = query.fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(flood).collect())
+    let rows: Vec<FloodRow> = query.fetch_all(&store.read).await?;
+    Ok(rows.into_iter().map(flood_from_row).collect())
 }
 
 /// Senders who did so in any room since a time, ms.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn since(
+pub async fn list_floods_since(
     store: &Reader,
     viewer: Viewer,
     from_ms: i64,
@@ -331,9 +337,9 @@ pub async fn since(
     let query = sqlx::query_as(SINCE)
         .bind(from_ms.div_euclid(HOUR))
         .bind(limit);
-    let rows: Vec<Row> = query.fetch_all(&store.read).await?;
+    let rows: Vec<FloodRow> = query.fetch_all(&store.read).await?;
 
-    Ok(rows.into_iter().map(flood).collect())
+    Ok(rows.into_iter().map(flood_from_row).collect())
 }
 
 #[cfg(test)]
@@ -363,8 +369,8 @@ mod tests {
         }
     }
 
-    fn store_all(limits: &Limits, room: &RoomBatch, chosen: &HashSet<usize>, now: i64) {
-        let mut stored = Stored::default();
+    fn store_all(limits: &SenderLimits, room: &RoomBatch, chosen: &HashSet<usize>, now: i64) {
+        let mut stored = StoredCounts::default();
         let events = chosen.iter().map(|&at| room.arrivals[at].event.as_ref());
         stored.record_events(room, events);
         limits.count(stored, now);
@@ -372,28 +378,28 @@ mod tests {
 
     #[test]
     fn a_flood_is_stored_up_to_a_limit_and_then_by_the_second() {
-        let limits = Limits::default();
+        let limits = SenderLimits::default();
         let flood = room(Source::Sync, 2 * BURST, |at| at.to_string());
-        let (stored, aside) = choose(&limits, &flood, NOW).unwrap();
+        let (stored, aside) = choose_arrivals(&limits, &flood, NOW).unwrap();
         let hour = NOW / HOUR;
         assert_eq!(
-            (int(stored.len()), aside),
+            (to_i64(stored.len()), aside),
             (BURST, [(("@a:h".to_owned(), hour), BURST)].into())
         );
         assert!(
-            choose(&limits, &flood, NOW).is_some_and(|(again, _)| again == stored),
+            choose_arrivals(&limits, &flood, NOW).is_some_and(|(again, _)| again == stored),
             "nothing is used before it is committed"
         );
         store_all(&limits, &flood, &stored, NOW);
-        let (stored, _) = choose(&limits, &flood, NOW + 10_000).unwrap();
-        assert_eq!(int(stored.len()), 10 * A_SECOND);
-        let (stored, _) = choose(&limits, &flood, NOW + 1_000_000).unwrap();
-        assert_eq!(int(stored.len()), BURST, "it is like new after a while");
+        let (stored, _) = choose_arrivals(&limits, &flood, NOW + 10_000).unwrap();
+        assert_eq!(to_i64(stored.len()), 10 * A_SECOND);
+        let (stored, _) = choose_arrivals(&limits, &flood, NOW + 1_000_000).unwrap();
+        assert_eq!(to_i64(stored.len()), BURST, "it is like new after a while");
     }
 
     #[test]
     fn the_newest_of_each_key_come_first() {
-        let limits = Limits::default();
+        let limits = SenderLimits::default();
         let flood = room(Source::Sync, 2 * BURST, |at| {
             if at < 5 {
                 format!("early {at}")
@@ -401,7 +407,7 @@ mod tests {
                 "same".to_owned()
             }
         });
-        let (stored, _) = choose(&limits, &flood, NOW).unwrap();
+        let (stored, _) = choose_arrivals(&limits, &flood, NOW).unwrap();
         assert!((0..5).all(|at| stored.contains(&at)));
         let last = usize::try_from(2 * BURST - 1).unwrap();
         assert!(stored.contains(&last) && !stored.contains(&5));
@@ -409,11 +415,11 @@ mod tests {
 
     #[test]
     fn what_a_client_does_and_what_a_moderator_does_is_no_flood() {
-        let limits = Limits::default();
+        let limits = SenderLimits::default();
         // A client that sends 16 events a second for ten minutes.
         for second in 0..600 {
             let some = room(Source::Sync, 16, |_| "k".to_owned());
-            assert!(choose(&limits, &some, NOW + second * 1000).is_none());
+            assert!(choose_arrivals(&limits, &some, NOW + second * 1000).is_none());
             let all = (0..16).collect();
             store_all(&limits, &some, &all, NOW + second * 1000);
         }
@@ -421,24 +427,24 @@ mod tests {
         let mut kicks = RoomBatch::new("!r:h", Source::Sync);
         let kick = |at| arrival(at, "@mod:h", "m.room.member", &format!("@{at}:h"));
         kicks.arrivals = (0..2 * BURST).map(kick).collect();
-        assert!(choose(&limits, &kicks, NOW).is_none());
+        assert!(choose_arrivals(&limits, &kicks, NOW).is_none());
         // A year of history in one answer.
         let mut history = room(Source::Backfill, 2 * BURST, |_| "k".to_owned());
         for (at, arrival) in history.arrivals.iter_mut().enumerate() {
-            Arc::make_mut(&mut arrival.event).origin_server_ts = NOW - int(at) * MINUTE;
+            Arc::make_mut(&mut arrival.event).origin_server_ts = NOW - to_i64(at) * MINUTE;
         }
 
-        assert!(choose(&limits, &history, NOW).is_none());
+        assert!(choose_arrivals(&limits, &history, NOW).is_none());
         let minute = room(Source::Backfill, 2 * BURST, |at| at.to_string());
-        assert!(choose(&limits, &minute, NOW).is_some());
+        assert!(choose_arrivals(&limits, &minute, NOW).is_some());
         let mut look = room(Source::Poll, 2 * BURST, |at| at.to_string());
-        look.snapshot = Some(crate::store::ingest::batch::Look {
+        look.snapshot = Some(crate::store::ingest::batch::StateSnapshot {
             asked_ms: NOW,
             members: std::collections::BTreeSet::new(),
             people: std::collections::BTreeSet::new(),
         });
         assert!(
-            choose(&limits, &look, NOW).is_none(),
+            choose_arrivals(&limits, &look, NOW).is_none(),
             "what the state holds counts"
         );
     }

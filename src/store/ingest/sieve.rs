@@ -2,11 +2,11 @@
 //! database is opened, before anybody reads it. Afterwards neither the file nor its write-ahead log
 //! holds a byte of them.
 
-use super::redactions::redact_portion;
+use super::redactions::redact_old_contents;
 use super::room_rules;
-use crate::rtc::event::{Kind, fits};
-use crate::rtc::sieve::{Sifted, sift};
-use crate::store::{Error, Tx, Writer, int};
+use crate::rtc::event::{EventKind, may_be_kept_whole};
+use crate::rtc::sieve::{Sifted, sift_event};
+use crate::store::{Error, Tx, Writer, to_i64};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -28,7 +28,7 @@ const NEWEST: &str = "select coalesce(max(stream), 0) from events";
 
 /// The number of stored events that were deleted and changed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Tally {
+struct SiftCounts {
     deleted: usize,
     changed: usize,
 }
@@ -52,9 +52,9 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
             events = newest,
             "an older version stored what was not asked for; it is taken out, which may take minutes"
         );
-        let mut total = Tally::default();
+        let mut total = SiftCounts::default();
         let mut told = Instant::now();
-        while let Some(next) = portion(store, from, &mut total).await? {
+        while let Some(next) = sift_next_events(store, from, &mut total).await? {
             from = next;
             if told.elapsed() > TELL {
                 told = Instant::now();
@@ -62,7 +62,7 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
             }
         }
 
-        settle(store).await?;
+        adjust_positions(store).await?;
         // The rules are filled from sifted events only, and before the file is rewritten.
         room_rules::fill_once(store, VERSION).await?;
         tracing::info!(
@@ -91,11 +91,15 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
 }
 
 /// Sifts the next events. Returns the number of the last one, `None` at the end.
-async fn portion(store: &Writer, from: i64, total: &mut Tally) -> Result<Option<i64>, Error> {
+async fn sift_next_events(
+    store: &Writer,
+    from: i64,
+    total: &mut SiftCounts,
+) -> Result<Option<i64>, Error> {
     let mut tx = store.writing().await?;
     let rows = sqlx::query(EVENTS)
         .bind(from)
-        .bind(int(PORTION))
+        .bind(to_i64(PORTION))
         .fetch_all(&mut *tx)
         .await?;
     let Some(last) = rows.last() else {
@@ -105,10 +109,10 @@ async fn portion(store: &Writer, from: i64, total: &mut Tally) -> Result<Option<
 
     let last: i64 = last.try_get("stream")?;
     for row in &rows {
-        one(&mut tx, row, total).await?;
+        sift_stored_event(&mut tx, row, total).await?;
     }
 
-    redact_portion(&mut tx, from, last).await?;
+    redact_old_contents(&mut tx, from, last).await?;
     sqlx::query(MOVE)
         .bind(VERSION)
         .bind(last.to_string())
@@ -123,14 +127,14 @@ const DELETE: &str = "delete from events where event_id = $1 and room_id = $2";
 const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2";
 const CHANGE: &str = "update events set json = $3 where event_id = $1 and room_id = $2";
 
-async fn one(tx: &mut Tx, row: &AnyRow, total: &mut Tally) -> Result<(), Error> {
+async fn sift_stored_event(tx: &mut Tx, row: &AnyRow, total: &mut SiftCounts) -> Result<(), Error> {
     let (event_id, room_id): (&str, &str) = (row.try_get("event_id")?, row.try_get("room_id")?);
     let text: &str = row.try_get("json")?;
     if is_made_by_us(event_id, row.try_get("kind")?) {
         return Ok(());
     }
 
-    let left = left_of(text);
+    let left = sifted_text(text);
     if left.as_deref() == Some(text) {
         return Ok(());
     }
@@ -161,15 +165,15 @@ async fn one(tx: &mut Tx, row: &AnyRow, total: &mut Tally) -> Result<(), Error> 
 /// Is it an event of our own, which records what a poll of a room's state found, with the content
 /// of an event that was sifted?
 fn is_made_by_us(event_id: &str, kind: &str) -> bool {
-    event_id.starts_with('~') && Kind::of_event_type(kind) == Kind::Member
+    event_id.starts_with('~') && EventKind::of_event_type(kind) == EventKind::Member
 }
 
 /// The part of a stored event that the sieve keeps; `None` = nothing.
-fn left_of(text: &str) -> Option<String> {
+fn sifted_text(text: &str) -> Option<String> {
     let event = serde_json::from_str(text).unwrap_or(Value::Null);
-    match sift(&event) {
+    match sift_event(&event) {
         Sifted::Foreign(_) => None,
-        Sifted::Kept(event) => Some(event.to_string()).filter(|text| fits(text)),
+        Sifted::Kept(event) => Some(event.to_string()).filter(|text| may_be_kept_whole(text)),
     }
 }
 
@@ -179,7 +183,7 @@ const SCANS: &str = "update scans set stream = $1 where stream > $1";
 const WALKS: &str = "update walks set before_stream = $1 where before_stream > $1";
 
 /// Adjusts stored positions to the events that are left.
-async fn settle(store: &Writer) -> Result<(), Error> {
+async fn adjust_positions(store: &Writer) -> Result<(), Error> {
     let newest: i64 = sqlx::query_scalar(NEWEST).fetch_one(&store.write).await?;
     for sql in [SCANS, WALKS] {
         sqlx::query(sql).bind(newest).execute(&store.write).await?;

@@ -3,9 +3,9 @@
 
 use super::batch::{Arrival, Batch, RoomBatch};
 use crate::store::Tx;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 
-static NOTE: Rows = Rows::new(
+static NOTE: MultiRow = MultiRow::new(
     "insert into sightings (room_id, vantage_id, source, seen_ms, event_id) values ",
     "($1, $2, $3, $4, ?)",
     " on conflict (event_id, room_id, vantage_id, source) do nothing",

@@ -1,18 +1,18 @@
 //! Snapshots: the set of member events in a room's state as one poll saw it, and the repairs that
 //! follow from it.
 
-use super::batch::Look;
+use super::batch::StateSnapshot;
 use super::batch::{Arrival, Batch, RoomBatch};
-use super::events::append;
+use super::events::append_events;
 use super::{room_members, state_resets};
-use crate::rtc::event::{Kind, RoomEvent};
+use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::id::hash;
 use crate::rtc::member;
-use crate::rtc::order::in_order;
+use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
 use crate::store::read::zombies;
-use crate::store::stored_event::event;
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Tx};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -30,11 +30,11 @@ const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_s
 
 /// Stores a snapshot; a new row only if the set changed. If the state differs from the known
 /// events, that is repaired.
-pub(super) async fn record(
+pub(super) async fn record_snapshot(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    look: &Look,
+    look: &StateSnapshot,
     touched: &mut Dirty,
 ) -> Result<(), Error> {
     let room_id = room.room_id.as_str();
@@ -61,9 +61,9 @@ pub(super) async fn record(
     };
 
     query.execute(&mut **tx).await?;
-    repair(tx, batch, room, look, before_ms, touched).await?;
+    repair_member_keys(tx, batch, room, look, before_ms, touched).await?;
 
-    room_members::reconcile(tx, batch, room, look, touched).await
+    room_members::reconcile_members(tx, batch, room, look, touched).await
 }
 
 const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
@@ -72,11 +72,11 @@ const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 /// If the state holds another event of a key than the newest we know, or none (state resets and
 /// lost state resolution, docs/matrixrtc.md section 15, rule 7), an event that records this is
 /// appended and marked as ours. So derivation depends on events alone.
-async fn repair(
+async fn repair_member_keys(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    look: &Look,
+    look: &StateSnapshot,
     before_ms: Option<i64>,
     touched: &mut Dirty,
 ) -> Result<(), Error> {
@@ -89,9 +89,10 @@ async fn repair(
     // Also checks the member keys that have ended for us although the state holds a join.
     let joins = room.arrivals.iter().map(|arrival| &arrival.event);
     let joins = joins.filter(|event| {
-        Kind::of_event_type(&event.kind) == Kind::Member && !member::parse(event).joins.is_empty()
+        EventKind::of_event_type(&event.kind) == EventKind::Member
+            && !member::parse_member_event(event).joins.is_empty()
     });
-    chains.extend(joins.filter_map(|event| member::chain(event).ok().flatten()));
+    chains.extend(joins.filter_map(|event| member::member_key_of(event).ok().flatten()));
     let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
     for chain in chains {
         let rows = sqlx::query(CHAIN)
@@ -99,24 +100,27 @@ async fn repair(
             .bind(&chain)
             .fetch_all(&mut **tx)
             .await?;
-        let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+        let events = rows
+            .iter()
+            .map(event_from_row)
+            .collect::<Result<Vec<_>, _>>()?;
         if !is_settled(&rows, look)? {
             continue;
         }
 
-        if let Some(repair) = missing(&chain, &events, look, before_ms, batch.seen_ms) {
-            note_reset(tx, batch, room, &chain, &repair).await?;
+        if let Some(repair) = find_repair(&chain, &events, look, before_ms, batch.seen_ms) {
+            record_call_reset(tx, batch, room, &chain, &repair).await?;
             repairs.arrivals.push(repair.arrival);
         }
     }
 
-    append(tx, batch, &repairs, touched, None).await
+    append_events(tx, batch, &repairs, touched, None).await
 }
 
 /// Did all of these events come before the poll was requested? The answer may be older than what
 /// sync brought while we waited for it. If our clock is not believed, its reading still shows the
 /// order.
-fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
+fn is_settled(rows: &[AnyRow], look: &StateSnapshot) -> Result<bool, Error> {
     for row in rows {
         let received_ms: Option<i64> = row.try_get("received_ms")?;
         let is_live = row.try_get::<&str, _>("source")? != Source::Backfill.as_str();
@@ -131,7 +135,7 @@ fn is_settled(rows: &[AnyRow], look: &Look) -> Result<bool, Error> {
 }
 
 /// Stores a repair by which a membership of a call counts again, or no longer counts.
-async fn note_reset(
+async fn record_call_reset(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
@@ -141,10 +145,10 @@ async fn note_reset(
     let made = &repair.arrival.event;
     let what = match repair.holds {
         Some(_) if zombies::is_active(chain, made, batch.seen_ms) => {
-            state_resets::What::CallMemberBack
+            state_resets::ResetKind::CallMemberBack
         }
         _ if zombies::is_active(chain, repair.newest, batch.seen_ms) => {
-            state_resets::What::CallMemberVanished
+            state_resets::ResetKind::CallMemberVanished
         }
         _ => return Ok(()),
     };
@@ -157,7 +161,7 @@ async fn note_reset(
         newest: repair.newest,
     };
 
-    state_resets::note(tx, batch, &room.room_id, &reset).await
+    state_resets::record_reset(tx, batch, &room.room_id, &reset).await
 }
 
 /// A difference between the state and the known events of a key.
@@ -170,23 +174,23 @@ pub(super) struct Repair<'a> {
 }
 
 /// The event that brings a member key to what the state says; `None` if its events say so already.
-fn missing<'a>(
+fn find_repair<'a>(
     chain: &str,
     events: &'a [RoomEvent],
-    look: &Look,
+    look: &StateSnapshot,
     before_ms: Option<i64>,
     seen_ms: i64,
 ) -> Option<Repair<'a>> {
-    let newest = in_order(events).last()?.1;
+    let newest = sort_by_effective_time(events).last()?.1;
     let holds = events
         .iter()
         .find(|event| look.members.contains(&event.event_id));
-    let content = holds.map_or_else(|| json!({}), again);
+    let content = holds.map_or_else(|| json!({}), content_counting_again);
     let told =
         holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
     // The state was right at the previous poll, or when the last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
-    let arrival = || ours(chain, holds.unwrap_or(newest), content, since_ms, seen_ms);
+    let arrival = || make_own_event(chain, holds.unwrap_or(newest), content, since_ms, seen_ms);
 
     (!told).then(|| Repair {
         arrival: arrival(),
@@ -197,7 +201,7 @@ fn missing<'a>(
 
 /// The content of an event that counts again. A join keeps its first time, so that it is no new
 /// join.
-fn again(event: &RoomEvent) -> Value {
+fn content_counting_again(event: &RoomEvent) -> Value {
     let mut content = event.content.clone();
     if let Some(object) = content
         .as_object_mut()
@@ -211,7 +215,7 @@ fn again(event: &RoomEvent) -> Value {
 
 /// The time of the previous poll before an event that we made ourselves, ms: the change happened
 /// after it.
-pub(in crate::store) fn made_since(json: &str) -> Option<i64> {
+pub(in crate::store) fn previous_poll_ms(json: &str) -> Option<i64> {
     serde_json::from_str::<Value>(json)
         .ok()?
         .pointer("/unsigned/callscope_since_ms")?
@@ -219,7 +223,7 @@ pub(in crate::store) fn made_since(json: &str) -> Option<i64> {
 }
 
 /// An event of our own about a key, which records what the state says.
-pub(in crate::store) fn ours(
+pub(in crate::store) fn make_own_event(
     key: &str,
     like: &RoomEvent,
     content: Value,

@@ -9,7 +9,7 @@ use crate::store::{Error, Reader, Tx};
 
 /// The finding of a poll of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum ResetKind {
     /// An older membership of a call counts again.
     CallMemberBack,
     /// A membership of a call is gone.
@@ -20,7 +20,7 @@ pub enum What {
     RoomMemberVanished,
 }
 
-impl What {
+impl ResetKind {
     /// The value as stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -49,7 +49,7 @@ impl What {
 pub(in crate::store) struct Reset<'a> {
     /// The event of our own that records it.
     pub made: &'a RoomEvent,
-    pub what: What,
+    pub what: ResetKind,
     pub user_id: &'a str,
     /// The event in the state, and the newest event that we know.
     pub holds: Option<&'a RoomEvent>,
@@ -61,7 +61,7 @@ const NOTE: &str = "insert into state_resets
     values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, made_event_id) do nothing";
 
 /// Stores one reset.
-pub(in crate::store) async fn note(
+pub(in crate::store) async fn record_reset(
     tx: &mut Tx,
     batch: &Batch,
     room_id: &str,
@@ -84,7 +84,7 @@ pub(in crate::store) async fn note(
 /// One reset, for pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateReset {
-    pub what: What,
+    pub what: ResetKind,
     pub user_id: String,
     /// Display name in the room, where known.
     pub name: Option<String>,
@@ -104,7 +104,7 @@ const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event
     left join people p on p.room_id = z.room_id and p.user_id = z.user_id
     order by z.noticed_ms desc, z.made_event_id";
 
-type Row = (
+type ResetRow = (
     String,
     String,
     Option<String>,
@@ -118,7 +118,7 @@ type Row = (
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_room(
+pub async fn resets_of_room(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
@@ -127,12 +127,12 @@ pub async fn of_room(
     of_room_of_kind(store, viewer, room_id, "", limit).await
 }
 
-/// Like [`of_room`], for one kind.
-pub(in crate::store) async fn of_room_of(
+/// Like [`resets_of_room`], for one kind.
+pub(in crate::store) async fn resets_of_kind(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
-    what: What,
+    what: ResetKind,
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
     of_room_of_kind(store, viewer, room_id, what.as_str(), limit).await
@@ -146,21 +146,22 @@ async fn of_room_of_kind(
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<Row> = sqlx::query_as(OF_ROOM)
+    let rows: Vec<ResetRow> = sqlx::query_as(OF_ROOM)
         .bind(room_id)
         .bind(limit)
         .bind(kind)
         .fetch_all(&store.read)
         .await?;
-    let reset = |(kind, user_id, name, holds, newest, noticed_ms, session_id): Row| StateReset {
-        what: What::from_word(&kind).unwrap_or(What::RoomMemberVanished),
-        user_id,
-        name,
-        holds_event_id: holds,
-        newest_event_id: newest,
-        noticed_ms,
-        session_id,
-    };
+    let reset =
+        |(kind, user_id, name, holds, newest, noticed_ms, session_id): ResetRow| StateReset {
+            what: ResetKind::from_word(&kind).unwrap_or(ResetKind::RoomMemberVanished),
+            user_id,
+            name,
+            holds_event_id: holds,
+            newest_event_id: newest,
+            noticed_ms,
+            session_id,
+        };
 
     Ok(rows.into_iter().map(reset).collect())
 }

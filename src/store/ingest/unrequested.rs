@@ -13,7 +13,7 @@ const ADD: &str = "insert into unasked (vantage_id, kind, events, first_ms, last
     on conflict (vantage_id, kind) do update set events = unasked.events + excluded.events, last_ms = excluded.last_ms";
 
 /// Counts the events that were discarded from this batch.
-pub(super) async fn record_unasked(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
+pub(super) async fn record_unrequested(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
     if batch.rooms.iter().all(|room| room.unasked.is_empty()) {
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub(super) async fn record_unasked(tx: &mut Tx, batch: &Batch) -> Result<(), Err
 
 /// Discarded events of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thrown {
+pub struct UnrequestedEvents {
     /// The type, or `other`.
     pub kind: String,
     pub events: i64,
@@ -65,10 +65,13 @@ const LIST: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(store: &Reader, viewer: Viewer) -> Result<Vec<Thrown>, Error> {
+pub async fn list_unrequested(
+    store: &Reader,
+    viewer: Viewer,
+) -> Result<Vec<UnrequestedEvents>, Error> {
     let Viewer::Operator = viewer;
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(LIST).fetch_all(&store.read).await?;
-    let thrown = |(kind, events, first_ms, last_ms)| Thrown {
+    let thrown = |(kind, events, first_ms, last_ms)| UnrequestedEvents {
         kind,
         events,
         first_ms,

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 /// What the observer says of its vantage at its start. If the user id differs from the known one,
 /// the position is worthless; an empty user id means that we do not know it yet.
 #[derive(Debug, Clone)]
-pub struct Start<'a> {
+pub struct VantageStart<'a> {
     pub id: &'a str,
     pub user_id: &'a str,
     pub homeserver: &'a str,
@@ -42,19 +42,23 @@ const START: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn start(store: &Writer, start: &Start<'_>) -> Result<(), Error> {
-    begin(store, start, Some(start.now)).await
+pub async fn record_start(store: &Writer, start: &VantageStart<'_>) -> Result<(), Error> {
+    upsert_vantage(store, start, Some(start.now)).await
 }
 
-/// Like [`start`], if the homeserver did not report its features: what is known of them is kept.
+/// Like [`record_start`], if the homeserver did not report its features: what is known of them is kept.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn start_untold(store: &Writer, start: &Start<'_>) -> Result<(), Error> {
-    begin(store, start, None).await
+pub async fn record_start_untold(store: &Writer, start: &VantageStart<'_>) -> Result<(), Error> {
+    upsert_vantage(store, start, None).await
 }
 
-async fn begin(store: &Writer, start: &Start<'_>, told_ms: Option<i64>) -> Result<(), Error> {
+async fn upsert_vantage(
+    store: &Writer,
+    start: &VantageStart<'_>,
+    told_ms: Option<i64>,
+) -> Result<(), Error> {
     sqlx::query(START)
         .bind(start.id)
         .bind(start.user_id)
@@ -108,7 +112,7 @@ const KNOWN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn ensure_known(store: &Writer, start: &Start<'_>) -> Result<(), Error> {
+pub async fn ensure_known(store: &Writer, start: &VantageStart<'_>) -> Result<(), Error> {
     let query = sqlx::query(KNOWN)
         .bind(start.id)
         .bind(start.user_id)
@@ -146,7 +150,11 @@ const PREPARING: &str = "update vantages set preparing_ms = $2 where id = $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn preparing(store: &Writer, id: &str, since: Option<i64>) -> Result<(), Error> {
+pub async fn set_preparing_since(
+    store: &Writer,
+    id: &str,
+    since: Option<i64>,
+) -> Result<(), Error> {
     let query = sqlx::query(PREPARING).bind(id).bind(since);
     query.execute(&store.write).await?;
     Ok(())
@@ -159,7 +167,7 @@ const NEEDS_ACTION: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn needs_action(store: &Writer, id: &str, needs_action: bool) -> Result<(), Error> {
+pub async fn set_needs_action(store: &Writer, id: &str, needs_action: bool) -> Result<(), Error> {
     let query = sqlx::query(NEEDS_ACTION)
         .bind(id)
         .bind(i64::from(needs_action));
@@ -174,7 +182,7 @@ const POSITION: &str = "select position from vantages where id = $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn position(store: &Reader, id: &str) -> Result<Option<String>, Error> {
+pub async fn sync_position(store: &Reader, id: &str) -> Result<Option<String>, Error> {
     let position: Option<Option<String>> = sqlx::query_scalar(POSITION)
         .bind(id)
         .fetch_optional(&store.read)
@@ -189,7 +197,7 @@ const FORGET: &str = "update vantages set position = null where id = $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_position(store: &Writer, id: &str) -> Result<(), Error> {
+pub async fn delete_position(store: &Writer, id: &str) -> Result<(), Error> {
     sqlx::query(FORGET).bind(id).execute(&store.write).await?;
     Ok(())
 }
@@ -204,7 +212,7 @@ const FAILED: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn failed(store: &Writer, id: &str, error: &str, now: i64) -> Result<(), Error> {
+pub async fn record_error(store: &Writer, id: &str, error: &str, now: i64) -> Result<(), Error> {
     sqlx::query(FAILED)
         .bind(id)
         .bind(error)
@@ -264,7 +272,11 @@ const POLLS_EVERY: &str = "update vantages set polls_every_ms = $2 where id = $1
 ///
 /// # Errors
 /// When the database fails.
-pub async fn polls_every(store: &Writer, id: &str, every_ms: Option<i64>) -> Result<(), Error> {
+pub async fn set_poll_interval(
+    store: &Writer,
+    id: &str,
+    every_ms: Option<i64>,
+) -> Result<(), Error> {
     sqlx::query(POLLS_EVERY)
         .bind(id)
         .bind(every_ms)
@@ -297,25 +309,25 @@ const LIST: &str = "select * from vantages where retired_ms is null order by sta
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_for(store: &Reader, viewer: Viewer) -> Result<Vec<Vantage>, Error> {
+pub async fn list_vantages_for(store: &Reader, viewer: Viewer) -> Result<Vec<Vantage>, Error> {
     let Viewer::Operator = viewer;
-    list(store).await
+    list_vantages(store).await
 }
 
 /// The same, for the observer, which owns them. Pages must not use it.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(store: &Reader) -> Result<Vec<Vantage>, Error> {
+pub async fn list_vantages(store: &Reader) -> Result<Vec<Vantage>, Error> {
     sqlx::query(LIST)
         .fetch_all(&store.read)
         .await?
         .iter()
-        .map(vantage)
+        .map(vantage_from_row)
         .collect()
 }
 
-fn vantage(row: &AnyRow) -> Result<Vantage, Error> {
+fn vantage_from_row(row: &AnyRow) -> Result<Vantage, Error> {
     Ok(Vantage {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,

@@ -5,7 +5,7 @@ use super::batch::{Batch, Changed, RoomBatch};
 use super::events;
 use super::history_jobs::backfill;
 use super::invitations;
-use super::new_events::Fresh;
+use super::new_events::NewEvents;
 use super::sender_limit::Senders;
 use super::unrequested;
 use super::{access, receive_times, redactions, rooms, snapshots, vantages};
@@ -22,16 +22,16 @@ use std::sync::atomic::Ordering;
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
-pub async fn write(store: &Writer, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
-    write_seen(store, rules, batch, OurClock::default()).await
+pub async fn write_batch(store: &Writer, rules: &Rules, batch: &Batch) -> Result<Changed, Error> {
+    write_batch_by_clock(store, rules, batch, OurClock::default()).await
 }
 
-/// Like [`write()`], with what is known of our own clock. While our clock is off, its receive times
+/// Like [`write_batch()`], with what is known of our own clock. While our clock is off, its receive times
 /// are not believed.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
-pub async fn write_seen(
+pub async fn write_batch_by_clock(
     store: &Writer,
     rules: &Rules,
     batch: &Batch,
@@ -40,7 +40,7 @@ pub async fn write_seen(
     let mut tx = store.writing().await?;
     let mut changed = Changed::default();
     let before = events::last_stream(&mut tx).await?;
-    let judged = receive_times::judged(&mut tx, batch, before, clock).await?;
+    let judged = receive_times::judge_batch(&mut tx, batch, before, clock).await?;
     let batch = judged.batch.as_ref();
     let mut senders = Senders::new(&store.limits);
     for room in &batch.rooms {
@@ -54,13 +54,13 @@ pub async fn write_seen(
         )
         .await?;
         if room.answers_invitation() {
-            invitations::settle(&mut tx, &batch.vantage_id, &room.room_id).await?;
+            invitations::delete_invitation(&mut tx, &batch.vantage_id, &room.room_id).await?;
         }
     }
 
     if judged.is_noted {
         let last = events::last_stream(&mut tx).await?;
-        receive_times::end_doubt(&mut tx, before, last).await?;
+        receive_times::complete_doubt(&mut tx, before, last).await?;
     }
 
     invitations::record_invitations(
@@ -70,7 +70,7 @@ pub async fn write_seen(
         batch.seen_ms,
     )
     .await?;
-    unrequested::record_unasked(&mut tx, batch).await?;
+    unrequested::record_unrequested(&mut tx, batch).await?;
     if let Some(position) = &batch.position {
         changed.heard_anew = crate::store::ingest::coverage_log::record_stream_heard(
             &mut tx,
@@ -104,22 +104,22 @@ impl Changed {
 ///
 /// # Errors
 /// When the database fails; then nothing of this part was written.
-pub async fn take_back_more(store: &Writer, rules: &Rules) -> Result<Option<Changed>, Error> {
+pub async fn redact_next_of_ban(store: &Writer, rules: &Rules) -> Result<Option<Changed>, Error> {
     let mut tx = store.writing().await?;
-    let Some(ban) = redactions::open_ban(&mut tx).await? else {
+    let Some(ban) = redactions::read_open_ban(&mut tx).await? else {
         return Ok(None);
     };
 
     let room_id = ban.room_id.clone();
     rooms::count_write(&mut tx, &room_id).await?;
     let mut touched = Dirty {
-        fresh: Fresh::since(events::last_stream(&mut tx).await?),
+        fresh: NewEvents::since(events::last_stream(&mut tx).await?),
         ..Dirty::default()
     };
 
     redactions::redact_more(&mut tx, ban, &mut touched).await?;
     let mut changed = Changed::default();
-    follow(
+    update_derived(
         &mut tx,
         store.derivation(rules),
         &room_id,
@@ -144,13 +144,13 @@ async fn write_room(
     let room_id = &room.room_id;
     let is_new = rooms::upsert_room(tx, room_id, room.watch, batch.seen_ms).await?;
     if is_new {
-        rederive::begin_room(tx, room_id, derivation.rules).await?;
+        rederive::record_new_room(tx, room_id, derivation.rules).await?;
     }
 
     rooms::count_write(tx, room_id).await?;
     let before = events::last_stream(tx).await?;
     let mut touched = Dirty {
-        fresh: Fresh::since(before),
+        fresh: NewEvents::since(before),
         ..Dirty::default()
     };
 
@@ -158,37 +158,42 @@ async fn write_room(
     // the state, of which only the last part has the snapshot.
     let is_of_state = is_new || room.is_first_answer || room.source == Source::Poll;
     let limits = (!is_of_state).then_some(senders);
-    events::append(tx, batch, room, &mut touched, limits).await?;
+    events::append_events(tx, batch, room, &mut touched, limits).await?;
     if touched.set_aside {
         changed.set_aside.insert(room_id.clone());
     }
 
     if let Some(look) = &room.snapshot {
-        snapshots::record(tx, batch, room, look, &mut touched).await?;
-        if crate::store::ingest::coverage_log::polled(tx, &batch.vantage_id, room_id, batch.seen_ms)
-            .await?
+        snapshots::record_snapshot(tx, batch, room, look, &mut touched).await?;
+        if crate::store::ingest::coverage_log::record_poll(
+            tx,
+            &batch.vantage_id,
+            room_id,
+            batch.seen_ms,
+        )
+        .await?
             && room.gap.is_some()
         {
-            backfill::open(tx, room_id, "gap", None, before, batch.seen_ms).await?;
+            backfill::open_walk(tx, room_id, "gap", None, before, batch.seen_ms).await?;
         }
 
-        rooms::polled(tx, room_id, batch.seen_ms).await?;
+        rooms::set_last_poll(tx, room_id, batch.seen_ms).await?;
     }
 
     if let Some((reason, token)) = &room.gap {
-        backfill::open(tx, room_id, reason, token.as_deref(), before, batch.seen_ms).await?;
+        backfill::open_walk(tx, room_id, reason, token.as_deref(), before, batch.seen_ms).await?;
     }
 
     if let Some(step) = &room.step {
-        backfill::step(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
+        backfill::advance_walk(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
     }
 
     if let Some(on) = &room.goes_on {
-        backfill::go_on(tx, room_id, on, before, batch.seen_ms).await?;
+        backfill::continue_ended_walk(tx, room_id, on, before, batch.seen_ms).await?;
     }
 
     if room.step.is_some() || room.gap.is_some() || room.goes_on.is_some() {
-        backfill::reached(tx, room, batch.seen_ms).await?;
+        backfill::record_reached_time(tx, room, batch.seen_ms).await?;
     }
 
     changed.new_events += touched.new_events;
@@ -196,11 +201,11 @@ async fn write_room(
         changed.rooms.insert(room_id.clone());
     }
 
-    follow(tx, derivation, room_id, &mut touched, changed).await
+    update_derived(tx, derivation, room_id, &mut touched, changed).await
 }
 
 /// Updates everything that is derived from the new or redacted events of a room.
-async fn follow(
+async fn update_derived(
     tx: &mut crate::store::Tx,
     derivation: Derivation<'_>,
     room_id: &str,
@@ -211,20 +216,20 @@ async fn follow(
     changed.has_open_bans |= touched.has_open_bans;
     changed.unnamed.append(&mut touched.unnamed);
     if touched.facts {
-        rooms::refresh(tx, room_id).await?;
+        rooms::refresh_room_facts(tx, room_id).await?;
     }
 
     if touched.facts || touched.accounts || !touched.presence.is_empty() {
-        touched.facts |= access::refresh(tx, room_id).await?;
+        touched.facts |= access::refresh_access(tx, room_id).await?;
     }
 
     if touched.facts {
         changed.rooms.insert(room_id.to_owned());
     }
 
-    let stays = memberships::refold(tx, derivation, room_id, touched).await?;
+    let stays = memberships::fold_touched_keys(tx, derivation, room_id, touched).await?;
     changed.slots.extend(
-        sessions::settle(tx, derivation.tuning, room_id, &stays)
+        sessions::write_memberships_and_sessions(tx, derivation.tuning, room_id, &stays)
             .await?
             .into_iter()
             .map(|slot| (room_id.to_owned(), slot)),

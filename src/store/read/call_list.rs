@@ -2,10 +2,10 @@
 //! matches are read and sorted. Else the list is read in its order until the page is full, which
 //! happens soon. So a page costs about the same however many calls there are.
 
-use super::calls::{call, call_columns, calls};
+use super::calls::{call_columns, call_from_fields, calls};
 use super::name_search;
-use super::name_search::{Hits, name_words, room_words};
-use crate::store::db::multi_row::{Rows, Statement};
+use super::name_search::{NameMatches, name_words, room_words};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, CallFilter, Cursor, Matching, More};
 use crate::store::{Error, Reader};
@@ -102,44 +102,44 @@ const COUNTS: [&str; 3] = [
 
 /// A condition of a filter that may be rare: how to count its matches, and how to read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rare {
+pub(super) struct RareCondition {
     pub count: &'static str,
     pub page: &'static str,
 }
 
-pub(super) const ONE: Rare = Rare {
+pub(super) const ONE: RareCondition = RareCondition {
     count: "",
     page: rare!("s.id = $18"),
 };
 pub(in crate::store) const LONG: &str =
     rare!("s.until_ms - s.started_ms > 86400000 and s.until_ms >= $4");
-pub(super) const LATE: Rare = Rare {
+pub(super) const LATE: RareCondition = RareCondition {
     count: "select count(*) from (select 1 from sessions where until_ms >= $2 limit $1) as found",
     page: rare!("s.until_ms >= $4"),
 };
-pub(super) const USERS: Rare = Rare {
+pub(super) const USERS: RareCondition = RareCondition {
     count: "select count(*) from (select 1 from sessions where users >= $2 limit $1) as found",
     page: rare!("s.users >= $10"),
 };
-pub(super) const PEAK: Rare = Rare {
+pub(super) const PEAK: RareCondition = RareCondition {
     count: "select count(*) from (select 1 from sessions where peak_users >= $2 and peak_users <= $3 limit $1) as found",
     page: rare!("s.peak_users >= $11 and s.peak_users <= $12"),
 };
-pub(super) const LENGTH: Rare = Rare {
+pub(super) const LENGTH: RareCondition = RareCondition {
     count: "select count(*) from (select 1 from sessions where until_ms - started_ms >= $2 limit $1) as found",
     page: rare!("s.until_ms - s.started_ms >= $14"),
 };
-pub(super) const USER: Rare = Rare {
+pub(super) const USER: RareCondition = RareCondition {
     count: "select count(*) from (select 1 from memberships where user_id = $2 limit $1) as found",
     page: rare!("s.id in (select m.session_id from memberships m where m.user_id = $18)"),
 };
-pub(super) const SERVER: Rare = Rare {
+pub(super) const SERVER: RareCondition = RareCondition {
     count: "select count(*) from (select 1 from memberships where server = $2 limit $1) as found",
     page: rare!("s.id in (select m.session_id from memberships m where m.server = $18)"),
 };
 
 /// Calls by their ids, for the matches of a word.
-pub(in crate::store) static CALLS: Rows = Rows::new(
+pub(in crate::store) static CALLS: MultiRow = MultiRow::new(
     concat!(
         "select string_agg(",
         call_columns!(),
@@ -158,17 +158,17 @@ const PORTION: usize = 64;
 const OF_WORD: i64 = 4;
 
 /// The access path of a list.
-enum Way<'a> {
+enum AccessPath<'a> {
     /// By a rare condition, with its key.
-    Rare(Rare, &'a str),
+    Rare(RareCondition, &'a str),
     /// By a word: the calls that it matches, each with a time that is its start or later, the
     /// latest first.
-    Word(Hits),
+    Word(NameMatches),
 }
 
 /// The request of a list, with its bounds in time.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct ListRequest<'a> {
     filter: &'a CallFilter,
     /// Calls before this place of the list.
     before: (i64, &'a str),
@@ -179,7 +179,7 @@ struct Asked<'a> {
     now: i64,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ListRequest<'a> {
     fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
         // A call that starts in the future does not count yet.
         let before = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
@@ -202,7 +202,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn bind(&self, query: Statement, limit: i64, by: Option<(&Rare, &str)>) -> Statement {
+    fn bind(&self, query: Statement, limit: i64, by: Option<(&RareCondition, &str)>) -> Statement {
         let More {
             application,
             server,
@@ -221,7 +221,7 @@ impl<'a> Asked<'a> {
             text(user)
         };
 
-        let word = q.as_deref().map(pattern).unwrap_or_default();
+        let word = q.as_deref().map(word_pattern).unwrap_or_default();
         let (least, most) = people_at_once(*group);
         // A call of a room that we can no longer see counts neither as running nor, before its end,
         // as ended.
@@ -277,14 +277,14 @@ impl<'a> Asked<'a> {
 }
 
 /// One page of calls, newest first, after `cursor`.
-pub(in crate::store) async fn page(
+pub(in crate::store) async fn list_newest_calls(
     store: &Reader,
     filter: &CallFilter,
     cursor: Option<&Cursor>,
     limit: i64,
     now: i64,
 ) -> Result<Vec<Call>, Error> {
-    let asked = Asked::new(filter, cursor, now);
+    let asked = ListRequest::new(filter, cursor, now);
     match asked.way(store).await? {
         Some((0, _)) => return Ok(Vec::new()),
         Some((_, way)) => return asked.read_by(store, &way, limit).await,
@@ -293,9 +293,9 @@ pub(in crate::store) async fn page(
 
     let (late, long) = asked.parts();
     let mut calls = late.read(store, WALKS[late.order()], limit, None).await?;
-    if let Some(long) = long.filter(|_| crate::store::int(calls.len()) < limit) {
+    if let Some(long) = long.filter(|_| crate::store::to_i64(calls.len()) < limit) {
         calls.extend(
-            long.read(store, LONG, limit - crate::store::int(calls.len()), None)
+            long.read(store, LONG, limit - crate::store::to_i64(calls.len()), None)
                 .await?,
         );
     }
@@ -304,12 +304,12 @@ pub(in crate::store) async fn page(
 }
 
 /// The number of matching calls, if they are few or the newest calls show it.
-pub(in crate::store) async fn count(
+pub(in crate::store) async fn count_matching_calls(
     store: &Reader,
     filter: &CallFilter,
     now: i64,
 ) -> Result<Matching, Error> {
-    let asked = Asked::new(filter, None, now);
+    let asked = ListRequest::new(filter, None, now);
     let matching = |calls: i64, more: bool| Matching {
         calls: calls.min(COUNTED),
         more: more || calls > COUNTED,
@@ -317,7 +317,7 @@ pub(in crate::store) async fn count(
 
     if let Some((_, way)) = asked.way(store).await? {
         let calls = asked.read_by(store, &way, COUNTED + 1).await?;
-        return Ok(matching(crate::store::int(calls.len()), false));
+        return Ok(matching(crate::store::to_i64(calls.len()), false));
     }
 
     let (late, long) = asked.parts();
@@ -325,39 +325,51 @@ pub(in crate::store) async fn count(
     let row = query.fetch_one(&store.read).await?;
     let (looked, mut calls): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     if let Some(long) = long.filter(|_| looked <= LOOKED) {
-        calls += crate::store::int(long.read(store, LONG, COUNTED + 1, None).await?.len());
+        calls += crate::store::to_i64(long.read(store, LONG, COUNTED + 1, None).await?.len());
     }
 
     Ok(matching(calls, looked > LOOKED))
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ListRequest<'a> {
     async fn read(
         &self,
         store: &Reader,
         sql: &'static str,
         limit: i64,
-        by: Option<(&Rare, &str)>,
+        by: Option<(&RareCondition, &str)>,
     ) -> Result<Vec<Call>, Error> {
         unpack(
             &self
                 .bind(sqlx::query(sql), limit, by)
                 .fetch_all(&store.read)
                 .await?,
-            call,
+            call_from_fields,
         )
     }
 
-    async fn read_by(&self, store: &Reader, way: &Way<'_>, limit: i64) -> Result<Vec<Call>, Error> {
+    async fn read_by(
+        &self,
+        store: &Reader,
+        way: &AccessPath<'_>,
+        limit: i64,
+    ) -> Result<Vec<Call>, Error> {
         match way {
-            Way::Rare(rare, key) => self.read(store, rare.page, limit, Some((rare, key))).await,
-            Way::Word(hits) => self.of_word(store, hits, limit).await,
+            AccessPath::Rare(rare, key) => {
+                self.read(store, rare.page, limit, Some((rare, key))).await
+            }
+            AccessPath::Word(hits) => self.of_word(store, hits, limit).await,
         }
     }
 
     /// The first of the calls that a word matches. They are read from the latest on, until no other
     /// can have begun as late.
-    async fn of_word(&self, store: &Reader, hits: &Hits, limit: i64) -> Result<Vec<Call>, Error> {
+    async fn of_word(
+        &self,
+        store: &Reader,
+        hits: &NameMatches,
+        limit: i64,
+    ) -> Result<Vec<Call>, Error> {
         let (mut calls, limit) = (Vec::new(), usize::try_from(limit).unwrap_or(usize::MAX));
         let hits = hits.calls(store).await?;
         let mut connection = store.read.acquire().await?;
@@ -376,7 +388,7 @@ impl<'a> Asked<'a> {
             let shared = |query: Statement| self.bind(query, i64::MAX, None);
             calls.extend(unpack(
                 &CALLS.read(&mut connection, some, shared, bind).await?,
-                call,
+                call_from_fields,
             )?);
             calls.sort_by(|one, other| {
                 (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id))
@@ -390,7 +402,7 @@ impl<'a> Asked<'a> {
 
     /// The rarest condition of the filter: the number of its calls or stays, and the access path;
     /// `None` if none is rare.
-    async fn way(&self, store: &Reader) -> Result<Option<(i64, Way<'a>)>, Error> {
+    async fn way(&self, store: &Reader) -> Result<Option<(i64, AccessPath<'a>)>, Error> {
         let rarest = self.rare(store).await?;
         let Some(word) = self
             .filter
@@ -399,30 +411,31 @@ impl<'a> Asked<'a> {
             .as_ref()
             .filter(|_| self.filter.more.id.is_none())
         else {
-            return Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))));
+            return Ok(rarest.map(|(count, rare, key)| (count, AccessPath::Rare(rare, key))));
         };
 
         let most = rarest.map_or(store.tuning.rare.saturating_mul(OF_WORD), |(count, ..)| {
             count
         });
-        let hits = name_search::find(store, &word.to_lowercase(), &pattern(word)).await?;
+        let hits =
+            name_search::find_matches(store, &word.to_lowercase(), &word_pattern(word)).await?;
         let count = hits.count(store, most).await?;
         if count <= most {
-            return Ok(Some((count, Way::Word(hits))));
+            return Ok(Some((count, AccessPath::Word(hits))));
         }
 
-        Ok(rarest.map(|(count, rare, key)| (count, Way::Rare(rare, key))))
+        Ok(rarest.map(|(count, rare, key)| (count, AccessPath::Rare(rare, key))))
     }
 
     /// The rarest condition of the filter other than a word: the number of its calls or stays, and
     /// its key; `None` if none is rare.
-    async fn rare(&self, store: &Reader) -> Result<Option<(i64, Rare, &'a str)>, Error> {
+    async fn rare(&self, store: &Reader) -> Result<Option<(i64, RareCondition, &'a str)>, Error> {
         let more = &self.filter.more;
         if let Some(id) = &more.id {
             return Ok(Some((1, ONE, id)));
         }
 
-        let mut rarest: Option<(i64, Rare, &str)> = None;
+        let mut rarest: Option<(i64, RareCondition, &str)> = None;
         let keys = [(USER, &more.user), (SERVER, &more.server)];
         let keys = keys
             .into_iter()
@@ -488,7 +501,7 @@ fn people_at_once(group: Option<bool>) -> (i64, i64) {
 }
 
 /// A word as a pattern for `like`, in lower case.
-fn pattern(word: &str) -> String {
+fn word_pattern(word: &str) -> String {
     let word = word
         .to_lowercase()
         .replace('\\', "\\\\")
@@ -500,10 +513,10 @@ fn pattern(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::pattern;
+    use super::word_pattern;
 
     #[test]
     fn a_word_is_no_pattern() {
-        assert_eq!(pattern("A_b%c\\"), "%a\\_b\\%c\\\\%");
+        assert_eq!(word_pattern("A_b%c\\"), "%a\\_b\\%c\\\\%");
     }
 }

@@ -198,7 +198,7 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
 async fn listed(store: &Reader, filter: &CallFilter, portion: i64) -> Vec<Call> {
     let (mut calls, mut cursor): (Vec<Call>, Option<Cursor>) = (Vec::new(), None);
     loop {
-        let more = calls::page(
+        let more = calls::list_calls(
             store,
             Viewer::Operator,
             filter,
@@ -256,12 +256,12 @@ async fn a_list_is_the_same_however_it_is_found() {
             let found = listed(&store(rare), &filter, portion).await;
             let found: Vec<&str> = found.iter().map(|call| call.id.as_str()).collect();
             assert_eq!(found, expected, "{filter:?} {rare}");
-            let count = calls::count(&store(rare), Viewer::Operator, &filter, NOW)
+            let count = calls::count_calls(&store(rare), Viewer::Operator, &filter, NOW)
                 .await
                 .unwrap();
             assert_eq!(
                 (count.calls, count.more),
-                (crate::store::int(expected.len()), false),
+                (crate::store::to_i64(expected.len()), false),
                 "{filter:?} {rare}"
             );
         }

@@ -6,17 +6,17 @@
 //! list. So nothing moves while a user pages through the list.
 
 use super::calls;
-use super::calls::{call, call_columns};
+use super::calls::{call_columns, call_from_fields};
 use super::name_search::{name_words, room_words};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, CallFilter, Cursor, More, Viewer};
-use crate::store::{Db, Error, Reader, int};
+use crate::store::{Db, Error, Reader, to_i64};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 
 /// The sort key of a list of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum SortKey {
     Started,
     Length,
     People,
@@ -26,22 +26,22 @@ pub enum By {
 
 /// The order of a list of calls. Calls with equal keys are sorted by start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
-    pub by: By,
+pub struct CallOrder {
+    pub by: SortKey,
     pub descending: bool,
 }
 
-impl Order {
+impl CallOrder {
     /// Newest first.
     pub const NEWEST: Self = Self {
-        by: By::Started,
+        by: SortKey::Started,
         descending: true,
     };
 }
 
 /// A place in a sorted list: the last call already shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ListPlace {
     /// The moment of the list, ms; a moment in the future is replaced by now.
     pub at_ms: i64,
     pub key: i64,
@@ -168,7 +168,7 @@ const MANY_ROOM: &str =
 
 /// The index by which the calls of a page are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum ListIndex {
     Wide,
     Late,
     Room,
@@ -178,32 +178,32 @@ enum Source {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn page(
+pub async fn list_ordered_calls(
     store: &Reader,
     viewer: Viewer,
     filter: &CallFilter,
-    order: Order,
-    place: Option<&Place>,
+    order: CallOrder,
+    place: Option<&ListPlace>,
     limit: i64,
     now: i64,
-) -> Result<Vec<(Call, Place)>, Error> {
+) -> Result<Vec<(Call, ListPlace)>, Error> {
     let Viewer::Operator = viewer;
-    if order == Order::NEWEST {
+    if order == CallOrder::NEWEST {
         let cursor = place.map(|place| Cursor {
             started_ms: place.started_ms,
             id: place.id.clone(),
         });
-        let calls = calls::page(store, viewer, filter, cursor.as_ref(), limit, now).await?;
+        let calls = calls::list_calls(store, viewer, filter, cursor.as_ref(), limit, now).await?;
         return Ok(calls
             .into_iter()
             .map(|call| {
-                let place = placed(&call, call.started_ms, now);
+                let place = place_of_call(&call, call.started_ms, now);
                 (call, place)
             })
             .collect());
     }
 
-    let list = List::new(filter, order, place, limit, now);
+    let list = OrderedRequest::new(filter, order, place, limit, now);
     let More {
         server,
         user,
@@ -214,7 +214,8 @@ pub async fn page(
     if server.is_some() || user.is_some() || q.is_some() || id.is_some() {
         // The calls of a name are found by the code of unsorted lists. If they are few, they are
         // sorted here.
-        let few = calls::page(store, viewer, filter, None, int(FEW_FOUND) + 1, now).await?;
+        let few =
+            calls::list_calls(store, viewer, filter, None, to_i64(FEW_FOUND) + 1, now).await?;
         if few.len() <= FEW_FOUND {
             return Ok(list.sorted(few));
         }
@@ -222,13 +223,13 @@ pub async fn page(
 
     let source = list.source(store).await?;
     let mut found = list.read(store, source, list.within).await?;
-    if source == Source::Wide && order.by == By::Length {
+    if source == ListIndex::Wide && order.by == SortKey::Length {
         // The calls that ran at that moment are few. They count with their length until then.
-        let running = Bounds {
+        let running = TimeBounds {
             at_least: list.within.at_least.max(list.at_ms.saturating_add(1)),
             ..list.within
         };
-        found.extend(list.read(store, Source::Late, running).await?);
+        found.extend(list.read(store, ListIndex::Late, running).await?);
         found = list.in_order(found);
     }
 
@@ -237,7 +238,7 @@ pub async fn page(
 
 /// The calls of a list by their times, ms.
 #[derive(Clone, Copy)]
-struct Bounds {
+struct TimeBounds {
     /// Started before this.
     before: i64,
     /// Ended at or after this.
@@ -246,7 +247,7 @@ struct Bounds {
     at_most: i64,
 }
 
-fn bounds_of_filter(filter: &CallFilter, now: i64) -> Bounds {
+fn bounds_of_filter(filter: &CallFilter, now: i64) -> TimeBounds {
     let from = filter.from_ms.unwrap_or(i64::MIN);
     let (at_least, at_most) = match filter.active {
         Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
@@ -254,15 +255,15 @@ fn bounds_of_filter(filter: &CallFilter, now: i64) -> Bounds {
         None => (from, i64::MAX),
     };
 
-    Bounds {
+    TimeBounds {
         before: filter.to_ms.unwrap_or(i64::MAX),
         at_least,
         at_most,
     }
 }
 
-fn placed(call: &Call, key: i64, at_ms: i64) -> Place {
-    Place {
+fn place_of_call(call: &Call, key: i64, at_ms: i64) -> ListPlace {
+    ListPlace {
         at_ms,
         key,
         started_ms: call.started_ms,
@@ -271,28 +272,28 @@ fn placed(call: &Call, key: i64, at_ms: i64) -> Place {
 }
 
 /// The request of a list.
-struct List<'q> {
+struct OrderedRequest<'q> {
     filter: &'q CallFilter,
-    order: Order,
+    order: CallOrder,
     /// Key, start and id after which the page begins.
     after: (i64, i64, &'q str),
     at_ms: i64,
-    within: Bounds,
+    within: TimeBounds,
     limit: i64,
 }
 
-impl<'q> List<'q> {
+impl<'q> OrderedRequest<'q> {
     fn new(
         filter: &'q CallFilter,
-        order: Order,
-        place: Option<&'q Place>,
+        order: CallOrder,
+        place: Option<&'q ListPlace>,
         limit: i64,
         now: i64,
     ) -> Self {
         let least = match (order.by, filter.more.group) {
-            (By::Length, _) => filter.more.min_ms,
-            (By::People, _) => filter.more.min_people,
-            (By::Peak, Some(true)) => Some(2),
+            (SortKey::Length, _) => filter.more.min_ms,
+            (SortKey::People, _) => filter.more.min_people,
+            (SortKey::Peak, Some(true)) => Some(2),
             _ => None,
         };
 
@@ -320,8 +321,8 @@ impl<'q> List<'q> {
     }
 
     /// Puts calls in order, and cuts them to a page.
-    fn in_order(&self, mut found: Vec<(Call, Place)>) -> Vec<(Call, Place)> {
-        let key = |place: &'_ Place| (place.key, place.started_ms, place.id.clone());
+    fn in_order(&self, mut found: Vec<(Call, ListPlace)>) -> Vec<(Call, ListPlace)> {
+        let key = |place: &'_ ListPlace| (place.key, place.started_ms, place.id.clone());
         found.sort_by_cached_key(|(_, place)| key(place));
         if self.order.descending {
             found.reverse();
@@ -333,22 +334,22 @@ impl<'q> List<'q> {
     }
 
     /// A page of the list, if these are all its calls.
-    fn sorted(&self, calls: Vec<Call>) -> Vec<(Call, Place)> {
+    fn sorted(&self, calls: Vec<Call>) -> Vec<(Call, ListPlace)> {
         let key = |call: &Call| match self.order.by {
-            By::Started => call.started_ms,
-            By::Length => call.duration_ms(self.at_ms),
-            By::People => call.people,
-            By::Peak => call.peak,
+            SortKey::Started => call.started_ms,
+            SortKey::Length => call.duration_ms(self.at_ms),
+            SortKey::People => call.people,
+            SortKey::Peak => call.peak,
         };
 
         let found = calls
             .into_iter()
             .filter(|call| call.started_ms <= self.at_ms);
         let found = found.map(|call| {
-            let place = placed(&call, key(&call), self.at_ms);
+            let place = place_of_call(&call, key(&call), self.at_ms);
             (call, place)
         });
-        let is_after = |place: &Place| {
+        let is_after = |place: &ListPlace| {
             let order = (place.key, place.started_ms, place.id.as_str()).cmp(&self.after);
             if self.order.descending {
                 order.is_lt()
@@ -362,11 +363,11 @@ impl<'q> List<'q> {
 
     /// The cheapest source: either all matches of the filter, sorted, or the list in the order of
     /// its index.
-    async fn source(&self, store: &Reader) -> Result<Source, Error> {
+    async fn source(&self, store: &Reader) -> Result<ListIndex, Error> {
         let begins_with_most =
-            !self.order.descending && matches!(self.order.by, By::People | By::Peak);
-        let most = int(if begins_with_most { FEW_OF_MOST } else { FEW }) + 1;
-        let Bounds {
+            !self.order.descending && matches!(self.order.by, SortKey::People | SortKey::Peak);
+        let most = to_i64(if begins_with_most { FEW_OF_MOST } else { FEW }) + 1;
+        let TimeBounds {
             before,
             at_least,
             at_most,
@@ -378,9 +379,9 @@ impl<'q> List<'q> {
                 .fetch_one(&store.read)
                 .await?;
             return Ok(if few < most {
-                Source::Room
+                ListIndex::Room
             } else {
-                Source::Wide
+                ListIndex::Wide
             });
         }
 
@@ -388,7 +389,7 @@ impl<'q> List<'q> {
             && self.filter.from_ms.is_none()
             && self.filter.to_ms.is_none()
         {
-            return Ok(Source::Wide);
+            return Ok(ListIndex::Wide);
         }
 
         let query = sqlx::query_scalar(MANY_LATE)
@@ -399,16 +400,16 @@ impl<'q> List<'q> {
         let few: i64 = query.fetch_one(&store.read).await?;
 
         Ok(if few < most {
-            Source::Late
+            ListIndex::Late
         } else {
-            Source::Wide
+            ListIndex::Wide
         })
     }
 
     fn bind(
         &self,
         query: Query<'q, Db, AnyArguments>,
-        within: Bounds,
+        within: TimeBounds,
     ) -> Query<'q, Db, AnyArguments> {
         let More {
             application,
@@ -456,50 +457,50 @@ impl<'q> List<'q> {
             .bind(text(user))
             .bind(text(id));
 
-        query.bind(q.as_deref().map(pattern).unwrap_or_default())
+        query.bind(q.as_deref().map(word_pattern).unwrap_or_default())
     }
 
     async fn read(
         &self,
         store: &Reader,
-        source: Source,
-        mut within: Bounds,
-    ) -> Result<Vec<(Call, Place)>, Error> {
+        source: ListIndex,
+        mut within: TimeBounds,
+    ) -> Result<Vec<(Call, ListPlace)>, Error> {
         let way = usize::from(!self.order.descending);
         let (word, wide) = match self.order.by {
-            By::Started => ("started", STARTED[way]),
-            By::Length => ("length", LENGTH[way]),
-            By::People => ("people", PEOPLE[way]),
-            By::Peak => ("peak", PEAK[way]),
+            SortKey::Started => ("started", STARTED[way]),
+            SortKey::Length => ("length", LENGTH[way]),
+            SortKey::People => ("people", PEOPLE[way]),
+            SortKey::Peak => ("peak", PEAK[way]),
         };
 
         let sql = match source {
-            Source::Wide => wide,
-            Source::Late => LATE[way],
-            Source::Room => ROOM[way],
+            ListIndex::Wide => wide,
+            ListIndex::Late => LATE[way],
+            ListIndex::Room => ROOM[way],
         };
 
-        if source == Source::Wide && self.order.by == By::Length {
+        if source == ListIndex::Wide && self.order.by == SortKey::Length {
             within.at_most = within.at_most.min(self.at_ms);
         }
 
         let query = self.bind(sqlx::query(sql), within).bind(self.after.0);
-        let query = if source == Source::Wide {
+        let query = if source == ListIndex::Wide {
             query
         } else {
             query.bind(word)
         };
 
         unpack(&query.fetch_all(&store.read).await?, |fields| {
-            let (call, key) = (call(fields)?, fields.some_number()?);
-            let place = placed(&call, key, self.at_ms);
+            let (call, key) = (call_from_fields(fields)?, fields.some_number()?);
+            let place = place_of_call(&call, key, self.at_ms);
             Ok((call, place))
         })
     }
 }
 
 /// A word as a pattern for `like`, in lower case.
-fn pattern(word: &str) -> String {
+fn word_pattern(word: &str) -> String {
     let word = word
         .to_lowercase()
         .replace('\\', "\\\\")

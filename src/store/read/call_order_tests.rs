@@ -44,16 +44,16 @@ async fn filled() -> Bed {
 async fn walk(
     bed: &Bed,
     filter: &CallFilter,
-    order: Order,
+    order: CallOrder,
     limit: i64,
     now: i64,
-) -> Vec<(Call, Place)> {
-    let mut found: Vec<(Call, Place)> = Vec::new();
+) -> Vec<(Call, ListPlace)> {
+    let mut found: Vec<(Call, ListPlace)> = Vec::new();
     loop {
         let place = found.last().map(|(_, place)| place);
         // Time passes between two pages.
-        let later = now + 7 * int(found.len());
-        let more = page(
+        let later = now + 7 * to_i64(found.len());
+        let more = list_ordered_calls(
             &bed.store,
             Viewer::Operator,
             filter,
@@ -72,20 +72,25 @@ async fn walk(
     }
 }
 
-fn keys(order: Order, call: &Call, now: i64) -> i64 {
+fn keys(order: CallOrder, call: &Call, now: i64) -> i64 {
     match order.by {
-        By::Started => call.started_ms,
-        By::Length => call.duration_ms(now),
-        By::People => call.people,
-        By::Peak => call.peak,
+        SortKey::Started => call.started_ms,
+        SortKey::Length => call.duration_ms(now),
+        SortKey::People => call.people,
+        SortKey::Peak => call.peak,
     }
 }
 
-fn orders() -> impl Iterator<Item = Order> {
-    let both = |by| [true, false].map(|descending| Order { by, descending });
-    [By::Started, By::Length, By::People, By::Peak]
-        .into_iter()
-        .flat_map(both)
+fn orders() -> impl Iterator<Item = CallOrder> {
+    let both = |by| [true, false].map(|descending| CallOrder { by, descending });
+    [
+        SortKey::Started,
+        SortKey::Length,
+        SortKey::People,
+        SortKey::Peak,
+    ]
+    .into_iter()
+    .flat_map(both)
 }
 
 #[tokio::test]
@@ -183,9 +188,13 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
     };
 
     for order in orders() {
-        let list = List::new(&filter, order, None, 500, NOW);
-        let sorts = !order.descending && matches!(order.by, By::People | By::Peak);
-        let want = if sorts { Source::Room } else { Source::Wide };
+        let list = OrderedRequest::new(&filter, order, None, 500, NOW);
+        let sorts = !order.descending && matches!(order.by, SortKey::People | SortKey::Peak);
+        let want = if sorts {
+            ListIndex::Room
+        } else {
+            ListIndex::Wide
+        };
         assert_eq!(list.source(&bed.store).await.unwrap(), want, "{order:?}");
         let found = walk(&bed, &filter, order, 500, NOW).await;
         assert_eq!(found.len(), 5020, "{order:?}");
@@ -210,8 +219,8 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
     let found = walk(
         &bed,
         &word,
-        Order {
-            by: By::Length,
+        CallOrder {
+            by: SortKey::Length,
             descending: true,
         },
         500,
@@ -228,28 +237,28 @@ async fn many_calls_are_read_by_index_and_few_are_sorted() {
         ..CallFilter::default()
     };
 
-    let list = List::new(
+    let list = OrderedRequest::new(
         &late,
-        Order {
-            by: By::Peak,
+        CallOrder {
+            by: SortKey::Peak,
             descending: true,
         },
         None,
         5,
         NOW,
     );
-    assert_eq!(list.source(&bed.store).await.unwrap(), Source::Late);
+    assert_eq!(list.source(&bed.store).await.unwrap(), ListIndex::Late);
 }
 
 #[tokio::test]
 async fn a_call_that_ends_meanwhile_keeps_its_place() {
     let bed = filled().await;
-    let order = Order {
-        by: By::Length,
+    let order = CallOrder {
+        by: SortKey::Length,
         descending: true,
     };
 
-    let first = page(
+    let first = list_ordered_calls(
         &bed.store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -265,7 +274,7 @@ async fn a_call_that_ends_meanwhile_keeps_its_place() {
         .await;
     bed.call("new", 10_100, 90_000).await;
     let all = CallFilter::default();
-    let rest = page(
+    let rest = list_ordered_calls(
         &bed.store,
         Viewer::Operator,
         &all,

@@ -7,7 +7,7 @@ use crate::store::model::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
-/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call`] reads, with
+/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call_from_fields`] reads, with
 /// everything from `from` on; and all of them in one text. That text has the order of the
 /// statement, because both databases feed an aggregate in the order of its subquery.
 macro_rules! calls {
@@ -63,10 +63,14 @@ pub const ACTIVE_MOST: i64 = 500;
 ///
 /// # Errors
 /// When the database fails.
-pub async fn active(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<Call>, Error> {
+pub async fn list_active_calls(
+    store: &Reader,
+    viewer: Viewer,
+    now: i64,
+) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query(ACTIVE).bind(now).bind(ACTIVE_MOST);
-    unpack(&query.fetch_all(&store.read).await?, call)
+    unpack(&query.fetch_all(&store.read).await?, call_from_fields)
 }
 
 /// Calls of one room that are active at `now`, newest first; at most [`ACTIVE_MOST`].
@@ -85,14 +89,14 @@ pub async fn active_in_room(
         .bind(room_id)
         .bind(ACTIVE_MOST);
 
-    unpack(&query.fetch_all(&store.read).await?, call)
+    unpack(&query.fetch_all(&store.read).await?, call_from_fields)
 }
 
 /// How many calls are active at `now`, however many of them are read.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn running(store: &Reader, viewer: Viewer, now: i64) -> Result<i64, Error> {
+pub async fn count_active_calls(store: &Reader, viewer: Viewer, now: i64) -> Result<i64, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query_scalar(RUNNING).bind(now);
     Ok(query.fetch_one(&store.read).await?)
@@ -117,14 +121,14 @@ pub async fn ended_last(
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query(ENDED_LAST).bind(from).bind(now).bind(limit);
-    unpack(&query.fetch_all(&store.read).await?, call)
+    unpack(&query.fetch_all(&store.read).await?, call_from_fields)
 }
 
 /// One page of calls, newest first, after `cursor`.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn page(
+pub async fn list_calls(
     store: &Reader,
     viewer: Viewer,
     filter: &CallFilter,
@@ -133,21 +137,21 @@ pub async fn page(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    call_list::page(store, filter, cursor, limit, now).await
+    call_list::list_newest_calls(store, filter, cursor, limit, now).await
 }
 
 /// The number of matching calls, up to the limit of counting.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count(
+pub async fn count_calls(
     store: &Reader,
     viewer: Viewer,
     filter: &CallFilter,
     now: i64,
 ) -> Result<Matching, Error> {
     let Viewer::Operator = viewer;
-    call_list::count(store, filter, now).await
+    call_list::count_matching_calls(store, filter, now).await
 }
 
 const BY_ID: &str =
@@ -167,26 +171,26 @@ const AROUND: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(
+pub async fn find_call(
     store: &Reader,
     viewer: Viewer,
     id_or_event: &str,
 ) -> Result<Option<Call>, Error> {
     let Viewer::Operator = viewer;
-    if let Some(call) = by_id(store, id_or_event).await? {
+    if let Some(call) = find_by_id(store, id_or_event).await? {
         return Ok(Some(call));
     }
 
-    match meant(store, id_or_event).await? {
-        Some(id) => by_id(store, &id).await,
+    match resolve_call_id(store, id_or_event).await? {
+        Some(id) => find_by_id(store, &id).await,
         None => Ok(None),
     }
 }
 
-async fn by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
+async fn find_by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
     Ok(unpack(
         &sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?,
-        call,
+        call_from_fields,
     )?
     .pop())
 }
@@ -245,7 +249,7 @@ const FORMERLY: &str =
     "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
 
 /// The id of the call that a former call id or an event id leads to.
-async fn meant(store: &Reader, former_or_event: &str) -> Result<Option<String>, Error> {
+async fn resolve_call_id(store: &Reader, former_or_event: &str) -> Result<Option<String>, Error> {
     let around =
         async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {
             let query = sqlx::query_scalar(AROUND)
@@ -290,7 +294,7 @@ async fn meant(store: &Reader, former_or_event: &str) -> Result<Option<String>, 
 }
 
 /// A call from the form in which [`call_columns`] packs it.
-pub(in crate::store) fn call(fields: &mut Fields<'_>) -> Result<Call, Error> {
+pub(in crate::store) fn call_from_fields(fields: &mut Fields<'_>) -> Result<Call, Error> {
     let id = fields.some_text()?;
     let room = RoomName {
         room_id: fields.some_text()?,

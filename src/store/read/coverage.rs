@@ -1,14 +1,16 @@
 //! Coverage: which time of a room was watched, read from history, unknown or hidden, as intervals.
 
-use crate::rtc::coverage::{GRACE_MS, Interval, Notes, Span, Walked, intervals};
+use crate::rtc::coverage::{
+    CoverageRecords, GRACE_MS, HistoryRead, Interval, Span, coverage_of_room,
+};
 use crate::rtc::event::RoomEvent;
-use crate::rtc::visibility::hidden;
+use crate::rtc::visibility::hidden_spans;
 use crate::rtc::words::Watch;
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
-use crate::store::stored_event::event;
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
 use sqlx::AnyConnection;
 use sqlx::Row;
@@ -17,14 +19,14 @@ use std::collections::{BTreeMap, BTreeSet};
 const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
 const WIDE: &str =
     "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
-static OF_ROOMS: Rows = Rows::new(
+static OF_ROOMS: MultiRow = MultiRow::new(
     "select room_id, kind, from_ms, to_ms from coverage where room_id in (",
     "?",
     ") order by from_ms",
 );
 // `+ 0` keeps SQLite from looking for the creation in the index of times: a room without one would
 // be read completely.
-pub(in crate::store) static ROOMS: Rows = Rows::new(
+pub(in crate::store) static ROOMS: MultiRow = MultiRow::new(
     concat!(
         "select ",
         packed!(text "r.room_id", text "r.watch", text "r.error", number "r.first_seen_ms", number "r.polled_ms",
@@ -35,7 +37,7 @@ pub(in crate::store) static ROOMS: Rows = Rows::new(
     "?",
     ")) as r",
 );
-static WALKS: Rows = Rows::new(
+static WALKS: MultiRow = MultiRow::new(
     "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
         where (reason = 'history' or continues_ms is null) and room_id in (",
     "?",
@@ -58,28 +60,28 @@ pub async fn coverage_of_rooms(
         return Ok(found);
     }
 
-    let wide = wide(store, now).await?;
+    let wide = read_common_coverage(store, now).await?;
     let ids: Vec<&String> = room_ids.iter().collect();
     let mut connection = store.read.acquire().await?;
-    let told = visibility(&mut connection, &ids).await?;
-    for (room_id, notes) in notes(&mut connection, &ids, &wide).await? {
+    let told = read_visibility_events(&mut connection, &ids).await?;
+    for (room_id, notes) in read_room_notes(&mut connection, &ids, &wide).await? {
         let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
-        let notes = Notes {
-            hidden: hidden_of(told, &wide.users),
+        let notes = CoverageRecords {
+            hidden: hidden_spans_of_events(told, &wide.users),
             ..notes
         };
 
-        found.insert(room_id, intervals(&notes, now));
+        found.insert(room_id, coverage_of_room(&notes, now));
     }
 
     Ok(found)
 }
 
-fn hidden_of(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
+fn hidden_spans_of_events(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
     if users.is_empty() {
         Vec::new()
     } else {
-        hidden(told, users)
+        hidden_spans(told, users)
     }
 }
 
@@ -89,18 +91,18 @@ fn hidden_of(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
 /// # Errors
 /// When the database fails.
 pub async fn hidden_from_us(store: &Reader, room_id: &str, now: i64) -> Result<Vec<Span>, Error> {
-    let users = wide(store, now).await?.users;
+    let users = read_common_coverage(store, now).await?.users;
     let room_id = room_id.to_owned();
     let mut connection = store.read.acquire().await?;
-    let told = visibility(&mut connection, &[&room_id]).await?;
+    let told = read_visibility_events(&mut connection, &[&room_id]).await?;
     let told = told.get(&room_id).map(Vec::as_slice).unwrap_or_default();
 
-    Ok(hidden_of(told, &users))
+    Ok(hidden_spans_of_events(told, &users))
 }
 
 /// What applies to every followed room.
 #[derive(Debug)]
-struct Wide {
+struct CommonCoverage {
     heard: Vec<Span>,
     /// Some vantage follows by sync; `silent`: none of those is heard now.
     follows: bool,
@@ -110,8 +112,8 @@ struct Wide {
     users: Vec<String>,
 }
 
-async fn wide(store: &Reader, now: i64) -> Result<Wide, Error> {
-    let mut wide = Wide {
+async fn read_common_coverage(store: &Reader, now: i64) -> Result<CommonCoverage, Error> {
+    let mut wide = CommonCoverage {
         heard: Vec::new(),
         follows: false,
         silent: true,
@@ -145,11 +147,11 @@ async fn wide(store: &Reader, now: i64) -> Result<Wide, Error> {
     Ok(wide)
 }
 
-async fn notes(
+async fn read_room_notes(
     connection: &mut AnyConnection,
     ids: &[&String],
-    wide: &Wide,
-) -> Result<BTreeMap<String, Notes>, Error> {
+    wide: &CommonCoverage,
+) -> Result<BTreeMap<String, CoverageRecords>, Error> {
     let notes_of_row = |fields: &mut Fields<'_>| {
         let room_id = fields.some_text()?;
         let watch = Watch::from_word(&fields.some_text()?);
@@ -161,7 +163,7 @@ async fn notes(
             wide.failing || failing
         };
 
-        let notes = Notes {
+        let notes = CoverageRecords {
             heard: if watch == Watch::Peeked {
                 Vec::new()
             } else {
@@ -171,7 +173,7 @@ async fn notes(
             polled_ms: fields.number()?,
             created_ms: fields.number()?,
             silent,
-            ..Notes::default()
+            ..CoverageRecords::default()
         };
 
         Ok((room_id, notes))
@@ -199,7 +201,7 @@ async fn notes(
     }
 
     for row in WALKS.read_by_ids(connection, ids).await? {
-        let walk = Walked {
+        let walk = HistoryRead {
             opened_ms: row.try_get("opened_ms")?,
             history: row.try_get::<&str, _>("reason")? == "history",
             since_ms: row.try_get("since_ms")?,
@@ -216,7 +218,7 @@ async fn notes(
     Ok(found)
 }
 
-static VISIBILITY: Rows = Rows::new(
+static VISIBILITY: MultiRow = MultiRow::new(
     "with asked(room_id) as (values ",
     "(cast(? as text))",
     ") select e.* from asked a cross join events e where e.room_id = a.room_id and e.chain is null
@@ -227,7 +229,7 @@ static VISIBILITY: Rows = Rows::new(
 );
 
 /// The events that tell which time of a room is hidden from us, by room.
-async fn visibility(
+async fn read_visibility_events(
     connection: &mut AnyConnection,
     ids: &[&String],
 ) -> Result<BTreeMap<String, Vec<RoomEvent>>, Error> {
@@ -236,7 +238,7 @@ async fn visibility(
         found
             .entry(row.try_get("room_id")?)
             .or_default()
-            .push(event(&row)?);
+            .push(event_from_row(&row)?);
     }
 
     Ok(found)
@@ -284,7 +286,7 @@ pub async fn is_span_known(
         return Ok(false);
     }
 
-    let gaps = gaps(store, viewer, span.from, now).await?;
+    let gaps = list_unheard_spans(store, viewer, span.from, now).await?;
 
     Ok(gaps
         .iter()
@@ -303,14 +305,14 @@ const UNREAD: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn gaps(
+pub async fn list_unheard_spans(
     store: &Reader,
     viewer: Viewer,
     from: i64,
     now: i64,
 ) -> Result<Vec<(Span, i64)>, Error> {
     let Viewer::Operator = viewer;
-    let wide = wide(store, now).await?;
+    let wide = read_common_coverage(store, now).await?;
     let mut found = Vec::new();
     let Some(first) = wide.heard.first() else {
         return Ok(found);

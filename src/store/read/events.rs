@@ -18,20 +18,20 @@ const REJECTED_ROOM: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rejected(
+pub async fn list_rejected(
     store: &Reader,
     viewer: Viewer,
     room_id: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Rejected>, Error> {
-    rejected_before(store, viewer, room_id, i64::MAX, limit).await
+    list_rejected_before(store, viewer, room_id, i64::MAX, limit).await
 }
 
-/// Like [`rejected`], but only events that came before the one with this `stream`: the next page.
+/// Like [`list_rejected`], but only events that came before the one with this `stream`: the next page.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rejected_before(
+pub async fn list_rejected_before(
     store: &Reader,
     viewer: Viewer,
     room_id: Option<&str>,
@@ -56,11 +56,11 @@ pub async fn rejected_before(
         .fetch_all(&store.read)
         .await?
         .iter()
-        .map(rejected_row)
+        .map(rejected_from_row)
         .collect()
 }
 
-fn rejected_row(row: &AnyRow) -> Result<Rejected, Error> {
+fn rejected_from_row(row: &AnyRow) -> Result<Rejected, Error> {
     let room_id: String = row.try_get("room_id")?;
     Ok(Rejected {
         room: RoomName {
@@ -86,7 +86,7 @@ const REJECTED_COUNTS: &str = "select rejected, count(*) from events where rejec
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rejected_counts(store: &Reader, viewer: Viewer) -> Result<Vec<(String, i64)>, Error> {
+pub async fn count_rejected(store: &Reader, viewer: Viewer) -> Result<Vec<(String, i64)>, Error> {
     let Viewer::Operator = viewer;
     Ok(sqlx::query_as(REJECTED_COUNTS)
         .fetch_all(&store.read)
@@ -156,7 +156,7 @@ pub(super) const BEHIND_LARGE: &str = "with
 ///
 /// # Errors
 /// When the database fails.
-pub async fn behind_large(
+pub async fn events_behind_large_call(
     store: &Reader,
     viewer: Viewer,
     call: &Call,
@@ -172,9 +172,10 @@ pub async fn behind_large(
         .bind(limit.saturating_add(1))
         .fetch_all(&store.read)
         .await?;
-    let is_whole = crate::store::int(rows.len()) <= limit;
+    let is_whole = crate::store::to_i64(rows.len()) <= limit;
     let most = usize::try_from(limit).unwrap_or(0);
-    let found: Result<Vec<Evidence>, Error> = rows.iter().take(most).map(evidence_row).collect();
+    let found: Result<Vec<Evidence>, Error> =
+        rows.iter().take(most).map(evidence_from_row).collect();
 
     Ok((found?, is_whole))
 }
@@ -190,7 +191,7 @@ pub async fn events_behind_call(
     session_id: &str,
     limit: i64,
 ) -> Result<(Vec<Evidence>, i64), Error> {
-    let Some(call) = super::calls::find(store, viewer, session_id).await? else {
+    let Some(call) = super::calls::find_call(store, viewer, session_id).await? else {
         return Ok((Vec::new(), 0));
     };
 
@@ -206,12 +207,14 @@ pub async fn events_behind_call(
     let total = rows.first().map_or(Ok(0), |row| row.try_get("total"))?;
 
     Ok((
-        rows.iter().map(evidence_row).collect::<Result<_, _>>()?,
+        rows.iter()
+            .map(evidence_from_row)
+            .collect::<Result<_, _>>()?,
         total,
     ))
 }
 
-fn evidence_row(row: &AnyRow) -> Result<Evidence, Error> {
+fn evidence_from_row(row: &AnyRow) -> Result<Evidence, Error> {
     Ok(Evidence {
         event_id: row.try_get("event_id")?,
         kind: row.try_get("kind")?,

@@ -1,8 +1,8 @@
 //! The basis of the boundaries of memberships: their events, and how those first came.
 
 use crate::rtc::coverage::Span;
-use crate::rtc::evidence::{Origin, Way};
-use crate::store::db::multi_row::Rows;
+use crate::rtc::evidence::{EventWay, Origin};
+use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::Viewer;
 use crate::store::stats::spans::{is_claim_refuted, is_doubted, is_predecessor_lost};
@@ -93,10 +93,10 @@ macro_rules! origins {
     };
 }
 
-pub(in crate::store) static OF_SESSIONS: Rows =
-    Rows::new(origins!("m.session_id in ("), "?", ")) as found) as o");
-pub(in crate::store) static BY_ID: Rows =
-    Rows::new(origins!("m.id in ("), "?", ")) as found) as o");
+pub(in crate::store) static OF_SESSIONS: MultiRow =
+    MultiRow::new(origins!("m.session_id in ("), "?", ")) as found) as o");
+pub(in crate::store) static BY_ID: MultiRow =
+    MultiRow::new(origins!("m.id in ("), "?", ")) as found) as o");
 
 /// The origins of every membership of these calls, by membership.
 ///
@@ -107,25 +107,25 @@ pub async fn origins_of_calls(
     viewer: Viewer,
     session_ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
-    read(store, viewer, &OF_SESSIONS, session_ids).await
+    read_origins(store, viewer, &OF_SESSIONS, session_ids).await
 }
 
 /// The origins of these memberships.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn by_id(
+pub async fn origins_of_memberships(
     store: &Reader,
     viewer: Viewer,
     ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
-    read(store, viewer, &BY_ID, ids).await
+    read_origins(store, viewer, &BY_ID, ids).await
 }
 
-async fn read(
+async fn read_origins(
     store: &Reader,
     viewer: Viewer,
-    statement: &'static Rows,
+    statement: &'static MultiRow,
     ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
     let Viewer::Operator = viewer;
@@ -137,11 +137,11 @@ async fn read(
             Ok((
                 id,
                 Origins {
-                    join: origin(fields)?,
-                    end: origin(fields)?,
+                    join: origin_from_fields(fields)?,
+                    end: origin_from_fields(fields)?,
                     last_sign_ms: fields.number()?,
                     is_claim_refuted: fields.some_number()? != 0,
-                    lost: lost(fields)?,
+                    lost: lost_span_from_fields(fields)?,
                 },
             ))
         },
@@ -150,17 +150,17 @@ async fn read(
     Ok(found.into_iter().collect())
 }
 
-fn lost(fields: &mut Fields<'_>) -> Result<Option<Span>, Error> {
+fn lost_span_from_fields(fields: &mut Fields<'_>) -> Result<Option<Span>, Error> {
     let (from, to) = (fields.number()?, fields.number()?);
     Ok(from.zip(to).map(|(from, to)| Span { from, to }))
 }
 
-fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
+fn origin_from_fields(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
     let (origin_ms, received_ms) = (fields.number()?, fields.number()?);
     let way = match fields.text()? {
-        Some("sync") => Way::Sync,
-        Some("poll") => Way::Poll,
-        _ => Way::Backfill,
+        Some("sync") => EventWay::Sync,
+        Some("poll") => EventWay::Poll,
+        _ => EventWay::Backfill,
     };
 
     let made = fields.text()?;
@@ -169,8 +169,8 @@ fn origin(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
         return Ok(None);
     };
 
-    let made_since_ms =
-        made.map(|json| crate::store::ingest::snapshots::made_since(json).unwrap_or(origin_ms));
+    let made_since_ms = made
+        .map(|json| crate::store::ingest::snapshots::previous_poll_ms(json).unwrap_or(origin_ms));
 
     Ok(Some(Origin {
         origin_ms,

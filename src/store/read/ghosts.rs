@@ -3,7 +3,7 @@
 //! is overdue are read.
 
 use crate::rtc::ghost::{self, Goodbyes};
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
@@ -17,7 +17,7 @@ const SERVERS_MAX: usize = 50;
 
 /// The event that is the current state of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Current {
+pub struct CurrentEvent {
     pub event_id: String,
     /// The wire type.
     pub kind: String,
@@ -26,15 +26,15 @@ pub struct Current {
 
 /// What the events of one stay say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct StayStatements {
     pub is_hourly_client: bool,
     pub came_back: bool,
-    pub current: Option<Current>,
+    pub current: Option<CurrentEvent>,
 }
 
 // The last event of a running stay is the current state of its key. A goodbye is the event right
 // before the stay.
-static TOLD: Rows = Rows::new(
+static TOLD: MultiRow = MultiRow::new(
     concat!(
         "select ",
         packed!(text "o.id", text "o.join_json", number "o.goodbye_ms", text "l.event_id", text "l.kind",
@@ -59,34 +59,34 @@ static TOLD: Rows = Rows::new(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn told(
+pub async fn statements_of_stays(
     store: &Reader,
     viewer: Viewer,
     membership_ids: &[String],
-) -> Result<HashMap<String, Told>, Error> {
+) -> Result<HashMap<String, StayStatements>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let rows = TOLD.read_by_ids(&mut connection, membership_ids).await?;
-    Ok(unpack(&rows, told_of_stay)?.into_iter().collect())
+    Ok(unpack(&rows, statements_from_fields)?.into_iter().collect())
 }
 
-fn told_of_stay(fields: &mut Fields<'_>) -> Result<(String, Told), Error> {
+fn statements_from_fields(fields: &mut Fields<'_>) -> Result<(String, StayStatements), Error> {
     let id = fields.some_text()?;
-    let join = content(fields.text()?);
+    let join = content_of_json(fields.text()?);
     let goodbye_ms = fields.number()?;
     let event_id = fields.maybe_text()?;
     let kind = fields.maybe_text()?;
     let state_key = fields.maybe_text()?;
     let origin_ms = fields.number()?.unwrap_or(0);
-    let last = content(fields.text()?);
-    let current = event_id.zip(kind).map(|(event_id, kind)| Current {
+    let last = content_of_json(fields.text()?);
+    let current = event_id.zip(kind).map(|(event_id, kind)| CurrentEvent {
         event_id,
         kind,
         state_key,
     });
-    let told = Told {
-        is_hourly_client: ghost::renews_hourly(&last, origin_ms),
-        came_back: ghost::came_back(&join, goodbye_ms),
+    let told = StayStatements {
+        is_hourly_client: ghost::is_by_hourly_client(&last, origin_ms),
+        came_back: ghost::has_come_back(&join, goodbye_ms),
         current,
     };
 
@@ -94,7 +94,7 @@ fn told_of_stay(fields: &mut Fields<'_>) -> Result<(String, Told), Error> {
 }
 
 /// The content of a stored event; null if there is none.
-fn content(json: Option<&str>) -> Value {
+fn content_of_json(json: Option<&str>) -> Value {
     let event = json
         .filter(|json| json.len() <= JSON_MAX)
         .and_then(|json| serde_json::from_str::<Value>(json).ok());
@@ -114,7 +114,7 @@ const GOODBYES: &str = "select count(*) as ended,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn goodbyes(
+pub async fn count_goodbyes(
     store: &Reader,
     viewer: Viewer,
     servers: &BTreeSet<&str>,

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 /// A walk through a room's history, done or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Progress {
+pub struct WalkProgress {
     pub room: RoomName,
     /// `history` or `gap`.
     pub reason: String,
@@ -34,7 +34,7 @@ pub struct Progress {
     pub tries: i64,
 }
 
-impl Progress {
+impl WalkProgress {
     #[must_use]
     pub fn is_history(&self) -> bool {
         self.reason == "history"
@@ -126,14 +126,14 @@ pub async fn walks_ended_early(
     store: &Reader,
     viewer: Viewer,
     limit: i64,
-) -> Result<Vec<Progress>, Error> {
+) -> Result<Vec<WalkProgress>, Error> {
     let Viewer::Operator = viewer;
     sqlx::query(SHORT)
         .bind(limit)
         .fetch_all(&store.read)
         .await?
         .iter()
-        .map(progress)
+        .map(progress_from_row)
         .collect()
 }
 
@@ -145,7 +145,7 @@ pub(super) const ROOMS_SHORT: &str = "select w.room_id, min(r.name) as name, min
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rooms_short(store: &Reader, viewer: Viewer) -> Result<Vec<RoomName>, Error> {
+pub async fn rooms_ended_early(store: &Reader, viewer: Viewer) -> Result<Vec<RoomName>, Error> {
     let Viewer::Operator = viewer;
     let rows = sqlx::query(ROOMS_SHORT).fetch_all(&store.read).await?;
     let name = |row: &AnyRow| {
@@ -163,14 +163,18 @@ pub async fn rooms_short(store: &Reader, viewer: Viewer) -> Result<Vec<RoomName>
 ///
 /// # Errors
 /// When the database fails.
-pub async fn open(store: &Reader, viewer: Viewer, limit: i64) -> Result<Vec<Progress>, Error> {
+pub async fn progress_of_open_walks(
+    store: &Reader,
+    viewer: Viewer,
+    limit: i64,
+) -> Result<Vec<WalkProgress>, Error> {
     let Viewer::Operator = viewer;
     sqlx::query(OPEN)
         .bind(limit)
         .fetch_all(&store.read)
         .await?
         .iter()
-        .map(progress)
+        .map(progress_from_row)
         .collect()
 }
 
@@ -178,12 +182,12 @@ pub async fn open(store: &Reader, viewer: Viewer, limit: i64) -> Result<Vec<Prog
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_room(
+pub async fn progress_of_room(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
     limit: i64,
-) -> Result<Vec<Progress>, Error> {
+) -> Result<Vec<WalkProgress>, Error> {
     let Viewer::Operator = viewer;
     sqlx::query(OF_ROOM)
         .bind(room_id)
@@ -191,13 +195,13 @@ pub async fn of_room(
         .fetch_all(&store.read)
         .await?
         .iter()
-        .map(progress)
+        .map(progress_from_row)
         .collect()
 }
 
 /// All walks ever, of all rooms or one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sums {
+pub struct WalkSums {
     pub rooms: i64,
     /// Rooms with a walk that is not done.
     pub open: i64,
@@ -205,7 +209,7 @@ pub struct Sums {
     pub found: i64,
 }
 
-impl std::ops::AddAssign for Sums {
+impl std::ops::AddAssign for WalkSums {
     fn add_assign(&mut self, other: Self) {
         self.rooms += other.rooms;
         self.open += other.open;
@@ -223,14 +227,18 @@ const SUMS: &str = "select count(distinct room_id) as rooms,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sums(store: &Reader, viewer: Viewer, room_id: Option<&str>) -> Result<Sums, Error> {
+pub async fn sum_walks(
+    store: &Reader,
+    viewer: Viewer,
+    room_id: Option<&str>,
+) -> Result<WalkSums, Error> {
     let Viewer::Operator = viewer;
     let row = sqlx::query(SUMS)
         .bind(room_id.unwrap_or_default())
         .fetch_one(&store.read)
         .await?;
 
-    Ok(Sums {
+    Ok(WalkSums {
         rooms: row.try_get("rooms")?,
         open: row.try_get("open")?,
         pages: row.try_get("pages")?,
@@ -238,14 +246,14 @@ pub async fn sums(store: &Reader, viewer: Viewer, room_id: Option<&str>) -> Resu
     })
 }
 
-fn progress(row: &AnyRow) -> Result<Progress, Error> {
+fn progress_from_row(row: &AnyRow) -> Result<WalkProgress, Error> {
     let room = RoomName {
         room_id: row.try_get("room_id")?,
         name: row.try_get("name")?,
         alias: row.try_get("alias")?,
     };
 
-    Ok(Progress {
+    Ok(WalkProgress {
         room,
         reason: row.try_get("reason")?,
         opened_ms: row.try_get("opened_ms")?,
@@ -267,12 +275,12 @@ fn progress(row: &AnyRow) -> Result<Progress, Error> {
 mod tests {
     use super::*;
 
-    fn walk() -> Progress {
+    fn walk() -> WalkProgress {
         let reached_ms = Some(4_000);
         let (opened_ms, created_ms) = (10_000, Some(2_000));
         let (pages, found, spent_ms) = (6, 1500, 3000);
 
-        Progress {
+        WalkProgress {
             reason: "history".into(),
             opened_ms,
             created_ms,
@@ -280,13 +288,13 @@ mod tests {
             pages,
             found,
             spent_ms,
-            ..Progress::default()
+            ..WalkProgress::default()
         }
     }
 
     #[test]
     fn what_is_ahead_is_a_share_of_time() {
-        let half = Progress {
+        let half = WalkProgress {
             reached_ms: Some(6_000),
             ..walk()
         };
@@ -303,7 +311,7 @@ mod tests {
             (walk().ahead_percent(), walk().ahead_ms()),
             (Some(25), Some(1000))
         );
-        let begun = Progress {
+        let begun = WalkProgress {
             reached_ms: None,
             pages: 0,
             ..walk()
@@ -317,7 +325,7 @@ mod tests {
             ),
             (Some(100), None, None)
         );
-        let horizon = Progress {
+        let horizon = WalkProgress {
             horizon_ms: Some(3_900),
             ..walk()
         };
@@ -327,14 +335,14 @@ mod tests {
             Some(1),
             "not done before it is done"
         );
-        let odd = Progress {
+        let odd = WalkProgress {
             reached_ms: Some(-5),
             ..walk()
         };
 
         assert_eq!((odd.ahead_percent(), odd.ahead_ms()), (Some(1), Some(0)));
         assert_eq!(
-            Progress {
+            WalkProgress {
                 created_ms: None,
                 ..walk()
             }
@@ -342,7 +350,7 @@ mod tests {
             None,
             "nobody knows"
         );
-        let gap = Progress {
+        let gap = WalkProgress {
             reason: "gap".into(),
             since_ms: Some(3_000),
             ..walk()
@@ -354,7 +362,7 @@ mod tests {
             "a gap ends where we were, not where the room begins"
         );
         assert_eq!(
-            Progress {
+            WalkProgress {
                 done_ms: Some(1),
                 created_ms: None,
                 ..walk()
@@ -362,7 +370,7 @@ mod tests {
             .ahead_percent(),
             Some(0)
         );
-        let later = Progress {
+        let later = WalkProgress {
             created_ms: Some(20_000),
             ..walk()
         };

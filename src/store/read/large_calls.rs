@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// The number of people and devices in a call now, counted by the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Present {
+pub struct PeopleInCall {
     pub people: i64,
     pub devices: i64,
 }
@@ -33,14 +33,14 @@ pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn outline(
+pub async fn representative_stays(
     store: &Reader,
     viewer: Viewer,
     session_id: &str,
     most: i64,
 ) -> Result<Vec<String>, Error> {
     let Viewer::Operator = viewer;
-    let mut ids = in_order(store, viewer, session_id, 0, most / 2).await?;
+    let mut ids = stays_in_order(store, viewer, session_id, 0, most / 2).await?;
     let last: Vec<String> = sqlx::query_scalar(LAST)
         .bind(session_id)
         .bind(most - most / 2)
@@ -57,7 +57,7 @@ pub async fn outline(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn in_order(
+pub async fn stays_in_order(
     store: &Reader,
     viewer: Viewer,
     session_id: &str,
@@ -77,16 +77,16 @@ pub async fn in_order(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn present(
+pub async fn people_now_in_call(
     store: &Reader,
     viewer: Viewer,
     session_id: &str,
     now: i64,
-) -> Result<Present, Error> {
+) -> Result<PeopleInCall, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query_as(PRESENT).bind(session_id).bind(now);
     let (people, devices) = query.fetch_one(&store.read).await?;
-    Ok(Present { people, devices })
+    Ok(PeopleInCall { people, devices })
 }
 
 /// How many people of one homeserver are in a call at `now`, ms.
@@ -111,7 +111,7 @@ pub async fn people_of_server(
 
 /// The number of people, devices and homeservers in all calls now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Everybody {
+pub struct PeopleInAllCalls {
     pub people: i64,
     pub devices: i64,
     pub servers: i64,
@@ -142,12 +142,16 @@ pub(super) const BY_ROOM: &str = people_now_in_all_calls!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn everybody(store: &Reader, viewer: Viewer, now: i64) -> Result<Everybody, Error> {
+pub async fn people_now_overall(
+    store: &Reader,
+    viewer: Viewer,
+    now: i64,
+) -> Result<PeopleInAllCalls, Error> {
     let Viewer::Operator = viewer;
     let all = sqlx::query_as(EVERYBODY).bind(now);
     let (people, devices, servers) = all.fetch_one(&store.read).await?;
 
-    Ok(Everybody {
+    Ok(PeopleInAllCalls {
         people,
         devices,
         servers,
@@ -174,7 +178,7 @@ pub async fn devices_by_room(
 /// the same share; what small calls do not need goes to larger ones. Never less than `least`, never
 /// more than the call has.
 #[must_use]
-pub fn shares(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
+pub fn share_stays_among_calls(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&at| sizes[at]);
     let mut shares = vec![0; sizes.len()];
@@ -195,11 +199,18 @@ mod tests {
 
     #[test]
     fn small_calls_are_read_whole_and_large_ones_share_what_is_left() {
-        assert_eq!(shares(&[], 10, 2), [0_i64; 0]);
-        assert_eq!(shares(&[3, 4], 10, 2), [3, 4], "there is room for all");
-        assert_eq!(shares(&[16_000], 100, 2), [100]);
-        assert_eq!(shares(&[16_000, 5, 90, 16_000], 300, 2), [102, 5, 90, 103]);
-        let many = shares(&[50; 1000], 300, 20);
+        assert_eq!(share_stays_among_calls(&[], 10, 2), [0_i64; 0]);
+        assert_eq!(
+            share_stays_among_calls(&[3, 4], 10, 2),
+            [3, 4],
+            "there is room for all"
+        );
+        assert_eq!(share_stays_among_calls(&[16_000], 100, 2), [100]);
+        assert_eq!(
+            share_stays_among_calls(&[16_000, 5, 90, 16_000], 300, 2),
+            [102, 5, 90, 103]
+        );
+        let many = share_stays_among_calls(&[50; 1000], 300, 20);
         assert!(many.iter().all(|share| *share == 20), "each has a few");
     }
 }

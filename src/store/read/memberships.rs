@@ -1,7 +1,7 @@
 //! Memberships as pages read them: by call, by id, and those that ended.
 
 use crate::rtc::transport::{Selection, Transport};
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::{Member, Viewer};
 use crate::store::{Error, Reader};
@@ -37,9 +37,9 @@ macro_rules! members {
 
 const WITH_NAMES: &str =
     ")) as m left join people p on p.room_id = m.room_id and p.user_id = m.user_id";
-pub(in crate::store) static OF_SESSIONS: Rows =
-    Rows::new(members!("m.session_id in ("), "?", WITH_NAMES);
-pub(in crate::store) static BY_ID: Rows = Rows::new(members!("m.id in ("), "?", WITH_NAMES);
+pub(in crate::store) static OF_SESSIONS: MultiRow =
+    MultiRow::new(members!("m.session_id in ("), "?", WITH_NAMES);
+pub(in crate::store) static BY_ID: MultiRow = MultiRow::new(members!("m.id in ("), "?", WITH_NAMES);
 
 /// A stay that ended with a goodbye.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,26 +92,33 @@ pub async fn members_of_calls(
     viewer: Viewer,
     session_ids: &[String],
 ) -> Result<Vec<Member>, Error> {
-    read(store, viewer, &OF_SESSIONS, session_ids).await
+    read_members(store, viewer, &OF_SESSIONS, session_ids).await
 }
 
 /// These members, in the same order.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn by_id(store: &Reader, viewer: Viewer, ids: &[String]) -> Result<Vec<Member>, Error> {
-    read(store, viewer, &BY_ID, ids).await
-}
-
-async fn read(
+pub async fn members_by_id(
     store: &Reader,
     viewer: Viewer,
-    statement: &'static Rows,
+    ids: &[String],
+) -> Result<Vec<Member>, Error> {
+    read_members(store, viewer, &BY_ID, ids).await
+}
+
+async fn read_members(
+    store: &Reader,
+    viewer: Viewer,
+    statement: &'static MultiRow,
     ids: &[String],
 ) -> Result<Vec<Member>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let mut members = unpack(&statement.read_by_ids(&mut connection, ids).await?, member)?;
+    let mut members = unpack(
+        &statement.read_by_ids(&mut connection, ids).await?,
+        member_from_fields,
+    )?;
     members.sort_by(|one, other| {
         (
             &one.session_id,
@@ -132,7 +139,7 @@ async fn read(
     Ok(members)
 }
 
-fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
+fn member_from_fields(fields: &mut Fields<'_>) -> Result<Member, Error> {
     let id = fields.some_text()?;
     let session_id = fields.some_text()?;
     let user_id = fields.some_text()?;
@@ -156,7 +163,7 @@ fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
         resumed: fields.some_number()? != 0,
         claimed: fields.some_number()? != 0,
         intent: fields.maybe_text()?,
-        transport: transport(fields.maybe_text()?, fields.maybe_text()?, &server),
+        transport: transport_from_columns(fields.maybe_text()?, fields.maybe_text()?, &server),
         selection: Selection::from_word(&fields.some_text()?),
         back_since_ms: fields.number()?,
         outlived_ms: fields.number()?,
@@ -164,7 +171,11 @@ fn member(fields: &mut Fields<'_>) -> Result<Member, Error> {
     })
 }
 
-fn transport(kind: Option<String>, address: Option<String>, server: &str) -> Option<Transport> {
+fn transport_from_columns(
+    kind: Option<String>,
+    address: Option<String>,
+    server: &str,
+) -> Option<Transport> {
     kind.map(|kind| Transport::stored(kind, address, server))
 }
 

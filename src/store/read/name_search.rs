@@ -4,7 +4,7 @@
 //! use, so the search checks the calls themselves afterwards.
 
 use crate::rtc::id::server_of;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
 use crate::store::{Error, Reader};
 use memchr::memmem::Finder;
@@ -21,14 +21,14 @@ const MANY: i64 = 20_000;
 
 /// Shared by all who read a store.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Names {
-    known: Arc<RwLock<Known>>,
+pub(in crate::store) struct NameIndex {
+    known: Arc<RwLock<KnownNames>>,
     /// Users whose display names were deleted by redactions since the last search: their old names
     /// must not be found.
     taken_back: Arc<Mutex<BTreeSet<String>>>,
 }
 
-impl Names {
+impl NameIndex {
     /// Notes that display names of these users were deleted; maybe not all of them.
     pub fn forget(&self, users: &BTreeSet<String>) {
         if !users.is_empty() {
@@ -46,13 +46,13 @@ impl Names {
 
 /// Users whose old names are being removed. If that stops half-way, by an error or because the
 /// request was cancelled, they are left for the next search.
-struct TakenBack<'n> {
-    names: &'n Names,
+struct DeletedNames<'n> {
+    names: &'n NameIndex,
     users: BTreeSet<String>,
 }
 
-impl<'n> TakenBack<'n> {
-    fn take(names: &'n Names) -> Self {
+impl<'n> DeletedNames<'n> {
+    fn take(names: &'n NameIndex) -> Self {
         Self {
             users: std::mem::take(&mut *names.lock()),
             names,
@@ -60,17 +60,17 @@ impl<'n> TakenBack<'n> {
     }
 }
 
-impl Drop for TakenBack<'_> {
+impl Drop for DeletedNames<'_> {
     fn drop(&mut self) {
         self.names.forget(&self.users);
     }
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownNames {
     /// The newest event that the list includes: its number and its id. `None` before the first
     /// reading.
-    upto: Option<Top>,
+    upto: Option<NewestEvent>,
     /// By user id: the index of the user.
     people: HashMap<String, usize>,
     /// For each user: the id, and the ranges of `text` that hold names of the user.
@@ -82,11 +82,11 @@ struct Known {
 }
 
 /// The newest event; none in a database without events.
-type Top = Option<(i64, String)>;
+type NewestEvent = Option<(i64, String)>;
 
 /// The matches of a word.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Hits {
+pub(in crate::store) struct NameMatches {
     /// Homeservers, and people of other homeservers.
     pub servers: Vec<String>,
     pub users: Vec<String>,
@@ -146,19 +146,19 @@ pub(in crate::store) const ROOMS: &str = concat!(
 );
 
 /// The matches of this word, which is in lower case; `pattern` is the same word for `like`.
-pub(in crate::store) async fn find(
+pub(in crate::store) async fn find_matches(
     store: &Reader,
     word: &str,
     pattern: &str,
-) -> Result<Hits, Error> {
-    let top: Top = sqlx::query_as(TOP).fetch_optional(&store.read).await?;
+) -> Result<NameMatches, Error> {
+    let top: NewestEvent = sqlx::query_as(TOP).fetch_optional(&store.read).await?;
     let rooms = sqlx::query_scalar(ROOMS)
         .bind(pattern)
         .fetch_all(&store.read)
         .await?;
     let known = store.names.known.read().await;
     if known.upto.as_ref() == Some(&top) && store.names.lock().is_empty() {
-        return Ok(Hits {
+        return Ok(NameMatches {
             rooms,
             ..known.with(word)
         });
@@ -166,20 +166,20 @@ pub(in crate::store) async fn find(
 
     drop(known);
     let mut known = store.names.known.write().await;
-    let mut taken_back = TakenBack::take(&store.names);
+    let mut taken_back = DeletedNames::take(&store.names);
     known.forget(store, &taken_back.users).await?;
     taken_back.users.clear();
     known.catch_up(store, top).await?;
 
-    Ok(Hits {
+    Ok(NameMatches {
         rooms,
         ..known.downgrade().with(word)
     })
 }
 
-impl Known {
+impl KnownNames {
     /// Updates the list with what was stored up to `top`.
-    async fn catch_up(&mut self, store: &Reader, top: Top) -> Result<(), Error> {
+    async fn catch_up(&mut self, store: &Reader, top: NewestEvent) -> Result<(), Error> {
         match (&self.upto, &top) {
             (Some(upto), top) if upto == top => return Ok(()),
             (Some(Some((from, id))), Some((to, _))) if *from < *to && *to - *from <= MANY => {
@@ -282,7 +282,7 @@ impl Known {
     }
 
     /// The people in whose names a word is.
-    fn with(&self, word: &str) -> Hits {
+    fn with(&self, word: &str) -> NameMatches {
         let mut found: BTreeSet<usize> = BTreeSet::new();
         // A word with a separator in it would match across two names.
         for at in Finder::new(word)
@@ -302,7 +302,7 @@ impl Known {
             }
         }
 
-        Hits {
+        NameMatches {
             servers: servers.into_iter().collect(),
             users,
             rooms: Vec::new(),
@@ -313,25 +313,25 @@ impl Known {
 macro_rules! of {
     ($table:literal, $key:literal, $call:literal, $time:literal) => {
         [
-            Rows::new(
+            MultiRow::new(
                 concat!("select count(*) from (select 1 from ", $table, " where ", $key, " in ("),
                 "?",
                 ") limit $1) as found",
             ),
-            Rows::new(concat!("select ", packed!(text $call, number $time), " from ", $table, " where ", $key, " in ("), "?", ")"),
+            MultiRow::new(concat!("select ", packed!(text $call, number $time), " from ", $table, " where ", $key, " in ("), "?", ")"),
         ]
     };
 }
 
 /// For rooms, servers and people: how many calls or stays there are, and which calls, each with a
 /// time, ms, that is its start or later.
-pub(super) static OF: [[Rows; 2]; 3] = [
+pub(super) static OF: [[MultiRow; 2]; 3] = [
     of!("sessions", "room_id", "id", "started_ms"),
     of!("memberships", "server", "session_id", "joined_ms"),
     of!("memberships", "user_id", "session_id", "joined_ms"),
 ];
 
-impl Hits {
+impl NameMatches {
     fn keys(&self) -> [&[String]; 3] {
         [&self.rooms, &self.servers, &self.users]
     }
@@ -396,7 +396,7 @@ mod tests {
     use crate::store::read::tests::Bed;
 
     async fn users(bed: &Bed, word: &str) -> Vec<String> {
-        find(&bed.store, word, &format!("%{word}%"))
+        find_matches(&bed.store, word, &format!("%{word}%"))
             .await
             .unwrap()
             .users

@@ -1,7 +1,7 @@
 //! The data behind the answer to "is the present known?": the state of the accounts, and how each
 //! room can be read.
 
-use crate::rtc::present::{Account, Room, Sight};
+use crate::rtc::present::{AccountStanding, RoomObservation, Sight};
 use crate::rtc::words::Watch;
 use crate::store::ingest::{rooms, vantages};
 use crate::store::model::{Vantage, Viewer};
@@ -12,12 +12,12 @@ use sqlx::Row;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomSight {
     pub room_id: String,
-    pub room: Room,
+    pub room: RoomObservation,
 }
 
 /// What the store knows of the present.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Present {
+pub struct PresentRows {
     pub vantages: Vec<Vantage>,
     pub rooms: Vec<RoomSight>,
     pub not_stored_since_ms: Option<i64>,
@@ -39,9 +39,13 @@ const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn read(store: &Reader, viewer: Viewer, now: i64) -> Result<Present, Error> {
+pub async fn read_present_rows(
+    store: &Reader,
+    viewer: Viewer,
+    now: i64,
+) -> Result<PresentRows, Error> {
     let Viewer::Operator = viewer;
-    let vantages = vantages::list_for(store, viewer).await?;
+    let vantages = vantages::list_vantages_for(store, viewer).await?;
     let follows = vantages.iter().any(|vantage| vantage.mode == "follow");
     let mut rooms = Vec::new();
     let rows = sqlx::query(ROOMS)
@@ -61,7 +65,7 @@ pub async fn read(store: &Reader, viewer: Viewer, now: i64) -> Result<Present, E
 
         rooms.push(RoomSight {
             room_id: row.try_get("room_id")?,
-            room: Room {
+            room: RoomObservation {
                 sight,
                 fails: rooms::is_unread(error.as_deref()),
                 looked_ms: polled_ms,
@@ -70,7 +74,7 @@ pub async fn read(store: &Reader, viewer: Viewer, now: i64) -> Result<Present, E
         });
     }
 
-    Ok(Present {
+    Ok(PresentRows {
         vantages,
         rooms,
         not_stored_since_ms: store.trouble(now).map(|trouble| trouble.since_ms),
@@ -79,8 +83,8 @@ pub async fn read(store: &Reader, viewer: Viewer, now: i64) -> Result<Present, E
 
 /// An account, as far as the present is concerned.
 #[must_use]
-pub fn account(vantage: &Vantage) -> Account {
-    Account {
+pub fn account_of_vantage(vantage: &Vantage) -> AccountStanding {
+    AccountStanding {
         follows: vantage.mode == "follow",
         has_read: vantage.first_sync_ms.is_some(),
         fails: vantage.unheard_since_ms.is_some(),
@@ -105,7 +109,9 @@ mod tests {
                 ('!wished:h', 'blind', 1, null)",
         )
         .await;
-        let found = read(&bed.store, Viewer::Operator, 100).await.unwrap();
+        let found = read_present_rows(&bed.store, Viewer::Operator, 100)
+            .await
+            .unwrap();
         let room_ids: Vec<&str> = found.rooms.iter().map(|one| one.room_id.as_str()).collect();
         let asked = ["!left:h", "!old:h", "!older:h", "!r:h", "!wished:h"];
         assert_eq!(room_ids, asked);

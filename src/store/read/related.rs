@@ -2,10 +2,10 @@
 
 use super::rings;
 use super::rings::{NearCalls, is_related};
-use crate::rtc::related::{Related, What, parse_related};
-use crate::rtc::ring::{NearCall, Outcome, is_rung, outcome, over_ms};
+use crate::rtc::related::{Related, RelatedKind, parse_related};
+use crate::rtc::ring::{NearCall, RingOutcome, answerable_until_ms, is_rung, outcome_of_ring};
 use crate::store::model::{Call, Viewer};
-use crate::store::stored_event::event;
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
 
 /// A ring is sent with the first join; tolerance for clocks, ms.
@@ -32,7 +32,7 @@ pub async fn related_of_call(
     call: &Call,
 ) -> Result<Vec<Related>, Error> {
     let Viewer::Operator = viewer;
-    around(
+    read_related_around(
         store,
         &NearCall {
             id: call.id.clone(),
@@ -45,7 +45,11 @@ pub async fn related_of_call(
     .await
 }
 
-async fn around(store: &Reader, call: &NearCall, room_id: &str) -> Result<Vec<Related>, Error> {
+async fn read_related_around(
+    store: &Reader,
+    call: &NearCall,
+    room_id: &str,
+) -> Result<Vec<Related>, Error> {
     let query = sqlx::query(AROUND)
         .bind(room_id)
         .bind(call.started_ms.saturating_sub(BEFORE_MS))
@@ -53,25 +57,26 @@ async fn around(store: &Reader, call: &NearCall, room_id: &str) -> Result<Vec<Re
         .bind(LIMIT);
     let mut all: Vec<Related> = Vec::new();
     for row in query.fetch_all(&store.read).await? {
-        all.extend(parse_related(&event(&row)?));
+        all.extend(parse_related(&event_from_row(&row)?));
     }
 
-    let referred = rings::referred(store, all.iter()).await?;
+    let referred = rings::calls_referred_to(store, all.iter()).await?;
     let near = NearCalls::read(store, room_id, all.iter()).await?;
     let mut found: Vec<Related> = Vec::new();
     for related in all {
         let is_ours = match related.what {
-            What::Ring | What::Notification => {
-                let its = rings::call_of(store, room_id, &related, &referred, &near).await?;
+            RelatedKind::Ring | RelatedKind::Notification => {
+                let its =
+                    rings::find_call_of_ring(store, room_id, &related, &referred, &near).await?;
                 its.is_some_and(|its| its.id == call.id)
             }
-            What::Decline => found
+            RelatedKind::Decline => found
                 .iter()
                 .any(|known| Some(&known.event_id) == related.relates_to.as_ref()),
-            What::Withdrawal => found
+            RelatedKind::Withdrawal => found
                 .iter()
                 .any(|known| known.who == related.who && known.sticky_key == related.sticky_key),
-            What::SlotOpened | What::SlotClosed => {
+            RelatedKind::SlotOpened | RelatedKind::SlotClosed => {
                 related.slot_id.as_deref() == Some(&call.slot_id)
             }
         };
@@ -138,7 +143,7 @@ pub async fn late_answers(
             .bind(from)
             .bind(to);
         let rows = query.fetch_all(&store.read).await?;
-        rows.iter().map(rings::near_call).collect()
+        rows.iter().map(rings::near_call_from_row).collect()
     };
 
     let begun = call.started_ms;
@@ -171,16 +176,20 @@ async fn late_answers_between(
     ended: &NearCall,
     late: &NearCall,
 ) -> Result<Vec<LateAnswer>, Error> {
-    let related = around(store, ended, room_id).await?;
+    let related = read_related_around(store, ended, room_id).await?;
     let rings: Vec<&Related> = related
         .iter()
-        .filter(|one| one.what == What::Ring && over_ms(one) > late.started_ms)
+        .filter(|one| one.what == RelatedKind::Ring && answerable_until_ms(one) > late.started_ms)
         .collect();
     if rings.is_empty() {
         return Ok(Vec::new());
     }
 
-    let at_latest = rings.iter().map(|ring| over_ms(ring)).max().unwrap_or(0);
+    let at_latest = rings
+        .iter()
+        .map(|ring| answerable_until_ms(ring))
+        .max()
+        .unwrap_or(0);
     let stays = |id: &str| {
         sqlx::query_as(FIRST_STAYS)
             .bind(id.to_owned())
@@ -195,14 +204,14 @@ async fn late_answers_between(
         let stays = here
             .iter()
             .map(|(user, _, from, until)| (user.as_str(), *from, *until));
-        let (outcome, _) = outcome(ring, stays, &related, i64::MAX);
-        if matches!(outcome, Outcome::Answered | Outcome::Declined) {
+        let (outcome, _) = outcome_of_ring(ring, stays, &related, i64::MAX);
+        if matches!(outcome, RingOutcome::Answered | RingOutcome::Declined) {
             continue;
         }
 
-        let first = came
-            .iter()
-            .find(|(user, _, joined_ms, _)| is_rung(ring, user) && *joined_ms < over_ms(ring));
+        let first = came.iter().find(|(user, _, joined_ms, _)| {
+            is_rung(ring, user) && *joined_ms < answerable_until_ms(ring)
+        });
         found.extend(first.map(|(user_id, name, came_ms, _)| LateAnswer {
             ring_event_id: ring.event_id.clone(),
             ended_call_id: ended.id.clone(),

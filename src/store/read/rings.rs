@@ -5,14 +5,15 @@
 //! of the newest, with a few reads for each.
 
 use crate::rtc::coverage::Span;
-use crate::rtc::related::{Related, What, parse_related};
+use crate::rtc::related::{Related, RelatedKind, parse_related};
 use crate::rtc::ring::{
-    NearCall, OFF_MS, Outcome, call_of_ring, came_within, outcome, over_ms, reach_ms,
+    NearCall, OFF_MS, RingOutcome, answer_span_ms, answerable_until_ms, attachable_span_ms,
+    call_of_ring, outcome_of_ring,
 };
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::model::Viewer;
 use crate::store::stats::scope::Scope;
-use crate::store::stored_event::event;
+use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -20,7 +21,7 @@ use std::collections::{BTreeSet, HashMap};
 
 /// The number of rings by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rings {
+pub struct RingCounts {
     pub sent: i64,
     pub answered: i64,
     pub declined: i64,
@@ -72,7 +73,7 @@ pub(super) const RINGS: [&str; 3] = [
 ];
 
 // The call of the last stay that had begun under the member key when the event was sent.
-static REFERRED: Rows = Rows::new(
+static REFERRED: MultiRow = MultiRow::new(
     "select e.event_id, s.id, s.slot_id, s.started_ms, s.until_ms from events e join sessions s on s.id =
         (select m.session_id from memberships m where m.room_id = e.room_id and m.chain = e.chain
             and m.opened_ms <= e.time_ms order by m.opened_ms desc limit 1)
@@ -82,22 +83,22 @@ static REFERRED: Rows = Rows::new(
 );
 
 /// By the id of a member event: its call.
-pub(super) type Referred = HashMap<String, NearCall>;
+pub(super) type ReferredCalls = HashMap<String, NearCall>;
 
 /// The calls of the events that these rings refer to.
-pub(super) async fn referred(
+pub(super) async fn calls_referred_to(
     store: &Reader,
     rings: impl Iterator<Item = &Related>,
-) -> Result<Referred, Error> {
+) -> Result<ReferredCalls, Error> {
     let ids: BTreeSet<&str> = rings
-        .filter(|ring| matches!(ring.what, What::Ring | What::Notification))
+        .filter(|ring| matches!(ring.what, RelatedKind::Ring | RelatedKind::Notification))
         .filter_map(|ring| ring.relates_to.as_deref())
         .collect();
     let ids: Vec<&str> = ids.into_iter().collect();
     let mut connection = store.read.acquire().await?;
-    let mut found = Referred::new();
+    let mut found = ReferredCalls::new();
     for row in REFERRED.read_by_ids(&mut connection, &ids).await? {
-        found.insert(row.try_get("event_id")?, near_call(&row)?);
+        found.insert(row.try_get("event_id")?, near_call_from_row(&row)?);
     }
 
     Ok(found)
@@ -111,7 +112,7 @@ const BEGUN: &str = "select id, slot_id, started_ms, until_ms from sessions wher
 const NEAR_MOST: usize = 20;
 const BEGUN_MOST: usize = 2000;
 
-pub(super) fn near_call(row: &AnyRow) -> Result<NearCall, Error> {
+pub(super) fn near_call_from_row(row: &AnyRow) -> Result<NearCall, Error> {
     Ok(NearCall {
         id: row.try_get("id")?,
         slot_id: row.try_get("slot_id")?,
@@ -136,8 +137,12 @@ impl NearCalls {
         room_id: &str,
         rings: impl Iterator<Item = &'a Related>,
     ) -> Result<Self, Error> {
-        let is_ring = |ring: &&Related| matches!(ring.what, What::Ring | What::Notification);
-        let times: Vec<i64> = rings.filter(is_ring).map(|ring| reach_ms(ring).0).collect();
+        let is_ring =
+            |ring: &&Related| matches!(ring.what, RelatedKind::Ring | RelatedKind::Notification);
+        let times: Vec<i64> = rings
+            .filter(is_ring)
+            .map(|ring| attachable_span_ms(ring).0)
+            .collect();
         let (Some(first_ms), Some(last_ms)) = (times.iter().min(), times.iter().max()) else {
             return Ok(Self::default());
         };
@@ -146,14 +151,14 @@ impl NearCalls {
             .bind(room_id)
             .bind(first_ms)
             .bind(last_ms)
-            .bind(crate::store::int(BEGUN_MOST));
+            .bind(crate::store::to_i64(BEGUN_MOST));
         let mut rows = begun.fetch_all(&store.read).await?;
         let is_cut = rows.len() >= BEGUN_MOST;
         if !is_cut {
             rows.extend(rows_before(store, room_id, *first_ms).await?);
         }
 
-        let calls: Result<Vec<NearCall>, Error> = rows.iter().map(near_call).collect();
+        let calls: Result<Vec<NearCall>, Error> = rows.iter().map(near_call_from_row).collect();
 
         Ok(Self {
             calls: calls?,
@@ -186,11 +191,11 @@ async fn rows_before(
 }
 
 /// The call that a ring belongs to. `near` are the calls of its room.
-pub(super) async fn call_of(
+pub(super) async fn find_call_of_ring(
     store: &Reader,
     room_id: &str,
     ring: &Related,
-    referred: &Referred,
+    referred: &ReferredCalls,
     near: &NearCalls,
 ) -> Result<Option<NearCall>, Error> {
     let refers_to = ring.relates_to.as_ref();
@@ -204,13 +209,16 @@ pub(super) async fn call_of(
         return Ok(None);
     }
 
-    let (begun_by, ended_after) = reach_ms(ring);
+    let (begun_by, ended_after) = attachable_span_ms(ring);
     let own: Vec<NearCall>;
     let near = if let Some(near) = near.begun_by(begun_by) {
         near
     } else {
         let rows = rows_before(store, room_id, begun_by).await?;
-        own = rows.iter().map(near_call).collect::<Result<_, _>>()?;
+        own = rows
+            .iter()
+            .map(near_call_from_row)
+            .collect::<Result<_, _>>()?;
         &own
     };
 
@@ -242,7 +250,7 @@ const ANSWERS_TOGETHER_MOST: usize = 10_000;
 
 /// Rings of one room whose spans for answers overlap, because each may have been answered while the
 /// next rang. Their answers are read once, not for each ring.
-struct Together<'a> {
+struct RingGroup<'a> {
     room_id: &'a str,
     /// The span in which answers are looked for, ms.
     from_ms: i64,
@@ -254,18 +262,18 @@ struct Together<'a> {
 fn answer_span(ring: &Related) -> Span {
     Span {
         from: ring.at_ms.saturating_sub(OFF_MS),
-        to: over_ms(ring).saturating_add(OFF_MS),
+        to: answerable_until_ms(ring).saturating_add(OFF_MS),
     }
 }
 
 /// Groups these rings.
-fn rings_together(rings: &[(String, Related)]) -> Vec<Together<'_>> {
+fn group_rings(rings: &[(String, Related)]) -> Vec<RingGroup<'_>> {
     let mut in_order: Vec<&(String, Related)> = rings
         .iter()
-        .filter(|(_, ring)| ring.what == What::Ring)
+        .filter(|(_, ring)| ring.what == RelatedKind::Ring)
         .collect();
     in_order.sort_by_key(|(room_id, ring)| (room_id, ring.at_ms));
-    let mut groups: Vec<Together<'_>> = Vec::new();
+    let mut groups: Vec<RingGroup<'_>> = Vec::new();
     for (room_id, ring) in in_order {
         let span = answer_span(ring);
         let last = groups
@@ -276,7 +284,7 @@ fn rings_together(rings: &[(String, Related)]) -> Vec<Together<'_>> {
                 last.to_ms = last.to_ms.max(span.to);
                 last.rings.push(ring);
             }
-            None => groups.push(Together {
+            None => groups.push(RingGroup {
                 room_id,
                 from_ms: span.from,
                 to_ms: span.to,
@@ -301,7 +309,7 @@ struct Answers {
 /// The possible answers to the rings of a group, so many at most.
 async fn answers_of(
     store: &Reader,
-    together: &Together<'_>,
+    together: &RingGroup<'_>,
     together_most: usize,
 ) -> Result<Answers, Error> {
     let most = ANSWERS_MOST.saturating_mul(together.rings.len());
@@ -323,18 +331,19 @@ async fn read_answers(
         .bind(room_id)
         .bind(span.from)
         .bind(span.to)
-        .bind(crate::store::int(most));
+        .bind(crate::store::to_i64(most));
     let rows = query.fetch_all(&store.read).await?;
     let mut found = Answers::default();
     if rows.len() >= most
         && let Some(last) = rows.last()
     {
-        found.read_to_ms = Some(event(last)?.origin_server_ts);
+        found.read_to_ms = Some(event_from_row(last)?.origin_server_ts);
     }
 
     for row in rows {
-        let event = event(&row)?;
-        let is_answer = |one: &Related| matches!(one.what, What::Decline | What::Withdrawal);
+        let event = event_from_row(&row)?;
+        let is_answer =
+            |one: &Related| matches!(one.what, RelatedKind::Decline | RelatedKind::Withdrawal);
         if let Some(answer) = parse_related(&event).filter(is_answer) {
             found.sent_ms.push(event.origin_server_ts);
             found.related.push(answer);
@@ -378,12 +387,12 @@ pub async fn rings_within(
     span: Span,
     now: i64,
     limit: i64,
-) -> Result<Rings, Error> {
+) -> Result<RingCounts, Error> {
     let Viewer::Operator = viewer;
     let (sql, whose) = match scope {
         Scope::All => (RINGS[0], None),
         Scope::Room(room_id) => (RINGS[1], Some(room_id.to_owned())),
-        Scope::Server(server) => (RINGS[2], Some(format!("%:{}", escaped(server)))),
+        Scope::Server(server) => (RINGS[2], Some(format!("%:{}", escape_for_like(server)))),
     };
 
     let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(limit);
@@ -394,32 +403,32 @@ pub async fn rings_within(
     };
 
     let rows = query.fetch_all(&store.read).await?;
-    let mut found = Rings {
-        whole: crate::store::int(rows.len()) < limit,
-        ..Rings::default()
+    let mut found = RingCounts {
+        whole: crate::store::to_i64(rows.len()) < limit,
+        ..RingCounts::default()
     };
 
     let mut waits: Vec<i64> = Vec::new();
     let mut rings: Vec<(String, Related)> = Vec::with_capacity(rows.len());
     for row in &rows {
         let room_id: String = row.try_get("room_id")?;
-        rings.extend(parse_related(&event(row)?).map(|ring| (room_id, ring)));
+        rings.extend(parse_related(&event_from_row(row)?).map(|ring| (room_id, ring)));
     }
 
     if let Scope::Server(server) = scope {
         rings.retain(|(_, ring)| crate::rtc::id::server_of(&ring.who) == server);
     }
 
-    let is_silent = |ring: &&(String, Related)| ring.1.what == What::Notification;
-    found.silent = crate::store::int(rings.iter().filter(is_silent).count());
-    let referred = referred(store, rings.iter().map(|(_, ring)| ring)).await?;
-    for together in rings_together(&rings) {
+    let is_silent = |ring: &&(String, Related)| ring.1.what == RelatedKind::Notification;
+    found.silent = crate::store::to_i64(rings.iter().filter(is_silent).count());
+    let referred = calls_referred_to(store, rings.iter().map(|(_, ring)| ring)).await?;
+    for together in group_rings(&rings) {
         let (room_id, rings) = (together.room_id, &together.rings);
         let near = NearCalls::read(store, room_id, rings.iter().copied()).await?;
         let answers = answers_of(store, &together, ANSWERS_TOGETHER_MOST).await?;
         let mut with_calls = Vec::with_capacity(rings.len());
         for ring in rings {
-            let call = call_of(store, room_id, ring, &referred, &near).await?;
+            let call = find_call_of_ring(store, room_id, ring, &referred, &near).await?;
             with_calls.push((*ring, call));
         }
 
@@ -438,11 +447,11 @@ pub async fn rings_within(
             found.sent += 1;
             waits.extend(answered_ms.map(|ms| ms - ring.at_ms));
             *match outcome {
-                Outcome::Answered => &mut found.answered,
-                Outcome::Declined => &mut found.declined,
-                Outcome::Withdrawn => &mut found.withdrawn,
-                Outcome::Missed => &mut found.missed,
-                Outcome::Ringing => &mut found.ringing,
+                RingOutcome::Answered => &mut found.answered,
+                RingOutcome::Declined => &mut found.declined,
+                RingOutcome::Withdrawn => &mut found.withdrawn,
+                RingOutcome::Missed => &mut found.missed,
+                RingOutcome::Ringing => &mut found.ringing,
             } += 1;
         }
     }
@@ -453,7 +462,7 @@ pub async fn rings_within(
     Ok(found)
 }
 
-fn escaped(server: &str) -> String {
+fn escape_for_like(server: &str) -> String {
     server
         .replace('!', "!!")
         .replace('%', "!%")
@@ -461,7 +470,7 @@ fn escaped(server: &str) -> String {
 }
 
 /// A stay of somebody who may have answered a ring.
-struct StayThatCame {
+struct AnsweringStay {
     user_id: String,
     from_ms: i64,
     until_ms: i64,
@@ -470,11 +479,11 @@ struct StayThatCame {
 /// The users who came to the calls of some rings while they rang, by call in order of arrival;
 /// `None` if there were too many.
 #[derive(Default)]
-struct CameByCall(HashMap<String, Option<Vec<StayThatCame>>>);
+struct CameByCall(HashMap<String, Option<Vec<AnsweringStay>>>);
 
 /// The span in which a user who answered a ring can have come, ms.
 fn came_span(ring: &Related) -> Span {
-    let (from, to) = came_within(ring);
+    let (from, to) = answer_span_ms(ring);
     Span { from, to }
 }
 
@@ -515,9 +524,9 @@ impl CameByCall {
         call: Option<&NearCall>,
         answers: &[Related],
         now: i64,
-    ) -> Result<(Outcome, Option<i64>), Error> {
+    ) -> Result<(RingOutcome, Option<i64>), Error> {
         let span = came_span(ring);
-        let own: Vec<StayThatCame>;
+        let own: Vec<AnsweringStay>;
         let stays = match call.and_then(|call| Some((call, self.0.get(&call.id)?))) {
             None => &[][..],
             Some((_, Some(stays))) => {
@@ -535,7 +544,7 @@ impl CameByCall {
             .iter()
             .map(|stay| (stay.user_id.as_str(), stay.from_ms, stay.until_ms));
 
-        Ok(outcome(ring, stays, answers, now))
+        Ok(outcome_of_ring(ring, stays, answers, now))
     }
 }
 
@@ -546,15 +555,15 @@ async fn came_to(
     span: Span,
     caller: &str,
     most: usize,
-) -> Result<Vec<StayThatCame>, Error> {
+) -> Result<Vec<AnsweringStay>, Error> {
     let query = sqlx::query(CAME)
         .bind(call_id)
         .bind(span.from)
         .bind(span.to)
         .bind(caller)
-        .bind(crate::store::int(most));
+        .bind(crate::store::to_i64(most));
     let stay = |row: &AnyRow| {
-        Ok(StayThatCame {
+        Ok(AnsweringStay {
             user_id: row.try_get("user_id")?,
             from_ms: row.try_get("joined_ms")?,
             until_ms: row.try_get("until_ms")?,
@@ -576,12 +585,12 @@ mod tests {
     use crate::rtc::fold::Rules;
     use crate::rtc::words::Source;
     use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
-    use crate::store::ingest::write::write;
+    use crate::store::ingest::write::write_batch;
     use crate::store::read::tests::{Bed, ROOM};
 
     fn ring(room_id: &str, at_ms: i64) -> (String, Related) {
         let ring = Related {
-            what: What::Ring,
+            what: RelatedKind::Ring,
             event_id: format!("$ring{at_ms}"),
             who: "@a:h".to_owned(),
             whom: Vec::new(),
@@ -604,7 +613,7 @@ mod tests {
             (0..100).rev().map(|at| ring("!r:h", at * 1000)).collect();
         rings.push(ring("!r:h", hour));
         rings.push(ring("!other:h", 1000));
-        let groups = rings_together(&rings);
+        let groups = group_rings(&rings);
         let sizes: Vec<(&str, usize)> = groups
             .iter()
             .map(|group| (group.room_id, group.rings.len()))
@@ -643,9 +652,11 @@ mod tests {
             rooms: vec![room],
             invitations: Vec::new(),
         };
-        write(&bed.store, &Rules::default(), &batch).await.unwrap();
+        write_batch(&bed.store, &Rules::default(), &batch)
+            .await
+            .unwrap();
 
-        let together = rings_together(&rings);
+        let together = group_rings(&rings);
         assert_eq!(together.len(), 1);
         let all = answers_of(&bed.store, &together[0], 1000).await.unwrap();
         let cut = answers_of(&bed.store, &together[0], 7).await.unwrap();
@@ -690,13 +701,13 @@ mod tests {
         for (_, ring) in &rings {
             let own = NearCalls::read(&bed.store, ROOM, std::iter::once(ring));
             let own = own.await.unwrap();
-            let begun_by = reach_ms(ring).0;
+            let begun_by = attachable_span_ms(ring).0;
             assert!(own.calls.len() <= NEAR_MOST);
             assert_eq!(near.begun_by(begun_by), Some(&own.calls[..]));
-            let none = Referred::new();
+            let none = ReferredCalls::new();
             let mut found = Vec::new();
             for near in [&near, &cut] {
-                let call = call_of(&bed.store, ROOM, ring, &none, near).await;
+                let call = find_call_of_ring(&bed.store, ROOM, ring, &none, near).await;
                 found.push(call.unwrap().map(|call| call.id));
             }
 

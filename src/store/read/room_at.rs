@@ -1,6 +1,6 @@
 //! The time machine: which calls of a room ran at a moment, and when calls began and ended.
 
-use super::calls::{call, call_columns, calls};
+use super::calls::{call_columns, call_from_fields, calls};
 use crate::rtc::coverage::Span;
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, Viewer};
@@ -61,7 +61,7 @@ pub async fn calls_at(
         .fetch_all(&store.read)
         .await?;
 
-    unpack(&rows, call)
+    unpack(&rows, call_from_fields)
 }
 
 /// How many calls of a room ran at `at`, ms, however many of them are read.
@@ -111,5 +111,5 @@ pub async fn calls_between(
         .fetch_all(&store.read)
         .await?;
 
-    Ok((unpack(&rows, call)?, from))
+    Ok((unpack(&rows, call_from_fields)?, from))
 }

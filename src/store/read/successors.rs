@@ -18,7 +18,7 @@ const CHAIN_MAX: usize = 32;
 
 /// A room that was replaced by another one, where we are not in the new one yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingSuccessor {
     pub old_room_id: String,
     /// Our membership of the old room: joined or peeked.
     pub watch: Watch,
@@ -44,11 +44,11 @@ const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
 ///
 /// # Errors
 /// When the database fails.
-pub async fn pending(
+pub async fn list_pending_successors(
     store: &Reader,
     recent_ms: i64,
     waiting: &BTreeSet<String>,
-) -> Result<Vec<Pending>, Error> {
+) -> Result<Vec<PendingSuccessor>, Error> {
     let mut rows: Vec<(String, String, String)> = sqlx::query_as(PENDING)
         .bind(ROOMS_MAX)
         .fetch_all(&store.read)
@@ -58,13 +58,13 @@ pub async fn pending(
     let mut found = Vec::new();
     for (old_room_id, new_room_id, watch) in rows {
         let mut connection = store.read.acquire().await?;
-        let rules = room_rules::of_room(&mut connection, &old_room_id).await?;
+        let rules = room_rules::rules_of_room(&mut connection, &old_room_id).await?;
         drop(connection);
         let replaced_ms = rules.replaced().map(|replaced| replaced.at_ms);
         let sender = rules.replaced().map(|replaced| replaced.sender.clone());
         let sender = sender.unwrap_or_default();
-        found.push(Pending {
-            servers: servers(store, &old_room_id, &new_room_id, &sender).await?,
+        found.push(PendingSuccessor {
+            servers: servers_to_join_through(store, &old_room_id, &new_room_id, &sender).await?,
             recent_chain: recent_chain(store, &old_room_id, recent_ms).await?,
             watch: Watch::from_word(&watch),
             old_room_id,
@@ -81,7 +81,7 @@ const MEMBERS: &str = "select user_id from room_members where room_id = $1 and j
 
 /// The server of the user who replaced the room, the server in the new room's id, then the servers
 /// with most members in the old room.
-async fn servers(
+async fn servers_to_join_through(
     store: &Reader,
     old_room_id: &str,
     new_room_id: &str,
@@ -163,7 +163,7 @@ const UNCOUNTED: &str = "select room_id from rooms where watch = 'joined' and me
 ///
 /// # Errors
 /// When the database fails.
-pub async fn never_looked_at(
+pub async fn list_never_polled(
     store: &Reader,
     before_ms: i64,
     limit: usize,
@@ -198,7 +198,9 @@ mod tests {
             (100..399).map(|n| format!("!{prefix}{n}")).collect()
         };
 
-        let found = pending(&bed.store, 0, &names("next")).await.unwrap();
+        let found = list_pending_successors(&bed.store, 0, &names("next"))
+            .await
+            .unwrap();
         let new: Vec<&str> = found.iter().map(|one| one.new_room_id.as_str()).collect();
         assert_eq!(new, ["!next399"]);
         let found = unknown_predecessors(&bed.store, &names("before")).await;
@@ -208,7 +210,7 @@ mod tests {
         );
         let mut waiting = names("");
         waiting.insert("!r:h".to_owned());
-        let found = never_looked_at(&bed.store, 1000, 5, &waiting).await;
+        let found = list_never_polled(&bed.store, 1000, 5, &waiting).await;
         assert_eq!(found.unwrap(), ["!399"]);
     }
 }

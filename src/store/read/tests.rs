@@ -113,11 +113,11 @@ async fn a_device_counts_once_however_many_stays_name_it() {
     bed.stay("@b:h", "null", "four", 80, 90).await;
     bed.stay("@c:h", "'F'", "five", 50, 50).await;
     bed.call("call", 0, 90).await;
-    let steps = concurrency::concurrency(&bed.store, Viewer::Operator, 10, 100)
+    let steps = concurrency::devices_at_once(&bed.store, Viewer::Operator, 10, 100)
         .await
         .unwrap();
     assert_eq!(steps, [(10, 1), (30, 2), (40, 1), (90, 0)]);
-    let numbers = concurrency::numbers(&bed.store, Viewer::Operator, 10, 100, 100)
+    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, 10, 100, 100)
         .await
         .unwrap();
     assert_eq!(
@@ -139,7 +139,7 @@ async fn a_device_counts_once_in_calls_of_two_rooms() {
     bed.stay("@a:h", "'D'", "one", 20, 200).await;
     bed.stay("@a:h", "'D'", "late", 30, 300).await;
     bed.stay("@a:h", "null", "nameless", 10, 30).await;
-    let steps = concurrency::concurrency(&bed.store, Viewer::Operator, 0, 100)
+    let steps = concurrency::devices_at_once(&bed.store, Viewer::Operator, 0, 100)
         .await
         .unwrap();
     assert_eq!(
@@ -387,7 +387,7 @@ async fn everything_is_counted_by_indexes_only() {
 
     bed.event("$joke", None, "m.room.name", 5).await;
     assert_eq!(
-        concurrency::totals(&bed.store, Viewer::Operator)
+        concurrency::count_stored_rows(&bed.store, Viewer::Operator)
             .await
             .unwrap()
             .oldest_event_ms,
@@ -398,7 +398,7 @@ async fn everything_is_counted_by_indexes_only() {
             .await;
     }
 
-    let totals = concurrency::totals(&bed.store, Viewer::Operator)
+    let totals = concurrency::count_stored_rows(&bed.store, Viewer::Operator)
         .await
         .unwrap();
     assert_eq!(
@@ -411,7 +411,7 @@ async fn everything_is_counted_by_indexes_only() {
 async fn a_room_that_cannot_be_seen_has_no_running_call() {
     let bed = Bed::new().await;
     bed.call("call", 10, 200).await;
-    let active = || calls::active(&bed.store, Viewer::Operator, 100);
+    let active = || calls::list_active_calls(&bed.store, Viewer::Operator, 100);
     assert_eq!(active().await.unwrap().len(), 1);
     for word in ["left", "blind"] {
         bed.run(&format!("update rooms set watch = '{word}'")).await;

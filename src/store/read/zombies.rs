@@ -2,10 +2,10 @@
 //! call back.
 
 use crate::rtc::event::RoomEvent;
-use crate::rtc::fold::{Rules, fold};
-use crate::rtc::room::Room;
+use crate::rtc::fold::{Rules, fold_member_key};
+use crate::rtc::room::RoomConditions;
 use crate::store::ingest::state_resets;
-use crate::store::ingest::state_resets::What;
+use crate::store::ingest::state_resets::ResetKind;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 
@@ -25,7 +25,12 @@ pub struct Zombie {
 
 /// Would somebody be in a call because of this event alone?
 pub(in crate::store) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
-    let (members, _) = fold(chain, [event], &Room::default(), &Rules::default());
+    let (members, _) = fold_member_key(
+        chain,
+        [event],
+        &RoomConditions::default(),
+        &Rules::default(),
+    );
     members.iter().any(|member| member.until_ms > now)
 }
 
@@ -40,7 +45,8 @@ pub async fn zombies_of_room(
     limit: i64,
 ) -> Result<Vec<Zombie>, Error> {
     let resets =
-        state_resets::of_room_of(store, viewer, room_id, What::CallMemberBack, limit).await?;
+        state_resets::resets_of_kind(store, viewer, room_id, ResetKind::CallMemberBack, limit)
+            .await?;
     let zombie = |reset: state_resets::StateReset| {
         Some(Zombie {
             event_id: reset.holds_event_id?,

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// By room: the number of commits when it was counted, and its number of calls, including calls in
 /// the future.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Counts(Arc<Mutex<HashMap<String, (i64, i64)>>>);
+pub(in crate::store) struct CallCounts(Arc<Mutex<HashMap<String, (i64, i64)>>>);
 
-impl Counts {
+impl CallCounts {
     fn known(&self, room_id: &str, writes: i64) -> Option<i64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts
@@ -29,7 +29,7 @@ impl Counts {
 pub(in crate::store) const OF_ROOM: &str = "select count(*) from sessions where room_id = $1";
 
 /// The number of calls of a room that had this many commits when it was read.
-pub(in crate::store) async fn of_room(
+pub(in crate::store) async fn count_calls_of_room(
     store: &Reader,
     room_id: &str,
     writes: i64,
@@ -54,12 +54,12 @@ const FUTURE: &str = "select count(*) from sessions where started_ms > $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn calls(store: &Reader, viewer: Viewer, now: i64) -> Result<i64, Error> {
+pub async fn count_calls_begun(store: &Reader, viewer: Viewer, now: i64) -> Result<i64, Error> {
     let Viewer::Operator = viewer;
     let rooms: Vec<(String, i64)> = sqlx::query_as(ROOMS).fetch_all(&store.read).await?;
     let mut calls = 0;
     for (room_id, writes) in rooms {
-        calls += of_room(store, &room_id, writes).await?;
+        calls += count_calls_of_room(store, &room_id, writes).await?;
     }
 
     let future: i64 = sqlx::query_scalar(FUTURE)

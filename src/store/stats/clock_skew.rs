@@ -2,7 +2,7 @@
 
 use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
-use crate::rtc::skew::{Differences, differences};
+use crate::rtc::skew::{Differences, summarise_differences};
 use crate::rtc::time::millis_of_json;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
@@ -16,7 +16,7 @@ const EVENTS: i64 = 400;
 
 /// The clock of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Clock {
+pub struct ServerClock {
     /// Number of events that came live.
     pub live: usize,
     /// Time when they came minus the stamp of their server.
@@ -63,7 +63,7 @@ pub async fn clock_of_server(
     server: &str,
     span: Span,
     heard: &[Span],
-) -> Result<Clock, Error> {
+) -> Result<ServerClock, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query(SAMPLE)
         .bind(server)
@@ -93,21 +93,22 @@ pub async fn clock_of_server(
         };
 
         behind.extend(came.filter(is_live).map(|came| came.saturating_sub(stamp)));
-        after_stated
-            .extend(stated(row.try_get("json")?).map(|stated| stamp.saturating_sub(stated)));
+        after_stated.extend(
+            created_ts_of_json(row.try_get("json")?).map(|stated| stamp.saturating_sub(stated)),
+        );
     }
 
-    Ok(Clock {
+    Ok(ServerClock {
         live: behind.len(),
-        behind: differences(behind),
+        behind: summarise_differences(behind),
         stated: after_stated.len(),
         stated_ahead: after_stated.iter().filter(|ms| **ms < 0).count(),
-        after_stated: differences(after_stated),
+        after_stated: summarise_differences(after_stated),
     })
 }
 
 /// The `created_ts` of a member event as stored.
-fn stated(json: &str) -> Option<i64> {
+fn created_ts_of_json(json: &str) -> Option<i64> {
     let json: Value = if json.contains("created_ts") {
         serde_json::from_str(json).ok()?
     } else {

@@ -6,10 +6,10 @@ use super::scope::Scope;
 use super::spans::{seen_from, seen_until, touching};
 use super::usage;
 use crate::rtc::coverage::Span;
-use crate::store::db::multi_row::{Rows, Statement};
+use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, SpanNumbers, Totals, Viewer};
-use crate::store::read::calls::{call, calls};
+use crate::store::read::calls::{call_from_fields, calls};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ const LONG_CALLS: i64 = 64;
 const LONG_ROUNDS: i64 = 16;
 
 /// The span in which somebody was really seen in a call, part by part.
-static SEEN: Rows = Rows::new(
+static SEEN: MultiRow = MultiRow::new(
     concat!(
         "select m.session_id, min(",
         seen_from!(),
@@ -39,7 +39,7 @@ static SEEN: Rows = Rows::new(
 
 /// The call in which somebody was seen longest within a span, and how long, ms. Time that is only
 /// claimed, or after the last sign, does not count.
-async fn longest(
+async fn find_longest_call(
     store: &Reader,
     span: Span,
     now: i64,
@@ -54,12 +54,12 @@ async fn longest(
             .bind(round * LONG_CALLS)
             .fetch_all(&store.read)
             .await?;
-        let mut calls = unpack(&rows, call)?;
+        let mut calls = unpack(&rows, call_from_fields)?;
         let stated_ms = |call: &Call| call.until_ms.min(span.to) - call.started_ms;
         calls.sort_by_key(|call| (std::cmp::Reverse(stated_ms(call)), call.id.clone()));
-        let is_last = crate::store::int(calls.len()) < LONG_CALLS;
+        let is_last = crate::store::to_i64(calls.len()) < LONG_CALLS;
         let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-        let seen = seen_of_calls(store, &ids, now).await?;
+        let seen = seen_time_of_calls(store, &ids, now).await?;
         for call in calls {
             // No other call is longer, because none is longer than its stated length.
             if best.as_ref().is_some_and(|(_, ms)| *ms >= stated_ms(&call)) {
@@ -85,7 +85,7 @@ async fn longest(
     Ok(best)
 }
 
-async fn seen_of_calls(
+async fn seen_time_of_calls(
     store: &Reader,
     ids: &[String],
     now: i64,
@@ -108,21 +108,21 @@ async fn seen_of_calls(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn numbers(
+pub async fn numbers_of_span(
     store: &Reader,
     viewer: Viewer,
     from: i64,
     to: i64,
     now: i64,
 ) -> Result<SpanNumbers, Error> {
-    numbers_of_present(store, viewer, Span { from, to }, now, &Gone::default()).await
+    numbers_given_gone(store, viewer, Span { from, to }, now, &Gone::default()).await
 }
 
 /// The same, with devices that still count though they are probably gone.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn numbers_of_present(
+pub async fn numbers_given_gone(
     store: &Reader,
     viewer: Viewer,
     span: Span,
@@ -146,8 +146,8 @@ pub async fn numbers_with_devices(
     gone: &Gone,
     devices: &DevicesOfSpan,
 ) -> Result<SpanNumbers, Error> {
-    let sums = usage::of_present(store, viewer, Scope::All, span, now, gone).await?;
-    let (longest, longest_ms) = longest(store, span, now, gone).await?.unzip();
+    let sums = usage::sums_given_gone(store, viewer, Scope::All, span, now, gone).await?;
+    let (longest, longest_ms) = find_longest_call(store, span, now, gone).await?.unzip();
     let (steps, stays) = (devices.steps(span), devices.count(span));
     let highest = steps
         .iter()
@@ -186,11 +186,11 @@ const SPANS: &str = concat!(
 #[derive(Debug, Clone, Default)]
 pub struct DevicesOfSpan {
     /// In order of user and device, then of arrival.
-    stays: Vec<StayOfDevice>,
+    stays: Vec<DeviceStay>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct StayOfDevice {
+struct DeviceStay {
     user_id: String,
     device: String,
     joined_ms: i64,
@@ -232,7 +232,7 @@ impl DevicesOfSpan {
                 .map_or(seen_ms, |heard_ms| seen_ms.min(*heard_ms))
                 .max(least_ms);
 
-            Ok(StayOfDevice {
+            Ok(DeviceStay {
                 user_id,
                 device,
                 joined_ms,
@@ -250,7 +250,7 @@ impl DevicesOfSpan {
     #[must_use]
     pub fn steps(&self, Span { from, to }: Span) -> Vec<(i64, i64)> {
         let mut changes: Vec<(i64, i64)> = Vec::with_capacity(self.stays.len() * 2);
-        let is_one = |one: &StayOfDevice, next: &StayOfDevice| {
+        let is_one = |one: &DeviceStay, next: &DeviceStay| {
             (&one.user_id, &one.device) == (&next.user_id, &next.device)
         };
 
@@ -272,13 +272,13 @@ impl DevicesOfSpan {
             }
         }
 
-        steps(changes, from)
+        steps_from_changes(changes, from)
     }
 
     /// How many stays touch a part of the span.
     fn count(&self, span: Span) -> i64 {
-        let touches = |stay: &&StayOfDevice| stay.until_ms > span.from && stay.joined_ms < span.to;
-        crate::store::int(self.stays.iter().filter(touches).count())
+        let touches = |stay: &&DeviceStay| stay.until_ms > span.from && stay.joined_ms < span.to;
+        crate::store::to_i64(self.stays.iter().filter(touches).count())
     }
 }
 
@@ -286,7 +286,7 @@ impl DevicesOfSpan {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn concurrency(
+pub async fn devices_at_once(
     store: &Reader,
     viewer: Viewer,
     from: i64,
@@ -298,10 +298,10 @@ pub async fn concurrency(
     Ok(devices.steps(span))
 }
 
-/// The steps of [`concurrency`], at most this many. If there are more, the time is cut into this
+/// The steps of [`devices_at_once`], at most this many. If there are more, the time is cut into this
 /// many parts, each with its maximum of devices at once.
 #[must_use]
-pub fn thinned(
+pub fn thin_steps(
     steps: Vec<(i64, i64)>,
     Span { from, to }: Span,
     most: i64,
@@ -328,7 +328,7 @@ pub fn thinned(
 }
 
 /// Turns changes of a number into steps. Changes that cancel out at one instant give no step.
-fn steps(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
+fn steps_from_changes(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
     changes.sort_unstable();
     let mut steps = vec![(from, 0)];
     let mut devices = 0;
@@ -352,7 +352,7 @@ const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 a
 ///
 /// # Errors
 /// When the database fails.
-pub async fn starts(
+pub async fn call_starts_in_room(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
@@ -390,13 +390,13 @@ pub(in crate::store) async fn database_bytes(store: &Reader) -> Result<i64, Erro
 ///
 /// # Errors
 /// When the database fails.
-pub async fn totals(store: &Reader, viewer: Viewer) -> Result<Totals, Error> {
+pub async fn count_stored_rows(store: &Reader, viewer: Viewer) -> Result<Totals, Error> {
     let row = sqlx::query(TOTALS).fetch_one(&store.read).await?;
     Ok(Totals {
         rooms: row.try_get("rooms")?,
         events: row.try_get("events")?,
         memberships: row.try_get("memberships")?,
-        calls: calls_ever::calls(store, viewer, i64::MAX).await?,
+        calls: calls_ever::count_calls_begun(store, viewer, i64::MAX).await?,
         snapshots: row.try_get("snapshots")?,
         rejected: row.try_get("rejected")?,
         unreadable: row.try_get("unreadable")?,

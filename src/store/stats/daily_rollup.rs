@@ -3,7 +3,7 @@
 //! a day deletes its totals in the same commit. A day without totals is counted when somebody asks.
 //! Unobserved time is not part of the totals: it changes without any stay.
 
-use super::day_totals::Day;
+use super::day_totals::DayTotals;
 use super::distributions;
 use super::scope::Scope;
 use super::usage;
@@ -23,7 +23,7 @@ const FORGET: &str = "delete from days where day < $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn missing(store: &Writer, now: i64) -> Result<Vec<i64>, Error> {
+pub async fn list_uncounted_days(store: &Writer, now: i64) -> Result<Vec<i64>, Error> {
     let (first, today) = (day_of_time(now) - KEPT, day_of_time(now));
     sqlx::query(FORGET)
         .bind(first)
@@ -49,7 +49,7 @@ const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count(store: &Writer, day: i64, now: i64) -> Result<bool, Error> {
+pub async fn count_day(store: &Writer, day: i64, now: i64) -> Result<bool, Error> {
     let span = Span {
         from: day * DAY,
         to: (day + 1) * DAY,
@@ -65,7 +65,7 @@ pub async fn count(store: &Writer, day: i64, now: i64) -> Result<bool, Error> {
     }
 
     sqlx::query(BEGIN).bind(day).execute(&store.write).await?;
-    let mut facts = Day::default();
+    let mut facts = DayTotals::default();
     for place in usage::live_places(store, Scope::All, span, now).await? {
         let (together, seen) = (place.together_ms, place.together_seen_ms);
         facts
@@ -77,8 +77,8 @@ pub async fn count(store: &Writer, day: i64, now: i64) -> Result<bool, Error> {
 
     facts.begun = usage::live_begun(store, span, now).await?;
     facts.servers = distributions::begun_by_servers(store, span).await?;
-    facts.ends = distributions::live_ends(store, span).await?;
-    facts.hours = usage::by_hour(&usage::live_hours(store, Scope::All, span, now).await?)
+    facts.ends = distributions::live_ends_by_server(store, span).await?;
+    facts.hours = usage::time_by_hour(&usage::live_stay_hours(store, Scope::All, span, now).await?)
         .into_iter()
         .collect();
     let classes = distributions::live_classes(store, span, now).await?;

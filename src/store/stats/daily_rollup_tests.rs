@@ -8,11 +8,11 @@ use crate::store::derive::dirty::discard_day_totals;
 use crate::store::derive::rebuild;
 use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use crate::store::ingest::vantages;
-use crate::store::ingest::write::write;
+use crate::store::ingest::write::write_batch;
 use crate::store::model::Viewer;
 use crate::store::read::tests::Bed;
-use crate::store::stats::distributions::{Class, ServerRow};
-use crate::store::stats::scope::Sums;
+use crate::store::stats::distributions::{CallClass, ServerRow};
+use crate::store::stats::scope::UsageSums;
 use crate::store::upkeep::retention;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -86,10 +86,10 @@ async fn watched(bed: &Bed) {
 }
 
 type Numbers = (
-    Vec<Sums>,
+    Vec<UsageSums>,
     Vec<BTreeMap<i64, i64>>,
     Vec<i64>,
-    Vec<Vec<Class>>,
+    Vec<Vec<CallClass>>,
     Vec<Vec<ServerRow>>,
     Vec<Vec<i64>>,
 );
@@ -117,20 +117,22 @@ async fn numbers(bed: &Bed) -> Numbers {
             && sums.together_seen_ms < sums.together_ms;
         assert!(part || to - from < 2 * DAY, "{sums:?}");
         found.0.push(sums);
-        let hours = usage::hours(store, viewer, Scope::All, span, NOW)
+        let hours = usage::stay_hours(store, viewer, Scope::All, span, NOW)
             .await
             .unwrap();
-        found.1.push(usage::by_hour(&hours));
-        found
-            .2
-            .push(usage::together(store, viewer, span, NOW).await.unwrap());
-        let mut classes = distributions::classes(store, viewer, span, NOW)
+        found.1.push(usage::time_by_hour(&hours));
+        found.2.push(
+            usage::device_time_of_span(store, viewer, span, NOW)
+                .await
+                .unwrap(),
+        );
+        let mut classes = distributions::calls_by_class(store, viewer, span, NOW)
             .await
             .unwrap();
         classes.sort_by_key(|class| (class.day, class.length_ms, class.people));
         found.3.push(classes);
         found.4.push(
-            distributions::servers(store, viewer, from, NOW)
+            distributions::servers_in_calls(store, viewer, from, NOW)
                 .await
                 .unwrap(),
         );
@@ -145,12 +147,16 @@ async fn numbers(bed: &Bed) -> Numbers {
         };
 
         for step in [1, 7, 30] {
-            found
-                .5
-                .push(usage::people(store, viewer, &cut(step)).await.unwrap());
+            found.5.push(
+                usage::count_people_per_step(store, viewer, &cut(step))
+                    .await
+                    .unwrap(),
+            );
         }
 
-        let whole = usage::people(store, viewer, &[span]).await.unwrap();
+        let whole = usage::count_people_per_step(store, viewer, &[span])
+            .await
+            .unwrap();
         assert_eq!(
             whole,
             [found.0.last().unwrap().people],
@@ -163,8 +169,8 @@ async fn numbers(bed: &Bed) -> Numbers {
 
 async fn count_all(bed: &Bed, now: i64) -> usize {
     let mut counted = 0;
-    for day in missing(&bed.store, now).await.unwrap() {
-        counted += usize::from(count(&bed.store, day, now).await.unwrap());
+    for day in list_uncounted_days(&bed.store, now).await.unwrap() {
+        counted += usize::from(count_day(&bed.store, day, now).await.unwrap());
     }
 
     counted
@@ -215,7 +221,7 @@ async fn a_day_is_counted_when_it_is_over() {
         (2, 3 * DAY + 5, false),
     ] {
         assert_eq!(
-            count(&bed.store, day, now).await.unwrap(),
+            count_day(&bed.store, day, now).await.unwrap(),
             is,
             "{day} at {now}"
         );
@@ -225,14 +231,20 @@ async fn a_day_is_counted_when_it_is_over() {
     bed.run("update sessions set until_ms = 9 * 86400000").await;
     bed.run("delete from days").await;
     assert!(
-        !count(&bed.store, 1, 4 * DAY).await.unwrap(),
+        !count_day(&bed.store, 1, 4 * DAY).await.unwrap(),
         "its call goes on"
     );
-    assert!(count(&bed.store, 2, 4 * DAY).await.unwrap());
-    assert_eq!(missing(&bed.store, 4 * DAY).await.unwrap()[..3], [3, 1, 0]);
+    assert!(count_day(&bed.store, 2, 4 * DAY).await.unwrap());
+    assert_eq!(
+        list_uncounted_days(&bed.store, 4 * DAY).await.unwrap()[..3],
+        [3, 1, 0]
+    );
     bed.run("update days set day = -800").await;
     assert_eq!(
-        missing(&bed.store, 4 * DAY).await.unwrap().len(),
+        list_uncounted_days(&bed.store, 4 * DAY)
+            .await
+            .unwrap()
+            .len(),
         732,
         "old ones are forgotten"
     );
@@ -275,13 +287,15 @@ async fn store(bed: &Bed, arrivals: Vec<Arrival>) {
         invitations: vec![],
     };
 
-    write(&bed.store, &Rules::default(), &batch).await.unwrap();
+    write_batch(&bed.store, &Rules::default(), &batch)
+        .await
+        .unwrap();
 }
 
 /// Some past days, from events that were all stored before.
 async fn past() -> Bed {
     let bed = Bed::new().await;
-    let start = vantages::Start {
+    let start = vantages::VantageStart {
         id: "v",
         user_id: "@bot:h",
         homeserver: "https://h",
@@ -293,7 +307,7 @@ async fn past() -> Bed {
         now: 0,
     };
 
-    vantages::start(&bed.store, &start).await.unwrap();
+    vantages::record_start(&bed.store, &start).await.unwrap();
     let stay = |day: i64| {
         let at = day * DAY + HOUR;
         [
@@ -386,7 +400,7 @@ async fn rebuild_and_retention_take_days_out() {
         .await
         .unwrap();
     assert_eq!(counted(&bed).await, without(&[1, 2, 3]));
-    rebuild::calls(&bed.store, "!r:h").await.unwrap();
+    rebuild::recount_calls(&bed.store, "!r:h").await.unwrap();
     assert_eq!(counted(&bed).await, [0_i64; 0]);
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// The totals of a day. Times in ms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct Day {
+pub(in crate::store) struct DayTotals {
     /// By room and server: device time, and the part of it that was seen.
     pub places: BTreeMap<String, BTreeMap<String, (i64, i64)>>,
     /// By room: calls that began, and those whose start or end is inferred.
@@ -27,15 +27,15 @@ pub(in crate::store) struct Day {
 
 /// The days that are counted.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Known(BTreeMap<i64, Day>);
+pub(in crate::store) struct CountedDays(BTreeMap<i64, DayTotals>);
 
 pub(in crate::store) const READ: &str =
     "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
 
-impl Known {
+impl CountedDays {
     /// The counted days within a span.
     pub async fn read_days(store: &Reader, span: Span) -> Result<Self, Error> {
-        let Some((first, end)) = whole(span) else {
+        let Some((first, end)) = whole_days(span) else {
             return Ok(Self::default());
         };
 
@@ -62,9 +62,9 @@ impl Known {
     }
 
     /// The counted days within a span, and the rest of the span.
-    pub fn split(&self, span: Span) -> (Vec<(i64, &Day)>, Vec<Span>) {
+    pub fn split(&self, span: Span) -> (Vec<(i64, &DayTotals)>, Vec<Span>) {
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
-        if let Some((first, end)) = whole(span) {
+        if let Some((first, end)) = whole_days(span) {
             for (day, facts) in self.0.range(first..end) {
                 rest.extend((day * DAY > at).then_some(Span {
                     from: at,
@@ -85,7 +85,7 @@ impl Known {
 }
 
 /// The first whole day of a span, and the day after the last one.
-fn whole(span: Span) -> Option<(i64, i64)> {
+fn whole_days(span: Span) -> Option<(i64, i64)> {
     let (first, end) = (-(-span.from).div_euclid(DAY), span.to.div_euclid(DAY));
     (first < end).then_some((first, end))
 }

@@ -9,7 +9,7 @@ use super::scope::Scope;
 use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
 use super::usage;
 use crate::rtc::coverage::Span;
-use crate::store::db::multi_row::Rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::model::{RoomName, Viewer};
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 /// Calls that began on one day, of one class of length and one class of number of people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Class {
+pub struct CallClass {
     /// Days since the Unix epoch.
     pub day: i64,
     /// The minimum length of the class, ms. Running calls count with their length so far.
@@ -50,18 +50,18 @@ const CLASSES: &str = "with calls as (select started_ms, users,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn classes(
+pub async fn calls_by_class(
     store: &Reader,
     viewer: Viewer,
     span: Span,
     now: i64,
-) -> Result<Vec<Class>, Error> {
+) -> Result<Vec<CallClass>, Error> {
     let Viewer::Operator = viewer;
-    let days = usage::known(store, Scope::All, span).await?;
+    let days = usage::load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let mut found = Vec::new();
     for (day, facts) in whole {
-        let class = |(length_ms, people, calls): &(i64, i64, i64)| Class {
+        let class = |(length_ms, people, calls): &(i64, i64, i64)| CallClass {
             day,
             length_ms: *length_ms,
             people: *people,
@@ -83,7 +83,7 @@ pub(super) async fn live_classes(
     store: &Reader,
     span: Span,
     now: i64,
-) -> Result<Vec<Class>, Error> {
+) -> Result<Vec<CallClass>, Error> {
     let query = sqlx::query_as(CLASSES)
         .bind(span.from)
         .bind(span.to)
@@ -93,7 +93,10 @@ pub(super) async fn live_classes(
         .into_iter()
         .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
         .collect();
-    for call in refuted(store, span, now).await?.unwrap_or_default() {
+    for call in read_refuted_calls(store, span, now)
+        .await?
+        .unwrap_or_default()
+    {
         let day = call.started_ms.div_euclid(DAY);
         let people = class_of(&PEOPLE, call.people);
         let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
@@ -104,7 +107,7 @@ pub(super) async fn live_classes(
         }
     }
 
-    let class = |((day, length_ms, people), calls)| Class {
+    let class = |((day, length_ms, people), calls)| CallClass {
         day,
         length_ms,
         people,
@@ -150,12 +153,16 @@ const REFUTED: &str = concat!(
 
 /// The calls that began within a span with an impossible claim; `None` if there are more than
 /// `REFUTED_MOST`.
-async fn refuted(store: &Reader, span: Span, now: i64) -> Result<Option<Vec<RefutedCall>>, Error> {
+async fn read_refuted_calls(
+    store: &Reader,
+    span: Span,
+    now: i64,
+) -> Result<Option<Vec<RefutedCall>>, Error> {
     let rows: Vec<(i64, i64, i64, Option<i64>)> = sqlx::query_as(REFUTED)
         .bind(span.from)
         .bind(span.to)
         .bind(now)
-        .bind(crate::store::int(REFUTED_MOST) + 1)
+        .bind(crate::store::to_i64(REFUTED_MOST) + 1)
         .fetch_all(&store.read)
         .await?;
     if rows.len() > REFUTED_MOST {
@@ -200,7 +207,7 @@ pub async fn usual_length(
     now: i64,
 ) -> Result<Option<i64>, Error> {
     let Viewer::Operator = viewer;
-    let Some(refuted) = refuted(store, span, now).await? else {
+    let Some(refuted) = read_refuted_calls(store, span, now).await? else {
         return Ok(None);
     };
 
@@ -209,7 +216,7 @@ pub async fn usual_length(
         .bind(span.to)
         .fetch_one(&store.read)
         .await?;
-    let aside = crate::store::int(refuted.len());
+    let aside = crate::store::to_i64(refuted.len());
     // The lengths in order: the middle one, and as many around it as corrected claims can move it.
     let around: Vec<i64> = sqlx::query_scalar(MIDDLE)
         .bind(span.from)
@@ -220,12 +227,17 @@ pub async fn usual_length(
         .await?;
     let middle = calls / 2;
 
-    Ok(middle_of(around, (middle - aside).max(0), middle, &refuted))
+    Ok(middle_length(
+        around,
+        (middle - aside).max(0),
+        middle,
+        &refuted,
+    ))
 }
 
 /// The number at place `middle` of all lengths. `around` is the part of them that begins at place
 /// `first`; the calls of `refuted` count with their seen length.
-fn middle_of(
+fn middle_length(
     mut around: Vec<i64>,
     mut first: i64,
     middle: i64,
@@ -256,7 +268,7 @@ fn middle_of(
     around.get(at).or(around.last()).copied()
 }
 
-static NAMES: Rows = Rows::new(
+static NAMES: MultiRow = MultiRow::new(
     "select room_id, name, alias from rooms where room_id in (",
     "?",
     ")",
@@ -317,7 +329,7 @@ const RAN: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn servers(
+pub async fn servers_in_calls(
     store: &Reader,
     viewer: Viewer,
     from: i64,
@@ -338,7 +350,7 @@ pub async fn servers(
         add(found.entry(server.to_owned()).or_insert_with(empty));
     };
 
-    for server in usage::everybody(store, span).await? {
+    for server in usage::server_of_each_person(store, span).await? {
         row(&server, &|row| row.people += 1);
     }
 
@@ -352,7 +364,7 @@ pub async fn servers(
         row(&server, &|row| row.calls += calls);
     }
 
-    let days = usage::known(store, Scope::All, span).await?;
+    let days = usage::load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) = whole
         .into_iter()
@@ -360,7 +372,7 @@ pub async fn servers(
         .unzip();
     for span in rest {
         begun.push(begun_by_servers(store, span).await?);
-        ends.push(live_ends(store, span).await?);
+        ends.push(live_ends_by_server(store, span).await?);
     }
 
     for (servers, calls) in begun.iter().flatten() {
@@ -396,7 +408,7 @@ pub(super) async fn begun_by_servers(
 }
 
 /// How many stays of each server ended in a span that is over.
-pub(super) async fn live_ends(store: &Reader, span: Span) -> Result<Ends, Error> {
+pub(super) async fn live_ends_by_server(store: &Reader, span: Span) -> Result<Ends, Error> {
     let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
 
@@ -430,7 +442,7 @@ const ENDS: &str = "select end_reason, count(*) from memberships
 ///
 /// # Errors
 /// When the database fails.
-pub async fn ends(
+pub async fn end_reasons_of_server(
     store: &Reader,
     viewer: Viewer,
     server: &str,
@@ -449,7 +461,7 @@ pub async fn ends(
 
 /// A stay without an end event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GhostRow {
+pub struct RanOutStay {
     pub room: RoomName,
     pub session_id: String,
     pub user_id: String,
@@ -472,13 +484,13 @@ const GHOSTS: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn ghosts(
+pub async fn list_ran_out_stays(
     store: &Reader,
     viewer: Viewer,
     server: &str,
     span: Span,
     limit: i64,
-) -> Result<Vec<GhostRow>, Error> {
+) -> Result<Vec<RanOutStay>, Error> {
     let Viewer::Operator = viewer;
     let query = sqlx::query(GHOSTS)
         .bind(server)
@@ -491,7 +503,7 @@ pub async fn ghosts(
             row.try_get("room_name")?,
             row.try_get("alias")?,
         );
-        Ok(GhostRow {
+        Ok(RanOutStay {
             room: RoomName {
                 room_id,
                 name,
@@ -535,7 +547,7 @@ const PERSONS: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn persons(
+pub async fn top_people_of_server(
     store: &Reader,
     viewer: Viewer,
     server: &str,
@@ -543,14 +555,14 @@ pub async fn persons(
     now: i64,
     limit: i64,
 ) -> Result<Vec<PersonRow>, Error> {
-    persons_present(store, viewer, server, span, now, limit, &Gone::default()).await
+    top_people_given_gone(store, viewer, server, span, now, limit, &Gone::default()).await
 }
 
 /// The same, with devices that still count though they are probably gone.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn persons_present(
+pub async fn top_people_given_gone(
     store: &Reader,
     viewer: Viewer,
     server: &str,
@@ -589,7 +601,7 @@ pub async fn persons_present(
 
 /// A transport that members name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedRow {
+pub struct NamedTransport {
     pub kind: String,
     pub service_url: Option<String>,
     pub people: i64,
@@ -608,12 +620,12 @@ const NAMED: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn named(
+pub async fn transports_of_server(
     store: &Reader,
     viewer: Viewer,
     server: &str,
     span: Span,
-) -> Result<Vec<NamedRow>, Error> {
+) -> Result<Vec<NamedTransport>, Error> {
     let Viewer::Operator = viewer;
     let rows = sqlx::query(NAMED)
         .bind(span.from)
@@ -622,7 +634,7 @@ pub async fn named(
         .fetch_all(&store.read)
         .await?;
     let named = |row: &sqlx::any::AnyRow| {
-        Ok(NamedRow {
+        Ok(NamedTransport {
             kind: row.try_get("kind")?,
             service_url: row.try_get("transport_url")?,
             people: row.try_get("people")?,
@@ -650,7 +662,7 @@ mod tests {
             seen_ms,
         });
 
-        let found = middle_of(vec![12, 14, 16, 17, 18], 3, 5, &refuted);
+        let found = middle_length(vec![12, 14, 16, 17, 18], 3, 5, &refuted);
         assert_eq!(found, Some(16));
     }
 
@@ -680,10 +692,10 @@ mod tests {
             let (middle, aside) = (calls.len() / 2, refuted.len());
             let first = middle.saturating_sub(aside);
             let around = stated.iter().skip(first).take(2 * aside + 1).copied().collect();
-            let found = middle_of(
+            let found = middle_length(
                 around,
-                crate::store::int(first),
-                crate::store::int(middle),
+                crate::store::to_i64(first),
+                crate::store::to_i64(middle),
                 &refuted,
             );
             prop_assert_eq!(found, Some(seen[middle]));

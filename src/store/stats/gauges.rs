@@ -26,10 +26,10 @@ const GAUGES: &str = "select (select coalesce(max(stream), 0) from events) as ev
 ///
 /// # Errors
 /// When the database fails.
-pub async fn read(store: &Reader, viewer: Viewer) -> Result<Gauges, Error> {
+pub async fn read_gauges(store: &Reader, viewer: Viewer) -> Result<Gauges, Error> {
     let row = sqlx::query(GAUGES).fetch_one(&store.read).await?;
     Ok(Gauges {
-        calls: calls_ever::calls(store, viewer, i64::MAX).await?,
+        calls: calls_ever::count_calls_begun(store, viewer, i64::MAX).await?,
         events: row.try_get("events")?,
         rejected: row.try_get("rejected")?,
         walks_open: row.try_get("walks_open")?,

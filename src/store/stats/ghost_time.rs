@@ -3,8 +3,8 @@
 //! that. For devices that still count though they are probably gone, the caller says it
 //! ([`crate::rtc::ghost`]), because it knows the signs.
 
-use super::scope::{Place, Scope};
-use super::unobserved::Blind;
+use super::scope::{PlaceUsage, Scope};
+use super::unobserved::UnobservedSpans;
 use crate::rtc::coverage::Span;
 use std::collections::{BTreeMap, HashMap};
 
@@ -93,8 +93,8 @@ impl Gone {
     pub(super) fn take_off(
         &self,
         scope: Scope<'_>,
-        places: &mut [Place],
-        blind: &Blind,
+        places: &mut [PlaceUsage],
+        blind: &UnobservedSpans,
         span: Span,
     ) {
         for (ghost, part) in self.unseen(span) {
@@ -108,7 +108,8 @@ impl Gone {
                 is_ours && place.room_id == ghost.room_id && place.server == ghost.server
             });
             if let Some(place) = place {
-                let unseen_ms = part.to - part.from - blind_within(blind, &ghost.room_id, part);
+                let unseen_ms =
+                    part.to - part.from - unobserved_within(blind, &ghost.room_id, part);
                 place.together_seen_ms = (place.together_seen_ms - unseen_ms).max(0);
             }
         }
@@ -128,7 +129,7 @@ impl Gone {
 }
 
 /// How much of a span the room was unobserved, ms. Unobserved spans of one room do not overlap.
-fn blind_within(blind: &Blind, room_id: &str, span: Span) -> i64 {
+fn unobserved_within(blind: &UnobservedSpans, room_id: &str, span: Span) -> i64 {
     blind
         .iter()
         .filter(|(_, rooms)| rooms.contains(room_id))
@@ -153,8 +154,8 @@ mod tests {
         }
     }
 
-    fn taken_off(ghosts: Vec<Ghost>, blind: &Blind, scope: Scope<'_>) -> i64 {
-        let mut places = [Place {
+    fn taken_off(ghosts: Vec<Ghost>, blind: &UnobservedSpans, scope: Scope<'_>) -> i64 {
+        let mut places = [PlaceUsage {
             room_id: "!r:h".to_owned(),
             server: "h".to_owned(),
             together_ms: 1000,
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_device_is_seen_until_it_was_heard_last_and_once() {
-        let nothing = Blind::new();
+        let nothing = UnobservedSpans::new();
         let one = vec![ghost("D", "$1", 400)];
         assert_eq!(taken_off(one.clone(), &nothing, Scope::All), 600);
         let twice = vec![ghost("D", "$1", 400), ghost("D", "$2", 700)];
@@ -181,7 +182,7 @@ mod tests {
         assert_eq!(taken_off(one.clone(), &nothing, Scope::Server("x")), 0);
         // Unobserved time is subtracted only once.
         let rooms = BTreeSet::from(["!r:h".to_owned()]);
-        let blind = Blind::from([(Span { from: 300, to: 500 }, rooms)]);
+        let blind = UnobservedSpans::from([(Span { from: 300, to: 500 }, rooms)]);
         assert_eq!(taken_off(one, &blind, Scope::All), 500);
         let before = vec![ghost("D", "$1", -50)];
         assert_eq!(taken_off(before, &nothing, Scope::All), 1000);

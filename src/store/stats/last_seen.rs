@@ -60,8 +60,8 @@ const NOTE: &str = "insert into signs (membership_id, joined_ms, until_ms, updat
 ///
 /// # Errors
 /// When the database fails.
-pub async fn note(store: &Writer, now: i64) -> Result<bool, Error> {
-    let limit = crate::store::int(BATCH);
+pub async fn record_last_seen(store: &Writer, now: i64) -> Result<bool, Error> {
+    let limit = crate::store::to_i64(BATCH);
     let rows: Vec<(String, i64, i64, i64, i64, i64)> = sqlx::query_as(MISSING)
         .bind(now)
         .bind(limit)
@@ -98,9 +98,9 @@ const DELETE: &str = "delete from signs where membership_id = $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget(store: &Writer) -> Result<bool, Error> {
+pub async fn delete_orphaned_last_seen(store: &Writer) -> Result<bool, Error> {
     let ids: Vec<String> = sqlx::query_scalar(LOOSE)
-        .bind(crate::store::int(BATCH))
+        .bind(crate::store::to_i64(BATCH))
         .fetch_all(&store.read)
         .await?;
     if ids.is_empty() {

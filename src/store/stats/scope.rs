@@ -23,7 +23,7 @@ impl<'a> Scope<'a> {
 
 /// The sums of one span of time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sums {
+pub struct UsageSums {
     pub calls: i64,
     /// Calls that were seen completely: start, end and everything between.
     pub calls_exact: i64,
@@ -32,12 +32,12 @@ pub struct Sums {
     pub together_ms: i64,
     pub together_seen_ms: i64,
     /// The same by room and server of the people, most first.
-    pub places: Vec<Place>,
+    pub places: Vec<PlaceUsage>,
 }
 
 /// The part that people of one server spent in one room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct PlaceUsage {
     pub room_id: String,
     pub server: String,
     pub together_ms: i64,

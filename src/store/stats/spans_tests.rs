@@ -3,7 +3,7 @@
 //! impossible to get, an impossible stamp.
 
 use super::ghost_time::{Ghost, Gone};
-use super::scope::{Scope, Sums};
+use super::scope::{Scope, UsageSums};
 use super::usage;
 use super::{concurrency, distributions, transport_usage};
 use crate::rtc::coverage::Span;
@@ -42,9 +42,9 @@ async fn bed() -> Bed {
     bed
 }
 
-async fn sums(bed: &Bed, gone: &Gone) -> Sums {
+async fn sums(bed: &Bed, gone: &Gone) -> UsageSums {
     let span = Span { from: 0, to: NOW };
-    usage::of_present(&bed.store, Viewer::Operator, Scope::All, span, NOW, gone)
+    usage::sums_given_gone(&bed.store, Viewer::Operator, Scope::All, span, NOW, gone)
         .await
         .unwrap()
 }
@@ -121,7 +121,7 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
     // The call is in no distribution, no median and no longest call.
     let span = Span { from: 0, to: NOW };
     let (store, viewer) = (&bed.store, Viewer::Operator);
-    let classes = distributions::classes(store, viewer, span, NOW)
+    let classes = distributions::calls_by_class(store, viewer, span, NOW)
         .await
         .unwrap();
     assert_eq!(
@@ -132,7 +132,7 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
         .await
         .unwrap();
     assert_eq!(usual, Some(HOUR));
-    let numbers = concurrency::numbers(store, viewer, 0, NOW, NOW)
+    let numbers = concurrency::numbers_of_span(store, viewer, 0, NOW, NOW)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, HOUR);
@@ -237,7 +237,7 @@ async fn of_a_stamp_that_cannot_be_nothing_is_counted() {
         (all.together_ms, all.together_seen_ms, all.calls_exact),
         (0, 0, 0)
     );
-    let numbers = concurrency::numbers(&bed.store, Viewer::Operator, 0, NOW, NOW)
+    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, 0, NOW, NOW)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 0);
@@ -255,7 +255,7 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
         .await;
     assert_eq!(seen_ms(&bed).await, 10 * MINUTE);
     let (store, viewer) = (&bed.store, Viewer::Operator);
-    let numbers = concurrency::numbers(store, viewer, 0, NOW, NOW)
+    let numbers = concurrency::numbers_of_span(store, viewer, 0, NOW, NOW)
         .await
         .unwrap();
     assert_eq!(
@@ -265,14 +265,14 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
     let span = Span { from: 0, to: NOW };
     bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
         .await;
-    let (found, _) = transport_usage::carried(store, viewer, span, NOW)
+    let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW)
         .await
         .unwrap();
     assert_eq!(
         (found[0].together_ms, found[0].together_seen_ms),
         (HOUR, 10 * MINUTE)
     );
-    let steps = concurrency::concurrency(store, viewer, FROM, NOW)
+    let steps = concurrency::devices_at_once(store, viewer, FROM, NOW)
         .await
         .unwrap();
     assert_eq!(steps, [(FROM, 1), (FROM + 10 * MINUTE, 0)]);
@@ -317,7 +317,7 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
     );
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let span = Span { from: 0, to: NOW };
-    let numbers = concurrency::numbers_of_present(store, viewer, span, NOW, &gone)
+    let numbers = concurrency::numbers_given_gone(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 5 * MINUTE);
@@ -331,17 +331,17 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         from: heard_ms,
         to: NOW,
     };
-    let later = concurrency::numbers_of_present(store, viewer, after, NOW, &gone)
+    let later = concurrency::numbers_given_gone(store, viewer, after, NOW, &gone)
         .await
         .unwrap();
     assert_eq!((numbers.peak, later.peak), (1, 0));
-    let persons = distributions::persons_present(store, viewer, "h", span, NOW, 5, &gone)
+    let persons = distributions::top_people_given_gone(store, viewer, "h", span, NOW, 5, &gone)
         .await
         .unwrap();
     assert_eq!(persons[0].together_seen_ms, 5 * MINUTE);
     bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
         .await;
-    let (found, _) = transport_usage::carried_by_present(store, viewer, span, NOW, &gone)
+    let (found, _) = transport_usage::usage_given_gone(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(found[0].together_seen_ms, 5 * MINUTE);
@@ -355,7 +355,7 @@ async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let span = Span { from: 0, to: NOW };
     let seen = async || {
-        let (found, _) = transport_usage::carried(store, viewer, span, NOW)
+        let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW)
             .await
             .unwrap();
         (found[0].together_ms, found[0].together_seen_ms)
@@ -424,7 +424,7 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
     .await;
 
     assert_eq!(usual().await, None, "2,002 calls claim what cannot be");
-    let classes = distributions::classes(store, viewer, span, NOW)
+    let classes = distributions::calls_by_class(store, viewer, span, NOW)
         .await
         .unwrap();
     assert_eq!(classes.iter().map(|class| class.calls).sum::<i64>(), 2002);

@@ -4,7 +4,7 @@ use super::ghost_time::Gone;
 use super::spans::{seen_from, seen_until, sign_from};
 use super::unobserved;
 use crate::rtc::coverage::Span;
-use crate::rtc::transport::{Selection, Stay, Transport, in_use};
+use crate::rtc::transport::{Selection, Transport, TransportStay, transports_in_use};
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 use futures_util::TryStreamExt;
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 /// How much one transport was used within a span. `service_url` is the address that members state,
 /// or else the key of its SFU. It is null if a type has neither.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Carried {
+pub struct TransportUsage {
     pub kind: String,
     pub service_url: Option<String>,
     pub calls: i64,
@@ -47,8 +47,8 @@ const STAYS: &str = concat!(
 
 /// The users of a transport, while it is being summed.
 #[derive(Debug, Default)]
-struct Using {
-    carried: Carried,
+struct UsageSum {
+    carried: TransportUsage,
     devices: HashSet<(String, String)>,
     now: HashSet<(String, String)>,
     people: HashSet<String>,
@@ -60,27 +60,27 @@ struct Using {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn carried(
+pub async fn usage_by_transport(
     store: &Reader,
     viewer: Viewer,
     span: Span,
     now: i64,
-) -> Result<(Vec<Carried>, i64), Error> {
-    carried_by_present(store, viewer, span, now, &Gone::default()).await
+) -> Result<(Vec<TransportUsage>, i64), Error> {
+    usage_given_gone(store, viewer, span, now, &Gone::default()).await
 }
 
-/// Like [`carried`], but with devices that still count though they are probably gone: an SFU
+/// Like [`usage_by_transport`], but with devices that still count though they are probably gone: an SFU
 /// carries nothing for them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn carried_by_present(
+pub async fn usage_given_gone(
     store: &Reader,
     viewer: Viewer,
     span: Span,
     now: i64,
     gone: &Gone,
-) -> Result<(Vec<Carried>, i64), Error> {
+) -> Result<(Vec<TransportUsage>, i64), Error> {
     let Viewer::Operator = viewer;
     let rooms: Vec<String> = sqlx::query_scalar(ROOMS)
         .bind(span.from)
@@ -88,9 +88,9 @@ pub async fn carried_by_present(
         .fetch_all(&store.read)
         .await?;
     let rooms: BTreeSet<String> = rooms.into_iter().collect();
-    let blind = unobserved::spans_by_room(store, viewer, &rooms, span, now).await?;
-    let mut found: BTreeMap<Option<(String, Option<String>)>, Using> = BTreeMap::new();
-    let mut call: Vec<(String, StayOf)> = Vec::new();
+    let blind = unobserved::unobserved_spans_by_room(store, viewer, &rooms, span, now).await?;
+    let mut found: BTreeMap<Option<(String, Option<String>)>, UsageSum> = BTreeMap::new();
+    let mut call: Vec<(String, StayRow)> = Vec::new();
     let mut rows = sqlx::query(STAYS)
         .bind(span.from)
         .bind(span.to)
@@ -99,28 +99,29 @@ pub async fn carried_by_present(
     while let Some(row) = rows.try_next().await? {
         let session: String = row.try_get("session_id")?;
         if call.first().is_some_and(|(known, _)| *known != session) {
-            add(&mut found, &std::mem::take(&mut call), &blind, span, now);
+            add_stays_of_call(&mut found, &std::mem::take(&mut call), &blind, span, now);
         }
 
-        let mut stay = StayOf::read(&row)?;
+        let mut stay = StayRow::read(&row)?;
         stay.hear(&row, gone)?;
         call.push((session, stay));
     }
 
-    add(&mut found, &call, &blind, span, now);
+    add_stays_of_call(&mut found, &call, &blind, span, now);
     let without = found
         .remove(&None)
         .map_or(0, |using| using.carried.together_ms);
-    let done = |((kind, service_url), using): ((String, Option<String>), Using)| Carried {
-        kind,
-        service_url,
-        devices: crate::store::int(using.devices.len().max(using.now.len())),
-        people: crate::store::int(using.people.len()),
-        now: crate::store::int(using.now.len()),
-        ..using.carried
-    };
+    let done =
+        |((kind, service_url), using): ((String, Option<String>), UsageSum)| TransportUsage {
+            kind,
+            service_url,
+            devices: crate::store::to_i64(using.devices.len().max(using.now.len())),
+            people: crate::store::to_i64(using.people.len()),
+            now: crate::store::to_i64(using.now.len()),
+            ..using.carried
+        };
 
-    let mut list: Vec<Carried> = found
+    let mut list: Vec<TransportUsage> = found
         .into_iter()
         .filter_map(|(key, using)| Some(done((key?, using))))
         .collect();
@@ -129,19 +130,19 @@ pub async fn carried_by_present(
     Ok((list, without))
 }
 
-struct StayOf {
+struct StayRow {
     room_id: String,
     user_id: String,
     device_id: Option<String>,
     chain: String,
     server: String,
-    stay: Stay,
+    stay: TransportStay,
     /// The span in which it was really seen, ms.
     seen_from: i64,
     seen_until: i64,
 }
 
-impl StayOf {
+impl StayRow {
     fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
         let kind: Option<String> = row.try_get("transport_type")?;
         let address: Option<String> = row.try_get("transport_url")?;
@@ -183,7 +184,7 @@ impl StayOf {
 }
 
 /// How much of a span was observed, ms. Unobserved spans are in order and do not overlap.
-fn watched_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
+fn observed_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
     let blind = blind.map(Vec::as_slice).unwrap_or_default();
     let first = blind.partition_point(|gap| gap.to <= seen.from);
     let unseen_ms: i64 = blind[first..]
@@ -196,17 +197,17 @@ fn watched_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
 }
 
 /// Adds the stays of one call to the transports that they used.
-fn add(
-    found: &mut BTreeMap<Option<(String, Option<String>)>, Using>,
-    call: &[(String, StayOf)],
+fn add_stays_of_call(
+    found: &mut BTreeMap<Option<(String, Option<String>)>, UsageSum>,
+    call: &[(String, StayRow)],
     blind: &BTreeMap<String, Vec<Span>>,
     span: Span,
     now: i64,
 ) {
-    let stays: Vec<Stay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
+    let stays: Vec<TransportStay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
 
-    for ((_, of), transport) in call.iter().zip(in_use(&stays)) {
+    for ((_, of), transport) in call.iter().zip(transports_in_use(&stays)) {
         let key = transport.map(|transport| {
             let address = transport.address().map(ToOwned::to_owned);
             (transport.kind, address)
@@ -218,7 +219,7 @@ fn add(
             from: from.max(of.seen_from),
             to: until.min(of.seen_until),
         };
-        using.carried.together_seen_ms += watched_ms(blind.get(&of.room_id), seen);
+        using.carried.together_seen_ms += observed_ms(blind.get(&of.room_id), seen);
         using.carried.last_ms = using.carried.last_ms.max(until);
         using.carried.servers.insert(of.server.clone());
         // Two stays without a device id at the same time are two devices. Over time, each new join

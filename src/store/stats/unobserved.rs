@@ -1,8 +1,8 @@
 //! Unobserved time in sums over a span: how much seen time it removes, and which calls are unsure
 //! because of it.
 
-use super::day_totals::Known;
-use super::scope::{Place, Scope, Sums};
+use super::day_totals::CountedDays;
+use super::scope::{PlaceUsage, Scope, UsageSums};
 use super::spans::{touching, unsure};
 use super::usage;
 use super::usage::live_places;
@@ -16,27 +16,27 @@ use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Unobserved spans, each with the rooms that were not observed.
-pub(in crate::store) type Blind = BTreeMap<Span, BTreeSet<String>>;
+pub(in crate::store) type UnobservedSpans = BTreeMap<Span, BTreeSet<String>>;
 
 /// Maximum number of rooms that are queried one by one. If there are more, they are queried
 /// together.
 const FEW: usize = 16;
 
 /// The unobserved spans of the rooms in which somebody was in a call.
-pub(in crate::store) async fn spans(
+pub(in crate::store) async fn find_unobserved_spans(
     store: &Reader,
     viewer: Viewer,
-    sums: &Sums,
+    sums: &UsageSums,
     span: Span,
     now: i64,
-) -> Result<Blind, Error> {
+) -> Result<UnobservedSpans, Error> {
     let rooms: BTreeSet<String> = sums
         .places
         .iter()
         .map(|place| place.room_id.clone())
         .collect();
-    let mut found = Blind::new();
-    for (room_id, gaps) in spans_by_room(store, viewer, &rooms, span, now).await? {
+    let mut found = UnobservedSpans::new();
+    for (room_id, gaps) in unobserved_spans_by_room(store, viewer, &rooms, span, now).await? {
         for gap in gaps {
             found.entry(gap).or_default().insert(room_id.clone());
         }
@@ -46,7 +46,7 @@ pub(in crate::store) async fn spans(
 }
 
 /// The unobserved spans of each of these rooms, in order, cut to a span.
-pub(super) async fn spans_by_room(
+pub(super) async fn unobserved_spans_by_room(
     store: &Reader,
     viewer: Viewer,
     rooms: &BTreeSet<String>,
@@ -69,7 +69,7 @@ pub(super) async fn spans_by_room(
     Ok(found)
 }
 
-fn within(gap: &Span, span: Span) -> Span {
+fn cut_to_span(gap: &Span, span: Span) -> Span {
     Span {
         from: gap.from.max(span.from),
         to: gap.to.min(span.to),
@@ -77,17 +77,17 @@ fn within(gap: &Span, span: Span) -> Span {
 }
 
 /// Subtracts unobserved time from the seen time.
-pub(super) async fn subtract(
+pub(super) async fn subtract_unobserved_time(
     store: &Reader,
     scope: Scope<'_>,
-    days: &Known,
-    sums: &mut Sums,
-    blind: &Blind,
+    days: &CountedDays,
+    sums: &mut UsageSums,
+    blind: &UnobservedSpans,
     span: Span,
     now: i64,
 ) -> Result<(), Error> {
     let mut seen: HashMap<(String, String), &mut i64> = HashMap::new();
-    for Place {
+    for PlaceUsage {
         room_id,
         server,
         together_seen_ms,
@@ -98,7 +98,7 @@ pub(super) async fn subtract(
     }
 
     // A room that was unobserved during the whole span has no seen time; no query is needed.
-    let is_all = |gap: &Span| within(gap, span) == span;
+    let is_all = |gap: &Span| cut_to_span(gap, span) == span;
     for (_, rooms) in blind.iter().filter(|(gap, _)| is_all(gap)) {
         let of_rooms = seen
             .iter_mut()
@@ -113,7 +113,7 @@ pub(super) async fn subtract(
     };
 
     for (gap, rooms) in blind.iter().filter(|(gap, _)| !is_all(gap)) {
-        let (whole, rest) = days.split(within(gap, span));
+        let (whole, rest) = days.split(cut_to_span(gap, span));
         for (_, day) in whole {
             for (room_id, servers) in rooms
                 .iter()
@@ -126,7 +126,7 @@ pub(super) async fn subtract(
         }
 
         for span in rest {
-            for place in seen_in(store, scope, rooms, span, now).await? {
+            for place in seen_time_of_rooms(store, scope, rooms, span, now).await? {
                 take(&place.room_id, &place.server, place.together_seen_ms);
             }
         }
@@ -136,13 +136,13 @@ pub(super) async fn subtract(
 }
 
 /// The seen time of these rooms within a span.
-async fn seen_in(
+async fn seen_time_of_rooms(
     store: &Reader,
     scope: Scope<'_>,
     rooms: &BTreeSet<String>,
     span: Span,
     now: i64,
-) -> Result<Vec<Place>, Error> {
+) -> Result<Vec<PlaceUsage>, Error> {
     let mut places = Vec::new();
     if scope == Scope::All && rooms.len() <= FEW {
         for room_id in rooms {
@@ -183,18 +183,18 @@ const BEGAN: [&str; 3] = [
 ];
 
 /// How many calls are unsure only because of unobserved time.
-pub(in crate::store) async fn touched(
+pub(in crate::store) async fn count_unsure_calls(
     store: &Reader,
     scope: Scope<'_>,
-    days: &Known,
-    blind: &Blind,
+    days: &CountedDays,
+    blind: &UnobservedSpans,
     span: Span,
     now: i64,
 ) -> Result<i64, Error> {
     // Calls that began in an unobserved day.
     let mut begun: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     for (gap, rooms) in blind {
-        for (day, facts) in days.split(within(gap, span)).0 {
+        for (day, facts) in days.split(cut_to_span(gap, span)).0 {
             for room_id in rooms {
                 let (calls, unsure) = facts.begun.get(room_id).copied().unwrap_or_default();
                 begun.insert((day, room_id), calls - unsure);
@@ -205,7 +205,7 @@ pub(in crate::store) async fn touched(
     let mut found: BTreeSet<String> = BTreeSet::new();
     for (gap, rooms) in blind {
         let mut rows = Vec::new();
-        let part = within(gap, span);
+        let part = cut_to_span(gap, span);
         // A call that ended exactly when the gap began is touched by it.
         let after = part.from - i64::from(gap.from > span.from);
         let query = sqlx::query(RAN)
@@ -215,7 +215,7 @@ pub(in crate::store) async fn touched(
             .bind(span.from);
         rows.extend(query.fetch_all(&store.read).await?);
         for rest in days.split(part).1 {
-            rows.extend(began(store, scope, rooms, rest, span, now).await?);
+            rows.extend(calls_begun_within(store, scope, rooms, rest, span, now).await?);
         }
 
         for row in rows {
@@ -228,11 +228,11 @@ pub(in crate::store) async fn touched(
         }
     }
 
-    Ok(begun.values().sum::<i64>() + crate::store::int(found.len()))
+    Ok(begun.values().sum::<i64>() + crate::store::to_i64(found.len()))
 }
 
 /// The calls that began in a part of a span.
-async fn began(
+async fn calls_begun_within(
     store: &Reader,
     scope: Scope<'_>,
     rooms: &BTreeSet<String>,
@@ -250,7 +250,7 @@ async fn began(
 
     if let Scope::Server(server) = scope {
         return Ok(ask(BEGAN[2])
-            .bind(usage::pattern(server))
+            .bind(usage::server_pattern(server))
             .fetch_all(&store.read)
             .await?);
     }

@@ -6,9 +6,9 @@
 //! request: the cost follows the stays of the span (about ten microseconds for each), except for
 //! whole days that are counted already.
 
-use super::day_totals::Known;
+use super::day_totals::CountedDays;
 use super::ghost_time::Gone;
-use super::scope::{Place, Scope, Sums};
+use super::scope::{PlaceUsage, Scope, UsageSums};
 use super::spans::{spans, touching, unsure};
 use super::unobserved;
 use crate::rtc::coverage::Span;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 /// Stays that begin in one hour and end in another, hours since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hours {
+pub struct StayHours {
     pub from: i64,
     pub to: i64,
     pub stays: i64,
@@ -117,8 +117,8 @@ pub async fn sums_of_span(
     scope: Scope<'_>,
     span: Span,
     now: i64,
-) -> Result<Sums, Error> {
-    of_present(store, viewer, scope, span, now, &Gone::default()).await
+) -> Result<UsageSums, Error> {
+    sums_given_gone(store, viewer, scope, span, now, &Gone::default()).await
 }
 
 /// The same, with devices that still count though they are probably gone: nobody saw them after
@@ -126,22 +126,23 @@ pub async fn sums_of_span(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_present(
+pub async fn sums_given_gone(
     store: &Reader,
     viewer: Viewer,
     scope: Scope<'_>,
     span: Span,
     now: i64,
     gone: &Gone,
-) -> Result<Sums, Error> {
+) -> Result<UsageSums, Error> {
     let Viewer::Operator = viewer;
-    let days = known(store, scope, span).await?;
-    let mut sums = counts(store, scope, &days, span, now).await?;
-    sums.places = places(store, scope, &days, span, now).await?;
-    let blind = unobserved::spans(store, viewer, &sums, span, now).await?;
-    unobserved::subtract(store, scope, &days, &mut sums, &blind, span, now).await?;
+    let days = load_counted_days(store, scope, span).await?;
+    let mut sums = count_calls_and_people(store, scope, &days, span, now).await?;
+    sums.places = time_by_place(store, scope, &days, span, now).await?;
+    let blind = unobserved::find_unobserved_spans(store, viewer, &sums, span, now).await?;
+    unobserved::subtract_unobserved_time(store, scope, &days, &mut sums, &blind, span, now).await?;
     gone.take_off(scope, &mut sums.places, &blind, span);
-    sums.calls_exact -= unobserved::touched(store, scope, &days, &blind, span, now).await?;
+    sums.calls_exact -=
+        unobserved::count_unsure_calls(store, scope, &days, &blind, span, now).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
     sums.together_seen_ms = sums.places.iter().map(|place| place.together_seen_ms).sum();
 
@@ -149,26 +150,26 @@ pub async fn of_present(
 }
 
 /// The days of a span that are counted already: only the totals of all rooms and servers are.
-pub(in crate::store) async fn known(
+pub(in crate::store) async fn load_counted_days(
     store: &Reader,
     scope: Scope<'_>,
     span: Span,
-) -> Result<Known, Error> {
+) -> Result<CountedDays, Error> {
     if scope == Scope::All {
-        Known::read_days(store, span).await
+        CountedDays::read_days(store, span).await
     } else {
-        Ok(Known::default())
+        Ok(CountedDays::default())
     }
 }
 
 /// Calls and people; unobserved time is not considered in `calls_exact`.
-async fn counts(
+async fn count_calls_and_people(
     store: &Reader,
     scope: Scope<'_>,
-    days: &Known,
+    days: &CountedDays,
     span: Span,
     now: i64,
-) -> Result<Sums, Error> {
+) -> Result<UsageSums, Error> {
     let Span { from, to } = span;
     let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
     let Some(whose) = whose else {
@@ -189,21 +190,21 @@ async fn counts(
         let people = if to - from < LONG {
             live_people(store, span).await?
         } else {
-            crate::store::int(everybody(store, span).await?.len())
+            crate::store::to_i64(server_of_each_person(store, span).await?.len())
         };
 
-        return Ok(Sums {
+        return Ok(UsageSums {
             calls,
             calls_exact: calls - unsure,
             people,
-            ..Sums::default()
+            ..UsageSums::default()
         });
     };
 
     let calls = sqlx::query_as(calls).bind(from).bind(to).bind(now);
     let is_server = matches!(scope, Scope::Server(_));
     let calls = calls.bind(if is_server {
-        pattern(whose)
+        server_pattern(whose)
     } else {
         whose.to_owned()
     });
@@ -215,16 +216,19 @@ async fn counts(
         .fetch_one(&store.read)
         .await?;
 
-    Ok(Sums {
+    Ok(UsageSums {
         calls: all,
         calls_exact: all - unsure,
         people,
-        ..Sums::default()
+        ..UsageSums::default()
     })
 }
 
 /// The server of each person who was in a call within a span.
-pub(in crate::store) async fn everybody(store: &Reader, span: Span) -> Result<Vec<String>, Error> {
+pub(in crate::store) async fn server_of_each_person(
+    store: &Reader,
+    span: Span,
+) -> Result<Vec<String>, Error> {
     let rows = sqlx::query(EVERYBODY)
         .bind(span.from)
         .bind(span.to)
@@ -261,13 +265,17 @@ pub(super) async fn live_begun(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn people(store: &Reader, viewer: Viewer, steps: &[Span]) -> Result<Vec<i64>, Error> {
+pub async fn count_people_per_step(
+    store: &Reader,
+    viewer: Viewer,
+    steps: &[Span],
+) -> Result<Vec<i64>, Error> {
     let Viewer::Operator = viewer;
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return Ok(Vec::new());
     };
 
-    let days = Known::read_days(
+    let days = CountedDays::read_days(
         store,
         Span {
             from: first.from,
@@ -280,7 +288,7 @@ pub async fn people(store: &Reader, viewer: Viewer, steps: &[Span]) -> Result<Ve
         found.push(match (days.people(*step), step.to - step.from <= DAY) {
             (Some(people), _) => people,
             (None, true) => live_people(store, *step).await?,
-            (None, false) => crate::store::int(everybody(store, *step).await?.len()),
+            (None, false) => crate::store::to_i64(server_of_each_person(store, *step).await?.len()),
         });
     }
 
@@ -297,7 +305,7 @@ pub(super) async fn live_people(store: &Reader, span: Span) -> Result<i64, Error
 }
 
 /// A pattern for `like` that finds the name of a server among others.
-pub(in crate::store) fn pattern(server: &str) -> String {
+pub(in crate::store) fn server_pattern(server: &str) -> String {
     let name = server
         .replace('!', "!!")
         .replace('%', "!%")
@@ -307,19 +315,19 @@ pub(in crate::store) fn pattern(server: &str) -> String {
 }
 
 /// The device time by room and server, most first. Unobserved time is not subtracted.
-async fn places(
+async fn time_by_place(
     store: &Reader,
     scope: Scope<'_>,
-    days: &Known,
+    days: &CountedDays,
     span: Span,
     now: i64,
-) -> Result<Vec<Place>, Error> {
+) -> Result<Vec<PlaceUsage>, Error> {
     let (whole, rest) = days.split(span);
     let mut found: BTreeMap<(String, String), (i64, i64)> = BTreeMap::new();
     for (room_id, servers) in whole.into_iter().flat_map(|(_, day)| &day.places) {
         for (server, (together, seen)) in servers {
             // Most keys are there already, and a look-up is cheaper than a copy.
-            add(
+            add_to_place(
                 &mut found,
                 room_id.clone(),
                 server.clone(),
@@ -330,7 +338,7 @@ async fn places(
 
     for span in rest {
         for place in live_places(store, scope, span, now).await? {
-            add(
+            add_to_place(
                 &mut found,
                 place.room_id,
                 place.server,
@@ -339,20 +347,20 @@ async fn places(
         }
     }
 
-    let place = |((room_id, server), (together_ms, together_seen_ms))| Place {
+    let place = |((room_id, server), (together_ms, together_seen_ms))| PlaceUsage {
         room_id,
         server,
         together_ms,
         together_seen_ms,
     };
 
-    let mut places: Vec<Place> = found.into_iter().map(place).collect();
+    let mut places: Vec<PlaceUsage> = found.into_iter().map(place).collect();
     places.sort_by_key(|place| -place.together_ms);
 
     Ok(places)
 }
 
-fn add(
+fn add_to_place(
     found: &mut BTreeMap<(String, String), (i64, i64)>,
     room_id: String,
     server: String,
@@ -368,7 +376,7 @@ pub(super) async fn live_places(
     scope: Scope<'_>,
     span: Span,
     now: i64,
-) -> Result<Vec<Place>, Error> {
+) -> Result<Vec<PlaceUsage>, Error> {
     let (sql, whose) = scope.pick(PLACES);
     let query = sqlx::query(sql).bind(span.from).bind(span.to).bind(now);
     let query = if let Some(whose) = whose {
@@ -378,7 +386,7 @@ pub(super) async fn live_places(
     };
 
     let place = |row: &sqlx::any::AnyRow| {
-        Ok(Place {
+        Ok(PlaceUsage {
             room_id: row.try_get("room_id")?,
             server: row.try_get("server")?,
             together_ms: row.try_get("together_ms")?,
@@ -398,20 +406,20 @@ pub(super) async fn live_places(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn hours(
+pub async fn stay_hours(
     store: &Reader,
     viewer: Viewer,
     scope: Scope<'_>,
     span: Span,
     now: i64,
-) -> Result<Vec<Hours>, Error> {
+) -> Result<Vec<StayHours>, Error> {
     let Viewer::Operator = viewer;
-    let days = known(store, scope, span).await?;
+    let days = load_counted_days(store, scope, span).await?;
     let (whole, rest) = days.split(span);
     let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
     // For a counted day only the sum of each hour is known: it is given as one stay from the
     // beginning of the hour.
-    let hour = |(hour, ms): &(i64, i64)| Hours {
+    let hour = |(hour, ms): &(i64, i64)| StayHours {
         from: *hour,
         to: *hour,
         stays: 1,
@@ -419,21 +427,21 @@ pub async fn hours(
         after_to_ms: *ms,
     };
 
-    let mut found: Vec<Hours> = counted.map(hour).collect();
+    let mut found: Vec<StayHours> = counted.map(hour).collect();
     for span in rest {
-        found.extend(live_hours(store, scope, span, now).await?);
+        found.extend(live_stay_hours(store, scope, span, now).await?);
     }
 
     Ok(found)
 }
 
 /// The same, counted from the stays.
-pub(super) async fn live_hours(
+pub(super) async fn live_stay_hours(
     store: &Reader,
     scope: Scope<'_>,
     span: Span,
     now: i64,
-) -> Result<Vec<Hours>, Error> {
+) -> Result<Vec<StayHours>, Error> {
     let (sql, whose) = scope.pick(HOURS);
     let query = sqlx::query_as(sql).bind(span.from).bind(span.to).bind(now);
     let query = if let Some(whose) = whose {
@@ -443,7 +451,7 @@ pub(super) async fn live_hours(
     };
 
     let rows: Vec<(i64, i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    let hours = |(from, to, stays, after_from_ms, after_to_ms)| Hours {
+    let hours = |(from, to, stays, after_from_ms, after_to_ms)| StayHours {
         from,
         to,
         stays,
@@ -456,7 +464,7 @@ pub(super) async fn live_hours(
 
 /// The device time in each hour of a span, ms, from the hours in which stays begin and end.
 #[must_use]
-pub fn by_hour(hours: &[Hours]) -> BTreeMap<i64, i64> {
+pub fn time_by_hour(hours: &[StayHours]) -> BTreeMap<i64, i64> {
     const HOUR: i64 = 3_600_000;
     let mut found: BTreeMap<i64, i64> = BTreeMap::new();
     for group in hours {
@@ -485,9 +493,14 @@ const TOGETHER: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn together(store: &Reader, viewer: Viewer, span: Span, now: i64) -> Result<i64, Error> {
+pub async fn device_time_of_span(
+    store: &Reader,
+    viewer: Viewer,
+    span: Span,
+    now: i64,
+) -> Result<i64, Error> {
     let Viewer::Operator = viewer;
-    let days = known(store, Scope::All, span).await?;
+    let days = load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let mut sum = whole
         .iter()

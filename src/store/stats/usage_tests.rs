@@ -1,7 +1,7 @@
 //! Which time counts as inferred, on rows made by hand.
 
 use super::last_seen;
-use super::scope::{Scope, Sums};
+use super::scope::{Scope, UsageSums};
 use super::usage;
 use crate::rtc::coverage::Span;
 use crate::store::model::Viewer;
@@ -39,7 +39,7 @@ async fn call(bed: &Bed, id: &str, span: (i64, i64), words: &str) {
     .await;
 }
 
-async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> Sums {
+async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> UsageSums {
     usage::sums_of_span(
         &bed.store,
         Viewer::Operator,
@@ -66,12 +66,12 @@ async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64
     let other = usage::sums_of_span(&bed.store, Viewer::Operator, Scope::Server("_"), span, now)
         .await
         .unwrap();
-    assert_eq!(other, Sums::default(), "a name is no pattern");
-    let hours = usage::hours(&bed.store, Viewer::Operator, Scope::All, span, now)
+    assert_eq!(other, UsageSums::default(), "a name is no pattern");
+    let hours = usage::stay_hours(&bed.store, Viewer::Operator, Scope::All, span, now)
         .await
         .unwrap();
     assert_eq!(
-        usage::by_hour(&hours).values().sum::<i64>(),
+        usage::time_by_hour(&hours).values().sum::<i64>(),
         all.together_ms
     );
 
@@ -163,7 +163,7 @@ async fn a_device_that_speaks_twice_counts_once() {
     bed.run("update memberships set session_id = 'one'").await;
     bed.run("update sessions set until_ms = 4000").await;
     assert_eq!(figures(&bed, 0, NOW, NOW).await, (1, 1, 3000, 3000));
-    let hours = usage::hours(
+    let hours = usage::stay_hours(
         &bed.store,
         Viewer::Operator,
         Scope::All,
@@ -190,14 +190,14 @@ async fn a_device_that_speaks_twice_counts_once() {
 fn hours_are_filled_between_start_and_end() {
     const HOUR: i64 = 3_600_000;
     let stays = [
-        usage::Hours {
+        usage::StayHours {
             from: 5,
             to: 5,
             stays: 2,
             after_from_ms: 30,
             after_to_ms: 100,
         },
-        usage::Hours {
+        usage::StayHours {
             from: 5,
             to: 8,
             stays: 2,
@@ -205,7 +205,7 @@ fn hours_are_filled_between_start_and_end() {
             after_to_ms: 400,
         },
     ];
-    let hours: Vec<_> = usage::by_hour(&stays).into_iter().collect();
+    let hours: Vec<_> = usage::time_by_hour(&stays).into_iter().collect();
     assert_eq!(
         hours,
         [
@@ -228,9 +228,9 @@ async fn signs_outlive_their_events_and_follow_their_stay() {
     )
     .await;
     bed.event("$sign", Some("e"), "m.call.member", 3400).await;
-    assert!(!last_seen::note(&bed.store, 3999).await.unwrap());
+    assert!(!last_seen::record_last_seen(&bed.store, 3999).await.unwrap());
     assert_eq!(figures(&bed, 0, 3999, 3999).await.3, 999);
-    last_seen::note(&bed.store, NOW).await.unwrap();
+    last_seen::record_last_seen(&bed.store, NOW).await.unwrap();
     bed.run("delete from events").await;
     assert_eq!(figures(&bed, 0, NOW, NOW).await, (1, 0, 1000, 400));
     bed.run("update memberships set updates = 1, until_ms = 4100")
@@ -241,10 +241,12 @@ async fn signs_outlive_their_events_and_follow_their_stay() {
         500,
         "an older sign is of another stay"
     );
-    last_seen::note(&bed.store, NOW).await.unwrap();
+    last_seen::record_last_seen(&bed.store, NOW).await.unwrap();
     assert_eq!(figures(&bed, 0, NOW, NOW).await.3, 500);
     bed.run("delete from memberships").await;
-    last_seen::forget(&bed.store).await.unwrap();
+    last_seen::delete_orphaned_last_seen(&bed.store)
+        .await
+        .unwrap();
     let left: i64 = sqlx::query_scalar("select count(*) from signs")
         .fetch_one(&bed.store.read)
         .await

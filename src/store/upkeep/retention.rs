@@ -7,12 +7,12 @@
 //! because the walk compares what it reads with what is stored.
 
 use super::retention_cutoffs;
-use crate::rtc::fold::{Rules, fold};
+use crate::rtc::fold::{Rules, fold_member_key};
 use crate::rtc::membership::Membership;
 use crate::store::derive::{checkpoints, member_keys, session_counters};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
-use crate::store::{Error, Reader, Writer, int};
+use crate::store::{Error, Reader, Writer, to_i64};
 use sqlx::Row;
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub const BATCH: usize = 500;
 
 /// What was deleted by age so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub struct DeletedTotal {
     /// `events`, `calls` or `snapshots`.
     pub what: String,
     pub total: i64,
@@ -48,7 +48,7 @@ const IN_STATE: &str = "select members from snapshots s where room_id = $1 and t
 ///
 /// # Errors
 /// When the database fails.
-pub async fn in_state(store: &Reader, room_id: &str) -> Result<BTreeSet<String>, Error> {
+pub async fn events_in_state(store: &Reader, room_id: &str) -> Result<BTreeSet<String>, Error> {
     let sets: Vec<String> = sqlx::query_scalar(IN_STATE)
         .bind(room_id)
         .fetch_all(&store.read)
@@ -68,7 +68,11 @@ const CHAINS: &str = "select distinct chain from events where room_id = $1 and c
 ///
 /// # Errors
 /// When the database fails.
-pub async fn old_chains(store: &Reader, room_id: &str, before: i64) -> Result<Vec<String>, Error> {
+pub async fn list_old_keys(
+    store: &Reader,
+    room_id: &str,
+    before: i64,
+) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(CHAINS)
         .bind(room_id)
         .bind(before)
@@ -85,7 +89,7 @@ const SINCE: &str = "select count(*) from events where stream > $1 and room_id =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn seal(
+pub async fn raise_cutoff(
     store: &Writer,
     rules: &Rules,
     room_id: &str,
@@ -94,19 +98,19 @@ pub async fn seal(
 ) -> Result<bool, Error> {
     let mut read = store.read.begin().await?;
     let latest: i64 = sqlx::query_scalar(LATEST).fetch_one(&mut *read).await?;
-    let old = retention_cutoffs::cut(&mut read, room_id, chain).await?;
-    let (events, room) = member_keys::read(&mut read, room_id, chain, old).await?;
+    let old = retention_cutoffs::read_cutoff(&mut read, room_id, chain).await?;
+    let (events, room) = member_keys::read_fold_input(&mut read, room_id, chain, old).await?;
     read.rollback().await?;
     let members = |cut: i64| {
-        let (mut members, _) = fold(
+        let (mut members, _) = fold_member_key(
             chain,
             events
                 .iter()
-                .filter(|event| retention_cutoffs::counts(event, cut)),
+                .filter(|event| retention_cutoffs::is_after_cutoff(event, cut)),
             &room,
             rules,
         );
-        retention_cutoffs::clamp(&mut members, cut);
+        retention_cutoffs::clamp_to_cutoff(&mut members, cut);
         members
     };
 
@@ -133,7 +137,7 @@ pub async fn seal(
 
     let mut tx = store.writing().await?;
     // The write comes first: otherwise another process could write between our read and our write.
-    retention_cutoffs::seal(&mut tx, room_id, chain, cut).await?;
+    retention_cutoffs::store_cutoff(&mut tx, room_id, chain, cut).await?;
     let since: i64 = sqlx::query_scalar(SINCE)
         .bind(latest)
         .bind(room_id)
@@ -146,7 +150,7 @@ pub async fn seal(
     }
 
     // The checkpoints stand for events that no longer count.
-    checkpoints::forget_chain(&mut tx, room_id, chain).await?;
+    checkpoints::delete_key_checkpoints(&mut tx, room_id, chain).await?;
     tx.commit().await?;
 
     Ok(true)
@@ -160,7 +164,11 @@ const BEHIND_SEAL: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn behind_seal(store: &Reader, room_id: &str, chain: &str) -> Result<Vec<String>, Error> {
+pub async fn events_before_cutoff(
+    store: &Reader,
+    room_id: &str,
+    chain: &str,
+) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(BEHIND_SEAL)
         .bind(room_id)
         .bind(chain)
@@ -207,7 +215,7 @@ const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2"
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete(
+pub async fn delete_stored_events(
     store: &Writer,
     room_id: &str,
     event_ids: &[&String],
@@ -229,7 +237,7 @@ pub async fn delete(
             .await?;
     }
 
-    count(&mut tx, "events", gone, now).await?;
+    add_to_deleted(&mut tx, "events", gone, now).await?;
     tx.commit().await?;
 
     Ok(())
@@ -238,7 +246,12 @@ pub async fn delete(
 const COUNT: &str = "insert into removed (what, total, last_ms) values ($1, $2, $3)
     on conflict (what) do update set total = removed.total + excluded.total, last_ms = excluded.last_ms";
 
-async fn count(tx: &mut crate::store::Tx, what: &str, more: u64, now: i64) -> Result<(), Error> {
+async fn add_to_deleted(
+    tx: &mut crate::store::Tx,
+    what: &str,
+    more: u64,
+    now: i64,
+) -> Result<(), Error> {
     let more = i64::try_from(more).unwrap_or(i64::MAX);
     sqlx::query(COUNT)
         .bind(what)
@@ -263,10 +276,10 @@ pub async fn delete_snapshots(store: &Writer, before: i64, now: i64) -> Result<b
     let mut tx = store.writing().await?;
     let done = sqlx::query(SNAPSHOTS)
         .bind(before)
-        .bind(int(BATCH))
+        .bind(to_i64(BATCH))
         .execute(&mut *tx)
         .await?;
-    count(&mut tx, "snapshots", done.rows_affected(), now).await?;
+    add_to_deleted(&mut tx, "snapshots", done.rows_affected(), now).await?;
     tx.commit().await?;
 
     Ok(done.rows_affected() > 0)
@@ -299,13 +312,13 @@ const BESIDE: [&str; 6] = [
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete_beside(store: &Writer, before: i64) -> Result<bool, Error> {
+pub async fn delete_side_records(store: &Writer, before: i64) -> Result<bool, Error> {
     let mut tx = store.writing().await?;
     let mut gone = 0;
     for sql in BESIDE {
         let done = sqlx::query(sql)
             .bind(before)
-            .bind(int(BATCH))
+            .bind(to_i64(BATCH))
             .execute(&mut *tx)
             .await?;
         gone += done.rows_affected();
@@ -345,7 +358,7 @@ pub async fn delete_calls(
 ) -> Result<bool, Error> {
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
-    let few = int(BATCH / 5);
+    let few = to_i64(BATCH / 5);
     let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);
     let rows = query.fetch_all(&mut *tx).await?;
     let mut spans: Vec<(i64, i64)> = Vec::with_capacity(rows.len());
@@ -355,7 +368,7 @@ pub async fn delete_calls(
         sqlx::query(STAYS).bind(&id).execute(&mut *tx).await?;
         sqlx::query(CALL).bind(&id).execute(&mut *tx).await?;
         if let Some(tally) = row.try_get("tally")? {
-            session_counters::end(&mut tx, tally).await?;
+            session_counters::delete_tally(&mut tx, tally).await?;
         }
     }
 
@@ -385,7 +398,7 @@ pub async fn delete_calls(
             .await?;
     }
 
-    count(&mut tx, "calls", rows.len() as u64, now).await?;
+    add_to_deleted(&mut tx, "calls", rows.len() as u64, now).await?;
     tx.commit().await?;
 
     Ok(!rows.is_empty() || empty + seals > 0)
@@ -399,7 +412,7 @@ const FREE: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn give_back(store: &Writer) -> Result<bool, Error> {
+pub async fn release_free_pages(store: &Writer) -> Result<bool, Error> {
     let mut connection = store.write.acquire().await?;
     if connection.backend_name() != "SQLite" {
         return Ok(false);
@@ -428,12 +441,15 @@ const REMOVED: &str = "select what, total, last_ms from removed order by what";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn removed(store: &Reader, viewer: Viewer) -> Result<Vec<Removed>, Error> {
+pub async fn list_deleted_totals(
+    store: &Reader,
+    viewer: Viewer,
+) -> Result<Vec<DeletedTotal>, Error> {
     let Viewer::Operator = viewer;
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(REMOVED).fetch_all(&store.read).await?;
     Ok(rows
         .into_iter()
-        .map(|(what, total, last_ms)| Removed {
+        .map(|(what, total, last_ms)| DeletedTotal {
             what,
             total,
             last_ms,
@@ -470,8 +486,16 @@ mod tests {
             bed.run(sql).await;
         }
 
-        assert!(delete_beside(&bed.store, 7_200_000 - 1).await.unwrap());
-        assert!(!delete_beside(&bed.store, 7_200_000 - 1).await.unwrap());
+        assert!(
+            delete_side_records(&bed.store, 7_200_000 - 1)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !delete_side_records(&bed.store, 7_200_000 - 1)
+                .await
+                .unwrap()
+        );
         let kept = [
             ("select made_event_id from state_resets", vec!["new"]),
             ("select sender from set_aside", vec!["new"]),

@@ -8,7 +8,11 @@ use crate::store::{Error, Tx};
 const CUT: &str = "select cut_ms from seals where room_id = $1 and chain = $2";
 
 /// The seal of a member key, ms; `i64::MIN` if there is none.
-pub(in crate::store) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Result<i64, Error> {
+pub(in crate::store) async fn read_cutoff(
+    tx: &mut Tx,
+    room_id: &str,
+    chain: &str,
+) -> Result<i64, Error> {
     let cut = sqlx::query_scalar(CUT)
         .bind(room_id)
         .bind(chain)
@@ -20,12 +24,12 @@ pub(in crate::store) async fn cut(tx: &mut Tx, room_id: &str, chain: &str) -> Re
 
 /// Does the event count under this seal? An event that a homeserver sends again after it was
 /// deleted does not.
-pub(in crate::store) fn counts(event: &RoomEvent, cut: i64) -> bool {
+pub(in crate::store) fn is_after_cutoff(event: &RoomEvent, cut: i64) -> bool {
     event.time() >= cut
 }
 
 /// A later stay cannot claim to have begun before the seal: that time is final.
-pub(in crate::store) fn clamp(members: &mut [Membership], cut: i64) {
+pub(in crate::store) fn clamp_to_cutoff(members: &mut [Membership], cut: i64) {
     for member in members {
         member.joined_ms = member.joined_ms.max(cut);
         member.until_ms = member.until_ms.max(member.joined_ms);
@@ -35,7 +39,7 @@ pub(in crate::store) fn clamp(members: &mut [Membership], cut: i64) {
 const SEAL: &str = "insert into seals (room_id, chain, cut_ms) values ($1, $2, $3)
     on conflict (room_id, chain) do update set cut_ms = excluded.cut_ms";
 
-pub(in crate::store) async fn seal(
+pub(in crate::store) async fn store_cutoff(
     tx: &mut Tx,
     room_id: &str,
     chain: &str,

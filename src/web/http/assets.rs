@@ -12,7 +12,7 @@ struct Files;
 
 /// The address of a static file.
 #[must_use]
-pub fn href(name: &str) -> String {
+pub fn asset_href(name: &str) -> String {
     let mut address = format!("/static/{name}");
     if let Some(file) = Files::get(name) {
         address.push_str("?v=");
@@ -25,14 +25,14 @@ pub fn href(name: &str) -> String {
 }
 
 /// `GET /static/{name}`
-pub async fn get(
+pub async fn get_asset(
     req: HttpRequest,
     name: web::Path<String>,
     app: web::Data<crate::web::Web>,
 ) -> HttpResponse {
     let Some(file) = Files::get(&name) else {
-        return super::response::failure(
-            &super::response::Ask::of_request(&req, &app),
+        return super::response::send_error(
+            &super::response::PageRequest::of_request(&req, &app),
             &super::error::Error::Unrecognized,
         );
     };

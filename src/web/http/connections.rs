@@ -11,24 +11,24 @@ const USUAL: usize = 1024;
 
 /// Maximum number of connections per worker, for this number of workers.
 #[must_use]
-pub fn of_worker(workers: usize) -> usize {
+pub fn max_connections_per_worker(workers: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    share(open_files(&limits).unwrap_or(USUAL), workers)
+    connection_share(open_files_limit(&limits).unwrap_or(USUAL), workers)
 }
 
 /// Maximum number of open live streams: half of all connections, so that the others are left for
 /// requests.
 #[must_use]
-pub fn streams() -> usize {
-    of_worker(1) / 2
+pub fn max_live_streams() -> usize {
+    max_connections_per_worker(1) / 2
 }
 
-fn share(files: usize, workers: usize) -> usize {
+fn connection_share(files: usize, workers: usize) -> usize {
     (files.saturating_sub(OTHERS) / workers.max(1)).clamp(LEAST, MOST)
 }
 
 /// The soft limit of open files, from `/proc/self/limits`; `None` if it is missing or unlimited.
-fn open_files(limits: &str) -> Option<usize> {
+fn open_files_limit(limits: &str) -> Option<usize> {
     let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))?;
@@ -44,11 +44,18 @@ mod tests {
         let limits = "Limit   Soft Limit  Hard Limit  Units\n\
                       Max processes   7  7  processes\n\
                       Max open files            1024                 524288               files     \n";
-        assert_eq!(open_files(limits), Some(1024));
-        assert_eq!(open_files("Max open files unlimited unlimited files"), None);
-        assert_eq!(open_files(""), None);
+        assert_eq!(open_files_limit(limits), Some(1024));
         assert_eq!(
-            [share(1024, 2), share(64, 8), share(1 << 30, 2)],
+            open_files_limit("Max open files unlimited unlimited files"),
+            None
+        );
+        assert_eq!(open_files_limit(""), None);
+        assert_eq!(
+            [
+                connection_share(1024, 2),
+                connection_share(64, 8),
+                connection_share(1 << 30, 2)
+            ],
             [432, LEAST, MOST]
         );
     }

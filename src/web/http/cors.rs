@@ -16,7 +16,7 @@ const ASK_AGAIN_S: HeaderValue = HeaderValue::from_static("86400");
 const OPEN: [&str; 4] = ["/api/", "/badge/", "/feed/", "/healthz"];
 
 /// The value of `Access-Control-Allow-Origin` for a page of this origin; `None` if it may not read.
-fn allowed(origins: &[String], origin: &str) -> Option<HeaderValue> {
+fn allow_origin_value(origins: &[String], origin: &str) -> Option<HeaderValue> {
     if origins.iter().any(|known| known == "*") {
         return Some(HeaderValue::from_static("*"));
     }
@@ -34,7 +34,7 @@ fn allowed(origins: &[String], origin: &str) -> Option<HeaderValue> {
 ///
 /// # Errors
 /// Those of the wrapped service.
-pub async fn allow(
+pub async fn answer_with_cors(
     web: Data<Web>,
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -49,7 +49,7 @@ pub async fn allow(
         .headers()
         .get(header::ORIGIN)
         .and_then(|origin| origin.to_str().ok());
-    let answer = origin.and_then(|origin| allowed(origins, origin));
+    let answer = origin.and_then(|origin| allow_origin_value(origins, origin));
     let asks_whether = req.method() == Method::OPTIONS
         && req
             .headers()
@@ -61,12 +61,12 @@ pub async fn allow(
         next.call(req).await?.map_into_boxed_body()
     };
 
-    tell(response.headers_mut(), answer, asks_whether);
+    insert_cors_headers(response.headers_mut(), answer, asks_whether);
 
     Ok(response)
 }
 
-fn tell(headers: &mut HeaderMap, answer: Option<HeaderValue>, asks_whether: bool) {
+fn insert_cors_headers(headers: &mut HeaderMap, answer: Option<HeaderValue>, asks_whether: bool) {
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     let Some(answer) = answer else { return };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, answer);
@@ -99,7 +99,7 @@ mod tests {
             "https://other.example:8443".to_owned(),
         ];
         let answer = |origins: &[String], origin| {
-            allowed(origins, origin).map(|value| value.to_str().unwrap().to_owned())
+            allow_origin_value(origins, origin).map(|value| value.to_str().unwrap().to_owned())
         };
 
         assert_eq!(

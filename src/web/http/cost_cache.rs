@@ -16,22 +16,22 @@ const MOST: usize = 64;
 
 /// The kept answers of one kind, by request.
 #[derive(Debug)]
-pub struct Kept<T>(Mutex<HashMap<String, Arc<Place<T>>>>);
+pub struct CostCache<T>(Mutex<HashMap<String, Arc<CacheSlot<T>>>>);
 
 /// One answer, its expiry, and whether the next one is being computed.
 #[derive(Debug)]
-struct Place<T> {
+struct CacheSlot<T> {
     answer: RwLock<Option<(Instant, T)>>,
     busy: Mutex<()>,
 }
 
-impl<T> Default for Kept<T> {
+impl<T> Default for CostCache<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T: Clone> Kept<T> {
+impl<T: Clone> CostCache<T> {
     /// The kept answer, or a new one. Only one is computed at a time: other requests get the old
     /// one meanwhile, or wait if it is the first.
     ///
@@ -90,14 +90,14 @@ impl<T: Clone> Kept<T> {
         Ok(answer)
     }
 
-    async fn place(&self, key: &str) -> Arc<Place<T>> {
+    async fn place(&self, key: &str) -> Arc<CacheSlot<T>> {
         let mut kept = self.0.lock().await;
         if kept.len() >= MOST && !kept.contains_key(key) {
             kept.clear();
         }
 
         let empty = || {
-            Arc::new(Place {
+            Arc::new(CacheSlot {
                 answer: RwLock::new(None),
                 busy: Mutex::new(()),
             })
@@ -107,7 +107,7 @@ impl<T: Clone> Kept<T> {
     }
 }
 
-impl<T: Clone> Place<T> {
+impl<T: Clone> CacheSlot<T> {
     async fn known(&self, fresh: bool) -> Option<T> {
         let answer = self.answer.read().await;
         answer
@@ -120,24 +120,24 @@ impl<T: Clone> Place<T> {
 /// An expensive value that all pages show: computed once per change and per second, however many
 /// requests come.
 #[derive(Debug)]
-pub struct Shared<T>(Mutex<Option<(Stamp, Arc<T>)>>);
+pub struct SharedValue<T>(Mutex<Option<(DataVersion, Arc<T>)>>);
 
 /// A state of the data. A value made at one state is valid for all requests of the same state or an
 /// earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct DataVersion {
     /// See [`crate::changes::Changes::generation`].
     pub generation: u64,
     pub second: i64,
 }
 
-impl<T> Default for Shared<T> {
+impl<T> Default for SharedValue<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Shared<T> {
+impl<T> SharedValue<T> {
     /// The value made at this state or a later one; if there is none, it is made now. Other
     /// requests wait meanwhile.
     ///
@@ -145,7 +145,7 @@ impl<T> Shared<T> {
     /// Those of the computation; an error is not kept.
     pub async fn get<E>(
         &self,
-        stamp: impl Fn() -> Stamp,
+        stamp: impl Fn() -> DataVersion,
         compute: impl Future<Output = Result<T, E>>,
     ) -> Result<Arc<T>, E> {
         let asked = stamp();
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_took_long_is_kept_and_an_error_is_not() {
-        let kept = Kept::default();
+        let kept = CostCache::default();
         assert_eq!(kept.get("a", async { Err::<u8, _>("no") }).await, Err("no"));
         // It is kept for at least five seconds; requests during the first computation wait for it.
         assert_eq!(
@@ -189,8 +189,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_shared_is_made_once_for_each_change() {
-        let (shared, generation) = (Shared::default(), std::cell::Cell::new(1));
-        let stamp = || Stamp {
+        let (shared, generation) = (SharedValue::default(), std::cell::Cell::new(1));
+        let stamp = || DataVersion {
             generation: generation.get(),
             second: 7,
         };
@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_old_answer_serves_while_the_next_is_computed() {
-        let kept = Kept::default();
+        let kept = CostCache::default();
         kept.get("a", slow(1)).await.unwrap();
         let place = kept.place("a").await;
         let past = Instant::now();

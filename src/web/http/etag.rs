@@ -22,7 +22,7 @@ const DAYS_MAX: i64 = 1000;
 
 /// A part of a body that changes only with the clock.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Clocked {
+struct ClockedPart {
     from: usize,
     to: usize,
     /// Days before the time of the answer.
@@ -31,24 +31,24 @@ struct Clocked {
 
 /// The entity tag of a JSON body.
 #[must_use]
-pub fn tag(body: &[u8]) -> String {
-    let mut parts: Vec<Clocked> = memmem::find_iter(body, RUNNING)
-        .map(|at| run(body, at + RUNNING.len()))
+pub fn tag_of_body(body: &[u8]) -> String {
+    let mut parts: Vec<ClockedPart> = memmem::find_iter(body, RUNNING)
+        .map(|at| digits_at(body, at + RUNNING.len()))
         .collect();
     let mut is_dated = false;
     for (made, _) in MADE
         .iter()
-        .filter_map(|key| number(body, memmem::find(body, key)? + key.len()))
+        .filter_map(|key| number_at(body, memmem::find(body, key)? + key.len()))
     {
         is_dated = true;
-        parts.extend(moments(body, made));
+        parts.extend(clock_times_in(body, made));
     }
 
     if is_dated {
         parts.extend(memmem::find_iter(body, TWIN).map(|at| {
             let from = at + TWIN.len();
             let length = memchr::memchr(b'"', body.get(from..).unwrap_or_default()).unwrap_or(0);
-            Clocked {
+            ClockedPart {
                 from,
                 to: from + length,
                 days: 0,
@@ -74,7 +74,7 @@ pub fn tag(body: &[u8]) -> String {
 }
 
 /// The run of digits that begins here.
-fn run(body: &[u8], from: usize) -> Clocked {
+fn digits_at(body: &[u8], from: usize) -> ClockedPart {
     let digits = body
         .get(from..)
         .unwrap_or_default()
@@ -82,7 +82,7 @@ fn run(body: &[u8], from: usize) -> Clocked {
         .take_while(|byte| byte.is_ascii_digit())
         .count();
 
-    Clocked {
+    ClockedPart {
         from,
         to: from + digits,
         days: 0,
@@ -90,8 +90,8 @@ fn run(body: &[u8], from: usize) -> Clocked {
 }
 
 /// The number that begins here, and where it ends.
-fn number(body: &[u8], from: usize) -> Option<(i64, usize)> {
-    let Clocked { to, .. } = run(body, from);
+fn number_at(body: &[u8], from: usize) -> Option<(i64, usize)> {
+    let ClockedPart { to, .. } = digits_at(body, from);
     Some((
         std::str::from_utf8(body.get(from..to)?)
             .ok()?
@@ -103,7 +103,7 @@ fn number(body: &[u8], from: usize) -> Option<(i64, usize)> {
 
 /// Numbers that are this time, or whole days before it. A day in ms ends in five zeros, so all of
 /// them have the same last five digits; those are searched for.
-fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
+fn clock_times_in(body: &[u8], made: i64) -> impl Iterator<Item = ClockedPart> {
     let last = format!("{:05}", made.rem_euclid(100_000));
     let found: Vec<usize> = memmem::find_iter(body, last.as_bytes()).collect();
 
@@ -114,11 +114,11 @@ fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
             .rev()
             .take_while(|byte| byte.is_ascii_digit())
             .count();
-        let (ms, to) = number(body, at - before)?;
+        let (ms, to) = number_at(body, at - before)?;
         let ago = made
             .checked_sub(ms)
             .filter(|ago| (0..=DAYS_MAX * DAY).contains(ago) && ago % DAY == 0)?;
-        Some(Clocked {
+        Some(ClockedPart {
             from: at - before,
             to,
             days: ago / DAY,
@@ -128,7 +128,7 @@ fn moments(body: &[u8], made: i64) -> impl Iterator<Item = Clocked> {
 
 /// The entity tags that the client sent.
 #[must_use]
-pub fn known(req: &HttpRequest) -> Option<String> {
+pub fn tags_in_request(req: &HttpRequest) -> Option<String> {
     let mut lines = req
         .headers()
         .get_all(header::IF_NONE_MATCH)
@@ -159,7 +159,9 @@ mod tests {
             )
         };
 
-        let tag = |active: &str, ms: i64, name: &str| super::tag(body(active, ms, name).as_bytes());
+        let tag = |active: &str, ms: i64, name: &str| {
+            super::tag_of_body(body(active, ms, name).as_bytes())
+        };
         assert_eq!(tag("true", 1, "a"), tag("true", 2000, "a"));
         assert_ne!(tag("true", 1, "a"), tag("true", 1, "b"));
         assert_ne!(
@@ -186,30 +188,31 @@ mod tests {
             format!("{{\"now_ms\":{now},\"now_at\":\"{at}\",{spans},\"left_ms\":{left}}}")
         };
 
-        let tag =
-            |now, from, left| super::tag(body(now, from, left, &format!("at {now}")).as_bytes());
+        let tag = |now, from, left| {
+            super::tag_of_body(body(now, from, left, &format!("at {now}")).as_bytes())
+        };
         let first = tag(NOW, NOW, 5);
         assert_eq!(first, tag(NOW + 61_004, NOW + 61_004, 5));
         assert_ne!(first, tag(NOW, NOW, 6));
         assert_ne!(first, tag(NOW, NOW - DAY, 5), "another day is another time");
         assert_ne!(first, tag(NOW, NOW - 1, 5));
         let list = |at: i64| {
-            super::tag(
+            super::tag_of_body(
                 format!("{{\"data\":[{{\"left_ms\":{at},\"left_at\":\"{at}\"}}]}}").as_bytes(),
             )
         };
 
         assert_ne!(list(NOW), list(NOW + 1));
         assert_ne!(
-            super::tag(b"{\"now_ms\":7,\"a_at\":\""),
-            super::tag(b"{\"now_ms\":7,\"b_at\":\"x"),
+            super::tag_of_body(b"{\"now_ms\":7,\"a_at\":\""),
+            super::tag_of_body(b"{\"now_ms\":7,\"b_at\":\"x"),
             "cut short"
         );
     }
 
     #[test]
     fn tags_are_compared_weakly_and_in_lists() {
-        let tag = tag(b"{}");
+        let tag = tag_of_body(b"{}");
         let strong = tag.trim_start_matches("W/").to_owned();
         for known in [
             tag.clone(),

@@ -4,7 +4,7 @@
 
 use super::error::Error;
 use super::response;
-use super::response::Ask;
+use super::response::PageRequest;
 use crate::web::Web;
 use crate::web::view::format;
 use actix_web::body::{BoxBody, MessageBody};
@@ -20,13 +20,13 @@ const NAME_MAX: usize = 80;
 
 /// The allowed names. Ports are ignored: an attacker chooses the name.
 #[derive(Debug, Clone)]
-pub struct Hosts {
+pub struct AllowedHosts {
     bind: IpAddr,
     /// The host of the public URL as browsers write it.
     public: Option<String>,
 }
 
-impl Hosts {
+impl AllowedHosts {
     /// The allowed names for a bound address and for the public URL, if there is one.
     #[must_use]
     pub fn new(bind: SocketAddr, public_url: Option<&str>) -> Self {
@@ -42,7 +42,9 @@ impl Hosts {
     /// May a request with this `Host` be answered?
     #[must_use]
     pub fn allow(&self, host: &str) -> bool {
-        let Some(name) = name(host) else { return false };
+        let Some(name) = host_without_port(host) else {
+            return false;
+        };
         if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
@@ -77,7 +79,7 @@ impl Hosts {
 const LOOPBACK_6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
 /// The host without its port; `None` if the rest is not a port.
-fn name(host: &str) -> Option<&str> {
+fn host_without_port(host: &str) -> Option<&str> {
     let end = match host.rfind(']') {
         Some(bracket) => bracket + 1,
         None => host.find(':').unwrap_or(host.len()),
@@ -96,13 +98,17 @@ fn name(host: &str) -> Option<&str> {
 ///
 /// # Errors
 /// Those of the guarded service.
-pub async fn guard(
-    hosts: Hosts,
+pub async fn refuse_foreign_hosts(
+    hosts: AllowedHosts,
     web: Data<Web>,
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let given: Vec<String> = req.headers().get_all(header::HOST).map(text).collect();
+    let given: Vec<String> = req
+        .headers()
+        .get_all(header::HOST)
+        .map(header_text)
+        .collect();
     let refused = given
         .iter()
         .find(|host| !hosts.allow(host))
@@ -114,17 +120,17 @@ pub async fn guard(
         return Ok(next.call(req).await?.map_into_boxed_body());
     };
 
-    let name = format::tidy(&name.chars().take(NAME_MAX).collect::<String>());
+    let name = format::sanitize_line(&name.chars().take(NAME_MAX).collect::<String>());
     let error = Error::Misdirected(name);
-    let ask = Ask::of_request(req.request(), &web);
+    let ask = PageRequest::of_request(req.request(), &web);
 
-    Ok(req.into_response(response::failure(&ask, &error)))
+    Ok(req.into_response(response::send_error(&ask, &error)))
 }
 
 /// The base of our addresses, for this client. The `Host` has been checked. Of a proxy's headers
 /// only the scheme is believed: its other headers name a host that nobody has checked.
 #[must_use]
-pub fn base(headers: &HeaderMap) -> String {
+pub fn base_url(headers: &HeaderMap) -> String {
     let said = |name: &str| {
         headers
             .get(name)
@@ -144,13 +150,16 @@ pub fn base(headers: &HeaderMap) -> String {
     format!("{scheme}://{}", said("host"))
 }
 
-/// The public URL if configured, else the same as [`base`].
+/// The public URL if configured, else the same as [`base_url`].
 #[must_use]
-pub fn outside(public_url: Option<&str>, headers: &HeaderMap) -> String {
-    public_url.map_or_else(|| base(headers), |url| url.trim_end_matches('/').to_owned())
+pub fn public_base_url(public_url: Option<&str>, headers: &HeaderMap) -> String {
+    public_url.map_or_else(
+        || base_url(headers),
+        |url| url.trim_end_matches('/').to_owned(),
+    )
 }
 
-fn text(value: &header::HeaderValue) -> String {
+fn header_text(value: &header::HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
@@ -160,7 +169,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     fn allowed(bind: &str, public_url: Option<&str>, hosts: &[&str]) -> Vec<bool> {
-        let names = Hosts::new(bind.parse().unwrap(), public_url);
+        let names = AllowedHosts::new(bind.parse().unwrap(), public_url);
         hosts.iter().map(|host| names.allow(host)).collect()
     }
 
@@ -229,7 +238,7 @@ mod tests {
             let request = more
                 .iter()
                 .fold(request, |request, header| request.insert_header(*header));
-            base(request.to_http_request().headers())
+            base_url(request.to_http_request().headers())
         };
 
         assert_eq!(of(&[]), "http://localhost:8080");

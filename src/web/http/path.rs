@@ -3,7 +3,7 @@
 
 use super::error::Error;
 use super::response;
-use super::response::Ask;
+use super::response::PageRequest;
 use crate::web::Web;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -14,25 +14,25 @@ use actix_web::web::Data;
 ///
 /// # Errors
 /// Those of the guarded service.
-pub async fn guard(
+pub async fn refuse_control_characters(
     web: Data<Web>,
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if !has_control(req.path()) {
+    if !has_control_characters(req.path()) {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
 
     let error =
         Error::NotFound("There is nothing at an address with control characters.".to_owned());
-    let ask = Ask::of_request(req.request(), &web);
+    let ask = PageRequest::of_request(req.request(), &web);
 
-    Ok(req.into_response(response::failure(&ask, &error)))
+    Ok(req.into_response(response::send_error(&ask, &error)))
 }
 
 /// Checks for ASCII control characters only. Others arrive percent-encoded and are ordinary text
 /// everywhere.
-fn has_control(path: &str) -> bool {
+fn has_control_characters(path: &str) -> bool {
     let escaped = path
         .split('%')
         .skip(1)
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn control_characters_are_seen_however_they_are_written() {
         for bad in ["/rooms/%00", "/rooms/a%0ab", "/%1F", "/%7f", "/a\u{1}"] {
-            assert!(has_control(bad), "{bad}");
+            assert!(has_control_characters(bad), "{bad}");
         }
 
         for good in [
@@ -62,7 +62,7 @@ mod tests {
             "/%zz",
             "/%é",
         ] {
-            assert!(!has_control(good), "{good}");
+            assert!(!has_control_characters(good), "{good}");
         }
     }
 }

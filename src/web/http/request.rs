@@ -163,7 +163,7 @@ impl Query {
                 .parse::<jiff::Timestamp>()
                 .ok()
                 .map(jiff::Timestamp::as_millisecond);
-            stamp.or_else(|| date(text).map(|ms| if is_end { ms + DAY } else { ms }))
+            stamp.or_else(|| start_of_date(text).map(|ms| if is_end { ms + DAY } else { ms }))
         });
 
         parsed.map(Some).ok_or_else(|| {
@@ -181,7 +181,7 @@ impl Query {
     pub fn moment(&self, name: &str) -> Result<Option<i64>, Error> {
         match (
             self.time(name, false),
-            self.get(name).and_then(without_offset),
+            self.get(name).and_then(parse_utc_time),
         ) {
             (Err(_), Some(ms)) => Ok(Some(ms)),
             (Err(_), None) => Err(Error::Invalid(format!(
@@ -256,7 +256,7 @@ impl Query {
 }
 
 /// A day as the start of that day in UTC, ms.
-fn date(text: &str) -> Option<i64> {
+fn start_of_date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
 
     // Do not convert through a timestamp: the last timestamp is a day before the last date, and
@@ -269,7 +269,7 @@ fn date(text: &str) -> Option<i64> {
 }
 
 /// A day and a time of day without an offset, read as UTC, ms.
-fn without_offset(text: &str) -> Option<i64> {
+fn parse_utc_time(text: &str) -> Option<i64> {
     let has_time = text
         .get(10..)
         .is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '-', '[', 'Z', 'z']));

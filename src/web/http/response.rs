@@ -16,7 +16,7 @@ use serde::Serialize;
 
 /// A request: by whom, when, for what.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct PageRequest {
     pub now: i64,
     pub viewer: Viewer,
     /// The route asks for JSON.
@@ -28,7 +28,7 @@ pub struct Ask {
     pub storage: Health,
 }
 
-impl Ask {
+impl PageRequest {
     #[must_use]
     pub fn of_request(req: &HttpRequest, web: &Web) -> Self {
         Self {
@@ -36,13 +36,13 @@ impl Ask {
             viewer: Viewer::Operator,
             api: is_for_programs(req.path()),
             query: req.query_string().to_owned(),
-            known_tags: etag::known(req),
+            known_tags: etag::tags_in_request(req),
             storage: web.store.health().clone(),
         }
     }
 }
 
-impl Ask {
+impl PageRequest {
     /// The parameters of a list.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ pub struct Shell {
 
 /// The state of the observer in a word and a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct ObserverState {
     pub class: &'static str,
     pub words: &'static str,
     pub ms: Option<i64>,
@@ -156,9 +156,9 @@ impl Shell {
 
     /// The line at the top right.
     #[must_use]
-    pub fn step(&self) -> Option<Step> {
+    pub fn step(&self) -> Option<ObserverState> {
         if let Some(trouble) = &self.storage_trouble {
-            return Some(Step {
+            return Some(ObserverState {
                 class: "warn",
                 words: "Nothing stored since",
                 ms: Some(trouble.since_ms),
@@ -175,7 +175,7 @@ impl Shell {
                 None => "Not connected since",
             };
 
-            return Some(Step {
+            return Some(ObserverState {
                 class: "warn",
                 words,
                 ms: unheard.unheard_since_ms,
@@ -187,7 +187,7 @@ impl Shell {
                 .iter()
                 .any(|vantage| vantage.first_sync_ms.is_none())
         {
-            return Some(Step {
+            return Some(ObserverState {
                 class: "warn",
                 words: "Starting",
                 ms: None,
@@ -199,7 +199,7 @@ impl Shell {
             .iter()
             .any(|vantage| vantage.is_silent(self.now_ms))
         {
-            return Some(Step {
+            return Some(ObserverState {
                 class: "warn",
                 words: "Not heard since",
                 ms: heard,
@@ -207,14 +207,14 @@ impl Shell {
         }
 
         if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
-            return Some(Step {
+            return Some(ObserverState {
                 class: "warn",
                 words: "Heard, with trouble since",
                 ms: failing.error_since_ms,
             });
         }
 
-        Some(Step {
+        Some(ObserverState {
             class: "ok",
             words: "In step",
             ms: heard,
@@ -240,24 +240,28 @@ pub trait Page: Serialize {
 
 /// The result of a page function.
 #[derive(Debug)]
-pub enum Answer<P> {
+pub enum PageAnswer<P> {
     Page(P),
     /// A redirect to this path, below `/` or `/api/v1`.
     Elsewhere(String),
 }
 
-impl<P> From<P> for Answer<P> {
+impl<P> From<P> for PageAnswer<P> {
     fn from(page: P) -> Self {
         Self::Page(page)
     }
 }
 
 /// Writes the answer.
-pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error>) -> HttpResponse {
+pub async fn send_page<P: Page>(
+    web: &Web,
+    ask: &PageRequest,
+    answer: Result<PageAnswer<P>, Error>,
+) -> HttpResponse {
     let body = match answer {
-        Ok(Answer::Page(page)) if ask.api => return json(ask, Ok(page)),
-        Ok(Answer::Page(page)) => html(web, ask, &page).await,
-        Ok(Answer::Elsewhere(path)) => {
+        Ok(PageAnswer::Page(page)) if ask.api => return send_json(ask, Ok(page)),
+        Ok(PageAnswer::Page(page)) => render_page(web, ask, &page).await,
+        Ok(PageAnswer::Elsewhere(path)) => {
             let path = if ask.api {
                 format!("/api/v1{path}")
             } else {
@@ -276,13 +280,13 @@ pub async fn send<P: Page>(web: &Web, ask: &Ask, answer: Result<Answer<P>, Error
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(body),
-        Err(error) => failure(ask, &error),
+        Err(error) => send_error(ask, &error),
     }
 }
 
 /// Writes JSON, or 304 if the client already has it.
-pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
-    tagged(
+pub fn send_json<T: Serialize>(ask: &PageRequest, answer: Result<T, Error>) -> HttpResponse {
+    send_tagged(
         ask,
         "application/json",
         answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)),
@@ -291,13 +295,17 @@ pub fn json<T: Serialize>(ask: &Ask, answer: Result<T, Error>) -> HttpResponse {
 
 /// Writes a body with an entity tag, or 304 if the client already has it.
 #[must_use]
-pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> HttpResponse {
+pub fn send_tagged(
+    ask: &PageRequest,
+    kind: &'static str,
+    body: Result<Vec<u8>, Error>,
+) -> HttpResponse {
     let body = match body {
         Ok(body) => body,
-        Err(error) => return failure(ask, &error),
+        Err(error) => return send_error(ask, &error),
     };
 
-    let tag = etag::tag(&body);
+    let tag = etag::tag_of_body(&body);
     let is_known = etag::is_known(&tag, ask.known_tags.as_deref());
     let mut response = if is_known {
         HttpResponse::NotModified()
@@ -317,8 +325,9 @@ pub fn tagged(ask: &Ask, kind: &'static str, body: Result<Vec<u8>, Error>) -> Ht
         .body(body)
 }
 
-async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error> {
-    let vantages = crate::store::ingest::vantages::list_for(&web.store, ask.viewer).await?;
+async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<Vec<u8>, Error> {
+    let vantages =
+        crate::store::ingest::vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let shell = Shell {
         section: Some(P::SECTION),
         now_ms: ask.now,
@@ -329,7 +338,7 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
         spare: 0,
     };
 
-    Ok(short(page, shell)?.into_bytes())
+    Ok(render_within_limit(page, shell)?.into_bytes())
 }
 
 /// Renders the page with as many rows as keep it short: names and ids of strangers may be long, and
@@ -337,7 +346,7 @@ async fn html<P: Page>(web: &Web, ask: &Ask, page: &P) -> Result<Vec<u8>, Error>
 ///
 /// # Errors
 /// The template failed.
-pub fn short<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
+pub fn render_within_limit<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
     loop {
         let text = without_indentation(&page.html(&shell)?);
         if text.len() <= PAGE_MAX || shell.spare == SPARE_MAX {
@@ -362,7 +371,7 @@ struct ErrorPage<'a> {
 
 /// Writes an error, and logs it if it is ours.
 #[must_use]
-pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
+pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
     let mut body = error.body();
     if error.is_internal() {
         tracing::error!(error = %error, "a request failed");
@@ -423,22 +432,22 @@ pub fn failure(ask: &Ask, error: &Error) -> HttpResponse {
 }
 
 /// Answers every unknown address.
-pub async fn unknown(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    failure(&Ask::of_request(&req, &web), &Error::Unrecognized)
+pub async fn refuse_unknown_path(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    send_error(&PageRequest::of_request(&req, &web), &Error::Unrecognized)
 }
 
 /// Refuses every method but GET, for streams.
-pub async fn only_get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    allowed(&req, &web, "GET")
+pub async fn refuse_unless_get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    refuse_method(&req, &web, "GET")
 }
 
 /// Refuses every method but GET and HEAD.
-pub async fn not_allowed(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    allowed(&req, &web, "GET, HEAD")
+pub async fn refuse_unless_get_or_head(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    refuse_method(&req, &web, "GET, HEAD")
 }
 
-fn allowed(req: &HttpRequest, web: &Web, methods: &'static str) -> HttpResponse {
-    let mut response = failure(&Ask::of_request(req, web), &Error::NotAllowed);
+fn refuse_method(req: &HttpRequest, web: &Web, methods: &'static str) -> HttpResponse {
+    let mut response = send_error(&PageRequest::of_request(req, web), &Error::NotAllowed);
     response
         .headers_mut()
         .insert(header::ALLOW, header::HeaderValue::from_static(methods));

@@ -5,7 +5,7 @@
 
 use super::error::Error;
 use super::response;
-use super::response::Ask;
+use super::response::PageRequest;
 use super::{etag, host};
 use crate::web::Web;
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
@@ -55,7 +55,7 @@ const LARGE_MOST: usize = 200;
 
 /// A request, and the form of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Question {
+struct RequestKey {
     encodings: String,
     /// The base of our own addresses, which feeds contain.
     base: String,
@@ -64,15 +64,15 @@ struct Question {
 
 /// The key of a cached answer. A change or another second makes a new key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct CacheKey {
     generation: u64,
     second: i64,
-    question: Question,
+    question: RequestKey,
 }
 
 /// A complete answer.
 #[derive(Debug)]
-struct Stored {
+struct StoredResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -85,36 +85,36 @@ struct Stored {
 
 /// The last answer made for a request.
 #[derive(Debug, Default)]
-struct Last {
-    made: Option<Made>,
+struct LastResponse {
+    made: Option<MadeResponse>,
 }
 
 #[derive(Debug)]
-struct Made {
+struct MadeResponse {
     /// The state of the data that it shows.
-    key: Key,
+    key: CacheKey,
     /// The answer, while it is cached or being read. A failure is kept until the next answer.
-    stored: Weak<Stored>,
-    failed: Option<Arc<Stored>>,
+    stored: Weak<StoredResponse>,
+    failed: Option<Arc<StoredResponse>>,
     ended: Instant,
     took: Duration,
 }
 
 /// A lock: its holder may make the answer to a request.
-type Pace = Arc<Mutex<Last>>;
+type MakerLock = Arc<Mutex<LastResponse>>;
 
 /// The answers of the last seconds, and the limits for making and holding them.
 #[derive(Debug, Clone)]
-pub struct Answers {
-    kept: Cache<Key, Arc<Stored>>,
-    paces: Cache<Question, Pace>,
+pub struct ResponseCache {
+    kept: Cache<CacheKey, Arc<StoredResponse>>,
+    paces: Cache<RequestKey, MakerLock>,
     making: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     held: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
 
-impl Default for Answers {
+impl Default for ResponseCache {
     fn default() -> Self {
         Self::holding(HELD_MOST_KB, LARGE_MOST)
     }
@@ -122,7 +122,7 @@ impl Default for Answers {
 
 /// The right to make the answer of a new second. If it is dropped without an answer, the next
 /// request gets it.
-struct Renewal(Arc<Stored>);
+struct Renewal(Arc<StoredResponse>);
 
 impl Drop for Renewal {
     fn drop(&mut self) {
@@ -130,17 +130,17 @@ impl Drop for Renewal {
     }
 }
 
-enum Turn {
+enum CacheTurn {
     /// Another request makes the new answer: use that of the previous second.
-    Before(Arc<Stored>),
+    Before(Arc<StoredResponse>),
     /// Wait for the new answer, or make it.
     New(Option<Renewal>),
 }
 
 /// A waiting request.
-struct Waiting(Arc<AtomicUsize>);
+struct WaitingRequest(Arc<AtomicUsize>);
 
-impl Drop for Waiting {
+impl Drop for WaitingRequest {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -150,11 +150,11 @@ const TOO_MANY: Error = Error::Busy("too many questions are asked at once");
 const TOO_LONG: Error = Error::Busy("the answer takes too long");
 const TOO_MUCH: Error = Error::Busy("too many large answers are being read");
 
-impl Answers {
+impl ResponseCache {
     /// Limits the memory for answers, kB, and the number of large answers being sent at the same
     /// time.
     fn holding(held_kb: usize, large: usize) -> Self {
-        let weigh = |key: &Key, answer: &Arc<Stored>| {
+        let weigh = |key: &CacheKey, answer: &Arc<StoredResponse>| {
             let asked = &key.question;
             let words = asked.address.len() + asked.base.len() + asked.encodings.len();
             u32::try_from(answer.body.len() + words + 1024).unwrap_or(u32::MAX)
@@ -178,37 +178,37 @@ impl Answers {
         }
     }
 
-    async fn turn(&self, key: &Key) -> Turn {
+    async fn turn(&self, key: &CacheKey) -> CacheTurn {
         if self.kept.contains_key(key) {
-            return Turn::New(None);
+            return CacheTurn::New(None);
         }
 
         let Some(before) = self
             .kept
-            .get(&Key {
+            .get(&CacheKey {
                 second: key.second - 1,
                 ..key.clone()
             })
             .await
         else {
-            return Turn::New(None);
+            return CacheTurn::New(None);
         };
 
         if before.is_renewed.swap(true, Ordering::Relaxed) {
-            Turn::Before(before)
+            CacheTurn::Before(before)
         } else {
-            Turn::New(Some(Renewal(before)))
+            CacheTurn::New(Some(Renewal(before)))
         }
     }
 
     /// Joins the waiting requests, unless there are too many.
-    fn wait(&self) -> Result<Waiting, Error> {
+    fn wait(&self) -> Result<WaitingRequest, Error> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MOST {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(TOO_MANY);
         }
 
-        Ok(Waiting(Arc::clone(&self.waiting)))
+        Ok(WaitingRequest(Arc::clone(&self.waiting)))
     }
 
     /// Waits for the right to make an answer.
@@ -238,10 +238,10 @@ impl Answers {
     /// as new.
     async fn answer(
         &self,
-        key: Key,
+        key: CacheKey,
         at: impl Fn() -> (u64, i64),
-        make: impl Future<Output = Result<Stored, Error>>,
-    ) -> Result<Arc<Stored>, Error> {
+        make: impl Future<Output = Result<StoredResponse, Error>>,
+    ) -> Result<Arc<StoredResponse>, Error> {
         if let Some(kept) = self.kept.get(&key).await {
             return Ok(kept);
         }
@@ -249,7 +249,7 @@ impl Answers {
         let (_waiting, asked) = (self.wait()?, Instant::now());
         let pace = self
             .paces
-            .get_with(key.question.clone(), async { Pace::default() })
+            .get_with(key.question.clone(), async { MakerLock::default() })
             .await;
         let turn = timeout(WAIT_LONGEST, pace.lock()).await;
         let mut last = turn.map_err(|_| TOO_MANY)?;
@@ -264,7 +264,7 @@ impl Answers {
         let _turn = self.turn_to_make().await?;
         // An answer made now shows at least everything that has changed by now.
         let (generation, second) = at();
-        let key = Key {
+        let key = CacheKey {
             generation,
             second,
             ..key
@@ -278,7 +278,7 @@ impl Answers {
             self.kept.insert(key.clone(), Arc::clone(&stored)).await;
         }
 
-        last.made = Some(Made {
+        last.made = Some(MadeResponse {
             key,
             failed: has_failed.then(|| Arc::clone(&stored)),
             stored: Arc::downgrade(&stored),
@@ -290,10 +290,10 @@ impl Answers {
     }
 }
 
-impl Made {
+impl MadeResponse {
     /// The last answer, if it shows everything there was when the request came and is of that
     /// second. A failure is only for requests that waited for it.
-    fn answers(&self, key: &Key, asked: Instant) -> Option<Arc<Stored>> {
+    fn answers(&self, key: &CacheKey, asked: Instant) -> Option<Arc<StoredResponse>> {
         if let Some(failed) = &self.failed {
             return (asked < self.ended).then(|| Arc::clone(failed));
         }
@@ -309,22 +309,22 @@ impl Made {
 ///
 /// # Errors
 /// Those of the inner service.
-pub async fn keep(
-    answers: Answers,
+pub async fn answer_from_cache(
+    answers: ResponseCache,
     web: Data<Web>,
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if is_free(req.path()) {
+    if is_always_answered(req.path()) {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
 
     let at = || (web.changes.generation(), web.clock.now_ms() / 1000);
-    let ask = Ask::of_request(req.request(), &web);
+    let ask = PageRequest::of_request(req.request(), &web);
     // The cache has the complete answer. Whether the client already has it (304) is decided
     // afterwards.
-    let known = etag::known(req.request());
-    let key = key(at(), &req);
+    let known = etag::tags_in_request(req.request());
+    let key = cache_key(at(), &req);
     if key.is_some() {
         req.headers_mut().remove(header::IF_NONE_MATCH);
     }
@@ -332,11 +332,11 @@ pub async fn keep(
     let _renewal = match &key {
         None => None,
         Some(key) => match answers.turn(key).await {
-            Turn::Before(before) => {
+            CacheTurn::Before(before) => {
                 let response = answers.response(&before, known.as_deref(), &ask);
                 return Ok(req.into_response(response));
             }
-            Turn::New(renewal) => renewal,
+            CacheTurn::New(renewal) => renewal,
         },
     };
 
@@ -350,7 +350,7 @@ pub async fn keep(
     let mut answered: Option<HttpRequest> = None;
     let make = async {
         let Some(req) = asked.take() else {
-            return Ok(Stored::failure());
+            return Ok(StoredResponse::failure());
         };
 
         let (request, stored) = collect_answer(&answers, next.call(req).await).await;
@@ -365,7 +365,7 @@ pub async fn keep(
 
     let response = match stored {
         Ok(stored) => answers.response(&stored, known.as_deref(), &ask),
-        Err(error) => response::failure(&ask, &error),
+        Err(error) => response::send_error(&ask, &error),
     };
 
     match (asked, answered) {
@@ -379,7 +379,7 @@ pub async fn keep(
 
 /// Requests that are always answered, whatever the load: files, streams (which have their own
 /// limits), and health checks.
-fn is_free(path: &str) -> bool {
+fn is_always_answered(path: &str) -> bool {
     let streams = matches!(
         path,
         "/api/v1/live" | "/api/v1/calls.csv" | "/api/v1/calls.ndjson"
@@ -392,7 +392,7 @@ fn is_free(path: &str) -> bool {
 }
 
 /// The key of the answer. `None` if it is not cached: unusually long requests, and HEAD requests.
-fn key(at: (u64, i64), req: &ServiceRequest) -> Option<Key> {
+fn cache_key(at: (u64, i64), req: &ServiceRequest) -> Option<CacheKey> {
     let (generation, second) = at;
     let address = req.uri().path_and_query()?.as_str();
     let encodings = req
@@ -401,21 +401,21 @@ fn key(at: (u64, i64), req: &ServiceRequest) -> Option<Key> {
         .map_or(Ok(""), |value| value.to_str())
         .ok()?;
     if req.method() != Method::GET
-        || is_free(req.path())
+        || is_always_answered(req.path())
         || address.len() + encodings.len() > ASKED_MAX
     {
         return None;
     }
 
-    let base = host::base(req.headers());
+    let base = host::base_url(req.headers());
     if base.len() > ASKED_MAX {
         return None;
     }
 
-    Some(Key {
+    Some(CacheKey {
         generation,
         second,
-        question: Question {
+        question: RequestKey {
             encodings: encodings.to_owned(),
             base,
             address: address.to_owned(),
@@ -425,9 +425,9 @@ fn key(at: (u64, i64), req: &ServiceRequest) -> Option<Key> {
 
 /// Reads an answer to its end; returns it with its request.
 async fn collect_answer(
-    answers: &Answers,
+    answers: &ResponseCache,
     answer: Result<ServiceResponse<impl MessageBody + 'static>, actix_web::Error>,
-) -> (Option<HttpRequest>, Result<Stored, Error>) {
+) -> (Option<HttpRequest>, Result<StoredResponse, Error>) {
     let (request, response) = match answer {
         Ok(response) => {
             let (request, response) = response.into_parts();
@@ -436,9 +436,9 @@ async fn collect_answer(
         Err(error) => (None, error.error_response()),
     };
 
-    let stored = Stored::from_response(response).await;
+    let stored = StoredResponse::from_response(response).await;
     let held = answers.hold(stored.body.len()).await;
-    let stored = held.map(|held| Stored {
+    let stored = held.map(|held| StoredResponse {
         held: Some(held),
         ..stored
     });
@@ -446,12 +446,12 @@ async fn collect_answer(
     (request, stored)
 }
 
-impl Answers {
+impl ResponseCache {
     /// Makes an answer that is not shared with other requests.
     async fn once(
         &self,
-        make: impl Future<Output = Result<Stored, Error>>,
-    ) -> Result<Arc<Stored>, Error> {
+        make: impl Future<Output = Result<StoredResponse, Error>>,
+    ) -> Result<Arc<StoredResponse>, Error> {
         let _waiting = self.wait()?;
         let _turn = self.turn_to_make().await?;
         let stored = timeout(MAKE_LONGEST, make).await;
@@ -460,7 +460,12 @@ impl Answers {
 
     /// The answer for a client that has these entity tags, unless too many large answers are being
     /// sent.
-    fn response(&self, stored: &Arc<Stored>, known: Option<&str>, ask: &Ask) -> HttpResponse {
+    fn response(
+        &self,
+        stored: &Arc<StoredResponse>,
+        known: Option<&str>,
+        ask: &PageRequest,
+    ) -> HttpResponse {
         let mut response = stored.head(known);
         if response.status() == StatusCode::NOT_MODIFIED {
             return response;
@@ -469,13 +474,13 @@ impl Answers {
         let reader = if stored.body.len() > LARGE {
             match Arc::clone(&self.large).try_acquire_owned() {
                 Ok(reader) => Some(reader),
-                Err(_) => return response::failure(ask, &TOO_MUCH),
+                Err(_) => return response::send_error(ask, &TOO_MUCH),
             }
         } else {
             None
         };
 
-        response = response.set_body(BoxBody::new(Slices {
+        response = response.set_body(BoxBody::new(SlicedBody {
             stored: Arc::clone(stored),
             at: 0,
             reader,
@@ -485,7 +490,7 @@ impl Answers {
     }
 }
 
-impl Stored {
+impl StoredResponse {
     fn failure() -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -546,14 +551,14 @@ impl Stored {
 
 /// The body of an answer, shared by all its readers slice by slice: a connection copies only what
 /// it is about to send.
-struct Slices {
-    stored: Arc<Stored>,
+struct SlicedBody {
+    stored: Arc<StoredResponse>,
     at: usize,
     #[expect(dead_code, reason = "it is held, and given back when this is dropped")]
     reader: Option<OwnedSemaphorePermit>,
 }
 
-impl MessageBody for Slices {
+impl MessageBody for SlicedBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -581,8 +586,8 @@ mod tests {
     use super::*;
     use actix_web::test::TestRequest;
 
-    fn key_of_request(address: &str, header: (&str, &str)) -> Option<Key> {
-        key(
+    fn key_of_request(address: &str, header: (&str, &str)) -> Option<CacheKey> {
+        cache_key(
             (1, 2),
             &TestRequest::with_uri(address)
                 .insert_header(header)
@@ -634,9 +639,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_makes_the_answer_of_a_new_second_and_the_others_have_the_one_before() {
-        let answers = Answers::default();
+        let answers = ResponseCache::default();
         let key = |generation, second| {
-            key(
+            cache_key(
                 (generation, second),
                 &TestRequest::with_uri("/").to_srv_request(),
             )
@@ -645,7 +650,7 @@ mod tests {
 
         answers
             .kept
-            .insert(key(1, 2), Arc::new(Stored::failure()))
+            .insert(key(1, 2), Arc::new(StoredResponse::failure()))
             .await;
         let (mut gets_it, mut turns) = (Vec::new(), Vec::new());
         for asked in [
@@ -657,7 +662,7 @@ mod tests {
             key(1, 3),
         ] {
             turns.push(answers.turn(&asked).await);
-            gets_it.push(matches!(turns.last(), Some(Turn::Before(_))));
+            gets_it.push(matches!(turns.last(), Some(CacheTurn::Before(_))));
         }
 
         assert_eq!(
@@ -668,21 +673,21 @@ mod tests {
         turns.clear();
         let again = answers.turn(&key(1, 3)).await;
         assert!(
-            matches!(again, Turn::New(Some(_))),
+            matches!(again, CacheTurn::New(Some(_))),
             "who had the turn made nothing: the next one has it"
         );
         answers
             .kept
-            .insert(key(1, 3), Arc::new(Stored::failure()))
+            .insert(key(1, 3), Arc::new(StoredResponse::failure()))
             .await;
         assert!(
-            matches!(answers.turn(&key(1, 3)).await, Turn::New(None)),
+            matches!(answers.turn(&key(1, 3)).await, CacheTurn::New(None)),
             "the new one is there"
         );
     }
 
-    fn asks() -> Ask {
-        Ask {
+    fn asks() -> PageRequest {
+        PageRequest {
             now: 0,
             viewer: crate::store::model::Viewer::Operator,
             api: true,
@@ -692,20 +697,20 @@ mod tests {
         }
     }
 
-    fn of_size(bytes: usize, held: OwnedSemaphorePermit) -> Stored {
-        Stored {
+    fn of_size(bytes: usize, held: OwnedSemaphorePermit) -> StoredResponse {
+        StoredResponse {
             status: StatusCode::OK,
             body: Bytes::from(vec![b'x'; bytes]),
             held: Some(held),
-            ..Stored::failure()
+            ..StoredResponse::failure()
         }
     }
 
     #[tokio::test]
     async fn answers_take_so_much_memory_and_no_more_until_they_are_read() {
-        let answers = Answers::holding(300, 2);
+        let answers = ResponseCache::holding(300, 2);
         let one = Arc::new(of_size(200_000, answers.hold(200_000).await.unwrap()));
-        let asked = key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
+        let asked = cache_key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
         answers.kept.insert(asked.clone(), Arc::clone(&one)).await;
         let reading = answers.response(&one, None, &asks());
         drop(one);
@@ -720,7 +725,7 @@ mod tests {
 
     #[tokio::test]
     async fn so_many_read_large_answers_at_once() {
-        let answers = Answers::holding(1000, 2);
+        let answers = ResponseCache::holding(1000, 2);
         let large = Arc::new(of_size(LARGE + 1, answers.hold(LARGE).await.unwrap()));
         let small = Arc::new(of_size(LARGE, answers.hold(LARGE).await.unwrap()));
         let first = answers.response(&large, None, &asks());
@@ -741,10 +746,10 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_at_once_have_one_answer_and_never_one_from_before_a_change() {
-        let answers = Answers::default();
+        let answers = ResponseCache::default();
         let generation = std::cell::Cell::new(1);
         let asked = |generation| {
-            key(
+            cache_key(
                 (generation, 2),
                 &TestRequest::with_uri("/").to_srv_request(),
             )
@@ -775,11 +780,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_for_those_who_waited_for_it() {
-        let answers = Answers::default();
-        let asked = || key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
+        let answers = ResponseCache::default();
+        let asked = || cache_key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
         let fail = || async {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(Stored::failure())
+            Ok(StoredResponse::failure())
         };
 
         let well = || async { Ok(of_size(1, answers.hold(1).await?)) };

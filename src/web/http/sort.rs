@@ -3,7 +3,7 @@
 
 use super::error::Error;
 use super::request::Query;
-use crate::store::read::call_order::{By, Order, Place};
+use crate::store::read::call_order::{CallOrder, ListPlace, SortKey};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,7 +15,7 @@ const ID_MAX: usize = 255;
 
 /// The sort keys of a list. A `-` before a name reverses the order.
 #[derive(Debug)]
-pub struct Sorts {
+pub struct SortKeys {
     /// The names of the keys. The first may be the name of the thing itself, which sorts ascending.
     pub names: &'static [&'static str],
     /// Is the first of them text?
@@ -24,32 +24,32 @@ pub struct Sorts {
 }
 
 /// `/calls`
-pub const CALLS: Sorts = Sorts {
+pub const CALLS: SortKeys = SortKeys {
     names: &["started", "duration", "people", "peak"],
     text_first: false,
     default: "-started",
 };
 /// `/rooms`
-pub const ROOMS: Sorts = Sorts {
+pub const ROOMS: SortKeys = SortKeys {
     names: &["name", "calls", "last_call", "known_since"],
     text_first: true,
     default: "-last_call",
 };
 /// `/servers`
-pub const SERVERS: Sorts = Sorts {
+pub const SERVERS: SortKeys = SortKeys {
     names: &["server", "people", "calls", "time", "run_out", "now"],
     text_first: true,
     default: "-now",
 };
 /// `/transports`
-pub const TRANSPORTS: Sorts = Sorts {
+pub const TRANSPORTS: SortKeys = SortKeys {
     names: &["sfu", "time", "calls", "people", "now"],
     text_first: true,
     default: "-time",
 };
 
 /// The sort keys of each list, by the beginning of its address.
-pub const ALL: [(&str, &Sorts); 4] = [
+pub const ALL: [(&str, &SortKeys); 4] = [
     ("/api/v1/calls", &CALLS),
     ("/api/v1/rooms", &ROOMS),
     ("/api/v1/servers", &SERVERS),
@@ -58,7 +58,7 @@ pub const ALL: [(&str, &Sorts); 4] = [
 
 /// A requested order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chosen {
+pub struct SortOrder {
     pub name: &'static str,
     pub descending: bool,
     by_text: bool,
@@ -67,7 +67,7 @@ pub struct Chosen {
 
 /// The sort key of a row of a list in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+pub struct RowKey {
     pub number: i64,
     /// Its name, which is the key if requested or if the numbers are equal; and its id.
     pub name: String,
@@ -76,18 +76,18 @@ pub struct Key {
 
 /// The header of a column: the target of a click, and the present order by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct ColumnHead {
     pub href: String,
     pub aria: &'static str,
     pub arrow: &'static str,
 }
 
-impl Sorts {
+impl SortKeys {
     /// The order that `sort` asks for.
     ///
     /// # Errors
     /// A word that is not known; the error names all that are.
-    pub fn read(&self, query: &Query) -> Result<Chosen, Error> {
+    pub fn read(&self, query: &Query) -> Result<SortOrder, Error> {
         let word = query.get("sort").unwrap_or(self.default);
         let (name, descending) = word
             .strip_prefix('-')
@@ -101,7 +101,7 @@ impl Sorts {
 
         let by_text = self.text_first && at == 0;
 
-        Ok(Chosen {
+        Ok(SortOrder {
             name: self.names[at],
             descending,
             by_text,
@@ -119,7 +119,7 @@ impl Sorts {
     }
 }
 
-impl Default for Chosen {
+impl Default for SortOrder {
     fn default() -> Self {
         Self {
             name: "started",
@@ -130,7 +130,7 @@ impl Default for Chosen {
     }
 }
 
-impl Chosen {
+impl SortOrder {
     /// The word in the address.
     #[must_use]
     pub fn word(self) -> String {
@@ -145,15 +145,15 @@ impl Chosen {
 
     /// The order of a list of calls.
     #[must_use]
-    pub fn order(self) -> Order {
+    pub fn order(self) -> CallOrder {
         let by = match self.name {
-            "duration" => By::Length,
-            "people" => By::People,
-            "peak" => By::Peak,
-            _ => By::Started,
+            "duration" => SortKey::Length,
+            "people" => SortKey::People,
+            "peak" => SortKey::Peak,
+            _ => SortKey::Started,
         };
 
-        Order {
+        CallOrder {
             by,
             descending: self.descending,
         }
@@ -161,7 +161,7 @@ impl Chosen {
 
     /// The header of the column `name`: a click sorts by it, largest first, or reverses the order.
     #[must_use]
-    pub fn head(self, name: &str, text: bool, path: &str, query: &Query) -> Head {
+    pub fn head(self, name: &str, text: bool, path: &str, query: &Query) -> ColumnHead {
         let is_here = self.name == name;
         let descending = if is_here { !self.descending } else { !text };
         let word = format!("{}{name}", if descending { "-" } else { "" });
@@ -172,14 +172,14 @@ impl Chosen {
             (true, false) => ("ascending", " ↑"),
         };
 
-        Head {
+        ColumnHead {
             href: format!("{path}{}", query.with(&["cursor", "sort"], add)),
             aria,
             arrow,
         }
     }
 
-    fn compare(self, a: &Key, b: &Key) -> Ordering {
+    fn compare(self, a: &RowKey, b: &RowKey) -> Ordering {
         let (numbers, names) = (
             a.number.cmp(&b.number),
             (&a.name, &a.id).cmp(&(&b.name, &b.id)),
@@ -200,10 +200,10 @@ impl Chosen {
         rows: Vec<T>,
         query: &Query,
         limit: i64,
-        key: impl Fn(&T) -> Key,
+        key: impl Fn(&T) -> RowKey,
     ) -> Result<(Vec<T>, Option<String>), Error> {
         let limit = usize::try_from(query.limit(limit)?).unwrap_or(1);
-        let after: Option<Key> = query
+        let after: Option<RowKey> = query
             .get("cursor")
             .map(|text| self.decode(text))
             .transpose()?;
@@ -225,15 +225,15 @@ impl Chosen {
 
     /// All rows in this order.
     #[must_use]
-    pub fn all<T>(self, rows: Vec<T>, key: impl Fn(&T) -> Key) -> Vec<T> {
+    pub fn all<T>(self, rows: Vec<T>, key: impl Fn(&T) -> RowKey) -> Vec<T> {
         self.keyed(rows, key)
             .into_iter()
             .map(|(_, row)| row)
             .collect()
     }
 
-    fn keyed<T>(self, rows: Vec<T>, key: impl Fn(&T) -> Key) -> Vec<(Key, T)> {
-        let mut rows: Vec<(Key, T)> = rows
+    fn keyed<T>(self, rows: Vec<T>, key: impl Fn(&T) -> RowKey) -> Vec<(RowKey, T)> {
+        let mut rows: Vec<(RowKey, T)> = rows
             .into_iter()
             .map(|row| (key(&row).short(), row))
             .collect();
@@ -246,14 +246,14 @@ impl Chosen {
     ///
     /// # Errors
     /// The cursor is not valid for this order.
-    pub fn place(self, query: &Query) -> Result<Option<Place>, Error> {
+    pub fn place(self, query: &Query) -> Result<Option<ListPlace>, Error> {
         let Some(text) = query.get("cursor") else {
             return Ok(None);
         };
 
         let (at_ms, key, started_ms, id): (Option<i64>, _, _, _) = self.decode(text)?;
 
-        Ok(Some(Place {
+        Ok(Some(ListPlace {
             at_ms: at_ms.unwrap_or(i64::MAX),
             key,
             started_ms,
@@ -264,8 +264,8 @@ impl Chosen {
     /// A place in a list of calls as a cursor. It contains the time of the first page only if
     /// running calls move with the clock; so an unchanged list keeps its cursor.
     #[must_use]
-    pub fn cursor(self, place: &Place) -> String {
-        let at_ms = (self.order().by == By::Length).then_some(place.at_ms);
+    pub fn cursor(self, place: &ListPlace) -> String {
+        let at_ms = (self.order().by == SortKey::Length).then_some(place.at_ms);
         self.encode(&(at_ms, place.key, place.started_ms, &place.id))
     }
 
@@ -309,7 +309,7 @@ impl Chosen {
 
 /// The addresses of the same list as JSON, and of the complete list as files.
 #[must_use]
-pub fn files(path: &str, query: &Query) -> [(&'static str, String); 3] {
+pub fn file_links(path: &str, query: &Query) -> [(&'static str, String); 3] {
     let whole = query.with(&["cursor", "limit"], None);
     [
         ("JSON", format!("/api/v1{path}{}", query.with(&[], None))),
@@ -320,7 +320,11 @@ pub fn files(path: &str, query: &Query) -> [(&'static str, String); 3] {
 
 /// The addresses of the first and of the next page of a list, if they exist.
 #[must_use]
-pub fn pages(path: &str, query: &Query, next: Option<&str>) -> (Option<String>, Option<String>) {
+pub fn page_links(
+    path: &str,
+    query: &Query,
+    next: Option<&str>,
+) -> (Option<String>, Option<String>) {
     let first = query
         .get("cursor")
         .map(|_| format!("{path}{}", query.with(&["cursor"], None)));
@@ -331,7 +335,7 @@ pub fn pages(path: &str, query: &Query, next: Option<&str>) -> (Option<String>, 
     )
 }
 
-impl Key {
+impl RowKey {
     #[must_use]
     pub fn new(number: i64, name: &str, id: &str) -> Self {
         Self {
@@ -378,11 +382,11 @@ mod tests {
             "sort must be one of name, -name, calls, -calls, last_call, -last_call, known_since, -known_since"
         );
         assert!(CALLS.read(&query("sort=--started")).is_err());
-        assert_eq!(CALLS.read(&query("")).unwrap(), Chosen::default());
+        assert_eq!(CALLS.read(&query("")).unwrap(), SortOrder::default());
         assert_eq!(
             CALLS.read(&query("sort=-duration")).unwrap().order(),
-            Order {
-                by: By::Length,
+            CallOrder {
+                by: SortKey::Length,
                 descending: true
             }
         );
@@ -417,7 +421,7 @@ mod tests {
         ] {
             let chosen = ROOMS.read(&query(&format!("sort={word}"))).unwrap();
             let key = |row: &(i64, &str)| {
-                Key::new(if word.ends_with("name") { 0 } else { row.0 }, row.1, row.1)
+                RowKey::new(if word.ends_with("name") { 0 } else { row.0 }, row.1, row.1)
             };
 
             let (mut found, mut next) = (Vec::new(), String::new());
@@ -442,7 +446,10 @@ mod tests {
     #[test]
     fn a_cursor_is_short_and_comes_back_as_it_went() {
         let long = "\u{1f600}".repeat(300);
-        let rows = vec![Key::new(1, &long, &"!".repeat(255)), Key::new(0, "a", "b")];
+        let rows = vec![
+            RowKey::new(1, &long, &"!".repeat(255)),
+            RowKey::new(0, "a", "b"),
+        ];
         let chosen = ROOMS.read(&query("")).unwrap();
         let (_, next) = chosen
             .cut(rows.clone(), &query("limit=1"), 50, Clone::clone)
@@ -450,7 +457,7 @@ mod tests {
         let asked = query(&format!("cursor={}", next.unwrap()));
         assert_eq!(
             chosen.cut(rows, &asked, 50, Clone::clone).unwrap().0,
-            [Key::new(0, "a", "b")]
+            [RowKey::new(0, "a", "b")]
         );
 
         for bad in ["0", "zz", "5b5d", "é"] {

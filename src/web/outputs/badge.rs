@@ -1,17 +1,17 @@
 //! Badges: the number of people in a call of a room or a homeserver now, as a picture and in the
 //! JSON format of Shields.
 
-use crate::rtc::present::Why;
+use crate::rtc::present::UnknownReason;
 use crate::store::ingest::rooms;
 use crate::store::read::large_calls;
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
-use crate::web::pages::{running, running_in_room};
+use crate::web::http::response::PageRequest;
+use crate::web::pages::{read_running_calls, read_running_in_room};
 use crate::web::view::format as f;
-use crate::web::view::liveness::{Present, no_such_room};
+use crate::web::view::liveness::{Liveness, no_such_room};
 use crate::web::view::{CallFacts, MemberFacts, PerhapsGone};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -57,7 +57,7 @@ impl Badge {
 
     /// The badge for those who are in calls now. `others_unknown`: there may be others whom nobody
     /// can see.
-    fn from_count(count: &Count, others_unknown: bool, now: i64) -> Self {
+    fn from_count(count: &PeopleCount, others_unknown: bool, now: i64) -> Self {
         if count.people == 0 && others_unknown {
             return Self::unknown();
         }
@@ -65,7 +65,10 @@ impl Badge {
         let at_least = if others_unknown { "at least " } else { "" };
         let people = match count.people {
             0 => "nobody".to_owned(),
-            people => format!("{at_least}{}", f::counted(people, "person", "people")),
+            people => format!(
+                "{at_least}{}",
+                f::count_with_noun(people, "person", "people")
+            ),
         };
 
         let people = match count.perhaps_gone.words(now) {
@@ -75,7 +78,10 @@ impl Badge {
 
         let message = match count.ghosts {
             0 => people,
-            ghosts => format!("{people}, {}", f::counted(ghosts, "ghost", "ghosts")),
+            ghosts => format!(
+                "{people}, {}",
+                f::count_with_noun(ghosts, "ghost", "ghosts")
+            ),
         };
 
         let color = if count.people > 0 && !count.perhaps_gone.are_all {
@@ -90,14 +96,14 @@ impl Badge {
 
 /// The number of distinct people in calls now, and of devices that are probably gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Count {
+struct PeopleCount {
     people: usize,
     ghosts: usize,
     /// Devices of these people that are perhaps gone.
     perhaps_gone: PerhapsGone,
 }
 
-impl Count {
+impl PeopleCount {
     /// Counts the people of one server, or of all.
     fn count_calls<'a>(
         calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
@@ -124,61 +130,65 @@ impl Count {
 }
 
 /// `GET /badge/rooms/{id}/active.svg`
-pub async fn room_svg(
+pub async fn get_room_badge_svg(
     req: HttpRequest,
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    picture(&ask, "unknown room", room(&web, &ask, &id).await)
+    let ask = PageRequest::of_request(&req, &web);
+    send_badge_svg(&ask, "unknown room", load_room_badge(&web, &ask, &id).await)
 }
 
 /// `GET /badge/rooms/{id}/active.json`
-pub async fn room_json(
+pub async fn get_room_badge_json(
     req: HttpRequest,
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::json(&ask, room(&web, &ask, &id).await)
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_json(&ask, load_room_badge(&web, &ask, &id).await)
 }
 
 /// `GET /badge/servers/{name}/active.svg`
-pub async fn server_svg(
+pub async fn get_server_badge_svg(
     req: HttpRequest,
     web: http::Data<Web>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    picture(&ask, "unknown server", server(&web, &ask, &name).await)
+    let ask = PageRequest::of_request(&req, &web);
+    send_badge_svg(
+        &ask,
+        "unknown server",
+        load_server_badge(&web, &ask, &name).await,
+    )
 }
 
 /// `GET /badge/servers/{name}/active.json`
-pub async fn server_json(
+pub async fn get_server_badge_json(
     req: HttpRequest,
     web: http::Data<Web>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::json(&ask, server(&web, &ask, &name).await)
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_json(&ask, load_server_badge(&web, &ask, &name).await)
 }
 
-async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
+async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
-    let Some(room) = rooms::named(&web.store, ask.viewer, id).await? else {
+    let Some(room) = rooms::find_room_name(&web.store, ask.viewer, id).await? else {
         return Err(no_such_room(web, ask.viewer, ask.now).await);
     };
 
-    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let present = Liveness::read(web, ask.viewer, ask.now).await?;
     let unknown = present.room(&room.room_id);
-    let others_unknown = unknown.is_some_and(|unknown| unknown.why == Why::Encrypted);
+    let others_unknown = unknown.is_some_and(|unknown| unknown.why == UnknownReason::Encrypted);
     if unknown.is_some() && !others_unknown {
         return Ok(Badge::unknown());
     }
 
-    let calls = running_in_room(web, ask, &room.room_id).await?;
+    let calls = read_running_in_room(web, ask, &room.room_id).await?;
     let unlisted: i64 = calls.iter().map(|call| call.unlisted.people).sum();
-    let mut count = Count::count_calls(&calls, None);
+    let mut count = PeopleCount::count_calls(&calls, None);
     let unlisted = usize::try_from(unlisted).unwrap_or(0);
     count.people += unlisted;
     count.perhaps_gone.are_all &= unlisted == 0;
@@ -186,7 +196,7 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<Badge, Error> {
     Ok(Badge::from_count(&count, others_unknown, ask.now))
 }
 
-async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
+async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
     // Accept any case: names of servers are lower case.
     let name = &name.to_lowercase();
@@ -196,21 +206,21 @@ async fn server(web: &Web, ask: &Ask, name: &str) -> Result<Badge, Error> {
         ));
     }
 
-    let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
+    let seen = Liveness::read(web, ask.viewer, ask.now).await?.everything();
     if seen.is_blind() {
         return Ok(Badge::unknown());
     }
 
-    let running = running(web, ask).await?;
+    let running = read_running_calls(web, ask).await?;
     let of_server = |call: &&CallFacts| call.servers.iter().any(|server| server == name);
     let calls: Vec<&CallFacts> = running.calls.iter().filter(of_server).collect();
-    let mut count = Count::count_calls(calls.iter().copied(), Some(name));
+    let mut count = PeopleCount::count_calls(calls.iter().copied(), Some(name));
     // For a call that was not read completely, the other people are counted in the database. A
     // person in two such calls counts twice.
     for call in calls.iter().filter(|call| call.unlisted.people > 0) {
         let (store, viewer) = (&web.store, ask.viewer);
         let all = large_calls::people_of_server(store, viewer, &call.id, name, ask.now).await?;
-        let listed = Count::count_calls([*call], Some(name));
+        let listed = PeopleCount::count_calls([*call], Some(name));
         let beyond = usize::try_from(all).unwrap_or(0);
         count.people += beyond.saturating_sub(listed.people + listed.ghosts);
     }
@@ -250,7 +260,7 @@ fn is_server_name(name: &str) -> bool {
 
 #[derive(Template)]
 #[template(path = "badge.svg")]
-struct Svg<'a> {
+struct BadgeSvg<'a> {
     label: &'a str,
     message: &'a str,
     fill: &'static str,
@@ -261,14 +271,14 @@ struct Svg<'a> {
 
 /// The badge as a picture. An error is a picture too, because the page that shows it has no other
 /// place for one.
-fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
+fn send_badge_svg(ask: &PageRequest, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
     let (status, badge) = match badge {
         Ok(badge) => (StatusCode::OK, badge),
         Err(Error::NotFound(_)) => (
             StatusCode::NOT_FOUND,
             Badge::new(unknown.to_owned(), "lightgrey", true),
         ),
-        Err(error) => return response::failure(ask, &error),
+        Err(error) => return response::send_error(ask, &error),
     };
 
     let width = |text: &str| 12 + text.chars().count() * 7;
@@ -279,7 +289,7 @@ fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpRespons
     };
 
     let (left, right) = (width(&badge.label), width(&badge.message));
-    match (Svg {
+    match (BadgeSvg {
         label: &badge.label,
         message: &badge.message,
         fill,
@@ -292,6 +302,6 @@ fn picture(ask: &Ask, unknown: &str, badge: Result<Badge, Error>) -> HttpRespons
             .insert_header((header::CONTENT_TYPE, "image/svg+xml"))
             .insert_header((header::CACHE_CONTROL, KEEP))
             .body(svg),
-        Err(error) => response::failure(ask, &error.into()),
+        Err(error) => response::send_error(ask, &error.into()),
     }
 }

@@ -7,10 +7,10 @@ use crate::web::http::error::Error;
 use crate::web::http::indentation::without_indentation;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
-use crate::web::pages::running_in_room;
+use crate::web::http::response::PageRequest;
+use crate::web::pages::read_running_in_room;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{Present, SeenFacts, no_such_room};
+use crate::web::view::liveness::{Liveness, SeenFacts, no_such_room};
 use crate::web::view::{CallFacts, RoomFacts};
 use crate::web::{POLICY, Web};
 use actix_web::http::header;
@@ -19,7 +19,7 @@ use askama::Template;
 
 #[derive(Template)]
 #[template(path = "embed.html")]
-struct Html {
+struct EmbedPage {
     room: RoomFacts,
     calls: Vec<CallFacts>,
     /// Calls in which only devices are left that are probably gone.
@@ -30,9 +30,13 @@ struct Html {
 }
 
 /// `GET /embed/rooms/{id}`
-pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    let html = load(&web, &ask, &id)
+pub async fn get_room_embed(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let html = load_room_embed(&web, &ask, &id)
         .await
         .and_then(|page| Ok(without_indentation(&page.render()?)));
     let mut response = match html {
@@ -40,7 +44,7 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(html),
-        Err(error) => response::failure(&ask, &error),
+        Err(error) => response::send_error(&ask, &error),
     };
 
     let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
@@ -53,18 +57,18 @@ pub async fn room(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>
     response
 }
 
-async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
+async fn load_room_embed(web: &Web, ask: &PageRequest, id: &str) -> Result<EmbedPage, Error> {
     Query::read(&ask.query, &[])?;
-    let Some(room) = rooms::find(&web.store, ask.viewer, id, ask.now).await? else {
+    let Some(room) = rooms::find_room(&web.store, ask.viewer, id, ask.now).await? else {
         return Err(no_such_room(web, ask.viewer, ask.now).await);
     };
 
-    let calls = running_in_room(web, ask, &room.room.room_id).await?;
-    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let calls = read_running_in_room(web, ask, &room.room.room_id).await?;
+    let present = Liveness::read(web, ask.viewer, ask.now).await?;
     let seen = present.room(&room.room.room_id).into();
     let (stuck, running) = calls.into_iter().partition(CallFacts::is_stuck);
 
-    Ok(Html {
+    Ok(EmbedPage {
         room: RoomFacts::from(room),
         calls: running,
         stuck,
@@ -73,7 +77,7 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Html, Error> {
     })
 }
 
-impl Html {
+impl EmbedPage {
     /// Since when it is unknown whether this call runs, ms, if that time is known.
     fn since(&self, call: &CallFacts) -> Option<i64> {
         if self.seen.unknown && !self.seen.is_encrypted() {

@@ -3,15 +3,15 @@
 
 use crate::store::model::CallFilter;
 use crate::store::read::call_order;
-use crate::store::read::call_order::{Order, Place};
+use crate::store::read::call_order::{CallOrder, ListPlace};
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::host;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
+use crate::web::http::response::PageRequest;
 use crate::web::http::sort;
-use crate::web::pages::{calls, with_members};
+use crate::web::pages::{calls, read_calls_with_members};
 use crate::web::view::CallFacts;
 use crate::web::view::format as f;
 use actix_web::http::header;
@@ -40,32 +40,32 @@ pub const KNOWN: &[&str] = &[
 const PAGE: i64 = 200;
 
 /// `GET /api/v1/calls.csv`
-pub async fn csv(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    send(&req, web, Form::Csv).await
+pub async fn get_calls_csv(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    send_calls(&req, web, FileFormat::Csv).await
 }
 
 /// `GET /api/v1/calls.ndjson`
-pub async fn ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    send(&req, web, Form::Ndjson).await
+pub async fn get_calls_ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    send_calls(&req, web, FileFormat::Ndjson).await
 }
 
 /// What the file holds.
-struct Asked {
+struct ExportRequest {
     filter: CallFilter,
-    order: Order,
-    form: Form,
+    order: CallOrder,
+    form: FileFormat,
     /// The base of our own addresses.
     base: String,
 }
 
 /// The file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum FileFormat {
     Csv,
     Ndjson,
 }
 
-impl Form {
+impl FileFormat {
     /// Media type, file extension, and the text before the first call.
     fn words(self) -> (&'static str, &'static str, String) {
         match self {
@@ -75,26 +75,26 @@ impl Form {
     }
 }
 
-async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpResponse {
-    let ask = Ask::of_request(req, &web);
+async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -> HttpResponse {
+    let ask = PageRequest::of_request(req, &web);
     let asked = async {
         let query = Query::read(&ask.query, KNOWN)?;
 
-        Ok(Asked {
+        Ok(ExportRequest {
             order: sort::CALLS.read(&query)?.order(),
-            filter: calls::filter(&web, &ask, &query).await?,
+            filter: calls::filter_of_query(&web, &ask, &query).await?,
             form,
-            base: host::outside(web.public_url.as_deref(), req.headers()),
+            base: host::public_base_url(web.public_url.as_deref(), req.headers()),
         })
     };
 
     let asked = match asked.await {
         Ok(asked) => asked,
-        Err(error) => return response::failure(&ask, &error),
+        Err(error) => return response::send_error(&ask, &error),
     };
 
     let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
-        return response::failure(&ask, &Error::Busy("too many files are being read"));
+        return response::send_error(&ask, &Error::Busy("too many files are being read"));
     };
 
     let (kind, end, head) = form.words();
@@ -106,13 +106,13 @@ async fn send(req: &HttpRequest, web: http::Data<Web>, form: Form) -> HttpRespon
             header::CONTENT_DISPOSITION,
             format!("attachment; filename=\"calls.{end}\""),
         ))
-        .streaming(stream(web, ask, asked, head, turn))
+        .streaming(stream_calls(web, ask, asked, head, turn))
 }
 
-fn stream(
+fn stream_calls(
     web: http::Data<Web>,
-    ask: Ask,
-    asked: Asked,
+    ask: PageRequest,
+    asked: ExportRequest,
     head: String,
     turn: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
@@ -124,7 +124,7 @@ fn stream(
 
         let mut place = None;
         loop {
-            let text = page(&web, &ask, &asked, &mut place).await.inspect_err(|error| {
+            let text = next_calls_text(&web, &ask, &asked, &mut place).await.inspect_err(|error| {
                 // The answer has already begun. Cut the connection, so that nobody takes a part for
                 // the whole.
                 tracing::error!(%error, "an export broke off");
@@ -136,22 +136,22 @@ fn stream(
 }
 
 /// The calls after this place as text; also advances the place. `None` after the last call.
-async fn page(
+async fn next_calls_text(
     web: &Web,
-    ask: &Ask,
-    asked: &Asked,
-    place: &mut Option<Place>,
+    ask: &PageRequest,
+    asked: &ExportRequest,
+    place: &mut Option<ListPlace>,
 ) -> Result<Option<String>, Error> {
     // Use the order of an index for the complete export. Calls that ended before `from` are skipped
     // here: the list that begins with the latest ends would have to be sorted again for each page.
     let filter = &asked.filter;
-    let keeps_from = asked.order != Order::NEWEST || filter.active == Some(true);
+    let keeps_from = asked.order != CallOrder::NEWEST || filter.active == Some(true);
     let ordered = CallFilter {
         from_ms: filter.from_ms.filter(|_| keeps_from),
         ..filter.clone()
     };
 
-    let rows = call_order::page(
+    let rows = call_order::list_ordered_calls(
         &web.store,
         ask.viewer,
         &ordered,
@@ -169,10 +169,10 @@ async fn page(
     let mut rows: Vec<_> = rows.into_iter().map(|(call, _)| call).collect();
     rows.retain(|call| filter.from_ms.is_none_or(|from| call.until_ms >= from));
     let mut text = String::new();
-    for call in with_members(web, ask, rows).await? {
+    for call in read_calls_with_members(web, ask, rows).await? {
         match asked.form {
-            Form::Csv => text.push_str(&row(&asked.base, &call)),
-            Form::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
+            FileFormat::Csv => text.push_str(&csv_line_of_call(&asked.base, &call)),
+            FileFormat::Ndjson => text.push_str(&(serde_json::to_string(&call)? + "\n")),
         }
     }
 
@@ -211,17 +211,17 @@ const HEAD: [&str; 28] = [
     "stuck_since_at",
 ];
 
-fn row(base: &str, call: &CallFacts) -> String {
-    let text = |text: Option<&str>| cell(text.unwrap_or_default());
+fn csv_line_of_call(base: &str, call: &CallFacts) -> String {
+    let text = |text: Option<&str>| csv_cell(text.unwrap_or_default());
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     let stamp = |ms: Option<i64>| ms.map(f::rfc3339).unwrap_or_default();
     let cells: [String; HEAD.len()] = [
-        cell(&call.id),
-        cell(&call.room.room_id),
+        csv_cell(&call.id),
+        csv_cell(&call.room.room_id),
         text(call.room.name.as_deref()),
         text(call.room.alias.as_deref()),
-        cell(&call.slot_id),
-        cell(&call.application),
+        csv_cell(&call.slot_id),
+        csv_cell(&call.application),
         stamp(Some(call.started_ms)),
         number(Some(call.started_ms)),
         stamp(call.ended_ms),
@@ -232,13 +232,13 @@ fn row(base: &str, call: &CallFacts) -> String {
         number(Some(call.devices)),
         number(Some(call.peak)),
         number(Some(call.peak_users)),
-        cell(&call.servers.join(" ")),
+        csv_cell(&call.servers.join(" ")),
         text(call.intent.as_deref()),
-        cell(call.certainty.verdict),
+        csv_cell(call.certainty.verdict),
         number(Some(call.certainty.error_ms)),
         number(Some(call.certainty.gap_ms)),
         stamp(call.unknown_since_ms),
-        cell(&format!("{base}{}", call.href())),
+        csv_cell(&format!("{base}{}", call.href())),
         call.people_now.to_string(),
         call.devices_now.to_string(),
         call.ghosts_now.to_string(),
@@ -253,7 +253,7 @@ fn row(base: &str, call: &CallFacts) -> String {
 
 /// A text as a CSV cell (RFC 4180). A text that a spreadsheet would read as a formula gets a
 /// leading `'`.
-pub(in crate::web) fn cell(text: &str) -> String {
+pub(in crate::web) fn csv_cell(text: &str) -> String {
     let is_formula = text.trim_start().starts_with([
         '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
     ]) || text.starts_with(['\t', '\r', '\n']);
@@ -287,7 +287,7 @@ mod tests {
             ("\t=1", "\"'\t=1\""),
             ("a=1", "a=1"),
         ] {
-            assert_eq!(cell(text), want);
+            assert_eq!(csv_cell(text), want);
         }
     }
 }

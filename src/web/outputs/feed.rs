@@ -8,11 +8,11 @@ use crate::web::http::error::Error;
 use crate::web::http::host;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
-use crate::web::pages::with_members;
+use crate::web::http::response::PageRequest;
+use crate::web::pages::read_calls_with_members;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{AllSeenFacts, Present, SeenFacts, no_such_room};
-use crate::web::view::{CallFacts, RoomRef, person};
+use crate::web::view::liveness::{AllSeenFacts, Liveness, SeenFacts, no_such_room};
+use crate::web::view::{CallFacts, RoomRef, person_title};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 
@@ -39,27 +39,27 @@ struct Feed {
 }
 
 /// `GET /feed/calls.atom`
-pub async fn all_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    send(
+pub async fn get_calls_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    send_feed(
         &ask,
         "application/atom+xml; charset=utf-8",
-        load(&web, &ask, &req, None)
+        load_feed(&web, &ask, &req, None)
             .await
             .and_then(|feed| feed.atom()),
     )
 }
 
 /// `GET /feed/rooms/{id}/calls.atom`
-pub async fn room_atom(
+pub async fn get_room_calls_atom(
     req: HttpRequest,
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    let feed = load(&web, &ask, &req, Some(&id)).await;
+    let ask = PageRequest::of_request(&req, &web);
+    let feed = load_feed(&web, &ask, &req, Some(&id)).await;
 
-    send(
+    send_feed(
         &ask,
         "application/atom+xml; charset=utf-8",
         feed.and_then(|feed| feed.atom()),
@@ -67,36 +67,43 @@ pub async fn room_atom(
 }
 
 /// `GET /feed/calls.ics`
-pub async fn all_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    send(
+pub async fn get_calls_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    send_feed(
         &ask,
         "text/calendar; charset=utf-8",
-        load(&web, &ask, &req, None).await.map(|feed| feed.ics()),
-    )
-}
-
-/// `GET /feed/rooms/{id}/calls.ics`
-pub async fn room_ics(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    id: http::Path<String>,
-) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    send(
-        &ask,
-        "text/calendar; charset=utf-8",
-        load(&web, &ask, &req, Some(&id))
+        load_feed(&web, &ask, &req, None)
             .await
             .map(|feed| feed.ics()),
     )
 }
 
-fn send(ask: &Ask, kind: &'static str, feed: Result<String, Error>) -> HttpResponse {
-    response::tagged(ask, kind, feed.map(String::into_bytes))
+/// `GET /feed/rooms/{id}/calls.ics`
+pub async fn get_room_calls_ics(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    send_feed(
+        &ask,
+        "text/calendar; charset=utf-8",
+        load_feed(&web, &ask, &req, Some(&id))
+            .await
+            .map(|feed| feed.ics()),
+    )
 }
 
-async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Result<Feed, Error> {
+fn send_feed(ask: &PageRequest, kind: &'static str, feed: Result<String, Error>) -> HttpResponse {
+    response::send_tagged(ask, kind, feed.map(String::into_bytes))
+}
+
+async fn load_feed(
+    web: &Web,
+    ask: &PageRequest,
+    req: &HttpRequest,
+    room: Option<&str>,
+) -> Result<Feed, Error> {
     let limit = Query::read(&ask.query, KNOWN)?.limit(LIMIT)?;
     let mut filter = CallFilter {
         active: Some(false),
@@ -104,26 +111,29 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
     };
 
     let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
-    let account = account(web, ask).await?;
-    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let account = first_account_id(web, ask).await?;
+    let present = Liveness::read(web, ask.viewer, ask.now).await?;
     let AllSeenFacts { mut seen, .. } = present.everything();
     let mut id = format!("urn:callscope:{account}:calls");
     if let Some(room) = room {
-        let Some(room) = rooms::named(&web.store, ask.viewer, room).await? else {
+        let Some(room) = rooms::find_room_name(&web.store, ask.viewer, room).await? else {
             return Err(no_such_room(web, ask.viewer, ask.now).await);
         };
 
         filter.room = Some(room.room_id.clone());
         seen = present.room(&room.room_id).into();
-        id = format!("urn:callscope:{account}:room:{}", f::segment(&room.room_id));
+        id = format!(
+            "urn:callscope:{account}:room:{}",
+            f::path_segment(&room.room_id)
+        );
         let room = RoomRef::from(room);
         (title, page) = (format!("Calls in {}", room.title()), room.href());
     }
 
-    let calls = calls::page(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
-    let calls = with_members(web, ask, calls).await?;
+    let calls = calls::list_calls(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
+    let calls = read_calls_with_members(web, ask, calls).await?;
     let (base, path) = (
-        host::outside(web.public_url.as_deref(), req.headers()),
+        host::public_base_url(web.public_url.as_deref(), req.headers()),
         req.path().to_owned(),
     );
 
@@ -140,21 +150,23 @@ async fn load(web: &Web, ask: &Ask, req: &HttpRequest, room: Option<&str>) -> Re
 }
 
 /// The observing account. It is unique to an installation, and does not change with the host name.
-async fn account(web: &Web, ask: &Ask) -> Result<String, Error> {
-    let accounts = vantages::list_for(&web.store, ask.viewer).await?;
+async fn first_account_id(web: &Web, ask: &PageRequest) -> Result<String, Error> {
+    let accounts = vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let first = accounts
         .into_iter()
         .map(|account| (account.id, account.user_id))
         .min();
 
-    Ok(first.map_or("nobody".to_owned(), |(_, user_id)| f::segment(&user_id)))
+    Ok(first.map_or("nobody".to_owned(), |(_, user_id)| {
+        f::path_segment(&user_id)
+    }))
 }
 
 /// A call in one line: who, how many, how long.
-fn words(call: &CallFacts) -> String {
+fn describe_call(call: &CallFacts) -> String {
     let mut names: Vec<String> = Vec::new();
     for member in &call.members {
-        let name = person(member.name.as_deref(), &member.user_id);
+        let name = person_title(member.name.as_deref(), &member.user_id);
         if !names.contains(&name) {
             names.push(name);
         }
@@ -168,18 +180,18 @@ fn words(call: &CallFacts) -> String {
         String::new()
     };
 
-    let people = f::counted(call.people, "person", "people");
+    let people = f::count_with_noun(call.people, "person", "people");
 
     format!(
         "{people}, {}: {}{more}.",
-        f::lasted(call.duration_ms),
+        f::ended_duration(call.duration_ms),
         names.join(", ")
     )
 }
 
 #[derive(Template)]
 #[template(path = "feed.xml")]
-struct Atom<'a> {
+struct AtomFeed<'a> {
     feed: &'a Feed,
     updated: String,
 }
@@ -195,7 +207,7 @@ impl Feed {
 
     fn atom(&self) -> Result<String, Error> {
         let last = self.calls.iter().filter_map(|call| call.ended_ms).max();
-        Ok(Atom {
+        Ok(AtomFeed {
             feed: self,
             updated: f::rfc3339(last.unwrap_or(0)),
         }
@@ -204,28 +216,31 @@ impl Feed {
 
     fn ics(&self) -> String {
         let mut text = String::new();
-        let mut line = |words: &str| fold(&mut text, words);
+        let mut line = |words: &str| add_folded_line(&mut text, words);
         line("BEGIN:VCALENDAR");
         line("VERSION:2.0");
         line("PRODID:-//Callscope//Calls//EN");
         line("CALSCALE:GREGORIAN");
-        line(&format!("X-WR-CALNAME:{}", escape(&self.title)));
+        line(&format!("X-WR-CALNAME:{}", escape_icalendar(&self.title)));
         if let Some(words) = self.unknown() {
-            line(&format!("X-WR-CALDESC:{}", escape(&words)));
+            line(&format!("X-WR-CALDESC:{}", escape_icalendar(&words)));
         }
 
         for call in &self.calls {
             let ended = call.ended_ms.unwrap_or(self.now);
             line("BEGIN:VEVENT");
-            line(&format!("UID:{}@callscope", escape(&call.id)));
-            line(&format!("DTSTAMP:{}", stamp(ended)));
-            line(&format!("DTSTART:{}", stamp(call.started_ms)));
-            line(&format!("DTEND:{}", stamp(ended)));
+            line(&format!("UID:{}@callscope", escape_icalendar(&call.id)));
+            line(&format!("DTSTAMP:{}", icalendar_time(ended)));
+            line(&format!("DTSTART:{}", icalendar_time(call.started_ms)));
+            line(&format!("DTEND:{}", icalendar_time(ended)));
             line(&format!(
                 "SUMMARY:{}",
-                escape(&format!("{} in {}", call.noun().title, call.room.title()))
+                escape_icalendar(&format!("{} in {}", call.noun().title, call.room.title()))
             ));
-            line(&format!("DESCRIPTION:{}", escape(&words(call))));
+            line(&format!(
+                "DESCRIPTION:{}",
+                escape_icalendar(&describe_call(call))
+            ));
             line(&format!("URL:{}{}", self.base, call.href()));
             // The call is over, so the event does not mark anybody as busy.
             line("TRANSP:TRANSPARENT");
@@ -239,14 +254,18 @@ impl Feed {
 }
 
 /// A time as iCalendar writes it; calendars begin with year 1 and end with 9999.
-fn stamp(ms: i64) -> String {
-    let at = f::civil(ms);
-    let at = if at.year() < 1 { f::civil(0_i64) } else { at };
+fn icalendar_time(ms: i64) -> String {
+    let at = f::utc_datetime(ms);
+    let at = if at.year() < 1 {
+        f::utc_datetime(0_i64)
+    } else {
+        at
+    };
     at.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 /// A text as a value (RFC 5545, 3.3.11).
-fn escape(text: &str) -> String {
+fn escape_icalendar(text: &str) -> String {
     let text = text
         .replace('\\', "\\\\")
         .replace(';', "\\;")
@@ -257,7 +276,7 @@ fn escape(text: &str) -> String {
 }
 
 /// Adds a line, folded after at most 75 bytes (RFC 5545, 3.1), never within a character.
-fn fold(text: &mut String, line: &str) {
+fn add_folded_line(text: &mut String, line: &str) {
     let mut room = 75;
     for letter in line.chars() {
         if letter.len_utf8() > room {
@@ -275,7 +294,7 @@ fn fold(text: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::fixtures::{NOW, ended};
+    use crate::web::fixtures::{NOW, ended_calls};
 
     fn feed(calls: Vec<CallFacts>) -> Feed {
         let (base, path) = (
@@ -302,7 +321,7 @@ mod tests {
 
     #[test]
     fn no_line_of_a_calendar_is_too_long_or_broken() {
-        let mut calls = ended();
+        let mut calls = ended_calls();
         calls[0].room.name = Some("Ü, ; \\ \u{7} ".repeat(30));
         let text = feed(calls).ics();
         assert!(
@@ -321,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_feed_is_xml_whatever_a_room_is_called() {
-        let mut calls = ended();
+        let mut calls = ended_calls();
         calls[0].room.name = Some("<b>&\"'\u{0}\u{b}]]>".to_owned());
         let text = feed(calls).atom().unwrap();
         assert!(

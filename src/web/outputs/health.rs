@@ -6,7 +6,7 @@ use crate::web::Web;
 use crate::web::http::error::ErrorBody;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
+use crate::web::http::response::PageRequest;
 use crate::web::view::storage_words;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -24,16 +24,16 @@ pub struct Ready {
     pub ready: bool,
 }
 
-fn refused(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
-    let ask = Ask::of_request(req, web);
+fn refuse_parameters(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
+    let ask = PageRequest::of_request(req, web);
     Query::read(&ask.query, &[])
         .err()
-        .map(|error| response::failure(&ask, &error))
+        .map(|error| response::send_error(&ask, &error))
 }
 
 /// `GET /healthz`: always 200 while the process serves.
-pub async fn alive(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    if let Some(refused) = refused(&req, &web) {
+pub async fn get_healthz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    if let Some(refused) = refuse_parameters(&req, &web) {
         return refused;
     }
 
@@ -42,8 +42,8 @@ pub async fn alive(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
 
 /// `GET /readyz`: 200 once every account has read its homeserver for the first time, as long as the
 /// database can be written and read; else 503 with the reason.
-pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    if let Some(refused) = refused(&req, &web) {
+pub async fn get_readyz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    if let Some(refused) = refuse_parameters(&req, &web) {
         return refused;
     }
 
@@ -53,7 +53,7 @@ pub async fn ready(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         return not_ready(format!("{}: {}", words.what, trouble.error));
     }
 
-    let error = match vantages::list_for(&web.store, Viewer::Operator).await {
+    let error = match vantages::list_vantages_for(&web.store, Viewer::Operator).await {
         Ok(vantages)
             if !vantages.is_empty()
                 && vantages

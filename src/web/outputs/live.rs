@@ -6,7 +6,7 @@ use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
+use crate::web::http::response::PageRequest;
 use actix_web::http::ConnectionType;
 use actix_web::http::header::{self, ContentEncoding};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -43,7 +43,7 @@ pub struct Streams {
 
 /// One open stream; dropping it makes room for another.
 #[derive(Debug)]
-struct Open {
+struct OpenStream {
     streams: Streams,
     address: IpAddr,
 }
@@ -57,7 +57,7 @@ impl Streams {
     }
 
     /// Opens one more stream to this address; `None` if a limit is reached.
-    fn open(&self, address: IpAddr) -> Option<Open> {
+    fn open(&self, address: IpAddr) -> Option<OpenStream> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = open.values().sum();
         let own = open.get(&address).copied().unwrap_or(0);
@@ -67,14 +67,14 @@ impl Streams {
 
         open.insert(address, own + 1);
 
-        Some(Open {
+        Some(OpenStream {
             streams: self.clone(),
             address,
         })
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let mut open = self
             .streams
@@ -109,14 +109,15 @@ fn address_of(req: &HttpRequest) -> IpAddr {
 }
 
 /// `GET /api/v1/live`
-pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+pub async fn get_live_events(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     if let Err(error) = Query::read(&ask.query, &[]) {
-        return response::failure(&ask, &error);
+        return response::send_error(&ask, &error);
     }
 
     let Some(open) = web.memory.streams.open(address_of(&req)) else {
-        let mut refused = response::failure(&ask, &Error::Busy("too many live streams are open"));
+        let mut refused =
+            response::send_error(&ask, &Error::Busy("too many live streams are open"));
         // A refused client must not hold the connection.
         refused
             .head_mut()
@@ -130,13 +131,16 @@ pub async fn get(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         // A compressor would delay events until it has enough of them; so would nginx.
         .insert_header(ContentEncoding::Identity)
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(held(stream(web.changes.listen()), open))
+        .streaming(stream_holding_slot(
+            stream_changes(web.changes.listen()),
+            open,
+        ))
 }
 
 /// The stream, which holds its slot among the open streams.
-fn held(
+fn stream_holding_slot(
     events: impl Stream<Item = Result<web::Bytes, Infallible>>,
-    open: Open,
+    open: OpenStream,
 ) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
     async_stream::stream! {
         let _open = open;
@@ -146,7 +150,9 @@ fn held(
     }
 }
 
-fn stream(mut changes: Receiver<Change>) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
+fn stream_changes(
+    mut changes: Receiver<Change>,
+) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
     async_stream::stream! {
         yield Ok(web::Bytes::from_static(b"retry: 2000\n: hello\n\n"));
         let mut ping = interval_at(Instant::now() + PING, PING);
@@ -154,11 +160,11 @@ fn stream(mut changes: Receiver<Change>) -> impl Stream<Item = Result<web::Bytes
             tokio::select! {
                 change = changes.recv() => match change {
                     Ok(change) => {
-                        yield Ok(events(change, &mut changes));
+                        yield Ok(collect_sse_events(change, &mut changes));
                         tokio::time::sleep(PAUSE).await;
                     }
                     // The stream missed some changes: the browser should reload everything.
-                    Err(RecvError::Lagged(_)) => yield Ok(event(&json!({}))),
+                    Err(RecvError::Lagged(_)) => yield Ok(sse_event(&json!({}))),
                     Err(RecvError::Closed) => break,
                 },
                 _ = ping.tick() => yield Ok(web::Bytes::from_static(b": ping\n\n")),
@@ -168,7 +174,7 @@ fn stream(mut changes: Receiver<Change>) -> impl Stream<Item = Result<web::Bytes
 }
 
 /// This change and those that came with it, without duplicates.
-fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
+fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
     let mut all = vec![first];
     while let Ok(next) = changes.try_recv() {
         if all.len() <= TOLD_MOST && !all.contains(&next) {
@@ -184,16 +190,16 @@ fn events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
 
     let mut told: Vec<u8> = all
         .into_iter()
-        .flat_map(|change| event(&told(change)))
+        .flat_map(|change| sse_event(&change_json(change)))
         .collect();
     if others {
-        told.extend(event(&json!({})));
+        told.extend(sse_event(&json!({})));
     }
 
     web::Bytes::from(told)
 }
 
-fn told(change: Change) -> Value {
+fn change_json(change: Change) -> Value {
     match change {
         Change::Slot { room_id, slot_id } => json!({ "room_id": room_id, "slot_id": slot_id }),
         Change::Room { room_id } => json!({ "room_id": room_id }),
@@ -201,7 +207,7 @@ fn told(change: Change) -> Value {
     }
 }
 
-fn event(data: &Value) -> web::Bytes {
+fn sse_event(data: &Value) -> web::Bytes {
     // JSON has no raw line breaks, so it fits in one data line whatever a room id contains.
     web::Bytes::from(format!("event: change\ndata: {data}\n\n"))
 }
@@ -221,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_told_without_data() {
         let changes = Changes::default();
-        let mut stream = Box::pin(stream(changes.listen()));
+        let mut stream = Box::pin(stream_changes(changes.listen()));
         assert!(next(&mut stream).await.starts_with("retry:"));
         changes.announce(Change::Slot {
             room_id: "!a\nb".to_owned(),
@@ -238,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn what_changes_at_once_is_told_together() {
         let changes = Changes::default();
-        let mut stream = Box::pin(stream(changes.listen()));
+        let mut stream = Box::pin(stream_changes(changes.listen()));
         next(&mut stream).await;
         let room = |index: usize| Change::Room {
             room_id: format!("!{index}"),
@@ -263,7 +269,7 @@ mod tests {
     fn an_address_has_so_many_streams_and_all_together_not_many_more() {
         let streams = Streams::at_most(300);
         let ip = |last: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
-        let mut open: Vec<Open> = (0..STREAMS_OF_ADDRESS)
+        let mut open: Vec<OpenStream> = (0..STREAMS_OF_ADDRESS)
             .map(|_| streams.open(ip(1)).unwrap())
             .collect();
         assert!(streams.open(ip(1)).is_none() && streams.open(ip(2)).is_some());
@@ -278,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn who_lags_is_told_to_look_at_everything() {
         let changes = Changes::default();
-        let mut stream = Box::pin(stream(changes.listen()));
+        let mut stream = Box::pin(stream_changes(changes.listen()));
         next(&mut stream).await;
         for index in 0..3000 {
             changes.announce(Change::Room {

@@ -6,16 +6,16 @@ use crate::store::db::health::{Trouble, TroubleKind};
 use crate::store::ingest::{rooms, vantages};
 use crate::store::model::Vantage;
 use crate::store::read::large_calls;
-use crate::store::read::large_calls::Everybody;
+use crate::store::read::large_calls::PeopleInAllCalls;
 use crate::store::stats::gauges;
 use crate::store::stats::gauges::Gauges;
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Ask, Shell};
-use crate::web::pages::{Running, running};
-use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::http::response::{PageRequest, Shell};
+use crate::web::pages::{RunningCalls, read_running_calls};
+use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{CallFacts, MemberFacts, NowFacts};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -37,15 +37,15 @@ const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Labels = Vec<(&'static str, String)>;
-type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
+type SecondsGauge = Family<Labels, Gauge<f64, AtomicU64>>;
 
 /// The data of the answer.
 #[derive(Debug, Default)]
-struct Rows {
-    everybody: Everybody,
+struct MetricsData {
+    everybody: PeopleInAllCalls,
     /// Read only if rooms are labels.
     devices_by_room: Option<HashMap<String, i64>>,
-    running: Arc<Running>,
+    running: Arc<RunningCalls>,
     seen: AllSeenFacts,
     watched: Vec<(String, Watch)>,
     vantages: Vec<Vantage>,
@@ -53,7 +53,7 @@ struct Rows {
     trouble: Option<Trouble>,
 }
 
-impl Rows {
+impl MetricsData {
     fn is_in_trouble(&self, by: impl Fn(TroubleKind) -> bool) -> bool {
         self.trouble
             .as_ref()
@@ -62,22 +62,22 @@ impl Rows {
 }
 
 /// `GET /metrics`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+pub async fn get_metrics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     let Ok(Ok(_turn)) = timeout(PATIENCE, web.memory.metrics.acquire()).await else {
-        return response::failure(&ask, &Error::Busy("too many ask for the metrics"));
+        return response::send_error(&ask, &Error::Busy("too many ask for the metrics"));
     };
 
-    match load(&web, &ask).await {
+    match load_metrics(&web, &ask).await {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, KIND))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .body(text),
-        Err(error) => response::failure(&ask, &error),
+        Err(error) => response::send_error(&ask, &error),
     }
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
+async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
     let devices_by_room = if web.options.metrics_room_labels {
@@ -86,33 +86,33 @@ async fn load(web: &Web, ask: &Ask) -> Result<String, Error> {
         None
     };
 
-    let rows = Rows {
-        everybody: large_calls::everybody(store, viewer, ask.now).await?,
+    let rows = MetricsData {
+        everybody: large_calls::people_now_overall(store, viewer, ask.now).await?,
         devices_by_room,
-        running: running(web, ask).await?,
-        seen: Present::read(web, viewer, ask.now).await?.everything(),
-        watched: rooms::watched(store).await?,
-        vantages: vantages::list_for(store, viewer).await?,
-        gauges: gauges::read(store, viewer).await?,
+        running: read_running_calls(web, ask).await?,
+        seen: Liveness::read(web, viewer, ask.now).await?.everything(),
+        watched: rooms::list_watched_rooms(store).await?,
+        vantages: vantages::list_vantages_for(store, viewer).await?,
+        gauges: gauges::read_gauges(store, viewer).await?,
         trouble: store.trouble(ask.now),
     };
 
     let mut text = String::new();
-    encode(&mut text, &registry(&rows)).map_err(|_| Error::Metrics)?;
+    encode(&mut text, &build_registry(&rows)).map_err(|_| Error::Metrics)?;
 
     Ok(text)
 }
 
-fn registry(rows: &Rows) -> Registry {
+fn build_registry(rows: &MetricsData) -> Registry {
     let mut registry = Registry::with_prefix("callscope");
     let version = vec![("version", Shell::VERSION)];
     registry.register("build", "The program that answers", Info::new(version));
-    now(&mut registry, rows);
-    stored(&mut registry, rows);
-    watched(&mut registry, rows);
-    accounts(&mut registry, rows);
+    register_current_calls(&mut registry, rows);
+    register_storage(&mut registry, rows);
+    register_rooms(&mut registry, rows);
+    register_accounts(&mut registry, rows);
     if let Some(devices_by_room) = &rows.devices_by_room {
-        by_room(&mut registry, rows, devices_by_room);
+        register_room_devices(&mut registry, rows, devices_by_room);
     }
 
     registry
@@ -122,19 +122,19 @@ fn register_gauge(registry: &mut Registry, name: &str, help: &str, number: i64) 
     registry.register(name, help, ConstGauge::new(number));
 }
 
-fn count(number: usize) -> i64 {
+fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The numbers of those who still count although they are probably gone.
 #[derive(Debug, Clone, Copy, Default)]
-struct Gone {
+struct GhostCounts {
     people: i64,
     devices: i64,
     servers: i64,
 }
 
-impl Gone {
+impl GhostCounts {
     fn among<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Self {
         let calls: Vec<&CallFacts> = calls.collect();
         let here = || calls.iter().flat_map(|call| call.present());
@@ -147,14 +147,14 @@ impl Gone {
         let only_servers: BTreeSet<&str> = gone().map(|one| one.server.as_str()).collect();
 
         Self {
-            people: count(only_people.difference(&people).count()),
-            devices: count(only_devices.difference(&devices).count()),
-            servers: count(only_servers.difference(&servers).count()),
+            people: to_i64(only_people.difference(&people).count()),
+            devices: to_i64(only_devices.difference(&devices).count()),
+            servers: to_i64(only_servers.difference(&servers).count()),
         }
     }
 }
 
-fn now(registry: &mut Registry, rows: &Rows) {
+fn register_current_calls(registry: &mut Registry, rows: &MetricsData) {
     let known = i64::from(!rows.seen.seen.unknown);
     register_gauge(
         registry,
@@ -166,14 +166,14 @@ fn now(registry: &mut Registry, rows: &Rows) {
         registry,
         "rooms_unknown",
         "Rooms of which it cannot be told who is in a call now",
-        count(rows.seen.unknown_rooms),
+        to_i64(rows.seen.unknown_rooms),
     );
     let calls = &rows.running.calls;
     let (gone, numbers) = (
-        Gone::among(calls.iter()),
+        GhostCounts::among(calls.iter()),
         NowFacts::count_members(calls.iter()),
     );
-    let stuck = count(numbers.calls_stuck);
+    let stuck = to_i64(numbers.calls_stuck);
     let all = &rows.everybody;
     let numbers = [
         (
@@ -204,7 +204,7 @@ fn now(registry: &mut Registry, rows: &Rows) {
         (
             "ghosts",
             "Devices that still count in a call though they are probably gone",
-            count(numbers.ghosts_now),
+            to_i64(numbers.ghosts_now),
         ),
     ];
 
@@ -213,7 +213,7 @@ fn now(registry: &mut Registry, rows: &Rows) {
     }
 }
 
-fn stored(registry: &mut Registry, rows: &Rows) {
+fn register_storage(registry: &mut Registry, rows: &MetricsData) {
     let Gauges {
         calls,
         events,
@@ -253,13 +253,13 @@ fn stored(registry: &mut Registry, rows: &Rows) {
     );
 }
 
-fn watched(registry: &mut Registry, rows: &Rows) {
+fn register_rooms(registry: &mut Registry, rows: &MetricsData) {
     let rooms = Family::<Labels, Gauge>::default();
     for watch in [Watch::Joined, Watch::Peeked, Watch::Left, Watch::Blind] {
         let number = rows.watched.iter().filter(|(_, how)| *how == watch).count();
         rooms
             .get_or_create(&vec![("watch", watch.as_str().to_owned())])
-            .set(count(number));
+            .set(to_i64(number));
     }
 
     registry.register("rooms", "Rooms by how we stand towards them", rooms);
@@ -272,8 +272,8 @@ fn watched(registry: &mut Registry, rows: &Rows) {
 }
 
 /// One set of series per observing account.
-fn accounts(registry: &mut Registry, rows: &Rows) {
-    let (up, heard) = (Family::<Labels, Gauge>::default(), Seconds::default());
+fn register_accounts(registry: &mut Registry, rows: &MetricsData) {
+    let (up, heard) = (Family::<Labels, Gauge>::default(), SecondsGauge::default());
     let errors = Family::<Labels, prometheus_client::metrics::counter::Counter>::default();
     for vantage in &rows.vantages {
         let labels = vec![("homeserver", vantage.homeserver.clone())];
@@ -284,7 +284,7 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
             .get_or_create(&labels)
             .inc_by(u64::try_from(vantage.errors).unwrap_or(0));
         if let Some(ms) = vantage.last_sync_ms.max(vantage.last_poll_ms) {
-            heard.get_or_create(&labels).set(seconds(ms));
+            heard.get_or_create(&labels).set(to_seconds(ms));
         }
     }
 
@@ -307,11 +307,15 @@ fn accounts(registry: &mut Registry, rows: &Rows) {
     clippy::cast_precision_loss,
     reason = "milliseconds of this era fit into 53 bits"
 )]
-fn seconds(ms: i64) -> f64 {
+fn to_seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn by_room(registry: &mut Registry, rows: &Rows, devices_by_room: &HashMap<String, i64>) {
+fn register_room_devices(
+    registry: &mut Registry,
+    rows: &MetricsData,
+    devices_by_room: &HashMap<String, i64>,
+) {
     let mut calls: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
     for call in &rows.running.calls {
         calls.entry(&call.room.room_id).or_default().push(call);
@@ -321,7 +325,7 @@ fn by_room(registry: &mut Registry, rows: &Rows, devices_by_room: &HashMap<Strin
     for (room_id, _) in &rows.watched {
         let all = devices_by_room.get(room_id).copied().unwrap_or(0);
         let of_room = calls.get(room_id.as_str()).into_iter().flatten().copied();
-        let gone = Gone::among(of_room);
+        let gone = GhostCounts::among(of_room);
         devices
             .get_or_create(&vec![("room_id", room_id.clone())])
             .set(all.saturating_sub(gone.devices));
@@ -341,7 +345,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::store::Writer;
     use crate::web::outputs::health;
-    use crate::web::{Memory, Options};
+    use crate::web::{Options, SharedMemory};
     use actix_web::App;
     use actix_web::test::{TestRequest, call_service, init_service};
 
@@ -355,13 +359,13 @@ mod tests {
             clock: Clock::fixed(1000),
             public_url: None,
             options: Options::default(),
-            memory: Memory::default(),
+            memory: SharedMemory::default(),
         };
 
         let app = App::new()
             .app_data(http::Data::new(web.clone()))
-            .route("/metrics", http::get().to(get))
-            .route("/readyz", http::get().to(health::ready));
+            .route("/metrics", http::get().to(get_metrics))
+            .route("/readyz", http::get().to(health::get_readyz));
         let app = init_service(app).await;
         let ask = |path: &str| TestRequest::get().uri(path).to_request();
 

@@ -27,7 +27,7 @@ pub type Schemas = Vec<(String, RefOr<Schema>)>;
 
 /// What an address answers with.
 #[derive(Debug, Clone, Copy)]
-pub enum Body {
+pub enum ResponseBody {
     Json(fn(&mut Schemas) -> RefOr<Schema>),
     /// Another media type.
     Other(&'static str),
@@ -35,14 +35,14 @@ pub enum Body {
 
 /// One address of the API.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub struct ApiEntry {
     /// With `{name}` for path parameters.
     pub path: &'static str,
     pub group: &'static str,
     pub summary: &'static str,
     /// Query parameters; the handler uses the same list to refuse all others.
     pub known: &'static [&'static str],
-    pub body: Body,
+    pub body: ResponseBody,
     /// Another name of the same resource is answered with a redirect.
     pub moves: bool,
     /// What 503 means here, if it is a regular answer.
@@ -51,17 +51,17 @@ pub struct Entry {
 
 /// An address that answers with `T` as JSON.
 #[must_use]
-pub const fn json<T: ToSchema>(
+pub const fn json_entry<T: ToSchema>(
     group: &'static str,
     path: &'static str,
     summary: &'static str,
-) -> Entry {
-    Entry {
+) -> ApiEntry {
+    ApiEntry {
         path,
         group,
         summary,
         known: &[],
-        body: Body::Json(collect::<T>),
+        body: ResponseBody::Json(collect_schema::<T>),
         moves: false,
         unready: None,
     }
@@ -69,30 +69,30 @@ pub const fn json<T: ToSchema>(
 
 /// An address that answers with another media type.
 #[must_use]
-pub const fn other(
+pub const fn media_entry(
     group: &'static str,
     path: &'static str,
     kind: &'static str,
     summary: &'static str,
-) -> Entry {
-    Entry {
+) -> ApiEntry {
+    ApiEntry {
         path,
         group,
         summary,
         known: &[],
-        body: Body::Other(kind),
+        body: ResponseBody::Other(kind),
         moves: false,
         unready: None,
     }
 }
 
-fn collect<T: ToSchema>(into: &mut Schemas) -> RefOr<Schema> {
+fn collect_schema<T: ToSchema>(into: &mut Schemas) -> RefOr<Schema> {
     T::schemas(into);
     into.push((T::name().into_owned(), T::schema()));
     Ref::from_schema_name(T::name()).into()
 }
 
-impl Entry {
+impl ApiEntry {
     #[must_use]
     pub const fn takes(self, known: &'static [&'static str]) -> Self {
         Self { known, ..self }
@@ -126,11 +126,12 @@ impl Entry {
     fn has_tag(&self) -> bool {
         let is_feed = matches!(
             self.body,
-            Body::Other("application/atom+xml" | "text/calendar")
+            ResponseBody::Other("application/atom+xml" | "text/calendar")
         );
 
         is_feed
-            || matches!(self.body, Body::Json(_)) && !matches!(self.path, "/healthz" | "/readyz")
+            || matches!(self.body, ResponseBody::Json(_))
+                && !matches!(self.path, "/healthz" | "/readyz")
     }
 
     fn operation(&self, schemas: &mut Schemas) -> Operation {
@@ -145,11 +146,11 @@ impl Entry {
             .summary(Some(self.summary))
             .operation_id(Some(id));
         let operation = self.names().fold(operation, |operation, name| {
-            operation.parameter(params::in_path(name))
+            operation.parameter(params::path_parameter(name))
         });
         let known = self.known.iter();
         let operation = known.fold(operation, |operation, name| {
-            operation.parameter(params::in_query(self.path, name))
+            operation.parameter(params::query_parameter(self.path, name))
         });
         let operation = operation.response("200", self.found(schemas));
         let faults = ["400", "421", "500"]
@@ -159,7 +160,7 @@ impl Entry {
             operation.response(status, self.fault(status))
         });
         let operation = match self.unready {
-            Some(when) => operation.response("503", error(when)),
+            Some(when) => operation.response("503", error_response(when)),
             None => operation,
         };
 
@@ -185,10 +186,10 @@ impl Entry {
     /// The response for an error. A badge picture shows errors itself.
     fn fault(&self, status: &str) -> RefOr<Response> {
         match (status, self.body) {
-            ("404", Body::Other(kind @ "image/svg+xml")) => {
+            ("404", ResponseBody::Other(kind @ "image/svg+xml")) => {
                 let text = ObjectBuilder::new().schema_type(Type::String);
                 let picture = ContentBuilder::new().schema(Some(text)).build();
-                let mut answer = error("There is no such thing, and the picture says so");
+                let mut answer = error_response("There is no such thing, and the picture says so");
                 answer.content.insert(kind.to_owned(), picture.into());
                 answer.into()
             }
@@ -209,8 +210,8 @@ impl Entry {
         };
 
         let (kind, schema) = match self.body {
-            Body::Json(schema) => ("application/json", schema(schemas)),
-            Body::Other(kind) => (kind, text().into()),
+            ResponseBody::Json(schema) => ("application/json", schema(schemas)),
+            ResponseBody::Other(kind) => (kind, text().into()),
         };
 
         answer
@@ -230,7 +231,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("500", "The fault is ours; the log says more"),
 ];
 
-fn error(description: &str) -> Response {
+fn error_response(description: &str) -> Response {
     let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
     let content = ContentBuilder::new().schema(Some(schema)).build();
 
@@ -247,11 +248,11 @@ const PROMISE: &str = "Who is in which MatrixRTC call, and who was. Within v1 ke
 
 /// The document, as it is served.
 #[must_use]
-pub fn document() -> &'static Value {
+pub fn openapi_document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-        let mut document = serde_json::to_value(write()).unwrap_or_default();
+        let mut document = serde_json::to_value(build_document()).unwrap_or_default();
         if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
-            schemas.values_mut().for_each(complete);
+            schemas.values_mut().for_each(require_all_keys);
         }
 
         document
@@ -260,7 +261,7 @@ pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
-fn write() -> utoipa::openapi::OpenApi {
+fn build_document() -> utoipa::openapi::OpenApi {
     let mut schemas: Schemas = vec![("ErrorBody".to_owned(), ErrorBody::schema())];
     let paths = table::ENTRIES
         .iter()
@@ -274,7 +275,7 @@ fn write() -> utoipa::openapi::OpenApi {
     let components = FAULTS
         .iter()
         .fold(components, |components, (status, description)| {
-            components.response(format!("Error{status}"), error(description))
+            components.response(format!("Error{status}"), error_response(description))
         });
     let license = LicenseBuilder::new()
         .name("AGPL-3.0-or-later")
@@ -295,24 +296,24 @@ fn write() -> utoipa::openapi::OpenApi {
 
 /// All keys of our structs are always present, null if there is no value; the derived schemas do
 /// not know that.
-fn complete(schema: &mut Value) {
+fn require_all_keys(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             let names = object
                 .get("properties")
                 .and_then(Value::as_object)
-                .map(names);
+                .map(property_names);
             if let Some(names) = names {
                 object.insert("required".to_owned(), names);
             }
 
-            object.values_mut().for_each(complete);
+            object.values_mut().for_each(require_all_keys);
         }
-        Value::Array(list) => list.iter_mut().for_each(complete),
+        Value::Array(list) => list.iter_mut().for_each(require_all_keys),
         _ => {}
     }
 }
 
-fn names(properties: &Map<String, Value>) -> Value {
+fn property_names(properties: &Map<String, Value>) -> Value {
     json!(properties.keys().collect::<Vec<_>>())
 }

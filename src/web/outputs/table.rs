@@ -1,12 +1,12 @@
 //! Rooms, servers and SFUs as CSV and NDJSON: the complete list behind a page, in its order.
 
-use super::export::cell;
+use super::export::csv_cell;
 use crate::web::Web;
-use crate::web::http::cost_cache::Kept;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
+use crate::web::http::response::PageRequest;
 use crate::web::pages::servers::Servers;
 use crate::web::pages::transports::Transports;
 use crate::web::pages::{rooms, servers, transports};
@@ -84,57 +84,63 @@ const SFU_COLUMNS: &[&str] = &[
 ];
 
 /// `GET /api/v1/rooms.csv` and `.ndjson`
-pub async fn rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+pub async fn get_rooms_file(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     let rows = async {
-        Ok(rooms::all(&web, &ask, &Query::read(&ask.query, ROOMS)?)
-            .await?
-            .list
-            .data)
+        Ok(
+            rooms::list_all_rooms(&web, &ask, &Query::read(&ask.query, ROOMS)?)
+                .await?
+                .list
+                .data,
+        )
     };
 
-    send(&req, &ask, "rooms", ROOM_COLUMNS, rows.await)
+    send_rows(&req, &ask, "rooms", ROOM_COLUMNS, rows.await)
 }
 
 /// `GET /api/v1/servers.csv` and `.ndjson`
-pub async fn servers(
+pub async fn get_servers_file(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Servers>>,
+    kept: http::Data<CostCache<Servers>>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+    let ask = PageRequest::of_request(&req, &web);
     let rows = async {
         Ok(
-            servers::all(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?)
+            servers::list_all_servers(&web, &ask, &kept, &Query::read(&ask.query, SERVERS)?)
                 .await?
                 .data,
         )
     };
 
-    send(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
+    send_rows(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
 }
 
 /// `GET /api/v1/transports.csv` and `.ndjson`
-pub async fn transports(
+pub async fn get_transports_file(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Transports>>,
+    kept: http::Data<CostCache<Transports>>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    let rows = async {
-        Ok(
-            transports::all(&web, &ask, &kept, &Query::read(&ask.query, OF_PERIOD)?)
-                .await?
-                .data,
-        )
-    };
+    let ask = PageRequest::of_request(&req, &web);
+    let rows =
+        async {
+            Ok(transports::list_all_transports(
+                &web,
+                &ask,
+                &kept,
+                &Query::read(&ask.query, OF_PERIOD)?,
+            )
+            .await?
+            .data)
+        };
 
-    send(&req, &ask, "transports", SFU_COLUMNS, rows.await)
+    send_rows(&req, &ask, "transports", SFU_COLUMNS, rows.await)
 }
 
-fn send<T: Serialize>(
+fn send_rows<T: Serialize>(
     req: &HttpRequest,
-    ask: &Ask,
+    ask: &PageRequest,
     name: &str,
     columns: &[&str],
     rows: Result<Vec<T>, Error>,
@@ -148,9 +154,9 @@ fn send<T: Serialize>(
 
     let text = rows.and_then(|rows| {
         if is_table {
-            table(columns, &rows)
+            csv_text(columns, &rows)
         } else {
-            lines(&rows)
+            ndjson_text(&rows)
         }
     });
 
@@ -163,20 +169,23 @@ fn send<T: Serialize>(
                 format!("attachment; filename=\"{name}.{end}\""),
             ))
             .body(text),
-        Err(error) => response::failure(ask, &error),
+        Err(error) => response::send_error(ask, &error),
     }
 }
 
-fn lines<T: Serialize>(rows: &[T]) -> Result<String, Error> {
+fn ndjson_text<T: Serialize>(rows: &[T]) -> Result<String, Error> {
     let line = |row: &T| Ok(serde_json::to_string(row)? + "\n");
     rows.iter().map(line).collect()
 }
 
-fn table<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
+fn csv_text<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
     let mut text = columns.join(",") + "\r\n";
     for row in rows {
         let row = serde_json::to_value(row)?;
-        let cells: Vec<String> = columns.iter().map(|column| value(&row, column)).collect();
+        let cells: Vec<String> = columns
+            .iter()
+            .map(|column| cell_of_column(&row, column))
+            .collect();
         text.push_str(&cells.join(","));
         text.push_str("\r\n");
     }
@@ -185,11 +194,11 @@ fn table<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
 }
 
 /// A value as a cell; the values of a list are separated by spaces.
-fn value(row: &Value, column: &str) -> String {
+fn cell_of_column(row: &Value, column: &str) -> String {
     match row.pointer(&format!("/{}", column.replace('.', "/"))) {
         None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => cell(text),
-        Some(Value::Array(list)) => cell(
+        Some(Value::String(text)) => csv_cell(text),
+        Some(Value::Array(list)) => csv_cell(
             &list
                 .iter()
                 .filter_map(Value::as_str)
@@ -210,7 +219,7 @@ mod tests {
         let rows = [
             json!({ "name": "=1+1", "list": ["a", "b,c"], "clock": { "ms": -5 }, "none": null, "is": true }),
         ];
-        let table = table(
+        let table = csv_text(
             &["name", "list", "clock.ms", "none", "gone.too", "is"],
             &rows,
         )

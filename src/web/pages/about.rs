@@ -5,7 +5,7 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -19,15 +19,15 @@ pub struct About {
 }
 
 /// `GET /about`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+pub async fn get_about(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| {
-        Answer::from(About {
+        PageAnswer::from(About {
             version: Shell::VERSION,
         })
     });
 
-    response::send(&web, &ask, answer).await
+    response::send_page(&web, &ask, answer).await
 }
 
 #[derive(Template)]

@@ -1,7 +1,7 @@
 //! `/calls/{id}`: one call, its timeline, every stay, its transports and the evidence.
 
 use crate::rtc::coverage::{Interval, Span};
-use crate::rtc::transport::host;
+use crate::rtc::transport::host_of_url;
 use crate::store::ingest::rooms;
 use crate::store::model;
 use crate::store::read::{calls, events, related};
@@ -10,7 +10,7 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::axis::Axis;
 use crate::web::svg::blind;
 use crate::web::svg::blind::Band;
@@ -75,7 +75,7 @@ pub struct CallPage {
     cover: Vec<Interval>,
     /// For the page only.
     #[serde(skip)]
-    pub part: Part,
+    pub part: PagePart,
     /// The requested stays, if they are not the first ones.
     #[serde(skip)]
     window: Option<Vec<MemberFacts>>,
@@ -84,14 +84,14 @@ pub struct CallPage {
 /// The part that the page shows: rows from a given place of one list; everything from the beginning
 /// if none is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct PagePart {
     /// Stays before the first one that is shown.
     stays_from: Option<usize>,
     /// Events before the first one that is shown.
     events_from: Option<usize>,
 }
 
-impl Part {
+impl PagePart {
     /// Is it the complete page: the picture, and the first stays and events?
     #[must_use]
     pub fn is_whole(self) -> bool {
@@ -101,7 +101,7 @@ impl Part {
 
 /// Some rows of a list.
 #[derive(Debug)]
-pub struct Shown<'a, T> {
+pub struct ShownRows<'a, T> {
     pub rows: &'a [T],
     /// The number of rows before these, and in total.
     pub before: usize,
@@ -110,20 +110,20 @@ pub struct Shown<'a, T> {
 
 /// The span of the times in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
+pub struct TimesSpan {
     pub from: i64,
     pub to: i64,
 }
 
-impl Times {
+impl TimesSpan {
     /// Are they of more than one day in UTC, so that each needs its date?
     #[must_use]
     pub fn dated(&self) -> bool {
-        f::midnight(self.from) != f::midnight(self.to)
+        f::start_of_day(self.from) != f::start_of_day(self.to)
     }
 }
 
-impl<T> Shown<'_, T> {
+impl<T> ShownRows<'_, T> {
     /// The place of the next rows, if there are any.
     #[must_use]
     pub fn next(&self) -> Option<usize> {
@@ -138,11 +138,11 @@ impl<T> Shown<'_, T> {
         }
 
         let (first, last) = (
-            f::count(self.before + 1),
-            f::count(self.before + self.rows.len()),
+            f::group_digits(self.before + 1),
+            f::group_digits(self.before + self.rows.len()),
         );
 
-        format!("{first} to {last} of {}", f::count(self.total))
+        format!("{first} to {last} of {}", f::group_digits(self.total))
     }
 }
 
@@ -164,14 +164,14 @@ impl EarlierStayFacts {
     /// Its call.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/calls/{}", f::segment(&self.call_id))
+        format!("/calls/{}", f::path_segment(&self.call_id))
     }
 
     /// Its goodbye, in the evidence of that call.
     #[must_use]
     pub fn goodbye_href(&self) -> Option<String> {
         let event_id = self.end_event_id.as_deref()?;
-        Some(format!("{}#e-{}", self.href(), f::segment(event_id)))
+        Some(format!("{}#e-{}", self.href(), f::path_segment(event_id)))
     }
 }
 
@@ -188,32 +188,41 @@ pub struct TransportFacts {
 }
 
 /// `GET /calls/{id}` and `GET /api/v1/calls/{id}`
-pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask, &id).await).await
+pub async fn get_call(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(&web, &ask, load_call_page(&web, &ask, &id).await).await
 }
 
-async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error> {
+async fn load_call_page(
+    web: &Web,
+    ask: &PageRequest,
+    id: &str,
+) -> Result<PageAnswer<CallPage>, Error> {
     let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
     let part = part_of_query(&query)?;
     let before = part.events_from.unwrap_or(0);
-    let Some(call) = calls::find(&web.store, ask.viewer, id).await? else {
+    let Some(call) = calls::find_call(&web.store, ask.viewer, id).await? else {
         return Err(Error::NotFound(
             "No call has this id, and no event with this id belongs to a call.".to_owned(),
         ));
     };
 
     if call.id != id {
-        return Ok(Answer::Elsewhere(format!(
+        return Ok(PageAnswer::Elsewhere(format!(
             "/calls/{}",
-            f::segment(&call.id)
+            f::path_segment(&call.id)
         )));
     }
 
     let upto = i64::try_from(before + EVENTS).unwrap_or(i64::MAX);
     let is_large = call.memberships > super::STAYS_OF_CALL;
     let (mut evidence, total, evidence_whole) = if is_large {
-        let (found, is_whole) = events::behind_large(&web.store, ask.viewer, &call, upto).await?;
+        let (found, is_whole) =
+            events::events_behind_large_call(&web.store, ask.viewer, &call, upto).await?;
         let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
         (found, total + i64::from(!is_whole), is_whole)
     } else {
@@ -223,13 +232,14 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
 
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
-    let (facts, window) = super::with_window(web, ask, call.clone(), part.stays_from).await?;
+    let (facts, window) =
+        super::read_call_with_window(web, ask, call.clone(), part.stays_from).await?;
     let related = related::related_of_call(&web.store, ask.viewer, &call).await?;
     let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
     let mut page = CallPage {
         evidence_whole,
         part,
-        ..page(facts, evidence, total, cover, ask.now)
+        ..call_page(facts, evidence, total, cover, ask.now)
     };
 
     let related = view::with_outcomes(related, &page.call.members, ask.now);
@@ -267,15 +277,15 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<CallPage>, Error>
 }
 
 /// The requested part of the call.
-fn part_of_query(query: &Query) -> Result<Part, Error> {
+fn part_of_query(query: &Query) -> Result<PagePart, Error> {
     let stays = if query.get("members_from").is_some() {
         "members_from"
     } else {
         "stays_from"
     };
 
-    let stays_from = place_of_query(query, stays, STAYS_FROM_MAX)?;
-    let events_from = place_of_query(query, "events_from", EVENTS_FROM_MAX)?;
+    let stays_from = row_of_query(query, stays, STAYS_FROM_MAX)?;
+    let events_from = row_of_query(query, "events_from", EVENTS_FROM_MAX)?;
 
     // A page shows only one list at a time: both would make it too large.
     if stays == "stays_from" && stays_from.is_some() && events_from.is_some() {
@@ -284,14 +294,14 @@ fn part_of_query(query: &Query) -> Result<Part, Error> {
         ));
     }
 
-    Ok(Part {
+    Ok(PagePart {
         stays_from,
         events_from,
     })
 }
 
 /// The place of the first requested row.
-fn place_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, Error> {
+fn row_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, Error> {
     let Some(before) = query.number(name)? else {
         return Ok(None);
     };
@@ -305,14 +315,14 @@ fn place_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>,
 
 /// The page from its rows.
 #[must_use]
-pub fn page(
+pub fn call_page(
     call: CallFacts,
     evidence: Vec<model::Evidence>,
     evidence_total: i64,
     cover: Vec<Interval>,
     now: i64,
 ) -> CallPage {
-    let transports = transports(&call, now);
+    let transports = transports_of_call(&call, now);
     let evidence = evidence
         .into_iter()
         .map(|row| EvidenceFacts::from(row).among(&call.members))
@@ -344,14 +354,14 @@ pub fn page(
         earlier_stays: Vec::new(),
         coverage,
         cover,
-        part: Part::default(),
+        part: PagePart::default(),
     }
 }
 
 /// For each stay that came back after a goodbye: the stay that had ended.
 async fn earlier_stays(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     call: &CallFacts,
 ) -> Result<Vec<EarlierStayFacts>, Error> {
     let back = call.members.iter();
@@ -384,7 +394,7 @@ async fn earlier_stays(
     Ok(found)
 }
 
-fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
+fn transports_of_call(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
     let mut found: Vec<TransportFacts> = Vec::new();
     let mut devices: Vec<BTreeSet<(&str, Option<&str>)>> = Vec::new();
     for member in &call.members {
@@ -394,7 +404,9 @@ fn transports(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
 
         let address = transport.address();
         let place = found.iter().position(|known| {
-            let same = |known: &String| address.is_some_and(|address| host(known) == host(address));
+            let same = |known: &String| {
+                address.is_some_and(|address| host_of_url(known) == host_of_url(address))
+            };
             known.kind == transport.kind
                 && known.service_url.as_ref().map_or(address.is_none(), same)
         });
@@ -447,14 +459,14 @@ impl CallPage {
     }
 
     #[must_use]
-    pub fn timeline(&self, now: impl f::Whole, shell: &Shell) -> Timeline {
+    pub fn timeline(&self, now: impl f::WholeNumber, shell: &Shell) -> Timeline {
         let renewals: Vec<Renewal> = self
             .evidence
             .iter()
             .flat_map(|event| self.renewals(event))
             .collect();
 
-        timeline::draw(
+        timeline::draw_timeline(
             &self.call,
             &renewals,
             &self.related,
@@ -466,7 +478,7 @@ impl CallPage {
     /// The unwatched time behind the timeline.
     #[must_use]
     pub fn blind(&self, axis: &Axis) -> Vec<Band> {
-        blind::bands(blind::spans(&self.cover), axis)
+        blind::bands_on_axis(blind::unobserved_spans(&self.cover), axis)
     }
 
     /// The ended stay before the one that this event began.
@@ -501,14 +513,14 @@ impl CallPage {
 
     /// Their numerals on the axis of the timeline; the others are on bars.
     #[must_use]
-    pub fn pins(&self, picture: &Timeline, now: impl f::Whole, shell: &Shell) -> Vec<Pin> {
-        pin::pins(self.findings(shell), picture, self.call.upto(now))
+    pub fn pins(&self, picture: &Timeline, now: impl f::WholeNumber, shell: &Shell) -> Vec<Pin> {
+        pin::axis_pins(self.findings(shell), picture, self.call.upto(now))
     }
 
     /// The legend for the bands of people who were apart.
     #[must_use]
     pub fn apart(&self, picture: &Timeline, shell: &Shell) -> Option<&'static str> {
-        pin::apart(self.findings(shell)).filter(|_| picture.area.is_none())
+        pin::band_legend(self.findings(shell)).filter(|_| picture.area.is_none())
     }
 
     /// Who ended a stay, where it was somebody else.
@@ -524,8 +536,8 @@ impl CallPage {
 
     /// The span of the stays.
     #[must_use]
-    pub fn span(&self, now: impl f::Whole) -> Times {
-        Times {
+    pub fn span(&self, now: impl f::WholeNumber) -> TimesSpan {
+        TimesSpan {
             from: self.call.started_ms,
             to: self.call.end_ms(self.call.upto(now)),
         }
@@ -533,14 +545,14 @@ impl CallPage {
 
     /// The span of everything on the page, including events and rings.
     #[must_use]
-    pub fn span_told(&self, now: impl f::Whole) -> Times {
+    pub fn span_told(&self, now: impl f::WholeNumber) -> TimesSpan {
         let (events, rings) = (&self.evidence, &self.related);
         let told = events
             .iter()
             .map(|event| event.origin_server_ts)
             .chain(rings.iter().map(|ring| ring.at_ms));
 
-        told.fold(self.span(now), |span, ms| Times {
+        told.fold(self.span(now), |span, ms| TimesSpan {
             from: span.from.min(ms),
             to: span.to.max(ms),
         })
@@ -631,13 +643,13 @@ impl CallPage {
 
     /// The stays of the table, in order of arrival; none if only the events are requested.
     #[must_use]
-    pub fn stays(&self, shell: &Shell) -> Shown<'_, MemberFacts> {
+    pub fn stays(&self, shell: &Shell) -> ShownRows<'_, MemberFacts> {
         let (before, most) = self.window_of(self.part.stays_from, STAYS);
 
         let rows = self.window.as_ref().unwrap_or(&self.call.members);
         let total = usize::try_from(self.call.members_total).unwrap_or(0);
 
-        Shown {
+        ShownRows {
             rows: &rows[..rows.len().min(shell.at_most(most))],
             before,
             total: total.max(self.call.members.len()),
@@ -646,12 +658,12 @@ impl CallPage {
 
     /// The events of the list; none if only the stays are requested.
     #[must_use]
-    pub fn events_shown(&self, shell: &Shell) -> Shown<'_, EvidenceFacts> {
+    pub fn events_shown(&self, shell: &Shell) -> ShownRows<'_, EvidenceFacts> {
         let (before, most) = self.window_of(self.part.events_from, EVENTS_SHOWN);
 
         let total = usize::try_from(self.evidence_total).unwrap_or(0);
 
-        Shown {
+        ShownRows {
             rows: &self.evidence[..self.evidence.len().min(shell.at_most(most))],
             before,
             total,

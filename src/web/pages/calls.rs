@@ -5,19 +5,19 @@ use crate::store::ingest::rooms;
 use crate::store::model;
 use crate::store::model::{CallFilter, Matching, More};
 use crate::store::read::call_order;
-use crate::store::read::call_order::Place;
+use crate::store::read::call_order::ListPlace;
 use crate::store::read::calls;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::http::sort;
-use crate::web::http::sort::{Chosen, Head};
+use crate::web::http::sort::{ColumnHead, SortOrder};
 use crate::web::svg::shape;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{AllSeenFacts, LookedFacts, Present};
+use crate::web::view::liveness::{AllSeenFacts, Liveness, LookedFacts};
 use crate::web::view::{CallFacts, List, NowFacts};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -63,7 +63,7 @@ pub struct Calls {
     pub looked: LookedFacts,
     /// The content of the form above the list; its numbers are counted for the page only.
     #[serde(skip)]
-    pub form: Form,
+    pub form: CallsForm,
 }
 
 /// The running calls, and whether the present is known. Stuck calls are among them: their `state`
@@ -83,9 +83,9 @@ pub struct Active {
 
 /// The requested filter, and how much it matches.
 #[derive(Debug, Clone, Default)]
-pub struct Form {
+pub struct CallsForm {
     pub query: Query,
-    pub chosen: Chosen,
+    pub chosen: SortOrder,
     pub matching: Matching,
     pub all: i64,
     pub since_ms: Option<i64>,
@@ -94,14 +94,14 @@ pub struct Form {
 
 /// The calls of one day; all calls if the order is not by time.
 #[derive(Debug, Clone)]
-pub struct Day<'a> {
+pub struct CallsOfDay<'a> {
     pub ms: Option<i64>,
     pub calls: Vec<&'a CallFacts>,
     /// All matching calls of that day are here: none is on the page before or after this one.
     pub whole: bool,
 }
 
-impl Day<'_> {
+impl CallsOfDay<'_> {
     /// The number of distinct people in them.
     #[must_use]
     pub fn people(&self) -> usize {
@@ -115,24 +115,29 @@ impl Day<'_> {
 
 /// An active filter that can be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chip {
+pub struct FilterChip {
     pub text: String,
     pub without: String,
 }
 
 /// `GET /calls` and `GET /api/v1/calls`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+pub async fn get_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_calls_page(&web, &ask).await.map(PageAnswer::from),
+    )
+    .await
 }
 
 /// `GET /api/v1/calls/active`
-pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+pub async fn get_active_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         Query::read(&ask.query, &[])?;
-        let running = super::running(&web, &ask).await?;
-        let present = Present::read(&web, ask.viewer, ask.now).await?;
+        let running = super::read_running_calls(&web, &ask).await?;
+        let present = Liveness::read(&web, ask.viewer, ask.now).await?;
         Ok(Active {
             active_total: running.total,
             numbers_now: running.numbers(),
@@ -141,16 +146,16 @@ pub async fn active(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         })
     };
 
-    response::json(&ask, answer.await)
+    response::send_json(&ask, answer.await)
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
+async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let query = ask.of_list(KNOWN)?;
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
-    let filter = filter(web, ask, &query).await?;
-    let calls = call_order::page(
+    let filter = filter_of_query(web, ask, &query).await?;
+    let calls = call_order::list_ordered_calls(
         store,
         viewer,
         &filter,
@@ -160,13 +165,13 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
         now,
     )
     .await?;
-    let (calls, next) = next(calls, limit);
+    let (calls, next) = split_off_next(calls, limit);
     let next = next.map(|place| chosen.cursor(&place));
-    let calls = super::with_members(web, ask, calls).await?;
+    let calls = super::read_calls_with_members(web, ask, calls).await?;
     let form = if ask.api {
-        Form::default()
+        CallsForm::default()
     } else {
-        form(web, ask, &query, &filter).await?
+        load_form(web, ask, &query, &filter).await?
     };
 
     let next_url = next.as_ref().map(|next| {
@@ -184,7 +189,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
     Ok(Calls {
         list,
         looked: LookedFacts::read(web, viewer, now).await?,
-        form: Form {
+        form: CallsForm {
             query,
             chosen,
             ..form
@@ -193,9 +198,9 @@ async fn load(web: &Web, ask: &Ask) -> Result<Calls, Error> {
 }
 
 /// The filter from the parameters, for lists and exports.
-pub(in crate::web) async fn filter(
+pub(in crate::web) async fn filter_of_query(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     query: &Query,
 ) -> Result<CallFilter, Error> {
     let mut filter = CallFilter {
@@ -203,11 +208,11 @@ pub(in crate::web) async fn filter(
         active: query.active()?,
         from_ms: query.time("from", false)?,
         to_ms: query.time("to", true)?,
-        more: more(web, ask, query).await?,
+        more: further_filter_of_query(web, ask, query).await?,
     };
 
     if let Some(room) = &mut filter.room
-        && let Some(found) = rooms::named(&web.store, ask.viewer, room).await?
+        && let Some(found) = rooms::find_room_name(&web.store, ask.viewer, room).await?
     {
         *room = found.room_id;
     }
@@ -215,7 +220,11 @@ pub(in crate::web) async fn filter(
     Ok(filter)
 }
 
-async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
+async fn further_filter_of_query(
+    web: &Web,
+    ask: &PageRequest,
+    query: &Query,
+) -> Result<More, Error> {
     let text = |name: &str| query.get(name).map(ToOwned::to_owned);
     let mut more = More {
         application: text("application"),
@@ -230,7 +239,7 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
 
     // No name looks like an event id.
     if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
-        let found = calls::find(&web.store, ask.viewer, &event_id).await?;
+        let found = calls::find_call(&web.store, ask.viewer, &event_id).await?;
         more.id = Some(found.map_or(event_id, |call| call.id));
     }
 
@@ -239,7 +248,10 @@ async fn more(web: &Web, ask: &Ask, query: &Query) -> Result<More, Error> {
 
 /// One more row than requested was read. If it exists, the next page begins after the last one
 /// shown.
-fn next(mut calls: Vec<(model::Call, Place)>, limit: i64) -> (Vec<model::Call>, Option<Place>) {
+fn split_off_next(
+    mut calls: Vec<(model::Call, ListPlace)>,
+    limit: i64,
+) -> (Vec<model::Call>, Option<ListPlace>) {
     let limit = usize::try_from(limit).unwrap_or(0);
     let is_more = calls.len() > limit;
     calls.truncate(limit);
@@ -251,9 +263,14 @@ fn next(mut calls: Vec<(model::Call, Place)>, limit: i64) -> (Vec<model::Call>, 
     (calls.into_iter().map(|(call, _)| call).collect(), next)
 }
 
-async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Result<Form, Error> {
+async fn load_form(
+    web: &Web,
+    ask: &PageRequest,
+    query: &Query,
+    filter: &CallFilter,
+) -> Result<CallsForm, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let rooms = rooms::list(store, viewer, now).await?;
+    let rooms = rooms::list_rooms(store, viewer, now).await?;
     let filtered = *filter != CallFilter::default();
     let all: i64 = rooms.iter().map(|room| room.calls).sum();
     let all_match = Matching {
@@ -262,16 +279,16 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
     };
 
     let matching = if filtered {
-        calls::count(store, viewer, filter, now).await?
+        calls::count_calls(store, viewer, filter, now).await?
     } else {
         all_match
     };
 
     let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();
 
-    Ok(Form {
+    Ok(CallsForm {
         query: query.clone(),
-        chosen: Chosen::default(),
+        chosen: SortOrder::default(),
         matching,
         all,
         since_ms,
@@ -282,13 +299,16 @@ async fn form(web: &Web, ask: &Ask, query: &Query, filter: &CallFilter) -> Resul
 impl Calls {
     /// The calls by the UTC day of their start, if the list is in that order.
     #[must_use]
-    pub fn days(&self) -> Vec<Day<'_>> {
-        let mut days: Vec<Day<'_>> = Vec::new();
+    pub fn days(&self) -> Vec<CallsOfDay<'_>> {
+        let mut days: Vec<CallsOfDay<'_>> = Vec::new();
         for call in &self.list.data {
-            let ms = self.form.is_by_time().then(|| f::midnight(call.started_ms));
+            let ms = self
+                .form
+                .is_by_time()
+                .then(|| f::start_of_day(call.started_ms));
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.calls.push(call),
-                None => days.push(Day {
+                None => days.push(CallsOfDay {
                     ms,
                     calls: vec![call],
                     whole: true,
@@ -326,7 +346,7 @@ impl Calls {
     }
 }
 
-impl Form {
+impl CallsForm {
     /// Is the list in order of time?
     #[must_use]
     pub fn is_by_time(&self) -> bool {
@@ -335,7 +355,7 @@ impl Form {
 
     /// The header of a sortable column.
     #[must_use]
-    pub fn head(&self, name: &str) -> Head {
+    pub fn head(&self, name: &str) -> ColumnHead {
         self.chosen.head(name, false, "/calls", &self.query)
     }
 
@@ -399,7 +419,7 @@ impl Form {
     /// How many calls match, in words.
     #[must_use]
     pub fn matching(&self) -> String {
-        let calls = f::count(self.matching.calls);
+        let calls = f::group_digits(self.matching.calls);
         if self.matching.more {
             format!("more than {calls}")
         } else {
@@ -408,7 +428,7 @@ impl Form {
     }
 
     #[must_use]
-    pub fn chips(&self) -> Vec<Chip> {
+    pub fn chips(&self) -> Vec<FilterChip> {
         let words = [
             ("q", "“", "”"),
             ("room", "room ", ""),
@@ -424,8 +444,8 @@ impl Form {
         ];
         let chip = |(name, before, after): (&str, &str, &str)| {
             let value = self.query.get(name)?;
-            Some(Chip {
-                text: format!("{before}{}{after}", f::tidy(value)),
+            Some(FilterChip {
+                text: format!("{before}{}{after}", f::sanitize_line(value)),
                 without: self.query.with(&[name, "cursor"], None),
             })
         };

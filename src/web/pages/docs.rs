@@ -6,12 +6,12 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::outputs::openapi;
 use crate::web::outputs::openapi::params;
 use crate::web::outputs::openapi::params::{PATH, QUERY};
 use crate::web::outputs::openapi::table::ENTRIES;
-use crate::web::outputs::openapi::{Body, Entry};
+use crate::web::outputs::openapi::{ApiEntry, ResponseBody};
 use crate::web::view::format as f;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -21,89 +21,93 @@ use serde_json::Value;
 /// The list of addresses.
 #[derive(Debug, Clone, Serialize)]
 pub struct Docs {
-    pub groups: Vec<Group>,
+    pub groups: Vec<AddressGroup>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Group {
+pub struct AddressGroup {
     pub name: &'static str,
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<AddressDoc>,
 }
 
 /// One address, its parameters and its answer.
 #[derive(Debug, Clone, Serialize)]
-pub struct Address {
+pub struct AddressDoc {
     pub path: &'static str,
     pub summary: &'static str,
     /// Names and descriptions of the parameters; those of the path first.
     pub parameters: Vec<(&'static str, &'static str)>,
-    pub answer: Kind,
+    pub answer: ValueType,
     /// It can be requested without filling in anything.
     pub is_whole: bool,
 }
 
 /// The type of a value: words, and the name of a struct that has a page of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kind {
+pub struct ValueType {
     pub words: String,
     pub name: Option<String>,
 }
 
 /// One struct of the JSON.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShapePage {
+pub struct SchemaPage {
     pub name: String,
     pub description: Option<String>,
     /// Structs whose keys it includes.
     pub parts: Vec<String>,
-    pub keys: Vec<Key>,
+    pub keys: Vec<SchemaKey>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Key {
+pub struct SchemaKey {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ValueType,
     pub description: Option<String>,
 }
 
 /// `GET /api/v1/openapi.json`
-pub async fn document(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::json(
+pub async fn get_openapi(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_json(
         &ask,
-        Query::read(&ask.query, &[]).map(|_| openapi::document()),
+        Query::read(&ask.query, &[]).map(|_| openapi::openapi_document()),
     )
 }
 
 /// `GET /api/docs`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| Answer::from(docs()));
-    response::send(&web, &ask, answer).await
+pub async fn get_docs(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let answer: Result<_, Error> =
+        Query::read(&ask.query, &[]).map(|_| PageAnswer::from(docs_page()));
+    response::send_page(&web, &ask, answer).await
 }
 
 /// `GET /api/docs/{name}`
-pub async fn shape(
+pub async fn get_schema(
     req: HttpRequest,
     web: http::Data<Web>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+    let ask = PageRequest::of_request(&req, &web);
     let missing = || Error::NotFound("Nothing in the JSON has this name.".to_owned());
-    let answer = Query::read(&ask.query, &[])
-        .and_then(|_| shape_of(&name).map(Answer::from).ok_or_else(missing));
+    let answer = Query::read(&ask.query, &[]).and_then(|_| {
+        find_schema_page(&name)
+            .map(PageAnswer::from)
+            .ok_or_else(missing)
+    });
 
-    response::send(&web, &ask, answer).await
+    response::send_page(&web, &ask, answer).await
 }
 
-fn docs() -> Docs {
-    let mut groups: Vec<Group> = Vec::new();
+fn docs_page() -> Docs {
+    let mut groups: Vec<AddressGroup> = Vec::new();
     for entry in ENTRIES {
         match groups.iter_mut().find(|group| group.name == entry.group) {
-            Some(group) => group.addresses.push(address(entry)),
-            None => groups.push(Group {
+            Some(group) => group.addresses.push(describe_address(entry)),
+            None => groups.push(AddressGroup {
                 name: entry.group,
-                addresses: vec![address(entry)],
+                addresses: vec![describe_address(entry)],
             }),
         }
     }
@@ -111,26 +115,31 @@ fn docs() -> Docs {
     Docs { groups }
 }
 
-fn address(entry: &Entry) -> Address {
-    let of = |table, name: &'static str| (name, params::words(table, name).unwrap_or_default());
+fn describe_address(entry: &ApiEntry) -> AddressDoc {
+    let of = |table, name: &'static str| {
+        (
+            name,
+            params::parameter_description(table, name).unwrap_or_default(),
+        )
+    };
     let in_path = entry.names().map(|name| of(PATH, name));
     let answer = match entry.body {
-        Body::Json(schema) => {
-            serde_json::to_value(schema(&mut Vec::new())).map(|schema| kind(&schema))
+        ResponseBody::Json(schema) => {
+            serde_json::to_value(schema(&mut Vec::new())).map(|schema| describe_type(&schema))
         }
-        Body::Other(media) => Ok(Kind {
+        ResponseBody::Other(media) => Ok(ValueType {
             words: media.to_owned(),
             name: None,
         }),
     };
 
-    Address {
+    AddressDoc {
         path: entry.path,
         summary: entry.summary,
         parameters: in_path
             .chain(entry.known.iter().map(|name| of(QUERY, name)))
             .collect(),
-        answer: answer.unwrap_or(Kind {
+        answer: answer.unwrap_or(ValueType {
             words: String::new(),
             name: None,
         }),
@@ -138,23 +147,23 @@ fn address(entry: &Entry) -> Address {
     }
 }
 
-fn reference(schema: &Value) -> Option<String> {
+fn referenced_name(schema: &Value) -> Option<String> {
     let name = schema.get("$ref")?.as_str()?.rsplit('/').next()?;
     Some(name.to_owned())
 }
 
 /// A schema in words.
-fn kind(schema: &Value) -> Kind {
-    let plain = |words: &str| Kind {
+fn describe_type(schema: &Value) -> ValueType {
+    let plain = |words: &str| ValueType {
         words: words.to_owned(),
         name: None,
     };
 
-    if let Some(name) = reference(schema) {
+    if let Some(name) = referenced_name(schema) {
         return match name.as_str() {
             "Stamp" => plain("RFC 3339 time"),
             "Value" => plain("any JSON"),
-            _ => Kind {
+            _ => ValueType {
                 words: String::new(),
                 name: Some(name),
             },
@@ -165,14 +174,14 @@ fn kind(schema: &Value) -> Kind {
         let some = choices
             .iter()
             .find(|choice| choice["type"] != "null")
-            .map_or(plain("null"), kind);
+            .map_or(plain("null"), describe_type);
         let or_null = if choices.iter().any(|choice| choice["type"] == "null") {
             ", or null"
         } else {
             ""
         };
 
-        return Kind {
+        return ValueType {
             words: format!("{}{or_null}", some.words)
                 .trim_start_matches(", ")
                 .to_owned(),
@@ -192,14 +201,14 @@ fn kind(schema: &Value) -> Kind {
 
     match (schema.get("items"), schema.get("prefixItems")) {
         (Some(items), None) => {
-            let of = kind(items);
-            Kind {
+            let of = describe_type(items);
+            ValueType {
                 words: format!("list of {}", of.words).trim().to_owned(),
                 name: of.name,
             }
         }
         (_, Some(Value::Array(pair))) => {
-            let each: Vec<String> = pair.iter().map(|one| kind(one).words).collect();
+            let each: Vec<String> = pair.iter().map(|one| describe_type(one).words).collect();
             plain(&format!("[{}]", each.join(", ")))
         }
         _ if words.is_empty() => plain("any JSON"),
@@ -207,12 +216,12 @@ fn kind(schema: &Value) -> Kind {
     }
 }
 
-fn shape_of(name: &str) -> Option<ShapePage> {
-    let schema = openapi::document()
+fn find_schema_page(name: &str) -> Option<SchemaPage> {
+    let schema = openapi::openapi_document()
         .pointer("/components/schemas")?
         .get(name)?;
     let text = |value: &Value| value["description"].as_str().map(ToOwned::to_owned);
-    let mut page = ShapePage {
+    let mut page = SchemaPage {
         name: name.to_owned(),
         description: text(schema),
         parts: Vec::new(),
@@ -220,17 +229,18 @@ fn shape_of(name: &str) -> Option<ShapePage> {
     };
 
     let parts = schema["allOf"].as_array().map_or(&[][..], Vec::as_slice);
-    page.parts = parts.iter().filter_map(reference).collect();
+    page.parts = parts.iter().filter_map(referenced_name).collect();
     for properties in parts
         .iter()
         .chain([schema])
         .filter_map(|part| part["properties"].as_object())
     {
-        page.keys.extend(properties.iter().map(|(name, value)| Key {
-            name: name.clone(),
-            kind: kind(value),
-            description: text(value),
-        }));
+        page.keys
+            .extend(properties.iter().map(|(name, value)| SchemaKey {
+                name: name.clone(),
+                kind: describe_type(value),
+                description: text(value),
+            }));
     }
 
     Some(page)
@@ -253,16 +263,16 @@ impl Page for Docs {
 
 #[derive(Template)]
 #[template(path = "docs_shape.html")]
-struct ShapeHtml<'a> {
-    page: &'a ShapePage,
+struct SchemaHtml<'a> {
+    page: &'a SchemaPage,
     shell: &'a Shell,
 }
 
-impl Page for ShapePage {
+impl Page for SchemaPage {
     const SECTION: Section = Section::About;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
-        ShapeHtml { page: self, shell }.render()
+        SchemaHtml { page: self, shell }.render()
     }
 }
 
@@ -273,7 +283,7 @@ mod tests {
 
     #[test]
     fn kinds_are_said_in_words() {
-        let said = |schema: Value| (kind(&schema).words, kind(&schema).name);
+        let said = |schema: Value| (describe_type(&schema).words, describe_type(&schema).name);
         let call = json!({ "$ref": "#/components/schemas/CallFacts" });
         assert_eq!(
             said(call.clone()),
@@ -297,14 +307,14 @@ mod tests {
 
     #[test]
     fn every_struct_that_is_named_has_a_page() {
-        let schemas = openapi::document()["components"]["schemas"]
+        let schemas = openapi::openapi_document()["components"]["schemas"]
             .as_object()
             .unwrap();
         for name in schemas
             .keys()
             .filter(|name| !matches!(name.as_str(), "Stamp" | "Value"))
         {
-            let page = shape_of(name).unwrap();
+            let page = find_schema_page(name).unwrap();
             assert!(
                 !page.keys.is_empty()
                     || !page.parts.is_empty()

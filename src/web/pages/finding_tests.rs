@@ -1,17 +1,17 @@
 //! What pages show about findings, and if the present is unknown.
 
 use super::{call, calls, overview, wall};
-use crate::rtc::evidence::{Origin, Way};
-use crate::rtc::present::{Unknown, Why};
+use crate::rtc::evidence::{EventWay, Origin};
+use crate::rtc::present::{Unknown, UnknownReason};
 use crate::rtc::transport::Selection;
-use crate::store::ingest::state_resets::{StateReset, What};
+use crate::store::ingest::state_resets::{ResetKind, StateReset};
 use crate::store::read::evidence::Origins;
-use crate::store::read::ghosts::{Current, Told};
+use crate::store::read::ghosts::{CurrentEvent, StayStatements};
 use crate::web::fixtures::{self, NOW};
 use crate::web::http::response;
 use crate::web::http::response::{Page, Shell};
 use crate::web::view::liveness::AllSeenFacts;
-use crate::web::view::{CallFacts, Ledger, List, StateResetFacts};
+use crate::web::view::{CallContext, CallFacts, List, StateResetFacts};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -27,14 +27,14 @@ fn html<P: Page>(page: &P) -> String {
         spare: 0,
     };
 
-    response::short(page, shell).unwrap()
+    response::render_within_limit(page, shell).unwrap()
 }
 
 /// Alice's client knows one SFU, Carol sends to another; Dan renewed every hour until two hours
 /// ago.
 fn troubled() -> CallFacts {
     let sfu = ["sfu.one.example", "sfu.two.example"];
-    let mut alice = fixtures::member(
+    let mut alice = fixtures::member_row(
         "c",
         ("Alice", "@alice:one.example", "A"),
         NOW - 5 * HOUR,
@@ -42,7 +42,7 @@ fn troubled() -> CallFacts {
         sfu[0],
     );
     alice.selection = Selection::OldestMembership;
-    let mut dan = fixtures::member(
+    let mut dan = fixtures::member_row(
         "c",
         ("Dan", "@dan:one.example", "D"),
         NOW - 5 * HOUR,
@@ -50,14 +50,14 @@ fn troubled() -> CallFacts {
         sfu[0],
     );
     (dan.updates, dan.until_ms) = (2, NOW + 6 * HOUR);
-    let carol = fixtures::member(
+    let carol = fixtures::member_row(
         "c",
         ("", "@carol:two.example", "C"),
         NOW - 30 * MINUTE,
         None,
         sfu[1],
     );
-    let mut ledger = Ledger::default();
+    let mut ledger = CallContext::default();
     let last = |ms| Origins {
         last_sign_ms: Some(ms),
         ..Origins::default()
@@ -71,7 +71,11 @@ fn troubled() -> CallFacts {
         .origins
         .insert(carol.id.clone(), last(NOW - 30 * MINUTE));
     let members = vec![alice, dan, carol];
-    let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
+    let row = fixtures::call_row(
+        "c",
+        fixtures::room_name("Ops", "#ops:one.example"),
+        &members,
+    );
 
     CallFacts::new(row, members, &ledger, NOW)
 }
@@ -91,7 +95,7 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
             ("silent", "probably", NOW - 2 * HOUR)
         ]
     );
-    let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(facts, Vec::new(), 0, Vec::new(), NOW));
     for words in [
         "Running, 2 findings",
         "Alice cannot hear carol since",
@@ -108,13 +112,13 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
     assert!(!page.contains("Healthy"));
     let mut well = troubled();
     well.findings.clear();
-    let page = html(&call::page(well, Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(well, Vec::new(), 0, Vec::new(), NOW));
     assert!(page.contains("Healthy") && !page.contains("Findings"));
 }
 
 #[test]
 fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
-    let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(troubled(), Vec::new(), 0, Vec::new(), NOW));
     for words in [
         " ghost\" x=",
         "<g id=\"e-ghost\">",
@@ -132,22 +136,25 @@ fn who_is_probably_gone_is_drawn_as_no_longer_believed() {
         axis.contains("<g class=\"mk bad\">") && !axis.contains("mk warn"),
         "its numeral is on its bar: {axis}"
     );
-    let first = overview::page(
-        overview::Rows {
+    let first = overview::overview_page(
+        overview::OverviewRows {
             active: vec![troubled()],
-            ..overview::Rows::default()
+            ..overview::OverviewRows::default()
         },
         NOW,
     );
     assert_eq!(html(&first).matches(" ghost\" x=").count(), 1);
-    assert_eq!(html(&wall::page(first)).matches(" ghost\"/>").count(), 1);
+    assert_eq!(
+        html(&wall::wall_page(first)).matches(" ghost\"/>").count(),
+        1
+    );
 }
 
 #[test]
 fn each_finding_below_the_picture_has_its_numeral_in_it() {
     let gone = |name, user_id, minutes: i64| {
         let who = (name, user_id, "D");
-        fixtures::member(
+        fixtures::member_row(
             "c",
             who,
             NOW - 5 * HOUR,
@@ -160,7 +167,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
         gone("Dan", "@dan:one.example", 60),
         gone("Eve", "@eve:one.example", 230),
     ];
-    let mut ledger = Ledger::default();
+    let mut ledger = CallContext::default();
     for (member, minutes) in members.iter().zip([180, 242]) {
         let origins = Origins {
             last_sign_ms: Some(NOW - minutes * MINUTE),
@@ -170,7 +177,11 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
         ledger.origins.insert(member.id.clone(), origins);
     }
 
-    let row = fixtures::call("c", fixtures::room("Ops", "#ops:one.example"), &members);
+    let row = fixtures::call_row(
+        "c",
+        fixtures::room_name("Ops", "#ops:one.example"),
+        &members,
+    );
     let facts = CallFacts::new(row, members, &ledger, NOW);
     assert_eq!(
         facts
@@ -180,7 +191,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
             .collect::<Vec<_>>(),
         ["no_goodbye"; 2]
     );
-    let page = html(&call::page(facts, Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(facts, Vec::new(), 0, Vec::new(), NOW));
     let (axis, rows) = page[page.find("tl-row axis").unwrap()..]
         .split_once("<ul><li class=\"tl-row")
         .unwrap();
@@ -200,7 +211,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
 
 #[test]
 fn numerals_keep_clear_of_the_times_wherever_those_stand() {
-    let page = html(&call::page(troubled(), Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(troubled(), Vec::new(), 0, Vec::new(), NOW));
     let axis =
         &page[page.find("tl-row axis").unwrap()..page.find("<ul><li class=\"tl-row").unwrap()];
     let after = |text: &str, key: &str| -> i64 {
@@ -232,7 +243,7 @@ fn numerals_keep_clear_of_the_times_wherever_those_stand() {
 
 #[test]
 fn the_key_names_the_band_of_those_who_were_apart() {
-    let page = |call| html(&call::page(call, Vec::new(), 0, Vec::new(), NOW));
+    let page = |call| html(&call::call_page(call, Vec::new(), 0, Vec::new(), NOW));
     assert!(page(troubled()).contains("</svg>Some could not hear others</span>"));
     let mut mutual = troubled();
     mutual.findings[0].mutual = true;
@@ -244,8 +255,16 @@ fn the_key_names_the_band_of_those_who_were_apart() {
 
 #[test]
 fn many_small_rows_say_their_sfu_in_letters() {
-    let mut crowd = fixtures::crowd(60);
-    let page = |call: &CallFacts| html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    let mut crowd = fixtures::crowd_call(60);
+    let page = |call: &CallFacts| {
+        html(&call::call_page(
+            call.clone(),
+            Vec::new(),
+            0,
+            Vec::new(),
+            NOW,
+        ))
+    };
     assert_eq!(
         page(&crowd).matches("people, SFU A</small></h3>").count(),
         9
@@ -267,20 +286,20 @@ fn many_small_rows_say_their_sfu_in_letters() {
 
 #[test]
 fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
-    let rows = || overview::Rows {
+    let rows = || overview::OverviewRows {
         active: vec![troubled()],
-        ..overview::Rows::default()
+        ..overview::OverviewRows::default()
     };
 
-    let page = overview::page(rows(), NOW);
+    let page = overview::overview_page(rows(), NOW);
     assert!(
         html(&page)
             .contains(">One call needs a look</a>: in <bdi>Ops</bdi>: Alice cannot hear carol.")
     );
-    assert!(html(&wall::page(page)).contains("Alice cannot hear carol. 2 servers"));
+    assert!(html(&wall::wall_page(page)).contains("Alice cannot hear carol. 2 servers"));
     // If the room is not heard, nothing is stated as a fact.
     let unknown = Unknown {
-        why: Why::NotHeard,
+        why: UnknownReason::NotHeard,
         since_ms: Some(NOW - MINUTE),
     };
 
@@ -304,11 +323,11 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
     ];
 
     for (active, first, large) in cases {
-        let page = overview::page(
-            overview::Rows {
+        let page = overview::overview_page(
+            overview::OverviewRows {
                 active,
                 seen,
-                ..overview::Rows::default()
+                ..overview::OverviewRows::default()
             },
             NOW,
         );
@@ -321,7 +340,7 @@ fn the_first_page_and_the_wall_lead_to_what_needs_a_look() {
             text.contains(first) && text.contains("<title>Calls of now not known"),
             "{text}"
         );
-        let text = html(&wall::page(page));
+        let text = html(&wall::wall_page(page));
         assert!(
             text.contains(large) && text.contains("<title>Calls of now not known"),
             "{text}"
@@ -338,12 +357,12 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
         call
     };
 
-    let rows = overview::Rows {
+    let rows = overview::OverviewRows {
         active: vec![well(1), well(9), troubled(), well(4)],
-        ..overview::Rows::default()
+        ..overview::OverviewRows::default()
     };
 
-    let page = overview::page(rows, NOW);
+    let page = overview::overview_page(rows, NOW);
     let order =
         |calls: &[CallFacts]| -> Vec<usize> { calls.iter().map(|call| call.people_now).collect() };
     assert_eq!(
@@ -351,14 +370,14 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
         (vec![2, 9, 4, 1], 2)
     );
     assert!(html(&page).contains("</i>Healthy</span>"));
-    assert_eq!(order(&wall::page(page).active), [2, 9, 4, 1]);
+    assert_eq!(order(&wall::wall_page(page).active), [2, 9, 4, 1]);
     let mut over = troubled();
     (over.active, over.ended_ms) = (false, Some(NOW));
     let list = List::whole(vec![troubled(), over, well(2)]);
     let page = html(&calls::Calls {
         list,
         looked: crate::web::view::liveness::LookedFacts::default(),
-        form: calls::Form::default(),
+        form: calls::CallsForm::default(),
     });
 
     for words in [
@@ -373,24 +392,24 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
 /// Ada is alone, and has been silent for 95 minutes. `hourly`: her client renews every hour; else
 /// that is unknown.
 fn alone(hourly: bool) -> CallFacts {
-    let ada = fixtures::member(
+    let ada = fixtures::member_row(
         "a",
         ("Ada", "@ada:ash.example", "AD"),
         NOW - 95 * MINUTE,
         None,
         "sfu.one.example",
     );
-    let mut ledger = Ledger::default();
+    let mut ledger = CallContext::default();
     let origins = Origins {
         last_sign_ms: Some(ada.joined_ms),
         ..Origins::default()
     };
 
     ledger.origins.insert(ada.id.clone(), origins);
-    let told = Told {
+    let told = StayStatements {
         is_hourly_client: hourly,
         came_back: false,
-        current: Some(Current {
+        current: Some(CurrentEvent {
             event_id: "$a1".to_owned(),
             kind: "org.matrix.msc3401.call.member".to_owned(),
             state_key: Some("_@ada:ash.example_AD_m.call'; rm".to_owned()),
@@ -399,7 +418,11 @@ fn alone(hourly: bool) -> CallFacts {
 
     ledger.ghosts.told.insert(ada.id.clone(), told);
     let members = vec![ada];
-    let row = fixtures::call("a", fixtures::room("Ops", "#ops:one.example"), &members);
+    let row = fixtures::call_row(
+        "a",
+        fixtures::room_name("Ops", "#ops:one.example"),
+        &members,
+    );
 
     CallFacts::new(row, members, &ledger, NOW)
 }
@@ -434,7 +457,13 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
         "{}",
         clear.curl
     );
-    let page = html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(
+        call.clone(),
+        Vec::new(),
+        0,
+        Vec::new(),
+        NOW,
+    ));
     for words in [
         "Probably stuck, 1 ghost",
         "Ada is probably gone",
@@ -447,12 +476,12 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
     }
 
     assert!(!page.contains("Healthy") && !page.contains("Running for"));
-    let rows = overview::Rows {
+    let rows = overview::OverviewRows {
         active: vec![call],
-        ..overview::Rows::default()
+        ..overview::OverviewRows::default()
     };
 
-    let page = overview::page(rows, NOW);
+    let page = overview::overview_page(rows, NOW);
     assert_eq!(
         (page.active.len(), page.stuck.len(), page.people),
         (0, 1, 0)
@@ -460,7 +489,7 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
     let text = html(&page);
     assert!(text.contains("No calls now"), "{text}");
     assert!(text.contains("1 call is probably stuck</a>"), "{text}");
-    assert!(html(&wall::page(page)).contains("1 call is probably stuck"));
+    assert!(html(&wall::wall_page(page)).contains("1 call is probably stuck"));
 }
 
 #[test]
@@ -476,7 +505,13 @@ fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
         ("perhaps", None, 0)
     );
     assert!(finding.clear.is_some() && call.needs_look());
-    let page = html(&call::page(call.clone(), Vec::new(), 0, Vec::new(), NOW));
+    let page = html(&call::call_page(
+        call.clone(),
+        Vec::new(),
+        0,
+        Vec::new(),
+        NOW,
+    ));
     for words in [
         "Running, 1 perhaps gone",
         "Ada is perhaps gone",
@@ -487,18 +522,18 @@ fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
     }
 
     assert!(!page.contains("Healthy"));
-    let rows = overview::Rows {
+    let rows = overview::OverviewRows {
         active: vec![call],
-        ..overview::Rows::default()
+        ..overview::OverviewRows::default()
     };
 
-    let text = html(&overview::page(rows, NOW));
+    let text = html(&overview::overview_page(rows, NOW));
     assert!(text.contains("One call needs a look"), "{text}");
 }
 
 /// Ada's stay of one hour, with the origins of the events at its boundaries.
 fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
-    let mut ada = fixtures::member(
+    let mut ada = fixtures::member_row(
         "a",
         ("Ada", "@ada:ash.example", "AD"),
         NOW - 2 * HOUR,
@@ -506,10 +541,14 @@ fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
         "sfu.one.example",
     );
     ada.end_event_id = Some(end_event_id.to_owned());
-    let mut ledger = Ledger::default();
+    let mut ledger = CallContext::default();
     ledger.origins.insert(ada.id.clone(), origins);
     let members = vec![ada];
-    let row = fixtures::call("a", fixtures::room("Ops", "#ops:one.example"), &members);
+    let row = fixtures::call_row(
+        "a",
+        fixtures::room_name("Ops", "#ops:one.example"),
+        &members,
+    );
 
     CallFacts::new(row, members, &ledger, NOW)
 }
@@ -518,7 +557,7 @@ fn event(origin_ms: i64, received_ms: i64) -> Origin {
     Origin {
         origin_ms,
         received_ms: Some(received_ms),
-        way: Way::Sync,
+        way: EventWay::Sync,
         made_since_ms: None,
         lost_since_ms: None,
     }
@@ -528,7 +567,7 @@ fn event(origin_ms: i64, received_ms: i64) -> Origin {
 fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
     let found = Origin {
         made_since_ms: Some(NOW - HOUR - 5 * MINUTE),
-        way: Way::Poll,
+        way: EventWay::Poll,
         ..event(NOW - HOUR, NOW - HOUR)
     };
 
@@ -546,7 +585,7 @@ fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
         .collect();
     assert_eq!(resets.len(), 1, "{:?}", call.findings);
     let told = StateResetFacts::from(StateReset {
-        what: What::CallMemberVanished,
+        what: ResetKind::CallMemberVanished,
         user_id: "@ada:ash.example".to_owned(),
         name: Some("Ada".to_owned()),
         holds_event_id: None,
@@ -571,7 +610,7 @@ fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
 
 #[test]
 fn a_clock_that_is_off_is_told_on_the_call_by_live_events_alone() {
-    let of = |late_ms: i64, way: Way| {
+    let of = |late_ms: i64, way: EventWay| {
         let (join_ms, end_ms) = (NOW - 2 * HOUR, NOW - HOUR);
         let origins = Origins {
             join: Some(Origin {
@@ -593,9 +632,9 @@ fn a_clock_that_is_off_is_told_on_the_call_by_live_events_alone() {
     };
 
     let off = |ms| vec![("ash.example".to_owned(), ms, 2)];
-    assert_eq!(of(-3_000, Way::Sync), off(-3_000));
-    assert_eq!(of(30_000, Way::Sync), off(30_000));
-    assert_eq!(of(900, Way::Sync), []);
-    assert_eq!(of(-3_000, Way::Backfill), [], "history tells no clock");
-    assert_eq!(of(-3_000, Way::Poll), [], "nor does a look");
+    assert_eq!(of(-3_000, EventWay::Sync), off(-3_000));
+    assert_eq!(of(30_000, EventWay::Sync), off(30_000));
+    assert_eq!(of(900, EventWay::Sync), []);
+    assert_eq!(of(-3_000, EventWay::Backfill), [], "history tells no clock");
+    assert_eq!(of(-3_000, EventWay::Poll), [], "nor does a look");
 }

@@ -24,11 +24,11 @@ pub mod wall;
 
 use super::Web;
 use super::http::error::Error;
-use super::http::response::Ask;
+use super::http::response::PageRequest;
 use super::view;
 use super::view::format::DAY;
-use super::view::liveness::Present;
-use super::view::{CallFacts, Ghosts, Ledger, MemberFacts, NowFacts};
+use super::view::liveness::Liveness;
+use super::view::{CallContext, CallFacts, Ghosts, MemberFacts, NowFacts};
 use crate::rtc::coverage::Interval;
 use crate::rtc::id::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
@@ -47,14 +47,14 @@ const SILENT_MAX: usize = 500;
 const HABIT_DAYS: i64 = 30;
 
 /// The observing account's user id, once known.
-async fn account(web: &Web, ask: &Ask) -> Result<Option<String>, Error> {
-    let vantages = vantages::list_for(&web.store, ask.viewer).await?;
+async fn find_account(web: &Web, ask: &PageRequest) -> Result<Option<String>, Error> {
+    let vantages = vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
 }
 
 /// The coverage of one room.
-async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval>, Error> {
+async fn coverage_of(web: &Web, ask: &PageRequest, room_id: &str) -> Result<Vec<Interval>, Error> {
     let rooms = BTreeSet::from([room_id.to_owned()]);
     let mut found = coverage::coverage_of_rooms(&web.store, ask.viewer, &rooms, ask.now).await?;
     Ok(found.remove(room_id).unwrap_or_default())
@@ -64,9 +64,9 @@ async fn coverage_of(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Interval
 const BESIDE_MAX: usize = 40;
 
 /// Calls with their members and the calls that ran side by side, read from the store.
-pub(super) async fn with_members(
+pub(super) async fn read_calls_with_members(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     calls: Vec<model::Call>,
 ) -> Result<Vec<CallFacts>, Error> {
     let mut calls = read_members(web, ask, calls).await?;
@@ -75,7 +75,11 @@ pub(super) async fn with_members(
 }
 
 /// Adds to each call the calls that ran side by side with it.
-async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Result<(), Error> {
+async fn add_side_by_side(
+    web: &Web,
+    ask: &PageRequest,
+    calls: &mut [CallFacts],
+) -> Result<(), Error> {
     let beside = calls_side_by_side(web, ask, calls).await?;
     let others = read_members(web, ask, beside).await?;
     view::add_side_by_side(calls, &others, ask.now);
@@ -85,7 +89,7 @@ async fn add_side_by_side(web: &Web, ask: &Ask, calls: &mut [CallFacts]) -> Resu
 /// The calls outside `calls` that may have run side by side with one of them without a meeting.
 async fn calls_side_by_side(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     calls: &[CallFacts],
 ) -> Result<Vec<model::Call>, Error> {
     let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -114,7 +118,7 @@ async fn calls_side_by_side(
     let mut beside = Vec::new();
     let known = |id: &String| calls.iter().any(|call| call.id == *id);
     for id in ids.into_iter().filter(|id| !known(id)).take(BESIDE_MAX) {
-        beside.extend(read::calls::find(&web.store, ask.viewer, &id).await?);
+        beside.extend(read::calls::find_call(&web.store, ask.viewer, &id).await?);
     }
 
     Ok(beside)
@@ -142,26 +146,26 @@ fn ids_in_pairs(calls: &[model::LoneCall]) -> Vec<String> {
 /// Reads calls with their members; of very large calls only some members.
 async fn read_members(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     calls: Vec<model::Call>,
 ) -> Result<Vec<CallFacts>, Error> {
     let sizes: Vec<i64> = calls.iter().map(|call| call.memberships).collect();
-    let shares = large_calls::shares(&sizes, STAYS_OF_LIST, STAYS_LEAST);
+    let shares = large_calls::share_stays_among_calls(&sizes, STAYS_OF_LIST, STAYS_LEAST);
     let shares = shares
         .into_iter()
         .map(|share| share.min(STAYS_OF_LISTED_CALL));
-    let parts: Vec<CallPart> = calls
+    let parts: Vec<PartlyReadCall> = calls
         .iter()
         .zip(shares)
         .filter(|(call, share)| *share < call.memberships)
-        .map(|(call, most)| CallPart {
+        .map(|(call, most)| PartlyReadCall {
             id: call.id.clone(),
             total: call.memberships,
             most,
         })
         .collect();
 
-    with_parts(web, ask, calls, parts, Vec::new()).await
+    read_calls_in_part(web, ask, calls, parts, Vec::new()).await
 }
 
 /// Maximum number of stays read for all calls of a list together, and for one call of a list.
@@ -175,9 +179,9 @@ const STAYS_LEAST: i64 = 20;
 
 /// One call with its members, of any size. For a very large call, also returns a window: the stays
 /// in order of arrival from a given place on.
-pub(super) async fn with_window(
+pub(super) async fn read_call_with_window(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     call: model::Call,
     before: Option<usize>,
 ) -> Result<(CallFacts, Option<Vec<MemberFacts>>), Error> {
@@ -187,13 +191,15 @@ pub(super) async fn with_window(
     let (mut parts, mut window) = (Vec::new(), Vec::new());
     if !is_whole {
         let most = STAYS_OF_LARGE_CALL;
-        parts.push(CallPart { id, total, most });
+        parts.push(PartlyReadCall { id, total, most });
         if let Some(before) = before {
-            window = large_calls::in_order(store, viewer, &call.id, int(before), most).await?;
+            window =
+                large_calls::stays_in_order(store, viewer, &call.id, saturating_i64(before), most)
+                    .await?;
         }
     }
 
-    let read = with_parts(web, ask, vec![call], parts, window.clone());
+    let read = read_calls_in_part(web, ask, vec![call], parts, window.clone());
     let mut calls = read.await?;
     add_side_by_side(web, ask, &mut calls).await?;
     let mut facts = calls.remove(0);
@@ -208,7 +214,7 @@ pub(super) async fn with_window(
 
     // The transport that a stay of a large call really uses depends on earlier members, so they are
     // computed together.
-    let rows = crate::store::read::memberships::by_id(store, viewer, &window).await?;
+    let rows = crate::store::read::memberships::members_by_id(store, viewer, &window).await?;
     let asked: HashSet<_> = rows
         .iter()
         .map(|row| {
@@ -238,7 +244,7 @@ pub(super) async fn with_window(
 }
 
 /// A call that is not read completely: the number of its stays, and of those read.
-struct CallPart {
+struct PartlyReadCall {
     id: String,
     total: i64,
     most: i64,
@@ -246,13 +252,13 @@ struct CallPart {
 
 /// The calls that run now.
 #[derive(Debug, Clone, Default)]
-pub struct Running {
+pub struct RunningCalls {
     /// Newest first; if there are too many, some of each room.
     pub calls: Vec<CallFacts>,
     pub total: i64,
 }
 
-impl Running {
+impl RunningCalls {
     /// The numbers of now, including calls that are not in the list.
     #[must_use]
     pub fn numbers(&self) -> NowFacts {
@@ -261,7 +267,10 @@ impl Running {
 }
 
 /// The running calls, read once for all requests.
-pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error> {
+pub(super) async fn read_running_calls(
+    web: &Web,
+    ask: &PageRequest,
+) -> Result<Arc<RunningCalls>, Error> {
     // All requests wait for this query, so it must not wait for expensive ones.
     let pages = Web {
         store: web.store.for_pages(),
@@ -270,56 +279,56 @@ pub(super) async fn running(web: &Web, ask: &Ask) -> Result<Arc<Running>, Error>
 
     let (store, viewer) = (&pages.store, ask.viewer);
     let read = async {
-        let calls = read::calls::active(store, viewer, ask.now).await?;
-        let total = if int(calls.len()) < read::calls::ACTIVE_MOST {
-            int(calls.len())
+        let calls = read::calls::list_active_calls(store, viewer, ask.now).await?;
+        let total = if saturating_i64(calls.len()) < read::calls::ACTIVE_MOST {
+            saturating_i64(calls.len())
         } else {
-            read::calls::running(store, viewer, ask.now).await?
+            read::calls::count_active_calls(store, viewer, ask.now).await?
         };
 
-        let calls = with_members(&pages, ask, calls).await?;
-        Ok(Running { calls, total })
+        let calls = read_calls_with_members(&pages, ask, calls).await?;
+        Ok(RunningCalls { calls, total })
     };
 
     web.memory.running.get(|| web.stamp(), read).await
 }
 
 /// The members who still count in a call though they are probably gone.
-pub(super) async fn gone(web: &Web, ask: &Ask) -> Result<Gone, Error> {
-    let running = Box::pin(running(web, ask)).await?;
-    Ok(view::gone_of(running.calls.iter()))
+pub(super) async fn read_gone_members(web: &Web, ask: &PageRequest) -> Result<Gone, Error> {
+    let running = Box::pin(read_running_calls(web, ask)).await?;
+    Ok(view::gone_in_calls(running.calls.iter()))
 }
 
 /// The calls of one room that run now.
-pub(super) async fn running_in_room(
+pub(super) async fn read_running_in_room(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     room_id: &str,
 ) -> Result<Vec<CallFacts>, Error> {
     // If there are too many running calls, do not read those of all rooms for one room.
-    let total = read::calls::running(&web.store, ask.viewer, ask.now).await?;
+    let total = read::calls::count_active_calls(&web.store, ask.viewer, ask.now).await?;
     if total < read::calls::ACTIVE_MOST {
-        let running = running(web, ask).await?;
+        let running = read_running_calls(web, ask).await?;
         let of_room = |call: &&CallFacts| call.room.room_id == room_id;
         return Ok(running.calls.iter().filter(of_room).cloned().collect());
     }
 
     let calls = read::calls::active_in_room(&web.store, ask.viewer, room_id, ask.now).await?;
 
-    with_members(web, ask, calls).await
+    read_calls_with_members(web, ask, calls).await
 }
 
-fn int(number: usize) -> i64 {
+fn saturating_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Calls with their members. For calls in `parts`, only some members are read, but always those in
 /// `besides` (ids of stays).
-async fn with_parts(
+async fn read_calls_in_part(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     calls: Vec<model::Call>,
-    parts: Vec<CallPart>,
+    parts: Vec<PartlyReadCall>,
     besides: Vec<String>,
 ) -> Result<Vec<CallFacts>, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
@@ -335,7 +344,7 @@ async fn with_parts(
         .collect();
     let mut some = besides;
     for part in &parts {
-        some.extend(large_calls::outline(store, viewer, &part.id, part.most).await?);
+        some.extend(large_calls::representative_stays(store, viewer, &part.id, part.most).await?);
     }
 
     some.sort_unstable();
@@ -347,24 +356,24 @@ async fn with_parts(
         crate::store::read::memberships::members_of_calls(store, viewer, &whole).await?;
     let mut origins = evidence::origins_of_calls(store, viewer, &whole).await?;
     if !some.is_empty() {
-        members.extend(crate::store::read::memberships::by_id(store, viewer, &some).await?);
-        origins.extend(evidence::by_id(store, viewer, &some).await?);
+        members.extend(crate::store::read::memberships::members_by_id(store, viewer, &some).await?);
+        origins.extend(evidence::origins_of_memberships(store, viewer, &some).await?);
     }
 
-    let ledger = Ledger {
+    let ledger = CallContext {
         ghosts: ghosts_among(web, ask, &members, &origins).await?,
         origins,
         coverage,
-        rooms: access::of_rooms(store, viewer, &rooms).await?,
+        rooms: access::knowledge_of_rooms(store, viewer, &rooms).await?,
     };
 
-    let mut calls = view::calls(calls, members, &ledger, ask.now);
+    let mut calls = view::calls_with_members(calls, members, &ledger, ask.now);
     for call in &mut calls {
         call.older_rules = store.is_from_older_rules(&call.room.room_id);
     }
 
     for part in &parts {
-        let present = large_calls::present(store, viewer, &part.id, ask.now).await?;
+        let present = large_calls::people_now_in_call(store, viewer, &part.id, ask.now).await?;
         let call = calls.iter_mut().find(|call| call.id == part.id);
         if let Some(call) = call {
             call.is_part_of(part.total, present);
@@ -372,7 +381,7 @@ async fn with_parts(
     }
 
     if calls.iter().any(|call| call.active) {
-        let present = Present::read(web, viewer, ask.now).await?;
+        let present = Liveness::read(web, viewer, ask.now).await?;
         for call in calls.iter_mut().filter(|call| call.active) {
             if let Some(unknown) = present.room(&call.room.room_id) {
                 call.with_unknown(unknown, ask.now);
@@ -386,11 +395,11 @@ async fn with_parts(
 /// The evidence about ghosts among these stays.
 async fn ghosts_among(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     members: &[model::Member],
     origins: &HashMap<String, Origins>,
 ) -> Result<Ghosts, Error> {
-    let silent = view::overdue(members, origins, ask.now);
+    let silent = view::overdue_stays(members, origins, ask.now);
     if silent.is_empty() {
         return Ok(Ghosts::default());
     }
@@ -401,7 +410,7 @@ async fn ghosts_among(
     let servers: BTreeSet<&str> = silent.iter().map(|member| member.server.as_str()).collect();
     let from = ask.now - HABIT_DAYS * DAY;
     // A capability that a homeserver never reported is unknown.
-    let without = vantages::list_for(store, viewer)
+    let without = vantages::list_vantages_for(store, viewer)
         .await?
         .into_iter()
         .filter(|vantage| {
@@ -410,8 +419,8 @@ async fn ghosts_among(
         });
 
     Ok(Ghosts {
-        told: ghosts::told(store, viewer, &ids).await?,
-        goodbyes: ghosts::goodbyes(store, viewer, &servers, from, ask.now).await?,
+        told: ghosts::statements_of_stays(store, viewer, &ids).await?,
+        goodbyes: ghosts::count_goodbyes(store, viewer, &servers, from, ask.now).await?,
         without_delayed_events: without
             .map(|vantage| server_of(&vantage.user_id).to_owned())
             .collect(),

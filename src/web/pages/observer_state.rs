@@ -1,7 +1,7 @@
 //! The state of the observer. It decides what a page may say about the present: never "well" for
 //! what was not seen.
 
-use crate::rtc::present::{SILENT_MS, Why};
+use crate::rtc::present::{SILENT_MS, UnknownReason};
 use crate::store::ingest::rooms::is_unread;
 use crate::web::view::format as f;
 use crate::web::view::liveness::AllSeenFacts;
@@ -47,14 +47,14 @@ impl RoomCounts {
     /// `12 rooms followed, 2 cannot be read`
     #[must_use]
     pub fn words(&self) -> String {
-        let followed = f::counted(self.followed, "room", "rooms");
+        let followed = f::count_with_noun(self.followed, "room", "rooms");
         if self.unread == 0 {
             return format!("{followed} followed");
         }
 
         format!(
             "{followed} followed, {} cannot be read",
-            f::count(self.unread)
+            f::group_digits(self.unread)
         )
     }
 
@@ -62,7 +62,7 @@ impl RoomCounts {
     /// encrypted memberships of 1 room.`
     #[must_use]
     pub fn missing_words(&self) -> Option<String> {
-        let rooms = |rooms| f::counted(rooms, "room", "rooms");
+        let rooms = |rooms| f::count_with_noun(rooms, "room", "rooms");
         let mut missing = Vec::new();
         if self.history_short > 0 {
             missing.push(format!(
@@ -129,8 +129,8 @@ impl Standing {
         seen: &AllSeenFacts,
         now: i64,
     ) -> Self {
-        let because = |why: Why| seen.seen.unknown_why == Some(why.as_str());
-        let is_heard = !because(Why::NotRead) && !because(Why::NotHeard);
+        let because = |why: UnknownReason| seen.seen.unknown_why == Some(why.as_str());
+        let is_heard = !because(UnknownReason::NotRead) && !because(UnknownReason::NotHeard);
         let has_error = vantages.iter().any(|vantage| vantage.error.is_some());
         if trouble.is_some() {
             return Self::NotStored;
@@ -184,7 +184,7 @@ impl VantageFacts {
 
     /// Does it follow live, but has received nothing for long?
     #[must_use]
-    pub fn is_silent(&self, now: impl f::Whole) -> bool {
+    pub fn is_silent(&self, now: impl f::WholeNumber) -> bool {
         let heard = self.heard_ms().unwrap_or(0);
         self.mode == "follow" && now.whole().saturating_sub(heard) > SILENT_MS
     }

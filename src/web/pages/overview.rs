@@ -5,7 +5,7 @@ use crate::rtc::coverage::Span;
 use crate::rtc::words::Watch;
 use crate::store::Reader;
 use crate::store::db::health::Trouble;
-use crate::store::ingest::invitations::Pending;
+use crate::store::ingest::invitations::PendingInvitation;
 use crate::store::ingest::{invitations, rooms, vantages};
 use crate::store::model;
 use crate::store::model::SpanNumbers;
@@ -17,17 +17,18 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::chart;
 use crate::web::svg::chart::StepChart;
 use crate::web::svg::shape;
 use crate::web::svg::shape::Shape;
 use crate::web::view;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
     CallFacts, GapFacts, InvitationFacts, NowFacts, RoomFacts, RoomLook, RoomRef, Stamp,
-    StorageTroubleFacts, VantageFacts, count_troubled, counted_by_noun, inferred, looks, not_exact,
+    StorageTroubleFacts, VantageFacts, count_calls_to_look_at, count_sessions,
+    find_rooms_to_look_at, inferred_words, not_exact_words,
 };
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -144,13 +145,13 @@ impl Numbers {
     /// The number of calls that are not exact, in words, if any.
     #[must_use]
     pub fn not_exact(&self) -> Option<String> {
-        not_exact(self.calls, self.calls_exact)
+        not_exact_words(self.calls, self.calls_exact)
     }
 
     /// How much time is inferred, in words, if any.
     #[must_use]
     pub fn inferred(&self) -> Option<String> {
-        inferred(self.together_ms, self.together_seen_ms)
+        inferred_words(self.together_ms, self.together_seen_ms)
     }
 }
 
@@ -203,14 +204,14 @@ pub struct Watched {
 
 /// The data of the page.
 #[derive(Debug, Clone, Default)]
-pub struct Rows {
+pub struct OverviewRows {
     pub active: Vec<CallFacts>,
     pub active_total: i64,
     pub ended: Vec<CallFacts>,
-    pub day: Day,
+    pub day: DayCounts,
     pub compared: bool,
     pub gaps: Vec<(Span, i64)>,
-    pub rooms: Vec<model::Room>,
+    pub rooms: Vec<model::RoomRow>,
     /// Rooms of which the homeserver gave the history only in part.
     pub short: Vec<model::RoomName>,
     pub vantages: Vec<model::Vantage>,
@@ -219,12 +220,12 @@ pub struct Rows {
     /// Some calls are from older rules.
     pub older_rules: bool,
     pub trouble: Option<Trouble>,
-    pub invitations: Vec<Pending>,
+    pub invitations: Vec<PendingInvitation>,
 }
 
 /// The counts of the last 24 hours, and of the same time last week.
 #[derive(Debug, Clone, Default)]
-pub struct Day {
+pub struct DayCounts {
     pub today: SpanNumbers,
     pub last_week: SpanNumbers,
     pub concurrency: Vec<(i64, i64)>,
@@ -233,10 +234,10 @@ pub struct Day {
     pub compared: bool,
 }
 
-impl Day {
-    async fn read(store: &Reader, ask: &Ask, gone: &Gone) -> Result<Self, Error> {
+impl DayCounts {
+    async fn read(store: &Reader, ask: &PageRequest, gone: &Gone) -> Result<Self, Error> {
         let (viewer, now) = (ask.viewer, ask.now);
-        let (midnight, yesterday) = (f::midnight(now), now - f::DAY);
+        let (midnight, yesterday) = (f::start_of_day(now), now - f::DAY);
         let last_week = Span {
             from: midnight - 7 * f::DAY,
             to: now - 7 * f::DAY,
@@ -253,7 +254,7 @@ impl Day {
         let devices =
             concurrency::DevicesOfSpan::read(store, viewer, last_hours, now, gone).await?;
         let steps = devices.steps(last_hours);
-        let (concurrency, concurrency_whole) = concurrency::thinned(steps, last_hours, STEPS);
+        let (concurrency, concurrency_whole) = concurrency::thin_steps(steps, last_hours, STEPS);
         let today = Span {
             from: midnight,
             to: now,
@@ -262,7 +263,7 @@ impl Day {
         Ok(Self {
             today: concurrency::numbers_with_devices(store, viewer, today, now, gone, &devices)
                 .await?,
-            last_week: concurrency::numbers_of_present(store, viewer, last_week, now, gone).await?,
+            last_week: concurrency::numbers_given_gone(store, viewer, last_week, now, gone).await?,
             concurrency,
             concurrency_whole,
             compared,
@@ -276,58 +277,63 @@ impl Day {
 }
 
 /// `GET /` and `GET /api/v1/overview`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+pub async fn get_overview(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_overview_page(&web, &ask).await.map(PageAnswer::from),
+    )
+    .await
 }
 
-pub(super) async fn load(web: &Web, ask: &Ask) -> Result<Overview, Error> {
+pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let running = super::running(web, ask).await?;
-    let midnight = f::midnight(now).to_string();
+    let running = super::read_running_calls(web, ask).await?;
+    let midnight = f::start_of_day(now).to_string();
     let days = &web.memory.days;
-    let gone = view::gone_of(running.calls.iter());
+    let gone = view::gone_in_calls(running.calls.iter());
     let day = days.get_dear(
         &midnight,
-        Day::is_dear,
-        Box::pin(Day::read(store, ask, &gone)),
+        DayCounts::is_dear,
+        Box::pin(DayCounts::read(store, ask, &gone)),
     );
     let ended = calls::ended_last(store, viewer, now - f::DAY, now, ENDED).await?;
     let day = day.await?;
-    let rows = Rows {
+    let rows = OverviewRows {
         active: running.calls.clone(),
         active_total: running.total,
-        ended: super::with_members(web, ask, ended).await?,
+        ended: super::read_calls_with_members(web, ask, ended).await?,
         compared: day.compared,
         day,
-        gaps: coverage::gaps(store, viewer, now - f::DAY, now).await?,
-        rooms: rooms::list(store, viewer, now).await?,
-        short: history_progress::rooms_short(store, viewer).await?,
-        seen: Present::read(web, viewer, now).await?.everything(),
-        vantages: vantages::list_for(store, viewer).await?,
+        gaps: coverage::list_unheard_spans(store, viewer, now - f::DAY, now).await?,
+        rooms: rooms::list_rooms(store, viewer, now).await?,
+        short: history_progress::rooms_ended_early(store, viewer).await?,
+        seen: Liveness::read(web, viewer, now).await?.everything(),
+        vantages: vantages::list_vantages_for(store, viewer).await?,
         older_rules: store.has_older_rules(),
         trouble: store.trouble(now),
-        invitations: invitations::waiting(store, viewer, INVITATIONS).await?,
+        invitations: invitations::list_waiting_invitations(store, viewer, INVITATIONS).await?,
     };
 
-    Ok(page(rows, now))
+    Ok(overview_page(rows, now))
 }
 
 /// The page from its rows.
 #[must_use]
-pub fn page(mut rows: Rows, now: i64) -> Overview {
+pub fn overview_page(mut rows: OverviewRows, now: i64) -> Overview {
     rows.active.sort_by_key(CallFacts::rank);
     let listed = rows.active.len();
-    let active_total = rows.active_total.max(int(listed));
+    let active_total = rows.active_total.max(saturating_i64(listed));
     let numbers_now = NowFacts::count_members(rows.active.iter()).with_total(active_total, listed);
     let mut user_ids = rows.vantages.iter().map(|vantage| vantage.user_id.as_str());
     let account = user_ids.find(|user_id| !user_id.is_empty());
-    let mut to_look_at = looks(&rows.rooms, &rows.active, account);
+    let mut to_look_at = find_rooms_to_look_at(&rows.rooms, &rows.active, account);
     let rooms_to_look_at_total = to_look_at.len();
     to_look_at.truncate(LOOKS);
     let (stuck, active): (Vec<_>, Vec<_>) = rows.active.into_iter().partition(CallFacts::is_stuck);
-    let midnight = f::midnight(now);
+    let midnight = f::start_of_day(now);
     let facts: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
     let counts = RoomCounts::count_rooms(&facts);
 
@@ -341,7 +347,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         people: numbers_now.people_now,
         devices: numbers_now.devices_now,
         servers: numbers_now.servers_now,
-        active_total: active_total - int(stuck.len()),
+        active_total: active_total - saturating_i64(stuck.len()),
         active,
         stuck,
         today: Numbers::new(rows.day.today, midnight, now),
@@ -351,7 +357,7 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
         concurrency_whole: rows.day.concurrency_whole,
         gaps: rows.gaps.into_iter().map(GapFacts::from).collect(),
         ended: rows.ended,
-        unseen: unseen(&rows.rooms, &refused_successors(&facts), &rows.short),
+        unseen: list_unseen(&rows.rooms, &refused_successors(&facts), &rows.short),
         watched: Watched {
             rooms: rows.rooms.len(),
             followed: counts.followed,
@@ -378,21 +384,21 @@ pub fn page(mut rows: Rows, now: i64) -> Overview {
     }
 }
 
-fn int(number: usize) -> i64 {
+fn saturating_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unseen(
-    rooms: &[model::Room],
+fn list_unseen(
+    rooms: &[model::RoomRow],
     refused: &BTreeSet<&str>,
     short: &[model::RoomName],
 ) -> Vec<Unseen> {
-    let is_refused = |room: &model::Room| refused.contains(room.room.room_id.as_str());
-    let late = |room: &model::Room| {
+    let is_refused = |room: &model::RoomRow| refused.contains(room.room.room_id.as_str());
+    let late = |room: &model::RoomRow| {
         room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined")
     };
 
-    let of = |kind, test: &dyn Fn(&model::Room) -> bool| {
+    let of = |kind, test: &dyn Fn(&model::RoomRow) -> bool| {
         let found = || rooms.iter().filter(|room| test(room));
         let rooms = found()
             .take(NAMED)
@@ -466,13 +472,13 @@ impl Overview {
     /// count as one.
     #[must_use]
     pub fn troubled(&self) -> (usize, Option<&CallFacts>) {
-        count_troubled(&self.active)
+        count_calls_to_look_at(&self.active)
     }
 
     /// The number of running calls in words: `2 calls`, `1 whiteboard`.
     #[must_use]
     pub fn counted_active(&self) -> String {
-        counted_by_noun(&self.active, self.calls_now())
+        count_sessions(&self.active, self.calls_now())
     }
 
     /// The calls that are probably stuck, as many as the page has room for.
@@ -485,7 +491,7 @@ impl Overview {
     #[must_use]
     pub fn headline(&self) -> String {
         let calls = || self.counted_active();
-        let people = || f::counted(self.people, "person", "people");
+        let people = || f::count_with_noun(self.people, "person", "people");
         let hidden = self.seen.hidden_rooms() > 0;
 
         match (self.active.is_empty(), self.seen.is_blind()) {
@@ -518,7 +524,7 @@ impl Overview {
             .filter(|gap| gap.unread_rooms > 0)
             .map(GapFacts::span);
 
-        chart::concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
+        chart::draw_concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
     }
 
     fn standing(&self) -> Standing {
@@ -567,10 +573,10 @@ impl Overview {
             Standing::PartOfHistory => format!(
                 "Callscope is watching: {}; of {} the homeserver gave the history only in part.",
                 self.rooms_words(),
-                f::counted(self.watched.history_short, "room", "rooms")
+                f::count_with_noun(self.watched.history_short, "room", "rooms")
             ),
             Standing::Well => {
-                let rooms = f::counted(self.watched.followed, "room", "rooms");
+                let rooms = f::count_with_noun(self.watched.followed, "room", "rooms");
                 // Next to a stuck call, "well" would suggest that nothing has to be done.
                 let well = if self.stuck.is_empty() {
                     "well and "
@@ -601,7 +607,7 @@ impl Overview {
         let known = self.watched.vantages.iter().find(|one| one.is_signed_in());
         known.map_or_else(
             || "the account".to_owned(),
-            |vantage| f::tidy(&vantage.user_id),
+            |vantage| f::sanitize_line(&vantage.user_id),
         )
     }
 

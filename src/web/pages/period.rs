@@ -74,7 +74,7 @@ impl Period {
     #[must_use]
     pub fn span(self, now: i64) -> Span {
         Span {
-            from: f::midnight(now) - (self.days - 1) * f::DAY,
+            from: f::start_of_day(now) - (self.days - 1) * f::DAY,
             to: now,
         }
     }
@@ -102,13 +102,13 @@ impl Period {
 
 /// The unit into which a period is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Bucket {
     Day,
     Week,
     Month,
 }
 
-impl Step {
+impl Bucket {
     const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
     /// Maximum number of days in a picture by day.
     const MOST_DAYS: i64 = 90;
@@ -182,7 +182,7 @@ impl Step {
                 Self::Day => at + 1,
                 Self::Week => at + 7,
                 Self::Month => {
-                    let day = f::civil(at * f::DAY);
+                    let day = f::utc_datetime(at * f::DAY);
                     at + i64::from(day.days_in_month() - day.day() + 1)
                 }
             };
@@ -196,8 +196,8 @@ impl Step {
 
     /// The name of the step that begins at this time.
     #[must_use]
-    pub fn name(self, ms: impl f::Whole) -> String {
-        f::civil(ms)
+    pub fn name(self, ms: impl f::WholeNumber) -> String {
+        f::utc_datetime(ms)
             .strftime(if self == Self::Month {
                 "%B %Y"
             } else {
@@ -208,8 +208,8 @@ impl Step {
 
     /// The same, short.
     #[must_use]
-    pub fn label(self, ms: impl f::Whole) -> String {
-        f::civil(ms)
+    pub fn label(self, ms: impl f::WholeNumber) -> String {
+        f::utc_datetime(ms)
             .strftime(if self == Self::Month { "%b" } else { "%-d %b" })
             .to_string()
     }
@@ -223,19 +223,19 @@ mod tests {
     fn months_are_those_of_the_calendar() {
         // 2024-02-28 is day 19781.
         assert_eq!(
-            Step::Month.cut(19_781, 34),
+            Bucket::Month.cut(19_781, 34),
             [19_781..19_783, 19_783..19_814, 19_814..19_815]
         );
-        assert_eq!(Step::Week.cut(3, 9), [3..10, 10..12]);
-        assert_eq!(Step::Day.cut(3, 2), [3..4, 4..5]);
+        assert_eq!(Bucket::Week.cut(3, 9), [3..10, 10..12]);
+        assert_eq!(Bucket::Day.cut(3, 2), [3..4, 4..5]);
         let year = Period { days: 365 };
-        let of = |text: &str| Step::step_of_query(&Query::read(text, &["step"]).unwrap(), year);
+        let of = |text: &str| Bucket::step_of_query(&Query::read(text, &["step"]).unwrap(), year);
         assert_eq!(
             (of("").unwrap(), of("step=month").unwrap()),
-            (Step::Week, Step::Month)
+            (Bucket::Week, Bucket::Month)
         );
-        assert!(of("step=day").unwrap() == Step::Week && of("step=hour").is_err());
-        assert_eq!(Step::Week.choices(year).len(), 2);
+        assert!(of("step=day").unwrap() == Bucket::Week && of("step=hour").is_err());
+        assert_eq!(Bucket::Week.choices(year).len(), 2);
     }
 
     #[test]

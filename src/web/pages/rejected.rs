@@ -8,7 +8,7 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
 use crate::web::view::{List, RejectedFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -27,30 +27,35 @@ pub struct Rejected {
     pub list: List<RejectedFacts>,
     /// For the page only.
     #[serde(skip)]
-    pub form: Form,
+    pub form: RejectedForm,
 }
 
 /// The request, and the total number of matching events.
 #[derive(Debug, Clone, Default)]
-pub struct Form {
+pub struct RejectedForm {
     pub query: Query,
     pub room: Option<RoomRef>,
     pub total: i64,
 }
 
 /// `GET /rejected` and `GET /api/v1/rejected`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_rejected_page(&web, &ask).await.map(PageAnswer::from),
+    )
+    .await
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
+async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     let query = ask.of_list(KNOWN)?;
     let (limit, before) = (query.limit(LIMIT)?, query.place()?.unwrap_or(i64::MAX));
     let asked = query.get("room");
     let room = match asked {
-        Some(room) => rooms::find(store, viewer, room, ask.now).await?,
+        Some(room) => rooms::find_room(store, viewer, room, ask.now).await?,
         None => None,
     };
 
@@ -58,7 +63,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
         .as_ref()
         .map(|room| room.room.room_id.as_str())
         .or(asked);
-    let mut rows = events::rejected_before(store, viewer, room_id, before, limit + 1).await?;
+    let mut rows = events::list_rejected_before(store, viewer, room_id, before, limit + 1).await?;
     // One more row than requested was read. If it exists, the next page begins after the last one
     // shown.
     let shown = usize::try_from(limit).unwrap_or(0);
@@ -77,7 +82,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
     let total = match (&room, asked) {
         (Some(room), _) => room.rejected,
         (None, Some(_)) => 0,
-        (None, None) => events::rejected_counts(store, viewer)
+        (None, None) => events::count_rejected(store, viewer)
             .await?
             .iter()
             .map(|(_, count)| count)
@@ -85,7 +90,7 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rejected, Error> {
     };
 
     let data = rows.into_iter().map(RejectedFacts::from).collect();
-    let form = Form {
+    let form = RejectedForm {
         query,
         room: room.map(|room| room.room.into()),
         total,

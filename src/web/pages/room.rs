@@ -14,7 +14,7 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::blind;
 use crate::web::svg::chart;
 use crate::web::svg::chart::ColumnChart;
@@ -23,7 +23,7 @@ use crate::web::svg::heat::Year;
 use crate::web::svg::shape;
 use crate::web::view;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{Present, no_such_room};
+use crate::web::view::liveness::{Liveness, no_such_room};
 use crate::web::view::{
     AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
     RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
@@ -88,7 +88,7 @@ pub struct RoomPage {
     pub then: Option<Moment>,
     /// The text in the field for that moment.
     #[serde(skip)]
-    pub asked: room_at::Asked,
+    pub asked: room_at::AskedMoment,
     #[serde(skip)]
     cover: Vec<Interval>,
     #[serde(skip)]
@@ -96,32 +96,40 @@ pub struct RoomPage {
 }
 
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
-pub async fn get(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask, &id).await).await
+pub async fn get_room(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(&web, &ask, load_room_page(&web, &ask, &id).await).await
 }
 
-async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error> {
+async fn load_room_page(
+    web: &Web,
+    ask: &PageRequest,
+    id: &str,
+) -> Result<PageAnswer<RoomPage>, Error> {
     let query = Query::read(&ask.query, KNOWN)?;
-    let asked = room_at::Asked::read(&query, ask.now);
+    let asked = room_at::AskedMoment::read(&query, ask.now);
     if ask.api {
-        room_at::moment(&query, ask.now)?;
+        room_at::moment_of_query(&query, ask.now)?;
     }
 
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     // Read the progress of history first. Calls found meanwhile may be missing from it, but a
     // history reported as read must not lack any calls.
-    let walks = history_progress::of_room(store, viewer, id, WALKS).await?;
+    let walks = history_progress::progress_of_room(store, viewer, id, WALKS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
-    let Some(room) = rooms::find(store, viewer, id, now).await? else {
+    let Some(room) = rooms::find_room(store, viewer, id, now).await? else {
         return Err(no_such_room(web, viewer, now).await);
     };
 
     let room_id = room.room.room_id.clone();
     if room_id != id {
-        return Ok(Answer::Elsewhere(format!(
+        return Ok(PageAnswer::Elsewhere(format!(
             "/rooms/{}",
-            f::segment(&room_id)
+            f::path_segment(&room_id)
         )));
     }
 
@@ -130,22 +138,23 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         ..Default::default()
     };
 
-    let recent = calls::page(store, viewer, &filter, None, RECENT, now).await?;
-    let recent = super::with_members(web, ask, recent).await?;
-    let active = super::running_in_room(web, ask, &room_id).await?;
-    let present = Present::read(web, viewer, now).await?;
-    let year = concurrency::starts(store, viewer, &room_id, heat::first_day(now)).await?;
-    let rejected = events::rejected(store, viewer, Some(&room_id), REJECTED).await?;
+    let recent = calls::list_calls(store, viewer, &filter, None, RECENT, now).await?;
+    let recent = super::read_calls_with_members(web, ask, recent).await?;
+    let active = super::read_running_in_room(web, ask, &room_id).await?;
+    let present = Liveness::read(web, viewer, now).await?;
+    let year =
+        concurrency::call_starts_in_room(store, viewer, &room_id, heat::first_day(now)).await?;
+    let rejected = events::list_rejected(store, viewer, Some(&room_id), REJECTED).await?;
     // Whole days and today, as in the statistics of 30 days.
     let month = Span {
-        from: f::midnight(now) - 29 * f::DAY,
+        from: f::start_of_day(now) - 29 * f::DAY,
         to: now,
     };
 
-    let gone = view::gone_of(active.iter());
+    let gone = view::gone_in_calls(active.iter());
     let scope = Scope::Room(&room_id);
-    let sums = usage::of_present(store, viewer, scope, month, now, &gone).await?;
-    let mut page = page(
+    let sums = usage::sums_given_gone(store, viewer, scope, month, now, &gone).await?;
+    let mut page = room_page(
         room,
         recent,
         year,
@@ -161,18 +170,18 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
         .into_iter()
         .map(ZombieFacts::from)
         .collect();
-    page.state_resets = state_resets::of_room(store, viewer, &room_id, ZOMBIES)
+    page.state_resets = state_resets::resets_of_room(store, viewer, &room_id, ZOMBIES)
         .await?
         .into_iter()
         .map(StateResetFacts::from)
         .collect();
     let observer_counted = page.room.watch == "joined";
-    page.access = access::named(store, viewer, &room_id, NAMED)
+    page.access = access::name_accounts(store, viewer, &room_id, NAMED)
         .await?
         .into_iter()
         .map(|named| AccessFacts::new(named, observer_counted))
         .collect();
-    page.observer_user_id = super::account(web, ask).await?;
+    page.observer_user_id = super::find_account(web, ask).await?;
     page.room
         .findings
         .extend(RoomFindingFacts::of_calls(page.recent.iter()));
@@ -185,14 +194,14 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
     page.rings = rings::rings_within(store, viewer, Scope::Room(&room_id), month, now, RINGS)
         .await?
         .into();
-    page.floods = sender_limit::of_room(store, viewer, &room_id, FLOODS)
+    page.floods = sender_limit::list_floods_of_room(store, viewer, &room_id, FLOODS)
         .await?
         .into_iter()
         .map(FloodFacts::from)
         .collect();
-    page.flips = room_at::last_flips(web, ask, &room_id).await?;
+    page.flips = room_at::read_last_flips(web, ask, &room_id).await?;
     if let Some(at) = asked.moment() {
-        page.then = Some(room_at::then(web, ask, page.room.room.clone(), at).await?);
+        page.then = Some(room_at::load_moment(web, ask, page.room.room.clone(), at).await?);
     }
 
     page.asked = asked;
@@ -202,8 +211,8 @@ async fn load(web: &Web, ask: &Ask, id: &str) -> Result<Answer<RoomPage>, Error>
 
 /// The page from its rows.
 #[must_use]
-pub fn page(
-    room: model::Room,
+pub fn room_page(
+    room: model::RoomRow,
     recent: Vec<CallFacts>,
     year: Vec<(i64, i64)>,
     rejected: Vec<model::Rejected>,
@@ -230,7 +239,7 @@ pub fn page(
         access: Vec::new(),
         observer_user_id: None,
         then: None,
-        asked: room_at::Asked::default(),
+        asked: room_at::AskedMoment::default(),
         cover,
         flips,
     }
@@ -284,15 +293,15 @@ impl RoomPage {
     }
 
     #[must_use]
-    pub fn heat(&self, now: impl f::Whole) -> Year {
-        let blind: Vec<_> = blind::spans(&self.cover).collect();
+    pub fn heat(&self, now: impl f::WholeNumber) -> Year {
+        let blind: Vec<_> = blind::unobserved_spans(&self.cover).collect();
         // Nothing is known about the time before the first span; usually the room did not exist.
         let known = self
             .cover
             .first()
             .map_or(now.whole(), |first| first.span.from);
 
-        heat::year(
+        heat::draw_year(
             self.year.iter().map(|(started, _)| *started),
             known,
             &blind,
@@ -302,14 +311,22 @@ impl RoomPage {
 
     /// The first day that is known, if the year's picture begins before it.
     #[must_use]
-    pub fn known_since(&self, now: impl f::Whole) -> Option<i64> {
-        let known = self.cover.first().map(|first| f::midnight(first.span.from));
+    pub fn known_since(&self, now: impl f::WholeNumber) -> Option<i64> {
+        let known = self
+            .cover
+            .first()
+            .map(|first| f::start_of_day(first.span.from));
         known.filter(|known| *known > heat::first_day(now.whole()))
     }
 
     #[must_use]
-    pub fn month(&self, now: impl f::Whole) -> ColumnChart {
-        chart::columns(&self.year, blind::spans(&self.cover), 30, now.whole())
+    pub fn month(&self, now: impl f::WholeNumber) -> ColumnChart {
+        chart::draw_daily_columns(
+            &self.year,
+            blind::unobserved_spans(&self.cover),
+            30,
+            now.whole(),
+        )
     }
 
     /// The largest call of the year: devices at once, and when it started.
@@ -331,7 +348,7 @@ impl RoomPage {
 
         let mut days: BTreeMap<i8, (usize, BTreeMap<i8, usize>)> = BTreeMap::new();
         for (started, _) in &self.year {
-            let at = f::civil(*started);
+            let at = f::utc_datetime(*started);
             let day = days
                 .entry(at.weekday().to_monday_zero_offset())
                 .or_default();
@@ -376,8 +393,9 @@ impl RoomPage {
     /// room's creation and the setting of its visibility or our joining, is not reported.
     #[must_use]
     pub fn hidden_until(&self) -> Option<i64> {
-        let days =
-            |interval: &CoverageFacts| f::midnight(interval.from_ms) < f::midnight(interval.to_ms);
+        let days = |interval: &CoverageFacts| {
+            f::start_of_day(interval.from_ms) < f::start_of_day(interval.to_ms)
+        };
         let hidden = |interval: &&CoverageFacts| interval.kind == "not_visible" && days(interval);
 
         self.coverage

@@ -1,17 +1,17 @@
 //! The time machine of a room in JSON: who was in which call at a moment, and when its calls began
 //! and ended.
 
-use crate::rtc::coverage::{Cover, Span, at};
-use crate::rtc::present::{Unknown, Why};
+use crate::rtc::coverage::{Cover, Span, cover_at};
+use crate::rtc::present::{Unknown, UnknownReason};
 use crate::store::ingest::rooms;
 use crate::store::read::room_at;
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::Ask;
+use crate::web::http::response::PageRequest;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{Present, no_such_room};
+use crate::web::view::liveness::{Liveness, no_such_room};
 use crate::web::view::{Flip, List, Moment, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use serde::Serialize;
@@ -32,39 +32,43 @@ pub struct Flips {
 }
 
 /// `GET /api/v1/rooms/{id}/members?at=`
-pub async fn members(
+pub async fn get_members_at(
     req: HttpRequest,
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+    let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, MEMBERS)?;
-        let room = room(&web, &ask, &id).await?;
-        then(
+        let room = find_room(&web, &ask, &id).await?;
+        load_moment(
             &web,
             &ask,
             room,
-            moment(&query, ask.now)?.unwrap_or(ask.now),
+            moment_of_query(&query, ask.now)?.unwrap_or(ask.now),
         )
         .await
     };
 
-    response::json(&ask, answer.await)
+    response::send_json(&ask, answer.await)
 }
 
 /// `GET /api/v1/rooms/{id}/flips?from=&to=`
-pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+pub async fn get_flips(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    id: http::Path<String>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, FLIPS)?;
-        let room = room(&web, &ask, &id).await?;
+        let room = find_room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
         let from = query.time("from", false)?.unwrap_or(0);
         let to = to.min(query.place()?.unwrap_or(i64::MAX));
-        let (data, rest) = flips_of(&web, &ask, &room.room_id, from, to).await?;
+        let (data, rest) = read_flips(&web, &ask, &room.room_id, from, to).await?;
         let next = rest.map(|rest| rest.to_string());
-        let path = format!("/api/v1/rooms/{}/flips", f::segment(&room.room_id));
+        let path = format!("/api/v1/rooms/{}/flips", f::path_segment(&room.room_id));
         let url = |next: &String| {
             web.url(&format!(
                 "{path}{}",
@@ -81,11 +85,11 @@ pub async fn flips(req: HttpRequest, web: http::Data<Web>, id: http::Path<String
         })
     };
 
-    response::json(&ask, answer.await)
+    response::send_json(&ask, answer.await)
 }
 
-async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
-    let found = rooms::named(&web.store, ask.viewer, id).await?;
+async fn find_room(web: &Web, ask: &PageRequest, id: &str) -> Result<RoomRef, Error> {
+    let found = rooms::find_room_name(&web.store, ask.viewer, id).await?;
     match found {
         Some(found) => Ok(RoomRef::from(found)),
         None => Err(no_such_room(web, ask.viewer, ask.now).await),
@@ -96,7 +100,7 @@ async fn room(web: &Web, ask: &Ask, id: &str) -> Result<RoomRef, Error> {
 ///
 /// # Errors
 /// Not a time, or later than now.
-pub(super) fn moment(query: &Query, now: i64) -> Result<Option<i64>, Error> {
+pub(super) fn moment_of_query(query: &Query, now: i64) -> Result<Option<i64>, Error> {
     let at = query.moment("at")?;
     match at {
         Some(at) if at > now => Err(Error::Invalid("at lies in the future".to_owned())),
@@ -106,14 +110,14 @@ pub(super) fn moment(query: &Query, now: i64) -> Result<Option<i64>, Error> {
 
 /// The text in the time machine's field: what was requested, even if it cannot be answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedMoment {
     pub text: String,
     /// The parsed moment, ms.
     pub at_ms: Option<i64>,
     pub fault: Option<&'static str>,
 }
 
-impl Asked {
+impl AskedMoment {
     pub(super) fn read(query: &Query, now: i64) -> Self {
         let text = query.get("at").unwrap_or_default().to_owned();
         let (at_ms, fault) = match query.moment("at") {
@@ -150,7 +154,7 @@ impl Asked {
             return self.text.clone();
         };
 
-        f::civil(ms)
+        f::utc_datetime(ms)
             .strftime(if ms % 60_000 == 0 {
                 "%Y-%m-%dT%H:%M"
             } else {
@@ -161,7 +165,12 @@ impl Asked {
 }
 
 /// A room at one moment.
-pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Result<Moment, Error> {
+pub(super) async fn load_moment(
+    web: &Web,
+    ask: &PageRequest,
+    room: RoomRef,
+    at_ms: i64,
+) -> Result<Moment, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     let calls = room_at::calls_at(store, viewer, &room.room_id, at_ms).await?;
     let mut total = i64::try_from(calls.len()).unwrap_or(i64::MAX);
@@ -169,10 +178,10 @@ pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Res
         total = room_at::count_at(store, viewer, &room.room_id, at_ms).await?;
     }
 
-    let calls = super::with_members(web, ask, calls).await?;
+    let calls = super::read_calls_with_members(web, ask, calls).await?;
     let cover = super::coverage_of(web, ask, &room.room_id).await?;
-    let how = at(&cover, at_ms);
-    let present = Present::read(web, ask.viewer, ask.now).await?;
+    let how = cover_at(&cover, at_ms);
+    let present = Liveness::read(web, ask.viewer, ask.now).await?;
     let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
 
     let moment = Moment::new(room, at_ms, how.as_str(), unknown_why, calls);
@@ -184,7 +193,7 @@ pub(super) async fn then(web: &Web, ask: &Ask, room: RoomRef, at_ms: i64) -> Res
 /// present is unknown applied already then.
 fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Option<&'static str> {
     let hidden = present.filter(|unknown| {
-        unknown.why == Why::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
+        unknown.why == UnknownReason::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
     });
     let unwatched = how.is_blind().then_some("not_watched");
 
@@ -193,9 +202,9 @@ fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Op
 
 /// The flips of a room in the last part of `[from, to)`, newest first; and where that part begins
 /// if it does not cover all.
-pub(super) async fn flips_of(
+pub(super) async fn read_flips(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     room_id: &str,
     from: i64,
     to: i64,
@@ -212,9 +221,13 @@ pub(super) async fn flips_of(
 }
 
 /// The newest flips of a room, for its page.
-pub(super) async fn last_flips(web: &Web, ask: &Ask, room_id: &str) -> Result<Vec<Flip>, Error> {
+pub(super) async fn read_last_flips(
+    web: &Web,
+    ask: &PageRequest,
+    room_id: &str,
+) -> Result<Vec<Flip>, Error> {
     Ok(
-        flips_of(web, ask, room_id, ask.now - DAYS * f::DAY, i64::MAX)
+        read_flips(web, ask, room_id, ask.now - DAYS * f::DAY, i64::MAX)
             .await?
             .0,
     )

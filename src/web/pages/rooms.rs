@@ -8,11 +8,11 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::http::sort;
-use crate::web::http::sort::{Chosen, Head, Key};
+use crate::web::http::sort::{ColumnHead, RowKey, SortOrder};
 use crate::web::view::format as f;
-use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{CallFacts, List, RoomFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -57,25 +57,32 @@ pub struct Rooms {
     #[serde(skip)]
     query: Query,
     #[serde(skip)]
-    chosen: Chosen,
+    chosen: SortOrder,
 }
 
 /// `GET /rooms` and `GET /api/v1/rooms`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+pub async fn get_rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_rooms_page(&web, &ask).await.map(PageAnswer::from),
+    )
+    .await
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
+async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
     let query = ask.of_list(KNOWN)?;
-    let mut page = all(web, ask, &query).await?;
-    page.invitations = invitations::waiting(&web.store, ask.viewer, 100)
+    let mut page = list_all_rooms(web, ask, &query).await?;
+    page.invitations = invitations::list_waiting_invitations(&web.store, ask.viewer, 100)
         .await?
         .iter()
         .filter(|pending| !pending.accepted)
         .count();
     let chosen = page.chosen;
-    let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| key(chosen, room))?;
+    let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| {
+        sort_key_of_room(chosen, room)
+    })?;
     let next_url = next.as_ref().map(|next| {
         web.url(&format!(
             "/api/v1/rooms{}",
@@ -92,17 +99,21 @@ async fn load(web: &Web, ask: &Ask) -> Result<Rooms, Error> {
 }
 
 /// The complete list, in the requested order.
-pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<Rooms, Error> {
+pub(in crate::web) async fn list_all_rooms(
+    web: &Web,
+    ask: &PageRequest,
+    query: &Query,
+) -> Result<Rooms, Error> {
     let chosen = sort::ROOMS.read(query)?;
-    let rooms = rooms::list(&web.store, ask.viewer, ask.now).await?;
-    let running = super::running(web, ask).await?;
-    let present = Present::read(web, ask.viewer, ask.now).await?;
-    let mut page = page(rooms, &running.calls, &present);
+    let rooms = rooms::list_rooms(&web.store, ask.viewer, ask.now).await?;
+    let running = super::read_running_calls(web, ask).await?;
+    let present = Liveness::read(web, ask.viewer, ask.now).await?;
+    let mut page = rooms_page(rooms, &running.calls, &present);
     for room in &mut page.list.data {
         room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
     }
 
-    let account = super::account(web, ask).await?;
+    let account = super::find_account(web, ask).await?;
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
     page.list.data.retain(|room| {
@@ -115,13 +126,13 @@ pub(in crate::web) async fn all(web: &Web, ask: &Ask, query: &Query) -> Result<R
         query.fits(&[Some(room_id.as_str()), name.as_deref(), alias.as_deref()])
     });
     page.matching = page.list.data.len();
-    page.list.data = chosen.all(page.list.data, |room| key(chosen, room));
+    page.list.data = chosen.all(page.list.data, |room| sort_key_of_room(chosen, room));
 
     Ok(Rooms { chosen, ..page })
 }
 
 /// The sort key of a room.
-fn key(chosen: Chosen, room: &RoomFacts) -> Key {
+fn sort_key_of_room(chosen: SortOrder, room: &RoomFacts) -> RowKey {
     let number = match chosen.name {
         "calls" => room.calls,
         "last_call" if room.active_calls > 0 => {
@@ -132,18 +143,18 @@ fn key(chosen: Chosen, room: &RoomFacts) -> Key {
         _ => 0,
     };
 
-    Key::new(number, &room.room.title(), &room.room.room_id)
+    RowKey::new(number, &room.room.title(), &room.room.room_id)
 }
 
 /// The page from its rows.
 #[must_use]
-pub fn page(rooms: Vec<model::Room>, active: &[CallFacts], present: &Present) -> Rooms {
+pub fn rooms_page(rooms: Vec<model::RoomRow>, active: &[CallFacts], present: &Liveness) -> Rooms {
     let mut by_room: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
     for call in active {
         by_room.entry(&call.room.room_id).or_default().push(call);
     }
 
-    let room = |room: model::Room| {
+    let room = |room: model::RoomRow| {
         let unknown = present.room(&room.room.room_id);
         let calls = by_room.get(room.room.room_id.as_str());
         RoomFacts::from(room).with_now(unknown, calls.map_or(&[][..], Vec::as_slice))
@@ -168,7 +179,7 @@ pub fn page(rooms: Vec<model::Room>, active: &[CallFacts], present: &Present) ->
         invitations: 0,
         list: List::whole(data),
         query: Query::default(),
-        chosen: Chosen::default(),
+        chosen: SortOrder::default(),
     }
 }
 
@@ -184,17 +195,20 @@ impl Rooms {
             (0, true, _) => "No call runs now in those that can be read.".to_owned(),
             (0, false, true) => "No call is seen now.".to_owned(),
             (0, false, false) => "No call runs now.".to_owned(),
-            (busy, ..) => format!("A call runs in {}.", f::counted(busy, "room", "rooms")),
+            (busy, ..) => format!(
+                "A call runs in {}.",
+                f::count_with_noun(busy, "room", "rooms")
+            ),
         };
 
         let mut words = vec![runs];
         if self.stuck > 0 {
-            let rooms = f::counted(self.stuck, "room", "rooms");
+            let rooms = f::count_with_noun(self.stuck, "room", "rooms");
             words.push(format!("In {rooms} a call is probably stuck."));
         }
 
         if self.seen.unknown_rooms > 0 {
-            let rooms = f::counted(self.seen.unknown_rooms, "room", "rooms");
+            let rooms = f::count_with_noun(self.seen.unknown_rooms, "room", "rooms");
             let why = self.seen.seen.words();
             words.push(format!("In {rooms} it is unknown: {why}."));
         }
@@ -256,7 +270,7 @@ impl Rooms {
 
     /// The header of a sortable column.
     #[must_use]
-    pub fn head(&self, name: &str) -> Head {
+    pub fn head(&self, name: &str) -> ColumnHead {
         self.chosen
             .head(name, name == "name", "/rooms", &self.query)
     }
@@ -264,12 +278,12 @@ impl Rooms {
     /// The addresses of the same list as JSON, and of the complete list as files.
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
-        sort::files("/rooms", &self.query)
+        sort::file_links("/rooms", &self.query)
     }
 
     /// The same for a phone, where tables have no header.
     #[must_use]
-    pub fn heads(&self) -> [(&'static str, Head); 4] {
+    pub fn heads(&self) -> [(&'static str, ColumnHead); 4] {
         [
             ("name", "name"),
             ("calls", "calls"),
@@ -282,7 +296,7 @@ impl Rooms {
     /// The addresses of the first and of the next page, if they exist.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
-        sort::pages("/rooms", &self.query, self.list.next.as_deref())
+        sort::page_links("/rooms", &self.query, self.list.next.as_deref())
     }
 }
 

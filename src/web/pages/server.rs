@@ -1,7 +1,7 @@
 //! `/servers/{name}`: one homeserver: whether it can be restarted now, its people, how its stays
 //! end, and its ghosts.
 
-use super::period::{Period, Step};
+use super::period::{Bucket, Period};
 use super::statistics::RINGS;
 use crate::rtc::id::server_of;
 use crate::store::ingest::probes;
@@ -10,22 +10,22 @@ use crate::store::ingest::vantages;
 use crate::store::read::{coverage, rings};
 use crate::store::stats::clock_skew;
 use crate::store::stats::distributions;
-use crate::store::stats::distributions::NamedRow;
+use crate::store::stats::distributions::NamedTransport;
 use crate::store::stats::scope::Scope;
 use crate::store::stats::usage;
 use crate::web::Web;
 use crate::web::http::assets;
-use crate::web::http::cost_cache::Kept;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::bars;
-use crate::web::svg::bars::{Bars, Slot};
-use crate::web::svg::timeline::words;
+use crate::web::svg::bars::{BarData, Bars};
+use crate::web::svg::timeline::end_reason_words;
 use crate::web::svg::{Num, ratio};
 use crate::web::view;
 use crate::web::view::format as f;
-use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
     CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
     PerhapsGone, PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
@@ -151,9 +151,9 @@ pub struct NamedFacts {
     pub last_at: Stamp,
 }
 
-impl From<NamedRow> for NamedFacts {
-    fn from(row: NamedRow) -> Self {
-        let NamedRow {
+impl From<NamedTransport> for NamedFacts {
+    fn from(row: NamedTransport) -> Self {
+        let NamedTransport {
             kind,
             service_url,
             people,
@@ -173,22 +173,29 @@ impl From<NamedRow> for NamedFacts {
 }
 
 /// `GET /servers/{name}` and `GET /api/v1/servers/{name}`
-pub async fn get(
+pub async fn get_server(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Past>>,
+    kept: http::Data<CostCache<Past>>,
     name: http::Path<String>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
         &web,
         &ask,
-        load(&web, &ask, &kept, &name).await.map(Answer::from),
+        load_server_page(&web, &ask, &kept, &name)
+            .await
+            .map(PageAnswer::from),
     )
     .await
 }
 
-async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<ServerPage, Error> {
+async fn load_server_page(
+    web: &Web,
+    ask: &PageRequest,
+    kept: &CostCache<Past>,
+    name: &str,
+) -> Result<ServerPage, Error> {
     let period = Period::read(&ask.query)?;
     if name.len() > NAME_MAX
         || !distributions::is_known_server(&web.store, ask.viewer, name).await?
@@ -199,9 +206,11 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     }
 
     let key = format!("{} {name}", period.word());
-    let past = kept.get(&key, past(web, ask, name, period)).await?;
-    let own = own(web, ask, name).await?;
-    let mut probe = probes::all::<ServerResult>(&web.store, ask.viewer)
+    let past = kept
+        .get(&key, read_server_in_period(web, ask, name, period))
+        .await?;
+    let own = read_own_homeserver(web, ask, name).await?;
+    let mut probe = probes::newest_results::<ServerResult>(&web.store, ask.viewer)
         .await?
         .remove(name)
         .map(ServerProbeFacts::from);
@@ -226,9 +235,9 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
     let sfus = SfuOfServer::all(
         &published,
         named(),
-        probes::all::<SfuResult>(&web.store, ask.viewer).await?,
+        probes::newest_results::<SfuResult>(&web.store, ask.viewer).await?,
     );
-    let (now, probing) = (now(web, ask, name).await?, web.options.probing);
+    let (now, probing) = (read_server_now(web, ask, name).await?, web.options.probing);
 
     Ok(ServerPage {
         server: name.to_owned(),
@@ -243,19 +252,23 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Past>, name: &str) -> Result<Ser
 }
 
 /// The answers of the homeserver with this name, if it is our own.
-async fn own(web: &Web, ask: &Ask, name: &str) -> Result<Option<OwnFacts>, Error> {
-    let ours = vantages::list_for(&web.store, ask.viewer).await?;
+async fn read_own_homeserver(
+    web: &Web,
+    ask: &PageRequest,
+    name: &str,
+) -> Result<Option<OwnFacts>, Error> {
+    let ours = vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
         return Ok(None);
     };
 
-    let mut all = probes::all::<OwnResult>(&web.store, ask.viewer).await?;
+    let mut all = probes::newest_results::<OwnResult>(&web.store, ask.viewer).await?;
 
     Ok(all.remove(&ours.id).map(OwnFacts::from))
 }
 
-async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
-    let calls = super::running(web, ask).await?.calls.clone();
+async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now, Error> {
+    let calls = super::read_running_calls(web, ask).await?.calls.clone();
     let (own, others): (Vec<_>, Vec<_>) = calls
         .into_iter()
         .partition(|call| call.present().any(|member| member.server == name));
@@ -285,7 +298,7 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
         .flat_map(CallFacts::present)
         .filter(|member| member.server == name);
     let perhaps_gone = PerhapsGone::among(of_server);
-    let seen = Present::read(web, ask.viewer, ask.now).await?.everything();
+    let seen = Liveness::read(web, ask.viewer, ask.now).await?.everything();
     let carries = |call: &CallFacts| {
         call.present()
             .any(|member| member.sfu().is_some_and(|url| is_under(url, name)))
@@ -310,9 +323,9 @@ async fn now(web: &Web, ask: &Ask, name: &str) -> Result<Now, Error> {
 
 /// Is the host of this address the server's name or a subdomain of it?
 fn is_under(url: &str, server: &str) -> bool {
-    let host = f::host(url)
+    let host = f::host_of_url(url)
         .rsplit_once(':')
-        .map_or(f::host(url), |(host, _)| host);
+        .map_or(f::host_of_url(url), |(host, _)| host);
     let server = server.rsplit_once(':').map_or(server, |(host, _)| host);
 
     host == server
@@ -321,27 +334,32 @@ fn is_under(url: &str, server: &str) -> bool {
             .is_some_and(|rest| rest.ends_with('.'))
 }
 
-async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, Error> {
+async fn read_server_in_period(
+    web: &Web,
+    ask: &PageRequest,
+    name: &str,
+    period: Period,
+) -> Result<Past, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
     let scope = Scope::Server(name);
-    let gone = super::gone(web, ask).await?;
+    let gone = super::read_gone_members(web, ask).await?;
     // This comes first: everything reported as known is counted after it.
     let compared = coverage::is_known_from(store, viewer, before.from).await?;
-    let sums = usage::of_present(store, viewer, scope, span, now, &gone).await?;
-    let sums_before = usage::of_present(store, viewer, scope, before, now, &gone).await?;
-    let hours = usage::by_hour(&usage::hours(store, viewer, scope, span, now).await?);
-    let all = distributions::servers(store, viewer, span.from, now).await?;
+    let sums = usage::sums_given_gone(store, viewer, scope, span, now, &gone).await?;
+    let sums_before = usage::sums_given_gone(store, viewer, scope, before, now, &gone).await?;
+    let hours = usage::time_by_hour(&usage::stay_hours(store, viewer, scope, span, now).await?);
+    let all = distributions::servers_in_calls(store, viewer, span.from, now).await?;
     let (ended, expired) = all
         .iter()
         .find(|row| row.server == name)
         .map_or((0, 0), |row| (row.ended, row.expired));
     let people =
-        distributions::persons_present(store, viewer, name, span, now, PEOPLE, &gone).await?;
-    let ghosts = distributions::ghosts(store, viewer, name, span, GHOSTS).await?;
-    let ends = distributions::ends(store, viewer, name, span, now).await?;
+        distributions::top_people_given_gone(store, viewer, name, span, now, PEOPLE, &gone).await?;
+    let ghosts = distributions::list_ran_out_stays(store, viewer, name, span, GHOSTS).await?;
+    let ends = distributions::end_reasons_of_server(store, viewer, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);
-    let transports = distributions::named(store, viewer, name, span).await?;
+    let transports = distributions::transports_of_server(store, viewer, name, span).await?;
     let mut rates: Vec<i64> = all
         .iter()
         .filter_map(|row| Rate::with_bounds(row.expired, row.ended))
@@ -356,7 +374,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
         compared,
-        together_all_ms: usage::together(store, viewer, span, now).await?,
+        together_all_ms: usage::device_time_of_span(store, viewer, span, now).await?,
         ends: ends
             .into_iter()
             .map(|(reason, stays)| EndFacts { reason, stays })
@@ -365,7 +383,7 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
         expired,
         rate: Rate::with_bounds(expired, ended),
         median_permille: rates.get(rates.len() / 2).copied(),
-        weeks: weeks(period, &hours, span.from),
+        weeks: time_per_bucket(period, &hours, span.from),
         transports: transports.into_iter().map(NamedFacts::from).collect(),
         people: people.into_iter().map(PersonTime::from).collect(),
         ghosts: ghosts.into_iter().map(GhostFacts::from).collect(),
@@ -387,17 +405,21 @@ async fn past(web: &Web, ask: &Ask, name: &str, period: Period) -> Result<Past, 
 }
 
 /// The step by which the time in calls is shown.
-fn step(period: Period) -> Step {
+fn bucket_of_period(period: Period) -> Bucket {
     if period.days > 30 {
-        Step::Week
+        Bucket::Week
     } else {
-        Step::Day
+        Bucket::Day
     }
 }
 
 /// The time of each week; for up to 30 days, of each day.
-fn weeks(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
-    let step = if step(period) == Step::Day { 1 } else { 7 };
+fn time_per_bucket(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
+    let step = if bucket_of_period(period) == Bucket::Day {
+        1
+    } else {
+        7
+    };
     let week = |at: i64| {
         let from_ms = from + at * step * f::DAY;
         let first = from_ms / HOUR;
@@ -439,12 +461,12 @@ impl ServerPage {
 
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/servers/{}", f::segment(&self.server))
+        format!("/servers/{}", f::path_segment(&self.server))
     }
 
     #[must_use]
-    pub fn step(&self) -> Step {
-        step(self.period())
+    pub fn step(&self) -> Bucket {
+        bucket_of_period(self.period())
     }
 
     /// The time in calls by week or day.
@@ -452,28 +474,30 @@ impl ServerPage {
     pub fn chart(&self) -> Bars {
         let weeks = &self.past.weeks;
         let every = (weeks.len() / 5).max(1);
-        let slot = |(at, week): (usize, &WeekFacts)| Slot {
+        let slot = |(at, week): (usize, &WeekFacts)| BarData {
             title: format!(
                 "{}: {}",
-                f::civil(week.from_ms).strftime("%-d %b"),
-                f::sum(week.together_ms)
+                f::utc_datetime(week.from_ms).strftime("%-d %b"),
+                f::total_duration(week.together_ms)
             ),
             value: week.together_ms,
             before: None,
             label: (at % every == 0 && at + every.div_ceil(2) < weeks.len() - 1)
-                .then(|| f::civil(week.from_ms).strftime("%-d %b").to_string()),
+                .then(|| f::utc_datetime(week.from_ms).strftime("%-d %b").to_string()),
             now: at + 1 == weeks.len(),
         };
 
-        let slots: Vec<Slot> = weeks.iter().enumerate().map(slot).collect();
+        let slots: Vec<BarData> = weeks.iter().enumerate().map(slot).collect();
         let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
         if most < 2 * HOUR {
-            return bars::bars(&slots, 130, 60_000, |minutes| {
-                format!("{} min", f::count(minutes))
+            return bars::draw_bars(&slots, 130, 60_000, |minutes| {
+                format!("{} min", f::group_digits(minutes))
             });
         }
 
-        bars::bars(&slots, 130, HOUR, |hours| format!("{} h", f::count(hours)))
+        bars::draw_bars(&slots, 130, HOUR, |hours| {
+            format!("{} h", f::group_digits(hours))
+        })
     }
 
     /// The share of all time, percent.
@@ -500,7 +524,7 @@ impl ServerPage {
             let from = Num(100.0 * ratio(at, all));
             at += end.stays;
             (
-                words(&end.reason),
+                end_reason_words(&end.reason),
                 end.stays,
                 from,
                 Num(100.0 * ratio(end.stays, all)),
@@ -513,7 +537,7 @@ impl ServerPage {
 
     /// The length of a person's bar, percent of the first one.
     #[must_use]
-    pub fn part(&self, ms: impl f::Whole) -> Num {
+    pub fn part(&self, ms: impl f::WholeNumber) -> Num {
         Num(100.0
             * ratio(
                 ms.whole(),
@@ -527,7 +551,7 @@ impl ServerPage {
     /// The position of a rate on the scale, percent of its width. The scale is from 0 to 20 %, or
     /// further if needed.
     #[must_use]
-    pub fn on_scale(&self, permille: impl f::Whole) -> Num {
+    pub fn on_scale(&self, permille: impl f::WholeNumber) -> Num {
         Num(100.0 * ratio(permille.whole(), self.scale()))
     }
 

@@ -13,13 +13,13 @@ use crate::store::stats::usage;
 use crate::store::stats::{calls_ever, clock_skew};
 use crate::web::Web;
 use crate::web::http::assets;
-use crate::web::http::cost_cache::Kept;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::http::sort;
-use crate::web::http::sort::{Chosen, Head, Key};
+use crate::web::http::sort::{ColumnHead, RowKey, SortOrder};
 use crate::web::view;
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
@@ -75,24 +75,37 @@ pub struct Servers {
     #[serde(skip)]
     query: Query,
     #[serde(skip)]
-    chosen: Chosen,
+    chosen: SortOrder,
 }
 
 /// `GET /servers` and `GET /api/v1/servers`
-pub async fn get(
+pub async fn get_servers(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Servers>>,
+    kept: http::Data<CostCache<Servers>>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_servers_page(&web, &ask, &kept)
+            .await
+            .map(PageAnswer::from),
+    )
+    .await
 }
 
-async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Error> {
+async fn load_servers_page(
+    web: &Web,
+    ask: &PageRequest,
+    kept: &CostCache<Servers>,
+) -> Result<Servers, Error> {
     let query = ask.of_list(KNOWN)?;
-    let mut page = all(web, ask, kept, &query).await?;
+    let mut page = list_all_servers(web, ask, kept, &query).await?;
     let chosen = page.chosen;
-    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| key(chosen, server))?;
+    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| {
+        sort_key_of_server(chosen, server)
+    })?;
     page.next_url = page.next.as_ref().map(|next| {
         web.url(&format!(
             "/api/v1/servers{}",
@@ -104,18 +117,20 @@ async fn load(web: &Web, ask: &Ask, kept: &Kept<Servers>) -> Result<Servers, Err
 }
 
 /// The complete list, in the requested order.
-pub(in crate::web) async fn all(
+pub(in crate::web) async fn list_all_servers(
     web: &Web,
-    ask: &Ask,
-    kept: &Kept<Servers>,
+    ask: &PageRequest,
+    kept: &CostCache<Servers>,
     query: &Query,
 ) -> Result<Servers, Error> {
     let (period, chosen) = (Period::period_of_query(query)?, sort::SERVERS.read(query)?);
     // Results computed while calls are being derived again are not cached beyond that time.
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
-    let mut page = kept.get(&kept_as, past(web, ask, period)).await?;
-    with_now(web, ask, &mut page.data).await?;
+    let mut page = kept
+        .get(&kept_as, read_servers_in_period(web, ask, period))
+        .await?;
+    add_now(web, ask, &mut page.data).await?;
     page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
     page.ready =
         ReadyFacts::count_probes(page.data.iter().filter_map(|server| server.probe.as_ref()));
@@ -127,22 +142,22 @@ pub(in crate::web) async fn all(
     page.data
         .retain(|server| query.fits(&[Some(server.server.as_str())]));
     page.matching = page.data.len();
-    page.data = chosen.all(page.data, |server| key(chosen, server));
+    page.data = chosen.all(page.data, |server| sort_key_of_server(chosen, server));
 
     Ok(Servers { chosen, ..page })
 }
 
 /// Adds who of each server is in a call now, and its last probe; neither is ever cached.
-pub(super) async fn with_now(
+pub(super) async fn add_now(
     web: &Web,
-    ask: &Ask,
+    ask: &PageRequest,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let calls = super::running(web, ask).await?.calls.clone();
-    let mut probed = probes::all::<ServerResult>(&web.store, ask.viewer).await?;
+    let calls = super::read_running_calls(web, ask).await?.calls.clone();
+    let mut probed = probes::newest_results::<ServerResult>(&web.store, ask.viewer).await?;
     for server in servers {
         server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
-        let now = now_of(&calls, &server.server);
+        let now = count_people_now(&calls, &server.server);
         (server.calls_now, server.people_now) = (now.calls, now.people);
         server.ghosts_now = now.ghosts;
     }
@@ -151,9 +166,9 @@ pub(super) async fn with_now(
 }
 
 /// The clocks of those with most time.
-pub(super) async fn with_clocks(
+pub(super) async fn add_clocks(
     store: &Reader,
-    ask: &Ask,
+    ask: &PageRequest,
     span: Span,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
@@ -170,7 +185,7 @@ pub(super) async fn with_clocks(
 }
 
 /// The sort key of a server.
-fn key(chosen: Chosen, server: &ServerFacts) -> Key {
+fn sort_key_of_server(chosen: SortOrder, server: &ServerFacts) -> RowKey {
     let people_now = i64::try_from(server.people_now).map_or(0, |people| people.min(1 << 18));
     let number = match chosen.name {
         "people" => server.people,
@@ -183,12 +198,12 @@ fn key(chosen: Chosen, server: &ServerFacts) -> Key {
         _ => 0,
     };
 
-    Key::new(number, &server.server, &server.server)
+    RowKey::new(number, &server.server, &server.server)
 }
 
 /// The people of a server in calls now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct OfServer {
+pub(super) struct PeopleNow {
     /// The number of calls with people of it, and of these people.
     pub calls: usize,
     pub people: usize,
@@ -196,7 +211,7 @@ pub(super) struct OfServer {
     pub ghosts: usize,
 }
 
-pub(super) fn now_of(calls: &[CallFacts], server: &str) -> OfServer {
+pub(super) fn count_people_now(calls: &[CallFacts], server: &str) -> PeopleNow {
     let mut people: BTreeSet<&str> = BTreeSet::new();
     let mut ghosts: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut count = 0;
@@ -212,24 +227,28 @@ pub(super) fn now_of(calls: &[CallFacts], server: &str) -> OfServer {
         ghosts.extend(gone.map(MemberFacts::device));
     }
 
-    OfServer {
+    PeopleNow {
         calls: count,
         people: people.len(),
         ghosts: ghosts.len(),
     }
 }
 
-async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
+async fn read_servers_in_period(
+    web: &Web,
+    ask: &PageRequest,
+    period: Period,
+) -> Result<Servers, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
-    let gone = super::gone(web, ask).await?;
-    let sums = usage::of_present(store, viewer, Scope::All, span, now, &gone).await?;
-    let mut data = view::servers(
+    let gone = super::read_gone_members(web, ask).await?;
+    let sums = usage::sums_given_gone(store, viewer, Scope::All, span, now, &gone).await?;
+    let mut data = view::servers_with_time(
         &sums,
-        distributions::servers(store, viewer, span.from, now).await?,
+        distributions::servers_in_calls(store, viewer, span.from, now).await?,
     );
-    with_clocks(store, ask, span, &mut data).await?;
-    let clocks = clocks(&data);
+    add_clocks(store, ask, span, &mut data).await?;
+    let clocks = largest_clock_errors(&data);
 
     Ok(Servers {
         computed_ms: now,
@@ -246,16 +265,16 @@ async fn past(web: &Web, ask: &Ask, period: Period) -> Result<Servers, Error> {
         data,
         next: None,
         next_url: None,
-        watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: calls_ever::calls(store, viewer, now).await?,
+        watched_rooms: rooms::list_watched_rooms(store).await?.len(),
+        calls_ever: calls_ever::count_calls_begun(store, viewer, now).await?,
         days: period.days,
         query: Query::default(),
-        chosen: Chosen::default(),
+        chosen: SortOrder::default(),
     })
 }
 
 /// The servers whose clocks are known, the largest error first.
-fn clocks(data: &[ServerFacts]) -> Vec<ServerFacts> {
+fn largest_clock_errors(data: &[ServerFacts]) -> Vec<ServerFacts> {
     let off = |server: &ServerFacts| {
         server
             .clock
@@ -287,7 +306,7 @@ impl Servers {
     #[must_use]
     pub fn now_words(&self) -> String {
         let seen = &self.looked.seen;
-        let busy = || f::counted(self.busy, "server", "servers");
+        let busy = || f::count_with_noun(self.busy, "server", "servers");
         if seen.is_blind() {
             return match self.busy {
                 0 => "Who is in a call now is not known.".to_owned(),
@@ -307,7 +326,7 @@ impl Servers {
             0 => here,
             rooms => format!(
                 "{here} In {} it is unknown: {}.",
-                f::counted(rooms, "room", "rooms"),
+                f::count_with_noun(rooms, "room", "rooms"),
                 seen.seen.words()
             ),
         }
@@ -315,7 +334,7 @@ impl Servers {
 
     /// The header of a sortable column.
     #[must_use]
-    pub fn head(&self, name: &str) -> Head {
+    pub fn head(&self, name: &str) -> ColumnHead {
         self.chosen
             .head(name, name == "server", "/servers", &self.query)
     }
@@ -323,12 +342,12 @@ impl Servers {
     /// The addresses of the same list as JSON, and of the complete list as files.
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
-        sort::files("/servers", &self.query)
+        sort::file_links("/servers", &self.query)
     }
 
     /// The same for a phone, where tables have no header.
     #[must_use]
-    pub fn heads(&self) -> [(&'static str, Head); 6] {
+    pub fn heads(&self) -> [(&'static str, ColumnHead); 6] {
         [
             ("server", "server"),
             ("people", "people"),
@@ -343,7 +362,7 @@ impl Servers {
     /// The addresses of the first and of the next page, if they exist.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
-        sort::pages("/servers", &self.query, self.next.as_deref())
+        sort::page_links("/servers", &self.query, self.next.as_deref())
     }
 }
 
@@ -372,7 +391,7 @@ impl Page for Servers {
 mod tests {
     use super::*;
     use crate::store::stats::distributions::ServerRow;
-    use crate::store::stats::scope::Sums;
+    use crate::store::stats::scope::UsageSums;
     use crate::web::view;
 
     #[test]
@@ -385,7 +404,8 @@ mod tests {
             expired: 0,
         };
 
-        let mut servers = view::servers(&Sums::default(), ["a", "b", "c", "d"].map(row).into());
+        let mut servers =
+            view::servers_with_time(&UsageSums::default(), ["a", "b", "c", "d"].map(row).into());
         for (server, (people_now, together_ms)) in
             servers
                 .iter_mut()
@@ -398,7 +418,7 @@ mod tests {
         let chosen = sort::SERVERS
             .read(&Query::read("sort=-now", &["sort"]).unwrap())
             .unwrap();
-        servers.sort_by_key(|server| std::cmp::Reverse(key(chosen, server).number));
+        servers.sort_by_key(|server| std::cmp::Reverse(sort_key_of_server(chosen, server).number));
         let order: Vec<&str> = servers
             .iter()
             .map(|server| server.server.as_str())

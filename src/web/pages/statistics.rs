@@ -1,7 +1,7 @@
 //! `/statistics`: calls, people and time over a period, compared with the one before; how long, how
 //! many, when, where.
 
-use super::period::{Period, Step};
+use super::period::{Bucket, Period};
 use super::servers;
 use crate::rtc::coverage::Span;
 use crate::store::Reader;
@@ -9,18 +9,18 @@ use crate::store::ingest::rooms;
 use crate::store::read::{coverage, rings};
 use crate::store::stats::calls_ever;
 use crate::store::stats::distributions;
-use crate::store::stats::distributions::{Class, LENGTHS, PEOPLE};
+use crate::store::stats::distributions::{CallClass, LENGTHS, PEOPLE};
 use crate::store::stats::scope::Scope;
 use crate::store::stats::usage;
 use crate::web::Web;
 use crate::web::http::assets;
-use crate::web::http::cost_cache::Kept;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::bars;
-use crate::web::svg::bars::{Bars, Slot};
+use crate::web::svg::bars::{BarData, Bars};
 use crate::web::svg::week;
 use crate::web::svg::week::Week;
 use crate::web::svg::{Num, ratio};
@@ -120,7 +120,7 @@ pub struct ClassFacts {
 }
 
 /// `GET /stats`: redirects to the long address.
-pub async fn moved(req: HttpRequest) -> HttpResponse {
+pub async fn redirect_stats(req: HttpRequest) -> HttpResponse {
     let mut to = "/statistics".to_owned();
     if !req.query_string().is_empty() {
         to.push('?');
@@ -133,55 +133,62 @@ pub async fn moved(req: HttpRequest) -> HttpResponse {
 }
 
 /// `GET /statistics` and `GET /api/v1/statistics`
-pub async fn get(
+pub async fn get_statistics(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Statistics>>,
+    kept: http::Data<CostCache<Statistics>>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
+    let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, KNOWN)?;
         let period = Period::period_of_query(&query)?;
-        let step = Step::step_of_query(&query, period)?;
+        let step = Bucket::step_of_query(&query, period)?;
         // Results computed while calls are being derived again are not cached beyond that time.
         let older_rules = web.store.has_older_rules();
         let key = format!("{} {} {older_rules}", period.word(), step.word());
-        let mut page = kept.get(&key, load(&web, &ask, period, step)).await?;
-        servers::with_now(&web, &ask, &mut page.servers).await?;
+        let mut page = kept
+            .get(&key, read_statistics_in_period(&web, &ask, period, step))
+            .await?;
+        servers::add_now(&web, &ask, &mut page.servers).await?;
         page.looked = LookedFacts::read(&web, ask.viewer, ask.now).await?;
-        Ok(Answer::from(page))
+        Ok(PageAnswer::from(page))
     };
 
     let answer = answer.await;
 
-    response::send(&web, &ask, answer).await
+    response::send_page(&web, &ask, answer).await
 }
 
-async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statistics, Error> {
+async fn read_statistics_in_period(
+    web: &Web,
+    ask: &PageRequest,
+    period: Period,
+    step: Bucket,
+) -> Result<Statistics, Error> {
     let (viewer, now) = (ask.viewer, ask.now);
     let (span, before) = (period.span(now), period.before(now));
-    let gone = super::gone(web, ask).await?;
+    let gone = super::read_gone_members(web, ask).await?;
     // Coverage and counts are read from one snapshot, so that everything reported as known was
     // counted.
     let moment = web.store.at_one_moment().await?;
     let store = moment.reader();
     let (sums, sums_before) = tokio::try_join!(
-        usage::of_present(store, viewer, Scope::All, span, now, &gone),
-        usage::of_present(store, viewer, Scope::All, before, now, &gone)
+        usage::sums_given_gone(store, viewer, Scope::All, span, now, &gone),
+        usage::sums_given_gone(store, viewer, Scope::All, before, now, &gone)
     )?;
-    let classes = distributions::classes(store, viewer, span, now).await?;
-    let classes_before = distributions::classes(store, viewer, before, now).await?;
+    let classes = distributions::calls_by_class(store, viewer, span, now).await?;
+    let classes_before = distributions::calls_by_class(store, viewer, before, now).await?;
     let usual_length_ms = distributions::usual_length(store, viewer, span, now).await?;
     let usual_length_before_ms = distributions::usual_length(store, viewer, before, now).await?;
     let (hours, rows) = tokio::try_join!(
-        usage::hours(store, viewer, Scope::All, span, now),
-        distributions::servers(store, viewer, span.from, now)
+        usage::stay_hours(store, viewer, Scope::All, span, now),
+        distributions::servers_in_calls(store, viewer, span.from, now)
     )?;
-    let hours = usage::by_hour(&hours);
+    let hours = usage::time_by_hour(&hours);
     let names = distributions::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
-    let mut top = view::servers(&sums, rows);
+    let mut top = view::servers_with_time(&sums, rows);
     top.truncate(TOP);
-    servers::with_clocks(store, ask, span, &mut top).await?;
+    servers::add_clocks(store, ask, span, &mut top).await?;
 
     Ok(Statistics {
         now_ms: now,
@@ -197,30 +204,31 @@ async fn load(web: &Web, ask: &Ask, period: Period, step: Step) -> Result<Statis
         lengths_known: usual_length_ms.is_some() || classes.is_empty(),
         lengths_before_known: usual_length_before_ms.is_some() || classes_before.is_empty(),
         step: step.word(),
-        days: days(store, ask, period, step, &classes, &classes_before, &hours).await?,
-        lengths: by_class(&LENGTHS, &classes, |class| class.length_ms),
-        sizes: by_class(&PEOPLE, &classes, |class| class.people),
-        hours: week::sums(&hours),
+        days: numbers_per_bucket(store, ask, period, step, &classes, &classes_before, &hours)
+            .await?,
+        lengths: count_by_class(&LENGTHS, &classes, |class| class.length_ms),
+        sizes: count_by_class(&PEOPLE, &classes, |class| class.people),
+        hours: week::fold_into_week(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
         rings: rings::rings_within(store, viewer, Scope::All, span, now, RINGS)
             .await?
             .into(),
         looked: LookedFacts::default(),
-        watched_rooms: rooms::watched(store).await?.len(),
-        calls_ever: calls_ever::calls(store, viewer, now).await?,
+        watched_rooms: rooms::list_watched_rooms(store).await?.len(),
+        calls_ever: calls_ever::count_calls_begun(store, viewer, now).await?,
         days_in_period: period.days,
     })
 }
 
 /// The numbers of each step of the period.
-async fn days(
+async fn numbers_per_bucket(
     store: &Reader,
-    ask: &Ask,
+    ask: &PageRequest,
     period: Period,
-    step: Step,
-    classes: &[Class],
-    before: &[Class],
+    step: Bucket,
+    classes: &[CallClass],
+    before: &[CallClass],
     hours: &BTreeMap<i64, i64>,
 ) -> Result<Vec<DayFacts>, Error> {
     let (span, mut found) = (period.span(ask.now), Vec::new());
@@ -231,10 +239,10 @@ async fn days(
     };
 
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
-    let people = usage::people(store, ask.viewer, &spans).await?;
+    let people = usage::count_people_per_step(store, ask.viewer, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
-        let calls = |classes: &[Class], days: &Range<i64>, most: i64| {
-            let counts = |class: &&Class| days.contains(&class.day) && class.people <= most;
+        let calls = |classes: &[CallClass], days: &Range<i64>, most: i64| {
+            let counts = |class: &&CallClass| days.contains(&class.day) && class.people <= most;
             classes.iter().filter(counts).map(|class| class.calls).sum()
         };
 
@@ -256,7 +264,11 @@ async fn days(
     Ok(found)
 }
 
-fn by_class(bounds: &[i64], classes: &[Class], key: impl Fn(&Class) -> i64) -> Vec<ClassFacts> {
+fn count_by_class(
+    bounds: &[i64],
+    classes: &[CallClass],
+    key: impl Fn(&CallClass) -> i64,
+) -> Vec<ClassFacts> {
     let class = |(at, from): (usize, &i64)| ClassFacts {
         from: *from,
         below: bounds.get(at + 1).copied(),
@@ -279,8 +291,8 @@ impl Statistics {
     }
 
     #[must_use]
-    pub fn step(&self) -> Step {
-        Step::of_word(self.step).unwrap_or(Step::Day)
+    pub fn step(&self) -> Bucket {
+        Bucket::of_word(self.step).unwrap_or(Bucket::Day)
     }
 
     /// Calls by day, week or month, with the period before.
@@ -289,7 +301,7 @@ impl Statistics {
         let last = self.days.len().saturating_sub(1);
         let every = (self.days.len() / 7).max(1);
         let slot = |(at, day): (usize, &DayFacts)| {
-            let of = if self.step() == Step::Week {
+            let of = if self.step() == Bucket::Week {
                 "week of "
             } else {
                 ""
@@ -298,15 +310,15 @@ impl Statistics {
             let name = self.step().name(day.from_ms);
             let label =
                 (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
-            let calls = f::counted(day.calls, "call", "calls");
-            let before = || format!(", {} before", f::count(day.calls_before));
+            let calls = f::count_with_noun(day.calls, "call", "calls");
+            let before = || format!(", {} before", f::group_digits(day.calls_before));
             let before = if self.compared {
                 before()
             } else {
                 String::new()
             };
 
-            Slot {
+            BarData {
                 title: format!("{of}{name}: {calls}{before}"),
                 value: day.calls,
                 before: Some(day.calls_before).filter(|_| self.compared && self.before.calls > 0),
@@ -315,11 +327,11 @@ impl Statistics {
             }
         };
 
-        bars::bars(
+        bars::draw_bars(
             &self.days.iter().enumerate().map(slot).collect::<Vec<_>>(),
             170,
             1,
-            f::count,
+            f::group_digits,
         )
     }
 
@@ -328,12 +340,12 @@ impl Statistics {
         let names = [
             "< 1", "1 to 5", "5 to 15", "15 to 30", "30 to 60", "1 to 2 h", "2 to 4 h", "longer",
         ];
-        distribution(&self.lengths, &names)
+        distribution_chart(&self.lengths, &names)
     }
 
     #[must_use]
     pub fn size_chart(&self) -> Bars {
-        distribution(
+        distribution_chart(
             &self.sizes,
             &[
                 "1", "2", "3", "4 to 5", "6 to 9", "10 to 19", "20 to 49", "50 +",
@@ -343,7 +355,7 @@ impl Statistics {
 
     #[must_use]
     pub fn week(&self) -> Week {
-        week::week(&self.hours)
+        week::draw_week(&self.hours)
     }
 
     /// The first rooms of the list: the JSON has more.
@@ -360,7 +372,7 @@ impl Statistics {
 
     /// The length of a bar in a ranked list, percent of the first.
     #[must_use]
-    pub fn share(&self, part: impl f::Whole, rooms: bool) -> Num {
+    pub fn share(&self, part: impl f::WholeNumber, rooms: bool) -> Num {
         let first = if rooms {
             self.rooms.first().map(|room| room.together_ms)
         } else {
@@ -371,20 +383,23 @@ impl Statistics {
     }
 }
 
-fn distribution(classes: &[ClassFacts], names: &[&str]) -> Bars {
-    let slot = |(class, name): (&ClassFacts, &&str)| Slot {
-        title: format!("{name}: {}", f::counted(class.calls, "call", "calls")),
+fn distribution_chart(classes: &[ClassFacts], names: &[&str]) -> Bars {
+    let slot = |(class, name): (&ClassFacts, &&str)| BarData {
+        title: format!(
+            "{name}: {}",
+            f::count_with_noun(class.calls, "call", "calls")
+        ),
         value: class.calls,
         before: None,
         label: Some((*name).to_owned()),
         now: true,
     };
 
-    bars::bars(
+    bars::draw_bars(
         &classes.iter().zip(names).map(slot).collect::<Vec<_>>(),
         120,
         1,
-        f::count,
+        f::group_digits,
     )
 }
 

@@ -7,33 +7,33 @@ use crate::rtc::coverage::Span;
 use crate::rtc::words::Watch;
 use crate::store::db::health::{Trouble, TroubleKind};
 use crate::store::derive::rederive;
-use crate::store::ingest::invitations::Pending;
+use crate::store::ingest::invitations::PendingInvitation;
 use crate::store::ingest::probes;
 use crate::store::ingest::probes::{OwnResult, Probed};
 use crate::store::ingest::receive_times;
-use crate::store::ingest::receive_times::{ClockOff, Doubts};
+use crate::store::ingest::receive_times::{ClockDoubts, ClockError};
 use crate::store::ingest::sender_limit;
 use crate::store::ingest::sender_limit::Flood;
 use crate::store::ingest::unrequested;
-use crate::store::ingest::unrequested::Thrown;
+use crate::store::ingest::unrequested::UnrequestedEvents;
 use crate::store::ingest::{invitations, rooms, vantages};
 use crate::store::model;
 use crate::store::model::Totals;
 use crate::store::read::history_progress;
-use crate::store::read::history_progress::{Progress, Sums};
+use crate::store::read::history_progress::{WalkProgress, WalkSums};
 use crate::store::read::{coverage, events};
 use crate::store::stats::concurrency;
 use crate::store::upkeep::retention;
-use crate::store::upkeep::retention::Removed;
+use crate::store::upkeep::retention::DeletedTotal;
 use crate::web::Web;
 use crate::web::http::assets;
-use crate::web::http::cost_cache::Kept;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
-use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
     CallFacts, FloodFacts, GapFacts, HistoryFacts, InvitationFacts, NowFacts, OwnFacts,
     RejectedFacts, RoomFacts, Stamp, StorageTroubleFacts, VantageFacts, WalkFacts,
@@ -132,8 +132,8 @@ pub struct RemovedFacts {
     pub last_ms: i64,
 }
 
-impl From<Removed> for RemovedFacts {
-    fn from(row: Removed) -> Self {
+impl From<DeletedTotal> for RemovedFacts {
+    fn from(row: DeletedTotal) -> Self {
         Self {
             what: row.what,
             total: row.total,
@@ -151,8 +151,8 @@ pub struct ClockDoubtFacts {
     pub behind_ms: Option<i64>,
 }
 
-impl From<Doubts> for ClockDoubtFacts {
-    fn from(row: Doubts) -> Self {
+impl From<ClockDoubts> for ClockDoubtFacts {
+    fn from(row: ClockDoubts) -> Self {
         Self {
             readings: row.readings,
             last_ms: row.last_ms,
@@ -176,8 +176,8 @@ pub struct ClockOffFacts {
     pub found_by: String,
 }
 
-impl From<ClockOff> for ClockOffFacts {
-    fn from(row: ClockOff) -> Self {
+impl From<ClockError> for ClockOffFacts {
+    fn from(row: ClockError) -> Self {
         Self {
             from_ms: row.from_ms,
             from_at: Stamp(row.from_ms),
@@ -195,7 +195,7 @@ impl ClockOffFacts {
     pub fn words(&self) -> String {
         let way = if self.off_ms < 0 { "behind" } else { "ahead" };
         let seconds = self.off_ms.saturating_abs() / 1000;
-        let off = format!("{} s off ({way})", f::count(seconds));
+        let off = format!("{} s off ({way})", f::group_digits(seconds));
 
         if self.found_by == "homeserver" {
             format!("Our clock and the homeserver's differ: ours was {off}")
@@ -218,8 +218,8 @@ pub struct RederivingFacts {
     pub events: i64,
 }
 
-impl From<rederive::Progress> for RederivingFacts {
-    fn from(progress: rederive::Progress) -> Self {
+impl From<rederive::RederiveProgress> for RederivingFacts {
+    fn from(progress: rederive::RederiveProgress) -> Self {
         Self {
             since_ms: progress.since_ms,
             since_at: Stamp(progress.since_ms),
@@ -242,8 +242,8 @@ pub struct UnaskedFacts {
     pub last_ms: i64,
 }
 
-impl From<Thrown> for UnaskedFacts {
-    fn from(row: Thrown) -> Self {
+impl From<UnrequestedEvents> for UnaskedFacts {
+    fn from(row: UnrequestedEvents) -> Self {
         Self {
             kind: row.kind,
             count: row.events,
@@ -291,78 +291,94 @@ impl From<Totals> for TotalFacts {
 
 /// The data of the page.
 #[derive(Debug, Clone, Default)]
-pub struct Rows {
+pub struct StatusRows {
     pub vantages: Vec<model::Vantage>,
     /// The features of the accounts' homeservers, by account id.
     pub own: BTreeMap<String, Probed<OwnResult>>,
     pub totals: Totals,
     pub rejected: Vec<(String, i64)>,
-    pub clock_doubts: Doubts,
-    pub clock_offs: Vec<ClockOff>,
-    pub rederiving: Option<rederive::Progress>,
-    pub unasked: Vec<Thrown>,
+    pub clock_doubts: ClockDoubts,
+    pub clock_offs: Vec<ClockError>,
+    pub rederiving: Option<rederive::RederiveProgress>,
+    pub unasked: Vec<UnrequestedEvents>,
     pub rejected_events: Vec<model::Rejected>,
-    pub rooms: Vec<model::Room>,
-    pub invitations: Vec<Pending>,
+    pub rooms: Vec<model::RoomRow>,
+    pub invitations: Vec<PendingInvitation>,
     pub trouble: Option<Trouble>,
-    pub walks: Vec<Progress>,
-    pub short: Vec<Progress>,
+    pub walks: Vec<WalkProgress>,
+    pub short: Vec<WalkProgress>,
     pub rooms_short: usize,
-    pub walked: Sums,
-    pub removed: Vec<Removed>,
+    pub walked: WalkSums,
+    pub removed: Vec<DeletedTotal>,
     pub gaps: Vec<(Span, i64)>,
     pub floods: Vec<Flood>,
     /// The running calls, and whether the present is known.
     pub active: Vec<CallFacts>,
     pub numbers_now: NowFacts,
-    pub present: Present,
+    pub present: Liveness,
 }
 
 /// `GET /status` and `GET /api/v1/status`
-pub async fn get(
+pub async fn get_status(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Totals>>,
+    kept: http::Data<CostCache<Totals>>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask, &kept).await.map(Answer::from)).await
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_status_page(&web, &ask, &kept)
+            .await
+            .map(PageAnswer::from),
+    )
+    .await
 }
 
-async fn load(web: &Web, ask: &Ask, kept: &Kept<Totals>) -> Result<Status, Error> {
+async fn load_status_page(
+    web: &Web,
+    ask: &PageRequest,
+    kept: &CostCache<Totals>,
+) -> Result<Status, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
-    let running = super::running(web, ask).await?;
-    let rows = Rows {
+    let running = super::read_running_calls(web, ask).await?;
+    let rows = StatusRows {
         active: running.calls.clone(),
         numbers_now: running.numbers(),
-        present: Present::read(web, viewer, ask.now).await?,
-        vantages: vantages::list_for(store, viewer).await?,
-        own: probes::all(store, viewer).await?,
-        totals: kept.get("", concurrency::totals(store, viewer)).await?,
-        rejected: events::rejected_counts(store, viewer).await?,
-        clock_doubts: receive_times::doubts(store, viewer).await?,
-        clock_offs: receive_times::offs(store, viewer, CLOCK_OFFS).await?,
+        present: Liveness::read(web, viewer, ask.now).await?,
+        vantages: vantages::list_vantages_for(store, viewer).await?,
+        own: probes::newest_results(store, viewer).await?,
+        totals: kept
+            .get("", concurrency::count_stored_rows(store, viewer))
+            .await?,
+        rejected: events::count_rejected(store, viewer).await?,
+        clock_doubts: receive_times::count_clock_doubts(store, viewer).await?,
+        clock_offs: receive_times::list_clock_errors(store, viewer, CLOCK_OFFS).await?,
         rederiving: store.rederiving(),
-        unasked: unrequested::list(store, viewer).await?,
-        rejected_events: events::rejected(store, viewer, None, REJECTED).await?,
-        rooms: rooms::list(store, viewer, ask.now).await?,
-        invitations: invitations::waiting(store, viewer, INVITATIONS).await?,
+        unasked: unrequested::list_unrequested(store, viewer).await?,
+        rejected_events: events::list_rejected(store, viewer, None, REJECTED).await?,
+        rooms: rooms::list_rooms(store, viewer, ask.now).await?,
+        invitations: invitations::list_waiting_invitations(store, viewer, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
-        walks: history_progress::open(store, viewer, WALKS).await?,
+        walks: history_progress::progress_of_open_walks(store, viewer, WALKS).await?,
         short: history_progress::walks_ended_early(store, viewer, WALKS).await?,
-        rooms_short: history_progress::rooms_short(store, viewer).await?.len(),
-        walked: history_progress::sums(store, viewer, None).await?,
-        removed: retention::removed(store, viewer).await?,
-        gaps: coverage::gaps(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
-        floods: sender_limit::since(store, viewer, ask.now - 30 * f::DAY, FLOODS).await?,
+        rooms_short: history_progress::rooms_ended_early(store, viewer)
+            .await?
+            .len(),
+        walked: history_progress::sum_walks(store, viewer, None).await?,
+        removed: retention::list_deleted_totals(store, viewer).await?,
+        gaps: coverage::list_unheard_spans(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
+        floods: sender_limit::list_floods_since(store, viewer, ask.now - 30 * f::DAY, FLOODS)
+            .await?,
     };
 
-    Ok(page(rows, ask.now))
+    Ok(status_page(rows, ask.now))
 }
 
 /// The page from its rows.
 #[must_use]
-pub fn page(rows: Rows, now: i64) -> Status {
+pub fn status_page(rows: StatusRows, now: i64) -> Status {
     let mut own = rows.own;
     let with_own = |row: model::Vantage| {
         let own = own.remove(&row.id).map(OwnFacts::from);
@@ -374,7 +390,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
 
     let vantages: Vec<_> = rows.vantages.into_iter().map(with_own).collect();
     let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
-    let troubled = |room: &model::Room| {
+    let troubled = |room: &model::RoomRow| {
         room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left)
     };
     let all: Vec<RoomFacts> = rows.rooms.iter().cloned().map(RoomFacts::from).collect();
@@ -385,25 +401,25 @@ pub fn page(rows: Rows, now: i64) -> Status {
         calls.entry(&call.room.room_id).or_default().push(call);
     }
 
-    let is_refused = |room: &model::Room| refused.contains(room.room.room_id.as_str());
-    let has_findings = |room: &model::Room| RoomFacts::from(room.clone()).needs_look();
+    let is_refused = |room: &model::RoomRow| refused.contains(room.room.room_id.as_str());
+    let has_findings = |room: &model::RoomRow| RoomFacts::from(room.clone()).needs_look();
     let account = vantages
         .iter()
         .find(|vantage| vantage.is_signed_in())
         .map(|vantage| vantage.user_id.clone());
-    let facts = |room: &model::Room| {
+    let facts = |room: &model::RoomRow| {
         let (id, unknown) = (&room.room.room_id, rows.present.room(&room.room.room_id));
         let calls = calls.get(id.as_str()).map_or(&[][..], Vec::as_slice);
         let facts = RoomFacts::from(room.clone()).with_now(unknown, calls);
         facts.with_needs(account.as_deref())
     };
 
-    let some = |test: &dyn Fn(&model::Room) -> bool| {
+    let some = |test: &dyn Fn(&model::RoomRow) -> bool| {
         let rooms = rows.rooms.iter().filter(|room| test(room));
         rooms.map(facts).collect::<Vec<_>>()
     };
 
-    let is_unknown = |room: &&model::Room| rows.present.is_hidden(&room.room.room_id);
+    let is_unknown = |room: &&model::RoomRow| rows.present.is_hidden(&room.room.room_id);
     let unknown_in = rows.rooms.iter().filter(is_unknown);
 
     Status {
@@ -467,7 +483,7 @@ pub fn page(rows: Rows, now: i64) -> Status {
 
 /// The headline of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Headline {
+pub struct StatusHeadline {
     pub title: String,
     pub since_ms: Option<i64>,
     pub text: String,
@@ -508,7 +524,7 @@ impl Status {
 
     /// The state of the observer in words; "well" only if everything is.
     #[must_use]
-    pub fn headline(&self) -> Headline {
+    pub fn headline(&self) -> StatusHeadline {
         let (title, text) = match self.standing() {
             Standing::NotStored => return self.not_stored(),
             Standing::Failing => {
@@ -521,7 +537,7 @@ impl Status {
                     "Not connected to the homeserver"
                 };
 
-                (title, f::sentence(error.unwrap_or_default()))
+                (title, f::sanitize_message(error.unwrap_or_default()))
             }
             Standing::Starting => (
                 "Starting",
@@ -538,7 +554,7 @@ impl Status {
             Standing::Troubled => {
                 let error = self.failing().and_then(|vantage| vantage.error.as_deref());
                 let title = "The homeserver is heard, but not all goes well";
-                (title, f::sentence(error.unwrap_or_default()))
+                (title, f::sanitize_message(error.unwrap_or_default()))
             }
             Standing::PartlyBlind => (
                 "Not everything can be seen",
@@ -554,7 +570,7 @@ impl Status {
             ),
         };
 
-        Headline {
+        StatusHeadline {
             title: title.to_owned(),
             since_ms: None,
             text,
@@ -576,9 +592,9 @@ impl Status {
         }
     }
 
-    fn not_stored(&self) -> Headline {
+    fn not_stored(&self) -> StatusHeadline {
         let Some(trouble) = &self.storage_trouble else {
-            return Headline {
+            return StatusHeadline {
                 title: "Nothing can be stored".to_owned(),
                 since_ms: None,
                 text: String::new(),
@@ -587,12 +603,12 @@ impl Status {
 
         let words = trouble.words();
 
-        Headline {
+        StatusHeadline {
             title: words.what.to_owned(),
             since_ms: Some(trouble.since_ms),
             text: format!(
                 "nothing is stored ({}). {}",
-                f::tidy(&trouble.error),
+                f::sanitize_line(&trouble.error),
                 words.to_do
             ),
         }
@@ -603,7 +619,7 @@ impl Status {
             return String::new();
         }
 
-        let rooms = f::counted(self.history_open, "room", "rooms");
+        let rooms = f::count_with_noun(self.history_open, "room", "rooms");
 
         format!("; the history of {rooms} is still being read")
     }
@@ -746,7 +762,7 @@ pub fn reason_words(reason: &str) -> String {
         "redacted" => "Its content was deleted before we could read it",
         "slot_closed" => "The slot of the call was closed",
         "two_sticky_keys" => "It has two sticky keys that differ",
-        _ => return f::tidy(reason),
+        _ => return f::sanitize_line(reason),
     };
 
     words.to_owned()

@@ -5,19 +5,19 @@ use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::present::Sight;
 use crate::rtc::words::Watch;
-use crate::store::ingest::invitations::Pending;
-use crate::store::ingest::receive_times::Doubts;
+use crate::store::ingest::invitations::PendingInvitation;
+use crate::store::ingest::receive_times::ClockDoubts;
 use crate::store::ingest::sender_limit::Flood;
 use crate::store::model::{
-    Evidence, Matching, Rejected, Room, RoomName, SpanNumbers, Totals, Vantage,
+    Evidence, Matching, Rejected, RoomName, RoomRow, SpanNumbers, Totals, Vantage,
 };
-use crate::store::stats::scope::Sums;
-use crate::store::upkeep::retention::Removed;
-use crate::web::fixtures::{self, MINUTE, NOW, at};
+use crate::store::stats::scope::UsageSums;
+use crate::store::upkeep::retention::DeletedTotal;
+use crate::web::fixtures::{self, MINUTE, NOW, today_at};
 use crate::web::http::request::Query;
 use crate::web::http::response;
 use crate::web::http::response::{Page, Shell};
-use crate::web::view::liveness::{AllSeenFacts, Present};
+use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{List, Stamp, StorageTroubleFacts, SumFacts};
 
 mod lists;
@@ -55,9 +55,9 @@ fn vantage() -> Vantage {
     }
 }
 
-fn invitation() -> Pending {
-    Pending {
-        room: fixtures::room("Tree house", "#tree:other.example"),
+fn invitation() -> PendingInvitation {
+    PendingInvitation {
+        room: fixtures::room_name("Tree house", "#tree:other.example"),
         inviter: "@eve:other.example".to_owned(),
         accepted: false,
         seen_ms: NOW - HOUR,
@@ -65,10 +65,10 @@ fn invitation() -> Pending {
 }
 
 /// The present of these rooms.
-fn seen(rooms: &[Room]) -> Present {
-    let sight = |room: &Room| crate::store::read::present::RoomSight {
+fn seen(rooms: &[RoomRow]) -> Liveness {
+    let sight = |room: &RoomRow| crate::store::read::present::RoomSight {
         room_id: room.room.room_id.clone(),
-        room: crate::rtc::present::Room {
+        room: crate::rtc::present::RoomObservation {
             sight: match room.watch {
                 Watch::Joined => Sight::Followed,
                 Watch::Peeked => Sight::Polled,
@@ -81,17 +81,17 @@ fn seen(rooms: &[Room]) -> Present {
         },
     };
 
-    let found = crate::store::read::present::Present {
+    let found = crate::store::read::present::PresentRows {
         vantages: vec![vantage()],
         rooms: rooms.iter().map(sight).collect(),
         not_stored_since_ms: None,
     };
 
-    Present::from_rows(found, NOW)
+    Liveness::from_rows(found, NOW)
 }
 
-fn room(name: RoomName) -> Room {
-    Room {
+fn room(name: RoomName) -> RoomRow {
+    RoomRow {
         room: name,
         version: Some("11".to_owned()),
         encrypted: false,
@@ -121,15 +121,15 @@ fn room(name: RoomName) -> Room {
     }
 }
 
-fn rooms() -> Vec<Room> {
+fn rooms() -> Vec<RoomRow> {
     let mut rooms = vec![
-        room(fixtures::room("Ops war room", "#ops:example.org")),
-        room(fixtures::room(
+        room(fixtures::room_name("Ops war room", "#ops:example.org")),
+        room(fixtures::room_name(
             "Weekly community call",
             "#community:matrix.example.org",
         )),
-        room(fixtures::room("Lobby", "#lobby:example.org")),
-        room(fixtures::room("", "moderators")),
+        room(fixtures::room_name("Lobby", "#lobby:example.org")),
+        room(fixtures::room_name("", "moderators")),
     ];
     rooms[2].encrypted = true;
     rooms[2].unreadable = 14;
@@ -147,7 +147,7 @@ fn rooms() -> Vec<Room> {
 
 fn rejected(reason: &str, json: &str) -> Rejected {
     Rejected {
-        room: fixtures::room("Lobby", "#lobby:example.org"),
+        room: fixtures::room_name("Lobby", "#lobby:example.org"),
         event_id: format!("$rejected_{reason}"),
         kind: "org.matrix.msc3401.call.member".to_owned(),
         sender: "@mallory:evil.example".to_owned(),
@@ -160,8 +160,8 @@ fn rejected(reason: &str, json: &str) -> Rejected {
 }
 
 fn overview() -> overview::Overview {
-    let mut active = vec![fixtures::war_room(), fixtures::crowd(42)];
-    active.extend(fixtures::two_more());
+    let mut active = vec![fixtures::war_room_call(), fixtures::crowd_call(42)];
+    active.extend(fixtures::two_small_calls());
     let counts = (0..96).map(|step| {
         (
             NOW - DAY + step * 15 * MINUTE,
@@ -176,9 +176,12 @@ fn overview() -> overview::Overview {
         together_seen_ms: 53 * HOUR + 40 * MINUTE,
         longest_ms: 2 * HOUR + 41 * MINUTE,
         longest_id: Some("board".to_owned()),
-        longest_room: Some(fixtures::room("Board of the Verein", "#board:example.org")),
+        longest_room: Some(fixtures::room_name(
+            "Board of the Verein",
+            "#board:example.org",
+        )),
         peak: 51,
-        peak_ms: Some(at(14, 44, 0)),
+        peak_ms: Some(today_at(14, 44, 0)),
         stays: 140,
     };
 
@@ -189,12 +192,12 @@ fn overview() -> overview::Overview {
         ..today.clone()
     };
 
-    overview::page(
-        overview::Rows {
+    overview::overview_page(
+        overview::OverviewRows {
             active_total: 4,
             active,
-            ended: fixtures::ended(),
-            day: overview::Day {
+            ended: fixtures::ended_calls(),
+            day: overview::DayCounts {
                 today,
                 last_week,
                 concurrency: counts.collect(),
@@ -222,18 +225,18 @@ fn overview() -> overview::Overview {
 }
 
 fn calls() -> calls::Calls {
-    let mut data = vec![fixtures::war_room(), fixtures::crowd(42)];
-    data.extend(fixtures::two_more());
-    data.extend(fixtures::ended());
+    let mut data = vec![fixtures::war_room_call(), fixtures::crowd_call(42)];
+    data.extend(fixtures::two_small_calls());
+    data.extend(fixtures::ended_calls());
     data.sort_by_key(|call| std::cmp::Reverse(call.started_ms));
     let query = Query::read(
         "room=%23ops%3Aexample.org&from=2026-11-01",
         &["room", "from"],
     )
     .unwrap();
-    let form = calls::Form {
+    let form = calls::CallsForm {
         query,
-        chosen: crate::web::http::sort::Chosen::default(),
+        chosen: crate::web::http::sort::SortOrder::default(),
         matching: Matching {
             calls: 143,
             more: false,
@@ -308,7 +311,7 @@ fn shell(page: &impl Page) -> Shell {
 }
 
 fn html<P: Page>(page: &P) -> String {
-    response::short(
+    response::render_within_limit(
         page,
         Shell {
             section: Some(P::SECTION),
@@ -328,16 +331,16 @@ fn cover() -> Vec<Interval> {
     vec![
         part(NOW - 300 * DAY, NOW - 200 * DAY, Cover::NotVisible),
         part(NOW - 200 * DAY, NOW - 5 * DAY, Cover::Backfilled),
-        part(NOW - 5 * DAY, at(14, 15, 0), Cover::Live),
-        part(at(14, 15, 0), at(14, 18, 0), Cover::Gap),
-        part(at(14, 18, 0), NOW, Cover::Live),
+        part(NOW - 5 * DAY, today_at(14, 15, 0), Cover::Live),
+        part(today_at(14, 15, 0), today_at(14, 18, 0), Cover::Gap),
+        part(today_at(14, 18, 0), NOW, Cover::Live),
     ]
 }
 
 fn one_call(call: CallFacts) -> call::CallPage {
     let events = evidence(&call);
     let count = i64::try_from(events.len()).unwrap();
-    let mut page = call::page(call, events, count, cover(), NOW);
+    let mut page = call::call_page(call, events, count, cover(), NOW);
     page.related = vec![
         related("ring", "@grace:matrix.example.net"),
         related("decline", NASTY),
@@ -347,7 +350,7 @@ fn one_call(call: CallFacts) -> call::CallPage {
 }
 
 fn related(kind: &'static str, who: &str) -> view::RelatedFacts {
-    let at_ms = at(14, if kind == "ring" { 1 } else { 6 }, 0);
+    let at_ms = today_at(14, if kind == "ring" { 1 } else { 6 }, 0);
     view::RelatedFacts {
         kind,
         event_id: NASTY.to_owned(),
@@ -372,7 +375,7 @@ fn related(kind: &'static str, who: &str) -> view::RelatedFacts {
 fn month() -> SumFacts {
     let (calls, calls_exact, people) = (81, 78, 24);
     let (together_ms, together_seen_ms) = (112 * HOUR, 109 * HOUR + 40 * MINUTE);
-    let sums = Sums {
+    let sums = UsageSums {
         calls,
         calls_exact,
         people,
@@ -412,11 +415,11 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
     page.flips = vec![flip(NOW - HOUR, true), flip(NOW - 5 * HOUR, false)];
     let calls = vec![CallFacts {
         slot_id: NASTY.to_owned(),
-        ..fixtures::war_room()
+        ..fixtures::war_room_call()
     }];
     page.then = Some(view::Moment::new(
         page.room.room.clone(),
-        at(14, 6, 0),
+        today_at(14, 6, 0),
         "gap",
         Some("not_watched"),
         calls,
@@ -441,7 +444,7 @@ fn one_room() -> room::RoomPage {
         rejected("foreign_sender", NASTY),
     ];
 
-    with_past(room::page(
+    with_past(room::room_page(
         list.remove(1),
         calls().list.data,
         year,
@@ -468,7 +471,7 @@ fn status() -> status::Status {
         ("bad_device_id".to_owned(), 12),
         ("foreign_sender".to_owned(), 5),
     ];
-    let rows = status::Rows {
+    let rows = status::StatusRows {
         active: Vec::new(),
         numbers_now: view::NowFacts::default(),
         present: seen(&rooms()),
@@ -476,10 +479,10 @@ fn status() -> status::Status {
         own: std::collections::BTreeMap::new(),
         totals,
         rejected: reasons,
-        clock_doubts: Doubts::default(),
+        clock_doubts: ClockDoubts::default(),
         clock_offs: Vec::new(),
         rederiving: None,
-        unasked: vec![crate::store::ingest::unrequested::Thrown {
+        unasked: vec![crate::store::ingest::unrequested::UnrequestedEvents {
             kind: "m.room.message".into(),
             events: 12_000,
             first_ms: NOW - HOUR,
@@ -492,13 +495,13 @@ fn status() -> status::Status {
         walks: vec![walks::gap(), walks::history()],
         short: vec![walks::short()],
         rooms_short: 1,
-        walked: crate::store::read::history_progress::Sums {
+        walked: crate::store::read::history_progress::WalkSums {
             rooms: 42,
             open: 2,
             pages: 900,
             found: 80_000,
         },
-        removed: vec![Removed {
+        removed: vec![DeletedTotal {
             what: "events".into(),
             total: 1200,
             last_ms: NOW - MINUTE,
@@ -520,7 +523,7 @@ fn status() -> status::Status {
             ),
         ],
         floods: vec![Flood {
-            room: fixtures::room("Ops", "#ops:example.org"),
+            room: fixtures::room_name("Ops", "#ops:example.org"),
             user_id: "@mallory:evil.example".to_owned(),
             events: 21_000,
             from_ms: NOW - HOUR,
@@ -528,7 +531,7 @@ fn status() -> status::Status {
         }],
     };
 
-    status::page(rows, NOW)
+    status::status_page(rows, NOW)
 }
 
 #[test]
@@ -543,7 +546,7 @@ fn beside_a_stuck_call_nothing_is_said_to_be_well() {
         page.watching_words(),
         "Callscope is well and watching 3 rooms."
     );
-    page.stuck = vec![fixtures::war_room()];
+    page.stuck = vec![fixtures::war_room_call()];
     assert_eq!(page.watching_words(), "Callscope is watching 3 rooms.");
 }
 
@@ -564,10 +567,10 @@ fn the_status_says_what_went_by_age_and_that_the_disk_is_full() {
 /// Writes every page below the directory in `CALLSCOPE_LOOK`, for eyes and screenshots.
 #[test]
 fn every_page_renders() {
-    let empty = overview::page(
-        overview::Rows {
+    let empty = overview::overview_page(
+        overview::OverviewRows {
             vantages: vec![vantage()],
-            ..overview::Rows::default()
+            ..overview::OverviewRows::default()
         },
         NOW,
     );
@@ -575,10 +578,13 @@ fn every_page_renders() {
         ("overview", html(&overview())),
         ("empty", html(&empty)),
         ("calls", html(&calls())),
-        ("call", html(&one_call(fixtures::war_room()))),
-        ("crowd", html(&one_call(fixtures::crowd(60)))),
-        ("mass", html(&one_call(fixtures::crowd(250)))),
-        ("rooms", html(&rooms::page(rooms(), &[], &seen(&rooms())))),
+        ("call", html(&one_call(fixtures::war_room_call()))),
+        ("crowd", html(&one_call(fixtures::crowd_call(60)))),
+        ("mass", html(&one_call(fixtures::crowd_call(250)))),
+        (
+            "rooms",
+            html(&rooms::rooms_page(rooms(), &[], &seen(&rooms()))),
+        ),
         ("room", html(&one_room())),
         ("status", html(&status())),
         (
@@ -608,7 +614,7 @@ fn every_page_renders() {
 
 #[test]
 fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
-    let mut call = fixtures::war_room();
+    let mut call = fixtures::war_room_call();
     let long = "x".repeat(60_000);
     call.room.name = Some(NASTY.repeat(2000));
     call.room.alias = Some(long.clone());
@@ -640,7 +646,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
         vec![(i64::MAX, i64::MAX), (i64::MIN, -1)],
         vec![rejected(NASTY, NASTY)],
     );
-    let hidden = html(&with_past(room::page(
+    let hidden = html(&with_past(room::room_page(
         evil.clone(),
         Vec::new(),
         odd,
@@ -652,7 +658,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
         html(&view),
         html(&list),
         html(&one_call(call)),
-        html(&rooms::page(vec![evil.clone()], &[], &seen(&[evil]))),
+        html(&rooms::rooms_page(vec![evil.clone()], &[], &seen(&[evil]))),
         hidden,
     ];
 
@@ -675,7 +681,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
 
 #[test]
 fn json_has_the_shape_that_was_promised() {
-    let call = serde_json::to_value(fixtures::war_room()).unwrap();
+    let call = serde_json::to_value(fixtures::war_room_call()).unwrap();
     let keys = "id room slot_id application started_ms ended_ms active duration_ms people devices peak peak_users servers intent members";
     for key in keys.split(' ').chain(["started_at", "ended_at"]) {
         assert!(call.get(key).is_some(), "{key}");

@@ -5,16 +5,16 @@ use super::period::{LIMIT, OF_LIST, Period};
 use crate::store::ingest::probes;
 use crate::store::ingest::probes::SfuResult;
 use crate::store::stats::transport_usage;
-use crate::store::stats::transport_usage::Carried;
+use crate::store::stats::transport_usage::TransportUsage;
 use crate::web::Web;
 use crate::web::http::assets;
-use crate::web::http::cost_cache::Kept;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::http::sort;
-use crate::web::http::sort::{Chosen, Head, Key};
+use crate::web::http::sort::{ColumnHead, RowKey, SortOrder};
 use crate::web::svg::sfu::{Paint, Sfus};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
@@ -69,7 +69,7 @@ pub struct Transports {
     #[serde(skip)]
     query: Query,
     #[serde(skip)]
-    chosen: Chosen,
+    chosen: SortOrder,
 }
 
 /// One transport: an SFU, or an unknown type.
@@ -101,8 +101,8 @@ pub struct TransportRow {
     paint: Paint,
 }
 
-impl From<Carried> for TransportRow {
-    fn from(row: Carried) -> Self {
+impl From<TransportUsage> for TransportRow {
+    fn from(row: TransportUsage) -> Self {
         Self {
             known_type: row.kind == "livekit",
             kind: row.kind,
@@ -123,21 +123,34 @@ impl From<Carried> for TransportRow {
 }
 
 /// `GET /transports` and `GET /api/v1/transports`
-pub async fn get(
+pub async fn get_transports(
     req: HttpRequest,
     web: http::Data<Web>,
-    kept: http::Data<Kept<Transports>>,
+    kept: http::Data<CostCache<Transports>>,
 ) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, cut(&web, &ask, &kept).await.map(Answer::from)).await
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_transports_page(&web, &ask, &kept)
+            .await
+            .map(PageAnswer::from),
+    )
+    .await
 }
 
 /// One page of the list.
-async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports, Error> {
+async fn load_transports_page(
+    web: &Web,
+    ask: &PageRequest,
+    kept: &CostCache<Transports>,
+) -> Result<Transports, Error> {
     let query = ask.of_list(OF_LIST)?;
-    let mut page = all(web, ask, kept, &query).await?;
+    let mut page = list_all_transports(web, ask, kept, &query).await?;
     let chosen = page.chosen;
-    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| key(chosen, row))?;
+    (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| {
+        sort_key_of_transport(chosen, row)
+    })?;
     let address = |next: &String| {
         web.url(&format!(
             "/api/v1/transports{}",
@@ -151,10 +164,10 @@ async fn cut(web: &Web, ask: &Ask, kept: &Kept<Transports>) -> Result<Transports
 }
 
 /// The complete list, in the requested order.
-pub(in crate::web) async fn all(
+pub(in crate::web) async fn list_all_transports(
     web: &Web,
-    ask: &Ask,
-    kept: &Kept<Transports>,
+    ask: &PageRequest,
+    kept: &CostCache<Transports>,
     query: &Query,
 ) -> Result<Transports, Error> {
     let (period, chosen) = (
@@ -164,12 +177,14 @@ pub(in crate::web) async fn all(
     // Results computed while calls are being derived again are not cached beyond that time.
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
-    let mut page = kept.get(&kept_as, load(web, ask, period)).await?;
+    let mut page = kept
+        .get(&kept_as, read_transports_in_period(web, ask, period))
+        .await?;
     page.older_rules = older_rules;
     page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
     // The present users are read again each time.
-    let calls = super::running(web, ask).await?.calls.clone();
-    let now = now_of(&calls);
+    let calls = super::read_running_calls(web, ask).await?.calls.clone();
+    let now = devices_now_by_transport(&calls);
     let seen = &page.looked.seen;
     // If nothing is received, people count until they were last heard, and no longer.
     let here_ms = match seen.seen.unknown_since_ms {
@@ -188,8 +203,8 @@ pub(in crate::web) async fn all(
     }
 
     page.busy = page.data.iter().filter(|row| row.devices_now > 0).count();
-    page.data = chosen.all(page.data, |row| key(chosen, row));
-    let mut probed = probes::all::<SfuResult>(&web.store, ask.viewer).await?;
+    page.data = chosen.all(page.data, |row| sort_key_of_transport(chosen, row));
+    let mut probed = probes::newest_results::<SfuResult>(&web.store, ask.viewer).await?;
     for row in &mut page.data {
         let url = row.service_url.as_ref().filter(|_| row.known_type);
         row.probe = url
@@ -203,7 +218,7 @@ pub(in crate::web) async fn all(
 }
 
 /// The number of devices that use each transport now, by kind and address.
-fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
+fn devices_now_by_transport(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
     let using = calls
         .iter()
         .flat_map(CallFacts::present)
@@ -223,7 +238,7 @@ fn now_of(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>), i64> {
 }
 
 /// The sort key of a transport.
-fn key(chosen: Chosen, row: &TransportRow) -> Key {
+fn sort_key_of_transport(chosen: SortOrder, row: &TransportRow) -> RowKey {
     let number = match chosen.name {
         "time" => row.together_ms,
         "calls" => row.calls,
@@ -234,7 +249,7 @@ fn key(chosen: Chosen, row: &TransportRow) -> Key {
         _ => 0,
     };
 
-    Key::new(
+    RowKey::new(
         number,
         &row.title(),
         &format!(
@@ -245,21 +260,30 @@ fn key(chosen: Chosen, row: &TransportRow) -> Key {
     )
 }
 
-async fn load(web: &Web, ask: &Ask, period: Period) -> Result<Transports, Error> {
+async fn read_transports_in_period(
+    web: &Web,
+    ask: &PageRequest,
+    period: Period,
+) -> Result<Transports, Error> {
     let span = period.span(ask.now);
-    let gone = super::gone(web, ask).await?;
+    let gone = super::read_gone_members(web, ask).await?;
     let (rows, unknown_ms) =
-        transport_usage::carried_by_present(&web.store, ask.viewer, span, ask.now, &gone).await?;
+        transport_usage::usage_given_gone(&web.store, ask.viewer, span, ask.now, &gone).await?;
 
-    Ok(page(rows, unknown_ms, period, ask.now))
+    Ok(transports_page(rows, unknown_ms, period, ask.now))
 }
 
 /// The page from its rows.
 #[must_use]
-pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Transports {
+pub fn transports_page(
+    rows: Vec<TransportUsage>,
+    unknown_ms: i64,
+    period: Period,
+    now: i64,
+) -> Transports {
     let from_ms = period.span(now).from;
     let mut data: Vec<TransportRow> = rows.into_iter().map(TransportRow::from).collect();
-    paint(&mut data);
+    assign_colours(&mut data);
     let usable = || data.iter().filter(|row| row.doubt().is_none());
 
     Transports {
@@ -274,7 +298,7 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
         older_rules: false,
         probing: false,
         query: Query::default(),
-        chosen: Chosen::default(),
+        chosen: SortOrder::default(),
         computed_ms: now,
         computed_at: Stamp(now),
         period: period.word(),
@@ -290,7 +314,7 @@ pub fn page(rows: Vec<Carried>, unknown_ms: i64, period: Period, now: i64) -> Tr
 
 /// Gives each SFU its preferred colour, or the next free one: in order of time, whatever the list's
 /// order.
-fn paint(rows: &mut [TransportRow]) {
+fn assign_colours(rows: &mut [TransportRow]) {
     let sfus = Sfus::from_urls(
         rows.iter()
             .filter(|row| row.doubt().is_none())
@@ -310,7 +334,7 @@ impl Transports {
 
     /// The header of a sortable column.
     #[must_use]
-    pub fn head(&self, name: &str) -> Head {
+    pub fn head(&self, name: &str) -> ColumnHead {
         self.chosen
             .head(name, name == "sfu", "/transports", &self.query)
     }
@@ -318,12 +342,12 @@ impl Transports {
     /// The addresses of the same list as JSON, and of the complete list as files.
     #[must_use]
     pub fn files(&self) -> [(&'static str, String); 3] {
-        sort::files("/transports", &self.query)
+        sort::file_links("/transports", &self.query)
     }
 
     /// The same for a phone, where tables have no header.
     #[must_use]
-    pub fn heads(&self) -> [(&'static str, Head); 5] {
+    pub fn heads(&self) -> [(&'static str, ColumnHead); 5] {
         [
             ("sfu", "SFU"),
             ("time", "time"),
@@ -337,7 +361,7 @@ impl Transports {
     /// The addresses of the first and of the next page, if they exist.
     #[must_use]
     pub fn pages(&self) -> (Option<String>, Option<String>) {
-        sort::pages("/transports", &self.query, self.next.as_deref())
+        sort::page_links("/transports", &self.query, self.next.as_deref())
     }
 
     /// The bar of a row, percent of the longest.
@@ -373,7 +397,7 @@ impl TransportRow {
     pub fn doubt(&self) -> Option<String> {
         let url = self.service_url.as_deref();
         match url {
-            _ if !self.known_type => Some(format!("Unknown type {}", f::tidy(&self.kind))),
+            _ if !self.known_type => Some(format!("Unknown type {}", f::sanitize_line(&self.kind))),
             None => Some("No address named".to_owned()),
             Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
                 Some("No web address".to_owned())
@@ -385,9 +409,10 @@ impl TransportRow {
     /// Its host, or a substitute.
     #[must_use]
     pub fn title(&self) -> String {
-        self.service_url
-            .as_deref()
-            .map_or_else(|| f::tidy(&self.kind), |url| f::tidy(f::host(url)))
+        self.service_url.as_deref().map_or_else(
+            || f::sanitize_line(&self.kind),
+            |url| f::sanitize_line(f::host_of_url(url)),
+        )
     }
 }
 

@@ -5,12 +5,12 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::response;
-use crate::web::http::response::{Answer, Ask, Page, Section, Shell};
+use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::shape;
 use crate::web::svg::shape::Shape;
 use crate::web::view::format as f;
 use crate::web::view::liveness::AllSeenFacts;
-use crate::web::view::{CallFacts, NowFacts, Stamp, VantageFacts, counted_by_noun};
+use crate::web::view::{CallFacts, NowFacts, Stamp, VantageFacts, count_sessions};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -60,18 +60,25 @@ pub struct Wall {
 }
 
 /// `GET /wall` and `GET /api/v1/wall`
-pub async fn get(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = Ask::of_request(&req, &web);
-    response::send(&web, &ask, load(&web, &ask).await.map(Answer::from)).await
+pub async fn get_wall(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    response::send_page(
+        &web,
+        &ask,
+        load_wall_page(&web, &ask).await.map(PageAnswer::from),
+    )
+    .await
 }
 
-async fn load(web: &Web, ask: &Ask) -> Result<Wall, Error> {
-    Ok(page(super::overview::load(web, ask).await?))
+async fn load_wall_page(web: &Web, ask: &PageRequest) -> Result<Wall, Error> {
+    Ok(wall_page(
+        super::overview::load_overview_page(web, ask).await?,
+    ))
 }
 
 /// The page from the facts of the overview.
 #[must_use]
-pub fn page(overview: Overview) -> Wall {
+pub fn wall_page(overview: Overview) -> Wall {
     let failing = overview.failing();
     let stored = overview.watched.storage_trouble.as_ref();
     let (error, error_since_ms) = match stored {
@@ -114,7 +121,7 @@ impl Wall {
     /// The number of running calls, in words.
     #[must_use]
     pub fn counted_active(&self) -> String {
-        counted_by_noun(&self.active, self.calls_now())
+        count_sessions(&self.active, self.calls_now())
     }
 
     /// The number of running calls, including those that are not in the list.

@@ -1,7 +1,7 @@
 //! The time axis: the position of a moment in percent, and which round times get a label.
 
 use super::{Num, ratio};
-use crate::web::view::format::{DAY, civil};
+use crate::web::view::format::{DAY, utc_datetime};
 
 const MINUTE: i64 = 60_000;
 
@@ -115,7 +115,7 @@ impl Axis {
                     _ => ("clock", "%H:%M"),
                 };
 
-                let label = civil(ms).strftime(pattern).to_string();
+                let label = utc_datetime(ms).strftime(pattern).to_string();
                 Tick {
                     x: Num(self.x(ms)),
                     ms,

@@ -1,7 +1,7 @@
 //! Column charts of counts: by day, together with the previous period; and by named classes.
 
-use super::chart::{Column, Line, lines};
-use super::{Num, float, ratio};
+use super::chart::{DayColumn, GridLine, grid_lines};
+use super::{Num, ratio, to_float};
 use std::fmt::Write;
 
 /// The width of "today" and half a label on a phone, percent.
@@ -9,7 +9,7 @@ const TODAY_ROOM: f64 = 20.0;
 
 /// The data of one column: its title, its value, and the value in the previous period.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub struct BarData {
     pub title: String,
     pub value: i64,
     pub before: Option<i64>,
@@ -23,9 +23,9 @@ pub struct Slot {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bars {
     pub height: i64,
-    pub lines: Vec<Line>,
-    pub columns: Vec<Column>,
-    pub labels: Vec<Label>,
+    pub lines: Vec<GridLine>,
+    pub columns: Vec<DayColumn>,
+    pub labels: Vec<BarLabel>,
     /// The previous period as path data inside 1000 × height, if there is one.
     pub before: Option<String>,
     /// The width for the labels of the lines, px.
@@ -34,7 +34,7 @@ pub struct Bars {
 
 /// A label below the plot.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Label {
+pub struct BarLabel {
     pub x: Num,
     pub text: String,
     /// Hidden on a phone.
@@ -44,7 +44,7 @@ pub struct Label {
 /// Draws columns that share the width. Lines are at round multiples of `unit`; `name` formats their
 /// values.
 #[must_use]
-pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
+pub fn draw_bars(slots: &[BarData], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
     let most = slots
         .iter()
@@ -52,13 +52,13 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
         .max()
         .unwrap_or(0);
     let unit = unit.max(1);
-    let (mut lines, units) = lines(most / unit + i64::from(most % unit > 0), tall);
+    let (mut lines, units) = grid_lines(most / unit + i64::from(most % unit > 0), tall);
     for (line, value) in lines.iter_mut().zip(line_values(units)) {
         line.label = name(value);
     }
 
     let top = units.saturating_mul(unit);
-    let width = 100.0 / float(slots.len().max(1));
+    let width = 100.0 / to_float(slots.len().max(1));
     let tall_of = |value: i64| {
         if value == 0 {
             0.0
@@ -67,8 +67,8 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
         }
     };
 
-    let column = |(at, slot): (usize, &Slot)| Column {
-        x: Num(width * (float(at) + 0.14)),
+    let column = |(at, slot): (usize, &BarData)| DayColumn {
+        x: Num(width * (to_float(at) + 0.14)),
         w: Num(width * 0.72),
         y: Num(tall - tall_of(slot.value)),
         h: Num(tall_of(slot.value)),
@@ -88,8 +88,8 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
     };
 
     let label = |(index, (at, text)): (usize, (usize, String))| {
-        let x = width * (float(at) + 0.5);
-        Label {
+        let x = width * (to_float(at) + 0.5);
+        BarLabel {
             x: Num(x),
             text,
             second: index % 2 == 1 || x > 100.0 - end,
@@ -100,24 +100,24 @@ pub fn bars(slots: &[Slot], height: i64, unit: i64, name: impl Fn(i64) -> String
         height,
         columns: slots.iter().enumerate().map(column).collect(),
         labels: labelled.enumerate().map(label).collect(),
-        before: before(slots, tall, top),
+        before: previous_period_path(slots, tall, top),
         gutter: lines.iter().map(|line| line.label.len()).max().unwrap_or(1) * 7 + 5,
         lines,
     }
 }
 
-/// The values of the lines, as [`lines`] chose them: equal steps up to the top.
+/// The values of the lines, as [`grid_lines`] chose them: equal steps up to the top.
 fn line_values(top: i64) -> impl Iterator<Item = i64> {
-    let count = (lines(top, 1.0).0.len() - 1).max(1);
+    let count = (grid_lines(top, 1.0).0.len() - 1).max(1);
     let step = top / i64::try_from(count).unwrap_or(1);
     (0..).map(move |index: i64| index * step)
 }
 
-fn before(slots: &[Slot], tall: f64, top: i64) -> Option<String> {
+fn previous_period_path(slots: &[BarData], tall: f64, top: i64) -> Option<String> {
     let mut path = String::new();
     for (at, slot) in slots.iter().enumerate() {
         let y = Num(tall - tall * ratio(slot.before?, top));
-        let end = Num(1000.0 * float(at + 1) / float(slots.len()));
+        let end = Num(1000.0 * to_float(at + 1) / to_float(slots.len()));
         let _ = if at == 0 {
             write!(path, "M0 {y}H{end}")
         } else {
@@ -132,8 +132,8 @@ fn before(slots: &[Slot], tall: f64, top: i64) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn slot(value: i64, before: Option<i64>) -> Slot {
-        Slot {
+    fn slot(value: i64, before: Option<i64>) -> BarData {
+        BarData {
             title: String::new(),
             value,
             before,
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn labels_near_today_are_not_for_phones() {
         let mut slots = vec![slot(1, None); 9];
-        let seconds = |slots: &[Slot]| {
-            let labels = bars(slots, 100, 1, |value| value.to_string()).labels;
+        let seconds = |slots: &[BarData]| {
+            let labels = draw_bars(slots, 100, 1, |value| value.to_string()).labels;
             labels.iter().map(|label| label.second).collect::<Vec<_>>()
         };
 
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn columns_stand_on_the_line_and_the_period_before_is_a_step() {
-        let picture = bars(
+        let picture = draw_bars(
             &[slot(0, Some(3)), slot(1, Some(0)), slot(6, Some(6))],
             100,
             1,
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn lines_stand_on_whole_units() {
-        let picture = bars(&[slot(90, None), slot(61, None)], 100, 60, |value| {
+        let picture = draw_bars(&[slot(90, None), slot(61, None)], 100, 60, |value| {
             format!("{value} h")
         });
         let labels: Vec<&str> = picture
@@ -207,15 +207,15 @@ mod tests {
 
     #[test]
     fn nothing_is_an_empty_picture() {
-        let picture = bars(&[slot(0, None)], 100, 1, |value| value.to_string());
+        let picture = draw_bars(&[slot(0, None)], 100, 1, |value| value.to_string());
         assert!(picture.before.is_none() && picture.columns[0].h.0 == 0.0);
         assert!(
-            bars(&[], 100, 1, |value| value.to_string())
+            draw_bars(&[], 100, 1, |value| value.to_string())
                 .columns
                 .is_empty()
         );
         assert!(
-            bars(&[slot(1, None), slot(i64::MAX, None)], 100, 1, |value| {
+            draw_bars(&[slot(1, None), slot(i64::MAX, None)], 100, 1, |value| {
                 value.to_string()
             })
             .columns[0]

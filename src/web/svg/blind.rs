@@ -17,7 +17,7 @@ pub struct Band {
 }
 
 /// The unwatched spans of a coverage.
-pub fn spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
+pub fn unobserved_spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
     cover
         .iter()
         .filter(|interval| interval.cover.is_blind())
@@ -26,7 +26,7 @@ pub fn spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
 
 /// The bands of these spans on an axis, cut to the picture.
 #[must_use]
-pub fn bands(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
+pub fn bands_on_axis(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
     let whole = Span {
         from: axis.from,
         to: axis.to,
@@ -66,7 +66,7 @@ mod tests {
                 to: i64::MAX,
             },
         ];
-        let found: Vec<(f64, f64)> = bands(spans.into_iter(), &axis)
+        let found: Vec<(f64, f64)> = bands_on_axis(spans.into_iter(), &axis)
             .iter()
             .map(|band| (band.x.0, band.w.0))
             .collect();

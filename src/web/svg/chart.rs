@@ -1,11 +1,11 @@
 //! Charts: counts over time as steps, and one column per day.
 
 use super::axis::{Axis, Tick};
-use super::blind::{Band, bands};
-use super::shape::{Steps, steps};
-use super::{Num, float, ratio};
+use super::blind::{Band, bands_on_axis};
+use super::shape::{StepPaths, step_paths};
+use super::{Num, ratio, to_float};
 use crate::rtc::coverage::Span;
-use crate::web::view::format::{DAY, civil, midnight};
+use crate::web::view::format::{DAY, start_of_day, utc_datetime};
 
 /// Height of the plot of a stepped chart, px.
 pub const STEPS_HEIGHT: f64 = 150.0;
@@ -14,7 +14,7 @@ pub const COLUMNS_HEIGHT: f64 = 130.0;
 
 /// A horizontal line with its value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Line {
+pub struct GridLine {
     pub y: Num,
     pub label: String,
 }
@@ -22,8 +22,8 @@ pub struct Line {
 /// A stepped chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepChart {
-    pub lines: Vec<Line>,
-    pub steps: Steps,
+    pub lines: Vec<GridLine>,
+    pub steps: StepPaths,
     pub ticks: Vec<Tick>,
     /// The data with which the browser puts the ticks on times of its own zone.
     pub axis: String,
@@ -36,8 +36,8 @@ pub struct StepChart {
 /// A column chart that ends today.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnChart {
-    pub lines: Vec<Line>,
-    pub columns: Vec<Column>,
+    pub lines: Vec<GridLine>,
+    pub columns: Vec<DayColumn>,
     /// Day labels: position, time, and whether a phone hides it.
     pub ticks: Vec<Tick>,
     /// The unwatched time.
@@ -47,7 +47,7 @@ pub struct ColumnChart {
 
 /// One day.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Column {
+pub struct DayColumn {
     pub x: Num,
     pub w: Num,
     pub y: Num,
@@ -59,7 +59,7 @@ pub struct Column {
 /// Grid lines from 0 to at least `highest`: 3 or 4 of them, at 1, 2 or 5 times a power of ten. The
 /// second result is the top value.
 #[must_use]
-pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
+pub fn grid_lines(highest: i64, height: f64) -> (Vec<GridLine>, i64) {
     let highest = highest.max(2);
     let powers = std::iter::successors(Some(1_i64), |power| power.checked_mul(10));
     let sizes = powers.flat_map(|power| [1, 2, 5].map(|digit| power.saturating_mul(digit)));
@@ -71,9 +71,9 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
     let top = step.saturating_mul(count);
     let line = |index: i64| {
         let value = step.saturating_mul(index);
-        Line {
+        GridLine {
             y: Num(height - height * ratio(value, top)),
-            label: crate::web::view::format::count(value),
+            label: crate::web::view::format::group_digits(value),
         }
     };
 
@@ -83,18 +83,18 @@ pub fn lines(highest: i64, height: f64) -> (Vec<Line>, i64) {
 /// The number of devices in calls at the same time, as `(time ms, devices)` steps, between two
 /// times.
 #[must_use]
-pub fn concurrency(
+pub fn draw_concurrency(
     counts: &[(i64, i64)],
     blind: impl Iterator<Item = Span>,
     from: i64,
     now: i64,
 ) -> StepChart {
-    over(counts, blind, Axis { from, to: now }, Some(now))
+    draw_step_chart(counts, blind, Axis { from, to: now }, Some(now))
 }
 
 /// The same over an axis that shows now or does not.
 #[must_use]
-pub fn over(
+pub fn draw_step_chart(
     counts: &[(i64, i64)],
     blind: impl Iterator<Item = Span>,
     axis: Axis,
@@ -105,14 +105,14 @@ pub fn over(
         .filter(|(_, count)| *count > 0)
         .max_by_key(|(ms, count)| (*count, -ms));
     let most = highest.map_or(0, |(_, count)| *count);
-    let (lines, top) = lines(most, STEPS_HEIGHT);
+    let (lines, top) = grid_lines(most, STEPS_HEIGHT);
 
     StepChart {
         lines,
-        steps: steps(counts, axis.from, axis.to, 1000, top, STEPS_HEIGHT),
+        steps: step_paths(counts, axis.from, axis.to, 1000, top, STEPS_HEIGHT),
         ticks: axis.ticks(now),
         axis: axis.data(now),
-        blind: bands(blind, &axis),
+        blind: bands_on_axis(blind, &axis),
         highest: most,
         highest_ms: highest.map(|(ms, _)| *ms),
     }
@@ -120,13 +120,13 @@ pub fn over(
 
 /// The highest value of each of the last `days` days, from `(time ms, value)`.
 #[must_use]
-pub fn columns(
+pub fn draw_daily_columns(
     values: &[(i64, i64)],
     blind: impl Iterator<Item = Span>,
     days: usize,
     now: i64,
 ) -> ColumnChart {
-    let today = midnight(now);
+    let today = start_of_day(now);
     let first = today - DAY * i64::try_from(days.saturating_sub(1)).unwrap_or(0);
     let mut highest = vec![0_i64; days];
     for (ms, value) in values {
@@ -137,8 +137,8 @@ pub fn columns(
     }
 
     let most = highest.iter().copied().max().unwrap_or(0);
-    let (lines, top) = lines(most, COLUMNS_HEIGHT);
-    let slot = 100.0 / float(days.max(1));
+    let (lines, top) = grid_lines(most, COLUMNS_HEIGHT);
+    let slot = 100.0 / to_float(days.max(1));
     let days_ms = (0_i64..).map(|index| first + index * DAY);
     let columns = highest
         .iter()
@@ -151,20 +151,20 @@ pub fn columns(
                 (COLUMNS_HEIGHT * ratio(*value, top)).max(1.0)
             };
 
-            Column {
-                x: Num(slot * (float(index) + 0.14)),
+            DayColumn {
+                x: Num(slot * (to_float(index) + 0.14)),
                 w: Num(slot * 0.72),
                 y: Num(COLUMNS_HEIGHT - h),
                 h: Num(h),
                 title: format!(
                     "{}: {}",
-                    civil(ms).strftime("%a %-d %b"),
-                    crate::web::view::format::counted(*value, "device", "devices")
+                    utc_datetime(ms).strftime("%a %-d %b"),
+                    crate::web::view::format::count_with_noun(*value, "device", "devices")
                 ),
                 today: ms == today,
             }
         });
-    let blind = bands(
+    let blind = bands_on_axis(
         blind,
         &Axis {
             from: first,
@@ -186,9 +186,9 @@ fn week_ticks(first: i64, days: usize, slot: f64) -> Vec<Tick> {
     weeks
         .map(|(index, day)| {
             let ms = first + DAY * i64::try_from(day).unwrap_or(0);
-            let label = civil(ms).strftime("%-d %b").to_string();
+            let label = utc_datetime(ms).strftime("%-d %b").to_string();
             Tick {
-                x: Num(slot * float(day)),
+                x: Num(slot * to_float(day)),
                 ms,
                 label,
                 style: "shortday",
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn labels(highest: i64) -> Vec<String> {
-        lines(highest, 100.0)
+        grid_lines(highest, 100.0)
             .0
             .into_iter()
             .map(|line| line.label)
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_highest_moment_is_the_first_of_its_height() {
-        let chart = concurrency(
+        let chart = draw_concurrency(
             &[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)],
             std::iter::empty(),
             0,
@@ -229,7 +229,7 @@ mod tests {
         );
         assert_eq!((chart.highest, chart.highest_ms), (5, Some(10)));
         assert_eq!(
-            concurrency(&[(0, 0)], std::iter::empty(), 0, 100).highest_ms,
+            draw_concurrency(&[(0, 0)], std::iter::empty(), 0, 100).highest_ms,
             None
         );
     }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn columns_end_today_and_ignore_what_is_outside() {
         let now = 100 * DAY + 5;
-        let chart = columns(
+        let chart = draw_daily_columns(
             &[
                 (now, 4),
                 (now - 1, 7),

@@ -2,7 +2,7 @@
 //! the number of calls.
 
 use crate::rtc::coverage::Span;
-use crate::web::view::format::{DAY, civil, counted, midnight};
+use crate::web::view::format::{DAY, count_with_noun, start_of_day, utc_datetime};
 use std::collections::BTreeMap;
 
 const PITCH: i64 = 13;
@@ -12,15 +12,15 @@ const WEEKS: i64 = 26;
 
 /// Half a year.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Half {
+pub struct HalfYear {
     pub title: String,
-    pub cells: Vec<Cell>,
+    pub cells: Vec<DayCell>,
     pub months: Vec<(i64, String)>,
 }
 
 /// One day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+pub struct DayCell {
     pub x: i64,
     pub y: i64,
     /// `h0` to `h4`: 0, 1, 2, 3 to 4, 5 or more calls; `hx`: no call is known and most of the day
@@ -30,7 +30,7 @@ pub struct Cell {
     pub title: Option<String>,
 }
 
-impl Half {
+impl HalfYear {
     /// The days without a title, as one path per class: squares of 11 px with round corners.
     #[must_use]
     pub fn plain(&self) -> BTreeMap<&'static str, String> {
@@ -48,7 +48,7 @@ impl Half {
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Year {
-    pub halves: Vec<Half>,
+    pub halves: Vec<HalfYear>,
     /// The number of days for which it is known whether there was a call.
     pub days: usize,
     pub days_with_calls: usize,
@@ -63,27 +63,32 @@ pub struct Year {
 /// The Monday, in UTC, on which the year that ends today begins.
 #[must_use]
 pub fn first_day(now: i64) -> i64 {
-    let today = midnight(now);
-    let weekday = i64::from(civil(today).weekday().to_monday_zero_offset());
+    let today = start_of_day(now);
+    let weekday = i64::from(utc_datetime(today).weekday().to_monday_zero_offset());
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
 /// Draws the calls that started at these times. `known_ms`: the beginning of what is known;
 /// `blind`: the unwatched spans after it, in order, disjoint.
 #[must_use]
-pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], now: i64) -> Year {
-    let (first, today) = (first_day(now), midnight(now));
+pub fn draw_year(
+    starts: impl Iterator<Item = i64>,
+    known_ms: i64,
+    blind: &[Span],
+    now: i64,
+) -> Year {
+    let (first, today) = (first_day(now), start_of_day(now));
     let mut by_day: BTreeMap<i64, i64> = BTreeMap::new();
     for start in starts.filter(|ms| (first..today + DAY).contains(ms)) {
-        *by_day.entry(midnight(start)).or_default() += 1;
+        *by_day.entry(start_of_day(start)).or_default() += 1;
     }
 
     let half = |index: i64| {
-        half(
+        draw_half_year(
             first + index * WEEKS * 7 * DAY,
             today,
             &by_day,
-            midnight(known_ms),
+            start_of_day(known_ms),
             blind,
         )
     };
@@ -110,7 +115,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
         halves.remove(0);
     }
 
-    let hatched = |half: &Half| half.cells.iter().filter(|cell| cell.class == "hx").count();
+    let hatched = |half: &HalfYear| half.cells.iter().filter(|cell| cell.class == "hx").count();
 
     Year {
         blind: halves.iter().any(|half| hatched(half) > 0),
@@ -129,7 +134,7 @@ pub fn year(starts: impl Iterator<Item = i64>, known_ms: i64, blind: &[Span], no
 }
 
 /// Was more than half of this day unwatched?
-fn is_blind(day: i64, blind: &[Span]) -> bool {
+fn is_mostly_unobserved(day: i64, blind: &[Span]) -> bool {
     let day = Span {
         from: day,
         to: day + DAY,
@@ -143,7 +148,13 @@ fn is_blind(day: i64, blind: &[Span]) -> bool {
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
-fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, known: i64, blind: &[Span]) -> Half {
+fn draw_half_year(
+    first: i64,
+    today: i64,
+    by_day: &BTreeMap<i64, i64>,
+    known: i64,
+    blind: &[Span],
+) -> HalfYear {
     let days = (0..WEEKS * 7)
         .map(|day| (day, first + day * DAY))
         .filter(|(_, ms)| *ms <= today);
@@ -152,7 +163,7 @@ fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, known: i64, blind: 
         .filter(|(_, ms)| *ms >= known || by_day.contains_key(ms));
     let cells = told.map(|(day, ms)| {
         let calls = by_day.get(&ms).copied().unwrap_or(0);
-        let hatched = calls == 0 && is_blind(ms, blind);
+        let hatched = calls == 0 && is_mostly_unobserved(ms, blind);
         let class = match calls {
             0 if hatched => "hx",
             0 => "h0",
@@ -165,11 +176,11 @@ fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, known: i64, blind: 
         let title = (calls > 0).then(|| {
             format!(
                 "{}: {}",
-                civil(ms).strftime("%a %-d %b"),
-                counted(calls, "call", "calls")
+                utc_datetime(ms).strftime("%a %-d %b"),
+                count_with_noun(calls, "call", "calls")
             )
         });
-        Cell {
+        DayCell {
             x: LEFT + day / 7 * PITCH,
             y: TOP + day % 7 * PITCH,
             class,
@@ -179,32 +190,32 @@ fn half(first: i64, today: i64, by_day: &BTreeMap<i64, i64>, known: i64, blind: 
     let last = days.clone().next_back().map_or(first, |(_, ms)| ms);
     let title = format!(
         "Calls a day, {} to {}",
-        civil(first).strftime("%B %Y"),
-        civil(last).strftime("%B %Y")
+        utc_datetime(first).strftime("%B %Y"),
+        utc_datetime(last).strftime("%B %Y")
     );
 
-    Half {
+    HalfYear {
         title,
         cells: cells.collect(),
-        months: months(first, last),
+        months: month_labels(first, last),
     }
 }
 
 /// The labels where months begin; a label that the next one would touch is left out.
-fn months(first: i64, last: i64) -> Vec<(i64, String)> {
+fn month_labels(first: i64, last: i64) -> Vec<(i64, String)> {
     let mut all: Vec<(i64, String)> = Vec::new();
     for week in 0..WEEKS {
         let monday = first + week * 7 * DAY;
         let begins = (0..7)
             .map(|day| monday + day * DAY)
-            .find(|ms| *ms <= last && (civil(*ms).day() == 1 || *ms == first));
+            .find(|ms| *ms <= last && (utc_datetime(*ms).day() == 1 || *ms == first));
         if let Some(ms) = begins {
             let x = LEFT + week * PITCH;
             if all.last().is_some_and(|(before, _)| x - before < 30) {
                 all.pop();
             }
 
-            all.push((x, civil(ms).strftime("%b").to_string()));
+            all.push((x, utc_datetime(ms).strftime("%b").to_string()));
         }
     }
 
@@ -220,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_year_ends_today_and_begins_on_a_monday() {
-        let year = year(
+        let year = draw_year(
             [NOW, NOW, NOW - 3 * DAY, 0, i64::MAX].into_iter(),
             0,
             &[],
@@ -241,14 +252,14 @@ mod tests {
         );
         assert_eq!(
             (year.days_with_calls, year.most),
-            (2, Some((midnight(NOW), 2)))
+            (2, Some((start_of_day(NOW), 2)))
         );
         assert_eq!(
             year.pause,
-            Some((midnight(NOW) - 2 * DAY, midnight(NOW) - DAY))
+            Some((start_of_day(NOW) - 2 * DAY, start_of_day(NOW) - DAY))
         );
         assert_eq!(
-            civil(first_day(NOW)).weekday(),
+            utc_datetime(first_day(NOW)).weekday(),
             jiff::civil::Weekday::Monday
         );
     }
@@ -256,14 +267,14 @@ mod tests {
     #[test]
     fn a_week_that_has_just_begun_is_short() {
         let monday = NOW + DAY;
-        let year = year(std::iter::empty(), 0, &[], monday);
+        let year = draw_year(std::iter::empty(), 0, &[], monday);
         assert_eq!(year.days, 358);
         assert_eq!((year.most, year.pause), (None, None));
     }
 
     #[test]
     fn a_day_that_nobody_watched_is_not_a_day_without_calls() {
-        let day = midnight(NOW);
+        let day = start_of_day(NOW);
         let blind = [
             Span {
                 from: i64::MIN / 2,
@@ -274,7 +285,7 @@ mod tests {
                 to: day + 5,
             },
         ];
-        let year = year([day - 4 * DAY].into_iter(), i64::MIN, &blind, NOW);
+        let year = draw_year([day - 4 * DAY].into_iter(), i64::MIN, &blind, NOW);
         let last: Vec<_> = year.halves[1]
             .cells
             .iter()
@@ -287,19 +298,19 @@ mod tests {
         assert!(year.blind);
         let both = [day - 4 * DAY, day];
         assert_eq!(
-            super::year(both.into_iter(), 0, &blind, NOW).pause,
+            super::draw_year(both.into_iter(), 0, &blind, NOW).pause,
             None,
             "nobody knows"
         );
         assert_eq!(
-            super::year(both.into_iter(), 0, &[], NOW).pause,
+            super::draw_year(both.into_iter(), 0, &[], NOW).pause,
             Some((day - 3 * DAY, day - DAY))
         );
     }
 
     #[test]
     fn days_before_all_that_is_known_have_no_cell() {
-        let year = year([NOW, NOW - 60 * DAY].into_iter(), NOW - 37 * DAY, &[], NOW);
+        let year = draw_year([NOW, NOW - 60 * DAY].into_iter(), NOW - 37 * DAY, &[], NOW);
         assert_eq!(
             (year.days, year.days_with_calls, year.halves.len()),
             (39, 2, 1),
@@ -309,7 +320,7 @@ mod tests {
 
     #[test]
     fn month_labels_do_not_touch() {
-        for half in year(std::iter::empty(), 0, &[], NOW).halves {
+        for half in draw_year(std::iter::empty(), 0, &[], NOW).halves {
             for pair in half.months.windows(2) {
                 assert!(pair[1].0 - pair[0].0 >= 30);
             }

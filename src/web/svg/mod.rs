@@ -57,6 +57,6 @@ pub fn ratio(part: i64, whole: i64) -> f64 {
     clippy::cast_precision_loss,
     reason = "a drawing has no use for more than 52 bits"
 )]
-pub fn float(number: usize) -> f64 {
+pub fn to_float(number: usize) -> f64 {
     number as f64
 }

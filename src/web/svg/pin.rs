@@ -47,7 +47,7 @@ pub struct BarPin {
 /// The marks on the axis, for all findings without a mark on a bar. `upto`: until when the call is
 /// known, ms.
 #[must_use]
-pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
+pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
     let axis = &picture.axis;
     let mut taken: Vec<f64> = picture.marks.iter().map(|mark| mark.x.0).collect();
     let on_bars: Vec<usize> = picture
@@ -65,7 +65,7 @@ pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin
             let from = axis.x(finding.from_ms);
             let width = (axis.x(finding.until_ms.unwrap_or(upto)) - from).max(WIDTH_MIN);
             let band = (finding.kind == "apart").then_some((Num(from), Num(width)));
-            let x = free(
+            let x = free_position(
                 &taken,
                 if band.is_some() {
                     from + width / 2.0
@@ -86,7 +86,7 @@ pub fn pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin
 
 /// The legend of the bands, if there are any.
 #[must_use]
-pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
+pub fn band_legend(findings: &[FindingFacts]) -> Option<&'static str> {
     let mut apart = findings
         .iter()
         .filter(|finding| finding.kind == "apart")
@@ -103,7 +103,7 @@ pub fn apart(findings: &[FindingFacts]) -> Option<&'static str> {
 /// The mark of the finding about this stay, if its bar (from and until, percent) has room for it.
 /// `chip`: there is a letter at the start of the bar.
 #[must_use]
-pub fn on_bar(
+pub fn pin_on_bar(
     call: &CallFacts,
     stay: &MemberFacts,
     axis: &Axis,
@@ -127,9 +127,9 @@ pub fn on_bar(
 
 /// The next free position to the right, or if there is none to the left, that no other numeral
 /// covers.
-fn free(taken: &[f64], wanted: f64) -> f64 {
+fn free_position(taken: &[f64], wanted: f64) -> f64 {
     let covered = |x: f64| taken.iter().any(|other| (other - x).abs() < APART - 0.01);
-    let steps = || (0..=taken.len()).map(|step| super::float(step) * APART);
+    let steps = || (0..=taken.len()).map(|step| super::to_float(step) * APART);
     let right = steps()
         .map(|step| wanted + step)
         .find(|x| !covered(*x) && *x <= 99.0);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn numerals_do_not_cover_each_other() {
-        let place = |taken: &[f64], wanted| Num(free(taken, wanted)).to_string();
+        let place = |taken: &[f64], wanted| Num(free_position(taken, wanted)).to_string();
         assert_eq!(place(&[], 50.0), "50");
         assert_eq!(place(&[50.0], 50.0), "55.8");
         assert_eq!(place(&[50.0, 55.8], 51.0), "62.6");

@@ -1,6 +1,6 @@
 //! The colour and the letter of an SFU inside one call.
 
-use crate::rtc::transport::host;
+use crate::rtc::transport::host_of_url;
 
 /// One SFU of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,10 @@ impl Sfus {
     pub fn from_urls<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
         let mut found: Vec<Sfu> = Vec::new();
         for url in urls {
-            if found.iter().any(|sfu| host(&sfu.url) == host(url)) {
+            if found
+                .iter()
+                .any(|sfu| host_of_url(&sfu.url) == host_of_url(url))
+            {
                 continue;
             }
 
@@ -88,8 +91,8 @@ impl Sfus {
 
     #[must_use]
     pub fn find(&self, url: Option<&str>) -> Option<&Sfu> {
-        let wanted = host(url?);
-        self.0.iter().find(|sfu| host(&sfu.url) == wanted)
+        let wanted = host_of_url(url?);
+        self.0.iter().find(|sfu| host_of_url(&sfu.url) == wanted)
     }
 
     #[must_use]

@@ -2,8 +2,8 @@
 //! it.
 
 use super::sfu::{Paint, Sfus};
-use super::{Num, float, ratio};
-use crate::web::view::format::Whole;
+use super::{Num, ratio, to_float};
+use crate::web::view::format::WholeNumber;
 use crate::web::view::{CallFacts, MemberFacts};
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ const BARS_MAX: usize = 200;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     Lanes(Vec<LaneBar>),
-    Area(Steps),
+    Area(StepPaths),
 }
 
 /// One stay, x and w in percent, y and h in px.
@@ -33,34 +33,34 @@ pub struct LaneBar {
 
 /// A stepped line and the area beneath it, as path data inside 1000 × the height.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Steps {
+pub struct StepPaths {
     pub edge: String,
     pub area: String,
 }
 
 /// The shape on a card.
 #[must_use]
-pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
+pub fn draw_card_shape(call: &CallFacts, now: impl WholeNumber) -> Shape {
     let now = now.whole();
-    let lanes = lanes(&call.members);
+    let lanes = lanes_by_device(&call.members);
     if lanes.len() > LANES_MAX || call.members.len() > BARS_MAX {
-        return Shape::Area(area(call, now, 500));
+        return Shape::Area(area_of_call(call, now, 500));
     }
 
     let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
     let (start, end) = (call.started_ms, call.end_ms(now));
-    let pitch = (HEIGHT / float(lanes.len().max(1))).min(14.0);
+    let pitch = (HEIGHT / to_float(lanes.len().max(1))).min(14.0);
     let height = (pitch / 2.0).min(7.0);
-    let top = (HEIGHT - pitch * float(lanes.len())) / 2.0;
+    let top = (HEIGHT - pitch * to_float(lanes.len())) / 2.0;
     let mut bars = Vec::new();
     for (index, lane) in lanes.iter().enumerate() {
         for member in lane {
             let (x, until) = (
-                percent(member.joined_ms, start, end),
-                percent(member.end_ms(now), start, end),
+                position_percent(member.joined_ms, start, end),
+                position_percent(member.end_ms(now), start, end),
             );
             let paint = sfus.paint(member.sfu());
-            let y = Num(top + pitch * float(index) + (pitch - height) / 2.0);
+            let y = Num(top + pitch * to_float(index) + (pitch - height) / 2.0);
             let mut draw = |x: f64, until: f64, paint| {
                 bars.push(LaneBar {
                     x: Num(x),
@@ -73,7 +73,7 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
 
             let gone = member
                 .gone_since()
-                .map(|since| percent(since, start, end).clamp(x, until));
+                .map(|since| position_percent(since, start, end).clamp(x, until));
             draw(x, gone.unwrap_or(until), paint);
             if let Some(gone) = gone {
                 draw(gone, until, paint.gone());
@@ -87,8 +87,8 @@ pub fn card(call: &CallFacts, now: impl Whole) -> Shape {
 /// The small shape in a list: always the area, as one path from its beginning to its end. The path
 /// of a running call ends outside the picture.
 #[must_use]
-pub fn spark(call: &CallFacts, now: impl Whole) -> String {
-    let edge = area(call, now.whole(), 100).edge;
+pub fn sparkline_path(call: &CallFacts, now: impl WholeNumber) -> String {
+    let edge = area_of_call(call, now.whole(), 100).edge;
     let line = edge
         .strip_prefix("M0 ")
         .unwrap_or_default()
@@ -102,31 +102,31 @@ pub fn spark(call: &CallFacts, now: impl Whole) -> String {
 
 /// The shape in words.
 #[must_use]
-pub fn label(call: &CallFacts) -> String {
-    use crate::web::view::format::counted;
-    let stays = counted(call.members_total, "stay", "stays");
+pub fn describe_shape(call: &CallFacts) -> String {
+    use crate::web::view::format::count_with_noun;
+    let stays = count_with_noun(call.members_total, "stay", "stays");
     let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu))
         .0
         .len();
     let on = if sfus == 0 {
         String::new()
     } else {
-        format!(", on {}", counted(sfus, "SFU", "SFUs"))
+        format!(", on {}", count_with_noun(sfus, "SFU", "SFUs"))
     };
 
     format!(
         "{stays} of {}{on}, at most {} at once",
-        counted(call.devices, "device", "devices"),
+        count_with_noun(call.devices, "device", "devices"),
         call.peak
     )
 }
 
-fn percent(ms: i64, start: i64, end: i64) -> f64 {
+fn position_percent(ms: i64, start: i64, end: i64) -> f64 {
     (ratio(ms.saturating_sub(start), end.saturating_sub(start).max(1)) * 100.0).clamp(0.0, 100.0)
 }
 
 /// Stays by device, in order of arrival.
-fn lanes(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
+fn lanes_by_device(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for member in members {
         let same = |lane: &Vec<&MemberFacts>| {
@@ -145,8 +145,8 @@ fn lanes(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     lanes
 }
 
-fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
-    let counts = counts(call, now);
+fn area_of_call(call: &CallFacts, now: i64, cells: usize) -> StepPaths {
+    let counts = device_counts(call, now);
     let most = counts
         .iter()
         .map(|(_, devices)| *devices)
@@ -154,7 +154,7 @@ fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
         .unwrap_or(1)
         .max(1);
 
-    steps(
+    step_paths(
         &counts,
         call.started_ms,
         call.end_ms(now),
@@ -166,7 +166,7 @@ fn area(call: &CallFacts, now: i64, cells: usize) -> Steps {
 
 /// The number of devices at the same time, as `(time ms, devices)` steps.
 #[must_use]
-pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
+pub fn device_counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
     let start = call.started_ms;
     let mut edges: Vec<(i64, i64)> = Vec::with_capacity(call.members.len() * 2);
     for member in &call.members {
@@ -189,14 +189,14 @@ pub fn counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
 
 /// Path data of counts over time. Each cell shows its highest count, so that no short peak is lost.
 #[must_use]
-pub fn steps(
+pub fn step_paths(
     counts: &[(i64, i64)],
     from: i64,
     to: i64,
     cells: usize,
     most: i64,
     height: f64,
-) -> Steps {
+) -> StepPaths {
     let highest = highest_by_cell(counts, from, to, cells);
     let mut edge = String::from("M0 ");
     let mut last = None;
@@ -211,7 +211,7 @@ pub fn steps(
             Some(_) => write!(
                 edge,
                 "H{}V{y}",
-                Num(1000.0 * float(cell) / float(cells.max(1)))
+                Num(1000.0 * to_float(cell) / to_float(cells.max(1)))
             ),
         };
 
@@ -221,7 +221,7 @@ pub fn steps(
     edge.push_str("H1000");
     let area = format!("{edge}V{}H0Z", Num(height));
 
-    Steps { edge, area }
+    StepPaths { edge, area }
 }
 
 fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> Vec<i64> {
@@ -258,13 +258,13 @@ mod tests {
     #[test]
     fn few_devices_are_lanes_and_many_an_area() {
         let now = fixtures::NOW;
-        let Shape::Lanes(bars) = card(&fixtures::war_room(), now) else {
+        let Shape::Lanes(bars) = draw_card_shape(&fixtures::war_room_call(), now) else {
             panic!("not lanes")
         };
 
         assert_eq!(bars.len(), 8);
         assert!((bars[0].w.0 - 100.0).abs() < 0.01);
-        let Shape::Area(steps) = card(&fixtures::crowd(42), now) else {
+        let Shape::Area(steps) = draw_card_shape(&fixtures::crowd_call(42), now) else {
             panic!("not an area")
         };
 
@@ -273,18 +273,18 @@ mod tests {
 
     #[test]
     fn steps_keep_short_peaks() {
-        let path = steps(&[(0, 1), (500, 9), (501, 1)], 0, 1_000_000, 10, 9, 90.0).edge;
+        let path = step_paths(&[(0, 1), (500, 9), (501, 1)], 0, 1_000_000, 10, 9, 90.0).edge;
         assert_eq!(path, "M0 0H100V80H1000");
-        assert_eq!(steps(&[], 0, 0, 4, 0, 10.0).edge, "M0 10H1000");
+        assert_eq!(step_paths(&[], 0, 0, 4, 0, 10.0).edge, "M0 10H1000");
     }
 
     #[test]
     fn a_call_of_no_length_and_strange_times_draw_something() {
-        let mut call = fixtures::war_room();
+        let mut call = fixtures::war_room_call();
         call.started_ms = i64::MAX - 1;
-        assert!(matches!(card(&call, 0_i64), Shape::Lanes(_)));
+        assert!(matches!(draw_card_shape(&call, 0_i64), Shape::Lanes(_)));
         call.members.clear();
-        assert_eq!(card(&call, 0_i64), Shape::Lanes(Vec::new()));
-        assert_eq!(spark(&call, 0_i64), "M0 100V100H1020V100");
+        assert_eq!(draw_card_shape(&call, 0_i64), Shape::Lanes(Vec::new()));
+        assert_eq!(sparkline_path(&call, 0_i64), "M0 100V100H1020V100");
     }
 }

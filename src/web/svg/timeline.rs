@@ -38,7 +38,7 @@ pub struct Timeline {
     pub now_x: Option<Num>,
     /// More than 40 people: small rows by server, without notes.
     pub dense: bool,
-    pub groups: Vec<Group>,
+    pub groups: Vec<RowGroup>,
     pub sfus: Sfus,
     /// Instead of rows when there are more than 200 people.
     pub area: Option<StepChart>,
@@ -55,25 +55,25 @@ pub struct Timeline {
 
 /// Rows under one heading.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Group {
+pub struct RowGroup {
     pub server: Option<String>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<TimelineRow>,
     /// The height of all its rows, px.
     pub height: i64,
 }
 
 /// One person.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Row {
+pub struct TimelineRow {
     pub name: String,
     pub user_id: String,
     pub height: i64,
     /// Its distance below the first row of its group, px.
     pub top: i64,
     pub title: String,
-    pub bars: Vec<Bar>,
-    pub glyphs: Vec<Glyph>,
-    pub notes: Vec<Note>,
+    pub bars: Vec<StayBar>,
+    pub glyphs: Vec<EndGlyph>,
+    pub notes: Vec<GlyphNote>,
     /// Rings and declines.
     pub marks: Vec<Mark>,
     /// The letters of its SFUs, in order of use: on small bars, colour alone would not be enough to
@@ -85,7 +85,7 @@ pub struct Row {
     pub absent: bool,
 }
 
-impl Row {
+impl TimelineRow {
     /// Does its title say everything? Then its parts have no titles of their own.
     #[must_use]
     pub fn is_one(&self) -> bool {
@@ -96,7 +96,7 @@ impl Row {
 
 /// One stay, or several that touch on one SFU.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Bar {
+pub struct StayBar {
     pub x: Num,
     pub w: Num,
     pub y: i64,
@@ -114,7 +114,7 @@ pub struct Bar {
 
 /// How a stay ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Glyph {
+pub struct EndGlyph {
     pub x: Num,
     pub y: i64,
     pub ending: Ending,
@@ -125,7 +125,7 @@ pub struct Glyph {
 
 /// Words to the right of a glyph, with their distance, px.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Note {
+pub struct GlyphNote {
     pub x: Num,
     pub dx: i64,
     pub y: i64,
@@ -218,7 +218,7 @@ impl Timeline {
 
 /// An end reason in words.
 #[must_use]
-pub fn words(reason: &str) -> String {
+pub fn end_reason_words(reason: &str) -> String {
     let words = match reason {
         "left" => "left",
         "delayed_leave" => "connection lost",
@@ -233,7 +233,7 @@ pub fn words(reason: &str) -> String {
         "slot_closed" => "call closed for all",
         "redacted" => "event redacted",
         "invalid_content" => "event not readable",
-        other => return format::tidy(other),
+        other => return format::sanitize_line(other),
     };
 
     words.to_owned()
@@ -263,14 +263,14 @@ struct Canvas<'a> {
 /// Draws a call. A higher level of `spare` draws less: 0 everything; 1 only small rows; 2 small
 /// rows with no text but names; from 3 on an area.
 #[must_use]
-pub fn draw(
+pub fn draw_timeline(
     call: &CallFacts,
     renewals: &[Renewal],
     related: &[RelatedFacts],
     now: i64,
     spare: u32,
 ) -> Timeline {
-    let people = people(&call.members);
+    let people = stays_by_person(&call.members);
     let is_area = people.len() > DENSE_MAX || spare > 2;
     let mut axis = Axis::around(call.started_ms, call.end_ms(now));
     if is_area && call.active {
@@ -280,8 +280,8 @@ pub fn draw(
 
     let dense = people.len() > ROOMY_MAX || spare > 0;
     let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
-    let dated =
-        axis.span() > format::DAY || format::midnight(axis.from) != format::midnight(axis.to);
+    let dated = axis.span() > format::DAY
+        || format::start_of_day(axis.from) != format::start_of_day(axis.to);
     let mark = call.active.then_some(now);
     let mut picture = Timeline {
         axis,
@@ -300,8 +300,8 @@ pub fn draw(
     };
 
     if is_area {
-        picture.area = Some(chart::over(
-            &shape::counts(call, now),
+        picture.area = Some(chart::draw_step_chart(
+            &shape::device_counts(call, now),
             std::iter::empty(),
             axis,
             mark,
@@ -338,22 +338,22 @@ pub fn draw(
 
 impl Timeline {
     /// All rows.
-    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+    pub fn rows(&self) -> impl Iterator<Item = &TimelineRow> {
         self.groups.iter().flat_map(|group| &group.rows)
     }
 
     fn add_rows(&mut self, canvas: &Canvas<'_>, people: Vec<Vec<&MemberFacts>>) {
         let mut left = BARS_MAX;
-        let mut by_server: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        let mut by_server: BTreeMap<String, Vec<TimelineRow>> = BTreeMap::new();
         for stays in people {
             let server = if canvas.dense {
-                format::tidy(&stays[0].server)
+                format::sanitize_line(&stays[0].server)
             } else {
                 String::new()
             };
 
             let all = stays.len();
-            let row = row(canvas, stays, &mut left);
+            let row = draw_person_row(canvas, stays, &mut left);
             self.hidden += all - row.1;
             self.key
                 .extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
@@ -362,7 +362,7 @@ impl Timeline {
             by_server.entry(server).or_default().push(row.0);
         }
 
-        let group = |(server, rows)| Group {
+        let group = |(server, rows)| RowGroup {
             server: canvas.dense.then_some(server),
             rows,
             height: 0,
@@ -373,7 +373,7 @@ impl Timeline {
 }
 
 /// Stays by person, in order of first arrival.
-fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
+fn stays_by_person(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     let mut order: Vec<&MemberFacts> = members.iter().collect();
     order.sort_by_key(|member| member.joined_ms);
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
@@ -390,18 +390,22 @@ fn people(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
 }
 
 /// The row of one person, and the number of stays in it.
-fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row, usize) {
+fn draw_person_row(
+    canvas: &Canvas<'_>,
+    stays: Vec<&MemberFacts>,
+    left: &mut usize,
+) -> (TimelineRow, usize) {
     let name = stays[0].title();
     let (user_id, title, one) = (
-        format::tidy(&stays[0].user_id),
-        summary(canvas, &stays),
+        format::sanitize_line(&stays[0].user_id),
+        row_summary(canvas, &stays),
         stays.len() == 1,
     );
-    let mut row = Row {
+    let mut row = TimelineRow {
         name,
         user_id,
         title,
-        ..Row::default()
+        ..TimelineRow::default()
     };
 
     row.sfus = stays
@@ -410,7 +414,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         .map(ToOwned::to_owned)
         .collect();
     row.sfus.dedup();
-    let lanes = lane::by_device(stays, canvas.now);
+    let lanes = lane::lanes_by_device(stays, canvas.now);
     let many = lanes.len() > 1;
     let (top, bar, pitch) = if canvas.dense {
         (5, 8, 12)
@@ -432,8 +436,8 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
         *left -= lane.len();
         drawn += lane.len();
         y = top + pitch * i64::try_from(index).unwrap_or(0);
-        let place = lane::Place { y, height: bar };
-        lane::draw(canvas, &lane, place, many, &mut row);
+        let place = lane::LanePlace { y, height: bar };
+        lane::draw_lane(canvas, &lane, place, many, &mut row);
     }
 
     row.height = y + bar + top;
@@ -449,7 +453,7 @@ fn row(canvas: &Canvas<'_>, stays: Vec<&MemberFacts>, left: &mut usize) -> (Row,
 }
 
 /// The row in one sentence, without the name, which is beside it.
-fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
+fn row_summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
     let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else {
         return String::new();
     };
@@ -460,16 +464,18 @@ fn summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
         format!(", {} stays", stays.len())
     };
 
-    format!("{}{times}", span(canvas, stays[0].joined_ms, last))
+    format!("{}{times}", span_words(canvas, stays[0].joined_ms, last))
 }
 
 /// From when, and until when or how this stay ended.
-fn span(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
+fn span_words(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let from = time(from);
 
     match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
-        (Some(ms), Some(reason), _) => format!("{from} to {} UTC, {}", time(ms), words(reason)),
+        (Some(ms), Some(reason), _) => {
+            format!("{from} to {} UTC, {}", time(ms), end_reason_words(reason))
+        }
         (.., Some(since)) => format!("{from} UTC, last heard {} UTC, probably gone", time(since)),
         _ => format!("{from} UTC until now"),
     }

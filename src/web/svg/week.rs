@@ -18,14 +18,14 @@ const PITCH: usize = 20;
 /// The picture, in UTC; the browser moves the cells to its own zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Week {
-    pub cells: Vec<Cell>,
+    pub cells: Vec<HourCell>,
     /// The hour of the week with the most time, from Monday midnight.
     pub highest: Option<usize>,
 }
 
 /// One hour of the week.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+pub struct HourCell {
     /// Hours from Monday midnight.
     pub hour: usize,
     /// The position: x in hundredths of a percent, y in px.
@@ -39,7 +39,7 @@ pub struct Cell {
 
 /// Converts time by hours since the Unix epoch into time by hours of the week.
 #[must_use]
-pub fn sums(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
+pub fn fold_into_week(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
     hours.iter().fold(vec![0; 168], |mut week, (hour, ms)| {
         week[hour_of_week(*hour)] += ms;
         week
@@ -48,12 +48,12 @@ pub fn sums(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
 
 /// Draws the time of 168 hours, ms, from Monday midnight UTC.
 #[must_use]
-pub fn week(hours: &[i64]) -> Week {
+pub fn draw_week(hours: &[i64]) -> Week {
     let mut busy: Vec<i64> = hours.iter().copied().filter(|ms| *ms > 0).collect();
     busy.sort_unstable();
     let most = busy.last().copied().unwrap_or(0);
     let quarter = |part: usize| busy.get(busy.len() * part / 4).copied().unwrap_or(i64::MAX);
-    let cell = |(hour, ms): (usize, &i64)| Cell {
+    let cell = |(hour, ms): (usize, &i64)| HourCell {
         hour,
         x: hour % 24 * 10_000 / 24,
         y: hour / 24 * PITCH,
@@ -64,7 +64,7 @@ pub fn week(hours: &[i64]) -> Week {
             ms if ms < quarter(3) => "h3",
             _ => "h4",
         },
-        sum: (*ms > 0).then(|| f::sum(*ms)),
+        sum: (*ms > 0).then(|| f::total_duration(*ms)),
     };
 
     Week {
@@ -76,14 +76,14 @@ pub fn week(hours: &[i64]) -> Week {
 impl Week {
     /// A row for each hour of the day, with a cell for each weekday.
     #[must_use]
-    pub fn rows(&self) -> Vec<Vec<&Cell>> {
+    pub fn rows(&self) -> Vec<Vec<&HourCell>> {
         (0..24)
             .map(|hour| self.cells.iter().skip(hour).step_by(24).collect())
             .collect()
     }
 }
 
-impl Cell {
+impl HourCell {
     /// Its position, percent.
     #[must_use]
     pub fn percent(&self) -> String {
@@ -103,7 +103,7 @@ impl Cell {
 
 /// `Thursday, 13:00 to 14:00`
 #[must_use]
-pub fn hour_name(hour: impl f::Whole) -> String {
+pub fn hour_name(hour: impl f::WholeNumber) -> String {
     let hour = usize::try_from(hour.whole()).unwrap_or(0);
     let day = DAYS.get(hour / 24 % 7).copied().unwrap_or_default();
     format!("{day}, {:02}:00 to {:02}:00", hour % 24, (hour + 1) % 24)
@@ -123,7 +123,7 @@ mod tests {
     fn classes_are_quarters_of_the_hours() {
         let mut hours = vec![0; 168];
         hours[..5].copy_from_slice(&[60_000_000, 25, 15_000, 15_001, 45_001]);
-        let picture = week(&hours);
+        let picture = draw_week(&hours);
         let classes: Vec<&str> = picture
             .cells
             .iter()
@@ -138,7 +138,7 @@ mod tests {
             (picture.cells[167].y, picture.cells[167].percent().as_str()),
             (120, "95.83")
         );
-        assert_eq!(week(&[0; 168]).highest, None);
+        assert_eq!(draw_week(&[0; 168]).highest, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::format as f;
 use super::{Ghosts, Stamp};
 use crate::rtc::coverage::{Cover, Interval, Span};
-use crate::rtc::evidence::{self, By, Certainty};
+use crate::rtc::evidence::{self, BoundaryBasis, Certainty};
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
 use crate::store::model;
@@ -75,8 +75,8 @@ impl CallClockFacts {
     /// What it means, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        let server = f::tidy(&self.server);
-        let off = super::clock::length(self.behind_ms.saturating_abs());
+        let server = f::sanitize_line(&self.server);
+        let off = super::clock::precise_duration(self.behind_ms.saturating_abs());
 
         if self.behind_ms < 0 {
             format!(
@@ -90,7 +90,7 @@ impl CallClockFacts {
 
 /// Additional facts from the store, beyond the rows of calls and members.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger {
+pub struct CallContext {
     /// By membership.
     pub origins: HashMap<String, Origins>,
     /// Evidence about ghosts: for stays whose renewal is overdue.
@@ -101,7 +101,7 @@ pub struct Ledger {
     pub rooms: HashMap<String, RoomKnowledge>,
 }
 
-impl Ledger {
+impl CallContext {
     /// The coverage of a room. A room that is not in the ledger counts as always watched.
     #[must_use]
     pub fn cover(&self, room_id: &str) -> Vec<Interval> {
@@ -125,21 +125,21 @@ impl Ledger {
         members: &[model::Member],
         cover: &[Interval],
         now: i64,
-    ) -> (Vec<evidence::Ends>, Option<evidence::Verdict>) {
+    ) -> (Vec<evidence::Boundaries>, Option<evidence::CallCertainty>) {
         let stay = |member| {
             let stay = self.stay(member);
-            (stay, evidence::of_stay(&stay, cover, now))
+            (stay, evidence::boundaries_of_stay(&stay, cover, now))
         };
 
         let stays: Vec<_> = members.iter().map(stay).collect();
-        let verdict = evidence::of_call(&stays, cover, now);
+        let verdict = evidence::certainty_of_call(&stays, cover, now);
 
         (stays.into_iter().map(|(_, ends)| ends).collect(), verdict)
     }
 
-    fn stay<'a>(&self, member: &'a model::Member) -> evidence::Stay<'a> {
+    fn stay<'a>(&self, member: &'a model::Member) -> evidence::EvidenceStay<'a> {
         let origins = self.origins.get(&member.id).copied().unwrap_or_default();
-        evidence::Stay {
+        evidence::EvidenceStay {
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
             end_reason: &member.end_reason,
@@ -187,7 +187,7 @@ impl Ledger {
 }
 
 impl CertaintyFacts {
-    pub(super) fn from_verdict(verdict: Option<evidence::Verdict>) -> Self {
+    pub(super) fn from_verdict(verdict: Option<evidence::CallCertainty>) -> Self {
         let Some(verdict) = verdict else {
             return Self {
                 verdict: Certainty::Exact.as_str(),
@@ -212,11 +212,11 @@ impl CertaintyFacts {
         self.verdict == Certainty::Exact.as_str()
     }
 
-    fn starts(&self, by: By) -> bool {
+    fn starts(&self, by: BoundaryBasis) -> bool {
         self.start.is_some_and(|start| start.by == by.as_str())
     }
 
-    fn ends(&self, by: By) -> bool {
+    fn ends(&self, by: BoundaryBasis) -> bool {
         self.end.is_some_and(|end| end.by == by.as_str())
     }
 
@@ -226,7 +226,7 @@ impl CertaintyFacts {
         let (short, long) = match self.verdict {
             "gapped" => {
                 return (
-                    format!("Gap of {}", f::lasted(self.gap_ms)),
+                    format!("Gap of {}", f::ended_duration(self.gap_ms)),
                     "time in it that nobody watched",
                 );
             }
@@ -234,22 +234,24 @@ impl CertaintyFacts {
                 ("Not watched", "whether it still runs is not known")
             }
             "right_censored" => ("End not seen", "nobody watched when it ended"),
-            "left_censored" if self.starts(By::Renewed) => {
+            "left_censored" if self.starts(BoundaryBasis::Renewed) => {
                 ("Came back", "it begins with a renewal after its goodbye")
             }
-            "left_censored" if self.starts(By::Refuted) => (
+            "left_censored" if self.starts(BoundaryBasis::Refuted) => (
                 "Claim refuted",
                 "no event came before: it began with its first one",
             ),
             "bounded" => ("Not exact", "a time is known within a span only"),
-            "left_censored" if self.starts(By::Claimed) && self.ends(By::Computed) => {
+            "left_censored"
+                if self.starts(BoundaryBasis::Claimed) && self.ends(BoundaryBasis::Computed) =>
+            {
                 ("Both ends computed", "start claimed, end from expiry")
             }
-            "left_censored" if self.starts(By::Claimed) => {
+            "left_censored" if self.starts(BoundaryBasis::Claimed) => {
                 ("Start claimed", "by the first member itself")
             }
             "left_censored" => ("Start not seen", "it may have begun earlier"),
-            "inferred_end" if self.ends(By::Reconciled) => (
+            "inferred_end" if self.ends(BoundaryBasis::Reconciled) => (
                 "End found later",
                 "it was gone at a look at the room’s state",
             ),
@@ -266,8 +268,8 @@ impl CertaintyFacts {
     pub fn look(&self) -> (&'static str, &'static str) {
         match self.verdict {
             "gapped" | "right_censored" | "bounded" => ("eye-off", "blind"),
-            "left_censored" if !self.starts(By::Claimed) => ("eye-off", "blind"),
-            "left_censored" if !self.ends(By::Computed) => ("info", ""),
+            "left_censored" if !self.starts(BoundaryBasis::Claimed) => ("eye-off", "blind"),
+            "left_censored" if !self.ends(BoundaryBasis::Computed) => ("info", ""),
             _ => ("clock", "blind"),
         }
     }

@@ -3,8 +3,8 @@
 
 use super::Rate;
 use super::format as f;
-use super::format::Whole;
-use crate::store::stats::clock_skew::Clock;
+use super::format::WholeNumber;
+use crate::store::stats::clock_skew::ServerClock;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,8 +33,8 @@ pub struct ClockFacts {
     pub created_ahead: usize,
 }
 
-impl From<Clock> for ClockFacts {
-    fn from(clock: Clock) -> Self {
+impl From<ServerClock> for ClockFacts {
+    fn from(clock: ServerClock) -> Self {
         Self {
             live_events: clock.live,
             behind_ms: clock.behind.map(|behind| behind.low_ms),
@@ -55,12 +55,15 @@ impl ClockFacts {
             Some(ms) if ms < -AHEAD => (
                 "warn",
                 "alert",
-                format!("At least {} ahead of ours", length(-ms)),
+                format!("At least {} ahead of ours", precise_duration(-ms)),
             ),
             Some(ms) if ms > BEHIND => (
                 "warn",
                 "clock",
-                format!("{} behind ours, or its events take as long", length(ms)),
+                format!(
+                    "{} behind ours, or its events take as long",
+                    precise_duration(ms)
+                ),
             ),
             Some(_) => ("ok", "check", "In step with ours".to_owned()),
         }
@@ -75,7 +78,7 @@ impl ClockFacts {
 
 /// The size of a clock error in words: `0.3 s`, `12 s`, `4 min`.
 #[must_use]
-pub fn length(ms: impl Whole) -> String {
+pub fn precise_duration(ms: impl WholeNumber) -> String {
     let ms = ms.whole();
     let sign = if ms < 0 { "−" } else { "" };
     let ms = ms.saturating_abs();
@@ -83,7 +86,7 @@ pub fn length(ms: impl Whole) -> String {
     match ms {
         0..10_000 => format!("{sign}{}.{} s", ms / 1000, ms % 1000 / 100),
         10_000..120_000 => format!("{sign}{} s", ms / 1000),
-        _ => format!("{sign}{}", f::lasted(ms)),
+        _ => format!("{sign}{}", f::ended_duration(ms)),
     }
 }
 
@@ -172,7 +175,7 @@ mod tests {
         );
         assert_eq!(at(None), "Too few events to say");
         assert_eq!(
-            (length(-250_i64), length(300_000_i64)),
+            (precise_duration(-250_i64), precise_duration(300_000_i64)),
             ("−0.2 s".to_owned(), "5 min".to_owned())
         );
     }

@@ -1,7 +1,7 @@
 //! Stored events as pages and JSON show them: the evidence behind a call, and what was rejected.
 
-use super::{MemberFacts, RoomRef, Stamp, person};
-use crate::rtc::event::{Kind, RoomEvent};
+use super::{MemberFacts, RoomRef, Stamp, person_title};
+use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::member;
 use crate::store::model;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 /// A stored event: as JSON if it parses, else as text.
-fn raw(text: String) -> Value {
+fn json_or_text(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
@@ -47,7 +47,7 @@ fn is_redacted(event: &Value) -> bool {
 
 impl From<model::Evidence> for EvidenceFacts {
     fn from(row: model::Evidence) -> Self {
-        let event = raw(row.json);
+        let event = json_or_text(row.json);
         Self {
             event_id: row.event_id,
             kind: row.kind,
@@ -72,7 +72,7 @@ impl EvidenceFacts {
     pub fn among(mut self, members: &[MemberFacts]) -> Self {
         if self.rejected.is_some()
             || self.redacted
-            || Kind::of_event_type(&self.kind) != Kind::Member
+            || EventKind::of_event_type(&self.kind) != EventKind::Member
         {
             return self;
         }
@@ -99,7 +99,7 @@ impl EvidenceFacts {
     /// Who sent it.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.sender)
+        person_title(self.name.as_deref(), &self.sender)
     }
 
     fn content(&self, key: &str) -> Option<&Value> {
@@ -111,10 +111,10 @@ impl EvidenceFacts {
     pub fn devices(&self) -> Vec<Option<String>> {
         let event = RoomEvent::from_json(&self.event, None)
             .ok()
-            .filter(|event| Kind::of_event_type(&event.kind) == Kind::Member);
+            .filter(|event| EventKind::of_event_type(&event.kind) == EventKind::Member);
 
         event.map_or_else(Vec::new, |event| {
-            member::parse(&event)
+            member::parse_member_event(&event)
                 .joins
                 .into_iter()
                 .map(|(_, join)| join.device_id)
@@ -128,26 +128,26 @@ impl EvidenceFacts {
         if let Some(reason) = &self.rejected {
             return format!(
                 "sent an event that cannot be used: {}",
-                super::format::tidy(reason)
+                super::format::sanitize_line(reason)
             );
         }
 
-        let deed = match Kind::of_event_type(&self.kind) {
-            Kind::Member if is_join && self.redacted => "joined; the event was redacted since",
-            Kind::Member | Kind::Slot | Kind::Related if self.redacted => {
+        let deed = match EventKind::of_event_type(&self.kind) {
+            EventKind::Member if is_join && self.redacted => "joined; the event was redacted since",
+            EventKind::Member | EventKind::Slot | EventKind::Related if self.redacted => {
                 "sent an event that was redacted since"
             }
-            Kind::Member if self.told == Some("renewal_after_end") => {
+            EventKind::Member if self.told == Some("renewal_after_end") => {
                 "renewed a membership that had ended: nothing says goodbye for it any more"
             }
-            Kind::Member if self.told == Some("goodbye_after_end") => {
+            EventKind::Member if self.told == Some("goodbye_after_end") => {
                 "said goodbye after it had run out: the device was still there"
             }
-            Kind::Member if is_join => "joined",
-            Kind::Member if self.is_lost_connection() => "was gone: the connection was lost",
-            Kind::Member if !self.devices().is_empty() => "renewed or changed the membership",
-            Kind::Member => "left",
-            Kind::Slot
+            EventKind::Member if is_join => "joined",
+            EventKind::Member if self.is_lost_connection() => "was gone: the connection was lost",
+            EventKind::Member if !self.devices().is_empty() => "renewed or changed the membership",
+            EventKind::Member => "left",
+            EventKind::Slot
                 if self
                     .event
                     .get("content")
@@ -157,13 +157,13 @@ impl EvidenceFacts {
                 "closed the slot"
             }
 
-            Kind::Slot => "opened or changed the slot",
-            Kind::Presence => self.presence(),
-            Kind::Redaction => "redacted an event",
-            Kind::Encrypted => "sent an event that we cannot read",
-            Kind::Related if self.kind.ends_with("decline") => "declined",
-            Kind::Related if self.kind.contains("noti") => "rang",
-            Kind::Create | Kind::Related | Kind::Other => "sent a related event",
+            EventKind::Slot => "opened or changed the slot",
+            EventKind::Presence => self.presence(),
+            EventKind::Redaction => "redacted an event",
+            EventKind::Encrypted => "sent an event that we cannot read",
+            EventKind::Related if self.kind.ends_with("decline") => "declined",
+            EventKind::Related if self.kind.contains("noti") => "rang",
+            EventKind::Create | EventKind::Related | EventKind::Other => "sent a related event",
         };
 
         deed.to_owned()
@@ -204,13 +204,13 @@ impl EvidenceFacts {
                 match tenths {
                     ..0 => "Live, its clock is ahead of ours".to_owned(),
                     0..600 => format!("Live, after {}.{} s", tenths / 10, tenths % 10),
-                    _ => format!("Seen {} later", super::format::lasted(tenths * 100)),
+                    _ => format!("Seen {} later", super::format::ended_duration(tenths * 100)),
                 }
             }
             ("sync", None) => "In the room’s state".to_owned(),
             ("poll", _) => "Found by poll".to_owned(),
             ("backfill", _) => "Read from history".to_owned(),
-            (other, _) => super::format::tidy(other),
+            (other, _) => super::format::sanitize_line(other),
         }
     }
 }
@@ -251,7 +251,7 @@ impl From<model::Rejected> for RejectedFacts {
             seen_ms: row.seen_ms,
             seen_at: row.seen_ms.map(Stamp),
             reason: row.reason,
-            event: raw(row.json),
+            event: json_or_text(row.json),
         }
     }
 }

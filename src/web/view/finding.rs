@@ -2,14 +2,14 @@
 
 use super::finding_group::groups_of_findings;
 use super::format as f;
-use super::{CallFacts, Ledger, MemberFacts, Stamp, ghosts, person};
-use crate::rtc::finding::{self, Finding, People, Stay};
-use crate::rtc::ghost::{self, Doubt, Sign};
+use super::{CallContext, CallFacts, MemberFacts, Stamp, ghosts, person_title};
+use crate::rtc::finding::{self, Finding, FindingStay, People};
+use crate::rtc::ghost::{self, GhostDoubt, GhostSign};
 use crate::rtc::id::server_of;
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::transport::Transport;
 use crate::store::model;
-use crate::store::read::ghosts::Current;
+use crate::store::read::ghosts::CurrentEvent;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -106,13 +106,13 @@ pub struct ClearFacts {
 }
 
 impl ClearFacts {
-    fn new(room_id: &str, user_id: &str, current: &Current) -> Option<Self> {
+    fn new(room_id: &str, user_id: &str, current: &CurrentEvent) -> Option<Self> {
         let state_key = current.state_key.clone()?;
         let path = format!(
             "/_matrix/client/v3/rooms/{}/state/{}/{}",
-            in_path(room_id),
-            in_path(&current.kind),
-            in_path(&state_key)
+            encode_path_segment(room_id),
+            encode_path_segment(&current.kind),
+            encode_path_segment(&state_key)
         );
         let curl = format!(
             "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: application/json' -d '{{}}' \
@@ -132,7 +132,7 @@ impl ClearFacts {
 
 /// A text as one segment of a path: every character with a meaning for a shell or a server is
 /// encoded.
-fn in_path(text: &str) -> String {
+fn encode_path_segment(text: &str) -> String {
     use std::fmt::Write as _;
     let mut path = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -152,13 +152,13 @@ pub(super) fn findings_of_call(
     call: &model::Call,
     members: &[model::Member],
     used: &[Option<Transport>],
-    ledger: &Ledger,
+    ledger: &CallContext,
     upto: i64,
-) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
+) -> (Vec<FindingFacts>, Vec<Option<GhostDoubt>>) {
     let unknown = RoomKnowledge::default();
     let room = ledger.rooms.get(&call.room.room_id).unwrap_or(&unknown);
     let (mut found, resets) = room_state::findings_of_room_state(members, ledger, room, upto);
-    let (of_stays, doubts) = of_stays(call, members, used, ledger, upto);
+    let (of_stays, doubts) = findings_of_stays(call, members, used, ledger, upto);
     found.extend(of_stays);
     found.extend(resets);
     found.truncate(FINDINGS_MAX);
@@ -166,23 +166,23 @@ pub(super) fn findings_of_call(
     (found, doubts)
 }
 
-fn of_stays(
+fn findings_of_stays(
     call: &model::Call,
     members: &[model::Member],
     used: &[Option<Transport>],
-    ledger: &Ledger,
+    ledger: &CallContext,
     upto: i64,
-) -> (Vec<FindingFacts>, Vec<Option<Doubt>>) {
+) -> (Vec<FindingFacts>, Vec<Option<GhostDoubt>>) {
     let is_call = call.application == "m.call";
-    let stays: Vec<Stay> = members
+    let stays: Vec<FindingStay> = members
         .iter()
         .zip(used)
-        .map(|(member, transport)| Stay {
+        .map(|(member, transport)| FindingStay {
             user_id: &member.user_id,
             device: member.device_id.as_deref(),
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
-            expires: ghosts::expires(member),
+            expires: ghosts::is_ended_by_expiry(member),
             renewed_by_hours: member.kind == "session" && is_call,
             last_sign_ms: ledger
                 .origins
@@ -194,11 +194,13 @@ fn of_stays(
             selection: member.selection,
         })
         .collect();
-    let finding::Findings { shown, doubts } = finding::findings(&stays, upto);
+    let finding::Findings { shown, doubts } = finding::call_findings(&stays, upto);
     let told = shown
         .into_iter()
         .map(|found| FindingFacts::new(found, call, members, ledger, upto));
-    let shown = told.chain(super::look_back::findings(members, ledger, upto));
+    let shown = told.chain(super::look_back::findings_in_hindsight(
+        members, ledger, upto,
+    ));
 
     (shown.take(FINDINGS_MAX).collect(), doubts)
 }
@@ -252,7 +254,7 @@ impl FindingFacts {
         found: Finding,
         call: &model::Call,
         members: &[model::Member],
-        ledger: &Ledger,
+        ledger: &CallContext,
         upto: i64,
     ) -> Self {
         let base = Self::blank("apart", found.from_ms());
@@ -305,15 +307,21 @@ impl FindingFacts {
     }
 
     /// Fills in a finding about a silent device.
-    fn silent(self, member: &model::Member, doubt: &Doubt, room_id: &str, ledger: &Ledger) -> Self {
+    fn silent(
+        self,
+        member: &model::Member,
+        doubt: &GhostDoubt,
+        room_id: &str,
+        ledger: &CallContext,
+    ) -> Self {
         let (sure, signs) = match doubt {
-            Doubt::Probable(signs) => {
+            GhostDoubt::Probable(signs) => {
                 ("probably", signs.iter().map(|sign| sign.as_str()).collect())
             }
-            Doubt::Possible => ("perhaps", Vec::new()),
+            GhostDoubt::Possible => ("perhaps", Vec::new()),
         };
 
-        let due_ms = ghost::due_ms(self.from_ms);
+        let due_ms = ghost::renewal_due_ms(self.from_ms);
         let told = ledger.ghosts.told.get(&member.id);
         let current = told.and_then(|told| told.current.as_ref());
 
@@ -395,20 +403,20 @@ impl FindingFacts {
     /// Its `users` in words.
     fn user_words(&self, call: &CallFacts, named: usize) -> String {
         if self.kind != "side_by_side" {
-            return names(call, &self.users, self.users_total, named);
+            return names_in_call(call, &self.users, self.users_total, named);
         }
 
         // Some of them are in other calls.
         let known = self.users.iter().zip(&self.user_names);
         let known = known.filter_map(|(user, name)| Some((user.as_str(), name.as_deref()?)));
 
-        listed(&known.collect(), &self.users, self.users_total, named)
+        join_names(&known.collect(), &self.users, self.users_total, named)
     }
 
     fn told(&self, call: &CallFacts, named: usize) -> String {
         let (users, unheard) = (
             self.user_words(call, named),
-            names(call, &self.unheard, self.unheard_total, named),
+            names_in_call(call, &self.unheard, self.unheard_total, named),
         );
         if let Some(title) = self.title_of_room_state(&users) {
             return title;
@@ -438,7 +446,9 @@ impl FindingFacts {
             return why;
         }
 
-        let sfu = f::tidy(f::host(self.service_url.as_deref().unwrap_or_default()));
+        let sfu = f::sanitize_line(f::host_of_url(
+            self.service_url.as_deref().unwrap_or_default(),
+        ));
 
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!(
@@ -543,7 +553,10 @@ impl CallFacts {
                 _ => (
                     class,
                     icon,
-                    format!("{words}, {}", f::counted(all, "finding", "findings")),
+                    format!(
+                        "{words}, {}",
+                        f::count_with_noun(all, "finding", "findings")
+                    ),
                 ),
             });
         }
@@ -551,12 +564,20 @@ impl CallFacts {
         match all {
             0 if self.active && self.quiet().next().is_some() => {
                 let quiet = self.quiet().count();
-                let words = format!("{} perhaps gone", f::count(quiet));
+                let words = format!("{} perhaps gone", f::group_digits(quiet));
                 Some(("", "clock", words))
             }
             0 => None,
-            _ if all == ghosts => Some(("warn", "ghost", f::counted(ghosts, "ghost", "ghosts"))),
-            _ => Some(("bad", "split", f::counted(all, "finding", "findings"))),
+            _ if all == ghosts => Some((
+                "warn",
+                "ghost",
+                f::count_with_noun(ghosts, "ghost", "ghosts"),
+            )),
+            _ => Some((
+                "bad",
+                "split",
+                f::count_with_noun(all, "finding", "findings"),
+            )),
         }
     }
 
@@ -574,25 +595,25 @@ impl CallFacts {
 }
 
 /// `Ada, Bob and 2 more people`, by their display names in the call.
-fn names(call: &CallFacts, users: &[String], total: usize, named: usize) -> String {
+fn names_in_call(call: &CallFacts, users: &[String], total: usize, named: usize) -> String {
     let known: HashMap<&str, &str> = call
         .members
         .iter()
         .filter_map(|member| Some((member.user_id.as_str(), member.name.as_deref()?)))
         .collect();
 
-    listed(&known, users, total, named)
+    join_names(&known, users, total, named)
 }
 
-fn listed(known: &HashMap<&str, &str>, users: &[String], total: usize, named: usize) -> String {
+fn join_names(known: &HashMap<&str, &str>, users: &[String], total: usize, named: usize) -> String {
     let mut told: Vec<String> = users
         .iter()
         .take(if total > named + 1 { named } else { named + 1 })
-        .map(|user| f::within(&person(known.get(user.as_str()).copied(), user)))
+        .map(|user| f::isolate_bidi(&person_title(known.get(user.as_str()).copied(), user)))
         .collect();
     let more = total.saturating_sub(told.len());
     if more > 0 {
-        told.push(f::counted(more, "more person", "more people"));
+        told.push(f::count_with_noun(more, "more person", "more people"));
     }
 
     match told.split_last() {
@@ -603,22 +624,22 @@ fn listed(known: &HashMap<&str, &str>, users: &[String], total: usize, named: us
 
 /// What a sign says, in a sentence.
 fn sign_words(sign: &str) -> &'static str {
-    match Sign::from_word(sign) {
-        Some(Sign::CameBack) => {
+    match GhostSign::from_word(sign) {
+        Some(GhostSign::CameBack) => {
             "It came back with the start of a stay that had already ended: a renewal after a goodbye, so that no delayed \
              leave stands behind it."
         }
-        Some(Sign::RenewedHourly) => "It renewed every hour before.",
-        Some(Sign::HourlyClient) => {
+        Some(GhostSign::RenewedHourly) => "It renewed every hour before.",
+        Some(GhostSign::HourlyClient) => {
             "Its event has fields that only clients write which renew every hour."
         }
-        Some(Sign::NoDelayedEvents) => {
+        Some(GhostSign::NoDelayedEvents) => {
             "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client that is killed."
         }
-        Some(Sign::OtherDevice) => {
+        Some(GhostSign::OtherDevice) => {
             "The same person came later with another device, and is here with that one."
         }
-        Some(Sign::LosesGoodbyes) => {
+        Some(GhostSign::LosesGoodbyes) => {
             "Its homeserver is known to lose goodbyes: many of its stays only run out."
         }
         None => "",

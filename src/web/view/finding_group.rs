@@ -39,14 +39,14 @@ impl FindingGroup<'_> {
 
 /// Which side the findings of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+enum SharedSide {
     /// One person cannot hear several others.
     Listener,
     /// Several people cannot hear one person.
     Speaker,
 }
 
-impl Side {
+impl SharedSide {
     fn person(self, finding: &FindingFacts) -> Option<&str> {
         let (people, total) = match self {
             Self::Listener => (&finding.users, finding.users_total),
@@ -103,16 +103,16 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
         .collect();
     let mut groups = Vec::new();
     while let Some(first) = left.first().copied() {
-        let mut together = Side::Listener.told_with(first, &left);
+        let mut together = SharedSide::Listener.told_with(first, &left);
         if together.len() < 2 {
-            together = Side::Speaker.told_with(first, &left);
+            together = SharedSide::Speaker.told_with(first, &left);
         }
 
         let is_in = |one: &NumberedFinding<'_>| together.contains(&one.number);
         let (parts, others) = left.into_iter().partition(is_in);
         left = others;
         groups.push(FindingGroup {
-            told: told_together(&parts),
+            told: summarise_findings(&parts),
             parts,
         });
     }
@@ -121,7 +121,7 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
 }
 
 /// One finding that summarises all of these.
-fn told_together(parts: &[NumberedFinding<'_>]) -> FindingFacts {
+fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     let mut findings = parts.iter().map(|part| part.finding);
     let mut told = findings
         .next()

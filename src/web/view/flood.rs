@@ -1,6 +1,6 @@
 //! Senders of more events than are stored, as pages and JSON show them.
 
-use super::{RoomRef, Stamp, person};
+use super::{RoomRef, Stamp, person_title};
 use crate::store::ingest::sender_limit::Flood;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -43,6 +43,6 @@ impl FloodFacts {
             return "Somebody".to_owned();
         }
 
-        person(None, &self.user_id)
+        person_title(None, &self.user_id)
     }
 }

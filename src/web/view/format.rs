@@ -1,7 +1,10 @@
 //! Formats facts as text: times, spans, counts and names, in the same way on all pages.
 
 mod text;
-pub use text::{Coded, RawJson, code, host, raw_json, segment, sentence, tidy, within};
+pub use text::{
+    CodedText, RawJson, host_of_url, isolate_bidi, mark_code, path_segment, raw_json,
+    sanitize_line, sanitize_message,
+};
 
 use askama::filters::HtmlSafe;
 use jiff::SignedDuration;
@@ -14,7 +17,7 @@ pub const DAY: i64 = 24 * HOUR;
 
 /// The date and time in UTC; works for every `i64`.
 #[must_use]
-pub fn civil(ms: impl Whole) -> DateTime {
+pub fn utc_datetime(ms: impl WholeNumber) -> DateTime {
     date(1970, 1, 1)
         .at(0, 0, 0, 0)
         .saturating_add(SignedDuration::from_millis(ms.whole()))
@@ -22,34 +25,36 @@ pub fn civil(ms: impl Whole) -> DateTime {
 
 /// The start of the UTC day of a time.
 #[must_use]
-pub fn midnight(ms: i64) -> i64 {
+pub fn start_of_day(ms: i64) -> i64 {
     ms.div_euclid(DAY).saturating_mul(DAY)
 }
 
 /// RFC 3339 with milliseconds.
 #[must_use]
-pub fn rfc3339(ms: impl Whole) -> String {
-    civil(ms).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+pub fn rfc3339(ms: impl WholeNumber) -> String {
+    utc_datetime(ms)
+        .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+        .to_string()
 }
 
 /// A whole number or a reference to one: templates pass references.
-pub trait Whole {
+pub trait WholeNumber {
     fn whole(&self) -> i64;
 }
 
-impl Whole for i64 {
+impl WholeNumber for i64 {
     fn whole(&self) -> i64 {
         *self
     }
 }
 
-impl Whole for usize {
+impl WholeNumber for usize {
     fn whole(&self) -> i64 {
         i64::try_from(*self).unwrap_or(i64::MAX)
     }
 }
 
-impl<T: Whole> Whole for &T {
+impl<T: WholeNumber> WholeNumber for &T {
     fn whole(&self) -> i64 {
         (**self).whole()
     }
@@ -58,7 +63,7 @@ impl<T: Whole> Whole for &T {
 /// How a time is written on a page. The viewer's browser rewrites it in the same style in its own
 /// time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum TimeStyle {
     /// `14:05`
     Clock,
     /// `14:05:12`
@@ -76,7 +81,7 @@ pub enum Style {
     DayName,
 }
 
-impl Style {
+impl TimeStyle {
     fn word(self) -> &'static str {
         match self {
             Self::Clock => "clock",
@@ -90,7 +95,7 @@ impl Style {
     }
 
     fn text(self, ms: i64, now: i64) -> String {
-        let (at, today) = (civil(ms), civil(now));
+        let (at, today) = (utc_datetime(ms), utc_datetime(now));
         let day = if at.year() == today.year() {
             "%-d %B"
         } else {
@@ -117,12 +122,12 @@ impl Style {
 /// A `<time>` element. The server writes UTC; the viewer's browser replaces it by its own time zone
 /// and puts the UTC time into the title.
 #[derive(Debug, Clone, Copy)]
-pub struct TimeTag(i64, i64, Style);
+pub struct TimeTag(i64, i64, TimeStyle);
 
 impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(ms, now, style) = *self;
-        let at = civil(ms);
+        let at = utc_datetime(ms);
         let (machine, word, text) = (
             at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             style.word(),
@@ -139,40 +144,44 @@ impl fmt::Display for TimeTag {
 impl HtmlSafe for TimeTag {}
 
 #[must_use]
-pub fn clock(ms: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), ms.whole(), Style::Clock)
+pub fn time_of_day(ms: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), ms.whole(), TimeStyle::Clock)
 }
 
 #[must_use]
-pub fn seconds(ms: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), ms.whole(), Style::Seconds)
+pub fn time_with_seconds(ms: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), ms.whole(), TimeStyle::Seconds)
 }
 
 /// A time, with its day if `dated`: in a table that has times of several days. The browser decides
 /// again for its time zone.
 #[must_use]
-pub fn stamp(ms: impl Whole, dated: impl std::borrow::Borrow<bool>, now: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), Style::Stamp(*dated.borrow()))
+pub fn time_in_table(
+    ms: impl WholeNumber,
+    dated: impl std::borrow::Borrow<bool>,
+    now: impl WholeNumber,
+) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), TimeStyle::Stamp(*dated.borrow()))
 }
 
 #[must_use]
-pub fn when(ms: impl Whole, now: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), Style::When)
+pub fn day_or_time(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), TimeStyle::When)
 }
 
 #[must_use]
-pub fn moment(ms: impl Whole, now: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), Style::Moment)
+pub fn day_and_time(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), TimeStyle::Moment)
 }
 
 #[must_use]
-pub fn day(ms: impl Whole, now: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), Style::Day)
+pub fn local_day(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), TimeStyle::Day)
 }
 
 #[must_use]
-pub fn day_name(ms: impl Whole, now: impl Whole) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), Style::DayName)
+pub fn local_day_name(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now.whole(), TimeStyle::DayName)
 }
 
 /// A calendar day in UTC, given by its midnight. It is not a moment, so the browser must not
@@ -186,7 +195,7 @@ impl fmt::Display for DayTag {
         write!(
             f,
             r#"<time datetime="{}">{}</time>"#,
-            civil(ms).strftime("%Y-%m-%d"),
+            utc_datetime(ms).strftime("%Y-%m-%d"),
             style.text(ms, now)
         )
     }
@@ -196,22 +205,22 @@ impl HtmlSafe for DayTag {}
 
 /// `12 March`
 #[must_use]
-pub fn utc_day(ms: impl Whole, now: impl Whole) -> DayTag {
-    DayTag(day(ms, now))
+pub fn utc_day(ms: impl WholeNumber, now: impl WholeNumber) -> DayTag {
+    DayTag(local_day(ms, now))
 }
 
 /// `Sunday, 22 November`
 #[must_use]
-pub fn utc_day_name(ms: impl Whole, now: impl Whole) -> DayTag {
-    DayTag(day_name(ms, now))
+pub fn utc_day_name(ms: impl WholeNumber, now: impl WholeNumber) -> DayTag {
+    DayTag(local_day_name(ms, now))
 }
 
 /// A time for a `<title>` or an attribute, which cannot contain an element: `13:58:04`, with the
 /// date if `dated`.
 #[must_use]
-pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> String {
+pub fn plain_time(ms: impl WholeNumber, dated: impl std::borrow::Borrow<bool>) -> String {
     let dated = *dated.borrow();
-    civil(ms.whole())
+    utc_datetime(ms.whole())
         .strftime(if dated {
             "%-d %b %Y %H:%M:%S"
         } else {
@@ -222,44 +231,44 @@ pub fn plain_time(ms: impl Whole, dated: impl std::borrow::Borrow<bool>) -> Stri
 
 /// The duration of something that still runs: `3:47`, `1:12:09`, from four days on `5 d 4 h`.
 #[must_use]
-pub fn running(ms: impl Whole) -> String {
+pub fn running_duration(ms: impl WholeNumber) -> String {
     let seconds = ms.whole().max(0) / 1000;
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
 
     match h {
         0 => format!("{m}:{s:02}"),
         1..96 => format!("{h}:{m:02}:{s:02}"),
-        _ => format!("{} d {} h", count(h / 24), h % 24),
+        _ => format!("{} d {} h", group_digits(h / 24), h % 24),
     }
 }
 
 /// The duration of something that has ended: `under 1 min`, `12 min`, `1 h 40`, `2 d 3 h`.
 #[must_use]
-pub fn lasted(ms: impl Whole) -> String {
+pub fn ended_duration(ms: impl WholeNumber) -> String {
     let ms = ms.whole().max(0);
     match ms {
         ..MINUTE => "under 1 min".to_owned(),
         MINUTE..HOUR => format!("{} min", ms / MINUTE),
         HOUR..DAY => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
-        _ => format!("{} d {} h", count(ms / DAY), ms / HOUR % 24),
+        _ => format!("{} d {} h", group_digits(ms / DAY), ms / HOUR % 24),
     }
 }
 
 /// A total duration: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
 #[must_use]
-pub fn sum(ms: impl Whole) -> String {
+pub fn total_duration(ms: impl WholeNumber) -> String {
     let ms = ms.whole().max(0);
     match ms {
         1..MINUTE => "under 1 min".to_owned(),
         ..HOUR => format!("{} min", ms / MINUTE),
         _ if ms < 100 * HOUR => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
-        _ => format!("{} h", count(ms / HOUR)),
+        _ => format!("{} h", group_digits(ms / HOUR)),
     }
 }
 
 /// `1,284`
 #[must_use]
-pub fn count(number: impl Whole) -> String {
+pub fn group_digits(number: impl WholeNumber) -> String {
     let number = number.whole();
     let digits = number.unsigned_abs().to_string();
     let mut text = String::from(if number < 0 { "-" } else { "" });
@@ -276,37 +285,40 @@ pub fn count(number: impl Whole) -> String {
 
 /// `1 call`, `1,284 calls`
 #[must_use]
-pub fn counted(number: impl Whole, one: &str, many: &str) -> String {
+pub fn count_with_noun(number: impl WholeNumber, one: &str, many: &str) -> String {
     format!(
         "{} {}",
-        count(number.whole()),
+        group_digits(number.whole()),
         if number.whole() == 1 { one } else { many }
     )
 }
 
 /// A change in words: `4 more`, `3 fewer`, `the same`.
 #[must_use]
-pub fn change(now: impl Whole, before: impl Whole) -> String {
+pub fn change_in_count(now: impl WholeNumber, before: impl WholeNumber) -> String {
     match now.whole().saturating_sub(before.whole()) {
         0 => "the same".to_owned(),
-        more @ 1.. => format!("{} more", count(more)),
-        fewer => format!("{} fewer", count(fewer.saturating_neg())),
+        more @ 1.. => format!("{} more", group_digits(more)),
+        fewer => format!("{} fewer", group_digits(fewer.saturating_neg())),
     }
 }
 
 /// A change of a total duration in words: `9 h 10 more`, `12 min less`.
 #[must_use]
-pub fn change_of_time(now: impl Whole, before: impl Whole) -> String {
+pub fn change_in_duration(now: impl WholeNumber, before: impl WholeNumber) -> String {
     match now.whole().saturating_sub(before.whole()) / MINUTE {
         0 => "the same".to_owned(),
-        more @ 1.. => format!("{} more", sum(more * MINUTE)),
-        less => format!("{} less", sum(less.saturating_neg().saturating_mul(MINUTE))),
+        more @ 1.. => format!("{} more", total_duration(more * MINUTE)),
+        less => format!(
+            "{} less",
+            total_duration(less.saturating_neg().saturating_mul(MINUTE))
+        ),
     }
 }
 
 /// `1.4 MB`
 #[must_use]
-pub fn bytes(number: impl Whole) -> String {
+pub fn byte_size(number: impl WholeNumber) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mut size = number.whole().max(0) as f64;
     for unit in ["bytes", "kB", "MB", "GB"] {
@@ -327,18 +339,18 @@ pub fn bytes(number: impl Whole) -> String {
 /// Filters out impossible times: Matrix began in September 2014, so earlier timestamps are mistakes
 /// or jokes.
 #[must_use]
-pub fn plausible(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {
+pub fn plausible_time(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {
     ms.borrow().filter(|ms| *ms >= 1_409_529_600_000)
 }
 
 /// How long ago, in words.
 #[must_use]
-pub fn age(ms: impl Whole) -> String {
+pub fn time_ago(ms: impl WholeNumber) -> String {
     let ms = ms.whole();
     match ms {
         ..1000 => "just now".to_owned(),
         1000..MINUTE => format!("{} s ago", ms / 1000),
-        _ => format!("{} ago", lasted(ms)),
+        _ => format!("{} ago", ended_duration(ms)),
     }
 }
 

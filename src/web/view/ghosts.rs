@@ -3,10 +3,10 @@
 
 use super::format as f;
 use super::{CallFacts, MemberFacts};
-use crate::rtc::ghost::{self, Clues, Goodbyes, Silence};
+use crate::rtc::ghost::{self, Clues, Goodbyes, SilentStay};
 use crate::store::model;
 use crate::store::read::evidence::Origins;
-use crate::store::read::ghosts::Told;
+use crate::store::read::ghosts::StayStatements;
 use crate::store::stats::ghost_time::{Ghost, Gone};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default)]
 pub struct Ghosts {
     /// By membership; only of those whose renewal is overdue.
-    pub told: HashMap<String, Told>,
+    pub told: HashMap<String, StayStatements>,
     /// How the stays of homeservers ended lately.
     pub goodbyes: BTreeMap<String, Goodbyes>,
     /// Homeservers that report no support for delayed events; only our own.
@@ -41,13 +41,13 @@ impl Ghosts {
 }
 
 /// Does it end by its own expiry as far as is known, without a later sign of its device?
-pub(super) fn expires(member: &model::Member) -> bool {
+pub(super) fn is_ended_by_expiry(member: &model::Member) -> bool {
     let by_expiry = matches!(member.end_reason.as_str(), "expired" | "sticky_expired");
     by_expiry && member.outlived_ms.is_none()
 }
 
 /// The stays among these whose renewal is overdue: few, mostly none.
-pub(in crate::web) fn overdue<'a>(
+pub(in crate::web) fn overdue_stays<'a>(
     members: &'a [model::Member],
     origins: &HashMap<String, Origins>,
     now: i64,
@@ -56,12 +56,13 @@ pub(in crate::web) fn overdue<'a>(
         let heard_ms = origins
             .get(&member.id)
             .and_then(|origins| origins.last_sign_ms);
-        let Some(last_sign_ms) = heard_ms.filter(|_| member.kind == "session" && expires(member))
+        let Some(last_sign_ms) =
+            heard_ms.filter(|_| member.kind == "session" && is_ended_by_expiry(member))
         else {
             return false;
         };
 
-        let silence = Silence {
+        let silence = SilentStay {
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
             last_sign_ms,
@@ -78,7 +79,7 @@ pub(in crate::web) fn overdue<'a>(
 
 /// The members of running calls who still count though they are probably gone.
 #[must_use]
-pub fn gone_of<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
+pub fn gone_in_calls<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Gone {
     let mut gone = Gone::default();
     for call in calls.filter(|call| call.active) {
         let ghost = |member: &MemberFacts| Ghost {
@@ -142,9 +143,9 @@ impl PerhapsGone {
 
     /// `1 perhaps gone, silent for 2 h 05`; `None` if there are none.
     #[must_use]
-    pub fn words(&self, now: impl f::Whole) -> Option<String> {
+    pub fn words(&self, now: impl f::WholeNumber) -> Option<String> {
         let silent_ms = now.whole().saturating_sub(self.silent_since_ms?);
-        let for_long = f::lasted(silent_ms);
+        let for_long = f::ended_duration(silent_ms);
 
         Some(match (self.are_all, self.devices) {
             (true, 1) => format!("perhaps gone, silent for {for_long}"),
@@ -153,7 +154,7 @@ impl PerhapsGone {
             (false, devices) => {
                 format!(
                     "{} perhaps gone, silent for {for_long} and more",
-                    f::count(devices)
+                    f::group_digits(devices)
                 )
             }
         })

@@ -3,7 +3,7 @@
 
 use super::format as f;
 use super::{RoomRef, Stamp};
-use crate::store::read::history_progress::{Progress, Sums};
+use crate::store::read::history_progress::{WalkProgress, WalkSums};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -42,8 +42,8 @@ pub struct WalkFacts {
     pub tries: i64,
 }
 
-impl From<Progress> for WalkFacts {
-    fn from(row: Progress) -> Self {
+impl From<WalkProgress> for WalkFacts {
+    fn from(row: WalkProgress) -> Self {
         // Without any event found, it is unknown how much is left.
         let is_measured = row.found > 0 || row.done_ms.is_some();
 
@@ -85,8 +85,8 @@ impl WalkFacts {
     pub fn so_far(&self) -> String {
         format!(
             "{}, {}",
-            f::counted(self.pages, "page", "pages"),
-            f::counted(self.events, "event", "events")
+            f::count_with_noun(self.pages, "page", "pages"),
+            f::count_with_noun(self.events, "event", "events")
         )
     }
 
@@ -106,10 +106,10 @@ impl WalkFacts {
             .map(|percent| format!("about {percent} % of the time still ahead"));
         let time = self
             .ahead_ms
-            .map(|ms| format!("about {} at this pace", f::lasted(ms)));
+            .map(|ms| format!("about {} at this pace", f::ended_duration(ms)));
         let rate = self
             .events_per_second
-            .map(|rate| format!("{} a second", f::counted(rate, "event", "events")));
+            .map(|rate| format!("{} a second", f::count_with_noun(rate, "event", "events")));
 
         [percent, time, rate]
             .into_iter()
@@ -160,7 +160,7 @@ pub struct HistoryFacts {
 impl HistoryFacts {
     /// Computes it from the sums of all walks and the unfinished walks.
     #[must_use]
-    pub fn new(sums: Sums, open: &[WalkFacts]) -> Self {
+    pub fn new(sums: WalkSums, open: &[WalkFacts]) -> Self {
         let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();
         Self {
             rooms: sums.rooms,

@@ -4,7 +4,7 @@
 
 use super::Stamp;
 use super::format as f;
-use crate::rtc::present::{self, Account, Sight, Unknown, Why};
+use crate::rtc::present::{self, AccountStanding, Sight, Unknown, UnknownReason};
 use crate::store::model::{Vantage, Viewer};
 use crate::web::Web;
 use crate::web::http::error::Error;
@@ -65,7 +65,7 @@ impl SeenFacts {
     /// Is the only reason that there may be others whom we cannot see?
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        self.unknown_why == Some(Why::Encrypted.as_str())
+        self.unknown_why == Some(UnknownReason::Encrypted.as_str())
     }
 }
 
@@ -91,7 +91,7 @@ impl AllSeenFacts {
     /// Was nothing read yet? Then an empty page does not mean that there are no calls.
     #[must_use]
     pub fn has_read_nothing(&self) -> bool {
-        self.seen.unknown_why == Some(Why::NotRead.as_str())
+        self.seen.unknown_why == Some(UnknownReason::NotRead.as_str())
     }
 
     /// The number of rooms whose present is unknown although that of others is known.
@@ -121,7 +121,7 @@ impl LookedFacts {
     /// # Errors
     /// When the database fails.
     pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
-        Ok(Present::read(web, viewer, now).await?.looked())
+        Ok(Liveness::read(web, viewer, now).await?.looked())
     }
 
     /// Was nothing read yet? Then finding nothing means nothing.
@@ -133,14 +133,14 @@ impl LookedFacts {
     /// What was read when no call was found, in a sentence. `calls_ever`: the number of calls at
     /// other times.
     #[must_use]
-    pub fn nothing_found(&self, calls_ever: impl f::Whole) -> String {
+    pub fn nothing_found(&self, calls_ever: impl f::WholeNumber) -> String {
         let found = match (calls_ever.whole(), self.rooms_unread) {
             _ if self.rooms_followed == 0 => "so no call can be found.".to_owned(),
             (0, 0) => "no call was found in any of them yet.".to_owned(),
             (0, _) => "no call was found yet in those that can be read.".to_owned(),
             (ever, _) => format!(
                 "{} known from other times. Choose a longer period.",
-                f::counted(ever, "call is", "calls are")
+                f::count_with_noun(ever, "call is", "calls are")
             ),
         };
 
@@ -154,12 +154,12 @@ impl LookedFacts {
     pub fn rooms_words(&self) -> String {
         let followed = match self.rooms_followed {
             0 => "No room is followed".to_owned(),
-            rooms => f::counted(rooms, "room is followed", "rooms are followed"),
+            rooms => f::count_with_noun(rooms, "room is followed", "rooms are followed"),
         };
 
         match self.rooms_unread {
             0 => followed,
-            rooms => format!("{followed}, {} cannot be read", f::count(rooms)),
+            rooms => format!("{followed}, {} cannot be read", f::group_digits(rooms)),
         }
     }
 }
@@ -180,14 +180,14 @@ pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
 
 /// The present of everything and of each room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Present {
+pub struct Liveness {
     all: Option<Unknown>,
-    rooms: BTreeMap<String, RoomPresent>,
+    rooms: BTreeMap<String, RoomLiveness>,
 }
 
 /// The present of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RoomPresent {
+struct RoomLiveness {
     unknown: Option<Unknown>,
     /// The account left it. The room's own page reports that; answers about all rooms ignore the
     /// room.
@@ -196,20 +196,20 @@ struct RoomPresent {
     is_unread: bool,
 }
 
-impl Present {
+impl Liveness {
     /// What is known now.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
-        let found = crate::store::read::present::read(&web.store, viewer, now).await?;
+        let found = crate::store::read::present::read_present_rows(&web.store, viewer, now).await?;
         Ok(Self::from_rows(found, now))
     }
 
     /// From what the store knows.
     #[must_use]
-    pub fn from_rows(found: crate::store::read::present::Present, now: i64) -> Self {
-        let all = of_vantages(&found.vantages, found.not_stored_since_ms, now);
+    pub fn from_rows(found: crate::store::read::present::PresentRows, now: i64) -> Self {
+        let all = unknown_by_vantages(&found.vantages, found.not_stored_since_ms, now);
         let polls_every_ms = found
             .vantages
             .iter()
@@ -219,7 +219,7 @@ impl Present {
             let unknown = present::unknown_in_room(all, &one.room, polls_every_ms, now);
             let is_left = one.room.sight == Sight::Left;
             let is_unread = one.room.sight == Sight::Blind || (one.room.fails && !is_left);
-            let present = RoomPresent {
+            let present = RoomLiveness {
                 unknown,
                 is_left,
                 is_unread,
@@ -257,7 +257,7 @@ impl Present {
     #[must_use]
     pub fn room(&self, room_id: &str) -> Option<Unknown> {
         let nobody = Some(Unknown {
-            why: Why::Unreadable,
+            why: UnknownReason::Unreadable,
             since_ms: None,
         });
 
@@ -298,14 +298,14 @@ impl Present {
     }
 }
 
-fn of_vantages(
+fn unknown_by_vantages(
     vantages: &[Vantage],
     not_stored_since_ms: Option<i64>,
     now: i64,
 ) -> Option<Unknown> {
-    let accounts: Vec<Account> = vantages
+    let accounts: Vec<AccountStanding> = vantages
         .iter()
-        .map(crate::store::read::present::account)
+        .map(crate::store::read::present::account_of_vantage)
         .collect();
 
     present::unknown_by_accounts(&accounts, not_stored_since_ms, now)
@@ -314,14 +314,14 @@ fn of_vantages(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtc::present::Room;
+    use crate::rtc::present::RoomObservation;
     use crate::store::model::Vantage;
     use crate::store::read::present::RoomSight;
 
     const NOW: i64 = 1_000_000;
 
     fn room(room_id: &str, sight: Sight, looked_ms: i64) -> RoomSight {
-        let room = Room {
+        let room = RoomObservation {
             sight,
             fails: false,
             looked_ms: Some(looked_ms),
@@ -341,13 +341,13 @@ mod tests {
             last_sync_ms: Some(NOW),
             ..Vantage::default()
         }];
-        let found = crate::store::read::present::Present {
+        let found = crate::store::read::present::PresentRows {
             vantages,
             rooms,
             not_stored_since_ms: None,
         };
 
-        Present::from_rows(found, NOW).everything()
+        Liveness::from_rows(found, NOW).everything()
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! Findings in hindsight: events that came after a stay had expired.
 
-use super::{FindingFacts, Ledger};
+use super::{CallContext, FindingFacts};
 use crate::store::model;
 
 /// The findings of these stays, as known at `upto`, ms.
-pub(super) fn findings<'a>(
+pub(super) fn findings_in_hindsight<'a>(
     members: &'a [model::Member],
-    ledger: &'a Ledger,
+    ledger: &'a CallContext,
     upto: i64,
 ) -> impl Iterator<Item = FindingFacts> + 'a {
     members
         .iter()
-        .flat_map(move |member| findings_of_stay(member, ledger, upto))
+        .flat_map(move |member| hindsight_of_stay(member, ledger, upto))
 }
 
-fn findings_of_stay(member: &model::Member, ledger: &Ledger, upto: i64) -> Vec<FindingFacts> {
+fn hindsight_of_stay(member: &model::Member, ledger: &CallContext, upto: i64) -> Vec<FindingFacts> {
     let origins = ledger.origins.get(&member.id).copied().unwrap_or_default();
     let mut found = Vec::new();
 

@@ -53,7 +53,7 @@ impl Flip {
 /// The number of sessions in words: `2 calls`, `1 whiteboard`, or `3 sessions` if they are of
 /// several kinds. `all` may be larger than the number of given calls.
 #[must_use]
-pub fn counted_by_noun(calls: &[CallFacts], all: usize) -> String {
+pub fn count_sessions(calls: &[CallFacts], all: usize) -> String {
     let first = calls
         .first()
         .map_or_else(|| noun_of("m.call"), CallFacts::noun);
@@ -63,5 +63,5 @@ pub fn counted_by_noun(calls: &[CallFacts], all: usize) -> String {
         noun_of("")
     };
 
-    format::counted(all, noun.singular, noun.plural)
+    format::count_with_noun(all, noun.singular, noun.plural)
 }

@@ -53,7 +53,7 @@ impl OwnFacts {
             0 => "Offers no SFU to those who are signed in".to_owned(),
             count => format!(
                 "Offers {} to those who are signed in",
-                f::counted(count, "SFU", "SFUs")
+                f::count_with_noun(count, "SFU", "SFUs")
             ),
         };
 
@@ -67,10 +67,10 @@ impl OwnFacts {
     pub fn limits(&self) -> String {
         let delay = self
             .max_delay_ms
-            .map(|longest| format!("up to {}", words_of_delay(longest)));
+            .map(|longest| format!("up to {}", delay_words(longest)));
         let scheduled = self
             .max_scheduled
-            .map(|most| format!("at most {} at a time for each user", f::count(most)));
+            .map(|most| format!("at most {} at a time for each user", f::group_digits(most)));
         let limits: Vec<String> = delay.into_iter().chain(scheduled).collect();
 
         limits.join(", ")
@@ -90,21 +90,21 @@ impl OwnFacts {
 }
 
 /// A delay in words; whole hours are written as hours.
-fn words_of_delay(ms: i64) -> String {
+fn delay_words(ms: i64) -> String {
     if ms >= HOUR_MS && ms % HOUR_MS == 0 {
         format!("{} h", ms / HOUR_MS)
     } else {
-        f::lasted(ms)
+        f::ended_duration(ms)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ingest::probes::Answer;
+    use crate::store::ingest::probes::RequestResult;
 
     fn own(state: &str, sfus: usize, max_delay_ms: Option<i64>) -> OwnFacts {
-        let answer = || Answer {
+        let answer = || RequestResult {
             state: state.to_owned(),
             why: None,
         };

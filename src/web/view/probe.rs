@@ -2,8 +2,8 @@
 
 use super::Stamp;
 use super::format as f;
-use crate::rtc::transport::normalise;
-use crate::store::ingest::probes::{Answer, Probed, ServerResult, SfuResult};
+use crate::rtc::transport::normalise_url;
+use crate::store::ingest::probes::{Probed, RequestResult, ServerResult, SfuResult};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
@@ -102,11 +102,11 @@ impl SfuOfServer {
     ) -> Vec<Self> {
         let mut found: BTreeMap<String, (bool, bool)> = BTreeMap::new();
         for url in published {
-            found.entry(normalise(url)).or_default().0 = true;
+            found.entry(normalise_url(url)).or_default().0 = true;
         }
 
         for url in named {
-            found.entry(normalise(url)).or_default().1 = true;
+            found.entry(normalise_url(url)).or_default().1 = true;
         }
 
         let sfu = |(service_url, (published, named)): (String, (bool, bool))| {
@@ -143,8 +143,8 @@ pub struct DriftFacts {
     pub named_only: Vec<String>,
 }
 
-impl From<Answer> for AnswerFacts {
-    fn from(answer: Answer) -> Self {
+impl From<RequestResult> for AnswerFacts {
+    fn from(answer: RequestResult) -> Self {
         Self {
             state: answer.state,
             why: answer.why,
@@ -203,7 +203,7 @@ impl AnswerFacts {
         let why = || {
             self.why
                 .as_deref()
-                .map(|why| format!(": {}", f::tidy(why)))
+                .map(|why| format!(": {}", f::sanitize_line(why)))
                 .unwrap_or_default()
         };
 
@@ -232,7 +232,7 @@ impl ServerProbeFacts {
     pub fn published(&self) -> String {
         let ok = match self.sfus.len() {
             0 => "Names no SFU".to_owned(),
-            count => format!("Names {}", f::counted(count, "SFU", "SFUs")),
+            count => format!("Names {}", f::count_with_noun(count, "SFU", "SFUs")),
         };
 
         self.well_known
@@ -296,8 +296,8 @@ impl ServerProbeFacts {
             return None;
         }
 
-        let published: BTreeSet<String> = self.sfus.iter().map(|url| normalise(url)).collect();
-        let named: BTreeSet<String> = named.map(normalise).collect();
+        let published: BTreeSet<String> = self.sfus.iter().map(|url| normalise_url(url)).collect();
+        let named: BTreeSet<String> = named.map(normalise_url).collect();
 
         Some(DriftFacts {
             published_only: published.difference(&named).cloned().collect(),
@@ -311,7 +311,7 @@ impl SfuProbeFacts {
     #[must_use]
     pub fn words(&self) -> String {
         let ok = self.took_ms.map_or("Answers".to_owned(), |ms| {
-            format!("Answers in {}", super::length(ms))
+            format!("Answers in {}", super::precise_duration(ms))
         });
         let ok = match self.delegates_leave {
             Some(true) => format!("{ok}, and says goodbye for clients that are lost"),
@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     fn asked(state: &str, sfus: &[&str]) -> ServerProbeFacts {
-        let answer = |why: Option<&str>| Answer {
+        let answer = |why: Option<&str>| RequestResult {
             state: state.into(),
             why: why.map(ToOwned::to_owned),
         };

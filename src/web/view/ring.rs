@@ -2,10 +2,10 @@
 
 use super::format as f;
 use super::{MemberFacts, RelatedFacts, Stamp};
-use crate::rtc::related::{Related, What};
-use crate::rtc::ring::{self, Outcome};
+use crate::rtc::related::{Related, RelatedKind};
+use crate::rtc::ring::{self, RingOutcome};
 use crate::store::read::related::LateAnswer;
-use crate::store::read::rings::Rings;
+use crate::store::read::rings::RingCounts;
 use crate::web::svg::{Num, ratio};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -30,9 +30,9 @@ pub struct RingFacts {
     pub whole: bool,
 }
 
-impl From<Rings> for RingFacts {
-    fn from(rings: Rings) -> Self {
-        let Rings {
+impl From<RingCounts> for RingFacts {
+    fn from(rings: RingCounts) -> Self {
+        let RingCounts {
             sent,
             answered,
             declined,
@@ -95,22 +95,22 @@ impl RingFacts {
         let which = if self.whole { "" } else { "the newest " };
         let usual = self
             .usual_answer_ms
-            .map(|ms| format!("; usually within {}", super::clock::length(ms)));
+            .map(|ms| format!("; usually within {}", super::clock::precise_duration(ms)));
         let silent = match self.silent {
             0 => String::new(),
             _ => format!(
                 ". {} did not ring",
-                f::counted(self.silent, "more notification", "more notifications")
+                f::count_with_noun(self.silent, "more notification", "more notifications")
             ),
         };
 
         format!(
             "Of {which}{} {} answered{}{silent}.",
-            f::counted(self.sent, "ring", "rings"),
+            f::count_with_noun(self.sent, "ring", "rings"),
             if self.answered == 1 {
                 "1 was".to_owned()
             } else {
-                format!("{} were", f::count(self.answered))
+                format!("{} were", f::group_digits(self.answered))
             },
             usual.unwrap_or_default()
         )
@@ -125,26 +125,26 @@ pub fn with_outcomes(
     now: i64,
 ) -> Vec<RelatedFacts> {
     let until = |member: &MemberFacts| member.left_ms.or(member.expires_ms).unwrap_or(i64::MAX);
-    let mut came: Vec<ring::Came> = members
+    let mut came: Vec<ring::RingStay> = members
         .iter()
         .map(|member| (member.user_id.as_str(), member.joined_ms, until(member)))
         .collect();
     came.sort_unstable_by_key(|(_, joined_ms, _)| *joined_ms);
     let outcome_of = |one: &Related| {
         // If there are many rings and stays, only those near each other are compared.
-        let (from_ms, to_ms) = ring::came_within(one);
+        let (from_ms, to_ms) = ring::answer_span_ms(one);
         let first = came.partition_point(|(_, joined_ms, _)| *joined_ms < from_ms);
         let upto = came.partition_point(|(_, joined_ms, _)| *joined_ms < to_ms);
         let near = came.get(first..upto).unwrap_or_default();
 
-        ring::outcome(one, near.iter().copied(), &related, now)
+        ring::outcome_of_ring(one, near.iter().copied(), &related, now)
     };
 
-    let outcomes: Vec<Option<(Outcome, Option<i64>)>> = related
+    let outcomes: Vec<Option<(RingOutcome, Option<i64>)>> = related
         .iter()
-        .map(|one| (one.what == What::Ring).then(|| outcome_of(one)))
+        .map(|one| (one.what == RelatedKind::Ring).then(|| outcome_of(one)))
         .collect();
-    let said = |(one, outcome): (Related, Option<(Outcome, Option<i64>)>)| {
+    let said = |(one, outcome): (Related, Option<(RingOutcome, Option<i64>)>)| {
         let mut facts = RelatedFacts::from(one);
         if let Some((outcome, answered_ms)) = outcome {
             facts.outcome = Some(outcome.as_str());
@@ -158,7 +158,7 @@ pub fn with_outcomes(
     let told = related
         .into_iter()
         .zip(outcomes)
-        .filter(|(one, _)| one.what != What::Withdrawal);
+        .filter(|(one, _)| one.what != RelatedKind::Withdrawal);
 
     told.map(said).collect()
 }
@@ -211,13 +211,13 @@ impl LinkedCallFacts {
     /// The page of the other call.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/calls/{}", f::segment(&self.call_id))
+        format!("/calls/{}", f::path_segment(&self.call_id))
     }
 
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        let who = f::within(&super::person(self.name.as_deref(), &self.user_id));
+        let who = f::isolate_bidi(&super::person_title(self.name.as_deref(), &self.user_id));
         match self.kind {
             "answered_after_end" => {
                 let late = late_words(self.came_ms.saturating_sub(self.ended_ms));
@@ -232,6 +232,6 @@ impl LinkedCallFacts {
 fn late_words(ms: i64) -> String {
     match ms {
         0..120_000 => format!("{} s", (ms + 500) / 1000),
-        _ => f::lasted(ms),
+        _ => f::ended_duration(ms),
     }
 }

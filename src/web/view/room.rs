@@ -5,9 +5,9 @@ use super::{
     CallFacts, NowFacts, OwnFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, RoomRef, Stamp,
 };
 use crate::rtc::id::server_of;
-use crate::rtc::present::{Unknown, Why};
+use crate::rtc::present::{Unknown, UnknownReason};
 use crate::rtc::words::Watch;
-use crate::store::ingest::invitations::Pending;
+use crate::store::ingest::invitations::PendingInvitation;
 use crate::store::model;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -66,8 +66,8 @@ pub struct RoomFacts {
     pub older_rules: bool,
 }
 
-impl From<model::Room> for RoomFacts {
-    fn from(row: model::Room) -> Self {
+impl From<model::RoomRow> for RoomFacts {
+    fn from(row: model::RoomRow) -> Self {
         let is_seen = matches!(row.watch, Watch::Joined | Watch::Peeked);
         let successor = RoomLink::successor(&row);
         let predecessor = RoomLink::predecessor(&row);
@@ -113,7 +113,7 @@ impl From<model::Room> for RoomFacts {
 
 /// The state of a room as a pill: class, icon and words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pill {
+pub struct RoomPill {
     pub class: &'static str,
     pub icon: &'static str,
     pub words: &'static str,
@@ -125,7 +125,7 @@ impl RoomFacts {
     pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
         let now = NowFacts::count_members(active.iter().copied());
         // These calls ran when the room was last seen.
-        let is_unseen = unknown.is_some_and(|unknown| unknown.why != Why::Encrypted);
+        let is_unseen = unknown.is_some_and(|unknown| unknown.why != UnknownReason::Encrypted);
         let findings = self.findings.into_iter();
         let findings = findings
             .map(|finding| finding.with_now(is_unseen))
@@ -174,7 +174,7 @@ impl RoomFacts {
     }
 
     #[must_use]
-    pub fn pill(&self) -> Pill {
+    pub fn pill(&self) -> RoomPill {
         let (class, icon, words) = match Watch::from_word(self.watch) {
             _ if self.replaced_by.is_some() && self.needs_look() => ("warn", "alert", "Replaced"),
             _ if self.replaced_by.is_some() => ("", "info", "Moved"),
@@ -189,7 +189,7 @@ impl RoomFacts {
             Watch::Joined => ("ok", "check", "Following"),
         };
 
-        Pill { class, icon, words }
+        RoomPill { class, icon, words }
     }
 }
 
@@ -219,8 +219,8 @@ pub struct SettingFacts {
     pub value: String,
 }
 
-impl From<Pending> for InvitationFacts {
-    fn from(pending: Pending) -> Self {
+impl From<PendingInvitation> for InvitationFacts {
+    fn from(pending: PendingInvitation) -> Self {
         let server = server_of(&pending.inviter).to_owned();
         let room_id = pending.room.room_id.clone();
         let setting = |key, env, value: &str| SettingFacts {

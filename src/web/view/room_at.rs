@@ -1,7 +1,7 @@
 //! The facts for the time machine, the ring marks and the zombies.
 
 use super::format;
-use super::{CallFacts, MemberFacts, RoomRef, Stamp, person};
+use super::{CallFacts, MemberFacts, RoomRef, Stamp, person_title};
 use crate::rtc::related;
 use crate::store::model;
 use crate::store::read::zombies::Zombie;
@@ -98,7 +98,7 @@ impl CallThen {
     /// Its page.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/calls/{}", format::segment(&self.call_id))
+        format!("/calls/{}", format::path_segment(&self.call_id))
     }
 }
 
@@ -139,7 +139,7 @@ impl Flip {
     /// The page of its call.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/calls/{}", format::segment(&self.call_id))
+        format!("/calls/{}", format::path_segment(&self.call_id))
     }
 }
 
@@ -209,14 +209,17 @@ impl RelatedFacts {
     /// The sender's title.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.user_id)
+        person_title(self.name.as_deref(), &self.user_id)
     }
 
     /// The outcome of a ring, in words.
     fn end(&self) -> String {
         match (self.outcome, self.answered_ms) {
             (Some("answered"), Some(ms)) => {
-                format!(": answered after {}", super::length(ms - self.at_ms))
+                format!(
+                    ": answered after {}",
+                    super::precise_duration(ms - self.at_ms)
+                )
             }
             (Some("missed"), _) => ": not answered".to_owned(),
             (Some("withdrawn"), _) => ": taken back".to_owned(),
@@ -229,12 +232,12 @@ impl RelatedFacts {
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        let who = format::within(&self.title());
+        let who = format::isolate_bidi(&self.title());
         let name = self.whom_names.first().and_then(Option::as_deref);
         let first = self
             .whom
             .first()
-            .map(|whom| format::within(&person(name, whom)));
+            .map(|whom| format::isolate_bidi(&person_title(name, whom)));
         let whom = match (first, self.whom.len()) {
             _ if self.whole_room => "everybody in the room".to_owned(),
             (Some(whom), 1) => whom,
@@ -295,6 +298,6 @@ impl ZombieFacts {
     /// The person's title.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.user_id)
+        person_title(self.name.as_deref(), &self.user_id)
     }
 }

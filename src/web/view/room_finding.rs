@@ -3,12 +3,12 @@
 
 use super::format as f;
 use super::room_needs::account_words;
-use super::state_reset::{advice_on_reset, deed_of_reset, reason_of_reset};
-use super::{RoomFacts, RoomNeedFacts, RoomRef, Stamp, person, remedy_of_levels};
-use crate::rtc::power::Access;
+use super::state_reset::{advice_on_reset, reason_of_reset, reset_words};
+use super::{RoomFacts, RoomNeedFacts, RoomRef, Stamp, person_title, power_levels_remedy};
+use crate::rtc::power::SendAccess;
 use crate::rtc::words::Watch;
-use crate::store::ingest::access::{Account, Named};
-use crate::store::ingest::state_resets::{StateReset, What};
+use crate::store::ingest::access::{NamedAccess, RoomAccount};
+use crate::store::ingest::state_resets::{ResetKind, StateReset};
 use crate::store::model;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -30,7 +30,7 @@ pub struct RoomLink {
 
 impl RoomLink {
     /// The room that took the place of this one.
-    pub(super) fn successor(row: &model::Room) -> Option<Self> {
+    pub(super) fn successor(row: &model::RoomRow) -> Option<Self> {
         let room_id = row.replaced_by.clone()?;
         let is_seen = |watch: Watch| matches!(watch, Watch::Joined | Watch::Peeked | Watch::Left);
         let watch = row.successor.as_ref().map(|successor| successor.watch);
@@ -50,7 +50,7 @@ impl RoomLink {
     }
 
     /// The room that this one says it replaced.
-    pub(super) fn predecessor(row: &model::Room) -> Option<Self> {
+    pub(super) fn predecessor(row: &model::RoomRow) -> Option<Self> {
         let room_id = row.predecessor.clone()?;
         let names = row.predecessor_names.as_deref() == Some(row.room.room_id.as_str());
 
@@ -73,7 +73,7 @@ impl RoomLink {
     /// Its page.
     #[must_use]
     pub fn href(&self) -> String {
-        format!("/rooms/{}", f::segment(&self.room_id))
+        format!("/rooms/{}", f::path_segment(&self.room_id))
     }
 }
 
@@ -133,7 +133,7 @@ impl RoomFindingFacts {
     }
 
     /// The findings from the row of a room.
-    pub(super) fn findings_of_room(row: &model::Room) -> Vec<Self> {
+    pub(super) fn findings_of_room(row: &model::RoomRow) -> Vec<Self> {
         let mut found = Vec::new();
         let link = RoomLink::successor(row);
         if let Some(link) = &link {
@@ -161,13 +161,13 @@ impl RoomFindingFacts {
         found
     }
 
-    fn few_may_join(access: &Access) -> Self {
+    fn few_may_join(access: &SendAccess) -> Self {
         Self {
             event_type: Some(access.join_type.event_type.clone()),
             needed_power: Some(access.needed),
             accounts: Some(access.accounts),
             may_join: Some(access.may),
-            remedy: Some(remedy_of_levels(&access.join_type, 0)),
+            remedy: Some(power_levels_remedy(&access.join_type, 0)),
             ..Self::new("few_may_join", None)
         }
     }
@@ -198,8 +198,8 @@ impl RoomFindingFacts {
         match self.kind {
             "few_may_join" => format!(
                 "{} of {} may join a call",
-                f::count(self.may_join.unwrap_or_default()),
-                f::counted(self.accounts.unwrap_or_default(), "account", "accounts"),
+                f::group_digits(self.may_join.unwrap_or_default()),
+                f::count_with_noun(self.accounts.unwrap_or_default(), "account", "accounts"),
             ),
             "replaced" if count > 0 && self.now_unknown => {
                 "The room was replaced, and a call ran in it when it was last seen".to_owned()
@@ -210,11 +210,11 @@ impl RoomFindingFacts {
             "replaced" => "The room was replaced, and the new one is not followed".to_owned(),
             "state_reset" => format!(
                 "A state reset changed {}",
-                f::counted(count, "membership", "memberships")
+                f::count_with_noun(count, "membership", "memberships")
             ),
             _ => format!(
                 "{} cannot say goodbye",
-                f::counted(count, "person", "people")
+                f::count_with_noun(count, "person", "people")
             ),
         }
     }
@@ -222,14 +222,14 @@ impl RoomFindingFacts {
     /// Why, in a sentence.
     #[must_use]
     pub fn why(&self) -> String {
-        let event_type = f::tidy(self.event_type.as_deref().unwrap_or_default());
+        let event_type = f::sanitize_line(self.event_type.as_deref().unwrap_or_default());
         let needed = self.needed_power.unwrap_or_default();
 
         match self.kind {
             "few_may_join" => format!("{event_type} needs power {needed} here."),
             "replaced" => {
-                let by = f::tidy(self.replaced_by.as_deref().unwrap_or_default());
-                format!("By {}.", f::within(&by))
+                let by = f::sanitize_line(self.replaced_by.as_deref().unwrap_or_default());
+                format!("By {}.", f::isolate_bidi(&by))
             }
             "state_reset" => "Within the last 24 hours, without an event that says so.".to_owned(),
             "lost_power" => format!("{event_type} needs power {needed} now, and they have less."),
@@ -259,13 +259,13 @@ impl RoomLook {
 /// The rooms that need a look, from their rows and their running calls. `account`: the account to
 /// invite, if known.
 #[must_use]
-pub fn looks(
-    rooms: &[model::Room],
+pub fn find_rooms_to_look_at(
+    rooms: &[model::RoomRow],
     active: &[super::CallFacts],
     account: Option<&str>,
 ) -> Vec<RoomLook> {
     let account = account_words(account);
-    let look = |row: &model::Room| {
+    let look = |row: &model::RoomRow| {
         let mut findings = match row.watch {
             Watch::Joined | Watch::Peeked => RoomFindingFacts::findings_of_room(row),
             // The overview already reports rooms that cannot be seen.
@@ -315,11 +315,11 @@ pub struct AccountFacts {
     pub is_observer: bool,
 }
 
-impl From<Account> for AccountFacts {
-    fn from(account: Account) -> Self {
+impl From<RoomAccount> for AccountFacts {
+    fn from(account: RoomAccount) -> Self {
         Self {
             user_id: account.user_id,
-            name: super::cut(account.name),
+            name: super::shorten_name(account.name),
             power: account.power,
             is_observer: account.is_observer,
         }
@@ -330,7 +330,7 @@ impl AccountFacts {
     /// The account's title.
     #[must_use]
     pub fn title(&self) -> String {
-        let name = f::within(&person(self.name.as_deref(), &self.user_id));
+        let name = f::isolate_bidi(&person_title(self.name.as_deref(), &self.user_id));
         if self.is_observer {
             format!("{name} (the observer)")
         } else {
@@ -362,15 +362,15 @@ pub struct AccessFacts {
 
 impl AccessFacts {
     #[must_use]
-    pub fn new(named: Named, observer_counted: bool) -> Self {
-        let Named {
+    pub fn new(named: NamedAccess, observer_counted: bool) -> Self {
+        let NamedAccess {
             access,
             may,
             may_not,
         } = named;
 
         Self {
-            remedy: remedy_of_levels(&access.join_type, 0),
+            remedy: power_levels_remedy(&access.join_type, 0),
             joins: access.join_type.joins(),
             is_state: access.join_type.is_state,
             event_type: access.join_type.event_type,
@@ -386,16 +386,16 @@ impl AccessFacts {
     /// `Ben, Cleo and 2 more`
     #[must_use]
     pub fn who_may(&self) -> String {
-        listed(&self.may, self.may_send)
+        join_account_names(&self.may, self.may_send)
     }
 
     #[must_use]
     pub fn who_may_not(&self) -> String {
-        listed(&self.may_not, self.accounts - self.may_send)
+        join_account_names(&self.may_not, self.accounts - self.may_send)
     }
 }
 
-fn listed(accounts: &[AccountFacts], all: i64) -> String {
+fn join_account_names(accounts: &[AccountFacts], all: i64) -> String {
     let mut names: Vec<String> = accounts.iter().map(AccountFacts::title).collect();
     let more = all - i64::try_from(names.len()).unwrap_or(all);
     if names.is_empty() {
@@ -403,7 +403,7 @@ fn listed(accounts: &[AccountFacts], all: i64) -> String {
     }
 
     if more > 0 {
-        names.push(format!("{} more", f::count(more)));
+        names.push(format!("{} more", f::group_digits(more)));
     }
 
     match names.split_last() {
@@ -418,7 +418,7 @@ pub struct StateResetFacts {
     /// `call_member_back`, `call_member_vanished`, `room_member_back` or `room_member_vanished`.
     pub kind: &'static str,
     #[serde(skip)]
-    what: What,
+    what: ResetKind,
     pub user_id: String,
     pub name: Option<String>,
     /// The event that the state holds, null for none, and the newest that we know of its key.
@@ -436,7 +436,7 @@ impl From<StateReset> for StateResetFacts {
             kind: row.what.as_str(),
             what: row.what,
             user_id: row.user_id,
-            name: super::cut(row.name),
+            name: super::shorten_name(row.name),
             holds_event_id: row.holds_event_id,
             newest_event_id: row.newest_event_id,
             noticed_ms: row.noticed_ms,
@@ -450,13 +450,13 @@ impl StateResetFacts {
     /// The person's title.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.user_id)
+        person_title(self.name.as_deref(), &self.user_id)
     }
 
     /// What happened to the person.
     #[must_use]
     pub fn what(&self) -> &'static str {
-        deed_of_reset(self.what)
+        reset_words(self.what)
     }
 
     /// Why we think so.

@@ -39,7 +39,7 @@ impl RoomFacts {
     /// Why the room cannot be seen, and what to do.
     fn sight_need(&self, account: &str) -> Option<RoomNeedFacts> {
         let error = self.error.as_deref();
-        let because = |words: &str| error.map_or_else(|| words.to_owned(), f::sentence);
+        let because = |words: &str| error.map_or_else(|| words.to_owned(), f::sanitize_message);
         let (kind, why, remedy) = match self.watch {
             "blind" if self.replaces.is_some() => (
                 "not_readable",
@@ -100,12 +100,12 @@ impl RoomNeedFacts {
 
 /// The name of the observing account.
 pub(super) fn account_words(account: Option<&str>) -> String {
-    account.map_or_else(|| "the account".to_owned(), f::tidy)
+    account.map_or_else(|| "the account".to_owned(), f::sanitize_line)
 }
 
 impl RoomFindingFacts {
     pub(super) fn need(&self, account: &str) -> RoomNeedFacts {
-        let by = f::tidy(self.replaced_by.as_deref().unwrap_or_default());
+        let by = f::sanitize_line(self.replaced_by.as_deref().unwrap_or_default());
         let remedy = match (self.kind, &self.remedy) {
             ("replaced", _) if self.count.is_some() => {
                 format!("ask who is still in the call to go to {by}, and hang up here.")

@@ -1,10 +1,10 @@
 //! Rooms, servers and people by their time in calls, as pages and JSON show them.
 
-use super::format::Whole;
-use super::{ClockFacts, RoomRef, ServerProbeFacts, Stamp, inferred, person};
+use super::format::WholeNumber;
+use super::{ClockFacts, RoomRef, ServerProbeFacts, Stamp, inferred_words, person_title};
 use crate::store::model::RoomName;
-use crate::store::stats::distributions::{GhostRow, PersonRow, ServerRow};
-use crate::store::stats::scope::Sums;
+use crate::store::stats::distributions::{PersonRow, RanOutStay, ServerRow};
+use crate::store::stats::scope::UsageSums;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -90,10 +90,10 @@ impl Rate {
         let z = 1.96_f64;
         let middle = share + z * z / (2.0 * n);
         let reach = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-        let permille = |part: f64| thousandths((part / (1.0 + z * z / n)).clamp(0.0, 1.0));
+        let permille = |part: f64| to_permille((part / (1.0 + z * z / n)).clamp(0.0, 1.0));
 
         Some(Self {
-            permille: thousandths(share),
+            permille: to_permille(share),
             low_permille: permille(middle - reach),
             high_permille: permille(middle + reach),
         })
@@ -101,7 +101,7 @@ impl Rate {
 
     /// `9.2 %`: one decimal below ten, none from twenty on.
     #[must_use]
-    pub fn words(permille: impl Whole) -> String {
+    pub fn words(permille: impl WholeNumber) -> String {
         let permille = permille.whole();
         if permille >= 200 {
             format!("{} %", (permille + 5) / 10)
@@ -112,13 +112,17 @@ impl Rate {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it is between 0 and 1000")]
-fn thousandths(part: f64) -> i64 {
+fn to_permille(part: f64) -> i64 {
     (part * 1000.0).round() as i64
 }
 
 /// The rooms with most time, by name.
 #[must_use]
-pub fn top_rooms(sums: &Sums, names: &BTreeMap<String, RoomName>, most: usize) -> Vec<RoomTime> {
+pub fn top_rooms(
+    sums: &UsageSums,
+    names: &BTreeMap<String, RoomName>,
+    most: usize,
+) -> Vec<RoomTime> {
     let mut rooms: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for place in &sums.places {
         let room = rooms.entry(&place.room_id).or_default();
@@ -149,7 +153,7 @@ pub fn top_rooms(sums: &Sums, names: &BTreeMap<String, RoomName>, most: usize) -
 
 /// The ids of the rooms with most time.
 #[must_use]
-pub fn top_room_ids(sums: &Sums, most: usize) -> Vec<String> {
+pub fn top_room_ids(sums: &UsageSums, most: usize) -> Vec<String> {
     top_rooms(sums, &BTreeMap::new(), most)
         .into_iter()
         .map(|room| room.room.room_id)
@@ -159,7 +163,7 @@ pub fn top_room_ids(sums: &Sums, most: usize) -> Vec<String> {
 /// The homeservers with their time, most first. The caller adds who of them is in a call now, their
 /// clocks and probes.
 #[must_use]
-pub fn servers(sums: &Sums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
+pub fn servers_with_time(sums: &UsageSums, rows: Vec<ServerRow>) -> Vec<ServerFacts> {
     let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for place in &sums.places {
         let server = times.entry(&place.server).or_default();
@@ -200,7 +204,7 @@ impl ServerFacts {
     pub fn href(&self) -> String {
         format!(
             "/servers/{}",
-            crate::web::view::format::segment(&self.server)
+            crate::web::view::format::path_segment(&self.server)
         )
     }
 
@@ -213,7 +217,7 @@ impl ServerFacts {
     /// How much of its time is inferred, in words, if any.
     #[must_use]
     pub fn inferred(&self) -> Option<String> {
-        inferred(self.together_ms, self.together_seen_ms)
+        inferred_words(self.together_ms, self.together_seen_ms)
     }
 }
 
@@ -228,7 +232,7 @@ impl From<PersonRow> for PersonTime {
 
         Self {
             user_id,
-            name: super::cut(name),
+            name: super::shorten_name(name),
             together_ms,
             together_seen_ms,
         }
@@ -239,17 +243,17 @@ impl PersonTime {
     /// What to call this person.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.user_id)
+        person_title(self.name.as_deref(), &self.user_id)
     }
 }
 
-impl From<GhostRow> for GhostFacts {
-    fn from(row: GhostRow) -> Self {
+impl From<RanOutStay> for GhostFacts {
+    fn from(row: RanOutStay) -> Self {
         Self {
             room: row.room.into(),
             call_id: row.session_id,
             user_id: row.user_id,
-            name: super::cut(row.name),
+            name: super::shorten_name(row.name),
             device_id: row.device_id,
             joined_ms: row.joined_ms,
             joined_at: Stamp(row.joined_ms),
@@ -263,7 +267,7 @@ impl GhostFacts {
     /// What to call this person.
     #[must_use]
     pub fn title(&self) -> String {
-        person(self.name.as_deref(), &self.user_id)
+        person_title(self.name.as_deref(), &self.user_id)
     }
 
     /// The page of its call.
@@ -271,7 +275,7 @@ impl GhostFacts {
     pub fn href(&self) -> String {
         format!(
             "/calls/{}",
-            crate::web::view::format::segment(&self.call_id)
+            crate::web::view::format::path_segment(&self.call_id)
         )
     }
 }

@@ -2,7 +2,7 @@
 //! lines of the room.
 
 use super::format;
-use super::{CallFacts, FindingFacts, Stamp, person};
+use super::{CallFacts, FindingFacts, Stamp, person_title};
 use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -136,7 +136,7 @@ impl FindingFacts {
             .map(|(one, other)| one.max(other));
         self.until_at = self.until_ms.map(Stamp);
 
-        (self.users, self.user_names) = joined(
+        (self.users, self.user_names) = merge_people(
             (&self.users, &self.user_names),
             (&other.users, &other.user_names),
         );
@@ -176,7 +176,7 @@ impl<'a> LonePerson<'a> {
 }
 
 /// The people of two lists without duplicates, and their names.
-fn joined(
+fn merge_people(
     one: (&[String], &[Option<String>]),
     other: (&[String], &[Option<String>]),
 ) -> (Vec<String>, Vec<Option<String>>) {
@@ -201,7 +201,7 @@ fn number_word(count: usize) -> String {
 }
 
 fn call_href(id: &str) -> String {
-    format!("/calls/{}", format::segment(id))
+    format!("/calls/{}", format::path_segment(id))
 }
 
 impl SideBySideFacts {
@@ -227,7 +227,7 @@ impl SideBySideFacts {
             .take(NAMED)
             .map(|(at, user)| {
                 let name = self.user_names.get(at).and_then(Option::as_deref);
-                format::within(&person(name, user))
+                format::isolate_bidi(&person_title(name, user))
             })
             .collect();
 
@@ -296,7 +296,7 @@ impl SideBySideFacts {
             .cloned()
             .collect();
         self.call_ids = ids.into_iter().collect();
-        (self.users, self.user_names) = joined(
+        (self.users, self.user_names) = merge_people(
             (&self.users, &self.user_names),
             (&other.users, &other.user_names),
         );
@@ -306,7 +306,7 @@ impl SideBySideFacts {
 /// The number of calls with a problem, and the first of them. Calls that ran side by side count as
 /// one.
 #[must_use]
-pub fn count_troubled(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
+pub fn count_calls_to_look_at(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
     let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();
 
     let mut told: BTreeSet<&str> = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! State resets: changes that a poll of a room's state showed without an event. One set of words
 //! for the call, the room and lists.
 
-use crate::store::ingest::state_resets::What as Reset;
+use crate::store::ingest::state_resets::ResetKind as Reset;
 
 /// The reset that a finding of this kind reports.
 #[must_use]
@@ -15,7 +15,7 @@ pub fn reset_of_finding(kind: &str) -> Option<Reset> {
 
 /// What happened to the person, after the name.
 #[must_use]
-pub fn deed_of_reset(reset: Reset) -> &'static str {
+pub fn reset_words(reset: Reset) -> &'static str {
     match reset {
         Reset::CallMemberBack => "is in the call again",
         Reset::CallMemberVanished => "is in the call no more",

@@ -3,7 +3,7 @@
 use super::Stamp;
 use super::format as f;
 use crate::rtc::coverage::Span;
-use crate::store::stats::scope::Sums;
+use crate::store::stats::scope::UsageSums;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -27,7 +27,7 @@ pub struct SumFacts {
 
 impl SumFacts {
     #[must_use]
-    pub fn new(sums: &Sums, Span { from, to }: Span) -> Self {
+    pub fn new(sums: &UsageSums, Span { from, to }: Span) -> Self {
         Self {
             from_ms: from,
             from_at: Stamp(from),
@@ -44,27 +44,27 @@ impl SumFacts {
     /// How many calls are not exact, in words, if any.
     #[must_use]
     pub fn not_exact(&self) -> Option<String> {
-        not_exact(self.calls, self.calls_exact)
+        not_exact_words(self.calls, self.calls_exact)
     }
 
     /// How much time is inferred, in words, if any.
     #[must_use]
     pub fn inferred(&self) -> Option<String> {
-        inferred(self.together_ms, self.together_seen_ms)
+        inferred_words(self.together_ms, self.together_seen_ms)
     }
 }
 
 /// `3 not exact`; `None` if all are exact.
 #[must_use]
-pub fn not_exact(calls: i64, exact: i64) -> Option<String> {
-    (calls > exact).then(|| format!("{} not exact", f::count(calls - exact)))
+pub fn not_exact_words(calls: i64, exact: i64) -> Option<String> {
+    (calls > exact).then(|| format!("{} not exact", f::group_digits(calls - exact)))
 }
 
 /// `of which 3 h 12 inferred`; `None` if it is less than a minute.
 #[must_use]
-pub fn inferred(all_ms: impl f::Whole, seen_ms: impl f::Whole) -> Option<String> {
+pub fn inferred_words(all_ms: impl f::WholeNumber, seen_ms: impl f::WholeNumber) -> Option<String> {
     let rest = all_ms.whole() - seen_ms.whole();
-    (rest >= 60_000).then(|| format!("of which {} inferred", f::sum(rest)))
+    (rest >= 60_000).then(|| format!("of which {} inferred", f::total_duration(rest)))
 }
 
 #[cfg(test)]
@@ -73,11 +73,17 @@ mod tests {
 
     #[test]
     fn only_what_is_inferred_is_said() {
-        assert_eq!(not_exact(5, 5), None);
-        assert_eq!(not_exact(1_300, 100).as_deref(), Some("1,200 not exact"));
-        assert_eq!(inferred(10_000_000_i64, 10_000_000_i64 - 59_999), None);
+        assert_eq!(not_exact_words(5, 5), None);
         assert_eq!(
-            inferred(20_000_000_i64, 20_000_000_i64 - 3 * 3_600_000).as_deref(),
+            not_exact_words(1_300, 100).as_deref(),
+            Some("1,200 not exact")
+        );
+        assert_eq!(
+            inferred_words(10_000_000_i64, 10_000_000_i64 - 59_999),
+            None
+        );
+        assert_eq!(
+            inferred_words(20_000_000_i64, 20_000_000_i64 - 3 * 3_600_000).as_deref(),
             Some("of which 3 h 00 inferred")
         );
     }

@@ -129,8 +129,9 @@ impl Bed {
         );
         let config = Config::load(None, settings.into_iter()).unwrap();
         if std::env::var_os("SHOW_LOG").is_some() {
-            let _ =
-                callscope::telemetry::start("debug,hyper_util=info,h2=info,sqlx=info,reqwest=info");
+            let _ = callscope::telemetry::start_log(
+                "debug,hyper_util=info,h2=info,sqlx=info,reqwest=info",
+            );
         }
 
         // A process that another test starts holds our locks between fork and exec.

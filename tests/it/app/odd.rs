@@ -4,7 +4,7 @@
 use crate::app::bed::{Bed, Running, join, key, now};
 use crate::support::eventually;
 use crate::support::http::quote;
-use callscope::sim::{Fault, FaultKind, NewRoom, Pages};
+use callscope::sim::{Fault, FaultKind, MessagesMode, NewRoom};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -61,7 +61,11 @@ fn kinds(room: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn history_that_is_given_in_odd_ways_is_read_to_its_beginning() {
-    for pages in [Pages::Right, Pages::EmptyEnd, Pages::Twice] {
+    for pages in [
+        MessagesMode::Right,
+        MessagesMode::EmptyEnd,
+        MessagesMode::Twice,
+    ] {
         let bed = Bed::new().await;
         let room = old_room(&bed);
         bed.hs.set_pages(pages);
@@ -77,7 +81,7 @@ async fn history_that_is_given_in_odd_ways_is_read_to_its_beginning() {
 async fn a_homeserver_that_gives_no_more_hides_nothing_and_is_asked_again() {
     let bed = Bed::new().await;
     let room = old_room(&bed);
-    bed.hs.set_pages(Pages::StopsEarly);
+    bed.hs.set_pages(MessagesMode::StopsEarly);
     let app = bed.start().await;
     let facts = ended(&app, &room, "no_more").await;
     assert_eq!(kinds(&facts)[0], "gap", "unknown, not hidden: {facts}");
@@ -116,7 +120,7 @@ async fn a_homeserver_that_gives_no_more_hides_nothing_and_is_asked_again() {
         assert!(!page.contains("as far as we may see"), "{path}");
     }
 
-    bed.hs.set_pages(Pages::Right);
+    bed.hs.set_pages(MessagesMode::Right);
     let facts = ended(&app, &room, "beginning").await;
     assert_eq!(facts["calls"], 200);
     assert!(!kinds(&facts).contains(&"gap"), "{facts}");
@@ -132,7 +136,7 @@ async fn a_homeserver_that_gives_no_more_hides_nothing_and_is_asked_again() {
 async fn pages_that_end_where_they_began_are_no_end() {
     let bed = Bed::new().await;
     let room = old_room(&bed);
-    bed.hs.set_pages(Pages::SameToken(3));
+    bed.hs.set_pages(MessagesMode::SameToken(3));
     let app = bed.start().await;
     assert_eq!(ended(&app, &room, "beginning").await["calls"], 200);
     app.app.stop().await;
@@ -141,9 +145,9 @@ async fn pages_that_end_where_they_began_are_no_end() {
 #[tokio::test]
 async fn circles_and_pages_without_end_slow_down_and_stop() {
     let kinds_of_pages = [
-        (Pages::Circle, "circle"),
-        (Pages::Endless, "endless"),
-        (Pages::EndlessSame, "endless"),
+        (MessagesMode::Circle, "circle"),
+        (MessagesMode::Endless, "endless"),
+        (MessagesMode::EndlessSame, "endless"),
     ];
     // In parallel, because they mostly wait until they may ask again.
     join_all(kinds_of_pages.map(async |(pages, why)| {

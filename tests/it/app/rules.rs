@@ -6,7 +6,7 @@ use crate::support::eventually;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::slot::SlotPolicy;
 use callscope::store::derive::rederive;
-use callscope::store::derive::rederive::Step;
+use callscope::store::derive::rederive::RederiveStep;
 use serde_json::{Value, json};
 
 const ALICE: &str = "@alice:sim.example";
@@ -107,7 +107,9 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
     };
 
     let store = app.app.store.clone();
-    rederive::begin(&store, &other, now()).await.unwrap();
+    rederive::find_stale_rooms(&store, &other, now())
+        .await
+        .unwrap();
     for path in [
         "/api/v1/overview",
         "/api/v1/statistics",
@@ -148,7 +150,7 @@ async fn until_it_is_done_answers_say_that_they_are_from_older_rules() {
             .await
             .contains("Calls are being derived again")
     );
-    while rederive::step(&store, &other).await.unwrap() != Step::AllDone {}
+    while rederive::rederive_next_part(&store, &other).await.unwrap() != RederiveStep::AllDone {}
     // Nothing announced the change here: a cached answer is used until its second ends.
     app.calls_until("calls of the present rules", |calls| {
         calls[0]["older_rules"] == false

@@ -9,7 +9,7 @@ use crate::support::eventually;
 use callscope::store::Writer;
 use callscope::store::model::Viewer;
 use callscope::store::read::history_progress;
-use callscope::store::read::history_progress::Sums;
+use callscope::store::read::history_progress::WalkSums;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -38,9 +38,9 @@ fn past(bed: &Bed) {
 }
 
 /// The progress of the walks in the database of a killed process.
-async fn left(database: &str) -> Sums {
+async fn left(database: &str) -> WalkSums {
     let store = Writer::open(database).await.unwrap();
-    let sums = history_progress::sums(&store, Viewer::Operator, None)
+    let sums = history_progress::sum_walks(&store, Viewer::Operator, None)
         .await
         .unwrap();
     store.close().await;

@@ -5,7 +5,7 @@ use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, quote, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const ROUTES: &str = include_str!("../../../src/web/mod.rs");
+const ROUTES: &str = include_str!("../../../src/web/routes.rs");
 /// Path prefixes for programs; everything else is a page, or a part of one.
 const PROGRAMS: [&str; 5] = ["/api/v1/", "/badge/", "/feed/", "/metrics", "/healthz"];
 

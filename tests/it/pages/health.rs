@@ -3,7 +3,7 @@
 
 use crate::pages::site::{EVIL, MINUTE, NOW, ROOM, Site, member, quote, text};
 use callscope::store::ingest::probes;
-use callscope::store::ingest::probes::{Answer, ServerResult, SfuResult};
+use callscope::store::ingest::probes::{RequestResult, ServerResult, SfuResult};
 use serde_json::{Value, json};
 
 const RING: &str = "org.matrix.msc4075.rtc.notification";
@@ -339,7 +339,7 @@ async fn how_stays_end_says_whether_goodbyes_come() {
 
 /// Sixty probed servers, one of them with a problem; and an SFU.
 async fn asked(site: &Site) {
-    let answer = |state: &str, why: Option<&str>| Answer {
+    let answer = |state: &str, why: Option<&str>| RequestResult {
         state: state.into(),
         why: why.map(ToOwned::to_owned),
     };

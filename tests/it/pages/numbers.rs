@@ -458,7 +458,7 @@ async fn what_is_empty_says_what_was_looked_at() {
     );
 
     let site = Site::empty("nothing").await;
-    let start = vantages::Start {
+    let start = vantages::VantageStart {
         id: "v",
         user_id: "@bot:example.org",
         homeserver: "https://example.org",
@@ -470,7 +470,7 @@ async fn what_is_empty_says_what_was_looked_at() {
         now: NOW - 60 * MINUTE,
     };
 
-    vantages::start(&site.store, &start).await.unwrap();
+    vantages::record_start(&site.store, &start).await.unwrap();
     let name = event(
         "$name",
         "m.room.name",

@@ -11,7 +11,7 @@ use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::vantages;
 use callscope::store::ingest::write;
-use callscope::web::{self, Memory, Options, Web};
+use callscope::web::{self, Options, SharedMemory, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ impl Site {
             clock,
             public_url: public_url.map(ToOwned::to_owned),
             options,
-            memory: Memory::default(),
+            memory: SharedMemory::default(),
         };
 
         tokio::spawn(web::serve(listener, web).unwrap());
@@ -108,7 +108,7 @@ impl Site {
 
     async fn fill(self) -> Self {
         let site = self;
-        let start = vantages::Start {
+        let start = vantages::VantageStart {
             id: "v",
             user_id: "@bot:example.org",
             homeserver: "https://example.org",
@@ -120,7 +120,7 @@ impl Site {
             now: NOW - 60 * MINUTE,
         };
 
-        vantages::start(&site.store, &start).await.unwrap();
+        vantages::record_start(&site.store, &start).await.unwrap();
         site.write(events()).await;
 
         site
@@ -161,7 +161,7 @@ impl Site {
             invitations: vec![],
         };
 
-        write::write(&self.store, &Rules::default(), &batch)
+        write::write_batch(&self.store, &Rules::default(), &batch)
             .await
             .unwrap();
         self.changes.announce(Change::Observer);

@@ -1,7 +1,7 @@
 //! Who is in a room and who may join its calls, on each database.
 
 use crate::store::*;
-use callscope::rtc::power::Access;
+use callscope::rtc::power::SendAccess;
 
 const MEMBER: &str = "org.matrix.msc3401.call.member";
 
@@ -29,22 +29,22 @@ async fn look(store: &Writer, state: &[Value], at: i64) {
     let mut look = batch(arrivals(state));
     look.seen_ms = at;
     look.rooms[0].source = Source::Poll;
-    look.rooms[0].snapshot = Some(Look {
+    look.rooms[0].snapshot = Some(StateSnapshot {
         asked_ms: at,
         members,
         people: std::collections::BTreeSet::new(),
     });
-    write(store, &Rules::default(), &look).await.unwrap();
+    write_batch(store, &Rules::default(), &look).await.unwrap();
 }
 
 async fn learn(store: &Writer, events: &[Value]) {
-    write(store, &Rules::default(), &batch(arrivals(events)))
+    write_batch(store, &Rules::default(), &batch(arrivals(events)))
         .await
         .unwrap();
 }
 
-async fn access(store: &Writer) -> Vec<Access> {
-    let room = rooms::find(store, Viewer::Operator, ROOM, LATER).await;
+async fn access(store: &Writer) -> Vec<SendAccess> {
+    let room = rooms::find_room(store, Viewer::Operator, ROOM, LATER).await;
     room.unwrap().unwrap().access
 }
 
@@ -151,7 +151,7 @@ fn a_room_replaced_since_a_time() {
         )
         .await;
         let found = async |store: &Writer| {
-            let room = rooms::find(store, Viewer::Operator, ROOM, LATER).await;
+            let room = rooms::find_room(store, Viewer::Operator, ROOM, LATER).await;
             let room = room.unwrap().unwrap();
             (room.replaced_by, room.replaced_ms)
         };

@@ -25,7 +25,7 @@ fn a_checkpoint_that_is_too_deep_to_read_is_none() {
             write_all(&store, arrivals(some), &[10]).await;
         }
 
-        let calls = calls::page(
+        let calls = calls::list_calls(
             &store,
             Viewer::Operator,
             &CallFilter::default(),

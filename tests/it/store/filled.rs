@@ -13,7 +13,7 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::store::Writer;
 use callscope::store::derive::rederive;
-use callscope::store::derive::rederive::Step;
+use callscope::store::derive::rederive::RederiveStep;
 use serde_json::Value;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
@@ -84,8 +84,12 @@ fn a_filled_database_of_each_older_shape_is_read_and_derived_anew() {
                 want,
                 "{shape}, as it was"
             );
-            rederive::begin(&store, &rules, LATER).await.unwrap();
-            while rederive::step(&store, &rules).await.unwrap() != Step::AllDone {}
+            rederive::find_stale_rooms(&store, &rules, LATER)
+                .await
+                .unwrap();
+            while rederive::rederive_next_part(&store, &rules).await.unwrap()
+                != RederiveStep::AllDone
+            {}
             assert_eq!(
                 stored_of_room(&store, ROOM).await,
                 want,

@@ -5,10 +5,10 @@ use crate::support::database::Database;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::words::Source;
-use callscope::store::db::instance_lock::Hold;
-use callscope::store::ingest::batch::Look;
+use callscope::store::db::instance_lock::InstanceLock;
+use callscope::store::ingest::batch::StateSnapshot;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
-use callscope::store::ingest::write::write;
+use callscope::store::ingest::write::write_batch;
 use callscope::store::model::{CallFilter, Viewer};
 use callscope::store::read::calls;
 use callscope::store::stats::concurrency;
@@ -67,14 +67,16 @@ fn batch(room: &[Value]) -> Batch {
 
 async fn take(store: &Writer, room: &[Value]) {
     for some in room.chunks(3) {
-        write(store, &Rules::default(), &batch(some)).await.unwrap();
+        write_batch(store, &Rules::default(), &batch(some))
+            .await
+            .unwrap();
     }
 }
 
 /// Calls and stays as pages show them.
 async fn shown(store: &Writer) -> Vec<String> {
     let filter = CallFilter::default();
-    let calls = calls::page(store, Viewer::Operator, &filter, None, 10_000, LATER)
+    let calls = calls::list_calls(store, Viewer::Operator, &filter, None, 10_000, LATER)
         .await
         .unwrap();
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
@@ -100,23 +102,27 @@ async fn shown(store: &Writer) -> Vec<String> {
 /// Deletes by age in one room, as the observer does each day; returns the number of deleted events.
 async fn forget(store: &Writer, events: i64, calls: Option<i64>) -> usize {
     let rules = Rules::default();
-    let keep = retention::in_state(store, ROOM).await.unwrap();
+    let keep = retention::events_in_state(store, ROOM).await.unwrap();
     let mut gone = 0;
-    for chain in retention::old_chains(store, ROOM, events).await.unwrap() {
-        retention::seal(store, &rules, ROOM, &chain, events)
+    for chain in retention::list_old_keys(store, ROOM, events).await.unwrap() {
+        retention::raise_cutoff(store, &rules, ROOM, &chain, events)
             .await
             .unwrap();
-        let old = retention::behind_seal(store, ROOM, &chain).await.unwrap();
+        let old = retention::events_before_cutoff(store, ROOM, &chain)
+            .await
+            .unwrap();
         let old: Vec<&String> = old.iter().filter(|id| !keep.contains(*id)).collect();
         gone += old.len();
-        retention::delete(store, ROOM, &old, LATER).await.unwrap();
+        retention::delete_stored_events(store, ROOM, &old, LATER)
+            .await
+            .unwrap();
     }
 
     let loose = retention::old_events_without_key(store, ROOM, events)
         .await
         .unwrap();
     gone += loose.len();
-    retention::delete(store, ROOM, &loose.iter().collect::<Vec<_>>(), LATER)
+    retention::delete_stored_events(store, ROOM, &loose.iter().collect::<Vec<_>>(), LATER)
         .await
         .unwrap();
     while let Some(true) = match calls {
@@ -131,7 +137,7 @@ async fn forget(store: &Writer, events: i64, calls: Option<i64>) -> usize {
         .await
         .unwrap()
     {}
-    while retention::give_back(store).await.unwrap() {}
+    while retention::release_free_pages(store).await.unwrap() {}
 
     gone
 }
@@ -159,14 +165,14 @@ proptest! {
             }).skip(again % room.len()).cloned().collect();
             forget(store, BEGIN + second, None).await;
             assert_eq!(shown(store).await, before, "more events went");
-            let sealed = retention::behind_seal(store, ROOM, "").await.unwrap();
+            let sealed = retention::events_before_cutoff(store, ROOM, "").await.unwrap();
             assert!(sealed.is_empty());
             if forget(store, BEGIN + 100_000_000, None).await > 0 || !old.is_empty() {
                 take(store, &old).await;
                 assert_eq!(shown(store).await, before, "old events came back");
             }
 
-            let events = concurrency::totals(store, Viewer::Operator).await.unwrap().events;
+            let events = concurrency::count_stored_rows(store, Viewer::Operator).await.unwrap().events;
             forget(store, BEGIN + 100_000_000, Some(LATER)).await;
             assert!(shown(store).await.is_empty(), "calls go whole: {events} events were left");
         });
@@ -213,7 +219,9 @@ fn a_chain_goes_on_after_its_events_went() {
             left.len() == 2 && left.iter().all(|line| !was.contains(line)),
             "{left:?}"
         );
-        let removed = retention::removed(store, Viewer::Operator).await.unwrap();
+        let removed = retention::list_deleted_totals(store, Viewer::Operator)
+            .await
+            .unwrap();
         let total = |what: &str| {
             removed
                 .iter()
@@ -235,15 +243,15 @@ fn what_is_in_the_state_stays_and_its_call_can_go() {
             member("$1", "@a:h", 0, &join()),
             member("$2", "@a:h", 100, &json!({})),
         ]);
-        look.rooms[0].snapshot = Some(Look {
+        look.rooms[0].snapshot = Some(StateSnapshot {
             asked_ms: BEGIN,
             members: ["$2".to_owned()].into(),
             people: std::collections::BTreeSet::new(),
         });
-        write(store, &Rules::default(), &look).await.unwrap();
+        write_batch(store, &Rules::default(), &look).await.unwrap();
         assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);
         assert!(shown(store).await.is_empty());
-        let again = write(store, &Rules::default(), &look).await.unwrap();
+        let again = write_batch(store, &Rules::default(), &look).await.unwrap();
         assert_eq!(forget(store, BEGIN + 1000, Some(BEGIN + 1000)).await, 1);
         assert_eq!(
             again.new_events, 1,
@@ -259,7 +267,7 @@ fn deleted_space_is_given_back() {
         let place = open().await;
         let store = &place.store;
         let bytes = async || {
-            concurrency::totals(store, Viewer::Operator)
+            concurrency::count_stored_rows(store, Viewer::Operator)
                 .await
                 .unwrap()
                 .database_bytes
@@ -288,10 +296,10 @@ fn deleted_space_is_given_back() {
 fn one_process_has_a_database() {
     block(async {
         let place = open().await;
-        let first = Hold::acquire_lock(place.database.url(), "process 1")
+        let first = InstanceLock::acquire_lock(place.database.url(), "process 1")
             .await
             .unwrap();
-        let error = Hold::acquire_lock(place.database.url(), "process 2")
+        let error = InstanceLock::acquire_lock(place.database.url(), "process 2")
             .await
             .unwrap_err();
         assert!(
@@ -301,7 +309,7 @@ fn one_process_has_a_database() {
         drop(first);
         // A server needs a moment to notice that a connection is closed.
         for _ in 0..500 {
-            if Hold::acquire_lock(place.database.url(), "process 3")
+            if InstanceLock::acquire_lock(place.database.url(), "process 3")
                 .await
                 .is_ok()
             {

@@ -24,12 +24,14 @@ fn answer(devices: std::ops::Range<i64>, is_first_answer: bool) -> Batch {
 }
 
 async fn stored(store: &Writer) -> i64 {
-    let totals = concurrency::totals(store, Viewer::Operator).await.unwrap();
+    let totals = concurrency::count_stored_rows(store, Viewer::Operator)
+        .await
+        .unwrap();
     totals.events
 }
 
 async fn floods(store: &Writer) -> usize {
-    let floods = sender_limit::of_room(store, Viewer::Operator, ROOM, 9).await;
+    let floods = sender_limit::list_floods_of_room(store, Viewer::Operator, ROOM, 9).await;
     floods.unwrap().len()
 }
 
@@ -40,14 +42,16 @@ fn the_first_answer_of_a_room_is_stored_whole_in_however_many_pieces_it_comes() 
         let half = BURST / 2 + 100;
         for piece in 0..3 {
             let piece = answer(piece * half..(piece + 1) * half, true);
-            let changed = write(&store, &Rules::default(), &piece).await.unwrap();
+            let changed = write_batch(&store, &Rules::default(), &piece)
+                .await
+                .unwrap();
             assert!(changed.set_aside.is_empty());
         }
 
         assert_eq!((stored(&store).await, floods(&store).await), (3 * half, 0));
         // The limit applies to the next answer, and the events of the first do not count.
         let next = answer(3 * half..3 * half + BURST + 7, false);
-        let changed = write(&store, &Rules::default(), &next).await.unwrap();
+        let changed = write_batch(&store, &Rules::default(), &next).await.unwrap();
         assert!(changed.set_aside.contains(ROOM));
         assert_eq!(
             (stored(&store).await, floods(&store).await),
@@ -105,7 +109,7 @@ fn what_no_index_takes_stops_nothing_that_came_with_it() {
             ..batch(Vec::new())
         };
 
-        write(&store, &Rules::default(), &all).await.unwrap();
+        write_batch(&store, &Rules::default(), &all).await.unwrap();
         assert_eq!(stored(&store).await, 9);
         done(store, place).await;
     });

@@ -3,9 +3,9 @@
 use crate::store::{LATER, arrivals, block, done, joined, open, write_all};
 use callscope::rtc::coverage::Span;
 use callscope::store::ingest::probes;
-use callscope::store::ingest::probes::{Answer, ServerResult, SfuResult};
+use callscope::store::ingest::probes::{RequestResult, ServerResult, SfuResult};
 use callscope::store::model::{Call, CallFilter, More, Viewer};
-use callscope::store::read::call_order::{By, Order};
+use callscope::store::read::call_order::{CallOrder, SortKey};
 use callscope::store::read::{call_order, calls, rings, room_at};
 use callscope::store::stats::clock_skew;
 use callscope::store::stats::scope::Scope;
@@ -37,14 +37,27 @@ fn sorted_lists_answer() {
             ..CallFilter::default()
         };
 
-        for by in [By::Started, By::Length, By::People, By::Peak] {
+        for by in [
+            SortKey::Started,
+            SortKey::Length,
+            SortKey::People,
+            SortKey::Peak,
+        ] {
             for descending in [true, false] {
                 for filter in [&CallFilter::default(), &room, &late, &search] {
-                    let order = Order { by, descending };
+                    let order = CallOrder { by, descending };
                     let page = async |place| {
-                        call_order::page(&store, Viewer::Operator, filter, order, place, 5, LATER)
-                            .await
-                            .unwrap()
+                        call_order::list_ordered_calls(
+                            &store,
+                            Viewer::Operator,
+                            filter,
+                            order,
+                            place,
+                            5,
+                            LATER,
+                        )
+                        .await
+                        .unwrap()
                     };
 
                     let found = page(None).await;
@@ -89,13 +102,13 @@ fn calls_come_in_the_order_of_their_list() {
         let newest_first: Vec<i64> = (0..40).rev().collect();
         let oldest_first: Vec<i64> = (0..40).collect();
         assert_eq!(
-            started(&calls::active(&store, viewer, now).await.unwrap()),
+            started(&calls::list_active_calls(&store, viewer, now).await.unwrap()),
             newest_first
         );
         let all = CallFilter::default();
         assert_eq!(
             started(
-                &calls::page(&store, viewer, &all, None, 40, now)
+                &calls::list_calls(&store, viewer, &all, None, 40, now)
                     .await
                     .unwrap()
             ),
@@ -109,12 +122,12 @@ fn calls_come_in_the_order_of_their_list() {
             ),
             oldest_first
         );
-        let order = Order {
-            by: By::Started,
+        let order = CallOrder {
+            by: SortKey::Started,
             descending: false,
         };
 
-        let sorted = call_order::page(&store, viewer, &all, order, None, 40, now)
+        let sorted = call_order::list_ordered_calls(&store, viewer, &all, order, None, 40, now)
             .await
             .unwrap();
         let sorted: Vec<Call> = sorted.into_iter().map(|(call, _)| call).collect();
@@ -167,10 +180,10 @@ fn probes_answer() {
         let (store, place) = open().await;
         write_all(&store, arrivals(&[joined()]), &[1]).await;
         let viewer = Viewer::Operator;
-        let due = probes::servers_due(&store, 0, 5, 9).await.unwrap();
+        let due = probes::list_due_servers(&store, 0, 5, 9).await.unwrap();
         assert_eq!(due.len(), 1);
-        assert!(probes::sfus_due(&store, 0, 5, 9).await.unwrap().len() <= 1);
-        let answer = |state: &str| Answer {
+        assert!(probes::list_due_sfus(&store, 0, 5, 9).await.unwrap().len() <= 1);
+        let answer = |state: &str| RequestResult {
             state: state.into(),
             why: None,
         };
@@ -189,13 +202,16 @@ fn probes_answer() {
             .await
             .unwrap();
         assert!(
-            probes::servers_due(&store, 0, 5, 9)
+            probes::list_due_servers(&store, 0, 5, 9)
                 .await
                 .unwrap()
                 .is_empty(),
             "it was asked after that"
         );
-        assert_eq!(probes::servers_due(&store, 0, 10, 9).await.unwrap(), due);
+        assert_eq!(
+            probes::list_due_servers(&store, 0, 10, 9).await.unwrap(),
+            due
+        );
         probes::record_result(&store, &due[0], &server("failed"), 20)
             .await
             .unwrap();
@@ -211,22 +227,24 @@ fn probes_answer() {
         )
         .await
         .unwrap();
-        let all = probes::all::<ServerResult>(&store, viewer).await.unwrap();
+        let all = probes::newest_results::<ServerResult>(&store, viewer)
+            .await
+            .unwrap();
         let found = &all[&due[0]];
         assert_eq!(
             (found.asked_ms, found.well_ms, &found.result),
             (20, Some(10), &server("failed"))
         );
         assert_eq!(
-            probes::all::<SfuResult>(&store, viewer)
+            probes::newest_results::<SfuResult>(&store, viewer)
                 .await
                 .unwrap()
                 .len(),
             1
         );
-        probes::forget(&store, 21).await.unwrap();
+        probes::delete_old_results(&store, 21).await.unwrap();
         assert!(
-            probes::all::<ServerResult>(&store, viewer)
+            probes::newest_results::<ServerResult>(&store, viewer)
                 .await
                 .unwrap()
                 .is_empty()

@@ -28,12 +28,12 @@ use callscope::rtc::words::Source;
 use callscope::rtc::words::Watch;
 use callscope::rtc::{self, Derived};
 use callscope::store::derive::rebuild;
-use callscope::store::ingest::batch::Look;
+use callscope::store::ingest::batch::StateSnapshot;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::history_jobs::{backfill, gaps};
 use callscope::store::ingest::invitations;
 use callscope::store::ingest::invitations::Invitation;
-use callscope::store::ingest::write::write;
+use callscope::store::ingest::write::write_batch;
 use callscope::store::ingest::{rooms, vantages};
 use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer};
 use callscope::store::read::{
@@ -125,7 +125,7 @@ async fn stored(store: &Writer) -> Value {
 
 /// The same for another room.
 async fn stored_of_room(store: &Writer, room_id: &str) -> Value {
-    let calls = calls::page(
+    let calls = calls::list_calls(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -140,7 +140,7 @@ async fn stored_of_room(store: &Writer, room_id: &str) -> Value {
         callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
             .await
             .unwrap();
-    let rejected = events::rejected(store, Viewer::Operator, Some(room_id), 10_000)
+    let rejected = events::list_rejected(store, Viewer::Operator, Some(room_id), 10_000)
         .await
         .unwrap();
 
@@ -169,10 +169,12 @@ async fn write_all(store: &Writer, mut rest: Vec<Arrival>, sizes: &[usize]) {
     let mut sizes = sizes.iter().copied().cycle();
     while !rest.is_empty() {
         let tail = rest.split_off(sizes.next().unwrap().min(rest.len()));
-        write(store, &Rules::default(), &batch(rest.clone()))
+        write_batch(store, &Rules::default(), &batch(rest.clone()))
             .await
             .unwrap();
-        let again = write(store, &Rules::default(), &batch(rest)).await.unwrap();
+        let again = write_batch(store, &Rules::default(), &batch(rest))
+            .await
+            .unwrap();
         assert!(again.slots.is_empty() && again.new_events == 0, "{again:?}");
         rest = tail;
     }
@@ -188,19 +190,19 @@ fn block<F: Future>(future: F) -> F::Output {
 
 /// The content of the store after everything was derived again.
 async fn rebuilt(store: &Writer) -> Value {
-    for (room_id, _) in rebuild::sizes(store, None).await.unwrap() {
-        let mut place = rebuild::Place::default();
-        while let Some(next) = rebuild::step(store, &Rules::default(), &room_id, place)
+    for (room_id, _) in rebuild::count_member_events(store, None).await.unwrap() {
+        let mut place = rebuild::RebuildPlace::default();
+        while let Some(next) = rebuild::rebuild_next_part(store, &Rules::default(), &room_id, place)
             .await
             .unwrap()
         {
             place = next;
         }
 
-        rebuild::calls(store, &room_id).await.unwrap();
+        rebuild::recount_calls(store, &room_id).await.unwrap();
     }
 
-    assert!(rebuild::weight(store).await.unwrap().0 > 0);
+    assert!(rebuild::measure_database(store).await.unwrap().0 > 0);
 
     stored(store).await
 }
@@ -250,7 +252,7 @@ fn every_read_answers() {
         let (store, place) = open().await;
         let (viewer, now) = (Viewer::Operator, LATER);
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let calls = calls::page(&store, viewer, &CallFilter::default(), None, 5, now)
+        let calls = calls::list_calls(&store, viewer, &CallFilter::default(), None, 5, now)
             .await
             .unwrap();
         let call = &calls[0];
@@ -261,26 +263,37 @@ fn every_read_answers() {
         };
 
         assert_eq!(
-            calls::page(&store, viewer, &filter, Some(&cursor), 5, now)
+            calls::list_calls(&store, viewer, &filter, Some(&cursor), 5, now)
                 .await
                 .unwrap(),
             calls
         );
         assert_eq!(
-            calls::count(&store, viewer, &filter, now)
+            calls::count_calls(&store, viewer, &filter, now)
                 .await
                 .unwrap()
                 .calls,
             1
         );
-        assert_eq!(calls_ever::calls(&store, viewer, now).await.unwrap(), 1);
         assert_eq!(
-            calls::find(&store, viewer, "$j").await.unwrap().as_ref(),
+            calls_ever::count_calls_begun(&store, viewer, now)
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(
+            calls::find_call(&store, viewer, "$j")
+                .await
+                .unwrap()
+                .as_ref(),
             Some(call)
         );
-        assert_eq!(calls::find(&store, viewer, "$none").await.unwrap(), None);
         assert_eq!(
-            calls::active(&store, viewer, call.started_ms)
+            calls::find_call(&store, viewer, "$none").await.unwrap(),
+            None
+        );
+        assert_eq!(
+            calls::list_active_calls(&store, viewer, call.started_ms)
                 .await
                 .unwrap()
                 .len(),
@@ -294,35 +307,41 @@ fn every_read_answers() {
             1
         );
         assert!(
-            events::rejected(&store, viewer, None, 9)
+            events::list_rejected(&store, viewer, None, 9)
                 .await
                 .unwrap()
                 .is_empty()
         );
         assert!(
-            events::rejected_counts(&store, viewer)
+            events::count_rejected(&store, viewer)
                 .await
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(rooms::list(&store, viewer, now).await.unwrap().len(), 1);
         assert_eq!(
-            rooms::find(&store, viewer, ROOM, now)
+            rooms::list_rooms(&store, viewer, now).await.unwrap().len(),
+            1
+        );
+        assert_eq!(
+            rooms::find_room(&store, viewer, ROOM, now)
                 .await
                 .unwrap()
                 .unwrap()
                 .calls,
             1
         );
-        assert_eq!(rooms::watched(&store).await.unwrap().len(), 1);
-        let numbers = concurrency::numbers(&store, viewer, call.started_ms, call.until_ms, now)
-            .await
-            .unwrap();
+        assert_eq!(rooms::list_watched_rooms(&store).await.unwrap().len(), 1);
+        let numbers =
+            concurrency::numbers_of_span(&store, viewer, call.started_ms, call.until_ms, now)
+                .await
+                .unwrap();
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
         of_the_sums(&store, call).await;
         assert_eq!(
-            concurrency::starts(&store, viewer, ROOM, 0).await.unwrap(),
+            concurrency::call_starts_in_room(&store, viewer, ROOM, 0)
+                .await
+                .unwrap(),
             [(call.started_ms, 1)]
         );
         let origins = evidence::origins_of_calls(&store, viewer, std::slice::from_ref(&call.id))
@@ -342,7 +361,7 @@ fn every_read_answers() {
             1
         );
         assert!(
-            coverage::gaps(&store, viewer, 0, now)
+            coverage::list_unheard_spans(&store, viewer, 0, now)
                 .await
                 .unwrap()
                 .is_empty()
@@ -371,7 +390,13 @@ fn every_read_answers() {
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(concurrency::totals(&store, viewer).await.unwrap().calls, 1);
+        assert_eq!(
+            concurrency::count_stored_rows(&store, viewer)
+                .await
+                .unwrap()
+                .calls,
+            1
+        );
         done(store, place).await;
     });
 }
@@ -382,7 +407,7 @@ fn searches_and_gauges_answer() {
         let (store, place) = open().await;
         let (viewer, now) = (Viewer::Operator, LATER);
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let gauges = gauges::read(&store, viewer).await.unwrap();
+        let gauges = gauges::read_gauges(&store, viewer).await.unwrap();
         assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
         for (more, found) in [
             (
@@ -442,11 +467,13 @@ fn searches_and_gauges_answer() {
                     ..CallFilter::default()
                 };
 
-                let calls = calls::page(&store, viewer, &filter, None, 5, now)
+                let calls = calls::list_calls(&store, viewer, &filter, None, 5, now)
                     .await
                     .unwrap();
                 assert_eq!(calls.len(), found, "{filter:?}");
-                let counted = calls::count(&store, viewer, &filter, now).await.unwrap();
+                let counted = calls::count_calls(&store, viewer, &filter, now)
+                    .await
+                    .unwrap();
                 assert_eq!(
                     (usize::try_from(counted.calls).unwrap(), counted.more),
                     (found, false),
@@ -463,7 +490,7 @@ fn searches_and_gauges_answer() {
 fn every_write_of_the_observer_answers() {
     block(async {
         let (store, place) = open().await;
-        let start = vantages::Start {
+        let start = vantages::VantageStart {
             id: "v",
             user_id: "@b:h",
             homeserver: "http://h/",
@@ -475,22 +502,27 @@ fn every_write_of_the_observer_answers() {
             now: 1,
         };
 
-        vantages::start(&store, &start).await.unwrap();
+        vantages::record_start(&store, &start).await.unwrap();
         let mut first = batch(arrivals(&[joined()]));
         first.position = Some("s1".into());
         first.rooms[0].watch = Some(Watch::Joined);
         first.rooms[0].gap = Some(("history", Some("t1".into())));
-        first.rooms[0].snapshot = Some(Look {
+        first.rooms[0].snapshot = Some(StateSnapshot {
             asked_ms: 5,
             members: ["$j".to_owned()].into(),
             people: std::collections::BTreeSet::new(),
         });
-        write(&store, &Rules::default(), &first).await.unwrap();
+        write_batch(&store, &Rules::default(), &first)
+            .await
+            .unwrap();
         assert_eq!(
-            vantages::position(&store, "v").await.unwrap().as_deref(),
+            vantages::sync_position(&store, "v")
+                .await
+                .unwrap()
+                .as_deref(),
             Some("s1")
         );
-        let walk = backfill::todo(&store).await.unwrap().remove(0);
+        let walk = backfill::list_open_walks(&store).await.unwrap().remove(0);
         assert!(
             !backfill::has_reached_known_events(&store, &walk, ["$j"].into_iter())
                 .await
@@ -499,16 +531,18 @@ fn every_write_of_the_observer_answers() {
         );
         let mut second = batch(Vec::new());
         second.rooms[0].step = Some(last(&walk));
-        write(&store, &Rules::default(), &second).await.unwrap();
-        assert!(backfill::todo(&store).await.unwrap().is_empty());
+        write_batch(&store, &Rules::default(), &second)
+            .await
+            .unwrap();
+        assert!(backfill::list_open_walks(&store).await.unwrap().is_empty());
         of_the_walks(&store).await;
         of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
         rooms::record_room_error(&store, "#a:h", Some(Watch::Blind), "gone", 5)
             .await
             .unwrap();
-        rooms::forget_wish(&store, "#a:h").await.unwrap();
-        rooms::forget_blind(&store).await.unwrap();
+        rooms::delete_pending_room(&store, "#a:h").await.unwrap();
+        rooms::delete_unseen_rooms(&store).await.unwrap();
         assert_eq!(
             callscope::store::read::memberships::ended_between(&store, 0, LATER)
                 .await
@@ -522,7 +556,7 @@ fn every_write_of_the_observer_answers() {
 
 /// The finished walk has its result; that of a limited timeline begins at the previous answer.
 async fn of_the_walks(store: &Writer) {
-    let walk = history_progress::of_room(store, Viewer::Operator, ROOM, 5)
+    let walk = history_progress::progress_of_room(store, Viewer::Operator, ROOM, 5)
         .await
         .unwrap()
         .remove(0);
@@ -537,20 +571,22 @@ async fn of_the_walks(store: &Writer) {
     let mut limited = batch(Vec::new());
     limited.seen_ms = LATER + 9;
     limited.rooms[0].gap = Some(("gap", Some("t2".into())));
-    write(store, &Rules::default(), &limited).await.unwrap();
-    let open = history_progress::open(store, Viewer::Operator, 5)
+    write_batch(store, &Rules::default(), &limited)
+        .await
+        .unwrap();
+    let open = history_progress::progress_of_open_walks(store, Viewer::Operator, 5)
         .await
         .unwrap();
     assert_eq!(
         open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(),
         [Some(LATER)]
     );
-    let sums = history_progress::sums(store, Viewer::Operator, None)
+    let sums = history_progress::sum_walks(store, Viewer::Operator, None)
         .await
         .unwrap();
     assert_eq!(
         sums,
-        history_progress::Sums {
+        history_progress::WalkSums {
             rooms: 1,
             open: 1,
             pages: 1,
@@ -558,7 +594,7 @@ async fn of_the_walks(store: &Writer) {
         }
     );
     assert_eq!(
-        history_progress::sums(store, Viewer::Operator, Some(ROOM))
+        history_progress::sum_walks(store, Viewer::Operator, Some(ROOM))
             .await
             .unwrap(),
         sums
@@ -566,9 +602,9 @@ async fn of_the_walks(store: &Writer) {
 }
 
 /// The step that ends a walk.
-fn last(walk: &backfill::Walk) -> callscope::store::ingest::batch::Step {
+fn last(walk: &backfill::Walk) -> callscope::store::ingest::batch::WalkPage {
     let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
-    callscope::store::ingest::batch::Step {
+    callscope::store::ingest::batch::WalkPage {
         opened_ms,
         reason,
         token: None,
@@ -603,19 +639,21 @@ async fn of_the_sums(store: &Writer, call: &Call) {
             );
         }
 
-        assert!(!last_seen::note(store, LATER).await.unwrap());
+        assert!(!last_seen::record_last_seen(store, LATER).await.unwrap());
     }
 
-    let hours = usage::hours(store, viewer, Scope::All, span, LATER)
+    let hours = usage::stay_hours(store, viewer, Scope::All, span, LATER)
         .await
         .unwrap();
     assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
-    assert!(!last_seen::forget(store).await.unwrap());
+    assert!(!last_seen::delete_orphaned_last_seen(store).await.unwrap());
     assert_eq!(
-        usage::together(store, viewer, span, LATER).await.unwrap(),
+        usage::device_time_of_span(store, viewer, span, LATER)
+            .await
+            .unwrap(),
         call.until_ms - call.started_ms
     );
-    let classes = distributions::classes(store, viewer, span, LATER)
+    let classes = distributions::calls_by_class(store, viewer, span, LATER)
         .await
         .unwrap();
     assert_eq!(
@@ -633,7 +671,7 @@ async fn of_the_sums(store: &Writer, call: &Call) {
             .len(),
         1
     );
-    let servers = distributions::servers(store, viewer, span.from, LATER)
+    let servers = distributions::servers_in_calls(store, viewer, span.from, LATER)
         .await
         .unwrap();
     assert_eq!(
@@ -655,33 +693,33 @@ async fn of_the_sums(store: &Writer, call: &Call) {
             .unwrap()
     );
     assert_eq!(
-        distributions::ends(store, viewer, "h", span, LATER)
+        distributions::end_reasons_of_server(store, viewer, "h", span, LATER)
             .await
             .unwrap(),
         [("expired".to_owned(), 1)]
     );
     assert_eq!(
-        distributions::ghosts(store, viewer, "h", span, 5)
+        distributions::list_ran_out_stays(store, viewer, "h", span, 5)
             .await
             .unwrap()
             .len(),
         1
     );
     assert_eq!(
-        distributions::persons(store, viewer, "h", span, LATER, 5)
+        distributions::top_people_of_server(store, viewer, "h", span, LATER, 5)
             .await
             .unwrap()[0]
             .together_seen_ms,
         0
     );
     assert!(
-        distributions::named(store, viewer, "h", span)
+        distributions::transports_of_server(store, viewer, "h", span)
             .await
             .unwrap()
             .is_empty(),
         "it named none"
     );
-    let (carried, without_ms) = transport_usage::carried(store, viewer, span, LATER)
+    let (carried, without_ms) = transport_usage::usage_by_transport(store, viewer, span, LATER)
         .await
         .unwrap();
     assert_eq!(
@@ -692,11 +730,11 @@ async fn of_the_sums(store: &Writer, call: &Call) {
 
 async fn of_the_ledger(store: &Writer) {
     unseen::of_the_holes(store).await;
-    assert!(!backfill::saw_creation(store, ROOM).await.unwrap());
+    assert!(!backfill::has_seen_creation(store, ROOM).await.unwrap());
     let mut third = batch(Vec::new());
     (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
     assert!(
-        write(store, &Rules::default(), &third)
+        write_batch(store, &Rules::default(), &third)
             .await
             .unwrap()
             .heard_anew,
@@ -704,13 +742,13 @@ async fn of_the_ledger(store: &Writer) {
     );
     third.seen_ms += 30_000;
     assert!(
-        !write(store, &Rules::default(), &third)
+        !write_batch(store, &Rules::default(), &third)
             .await
             .unwrap()
             .heard_anew,
         "it goes on"
     );
-    let gaps = coverage::gaps(store, Viewer::Operator, 0, third.seen_ms)
+    let gaps = coverage::list_unheard_spans(store, Viewer::Operator, 0, third.seen_ms)
         .await
         .unwrap();
     assert_eq!(
@@ -721,8 +759,8 @@ async fn of_the_ledger(store: &Writer) {
     );
 }
 
-async fn of_the_vantage(store: &Writer, start: vantages::Start<'_>) {
-    vantages::failed(store, "v", "no", 2).await.unwrap();
+async fn of_the_vantage(store: &Writer, start: vantages::VantageStart<'_>) {
+    vantages::record_error(store, "v", "no", 2).await.unwrap();
     vantages::set_last_poll(store, "v", 3).await.unwrap();
     let mut invited = batch(Vec::new());
     invited.invitations = [
@@ -741,13 +779,19 @@ async fn of_the_vantage(store: &Writer, start: vantages::Start<'_>) {
         accepted,
     })
     .into();
-    write(store, &Rules::default(), &invited).await.unwrap();
-    invitations::close(store, "v", "!d:h").await.unwrap();
+    write_batch(store, &Rules::default(), &invited)
+        .await
+        .unwrap();
+    invitations::close_invitation(store, "v", "!d:h")
+        .await
+        .unwrap();
     // The same again, as after a lost position: nothing counts twice, and those that wait are kept.
     invited.invitations.truncate(1);
-    write(store, &Rules::default(), &invited).await.unwrap();
+    write_batch(store, &Rules::default(), &invited)
+        .await
+        .unwrap();
     let kept = async || -> Vec<(String, bool)> {
-        let open = invitations::open(store, "v").await.unwrap();
+        let open = invitations::list_invitations(store, "v").await.unwrap();
         open.into_iter()
             .map(|pending| (pending.room.room_id, pending.accepted))
             .collect()
@@ -765,14 +809,14 @@ async fn of_the_vantage(store: &Writer, start: vantages::Start<'_>) {
     left.rooms[0].room_id = "!a:h".into();
     left.rooms[0].source = Source::Sync;
     left.rooms[0].watch = Some(Watch::Left);
-    write(store, &Rules::default(), &left).await.unwrap();
+    write_batch(store, &Rules::default(), &left).await.unwrap();
     let rest = [("!b:h", true), ("!c:h", true)];
     assert_eq!(
         kept().await,
         rest.map(|(room, accepted)| (room.to_owned(), accepted)),
         "one that was withdrawn is forgotten"
     );
-    let seen = vantages::list(store).await.unwrap().remove(0);
+    let seen = vantages::list_vantages(store).await.unwrap().remove(0);
     assert_eq!(
         (seen.error.as_deref(), seen.errors, seen.invites_refused),
         (Some("no"), 1, 2)
@@ -780,9 +824,9 @@ async fn of_the_vantage(store: &Writer, start: vantages::Start<'_>) {
     vantages::set_standing(store, "v", None, None)
         .await
         .unwrap();
-    vantages::start(
+    vantages::record_start(
         store,
-        &vantages::Start {
+        &vantages::VantageStart {
             user_id: "@c:h",
             ..start
         },
@@ -790,11 +834,11 @@ async fn of_the_vantage(store: &Writer, start: vantages::Start<'_>) {
     .await
     .unwrap();
     assert_eq!(
-        vantages::position(store, "v").await.unwrap(),
+        vantages::sync_position(store, "v").await.unwrap(),
         None,
         "another account knows no such position"
     );
-    vantages::forget_position(store, "v").await.unwrap();
+    vantages::delete_position(store, "v").await.unwrap();
 }
 
 fn joined() -> Value {

@@ -8,10 +8,10 @@ use callscope::rtc::coverage::Span;
 use callscope::rtc::fold::Rules;
 use callscope::store::Writer;
 use callscope::store::ingest::rooms;
-use callscope::store::ingest::write::write;
+use callscope::store::ingest::write::write_batch;
 use callscope::store::model::{CallFilter, More, Viewer};
 use callscope::store::read::call_order;
-use callscope::store::read::call_order::{By, Order};
+use callscope::store::read::call_order::{CallOrder, SortKey};
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, large_calls, related, rings, room_at,
 };
@@ -165,7 +165,9 @@ fn no_answer_looks_at_a_whole_table_on_postgresql() {
 async fn of_lists(asked: &mut Asked<'_>) {
     asked
         .ask("calls that run", async |store| {
-            calls::active(store, OPERATOR, LATER).await.unwrap();
+            calls::list_active_calls(store, OPERATOR, LATER)
+                .await
+                .unwrap();
         })
         .await;
     asked
@@ -183,14 +185,19 @@ async fn of_lists(asked: &mut Asked<'_>) {
         })
         .await;
 
-    for by in [By::Started, By::Length, By::People, By::Peak] {
-        let order = Order {
+    for by in [
+        SortKey::Started,
+        SortKey::Length,
+        SortKey::People,
+        SortKey::Peak,
+    ] {
+        let order = CallOrder {
             by,
             descending: true,
         };
         asked
             .ask(&format!("calls by {by:?}"), async |store| {
-                call_order::page(
+                call_order::list_ordered_calls(
                     store,
                     OPERATOR,
                     &CallFilter::default(),
@@ -250,7 +257,7 @@ async fn of_filters(asked: &mut Asked<'_>) {
     for filter in filters {
         asked
             .ask(&format!("calls with {filter:?}"), async |store| {
-                calls::page(store, OPERATOR, &filter, None, 50, LATER)
+                calls::list_calls(store, OPERATOR, &filter, None, 50, LATER)
                     .await
                     .unwrap();
             })
@@ -262,7 +269,7 @@ async fn of_one_call(asked: &mut Asked<'_>) {
     let ids = ["c77".to_owned()];
     asked
         .ask("a call by one of its events", async |store| {
-            let call = calls::find(store, OPERATOR, "$j77.1").await.unwrap();
+            let call = calls::find_call(store, OPERATOR, "$j77.1").await.unwrap();
             assert_eq!(call.unwrap().id, "c77");
         })
         .await;
@@ -292,15 +299,15 @@ async fn of_one_call(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("events behind a large call", async |store| {
-            let call = calls::find(store, OPERATOR, "c77").await.unwrap();
-            events::behind_large(store, OPERATOR, &call.unwrap(), 50)
+            let call = calls::find_call(store, OPERATOR, "c77").await.unwrap();
+            events::events_behind_large_call(store, OPERATOR, &call.unwrap(), 50)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("who is in a call", async |store| {
-            large_calls::present(store, OPERATOR, &ids[0], LATER)
+            large_calls::people_now_in_call(store, OPERATOR, &ids[0], LATER)
                 .await
                 .unwrap();
             large_calls::people_of_server(store, OPERATOR, &ids[0], SERVER, LATER)
@@ -310,7 +317,7 @@ async fn of_one_call(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("calls that belong to a call", async |store| {
-            let call = calls::find(store, OPERATOR, "c77").await.unwrap();
+            let call = calls::find_call(store, OPERATOR, "c77").await.unwrap();
             related::related_of_call(store, OPERATOR, &call.unwrap())
                 .await
                 .unwrap();
@@ -323,7 +330,9 @@ async fn of_one_call(asked: &mut Asked<'_>) {
 async fn of_rooms(asked: &mut Asked<'_>) {
     asked
         .ask("a room", async |store| {
-            rooms::find(store, OPERATOR, ROOM, LATER).await.unwrap();
+            rooms::find_room(store, OPERATOR, ROOM, LATER)
+                .await
+                .unwrap();
         })
         .await;
     asked
@@ -350,8 +359,10 @@ async fn of_rooms(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("how far a room's history is read", async |store| {
-            history_progress::open(store, OPERATOR, 50).await.unwrap();
-            history_progress::of_room(store, OPERATOR, ROOM, 50)
+            history_progress::progress_of_open_walks(store, OPERATOR, 50)
+                .await
+                .unwrap();
+            history_progress::progress_of_room(store, OPERATOR, ROOM, 50)
                 .await
                 .unwrap();
         })
@@ -379,14 +390,14 @@ async fn of_spans(asked: &mut Asked<'_>) {
 
     asked
         .ask("numbers of a week", async |store| {
-            concurrency::numbers(store, OPERATOR, span.from, span.to, LATER)
+            concurrency::numbers_of_span(store, OPERATOR, span.from, span.to, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("how long calls of a week were", async |store| {
-            distributions::classes(store, OPERATOR, span, LATER)
+            distributions::calls_by_class(store, OPERATOR, span, LATER)
                 .await
                 .unwrap();
             distributions::usual_length(store, OPERATOR, span, LATER)
@@ -396,20 +407,20 @@ async fn of_spans(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("servers of a week", async |store| {
-            distributions::servers(store, OPERATOR, span.from, LATER)
+            distributions::servers_in_calls(store, OPERATOR, span.from, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("a server's week", async |store| {
-            distributions::ends(store, OPERATOR, SERVER, span, LATER)
+            distributions::end_reasons_of_server(store, OPERATOR, SERVER, span, LATER)
                 .await
                 .unwrap();
-            distributions::ghosts(store, OPERATOR, SERVER, span, 50)
+            distributions::list_ran_out_stays(store, OPERATOR, SERVER, span, 50)
                 .await
                 .unwrap();
-            distributions::persons(store, OPERATOR, SERVER, span, LATER, 50)
+            distributions::top_people_of_server(store, OPERATOR, SERVER, span, LATER, 50)
                 .await
                 .unwrap();
         })
@@ -430,7 +441,7 @@ async fn of_writes(asked: &mut Asked<'_>) {
             join["origin_server_ts"] = LATER.into();
             let mut news = batch(arrivals(&[join]));
             news.rooms[0].room_id = ROOM.into();
-            let written = write(store, &Rules::default(), &news).await.unwrap();
+            let written = write_batch(store, &Rules::default(), &news).await.unwrap();
             assert_eq!(written.new_events, 1);
         })
         .await;

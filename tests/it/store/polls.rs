@@ -16,17 +16,17 @@ async fn poll(store: &Writer, state: &[Value], at: i64) {
     let mut look = batch(arrivals(state));
     look.seen_ms = at;
     look.rooms[0].source = Source::Poll;
-    look.rooms[0].snapshot = Some(Look {
+    look.rooms[0].snapshot = Some(StateSnapshot {
         asked_ms: at,
         members,
         people: std::collections::BTreeSet::new(),
     });
-    write(store, &Rules::default(), &look).await.unwrap();
+    write_batch(store, &Rules::default(), &look).await.unwrap();
 }
 
 /// Start, end and reason of every stay, as known at `now`.
 async fn stays(store: &Writer, now: i64) -> Vec<(i64, Option<i64>, String)> {
-    let calls = calls::page(
+    let calls = calls::list_calls(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -58,7 +58,7 @@ fn a_poll_repairs_what_no_event_told() {
         let join = joined()["content"].clone();
         let (joins, leaves) = (member("$1", t, &join), member("$2", t + 10, &json!({})));
         let open_stay = |from: i64| (from, None, "expired".to_owned());
-        write(
+        write_batch(
             &store,
             &Rules::default(),
             &batch(arrivals(&[joins.clone(), leaves.clone()])),

@@ -1,12 +1,12 @@
 //! Only a redaction redacts, and only new redactions are counted, on each database.
 
 use crate::store::*;
-use callscope::store::ingest::write::take_back_more;
+use callscope::store::ingest::write::redact_next_of_ban;
 use callscope::store::read::events;
 
 /// The number of events, and the end and end reason of the only stay.
 async fn all(store: &Writer) -> (i64, Vec<(i64, String)>) {
-    let calls = calls::page(
+    let calls = calls::list_calls(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -21,7 +21,10 @@ async fn all(store: &Writer) -> (i64, Vec<(i64, String)>) {
         callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
             .await
             .unwrap();
-    let events = gauges::read(store, Viewer::Operator).await.unwrap().events;
+    let events = gauges::read_gauges(store, Viewer::Operator)
+        .await
+        .unwrap()
+        .events;
 
     (
         events,
@@ -44,7 +47,7 @@ fn a_stranger_s_key_redacts_nothing() {
         };
 
         let ring = claim("$ring", "org.matrix.msc4075.rtc.notification");
-        write(
+        write_batch(
             &store,
             &Rules::default(),
             &batch(arrivals(&[joins.clone(), ring])),
@@ -57,7 +60,7 @@ fn a_stranger_s_key_redacts_nothing() {
         rebuilt(&store).await;
         assert_eq!(all(&store).await.1, before, "a rebuild says the same");
         let redaction = claim("$redaction", "m.room.redaction");
-        write(&store, &Rules::default(), &batch(arrivals(&[redaction])))
+        write_batch(&store, &Rules::default(), &batch(arrivals(&[redaction])))
             .await
             .unwrap();
         assert_ne!(
@@ -79,12 +82,12 @@ fn what_is_known_is_not_counted_again() {
         };
 
         let known = [other("$1"), other("$2")];
-        write(&store, &Rules::default(), &batch(arrivals(&known)))
+        write_batch(&store, &Rules::default(), &batch(arrivals(&known)))
             .await
             .unwrap();
         for _ in 0..2 {
             let again = [&known[..], &[other("$3"), other("$3")]].concat();
-            write(&store, &Rules::default(), &batch(arrivals(&again)))
+            write_batch(&store, &Rules::default(), &batch(arrivals(&again)))
                 .await
                 .unwrap();
             assert_eq!(all(&store).await.0, 3);
@@ -106,23 +109,23 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
                         "focus_active": {"type": "livekit"}, "secret": "SECRET"}})
             })
             .collect();
-        write(&store, &Rules::default(), &batch(arrivals(&events)))
+        write_batch(&store, &Rules::default(), &batch(arrivals(&events)))
             .await
             .unwrap();
         let ban = json!({"event_id": "$ban", "type": "m.room.member", "state_key": "@m:h", "sender": "@mod:h",
             "origin_server_ts": 5000, "content": {"membership": "ban", "redact_events": true}});
-        let changed = write(&store, &Rules::default(), &batch(arrivals(&[ban])))
+        let changed = write_batch(&store, &Rules::default(), &batch(arrivals(&[ban])))
             .await
             .unwrap();
         assert!(
             changed.has_open_bans,
             "one commit takes no more than a part"
         );
-        let first = take_back_more(&store, &Rules::default()).await.unwrap();
+        let first = redact_next_of_ban(&store, &Rules::default()).await.unwrap();
         assert!(first.is_some_and(|changed| changed.taken_back && changed.has_open_bans));
         // As after a restart: only stored data is known.
         let mut parts = 0;
-        while take_back_more(&store, &Rules::default())
+        while redact_next_of_ban(&store, &Rules::default())
             .await
             .unwrap()
             .is_some()
@@ -131,7 +134,7 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         }
 
         assert_eq!(parts, 1);
-        let calls = calls::page(
+        let calls = calls::list_calls(
             &store,
             Viewer::Operator,
             &CallFilter::default(),

@@ -2,9 +2,9 @@
 //! database.
 
 use crate::store::*;
-use callscope::rtc::ring::{Outcome, outcome};
+use callscope::rtc::ring::{RingOutcome, outcome_of_ring};
 use callscope::store::read::rings;
-use callscope::store::read::rings::Rings;
+use callscope::store::read::rings::RingCounts;
 
 const BEGIN: i64 = 1_700_000_000_000;
 const SECOND: i64 = 1000;
@@ -32,7 +32,7 @@ fn rings(id: &str, at: i64, content: &Value) -> Value {
 
 async fn calls_of(store: &Writer) -> Vec<Call> {
     let filter = CallFilter::default();
-    let mut calls = calls::page(store, Viewer::Operator, &filter, None, 99, LATER)
+    let mut calls = calls::list_calls(store, Viewer::Operator, &filter, None, 99, LATER)
         .await
         .unwrap();
     calls.sort_by_key(|call| call.started_ms);
@@ -41,7 +41,7 @@ async fn calls_of(store: &Writer) -> Vec<Call> {
 }
 
 /// The room's ring counts; statistics and the caller's server must have the same.
-async fn answer(store: &Writer) -> Rings {
+async fn answer(store: &Writer) -> RingCounts {
     let span = Span {
         from: BEGIN - HOUR,
         to: BEGIN + HOUR,
@@ -61,7 +61,7 @@ async fn answer(store: &Writer) -> Rings {
 }
 
 /// The outcomes of each call's rings.
-async fn outcomes(store: &Writer) -> Vec<Vec<Outcome>> {
+async fn outcomes(store: &Writer) -> Vec<Vec<RingOutcome>> {
     let mut all = Vec::new();
     for call in calls_of(store).await {
         let found = related::related_of_call(store, Viewer::Operator, &call)
@@ -83,7 +83,7 @@ async fn outcomes(store: &Writer) -> Vec<Vec<Outcome>> {
         let ringing = found.iter().filter(|one| one.what.as_str() == "ring");
         all.push(
             ringing
-                .map(|ring| outcome(ring, stays(), &found, LATER).0)
+                .map(|ring| outcome_of_ring(ring, stays(), &found, LATER).0)
                 .collect(),
         );
     }
@@ -93,7 +93,7 @@ async fn outcomes(store: &Writer) -> Vec<Vec<Outcome>> {
 
 async fn with(events: &[Value]) -> (Writer, Database) {
     let (store, place) = open().await;
-    write(&store, &Rules::default(), &batch(arrivals(events)))
+    write_batch(&store, &Rules::default(), &batch(arrivals(events)))
         .await
         .unwrap();
 
@@ -116,7 +116,7 @@ fn a_ring_taken_when_its_call_had_ended_is_missed_everywhere() {
         let said = answer(&store).await;
         assert_eq!((said.sent, said.answered, said.missed), (1, 0, 1));
         assert_eq!(said.usual_answer_ms, None);
-        assert_eq!(outcomes(&store).await, [vec![Outcome::Missed], vec![]]);
+        assert_eq!(outcomes(&store).await, [vec![RingOutcome::Missed], vec![]]);
 
         let calls = calls_of(&store).await;
         let mut told = Vec::new();
@@ -153,7 +153,7 @@ fn a_ring_that_is_answered_while_the_caller_is_there_is_answered() {
         let (store, place) = with(&events).await;
         let said = answer(&store).await;
         assert_eq!((said.sent, said.answered), (1, 1), "no type is a ring");
-        assert_eq!(outcomes(&store).await, [vec![Outcome::Answered]]);
+        assert_eq!(outcomes(&store).await, [vec![RingOutcome::Answered]]);
         done(store, place).await;
     });
 }
@@ -175,7 +175,10 @@ fn a_ring_for_one_slot_is_not_answered_in_another_and_may_be_taken_back() {
         let (store, place) = with(&events).await;
         let said = answer(&store).await;
         assert_eq!((said.sent, said.withdrawn, said.silent), (1, 1, 0));
-        assert_eq!(outcomes(&store).await, [vec![Outcome::Withdrawn], vec![]]);
+        assert_eq!(
+            outcomes(&store).await,
+            [vec![RingOutcome::Withdrawn], vec![]]
+        );
         done(store, place).await;
     });
 }
@@ -238,7 +241,7 @@ fn a_goodbye_after_it_ran_out_is_a_sign_of_life_and_no_ghost() {
             to: BEGIN + 3 * HOUR,
         };
 
-        let ghosts = distributions::ghosts(&store, Viewer::Operator, "h", span, 9)
+        let ghosts = distributions::list_ran_out_stays(&store, Viewer::Operator, "h", span, 9)
             .await
             .unwrap();
         assert!(ghosts.is_empty(), "{ghosts:?}");
@@ -263,7 +266,7 @@ fn a_stamp_from_before_the_room_makes_no_call_of_decades() {
         let events = [join, leaves("$a2", "@ada:h", HOUR)];
         let (store, place) = with(&events).await;
         assert_eq!(calls_of(&store).await[0].started_ms, 1000);
-        write(&store, &Rules::default(), &batch(arrivals(&[create])))
+        write_batch(&store, &Rules::default(), &batch(arrivals(&[create])))
             .await
             .unwrap();
         let call = calls_of(&store).await.remove(0);

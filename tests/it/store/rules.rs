@@ -3,7 +3,7 @@
 use crate::store::*;
 use callscope::rtc::slot::SlotPolicy;
 use callscope::store::derive::rederive;
-use callscope::store::derive::rederive::Step;
+use callscope::store::derive::rederive::RederiveStep;
 
 const DEVICES: usize = 150;
 
@@ -21,7 +21,7 @@ fn sticky_joins() -> Vec<Value> {
 }
 
 async fn devices(store: &Writer) -> i64 {
-    let calls = calls::page(
+    let calls = calls::list_calls(
         store,
         Viewer::Operator,
         &CallFilter::default(),
@@ -48,12 +48,19 @@ fn a_stop_in_the_midst_goes_on_where_it_was() {
         );
         write_all(&store, arrivals(&sticky_joins()), &[DEVICES]).await;
         assert_eq!(devices(&store).await, 150);
-        rederive::begin(&store, &usual, LATER).await.unwrap();
+        rederive::find_stale_rooms(&store, &usual, LATER)
+            .await
+            .unwrap();
         assert_eq!(store.rederiving(), None, "it is from these rules");
 
-        rederive::begin(&store, &strict, LATER).await.unwrap();
+        rederive::find_stale_rooms(&store, &strict, LATER)
+            .await
+            .unwrap();
         assert!(store.is_from_older_rules(ROOM));
-        assert_eq!(rederive::step(&store, &strict).await.unwrap(), Step::Went);
+        assert_eq!(
+            rederive::rederive_next_part(&store, &strict).await.unwrap(),
+            RederiveStep::Went
+        );
         let halfway = store.rederiving().unwrap();
         assert!(
             halfway.events_done > 0 && halfway.events_done < 150,
@@ -63,14 +70,17 @@ fn a_stop_in_the_midst_goes_on_where_it_was() {
         assert!(left > 0 && left < 150, "{left} devices left");
 
         // The process has ended; another one continues at its place.
-        rederive::begin(&store, &strict, LATER).await.unwrap();
+        rederive::find_stale_rooms(&store, &strict, LATER)
+            .await
+            .unwrap();
         let again = store.rederiving().unwrap();
         assert_eq!(
             (again.events_done, again.events_total),
             (halfway.events_done, 150)
         );
         let mut steps = 0;
-        while rederive::step(&store, &strict).await.unwrap() != Step::AllDone {
+        while rederive::rederive_next_part(&store, &strict).await.unwrap() != RederiveStep::AllDone
+        {
             steps += 1;
         }
 
@@ -78,11 +88,17 @@ fn a_stop_in_the_midst_goes_on_where_it_was() {
         assert_eq!((devices(&store).await, store.rederiving()), (0, None));
 
         // Back to the previous rules, with a stop before the end.
-        rederive::begin(&store, &usual, LATER).await.unwrap();
-        rederive::step(&store, &usual).await.unwrap();
-        rederive::begin(&store, &strict, LATER).await.unwrap();
+        rederive::find_stale_rooms(&store, &usual, LATER)
+            .await
+            .unwrap();
+        rederive::rederive_next_part(&store, &usual).await.unwrap();
+        rederive::find_stale_rooms(&store, &strict, LATER)
+            .await
+            .unwrap();
         assert!(store.is_from_older_rules(ROOM), "it is a mixture");
-        while rederive::step(&store, &strict).await.unwrap() != Step::AllDone {}
+        while rederive::rederive_next_part(&store, &strict).await.unwrap() != RederiveStep::AllDone
+        {
+        }
         assert_eq!(devices(&store).await, 0);
         done(store, place).await;
     });

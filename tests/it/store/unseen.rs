@@ -10,21 +10,21 @@ pub async fn of_the_holes(store: &Writer) {
         (LATER.into(), json!({"replaces_state": "$unseen"}));
     let mut other = batch(arrivals(&[leave]));
     other.rooms[0].room_id = "!unwalked:h0".into();
-    write(store, &Rules::default(), &other).await.unwrap();
-    gaps::find(store, None).await.unwrap();
-    gaps::find(store, Some(LATER)).await.unwrap();
-    let todo = gaps::todo(store, 1, 5).await.unwrap();
+    write_batch(store, &Rules::default(), &other).await.unwrap();
+    gaps::find_missing_events(store, None).await.unwrap();
+    gaps::find_missing_events(store, Some(LATER)).await.unwrap();
+    let todo = gaps::list_due_events(store, 1, 5).await.unwrap();
     assert_eq!(
         todo.iter()
             .map(|hole| hole.event_id.as_str())
             .collect::<Vec<_>>(),
         ["$unseen"]
     );
-    gaps::asked(store, &todo[0], "not_visible", 1)
+    gaps::record_answer(store, &todo[0], "not_visible", 1)
         .await
         .unwrap();
     assert_eq!(
-        gaps::next(store, 1).await.unwrap(),
+        gaps::next_event_due(store, 1).await.unwrap(),
         Some(10_001),
         "it is asked for again"
     );

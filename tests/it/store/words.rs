@@ -14,17 +14,25 @@ async fn found(store: &Writer, word: &str) -> usize {
         ..CallFilter::default()
     };
 
-    let calls = calls::page(store, Viewer::Operator, &filter, None, 99, LATER)
+    let calls = calls::list_calls(store, Viewer::Operator, &filter, None, 99, LATER)
         .await
         .unwrap();
-    let by_length = call_order::Order {
-        by: call_order::By::Length,
+    let by_length = call_order::CallOrder {
+        by: call_order::SortKey::Length,
         descending: true,
     };
 
-    let sorted = call_order::page(store, Viewer::Operator, &filter, by_length, None, 99, LATER)
-        .await
-        .unwrap();
+    let sorted = call_order::list_ordered_calls(
+        store,
+        Viewer::Operator,
+        &filter,
+        by_length,
+        None,
+        99,
+        LATER,
+    )
+    .await
+    .unwrap();
     assert_eq!(calls.len(), sorted.len(), "{word}: in both orders");
 
     calls.len()
@@ -51,7 +59,7 @@ fn names_of_any_alphabet_are_found_however_they_are_written() {
             sender,
             json!({"membership": "join", "displayname": "Яна Ёлкина"}),
         );
-        write(
+        write_batch(
             &store,
             &Rules::default(),
             &batch(arrivals(&[room, person, joins.clone()])),
@@ -76,7 +84,7 @@ fn names_of_any_alphabet_are_found_however_they_are_written() {
             event["origin_server_ts"] = json!(at);
         }
 
-        write(&store, &Rules::default(), &batch(arrivals(&later)))
+        write_batch(&store, &Rules::default(), &batch(arrivals(&later)))
             .await
             .unwrap();
         for (word, count) in [("ÜBER", 0), ("яна", 0), ("ÆRØ", 1), ("aDA", 1)] {

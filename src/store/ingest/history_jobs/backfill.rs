@@ -3,8 +3,8 @@
 
 use super::rechecks;
 use crate::store::ingest::batch::RoomBatch;
-use crate::store::ingest::batch::{GoOn, Step};
-use crate::store::{Error, Reader, Tx, Writer, int};
+use crate::store::ingest::batch::{WalkContinuation, WalkPage};
+use crate::store::{Error, Reader, Tx, Writer, to_i64};
 use sqlx::Row;
 
 /// Reasons for which a walk ended although there may be more before it: the homeserver gave no
@@ -45,7 +45,7 @@ pub struct Walk {
 
 /// A walk that ended before the room's beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedWalk {
     pub room_id: String,
     pub opened_ms: i64,
     pub reason: String,
@@ -64,7 +64,7 @@ const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'h
 
 /// Opens a walk. A room's whole history is read once. If a room was read before and seems new (it
 /// could not be read for a while), only what was missed since is read.
-pub(in crate::store) async fn open(
+pub(in crate::store) async fn open_walk(
     tx: &mut Tx,
     room_id: &str,
     reason: &str,
@@ -110,10 +110,10 @@ const CONTINUED: &str = "update walks set ended_by = $4, horizon_ms = $5, again_
     and opened_ms = (select n.continues_ms from walks n where n.room_id = $1 and n.opened_ms = $2 and n.reason = $3)";
 
 /// Moves a walk on, in the transaction of the events of its page.
-pub(in crate::store) async fn step(
+pub(in crate::store) async fn advance_walk(
     tx: &mut Tx,
     room_id: &str,
-    step: &Step,
+    step: &WalkPage,
     found: usize,
     now: i64,
 ) -> Result<(), Error> {
@@ -123,7 +123,7 @@ pub(in crate::store) async fn step(
         .bind(step.opened_ms)
         .bind(&step.reason)
         .bind(&step.token)
-        .bind(int(found))
+        .bind(to_i64(found))
         .bind(step.ended_by.map(|_| now))
         .bind(step.ended_by)
         .bind(step.horizon_ms)
@@ -144,7 +144,7 @@ pub(in crate::store) async fn step(
     }
 
     if step.reason == "gap" && step.ended_by.is_some_and(|why| why != "not_visible") {
-        rechecks::after_walk(tx, room_id, step.opened_ms, now).await?;
+        rechecks::schedule_after_walk(tx, room_id, step.opened_ms, now).await?;
     }
 
     Ok(())
@@ -156,7 +156,7 @@ const REACHED: &str =
 /// Notes how far back a walk has come: to the oldest event of its page, and at first to the oldest
 /// event of the timeline before which it begins. The oldest event is the one at the page's end, and
 /// the next page corrects it: one stamp from long ago must not make all of history count as read.
-pub(in crate::store) async fn reached(
+pub(in crate::store) async fn record_reached_time(
     tx: &mut Tx,
     room: &RoomBatch,
     now: i64,
@@ -194,10 +194,10 @@ const WENT_ON: &str =
     "update walks set again_ms = null where room_id = $1 and opened_ms = $2 and reason = $3";
 
 /// Opens a walk that begins where another one ended.
-pub(in crate::store) async fn go_on(
+pub(in crate::store) async fn continue_ended_walk(
     tx: &mut Tx,
     room_id: &str,
-    on: &GoOn,
+    on: &WalkContinuation,
     before_stream: i64,
     now: i64,
 ) -> Result<(), Error> {
@@ -229,14 +229,14 @@ const AGAIN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn due_for_retry(store: &Reader, now: i64, limit: i64) -> Result<Vec<Ended>, Error> {
+pub async fn due_for_retry(store: &Reader, now: i64, limit: i64) -> Result<Vec<EndedWalk>, Error> {
     let query = sqlx::query(AGAIN).bind(now).bind(limit);
     let rows = query.fetch_all(&store.read).await?;
-    rows.iter().map(ended).collect()
+    rows.iter().map(ended_walk_from_row).collect()
 }
 
-fn ended(row: &sqlx::any::AnyRow) -> Result<Ended, Error> {
-    Ok(Ended {
+fn ended_walk_from_row(row: &sqlx::any::AnyRow) -> Result<EndedWalk, Error> {
+    Ok(EndedWalk {
         room_id: row.try_get("room_id")?,
         opened_ms: row.try_get("opened_ms")?,
         reason: row.try_get("reason")?,
@@ -252,7 +252,7 @@ const NEXT_AGAIN: &str = "select min(again_ms) from walks where again_ms > $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn next_again(store: &Reader, now: i64) -> Result<Option<i64>, Error> {
+pub async fn next_retry_due(store: &Reader, now: i64) -> Result<Option<i64>, Error> {
     let query = sqlx::query_scalar(NEXT_AGAIN).bind(now);
     Ok(query.fetch_one(&store.read).await?)
 }
@@ -264,9 +264,9 @@ const TRIED: &str = "update walks set tries = tries + 1, again_ms = $4, last_tok
 ///
 /// # Errors
 /// When the database fails.
-pub async fn tried(
+pub async fn record_failed_retry(
     store: &Writer,
-    ended: &Ended,
+    ended: &EndedWalk,
     token: Option<&str>,
     now: i64,
 ) -> Result<(), Error> {
@@ -292,9 +292,9 @@ const RESTATE: &str = "update walks set ended_by = $4, again_ms = $5
 ///
 /// # Errors
 /// When the database fails.
-pub async fn restate(
+pub async fn correct_end_reason(
     store: &Writer,
-    ended: &Ended,
+    ended: &EndedWalk,
     ended_by: &str,
     again_ms: Option<i64>,
 ) -> Result<(), Error> {
@@ -334,11 +334,14 @@ pub async fn cut_short_by_old_limit(
     store: &Reader,
     reason: &str,
     wanted_ms: Option<i64>,
-) -> Result<Vec<Ended>, Error> {
+) -> Result<Vec<EndedWalk>, Error> {
     let wanted = wanted_ms.unwrap_or(i64::MIN).saturating_add(WIDER_MS);
     let query = sqlx::query(OF_HORIZON).bind(wanted);
     let rows = query.fetch_all(&store.read).await?;
-    let found: Vec<Ended> = rows.iter().map(ended).collect::<Result<_, _>>()?;
+    let found: Vec<EndedWalk> = rows
+        .iter()
+        .map(ended_walk_from_row)
+        .collect::<Result<_, _>>()?;
 
     Ok(found
         .into_iter()
@@ -355,9 +358,9 @@ const OF_HIDDEN: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn said_hidden(store: &Reader) -> Result<Vec<Ended>, Error> {
+pub async fn list_ended_as_hidden(store: &Reader) -> Result<Vec<EndedWalk>, Error> {
     let rows = sqlx::query(OF_HIDDEN).fetch_all(&store.read).await?;
-    rows.iter().map(ended).collect()
+    rows.iter().map(ended_walk_from_row).collect()
 }
 
 const SAW_CREATION: &str =
@@ -368,7 +371,7 @@ const SAW_CREATION: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn saw_creation(store: &Reader, room_id: &str) -> Result<bool, Error> {
+pub async fn has_seen_creation(store: &Reader, room_id: &str) -> Result<bool, Error> {
     let count: i64 = sqlx::query_scalar(SAW_CREATION)
         .bind(room_id)
         .fetch_one(&store.read)
@@ -385,7 +388,7 @@ const TODO: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn todo(store: &Reader) -> Result<Vec<Walk>, Error> {
+pub async fn list_open_walks(store: &Reader) -> Result<Vec<Walk>, Error> {
     let walk = |row: &sqlx::any::AnyRow| {
         Ok(Walk {
             room_id: row.try_get("room_id")?,

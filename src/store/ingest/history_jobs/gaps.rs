@@ -16,7 +16,7 @@ const AGAIN_MS: [i64; 3] = [10_000, 600_000, 86_400_000];
 
 /// An event to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hole {
+pub struct MissingEvent {
     pub room_id: String,
     pub event_id: String,
     /// How often it was asked for.
@@ -45,7 +45,7 @@ const FILLED: &str = "delete from holes where due_ms <= 0 and exists
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(store: &Writer, horizon_ms: Option<i64>) -> Result<(), Error> {
+pub async fn find_missing_events(store: &Writer, horizon_ms: Option<i64>) -> Result<(), Error> {
     loop {
         let mut tx = store.writing().await?;
         let from: i64 = sqlx::query_scalar(CURSOR)
@@ -82,13 +82,17 @@ const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $
 ///
 /// # Errors
 /// When the database fails.
-pub async fn todo(store: &Reader, now: i64, limit: i64) -> Result<Vec<Hole>, Error> {
+pub async fn list_due_events(
+    store: &Reader,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<MissingEvent>, Error> {
     let query = sqlx::query_as(TODO).bind(now).bind(DEPTH_MAX).bind(limit);
     let rows: Vec<(String, String, i64)> = query.fetch_all(&store.read).await?;
 
     Ok(rows
         .into_iter()
-        .map(|(room_id, event_id, tries)| Hole {
+        .map(|(room_id, event_id, tries)| MissingEvent {
             room_id,
             event_id,
             tries,
@@ -102,7 +106,7 @@ const NEXT: &str = "select min(due_ms) from holes where due_ms > $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn next(store: &Reader, now: i64) -> Result<Option<i64>, Error> {
+pub async fn next_event_due(store: &Reader, now: i64) -> Result<Option<i64>, Error> {
     Ok(sqlx::query_scalar(NEXT)
         .bind(now)
         .fetch_one(&store.read)
@@ -117,16 +121,16 @@ const ASKED: &str = "update holes set asked_ms = $3, outcome = $4, tries = $5, d
 ///
 /// # Errors
 /// When the database fails.
-pub async fn asked(
+pub async fn record_answer(
     store: &Writer,
-    hole: &Hole,
+    hole: &MissingEvent,
     outcome: &'static str,
     now: i64,
 ) -> Result<(), Error> {
     let due = if outcome == "found" {
         None
     } else {
-        again(hole.tries, now)
+        retry_time(hole.tries, now)
     };
 
     let query = sqlx::query(ASKED)
@@ -144,7 +148,7 @@ pub async fn asked(
 }
 
 /// When an event that was refused this many times is asked for again.
-fn again(tries: i64, now: i64) -> Option<i64> {
+fn retry_time(tries: i64, now: i64) -> Option<i64> {
     usize::try_from(tries)
         .ok()
         .and_then(|tries| AGAIN_MS.get(tries))
@@ -157,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_asked_for_a_few_times_more() {
-        let due: Vec<_> = (0..5).map(|tries| again(tries, 7)).collect();
+        let due: Vec<_> = (0..5).map(|tries| retry_time(tries, 7)).collect();
         assert_eq!(
             due,
             [Some(10_007), Some(600_007), Some(86_400_007), None, None]

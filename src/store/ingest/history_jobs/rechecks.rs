@@ -13,7 +13,7 @@ const PAGES_MAX: i64 = 20;
 
 /// A gap that is to be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Late {
+pub struct Recheck {
     pub room_id: String,
     /// Where the gap begins; `None` = at the newest event.
     pub first_token: Option<String>,
@@ -67,7 +67,7 @@ pub(super) async fn schedule_recheck(
 const WALK: &str = "select first_token, pages, horizon_ms from walks where room_id = $1 and opened_ms = $2 and reason = 'gap'";
 
 /// A walk over a gap is done: schedules reading the gap again.
-pub(super) async fn after_walk(
+pub(super) async fn schedule_after_walk(
     tx: &mut Tx,
     room_id: &str,
     opened_ms: i64,
@@ -87,7 +87,7 @@ pub(super) async fn after_walk(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn newest(
+pub async fn schedule_newest_recheck(
     store: &Writer,
     room_id: &str,
     horizon_ms: Option<i64>,
@@ -102,7 +102,7 @@ const TODO: &str = "select room_id, first_token, token, page, pages, round, foun
     where due_ms <= $1 and not exists (select 1 from walks w where w.room_id = late.room_id and w.done_ms is null)
     order by due_ms, room_id";
 
-type Row = (
+type RecheckRow = (
     String,
     Option<String>,
     Option<String>,
@@ -117,12 +117,12 @@ type Row = (
 ///
 /// # Errors
 /// When the database fails.
-pub async fn todo(store: &Reader, now: i64) -> Result<Vec<Late>, Error> {
-    let rows: Vec<Row> = sqlx::query_as(TODO)
+pub async fn list_due_rechecks(store: &Reader, now: i64) -> Result<Vec<Recheck>, Error> {
+    let rows: Vec<RecheckRow> = sqlx::query_as(TODO)
         .bind(now)
         .fetch_all(&store.read)
         .await?;
-    let late = |(room_id, first_token, token, page, pages, round, found, horizon_ms)| Late {
+    let late = |(room_id, first_token, token, page, pages, round, found, horizon_ms)| Recheck {
         room_id,
         first_token,
         token,
@@ -142,14 +142,14 @@ const NEXT: &str = "select min(due_ms) from late where due_ms > $1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn next(store: &Reader, now: i64) -> Result<Option<i64>, Error> {
+pub async fn next_recheck_due(store: &Reader, now: i64) -> Result<Option<i64>, Error> {
     Ok(sqlx::query_scalar(NEXT)
         .bind(now)
         .fetch_one(&store.read)
         .await?)
 }
 
-impl Late {
+impl Recheck {
     /// What to do after a page that brought this many new events, and when, ms; `None` when the gap
     /// is done.
     fn after(&self, token: Option<&str>, new: i64, now: i64) -> Option<(Self, i64)> {
@@ -192,9 +192,9 @@ const IN_VAIN: &str = "delete from late where room_id = $1 and tries >= $2";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn put_off(
+pub async fn postpone_recheck(
     store: &Writer,
-    late: &Late,
+    late: &Recheck,
     from_newest: bool,
     now: i64,
 ) -> Result<(), Error> {
@@ -218,7 +218,7 @@ pub async fn put_off(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn finish_recheck(store: &Writer, late: &Late) -> Result<(), Error> {
+pub async fn finish_recheck(store: &Writer, late: &Recheck) -> Result<(), Error> {
     sqlx::query(OVER)
         .bind(&late.room_id)
         .bind(i64::MAX)
@@ -236,9 +236,9 @@ const OVER: &str = "delete from late where room_id = $1 and due_ms <= $2";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn step(
+pub async fn advance_recheck(
     store: &Writer,
-    late: &Late,
+    late: &Recheck,
     token: Option<&str>,
     new: i64,
     now: i64,
@@ -265,9 +265,9 @@ pub async fn step(
 mod tests {
     use super::*;
 
-    fn late(round: i64) -> Late {
+    fn late(round: i64) -> Recheck {
         let (room_id, first_token) = ("!r:h".to_owned(), Some("first".to_owned()));
-        Late {
+        Recheck {
             room_id,
             first_token,
             token: Some("x".into()),

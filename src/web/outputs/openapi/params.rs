@@ -81,35 +81,37 @@ pub const PATH: &[(&str, &str)] = &[
 
 /// A parameter of the query.
 #[must_use]
-pub fn in_query(path: &str, name: &str) -> Parameter {
+pub fn query_parameter(path: &str, name: &str) -> Parameter {
     let parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Query)
         .required(Required::False);
 
     parameter
-        .description(words(QUERY, name))
-        .schema(Some(schema(shape(path, name))))
+        .description(parameter_description(QUERY, name))
+        .schema(Some(parse_schema(allowed_values(path, name))))
         .build()
 }
 
 /// A name in the path.
 #[must_use]
-pub fn in_path(name: &str) -> Parameter {
+pub fn path_parameter(name: &str) -> Parameter {
     let parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True);
 
     parameter
-        .description(words(PATH, name))
-        .schema(Some(schema(json!({ "type": "string", "minLength": 1 }))))
+        .description(parameter_description(PATH, name))
+        .schema(Some(parse_schema(
+            json!({ "type": "string", "minLength": 1 }),
+        )))
         .build()
 }
 
 /// The description of a parameter.
 #[must_use]
-pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+pub fn parameter_description(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     table
         .iter()
         .find(|(known, _)| *known == name)
@@ -120,7 +122,7 @@ pub fn words(table: &[(&str, &'static str)], name: &str) -> Option<&'static str>
 const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 /// The values that a parameter may have.
-fn shape(path: &str, name: &str) -> Value {
+fn allowed_values(path: &str, name: &str) -> Value {
     let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
     match name {
         "sort" => {
@@ -154,7 +156,7 @@ fn shape(path: &str, name: &str) -> Value {
     }
 }
 
-fn schema(value: Value) -> Schema {
+fn parse_schema(value: Value) -> Schema {
     // The value is our own text above. A test of the document finds what utoipa cannot read.
     serde_json::from_value(value).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The list of all addresses for programs, in the order in which the documentation shows them.
 
-use super::{Entry, json, other};
+use super::{ApiEntry, json_entry, media_entry};
 use crate::web::outputs::badge::Badge;
 use crate::web::outputs::health::{Alive, Ready};
 use crate::web::outputs::{export, feed, table};
@@ -32,213 +32,213 @@ const CSV: &str = "text/csv";
 const NDJSON: &str = "application/x-ndjson";
 
 /// Every address that is not a page for people.
-pub const ENTRIES: &[Entry] = &[
-    json::<Overview>(
+pub const ENTRIES: &[ApiEntry] = &[
+    json_entry::<Overview>(
         CALLS,
         "/api/v1/overview",
         "What runs now, the numbers of today, and what cannot be seen",
     ),
-    json::<Active>(
+    json_entry::<Active>(
         CALLS,
         "/api/v1/calls/active",
         "The calls that run now, newest first",
     ),
-    json::<Calls>(
+    json_entry::<Calls>(
         CALLS,
         "/api/v1/calls",
         "All calls, newest first or as sort says",
     )
     .takes(calls::KNOWN),
-    other(
+    media_entry(
         CALLS,
         "/api/v1/calls.csv",
         "text/csv",
         "All calls of a filter as a table for spreadsheets, of any length",
     )
     .takes(export::KNOWN),
-    other(
+    media_entry(
         CALLS,
         "/api/v1/calls.ndjson",
         "application/x-ndjson",
         "All calls of a filter, one JSON a line, of any length",
     )
     .takes(export::KNOWN),
-    json::<CallPage>(
+    json_entry::<CallPage>(
         CALLS,
         "/api/v1/calls/{id}",
         "One call with its members and the events behind it",
     )
     .takes(call::KNOWN)
     .moves(),
-    json::<Rooms>(
+    json_entry::<Rooms>(
         ROOMS,
         "/api/v1/rooms",
         "The watched rooms and how well each can be seen",
     )
     .takes(rooms::KNOWN),
-    other(
+    media_entry(
         ROOMS,
         "/api/v1/rooms.csv",
         CSV,
         "All watched rooms as a table for spreadsheets",
     )
     .takes(table::ROOMS),
-    other(
+    media_entry(
         ROOMS,
         "/api/v1/rooms.ndjson",
         NDJSON,
         "All watched rooms, one JSON a line",
     )
     .takes(table::ROOMS),
-    json::<RoomPage>(
+    json_entry::<RoomPage>(
         ROOMS,
         "/api/v1/rooms/{id}",
         "One room: its last calls, its year, and how it is known",
     )
     .takes(room::KNOWN)
     .moves(),
-    json::<Moment>(
+    json_entry::<Moment>(
         ROOMS,
         "/api/v1/rooms/{id}/members",
         "Who was in which call of the room at a moment",
     )
     .takes(room_at::MEMBERS),
-    json::<Flips>(
+    json_entry::<Flips>(
         ROOMS,
         "/api/v1/rooms/{id}/flips",
         "When the calls of the room went on and off, newest first",
     )
     .takes(room_at::FLIPS),
-    json::<Statistics>(
+    json_entry::<Statistics>(
         NUMBERS,
         "/api/v1/statistics",
         "What happened in a period, against the period before",
     )
     .takes(statistics::KNOWN),
-    json::<Servers>(
+    json_entry::<Servers>(
         NUMBERS,
         "/api/v1/servers",
         "The homeservers seen in calls of a period",
     )
     .takes(servers::KNOWN),
-    other(
+    media_entry(
         NUMBERS,
         "/api/v1/servers.csv",
         CSV,
         "All of them as a table for spreadsheets",
     )
     .takes(table::SERVERS),
-    other(
+    media_entry(
         NUMBERS,
         "/api/v1/servers.ndjson",
         NDJSON,
         "All of them, one JSON a line",
     )
     .takes(table::SERVERS),
-    json::<ServerPage>(
+    json_entry::<ServerPage>(
         NUMBERS,
         "/api/v1/servers/{name}",
         "One homeserver: whether it is in a call now, and its past",
     )
     .takes(period::KNOWN),
-    json::<Transports>(
+    json_entry::<Transports>(
         NUMBERS,
         "/api/v1/transports",
         "The SFUs that carried the calls of a period",
     )
     .takes(period::OF_LIST),
-    other(
+    media_entry(
         NUMBERS,
         "/api/v1/transports.csv",
         CSV,
         "All of them as a table for spreadsheets",
     )
     .takes(table::OF_PERIOD),
-    other(
+    media_entry(
         NUMBERS,
         "/api/v1/transports.ndjson",
         NDJSON,
         "All of them, one JSON a line",
     )
     .takes(table::OF_PERIOD),
-    json::<Wall>(
+    json_entry::<Wall>(
         NUMBERS,
         "/api/v1/wall",
         "What runs now, for a screen on a wall",
     ),
-    json::<Status>(
+    json_entry::<Status>(
         OBSERVER,
         "/api/v1/status",
         "The accounts that look, how far they are, and what they could not use",
     ),
-    json::<Rejected>(
+    json_entry::<Rejected>(
         OBSERVER,
         "/api/v1/rejected",
         "Events that could not be used, newest first",
     )
     .takes(rejected::KNOWN),
-    json::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
-    other(
+    json_entry::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
+    media_entry(
         OBSERVER,
         "/api/v1/live",
         "text/event-stream",
         "Server-sent events named change: data {\"room_id\", \"slot_id\"} is a call that changed, {\"room_id\"} a room, {} means \
          that anything may have. There are no ids to go on from: after a break, ask again",
     ),
-    json::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
-    json::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
-    json::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?")
+    json_entry::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
+    json_entry::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
+    json_entry::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?")
         .unready("It does not know anything yet"),
-    other(
+    media_entry(
         OTHERS,
         "/metrics",
         "application/openmetrics-text",
         "Numbers for Prometheus",
     ),
-    other(
+    media_entry(
         OTHERS,
         "/badge/rooms/{id}/active.svg",
         "image/svg+xml",
         "How many are in the calls of the room, as a picture",
     ),
-    json::<Badge>(
+    json_entry::<Badge>(
         OTHERS,
         "/badge/rooms/{id}/active.json",
         "The same in the form that Shields reads",
     ),
-    other(
+    media_entry(
         OTHERS,
         "/badge/servers/{name}/active.svg",
         "image/svg+xml",
         "How many of the homeserver are in calls now",
     ),
-    json::<Badge>(
+    json_entry::<Badge>(
         OTHERS,
         "/badge/servers/{name}/active.json",
         "The same in the form that Shields reads",
     ),
-    other(
+    media_entry(
         OTHERS,
         "/feed/calls.atom",
         "application/atom+xml",
         "The newest calls that are over, as a feed",
     )
     .takes(feed::KNOWN),
-    other(
+    media_entry(
         OTHERS,
         "/feed/calls.ics",
         "text/calendar",
         "The same for a calendar",
     )
     .takes(feed::KNOWN),
-    other(
+    media_entry(
         OTHERS,
         "/feed/rooms/{id}/calls.atom",
         "application/atom+xml",
         "The newest calls of the room, as a feed",
     )
     .takes(feed::KNOWN),
-    other(
+    media_entry(
         OTHERS,
         "/feed/rooms/{id}/calls.ics",
         "text/calendar",

@@ -1,15 +1,15 @@
 //! What the pages of SFUs and of a room show for missing and for unknown data.
 
 use super::*;
-use crate::store::stats::transport_usage::Carried;
+use crate::store::stats::transport_usage::TransportUsage;
 
-fn carried(service_url: Option<String>, together_ms: i64) -> Carried {
-    Carried {
+fn carried(service_url: Option<String>, together_ms: i64) -> TransportUsage {
+    TransportUsage {
         kind: "livekit".to_owned(),
         service_url,
         together_ms,
         calls: 2,
-        ..Carried::default()
+        ..TransportUsage::default()
     }
 }
 
@@ -30,7 +30,7 @@ fn no_two_sfus_of_the_list_have_one_colour_while_others_are_free() {
         .iter()
         .zip(0..)
         .map(|(name, index)| carried(Some(format!("https://{name}/jwt")), 100 - index));
-    let mut page = transports::page(rows.collect(), 0, period::Period { days: 30 }, NOW);
+    let mut page = transports::transports_page(rows.collect(), 0, period::Period { days: 30 }, NOW);
     let colour = |row: &transports::TransportRow| row.paint().plain();
     let colours: Vec<_> = page.data.iter().map(colour).collect();
     for slot in 1..=8 {
@@ -54,7 +54,12 @@ fn what_carried_nobody_is_not_said_to_have_carried() {
         carried(Some("https://sfu.example".to_owned()), 3 * HOUR),
         carried(None, 2 * HOUR),
     ];
-    let page = html(&transports::page(rows, 0, period::Period { days: 30 }, NOW));
+    let page = html(&transports::transports_page(
+        rows,
+        0,
+        period::Period { days: 30 },
+        NOW,
+    ));
     assert!(
         page.contains("1 SFU<") && page.contains("3 h 00 carried. 1 more entry"),
         "{page}"
@@ -69,7 +74,7 @@ fn what_carried_nobody_is_not_said_to_have_carried() {
 /// A room that is known from the 38th day on, with calls on two of the last days.
 fn known(cover: Vec<Interval>) -> room::RoomPage {
     let year = vec![(NOW - 2 * DAY, 3), (NOW - DAY, 2)];
-    room::page(
+    room::room_page(
         rooms().remove(1),
         Vec::new(),
         year,
@@ -110,7 +115,7 @@ fn history_is_hidden_or_read_to_its_beginning_and_never_both() {
         cover,
     };
 
-    let walk = || crate::store::read::history_progress::Progress {
+    let walk = || crate::store::read::history_progress::WalkProgress {
         ended_by: Some("beginning".to_owned()),
         ..walks::history()
     };

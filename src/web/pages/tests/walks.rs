@@ -1,12 +1,12 @@
 //! The progress of reading history, on the room's page and on the status page.
 
 use super::*;
-use crate::store::read::history_progress::Progress;
+use crate::store::read::history_progress::WalkProgress;
 use crate::web::view::WalkFacts;
 
 /// A walk with most of the time left.
-pub fn history() -> Progress {
-    Progress {
+pub fn history() -> WalkProgress {
+    WalkProgress {
         room: RoomName {
             room_id: NASTY.to_owned(),
             name: Some(NASTY.to_owned()),
@@ -19,13 +19,13 @@ pub fn history() -> Progress {
         pages: 40,
         found: 9000,
         spent_ms: 60_000,
-        ..Progress::default()
+        ..WalkProgress::default()
     }
 }
 
 /// A walk that ended because the homeserver returned no more.
-pub fn short() -> Progress {
-    Progress {
+pub fn short() -> WalkProgress {
+    WalkProgress {
         done_ms: Some(NOW - 1000),
         ended_by: Some("no_more".to_owned()),
         again_ms: Some(NOW + 5 * MINUTE),
@@ -35,16 +35,16 @@ pub fn short() -> Progress {
 }
 
 /// A walk that has not begun.
-pub fn gap() -> Progress {
+pub fn gap() -> WalkProgress {
     let (opened_ms, since_ms) = (NOW - 2000, Some(NOW - HOUR));
-    let room = fixtures::room("Lobby", "#lobby:example.org");
+    let room = fixtures::room_name("Lobby", "#lobby:example.org");
 
-    Progress {
+    WalkProgress {
         room,
         reason: "gap".to_owned(),
         opened_ms,
         since_ms,
-        ..Progress::default()
+        ..WalkProgress::default()
     }
 }
 
@@ -96,7 +96,7 @@ fn a_walk_that_is_done_says_why() {
         ("endless", "page after page with nothing new"),
         ("refused", "refuses more"),
     ] {
-        let done = Progress {
+        let done = WalkProgress {
             done_ms: Some(NOW),
             ended_by: Some(why.to_owned()),
             ..history()

@@ -1,11 +1,11 @@
 //! Small rows: the rows of one server are one drawing, 1000 wide and as high as its rows; each
 //! device is a stroke in it.
 
-use super::{Glyph, Group, Row};
+use super::{EndGlyph, RowGroup, TimelineRow};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-impl Group {
+impl RowGroup {
     /// Puts the rows below each other.
     pub(super) fn stack(&mut self) {
         self.height = 0;
@@ -38,14 +38,14 @@ impl Group {
     }
 }
 
-impl Row {
+impl TimelineRow {
     /// The bars as path data inside the group, by colour.
     #[must_use]
     pub fn strokes(&self) -> BTreeMap<String, String> {
         let mut strokes: BTreeMap<String, String> = BTreeMap::new();
         for bar in &self.bars {
-            let (x, y) = (permille(bar.x.0), self.top + bar.y + bar.h / 2);
-            let length = permille(bar.x.0 + bar.w.0) - x;
+            let (x, y) = (to_permille(bar.x.0), self.top + bar.y + bar.h / 2);
+            let length = to_permille(bar.x.0 + bar.w.0) - x;
             let _ = write!(
                 strokes.entry(bar.paint.slot()).or_default(),
                 "M{x} {y}h{length}"
@@ -80,7 +80,7 @@ impl Row {
 
     /// Ends that need a look. Normal ends have no glyph among many rows: the end of the stroke is
     /// enough.
-    pub fn loud(&self) -> impl Iterator<Item = &Glyph> {
+    pub fn loud(&self) -> impl Iterator<Item = &EndGlyph> {
         self.glyphs.iter().filter(|glyph| glyph.ending.is_loud())
     }
 
@@ -93,7 +93,7 @@ impl Row {
             .flat_map(|bar| bar.ticks.iter().map(move |x| (x, bar)));
 
         ticks.fold(String::new(), |mut path, (x, bar)| {
-            let _ = write!(path, "M{} {}v{}", permille(x.0), bar.y + 3, bar.h - 6);
+            let _ = write!(path, "M{} {}v{}", to_permille(x.0), bar.y + 3, bar.h - 6);
             path
         })
     }
@@ -101,18 +101,18 @@ impl Row {
 
 /// Converts percent to thousandths.
 #[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
-fn permille(percent: f64) -> i64 {
+fn to_permille(percent: f64) -> i64 {
     (percent * 10.0).round() as i64
 }
 
 #[cfg(test)]
 mod tests {
     use crate::web::fixtures::{self, NOW};
-    use crate::web::svg::timeline::{Ending, draw};
+    use crate::web::svg::timeline::{Ending, draw_timeline};
 
     #[test]
     fn rows_of_one_server_are_one_drawing() {
-        let picture = draw(&fixtures::crowd(60), &[], &[], NOW, 0);
+        let picture = draw_timeline(&fixtures::crowd_call(60), &[], &[], NOW, 0);
         let group = &picture.groups[0];
         assert_eq!((group.rows[0].top, group.rows[1].top), (0, 18));
         assert_eq!(group.height, 18 * i64::try_from(group.rows.len()).unwrap());
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn devices_are_lanes_and_only_loud_ends_are_drawn() {
-        let picture = draw(&fixtures::war_room(), &[], &[], NOW, 1);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 1);
         let row = |name| {
             picture
                 .groups
@@ -158,6 +158,10 @@ mod tests {
             2,
             "two SFUs, two colours"
         );
-        assert!(draw(&fixtures::war_room(), &[], &[], NOW, 3).area.is_some());
+        assert!(
+            draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 3)
+                .area
+                .is_some()
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! One lane of the timeline: the stays of one device as bars, their ends as glyphs, and notes
 //! beside them.
 
-use super::{Bar, Canvas, Ending, Glyph, MemberFacts, Note, Num, Row, span, words};
+use super::{
+    Canvas, EndGlyph, Ending, GlyphNote, MemberFacts, Num, StayBar, TimelineRow, end_reason_words,
+    span_words,
+};
 use crate::web::svg::pin;
 use crate::web::svg::pin::BarPin;
 use crate::web::view::format;
@@ -24,7 +27,7 @@ const TOUCHING_MS: i64 = 0;
 
 /// Stays by device, in order of arrival. Stays without a device id share a lane if they do not
 /// overlap.
-pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
+pub(super) fn lanes_by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in stays {
         let fits = |lane: &Vec<&MemberFacts>| {
@@ -46,19 +49,19 @@ pub(super) fn by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFa
 
 /// The place of a lane's bars, px.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct LanePlace {
     /// Their top.
     pub y: i64,
     pub height: i64,
 }
 
 /// Draws a lane into its row.
-pub(super) fn draw(
+pub(super) fn draw_lane(
     canvas: &Canvas<'_>,
     lane: &[&MemberFacts],
-    place: Place,
+    place: LanePlace,
     many: bool,
-    row: &mut Row,
+    row: &mut TimelineRow,
 ) {
     let bars = join_touching(lane, canvas.now);
     let mut sfu: Option<Option<&str>> = None;
@@ -72,7 +75,7 @@ pub(super) fn draw(
             });
         let (last, mut solid) = (
             stays[stays.len() - 1],
-            bar(canvas, stays, place, changed.then_some(follows_glyph)),
+            draw_bar(canvas, stays, place, changed.then_some(follows_glyph)),
         );
         add_pin(canvas, last, &solid, row);
         let hollow = last
@@ -111,7 +114,12 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
 
 /// Draws one bar. `chip`: `Some` if the SFU is new here, so that the bar needs a letter; its value:
 /// is there a glyph at the start?
-fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], place: Place, chip: Option<bool>) -> Bar {
+fn draw_bar(
+    canvas: &Canvas<'_>,
+    stays: &[&MemberFacts],
+    place: LanePlace,
+    chip: Option<bool>,
+) -> StayBar {
     let axis = &canvas.axis;
     let start = stays[0].joined_ms;
     let end = stays
@@ -125,14 +133,14 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], place: Place, chip: Option<b
     let w = (axis.x(end) - x).max(least);
     let sfu = canvas.sfus.find(stays[0].sfu());
     let chip = chip.filter(|_| w > CHIP_ROOM && !canvas.dense).zip(sfu);
-    let (ticks, renewed) = ticks(canvas, stays, start, end);
+    let (ticks, renewed) = bar_ticks(canvas, stays, start, end);
     let titles: Vec<String> = stays
         .iter()
         .take(4)
-        .map(|stay| title(canvas, stay))
+        .map(|stay| stay_title(canvas, stay))
         .collect();
 
-    Bar {
+    StayBar {
         x: Num(x),
         w: Num(w),
         y: place.y,
@@ -146,7 +154,7 @@ fn bar(canvas: &Canvas<'_>, stays: &[&MemberFacts], place: Place, chip: Option<b
     }
 }
 
-fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
+fn stay_title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
     let on = canvas
         .sfus
         .letter(stay.sfu())
@@ -155,13 +163,13 @@ fn title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
     let device = stay
         .device_id
         .as_deref()
-        .map(|id| format!("device {}, ", format::tidy(id)))
+        .map(|id| format!("device {}, ", format::sanitize_line(id)))
         .unwrap_or_default();
 
-    format!("{on}{device}{}", span(canvas, stay.joined_ms, stay))
+    format!("{on}{device}{}", span_words(canvas, stay.joined_ms, stay))
 }
 
-impl Bar {
+impl StayBar {
     /// Cuts the bar at the device's last event, percent; returns the rest, which is in doubt.
     fn cut(&mut self, x: f64) -> Self {
         let end = self.x.0 + self.w.0;
@@ -185,9 +193,9 @@ impl Bar {
 }
 
 /// Adds the numeral of a finding to the bar that it is about, with a note beside it.
-fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
+fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &StayBar, row: &mut TimelineRow) {
     let (from, until) = (bar.x.0, bar.x.0 + bar.w.0);
-    let pin = pin::on_bar(
+    let pin = pin::pin_on_bar(
         canvas.call,
         stay,
         &canvas.axis,
@@ -203,7 +211,7 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
 
     if stay.gone_since().is_some() && until - pin.x.0 >= SILENT_ROOM {
         let text = "no sign of life".to_owned();
-        row.notes.push(Note {
+        row.notes.push(GlyphNote {
             x: pin.x,
             dx: pin.dx + 14,
             y: y + 4,
@@ -215,7 +223,12 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &Bar, row: &mut Row) {
 
 /// The positions of renewals and of borders between joined stays; and whether there are any
 /// renewals.
-fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], start: i64, end: i64) -> (Vec<Num>, bool) {
+fn bar_ticks(
+    canvas: &Canvas<'_>,
+    stays: &[&MemberFacts],
+    start: i64,
+    end: i64,
+) -> (Vec<Num>, bool) {
     let (user_id, device_id) = (&stays[0].user_id, &stays[0].device_id);
     let mine = canvas
         .renewals
@@ -244,13 +257,19 @@ fn ticks(canvas: &Canvas<'_>, stays: &[&MemberFacts], start: i64, end: i64) -> (
     (drawn, renewed)
 }
 
-fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, place: Place, first: usize, row: &mut Row) {
+fn add_glyph(
+    canvas: &Canvas<'_>,
+    stay: &MemberFacts,
+    place: LanePlace,
+    first: usize,
+    row: &mut TimelineRow,
+) {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
         (Some(ms), Some(reason), _) => (
             ms,
             Ending::of_reason(reason),
-            format!("{} UTC, {}", time(ms), words(reason)),
+            format!("{} UTC, {}", time(ms), end_reason_words(reason)),
         ),
         (.., Some(since)) => (
             canvas.now,
@@ -261,7 +280,7 @@ fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, place: Place, first: usize
     };
 
     let x = canvas.axis.x(ms);
-    let mut glyph = Glyph {
+    let mut glyph = EndGlyph {
         x: Num(x),
         y: place.y + place.height / 2,
         ending,
@@ -276,7 +295,7 @@ fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, place: Place, first: usize
             .is_some_and(|last| x - last.x.0 < GLYPH_ROOM);
     if let Some(before) = row.glyphs.pop_if(|_| near) {
         // The later glyph is shown; the title has both.
-        glyph.title = cut(format!("{}; {}", before.title, glyph.title));
+        glyph.title = shorten_title(format!("{}; {}", before.title, glyph.title));
         glyph.merged = true;
     }
 
@@ -284,7 +303,7 @@ fn add_glyph(canvas: &Canvas<'_>, stay: &MemberFacts, place: Place, first: usize
 }
 
 /// Limits the title: there may be a thousand ends at one place.
-fn cut(title: String) -> String {
+fn shorten_title(title: String) -> String {
     if title.len() > 400 {
         format!("{}…", title.chars().take(300).collect::<String>())
     } else {
@@ -296,10 +315,10 @@ fn cut(title: String) -> String {
 fn add_notes(
     canvas: &Canvas<'_>,
     bars: &[Vec<&MemberFacts>],
-    place: Place,
+    place: LanePlace,
     first: usize,
     many: bool,
-    row: &mut Row,
+    row: &mut TimelineRow,
 ) {
     for index in first..row.glyphs.len() {
         let glyph = &row.glyphs[index];
@@ -311,14 +330,14 @@ fn add_notes(
             continue;
         };
 
-        let text = words(reason);
+        let text = end_reason_words(reason);
         let text = if many && reason == "left" {
             "this device left".to_owned()
         } else {
             text
         };
 
-        let room = GLYPH_ROOM + LETTER_ROOM * crate::web::svg::float(text.chars().count());
+        let room = GLYPH_ROOM + LETTER_ROOM * crate::web::svg::to_float(text.chars().count());
         // The next bar and the line of now limit the space.
         let next = bars
             .iter()
@@ -328,7 +347,7 @@ fn add_notes(
             .filter(|x| *x > glyph.x.0 - 0.001)
             .fold(100.0, f64::min);
         if glyph.x.0 + room <= next {
-            row.notes.push(Note {
+            row.notes.push(GlyphNote {
                 x: glyph.x,
                 dx: 12,
                 y: place.y + place.height / 2 + 4,

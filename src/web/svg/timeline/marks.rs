@@ -1,11 +1,11 @@
 //! Marks of rings, notifications and declines: on the lane of the person concerned, or above all
 //! lanes if they concern the room.
 
-use super::{Group, ROOMY_MAX, Row, Timeline};
+use super::{ROOMY_MAX, RowGroup, Timeline, TimelineRow};
 use crate::web::svg::Num;
 use crate::web::svg::axis::Axis;
 use crate::web::view::format;
-use crate::web::view::{RelatedFacts, person};
+use crate::web::view::{RelatedFacts, person_title};
 
 /// Maximum number of marks in one picture; the list below has more.
 const MARKS_MAX: usize = 200;
@@ -42,7 +42,8 @@ impl Timeline {
         for event in related.iter().take(MARKS_MAX) {
             let (glyph, class) = event.mark();
             // The event may be from before the picture's beginning.
-            let dated = dated || format::midnight(event.at_ms) != format::midnight(axis.from);
+            let dated =
+                dated || format::start_of_day(event.at_ms) != format::start_of_day(axis.from);
             let mark = Mark {
                 x: Num(axis.x(event.at_ms)),
                 y: 7,
@@ -57,13 +58,13 @@ impl Timeline {
                 note: None,
             };
 
-            let whom = concerned(event, if self.dense { SMALL_MAX } else { usize::MAX });
+            let whom = people_concerned(event, if self.dense { SMALL_MAX } else { usize::MAX });
             let placed = whom
                 .iter()
                 .filter(|user_id| self.mark_row(user_id, event, &mark))
                 .count();
             if placed < whom.len() || whom.is_empty() {
-                put(&mut self.marks, mark);
+                add_or_merge_mark(&mut self.marks, mark);
             }
         }
 
@@ -76,16 +77,16 @@ impl Timeline {
             row.make_room();
         }
 
-        self.groups.iter_mut().for_each(Group::stack);
+        self.groups.iter_mut().for_each(RowGroup::stack);
     }
 
     /// Marks the row of a person; `false` if the person has no row and gets none.
     fn mark_row(&mut self, user_id: &str, event: &RelatedFacts, mark: &Mark) -> bool {
-        let shown = format::tidy(user_id);
+        let shown = format::sanitize_line(user_id);
         let mut rows = self.groups.iter_mut().flat_map(|group| &mut group.rows);
         if let Some(row) = rows.find(|row| row.user_id == shown) {
             let y = if self.dense { row.height / 2 } else { ROOM };
-            put(
+            add_or_merge_mark(
                 &mut row.marks,
                 Mark {
                     y,
@@ -95,7 +96,10 @@ impl Timeline {
             );
             if row.absent && event.kind == "decline" {
                 row.name = event.title();
-                row.title = format!("{}, declined and did not come", format::within(&row.name));
+                row.title = format!(
+                    "{}, declined and did not come",
+                    format::isolate_bidi(&row.name)
+                );
             }
 
             return true;
@@ -128,12 +132,12 @@ impl Timeline {
         let name = if event.user_id == user_id {
             event.title()
         } else {
-            person(None, user_id)
+            person_title(None, user_id)
         };
 
         let title = format!(
             "{}, {}",
-            format::within(&name),
+            format::isolate_bidi(&name),
             if event.kind == "decline" {
                 "declined"
             } else {
@@ -145,21 +149,21 @@ impl Timeline {
             note,
             ..mark.clone()
         }];
-        group.rows.push(Row {
+        group.rows.push(TimelineRow {
             name,
             user_id: shown,
             height: 30,
             title,
             marks,
             absent: true,
-            ..Row::default()
+            ..TimelineRow::default()
         });
 
         true
     }
 }
 
-impl Row {
+impl TimelineRow {
     /// Moves lanes down below the marks. In a row without lanes the marks are in the middle.
     fn make_room(&mut self) {
         if self.absent {
@@ -183,7 +187,7 @@ impl Row {
 }
 
 /// The people whom an event concerns; empty if it concerns the room, or more than `most` people.
-fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
+fn people_concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     match event.kind {
         "decline" => vec![&event.user_id],
         "ring" | "notification" if !event.whole_room && event.whom.len() <= most => {
@@ -194,7 +198,7 @@ fn concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
 }
 
 /// Adds a mark. If it would touch the last one, they are merged, with both texts.
-fn put(marks: &mut Vec<Mark>, mut mark: Mark) {
+fn add_or_merge_mark(marks: &mut Vec<Mark>, mut mark: Mark) {
     if let Some(before) = marks.pop_if(|last| (mark.x.0 - last.x.0).abs() < NEAR) {
         mark.title = format!("{}; {}", before.title, mark.title)
             .chars()
@@ -210,7 +214,7 @@ fn put(marks: &mut Vec<Mark>, mut mark: Mark) {
 mod tests {
     use super::*;
     use crate::web::fixtures::{self, MINUTE, NOW};
-    use crate::web::svg::timeline::draw;
+    use crate::web::svg::timeline::draw_timeline;
     use crate::web::view::Stamp;
 
     fn event(kind: &'static str, who: &str, whom: &[&str], minutes_ago: i64) -> RelatedFacts {
@@ -239,7 +243,7 @@ mod tests {
     const BOB: &str = "@bob:matrix.example.net";
     const ERIN: &str = "@erin:example.org";
 
-    fn row<'a>(picture: &'a Timeline, user_id: &str) -> &'a Row {
+    fn row<'a>(picture: &'a Timeline, user_id: &str) -> &'a TimelineRow {
         picture
             .groups
             .iter()
@@ -250,10 +254,10 @@ mod tests {
 
     #[test]
     fn a_ring_stands_on_the_lane_of_whom_it_rang() {
-        let plain = draw(&fixtures::war_room(), &[], &[], NOW, 0);
+        let plain = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 0);
         let declined = event("decline", ERIN, &[], 40).with_names(|_| Some("Erin".to_owned()));
         let related = [event("ring", ALICE, &[BOB, ERIN], 45), declined.clone()];
-        let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
         assert!(picture.marks.is_empty(), "all of them have a lane");
         let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
         assert_eq!(
@@ -288,7 +292,11 @@ mod tests {
             (true, "Erin, declined and did not come")
         );
         assert_eq!(
-            row(&draw(&fixtures::war_room(), &[], &[declined], NOW, 0), ERIN).name,
+            row(
+                &draw_timeline(&fixtures::war_room_call(), &[], &[declined], NOW, 0),
+                ERIN
+            )
+            .name,
             "Erin"
         );
     }
@@ -299,7 +307,7 @@ mod tests {
             event("ring", ALICE, &[BOB], 15 * 60),
             event("ring", ALICE, &["@grace:matrix.example.net"], 40),
         ];
-        let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
         let title = |user_id| row(&picture, user_id).marks[0].title.clone();
         assert!(
             title(BOB).ends_with("21 Nov 2026 23:47:16 UTC"),
@@ -321,7 +329,7 @@ mod tests {
             event("slot_closed", ALICE, &[], 20),
             event("slot_opened", ALICE, &[], 20),
         ];
-        let picture = draw(&fixtures::war_room(), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
         let glyphs: Vec<_> = picture.marks.iter().map(|mark| mark.glyph).collect();
         assert_eq!(glyphs, ["e-ring", "e-left"], "two at one moment are one");
         assert!(
@@ -339,19 +347,19 @@ mod tests {
             &["@person3:server3.example", ERIN],
             45,
         )];
-        let picture = draw(&fixtures::crowd(120), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::crowd_call(120), &[], &related, NOW, 0);
         let rung = row(&picture, "@person3:server3.example");
         assert_eq!((rung.height, rung.marks[0].y), (18, 9));
         assert_eq!(picture.marks.len(), 1, "for the one without a row");
         assert!(
-            draw(&fixtures::crowd(300), &[], &related, NOW, 0)
+            draw_timeline(&fixtures::crowd_call(300), &[], &related, NOW, 0)
                 .groups
                 .is_empty()
         );
         let many: Vec<String> = (0..100).map(|index| format!("@u{index}:h")).collect();
         let whom: Vec<&str> = many.iter().map(String::as_str).collect();
-        let picture = draw(
-            &fixtures::war_room(),
+        let picture = draw_timeline(
+            &fixtures::war_room_call(),
             &[],
             &[event("ring", ALICE, &whom, 45)],
             NOW,

@@ -5,10 +5,10 @@ use super::*;
 use crate::web::fixtures;
 
 fn timeline(call: &CallFacts) -> Timeline {
-    draw(call, &[], &[], fixtures::NOW, 0)
+    draw_timeline(call, &[], &[], fixtures::NOW, 0)
 }
 
-fn row<'a>(picture: &'a Timeline, name: &str) -> &'a Row {
+fn row<'a>(picture: &'a Timeline, name: &str) -> &'a TimelineRow {
     picture
         .groups
         .iter()
@@ -19,7 +19,7 @@ fn row<'a>(picture: &'a Timeline, name: &str) -> &'a Row {
 
 #[test]
 fn a_row_a_person_and_a_lane_a_device() {
-    let picture = timeline(&fixtures::war_room());
+    let picture = timeline(&fixtures::war_room_call());
     assert_eq!(picture.groups.len(), 1);
     assert_eq!(picture.groups[0].rows[0].name, "Alice Moreau");
     let alice = row(&picture, "Alice Moreau");
@@ -35,7 +35,7 @@ fn a_row_a_person_and_a_lane_a_device() {
 
 #[test]
 fn ends_have_their_glyphs_and_a_running_stay_has_none() {
-    let picture = timeline(&fixtures::war_room());
+    let picture = timeline(&fixtures::war_room_call());
     let bob = row(&picture, "Bob");
     assert_eq!(
         bob.glyphs
@@ -58,7 +58,7 @@ fn ends_have_their_glyphs_and_a_running_stay_has_none() {
 
 #[test]
 fn glyphs_that_would_touch_become_one_that_tells_both() {
-    let mut call = fixtures::war_room();
+    let mut call = fixtures::war_room_call();
     let mut stay = call.members[1].clone();
     let start = stay.joined_ms;
     call.members.clear();
@@ -81,7 +81,7 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
 
 #[test]
 fn who_left_just_now_has_no_note_across_now() {
-    let mut call = fixtures::war_room();
+    let mut call = fixtures::war_room_call();
     let noted = |call: &CallFacts| row(&timeline(call), "Bob").notes.len();
     call.members.retain(|stay| stay.left_ms.is_some());
     assert_eq!(noted(&call), 1);
@@ -97,7 +97,7 @@ fn who_left_just_now_has_no_note_across_now() {
 #[test]
 fn who_came_just_now_is_seen_and_not_beyond_now() {
     for people in [3, 60] {
-        let mut call = fixtures::crowd(people);
+        let mut call = fixtures::crowd_call(people);
         call.members[1].joined_ms = fixtures::NOW;
         call.members[2].joined_ms = fixtures::NOW - 2000;
         call.members[2].left_ms = Some(fixtures::NOW - 1000);
@@ -119,7 +119,7 @@ fn who_came_just_now_is_seen_and_not_beyond_now() {
 
 #[test]
 fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
-    let mut call = fixtures::war_room();
+    let mut call = fixtures::war_room_call();
     let mut first = call.members[0].clone();
     first.left_ms = Some(first.joined_ms + 1_000_000);
     first.end_reason = Some("superseded".to_owned());
@@ -137,7 +137,7 @@ fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
 
 #[test]
 fn renewals_are_ticks_with_room_between_them() {
-    let call = fixtures::war_room();
+    let call = fixtures::war_room_call();
     let alice = &call.members[0];
     let renewal = |seconds: i64| Renewal {
         user_id: alice.user_id.clone(),
@@ -146,14 +146,14 @@ fn renewals_are_ticks_with_room_between_them() {
     };
 
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
-    let picture = draw(&call, &renewals, &[], fixtures::NOW, 0);
+    let picture = draw_timeline(&call, &renewals, &[], fixtures::NOW, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
     assert_eq!(picture.ticked(), Some("Renewed"));
 }
 
 #[test]
 fn many_people_are_small_rows_by_server_and_very_many_an_area() {
-    let picture = timeline(&fixtures::crowd(60));
+    let picture = timeline(&fixtures::crowd_call(60));
     assert!(picture.dense && picture.area.is_none());
     assert!(picture.groups.len() > 1 && picture.groups.iter().all(|group| group.server.is_some()));
     let row = &picture.groups[0].rows[0];
@@ -166,7 +166,7 @@ fn many_people_are_small_rows_by_server_and_very_many_an_area() {
         ),
         (18, 8, true, 0)
     );
-    let picture = timeline(&fixtures::crowd(201));
+    let picture = timeline(&fixtures::crowd_call(201));
     assert!(picture.groups.is_empty());
     // It runs: the steps end now, for what comes then nobody knows.
     assert_eq!(
@@ -185,7 +185,7 @@ fn many_people_are_small_rows_by_server_and_very_many_an_area() {
 
 #[test]
 fn what_is_drawn_has_an_end() {
-    let mut call = fixtures::war_room();
+    let mut call = fixtures::war_room_call();
     let stay = call.members[1].clone();
     call.members = (0..5000)
         .map(|index| {
@@ -205,7 +205,7 @@ fn what_is_drawn_has_an_end() {
 
 #[test]
 fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
-    let mut call = fixtures::war_room();
+    let mut call = fixtures::war_room_call();
     call.started_ms = 0;
     call.members[0].joined_ms = 0;
     call.members[1].joined_ms = i64::MIN / 2;
@@ -225,6 +225,6 @@ fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
 
 #[test]
 fn words_of_strangers_are_harmless() {
-    assert_eq!(words("delayed_leave"), "connection lost");
-    assert_eq!(words("a\u{202e}b\n"), "ab ");
+    assert_eq!(end_reason_words("delayed_leave"), "connection lost");
+    assert_eq!(end_reason_words("a\u{202e}b\n"), "ab ");
 }

@@ -3,14 +3,14 @@
 
 use super::FindingFacts;
 use crate::rtc::power::JoinType;
-use crate::rtc::room_finding::{RoomFinding, RoomKnowledge, Stay, room_findings};
-use crate::store::ingest::state_resets::What as Reset;
+use crate::rtc::room_finding::{RoomFinding, RoomFindingStay, RoomKnowledge, room_findings};
+use crate::store::ingest::state_resets::ResetKind as Reset;
 use crate::store::model;
 use crate::web::view::format as f;
 use crate::web::view::state_reset::{
-    advice_on_reset, deed_of_reset, reason_of_reset, reset_of_finding,
+    advice_on_reset, reason_of_reset, reset_of_finding, reset_words,
 };
-use crate::web::view::{CallFacts, Ledger, Stamp};
+use crate::web::view::{CallContext, CallFacts, Stamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -43,7 +43,7 @@ pub struct RoomStateFacts {
 
 /// The line of the power levels that lets everybody send a type.
 #[must_use]
-pub fn remedy_of_levels(join_type: &JoinType, usual_power: i64) -> String {
+pub fn power_levels_remedy(join_type: &JoinType, usual_power: i64) -> String {
     format!(
         "m.room.power_levels: events[\"{}\"] = {usual_power}",
         join_type.event_type
@@ -54,14 +54,14 @@ pub fn remedy_of_levels(join_type: &JoinType, usual_power: i64) -> String {
 /// those shown after them.
 pub(super) fn findings_of_room_state(
     members: &[model::Member],
-    ledger: &Ledger,
+    ledger: &CallContext,
     room: &RoomKnowledge,
     upto: i64,
 ) -> (Vec<FindingFacts>, Vec<FindingFacts>) {
     let is_ours = |event_id: &str| event_id.starts_with('~');
-    let stays: Vec<Stay> = members
+    let stays: Vec<RoomFindingStay> = members
         .iter()
-        .map(|member| Stay {
+        .map(|member| RoomFindingStay {
             user_id: &member.user_id,
             joined_ms: member.joined_ms,
             until_ms: member.until_ms,
@@ -86,7 +86,7 @@ impl FindingFacts {
     fn of_room_state(
         found: RoomFinding,
         members: &[model::Member],
-        ledger: &Ledger,
+        ledger: &CallContext,
         upto: i64,
     ) -> Self {
         // The poll before the one that found it gone.
@@ -151,7 +151,7 @@ impl FindingFacts {
                     denied_server: Some(server.to_owned()),
                     remedy: Some(format!(
                         "m.room.server_acl: take what fits \"{}\" out of deny",
-                        f::tidy(server)
+                        f::sanitize_line(server)
                     )),
                     ..RoomStateFacts::default()
                 },
@@ -236,25 +236,25 @@ impl FindingFacts {
         let state = &self.state;
         Some(match self.kind {
             "room_replaced" => {
-                let by = f::tidy(state.replaced_by.as_deref().unwrap_or_default());
-                format!("The room was replaced by {}", f::within(&by))
+                let by = f::sanitize_line(state.replaced_by.as_deref().unwrap_or_default());
+                format!("The room was replaced by {}", f::isolate_bidi(&by))
             }
             "nobody_could_come" if state.rang_everybody == Some(true) => {
                 "It rang for everybody, and nobody could come".to_owned()
             }
             "nobody_could_come" => format!("Nobody could come to {users}"),
             "server_denied" => {
-                let server = f::tidy(state.denied_server.as_deref().unwrap_or_default());
-                format!("People of {} cannot say goodbye", f::within(&server))
+                let server = f::sanitize_line(state.denied_server.as_deref().unwrap_or_default());
+                format!("People of {} cannot say goodbye", f::isolate_bidi(&server))
             }
             "lost_power" => format!("{users} cannot say goodbye"),
-            _ => format!("{users} {}", deed_of_reset(self.of_reset()?)),
+            _ => format!("{users} {}", reset_words(self.of_reset()?)),
         })
     }
 
     pub(super) fn why_of_room_state(&self) -> Option<String> {
         let state = &self.state;
-        let event_type = f::tidy(state.event_type.as_deref().unwrap_or_default());
+        let event_type = f::sanitize_line(state.event_type.as_deref().unwrap_or_default());
         let needed = state.needed_power.unwrap_or_default();
 
         Some(match self.kind {
@@ -306,7 +306,7 @@ impl FindingFacts {
             .map(|one| one.user_id.clone())
             .collect();
 
-        (!users.is_empty()).then(|| super::names(call, &users, users.len(), super::NAMED))
+        (!users.is_empty()).then(|| super::names_in_call(call, &users, users.len(), super::NAMED))
     }
 
     /// The newest last event of those left behind, ms.
@@ -322,7 +322,7 @@ impl RoomStateFacts {
         Self {
             event_type: Some(join_type.event_type.clone()),
             needed_power: Some(needed),
-            remedy: Some(remedy_of_levels(join_type, 0)),
+            remedy: Some(power_levels_remedy(join_type, 0)),
             ..Self::default()
         }
     }

@@ -10,7 +10,7 @@ const NOW: i64 = 1_795_358_836_000;
 
 #[test]
 fn spans_are_written_as_people_say_them() {
-    let runs = [0, 227_000, 2_952_000, 4_329_000, 100 * HOUR].map(running);
+    let runs = [0, 227_000, 2_952_000, 4_329_000, 100 * HOUR].map(running_duration);
     assert_eq!(runs, ["0:00", "3:47", "49:12", "1:12:09", "4 d 4 h"]);
     let over = [
         59_999,
@@ -20,7 +20,7 @@ fn spans_are_written_as_people_say_them() {
         51 * HOUR,
         -5,
     ]
-    .map(lasted);
+    .map(ended_duration);
     assert_eq!(
         over,
         [
@@ -33,7 +33,7 @@ fn spans_are_written_as_people_say_them() {
         ]
     );
     assert_eq!(
-        [0, 56 * HOUR + 52 * MINUTE, 1184 * HOUR].map(sum),
+        [0, 56 * HOUR + 52 * MINUTE, 1184 * HOUR].map(total_duration),
         ["0 min", "56 h 52", "1,184 h"]
     );
 }
@@ -41,44 +41,44 @@ fn spans_are_written_as_people_say_them() {
 #[test]
 fn counts_and_changes_have_words() {
     assert_eq!(
-        [0_i64, 999, 1284, -1_000_000].map(count),
+        [0_i64, 999, 1284, -1_000_000].map(group_digits),
         ["0", "999", "1,284", "-1,000,000"]
     );
-    assert_eq!(count(i64::MIN), "-9,223,372,036,854,775,808");
-    assert_eq!(counted(1_i64, "call", "calls"), "1 call");
+    assert_eq!(group_digits(i64::MIN), "-9,223,372,036,854,775,808");
+    assert_eq!(count_with_noun(1_i64, "call", "calls"), "1 call");
     assert_eq!(
         [
-            change(23_i64, 19_i64),
-            change(1_i64, 4_i64),
-            change(2_i64, 2_i64)
+            change_in_count(23_i64, 19_i64),
+            change_in_count(1_i64, 4_i64),
+            change_in_count(2_i64, 2_i64)
         ],
         ["4 more", "3 fewer", "the same"]
     );
-    assert_eq!(change_of_time(HOUR, 72 * MINUTE), "12 min less");
+    assert_eq!(change_in_duration(HOUR, 72 * MINUTE), "12 min less");
     assert_eq!(
-        [999_i64, 18_400_000, 1_450_000].map(bytes),
+        [999_i64, 18_400_000, 1_450_000].map(byte_size),
         ["999 bytes", "18.4 MB", "1.4 MB"]
     );
 }
 
 #[test]
 fn a_time_says_its_day_only_when_it_must() {
-    let text = |style: Style, ms: i64| style.text(ms, NOW);
-    assert_eq!(text(Style::When, NOW), "14:47");
-    assert_eq!(text(Style::When, NOW - 250 * DAY), "17 March");
+    let text = |style: TimeStyle, ms: i64| style.text(ms, NOW);
+    assert_eq!(text(TimeStyle::When, NOW), "14:47");
+    assert_eq!(text(TimeStyle::When, NOW - 250 * DAY), "17 March");
     assert_eq!(
-        text(Style::Moment, NOW - 1350 * DAY),
+        text(TimeStyle::Moment, NOW - 1350 * DAY),
         "13 March 2023, 14:47"
     );
-    assert_eq!(text(Style::DayName, NOW), "Sunday, 22 November");
+    assert_eq!(text(TimeStyle::DayName, NOW), "Sunday, 22 November");
     assert_eq!(
-        clock(NOW).to_string(),
+        time_of_day(NOW).to_string(),
         r#"<time datetime="2026-11-22T14:47:16Z" data-f="clock">14:47</time>"#
     );
-    assert_eq!(text(Style::Stamp(false), NOW), "14:47:16");
-    assert_eq!(text(Style::Stamp(true), NOW), "22 Nov, 14:47:16");
+    assert_eq!(text(TimeStyle::Stamp(false), NOW), "14:47:16");
+    assert_eq!(text(TimeStyle::Stamp(true), NOW), "22 Nov, 14:47:16");
     assert_eq!(
-        text(Style::Stamp(true), NOW - 1350 * DAY),
+        text(TimeStyle::Stamp(true), NOW - 1350 * DAY),
         "13 Mar 2023, 14:47:16"
     );
     // A calendar day is not a moment, so the browser must not convert it to its time zone.
@@ -101,34 +101,39 @@ fn every_number_is_some_time() {
     );
 
     for ms in [i64::MIN, i64::MAX, 0, -1] {
-        assert!(moment(ms, NOW).to_string().ends_with("</time>"));
-        let _ = (running(ms), lasted(ms), sum(ms), midnight(ms));
+        assert!(day_and_time(ms, NOW).to_string().ends_with("</time>"));
+        let _ = (
+            running_duration(ms),
+            ended_duration(ms),
+            total_duration(ms),
+            start_of_day(ms),
+        );
     }
 }
 
 #[test]
 fn text_of_strangers_is_made_harmless() {
-    assert_eq!(tidy("a\u{202e}b\u{0}\nc"), "ab c");
-    assert_eq!(tidy("\u{200b}\u{2066} "), "(no visible name)");
-    let long = tidy(&"é".repeat(60_000));
+    assert_eq!(sanitize_line("a\u{202e}b\u{0}\nc"), "ab c");
+    assert_eq!(sanitize_line("\u{200b}\u{2066} "), "(no visible name)");
+    let long = sanitize_line(&"é".repeat(60_000));
     assert!(long.ends_with('…') && long.chars().count() == NAME_MAX + 1);
-    assert_eq!(tidy("👩‍🚀 Ada"), "👩‍🚀 Ada");
+    assert_eq!(sanitize_line("👩‍🚀 Ada"), "👩‍🚀 Ada");
     let raw = raw_json(&json!({ "a": "<b>&\"\u{202e}\u{0}" })).to_string();
     assert_eq!(raw, "{\n  \"a\": \"&lt;b&gt;&amp;\\\"\\u202e\\u0000\"\n}");
     assert!(raw_json(&json!("x".repeat(60_000))).to_string().len() < 5000);
-    assert_eq!(segment("!a/ü?#:x"), "!a%2F%C3%BC%3F%23:x");
+    assert_eq!(path_segment("!a/ü?#:x"), "!a%2F%C3%BC%3F%23:x");
 }
 
 #[test]
 fn names_of_keys_are_code_and_nothing_else_is_markup() {
     assert_eq!(
-        code("`next` of <an> answer").to_string(),
+        mark_code("`next` of <an> answer").to_string(),
         "<code>next</code> of &lt;an&gt; answer"
     );
 }
 
 #[test]
 fn a_name_from_right_to_left_stays_in_its_place() {
-    assert_eq!(within("Zoë"), "Zoë");
-    assert_eq!(within("דנה 2"), "\u{2068}דנה 2\u{2069}");
+    assert_eq!(isolate_bidi("Zoë"), "Zoë");
+    assert_eq!(isolate_bidi("דנה 2"), "\u{2068}דנה 2\u{2069}");
 }

@@ -11,7 +11,7 @@ const SENTENCE_MAX: usize = 1000;
 const JSON_MAX: usize = 4096;
 
 /// Control characters, characters that change the direction of text, and invisible ones.
-fn is_trick(letter: char) -> bool {
+fn is_deceptive(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
@@ -20,26 +20,26 @@ fn is_trick(letter: char) -> bool {
 /// A stranger's text made harmless for one line: no control characters, no direction overrides,
 /// limited length.
 #[must_use]
-pub fn tidy(text: &str) -> String {
-    harmless(text, NAME_MAX)
+pub fn sanitize_line(text: &str) -> String {
+    sanitize_text(text, NAME_MAX)
 }
 
 /// The same for an error message; longer, because it also says what to do.
 #[must_use]
-pub fn sentence(text: &str) -> String {
-    harmless(text, SENTENCE_MAX)
+pub fn sanitize_message(text: &str) -> String {
+    sanitize_text(text, SENTENCE_MAX)
 }
 
-fn harmless(text: &str, most: usize) -> String {
+fn sanitize_text(text: &str, most: usize) -> String {
     let mut letters = text
         .chars()
         .map(|letter| if letter.is_whitespace() { ' ' } else { letter });
     let mut clean: String = letters
         .by_ref()
-        .filter(|letter| !is_trick(*letter))
+        .filter(|letter| !is_deceptive(*letter))
         .take(most)
         .collect();
-    if letters.any(|letter| !is_trick(letter)) {
+    if letters.any(|letter| !is_deceptive(letter)) {
         clean.push('…');
     }
 
@@ -53,7 +53,7 @@ fn harmless(text: &str, most: usize) -> String {
 /// A name within a sentence of plain text. A right-to-left name is isolated, so that the text after
 /// it, such as a time, does not move to its other side (UAX #9, isolates).
 #[must_use]
-pub fn within(name: &str) -> String {
+pub fn isolate_bidi(name: &str) -> String {
     let leftwards = |letter: char| {
         matches!(letter, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
             | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
@@ -68,9 +68,9 @@ pub fn within(name: &str) -> String {
 
 /// Our own text, with names of keys in backticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coded(String);
+pub struct CodedText(String);
 
-impl fmt::Display for Coded {
+impl fmt::Display for CodedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, part) in self.0.split('`').enumerate() {
             let part = RawJson(part.to_owned());
@@ -85,12 +85,12 @@ impl fmt::Display for Coded {
     }
 }
 
-impl HtmlSafe for Coded {}
+impl HtmlSafe for CodedText {}
 
 /// The text with its backticked names as `<code>`.
 #[must_use]
-pub fn code(text: &str) -> Coded {
-    Coded(text.to_owned())
+pub fn mark_code(text: &str) -> CodedText {
+    CodedText(text.to_owned())
 }
 
 /// JSON as text of an element. Only characters special in HTML text are escaped; escaping quotes as
@@ -131,7 +131,7 @@ pub fn raw_json(event: &serde_json::Value) -> RawJson {
 
         match letter {
             '\n' => clean.push(letter),
-            _ if is_trick(letter) => {
+            _ if is_deceptive(letter) => {
                 let _ = write!(clean, "\\u{:04x}", u32::from(letter));
             }
             _ => clean.push(letter),
@@ -143,7 +143,7 @@ pub fn raw_json(event: &serde_json::Value) -> RawJson {
 
 /// A text as one segment of a path: Matrix ids stay readable.
 #[must_use]
-pub fn segment(text: &str) -> String {
+pub fn path_segment(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -171,7 +171,7 @@ pub fn segment(text: &str) -> String {
 
 /// The host of a service URL, for a label; the whole text when it has none.
 #[must_use]
-pub fn host(url: &str) -> &str {
+pub fn host_of_url(url: &str) -> &str {
     url.split_once("://")
         .map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest))
 }
