@@ -10,8 +10,8 @@
 //! takes into the database and onto a page while 20 viewers ask as fast as they can, first with 20
 //! events a second and then with 1,000.
 //!
-//! `bench_web ingest [BATCHES]` prints how many events a second are stored when nobody asks: batches
-//! of 50 into one call of 7,500 devices.
+//! `bench_web ingest [BATCHES]` prints how many events a second are stored when nobody asks:
+//! batches of 50 into one call of 7,500 devices.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

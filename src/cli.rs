@@ -28,8 +28,7 @@ use std::process::ExitCode;
 /// Wrong configuration or wrong arguments.
 const MISUSED: u8 = 2;
 
-const NOTHING_CONFIGURED: &str = "\
-Callscope is not configured yet. There are two ways on:
+const NOTHING_CONFIGURED: &str = "Callscope is not configured yet. There are two ways on:
 1. Look at it with made-up calls:   callscope demo
 2. Watch a real homeserver. Set these three, then start again:
    CALLSCOPE_HOMESERVER_URL=https://matrix.example.org

@@ -304,7 +304,8 @@ fn check_account_keys(layers: &mut Layers) {
             );
         }
         (true, true, _) | (true, _, true) => {
-            let both = "it is set, and so is a user or a password. Keep access_token, or user_id and password";
+            let both = "it is set, and so is a user or a password. Keep access_token, or user_id \
+                        and password";
             let name = if layers.is_set("access_token") {
                 "access_token"
             } else {

@@ -80,8 +80,8 @@
 //!    size cap, 429 and 5xx.
 //! 2. `matrix/sync` gives the raw events of the answer, part by part, and the next position.
 //! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to
-//!    [`store::ingest::write::write_batch_by_clock`], one transaction: append the new events, note the
-//!    sighting, fold the touched chains, replace what changed, move the position. Position and
+//!    [`store::ingest::write::write_batch_by_clock`], one transaction: append the new events, note
+//!    the sighting, fold the touched chains, replace what changed, move the position. Position and
 //!    effect move together, so a crash repeats work and never loses it. Walks through history are
 //!    rows, too ([`store::ingest::history_jobs::backfill`]): each page moves its walk's place in
 //!    the same commit, so that a stop at any point changes nothing. `callscope backfill` is the

@@ -98,7 +98,8 @@ impl RunningServer {
 /// An address that can be requested and shown in an error.
 fn check_address(text: &str) -> Result<String, &'static str> {
     // The invalid part may be a password, so the message does not repeat the address.
-    let why = "--url takes the http(s) address of a Callscope, without user and password: http://127.0.0.1:8080";
+    let why = "--url takes the http(s) address of a Callscope, without user and password: \
+               http://127.0.0.1:8080";
 
     parse_web_address(text)
         .map(|_| text.trim_end_matches('/').to_owned())

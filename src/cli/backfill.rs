@@ -34,7 +34,8 @@ const WHOLE: u64 = 1000;
 const STOPPED: u8 = 130;
 const WALKS: i64 = 100_000;
 
-const SERVER_DOES_IT: &str = "A running Callscope reads the history of its rooms by itself: /status on its pages says how far it is.";
+const SERVER_DOES_IT: &str = "A running Callscope reads the history of its rooms by itself: \
+                              /status on its pages says how far it is.";
 
 pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     let Some(account) = &config.account else {
@@ -180,14 +181,16 @@ async fn report_result(
 
     if !unread.is_empty() || sums.open > 0 {
         say!(
-            "What is missing can be tried again: the same command, or the server, goes on from here."
+            "What is missing can be tried again: the same command, or the server, goes on from \
+             here."
         );
         return Ok(ExitCode::FAILURE);
     }
 
     if pages == 0 {
         say!(
-            "There was nothing to do. What happened since the server ran last, it reads at its next start."
+            "There was nothing to do. What happened since the server ran last, it reads at its \
+             next start."
         );
     }
 

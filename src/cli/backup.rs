@@ -9,9 +9,10 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const ON_POSTGRES: &str = "the database is on PostgreSQL, which has its own tools: \
-    pg_dump --format=custom --file=FILE NAME makes a copy while Callscope runs, and pg_restore --clean --dbname=NAME FILE \
-    takes it back while Callscope is stopped";
+const ON_POSTGRES: &str = "the database is on PostgreSQL, which has its own tools: pg_dump \
+                           --format=custom --file=FILE NAME makes a copy while Callscope runs, and \
+                           pg_restore --clean --dbname=NAME FILE takes it back while Callscope is \
+                           stopped";
 
 pub(super) async fn back_up_database(
     config: &Config,

@@ -100,7 +100,8 @@ async fn check_homeserver(
         && let Err(error) = client.logout().await
     {
         faults.add(&format!(
-            "the check could not log out again ({error}); its device is in the account's list and may be removed"
+            "the check could not log out again ({error}); its device is in the account's list and \
+             may be removed"
         ));
     }
 

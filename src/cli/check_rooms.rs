@@ -104,8 +104,8 @@ async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut Fault
             Ok(Err(error)) => {
                 unread += 1;
                 faults.add(&format!(
-                    "{}: the account is in it, and cannot read it: {error}. See in the homeserver’s log why, or let the \
-                     account leave the room",
+                    "{}: the account is in it, and cannot read it: {error}. See in the \
+                     homeserver’s log why, or let the account leave the room",
                     f::sanitize_line(&room_id)
                 ));
             }
@@ -211,7 +211,8 @@ async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str,
     match client.room_state(&room_id).await {
         Ok(_) => Ok("it can be read without joining"),
         Err(error) if error.is_forbidden() => Err(format!(
-            "not everybody may read it; let its room settings show the history to anyone, or name it in rooms instead ({error})"
+            "not everybody may read it; let its room settings show the history to anyone, or name \
+             it in rooms instead ({error})"
         )),
         Err(error) => Err(format!(
             "it cannot be read; look for a slip, or name it in rooms instead ({error})"
@@ -266,14 +267,16 @@ fn judge_invitation(config: &Config, invite: &Invite, faults: &mut FaultCount) {
 
     if inviter.is_empty() {
         faults.add(&format!(
-            "invited to {room}, by whom is not told: name the room in CALLSCOPE_ROOMS, or decline the invitation"
+            "invited to {room}, by whom is not told: name the room in CALLSCOPE_ROOMS, or decline \
+             the invitation"
         ));
         return;
     }
 
     faults.add(&format!(
-        "invited to {room} by {who}, which the configuration does not allow: add {who} to CALLSCOPE_INVITES_ALLOW_USERS or \
-         {server} to CALLSCOPE_INVITES_ALLOW_SERVERS (invites.allow_users, invites.allow_servers), or decline the invitation",
+        "invited to {room} by {who}, which the configuration does not allow: add {who} to \
+         CALLSCOPE_INVITES_ALLOW_USERS or {server} to CALLSCOPE_INVITES_ALLOW_SERVERS \
+         (invites.allow_users, invites.allow_servers), or decline the invitation",
         who = f::sanitize_line(inviter),
         server = f::sanitize_line(server_of(inviter)),
     ));

@@ -94,7 +94,10 @@ fn parse_events(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
         }
     });
     let values = values.map_err(|error| {
-        format!("this is not JSON ({error}); give a JSON array of events, one event a line, or a /messages answer")
+        format!(
+            "this is not JSON ({error}); give a JSON array of events, one event a line, or a \
+                 /messages answer"
+        )
     })?;
     if values.is_empty() {
         return Err(

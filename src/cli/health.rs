@@ -15,7 +15,10 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let answer = client.get(format!("http://{address}/healthz")).send().await;
     let status = answer
         .map_err(|_| {
-            format!("no Callscope answers at http://{address}; start it, or set the CALLSCOPE_BIND that it has")
+            format!(
+                "no Callscope answers at http://{address}; start it, or set the CALLSCOPE_BIND \
+                     that it has"
+            )
         })?
         .status();
     if status.is_success() {

@@ -87,7 +87,8 @@ pub(super) async fn run(
         )),
         IdleVerdict::Ghosts(calls) => {
             print_text(&format!(
-                "busy: {name}, but only with devices that are probably gone; --ignore-ghosts does not count them\n{}\n",
+                "busy: {name}, but only with devices that are probably gone; --ignore-ghosts does \
+                 not count them\n{}\n",
                 calls.join("\n")
             ))?;
             Ok(ExitCode::from(BUSY))
@@ -117,7 +118,8 @@ async fn read_present(
     let own = own_server(&first);
     let subject = Subject {
         server: asked.server.clone().or_else(|| own.clone()).ok_or(
-            "the account has not signed in yet, so the name of its homeserver is not known; name one with --server",
+            "the account has not signed in yet, so the name of its homeserver is not known; name \
+             one with --server",
         )?,
         sfu: asked.sfu.clone(),
     };

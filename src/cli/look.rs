@@ -69,11 +69,13 @@ pub(super) async fn list_calls(
     let rooms = list["unknown_rooms"].as_i64().unwrap_or(0);
     if matches!(why, "not_heard" | "not_read" | "not_stored") {
         eprintln!(
-            "callscope: which calls run now cannot be told: the homeserver is not heard{since}; callscope status says why"
+            "callscope: which calls run now cannot be told: the homeserver is not heard{since}; \
+             callscope status says why"
         );
     } else {
         eprintln!(
-            "callscope: not all of now is known: in {} it is unknown who is in a call ({}); callscope rooms says in which",
+            "callscope: not all of now is known: in {} it is unknown who is in a call ({}); \
+             callscope rooms says in which",
             f::count_with_noun(rooms, "room", "rooms"),
             f::sanitize_line(why)
         );
@@ -374,7 +376,8 @@ fn well_words(status: &Value) -> String {
     let to_look_at = entries_of(&status["rooms_to_look_at"]).len();
     if unread == 0 && unknown == 0 && short > 0 {
         return format!(
-            "Now is seen, and history only in part: the homeserver is heard; of {} it gave the history only in part, \
+            "Now is seen, and history only in part: the homeserver is heard; of {} it gave the \
+             history only in part, \
              and it is asked again.\n",
             f::count_with_noun(short, "room", "rooms")
         );

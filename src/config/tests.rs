@@ -146,7 +146,8 @@ fn lists_are_lists_in_the_file_and_words_in_the_environment() {
 
 #[test]
 fn all_faults_come_at_once_each_with_its_place_and_its_remedy() {
-    let toml = "homeserver_url = \"matrix.example.org\"\naccess_token = 5\nroom = []\nbackfill = \"maybe\"\n[homeserver]\nurl = \"x\"\n";
+    let toml = "homeserver_url = \"matrix.example.org\"\naccess_token = 5\nroom = []\nbackfill = \
+                \"maybe\"\n[homeserver]\nurl = \"x\"\n";
     let pairs = [
         ("ROOMS", "lobby !ok:x #a:b?vie=c"),
         ("BINDD", "x"),
@@ -376,7 +377,8 @@ fn the_sample_with_everything_switched_on_is_understood() {
 #[test]
 fn environment_names_follow_one_rule_and_the_documented_ones_exist() {
     let names: Vec<String> = KEYS.iter().map(SettingKey::env).collect();
-    let documented = "HOMESERVER_URL ACCESS_TOKEN USER_ID PASSWORD ROOMS DATABASE_URL BIND LOG ACCESS_TOKEN_FILE PASSWORD_FILE MODE";
+    let documented = "HOMESERVER_URL ACCESS_TOKEN USER_ID PASSWORD ROOMS DATABASE_URL BIND LOG \
+                      ACCESS_TOKEN_FILE PASSWORD_FILE MODE";
 
     for name in documented.split(' ') {
         assert!(names.contains(&format!("CALLSCOPE_{name}")), "{name}");

@@ -42,7 +42,8 @@ pub enum Error {
         why: String,
     },
     /// The answer was larger than the limit in memory; it was not read to its end.
-    #[error("{asked}: the answer is larger than {} and was not read (max_response_mb)", size_in_words(*.limit))]
+    #[error("{asked}: the answer is larger than {} and was not read \
+             (max_response_mb)", size_in_words(*.limit))]
     TooLarge { asked: String, limit: usize },
     /// The file with device and token could not be read or written.
     #[error("{}: {why}", path.display())]
@@ -255,11 +256,12 @@ fn no_password(user_id: &str, offers: Option<&str>) -> String {
     let offers = offers.map_or(String::new(), |offers| format!(" (it offers {offers})"));
 
     format!(
-        "give Callscope an access token instead of user id and password: with the Matrix Authentication Service, \
-         `mas-cli manage issue-compatibility-token {local}` makes one; else sign in as this account in Element, copy the \
-         token from Settings, Help & About, Access Token, and do not sign out there. Set it as access_token \
-         (CALLSCOPE_ACCESS_TOKEN) in place of user_id and password, and restart. The homeserver does not let {user_id} \
-         sign in with a password{offers}"
+        "give Callscope an access token instead of user id and password: with the Matrix \
+         Authentication Service, `mas-cli manage issue-compatibility-token {local}` makes one; \
+         else sign in as this account in Element, copy the token from Settings, Help & About, \
+         Access Token, and do not sign out there. Set it as access_token (CALLSCOPE_ACCESS_TOKEN) \
+         in place of user_id and password, and restart. The homeserver does not let {user_id} sign \
+         in with a password{offers}"
     )
 }
 

@@ -203,8 +203,7 @@ mod tests {
 
     fn event(content: &str) -> String {
         format!(
-            "{{\"event_id\":\"$1\",\"type\":\"m.call.member\",\"sender\":\"@a:x\",\"state_key\":\"_@a:x_D\",\
-             \"origin_server_ts\":5,\"unsigned\":{{}},\"content\":{content}}}"
+            "{{\"event_id\":\"$1\",\"type\":\"m.call.member\",\"sender\":\"@a:x\",\"state_key\":\"_@a:x_D\",\"origin_server_ts\":5,\"unsigned\":{{}},\"content\":{content}}}"
         )
     }
 

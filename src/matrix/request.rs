@@ -197,8 +197,8 @@ impl<'a> Request<'a> {
 
         let place = one_line(&to.origin().ascii_serialization(), 200);
         let why = format!(
-            "status {status}: it sends us on to another place ({place}), which is not followed. If that is the \
-             homeserver, set homeserver_url (CALLSCOPE_HOMESERVER_URL) to it"
+            "status {status}: it sends us on to another place ({place}), which is not followed. If \
+             that is the homeserver, set homeserver_url (CALLSCOPE_HOMESERVER_URL) to it"
         );
 
         Some(Error::NotMatrix {

@@ -417,12 +417,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(text in "[\\[\\]{}\"\\\\:,0-9trueposrmsvn !-]{0,80}", piece in 1_usize..9) {
+        fn nothing_makes_it_panic(text in "[\\[\\]{}\"\\\\:,0-9trueposrmsvn \
+                                           !-]{0,80}", piece in 1_usize..9) {
             let _ = taken(&text, piece);
         }
 
         #[test]
-        fn values_of_a_list_are_those_that_were_written(texts in proptest::collection::vec("[ -~\u{e4}]{0,4}", 0..6)) {
+        fn values_of_a_list_are_those_that_were_written(texts in proptest::collection::vec("[ \
+                                                                                            -~\u{e4}]{0,4}", 0..6)) {
             let text = json!({"rooms": {"!a": {"events": texts}}}).to_string();
             let found: Vec<Value> = taken(&text, 5).unwrap().iter()
                 .filter_map(|one| serde_json::from_str(one.strip_prefix("rooms/!a/events/=")?).ok())

@@ -95,7 +95,8 @@ impl Observer {
             let allowed = self.allows(&pending.inviter);
             if allowed != pending.accepted {
                 let inviter = &pending.inviter;
-                tracing::info!(%room, %inviter, allowed, "the policy for an invitation has changed");
+                tracing::info!(%room, %inviter, allowed, "the policy for an invitation has \
+                                                          changed");
                 self.judge_invitation(&room, allowed).await;
             }
 

@@ -38,7 +38,8 @@ impl Observer {
                 rooms = progress.rooms_total,
                 events = progress.events_total,
                 done = progress.events_done,
-                "calls were derived by older rules or other settings; they are derived again in the background"
+                "calls were derived by older rules or other settings; they are derived again in \
+                 the background"
             );
         }
     }

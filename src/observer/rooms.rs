@@ -103,8 +103,8 @@ impl Observer {
             tracing::warn!(
                 room = %invite.room_id,
                 inviter = %inviter,
-                "an invitation waits: neither invites.allow_users nor invites.allow_servers allows it; the status page says \
-                 what to set"
+                "an invitation waits: neither invites.allow_users nor invites.allow_servers allows \
+                 it; the status page says what to set"
             );
         }
 

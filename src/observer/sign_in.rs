@@ -75,14 +75,16 @@ impl Observer {
 
         match &self.settings.account {
             AccountLogin::Token(_) if error.is_revoked() => {
-                "Set CALLSCOPE_ACCESS_TOKEN to a new one and restart Callscope. The access token is no longer accepted"
+                "Set CALLSCOPE_ACCESS_TOKEN to a new one and restart Callscope. The access token \
+                 is no longer accepted"
             }
             AccountLogin::Password { .. } if error.is_login_refused() && error.is_forbidden() => {
-                "Correct CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope. The homeserver does not accept user id \
-                 and password. They are not tried again"
+                "Correct CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope. The \
+                 homeserver does not accept user id and password. They are not tried again"
             }
             AccountLogin::Password { .. } if matches!(error, matrix::Error::LoginRefused(_)) => {
-                "Mend the account and restart Callscope. The homeserver refuses this login. It is not tried again"
+                "Mend the account and restart Callscope. The homeserver refuses this login. It is \
+                 not tried again"
             }
             _ => "signing in",
         }

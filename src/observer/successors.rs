@@ -34,7 +34,8 @@ const YOUNG_MS: i64 = 5 * 60_000;
 /// Maximum rooms of one trail that are followed within a day.
 const TRAIL_MAX: usize = 5;
 /// The error of a room that does not name the room before it.
-const NOT_NAMED: &str = "it does not name the old room as the one it replaced, so it is not followed: anybody could have been meant";
+const NOT_NAMED: &str = "it does not name the old room as the one it replaced, so it is not \
+                         followed: anybody could have been meant";
 const DAY_MS: i64 = 86_400_000;
 /// A room that came at least this long ago, ms, and whose state was not polled yet is polled
 /// separately.
@@ -202,7 +203,8 @@ impl Observer {
     async fn follow_one(&self, pending: &PendingSuccessor) -> Result<Duration, Error> {
         let new_room_id = pending.new_room_id.as_str();
         if !is_room_id(new_room_id) || pending.recent_chain >= TRAIL_MAX {
-            let why = "it is the last of a trail of rooms that replace each other; name it in CALLSCOPE_ROOMS to go on";
+            let why = "it is the last of a trail of rooms that replace each other; name it in \
+                       CALLSCOPE_ROOMS to go on";
             self.cannot_follow(pending, why).await?;
             return Ok(LATER);
         }
@@ -235,7 +237,8 @@ impl Observer {
             && self.named_by(new_room_id, &pending.old_room_id).await == PredecessorNamed::Another
         {
             if let Err(error) = self.client.leave(new_room_id).await {
-                tracing::warn!(room = %escape_for_log(new_room_id), %error, "the room could not be left");
+                tracing::warn!(room = %escape_for_log(new_room_id), %error, "the room could not be \
+                                                                             left");
             }
 
             self.does_not_name(pending).await?;
@@ -357,7 +360,8 @@ fn record_finished_task(
     let (task, pause) = match done {
         Ok((task, (_, Ok(pause)))) => (task, pause),
         Ok((task, (room_id, Err(error)))) => {
-            tracing::warn!(room = %escape_for_log(&room_id), %error, "a room could not be followed or looked at");
+            tracing::warn!(room = %escape_for_log(&room_id), %error, "a room could not be followed \
+                                                                      or looked at");
             (task, AGAIN)
         }
         Err(error) => {

@@ -185,7 +185,8 @@ impl Observer {
 
         way.still += 1;
         if way.still == STILL_SAID {
-            let text = "the homeserver answers with the same position again and again, so that everything comes again, too";
+            let text = "the homeserver answers with the same position again and again, so that \
+                        everything comes again, too";
             tracing::warn!("{text}");
             self.trouble(Work::Sync, text).await;
         }
@@ -357,7 +358,8 @@ impl Observer {
 fn failed_work_words(error: &Error) -> &'static str {
     match error {
         Error::Matrix(error) if error.is_unknown_position() => {
-            "the homeserver no longer knows our position; starting again from the rooms' present state"
+            "the homeserver no longer knows our position; starting again from the rooms' present \
+             state"
         }
         _ => "following by sync",
     }

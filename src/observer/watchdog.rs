@@ -21,9 +21,11 @@ impl Observer {
             };
 
             let words = panic_words(panic.as_ref());
-            tracing::error!(?work, panic = %words, "a fault in Callscope; this work is begun again");
+            tracing::error!(?work, panic = %words, "a fault in Callscope; this work is begun \
+                                                    again");
             let text = format!(
-                "a fault in Callscope itself stopped a part of its work ({work:?}: {words}); it was begun again. Please report it"
+                "a fault in Callscope itself stopped a part of its work ({work:?}: {words}); it \
+                 was begun again. Please report it"
             );
             self.trouble(work, &text).await;
             tokio::time::sleep(patience.next()).await;

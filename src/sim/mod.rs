@@ -8,7 +8,8 @@
 
 #![allow(
     clippy::must_use_candidate,
-    reason = "the script's methods act on the server through a shared handle; an event id is often of no use"
+    reason = "the script's methods act on the server through a shared handle; an event id is often \
+              of no use"
 )]
 
 mod dice;

@@ -67,8 +67,9 @@ pub static SCENES: [Scene; 15] = [
         version: "10",
         ..new_scene(
             "repair",
-            "Repair café planning, tool library, spare parts exchange, and everything else that does not fit \
-             into the other rooms of the hackerspace but still needs somebody to talk about it on a Monday afternoon",
+            "Repair café planning, tool library, spare parts exchange, and everything else that \
+             does not fit into the other rooms of the hackerspace but still needs somebody to talk \
+             about it on a Monday afternoon",
             "#repair-cafe-planning-tool-library-and-spare-parts:hackerspace.example",
             15,
         )

@@ -9,8 +9,8 @@ pub enum Error {
     Database(#[from] sqlx::Error),
     /// It does not exist, is no database, or we have no permission.
     #[error(
-        "the database {database} cannot be opened: {source}; see that it is there, is a database and may be written, or \
-         name another with CALLSCOPE_DATABASE_URL"
+        "the database {database} cannot be opened: {source}; see that it is there, is a database
+            and may be written, or name another with CALLSCOPE_DATABASE_URL"
     )]
     Open {
         database: String,
@@ -22,8 +22,8 @@ pub enum Error {
     Content(String),
     /// Another process observes into this database.
     #[error(
-        "the database {database} is in use by another Callscope ({by}); stop that one first, or give this one a database \
-         of its own with CALLSCOPE_DATABASE_URL"
+        "the database {database} is in use by another Callscope ({by}); stop that one first,
+            or give this one a database of its own with CALLSCOPE_DATABASE_URL"
     )]
     Held { database: String, by: String },
     #[error(

@@ -115,8 +115,8 @@ pub struct Member {
     /// `joined_ms` is the member's own statement (`created_ts`); we did not see the join.
     pub claimed: bool,
     pub intent: Option<String>,
-    /// The transport that the member itself names; see [`crate::rtc::transport::transports_in_use`] for what
-    /// it uses.
+    /// The transport that the member itself names; see [`crate::rtc::transport::transports_in_use`]
+    /// for what it uses.
     pub transport: Option<Transport>,
     pub selection: Selection,
     /// The first event says that an earlier stay had ended at this time, ms.

@@ -42,19 +42,20 @@ fn unreadable_event_error(error: &serde_json::Error) -> Error {
     Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
-/// The columns of [`key_event_from_fields`]. Events that were stored after number `$2` are in memory: only
-/// what the store adds to them is read. The largest column comes last, because the text packed so
-/// far is copied for each column.
+/// The columns of [`key_event_from_fields`]. Events that were stored after number `$2` are in
+/// memory: only what the store adds to them is read. The largest column comes last, because the
+/// text packed so far is copied for each column.
 macro_rules! event_columns {
     () => {
         concat!(
             "string_agg(",
             row!(text "e.event_id", text "e.rejected", text "e.chain",
-                number "(select min(r.time_ms) from events r where r.redacts = e.event_id and r.room_id = e.room_id)"),
+                number "(select min(r.time_ms) from events r where r.redacts = e.event_id
+                    and r.room_id = e.room_id)"),
             " || case when e.stream <= $2 then ",
             row!(text "e.kind", text "e.state_key", text "e.sender", number "e.origin_server_ts",
-                number "e.received_ms", text "e.replaces_state", text "e.redacts", number "e.redacted_ms",
-                text "coalesce(e.kept, e.json)"),
+                number "e.received_ms", text "e.replaces_state", text "e.redacts",
+                number "e.redacted_ms", text "coalesce(e.kept, e.json)"),
             " else ':' end, '')"
         )
     };

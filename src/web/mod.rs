@@ -25,8 +25,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
+                      'none'";
 
 /// Seconds that open streams are given when the process ends.
 const SHUTDOWN_S: u64 = 1;

@@ -1,4 +1,5 @@
-//! A homeserver whose clock is three seconds ahead: its stays are not split, and we agree with the real SDK all the time.
+//! A homeserver whose clock is three seconds ahead: its stays are not split, and we agree with the
+//! real SDK all the time.
 
 use crate::support::app::{App, Settings};
 use crate::support::sdk::Device;

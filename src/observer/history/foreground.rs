@@ -152,7 +152,8 @@ impl Observer {
             };
 
             let watch = watched.get(&room_id).copied();
-            let why = "the account is not in it; invite it, or name the room in CALLSCOPE_ROOMS, and try again";
+            let why = "the account is not in it; invite it, or name the room in CALLSCOPE_ROOMS, \
+                       and try again";
             chosen.insert(room_id, watch.ok_or_else(|| no(why))?);
         }
 

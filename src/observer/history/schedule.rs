@@ -457,7 +457,8 @@ mod tests {
             ..WalkProgress::default()
         };
 
-        let want = "12 pages, 3000 new events, back to 2021-12-20 11:33 UTC, about 40 % still ahead, 2000 events/s";
+        let want = "12 pages, 3000 new events, back to 2021-12-20 11:33 UTC, about 40 % still \
+                    ahead, 2000 events/s";
         assert_eq!(describe_progress(&walk), want);
     }
 }

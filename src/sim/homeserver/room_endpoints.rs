@@ -185,7 +185,8 @@ pub(super) fn post_join(
         };
 
         let Some(room) = found else {
-            let text = "Can't join remote room because no servers that are in the room have been provided.";
+            let text = "Can't join remote room because no servers that are in the room have been \
+                        provided.";
             return Err(Refusal::new(404, "M_NOT_FOUND", text));
         };
 
@@ -196,7 +197,8 @@ pub(super) fn post_join(
 
         let reachable = room.via.as_deref().is_none_or(named);
         if !by_alias && !reachable && !has_local_member(&ledger, room) {
-            let text = "Can't join remote room because no servers that are in the room have been provided.";
+            let text = "Can't join remote room because no servers that are in the room have been \
+                        provided.";
             return Err(Refusal::new(404, "M_NOT_FOUND", text));
         }
 

@@ -82,7 +82,8 @@ pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), 
     }
 
     let text = format!(
-        "You don't have permission to post that to the room. user_level ({has}) < send_level ({needs})"
+        "You don't have permission to post that to the room. user_level ({has}) < send_level \
+         ({needs})"
     );
 
     Err(Refusal::new(403, "M_FORBIDDEN", text))

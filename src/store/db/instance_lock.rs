@@ -189,9 +189,11 @@ fn held_error(database: String, by: &str) -> Error {
 const TAKE: &str = "select pg_try_advisory_lock(1128353875, hashtext(current_schema()))";
 const NAME: &str = "select set_config('application_name', $1, false)";
 const HOLDER: &str =
-    "select cast(current_database() as text) as name, coalesce((select a.application_name from pg_locks l
+    "select cast(current_database() as text) as name, coalesce((select a.application_name
+        from pg_locks l
     join pg_stat_activity a on a.pid = l.pid
-    where l.locktype = 'advisory' and l.granted and l.classid = 1128353875 and a.datname = current_database()
+    where l.locktype = 'advisory' and l.granted and l.classid = 1128353875
+    and a.datname = current_database()
     and cast(cast(l.objid as bigint) as bit(32)) = cast(cast(hashtext(current_schema()) as bigint) as bit(32))
     limit 1), '') as by";
 

@@ -118,7 +118,8 @@ mod tests {
     const PACKED: &str = concat!(
         "select ",
         packed!(text "a", number "b", text "c"),
-        " from (select $1 as a, cast($2 as bigint) as b, cast(null as text) as c union all select '', 7, '🙂') as rows"
+        " from (select $1 as a, cast($2 as bigint) as b, cast(null as text) as c
+            union all select '', 7, '🙂') as rows"
     );
 
     #[tokio::test]

@@ -27,9 +27,11 @@ static AROUND: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     ") select a.chain as chain,
-    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain and c.at_ms <= a.from_ms
+    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain
+    and c.at_ms <= a.from_ms
         order by c.at_ms desc limit 1) as before,
-    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain and c.at_ms > a.to_ms
+    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain
+    and c.at_ms > a.to_ms
         order by c.at_ms limit 1) as later,
     (select s.cut_ms from seals s where s.room_id = $1 and s.chain = a.chain) as seal
     from asked a where a.chain is not null",

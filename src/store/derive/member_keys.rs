@@ -178,7 +178,8 @@ pub(super) struct FoldConditions {
 const CREATION: &str = "select * from events where room_id = $1
     and chain is null and kind = 'm.room.create' order by event_id";
 static PRESENCE: MultiRow = MultiRow::new(
-    "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
+    "select * from events where room_id = $1 and chain is null and kind = 'm.room.member'
+        and state_key in (",
     "?",
     ")",
 );

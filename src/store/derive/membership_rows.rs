@@ -81,11 +81,12 @@ impl MembershipChange {
 /// The columns of [`MembershipColumns::read`].
 macro_rules! facts {
     () => {
-        packed!(text "m.id", text "m.chain", text "m.slot_id", text "m.user_id", text "m.device_id", text "m.kind",
-            number "m.joined_ms", number "m.opened_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
-            text "m.join_event_id", text "m.end_event_id", number "m.resumed", number "m.claimed", text "m.intent",
-            text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
-            number "m.outlived_ms")
+        packed!(text "m.id", text "m.chain", text "m.slot_id", text "m.user_id",
+            text "m.device_id", text "m.kind", number "m.joined_ms", number "m.opened_ms",
+            number "m.until_ms", text "m.end_reason", number "m.updates", text "m.join_event_id",
+            text "m.end_event_id", number "m.resumed", number "m.claimed", text "m.intent",
+            text "m.transport_type", text "m.transport_url", text "m.selection",
+            number "m.back_since_ms", number "m.outlived_ms")
     };
 }
 
@@ -137,17 +138,20 @@ pub(super) async fn read_by_row_ids(
 
 static DELETE: MultiRow = MultiRow::new("delete from memberships where id in (", "?", ")");
 static WRITE: MultiRow = MultiRow::new(
-    "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms,
-        opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id, resumed, claimed, intent,
-        transport_type, transport_url, selection, back_since_ms, outlived_ms) values ",
+    "insert into memberships (id, session_id, room_id, chain, slot_id, user_id, device_id, server,
+        kind, joined_ms, opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id,
+        resumed, claimed, intent, transport_type, transport_url, selection, back_since_ms,
+        outlived_ms) values ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (id) do update set session_id = excluded.session_id, slot_id = excluded.slot_id,
-        user_id = excluded.user_id, device_id = excluded.device_id, server = excluded.server, kind = excluded.kind,
-        joined_ms = excluded.joined_ms, opened_ms = excluded.opened_ms, until_ms = excluded.until_ms,
-        end_reason = excluded.end_reason, updates = excluded.updates, join_event_id = excluded.join_event_id,
-        end_event_id = excluded.end_event_id, resumed = excluded.resumed, claimed = excluded.claimed,
-        intent = excluded.intent, transport_type = excluded.transport_type, transport_url = excluded.transport_url,
-        selection = excluded.selection, back_since_ms = excluded.back_since_ms, outlived_ms = excluded.outlived_ms",
+        user_id = excluded.user_id, device_id = excluded.device_id, server = excluded.server,
+        kind = excluded.kind, joined_ms = excluded.joined_ms, opened_ms = excluded.opened_ms,
+        until_ms = excluded.until_ms, end_reason = excluded.end_reason, updates = excluded.updates,
+        join_event_id = excluded.join_event_id, end_event_id = excluded.end_event_id,
+        resumed = excluded.resumed, claimed = excluded.claimed, intent = excluded.intent,
+        transport_type = excluded.transport_type, transport_url = excluded.transport_url,
+        selection = excluded.selection, back_since_ms = excluded.back_since_ms,
+        outlived_ms = excluded.outlived_ms",
 );
 
 /// For each membership that changes its session: the new session, or `None` if it has none; by row

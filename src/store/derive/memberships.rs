@@ -388,8 +388,10 @@ impl<'a> FoldGroup<'a> {
 static PAGE_ENDS: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1 and e.chain = a.chain
-        and e.time_ms >= a.from_ms and e.time_ms < a.to_ms order by e.time_ms limit 1 offset $2) as end_ms
+    ") select a.chain as chain, (select e.time_ms from events e where e.room_id = $1
+        and e.chain = a.chain
+        and e.time_ms >= a.from_ms and e.time_ms < a.to_ms order by e.time_ms
+        limit 1 offset $2) as end_ms
     from asked a where a.chain is not null",
 );
 static PAGES: MultiRow = MultiRow::new(
@@ -398,12 +400,14 @@ static PAGES: MultiRow = MultiRow::new(
     concat!(
         ") select (select ",
         event_columns!(),
-        " from events e where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms and e.time_ms < a.to_ms)
+        " from events e where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms
+            and e.time_ms < a.to_ms)
         from asked a where a.chain is not null"
     ),
 );
 static TIMES: MultiRow = MultiRow::new(
-    "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null and event_id in (",
+    "select event_id, time_ms, chain from events where room_id || '' = $1 and chain is not null
+        and event_id in (",
     "?",
     ")",
 );

@@ -137,7 +137,8 @@ pub(super) async fn rebuild_part_in(
     Ok(Some(place))
 }
 
-const SLOTS: &str = "select slot_id from memberships where room_id = $1 union select slot_id from sessions where room_id = $1";
+const SLOTS: &str = "select slot_id from memberships where room_id = $1 union select slot_id
+    from sessions where room_id = $1";
 
 /// Counts the calls of a room again from its stays, each slot from its first stay to its last.
 ///
@@ -360,7 +361,8 @@ impl<'a> CallPortion<'a> {
 const WITHIN: &str = concat!(
     "select ",
     session_columns!(),
-    " from sessions s where s.room_id = $1 and s.slot_id = $2 and s.started_ms >= $3 and s.started_ms <= $4"
+    " from sessions s where s.room_id = $1 and s.slot_id = $2 and s.started_ms >= $3
+        and s.started_ms <= $4"
 );
 
 const STAYS: &str = "select count(*) from memberships";

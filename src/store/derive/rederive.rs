@@ -76,8 +76,8 @@ pub(in crate::store) async fn record_new_room(
     Ok(())
 }
 
-const STALE: &str =
-    "select r.room_id, d.target, d.place from rooms r left join derivations d on d.room_id = r.room_id
+const STALE: &str = "select r.room_id, d.target, d.place from rooms r
+        left join derivations d on d.room_id = r.room_id
     where d.stamp is null or d.stamp <> $1 or d.target is not null order by r.room_id";
 const DONE: &str = "insert into derivations (room_id, stamp) values ($1, $2)
     on conflict (room_id) do update set stamp = excluded.stamp, target = null, place = null";

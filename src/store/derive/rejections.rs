@@ -18,7 +18,8 @@ enum StoredMark {
 }
 
 static REJECT: MultiRow = MultiRow::new(
-    "update events set rejected = $2 where room_id || '' = $1 and coalesce(rejected, '') <> coalesce($2, '')
+    "update events set rejected = $2 where room_id || '' = $1
+        and coalesce(rejected, '') <> coalesce($2, '')
     and event_id in (",
     "?",
     ")",

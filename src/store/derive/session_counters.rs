@@ -354,14 +354,16 @@ static OF_USERS: MultiRow = MultiRow::new(
         ") select ",
         stay_columns!(),
         " from asked a cross join memberships m
-        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3"
+        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2
+        and m.joined_ms + 0 <= $3"
     ),
 );
 static COUNT_OF_USERS: MultiRow = MultiRow::new(
     "with asked(user_id) as (values ",
     "(cast(? as text))",
     ") select count(*) as n from asked a cross join memberships m
-        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2 and m.joined_ms + 0 <= $3",
+        where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2
+        and m.joined_ms + 0 <= $3",
 );
 const LAST_ENDS: &str = "select id, until_ms from memberships where session_id = $1
     order by until_ms desc limit $2";

@@ -9,9 +9,10 @@ use crate::store::{Error, Tx, to_i64};
 /// The columns of [`session_from_fields`].
 macro_rules! session_columns {
     () => {
-        packed!(text "s.id", text "s.slot_id", text "s.application", number "s.started_ms", number "s.until_ms",
-            number "s.memberships", number "s.users", number "s.devices", number "s.peak", number "s.peak_users",
-            text "s.servers", text "s.intent", text "s.first_event_id", number "s.tally")
+        packed!(text "s.id", text "s.slot_id", text "s.application", number "s.started_ms",
+            number "s.until_ms", number "s.memberships", number "s.users", number "s.devices",
+            number "s.peak", number "s.peak_users", text "s.servers", text "s.intent",
+            text "s.first_event_id", number "s.tally")
     };
 }
 pub(in crate::store) use session_columns;
@@ -51,13 +52,13 @@ pub(in crate::store) fn session_from_fields(
 }
 
 static WRITE: MultiRow = MultiRow::new(
-    "insert into sessions (room_id, id, slot_id, application, started_ms, until_ms, memberships, users,
-        devices, peak, peak_users, servers, intent, first_event_id, tally) values ",
+    "insert into sessions (room_id, id, slot_id, application, started_ms, until_ms, memberships,
+        users, devices, peak, peak_users, servers, intent, first_event_id, tally) values ",
     "($1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (id) do update set started_ms = excluded.started_ms, until_ms = excluded.until_ms,
-        memberships = excluded.memberships, users = excluded.users, devices = excluded.devices, peak = excluded.peak,
-        peak_users = excluded.peak_users, servers = excluded.servers, intent = excluded.intent,
-        tally = excluded.tally",
+        memberships = excluded.memberships, users = excluded.users, devices = excluded.devices,
+        peak = excluded.peak, peak_users = excluded.peak_users, servers = excluded.servers,
+        intent = excluded.intent, tally = excluded.tally",
 );
 
 /// Writes sessions of a room, each with its tally.
@@ -107,7 +108,8 @@ static DELETE: MultiRow = MultiRow::new("delete from sessions where id in (", "?
 static FORMER: MultiRow = MultiRow::new(
     "insert into former_calls (room_id, id, slot_id, started_ms, first_event_id) values ",
     "($1, ?, ?, ?, ?)",
-    " on conflict (id) do update set started_ms = excluded.started_ms, first_event_id = excluded.first_event_id",
+    " on conflict (id) do update set started_ms = excluded.started_ms,
+        first_event_id = excluded.first_event_id",
 );
 
 /// Deletes sessions that no longer exist. Links to them will lead to the sessions that replaced

@@ -119,9 +119,11 @@ static TOUCHING: MultiRow = MultiRow::new(
         ") select ",
         session_columns!(),
         " from asked a cross join sessions s
-        where s.room_id = $1 and s.slot_id = a.slot_id and s.started_ms <= a.to_ms and s.started_ms >= coalesce(
+        where s.room_id = $1 and s.slot_id = a.slot_id and s.started_ms <= a.to_ms
+        and s.started_ms >= coalesce(
             (select max(b.started_ms) from sessions b
-                where b.room_id = $1 and b.slot_id = a.slot_id and b.started_ms <= a.from_ms), a.from_ms)"
+                where b.room_id = $1 and b.slot_id = a.slot_id and b.started_ms <= a.from_ms),
+                a.from_ms)"
     ),
 );
 
@@ -285,8 +287,8 @@ pub(in crate::store) type StoredStay = (CountedStay, Option<String>);
 macro_rules! stay_columns {
     () => {
         packed!(text "m.id", text "m.slot_id", text "m.chain", text "m.user_id", text "m.device_id",
-            number "m.joined_ms", number "m.until_ms", text "m.join_event_id", number "m.resumed", text "m.intent",
-            text "m.session_id")
+            number "m.joined_ms", number "m.until_ms", text "m.join_event_id", number "m.resumed",
+            text "m.intent", text "m.session_id")
     };
 }
 pub(super) use stay_columns;
@@ -321,7 +323,8 @@ static MEMBERS: MultiRow = MultiRow::new(
         ") select ",
         stay_columns!(),
         " from asked a cross join memberships m
-        where m.room_id = $1 and m.slot_id = a.slot_id and m.joined_ms >= a.from_ms and m.joined_ms <= a.to_ms"
+        where m.room_id = $1 and m.slot_id = a.slot_id and m.joined_ms >= a.from_ms
+        and m.joined_ms <= a.to_ms"
     ),
 );
 
@@ -381,7 +384,8 @@ const PORTION_ENDS: &str =
 const BETWEEN: &str = concat!(
     "select ",
     stay_columns!(),
-    " from memberships m where m.room_id = $1 and m.slot_id = $2 and m.joined_ms >= $3 and m.joined_ms <= $4"
+    " from memberships m where m.room_id = $1 and m.slot_id = $2 and m.joined_ms >= $3
+        and m.joined_ms <= $4"
 );
 
 /// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on

@@ -83,9 +83,10 @@ fn differing_span(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
 const EVENTS: &str = "select * from events where room_id = $1 and chain is null
     and kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot') and state_key = $2";
 // `cross join` keeps this order in SQLite, so that it does not read the whole room for redactions.
-const REDACTIONS: &str =
-    "select r.* from events s cross join events r where r.redacts = s.event_id and r.room_id = s.room_id
-    and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot', 'm.rtc.slot')
+const REDACTIONS: &str = "select r.* from events s cross join events r where r.redacts = s.event_id
+        and r.room_id = s.room_id
+    and s.room_id = $1 and s.chain is null and s.kind in ('org.matrix.msc4143.rtc.slot',
+    'm.rtc.slot')
     and s.state_key = $2";
 
 /// The changes of a slot, computed from all its events.
@@ -115,7 +116,8 @@ static SINCE: MultiRow = MultiRow::new(
     "with asked(slot_id) as (values ",
     "(cast(? as text))",
     ") select s.slot_id, s.time_ms, s.is_open from asked a cross join slots s
-    where s.room_id = $1 and s.slot_id = a.slot_id and s.time_ms >= coalesce((select max(b.time_ms) from slots b
+    where s.room_id = $1 and s.slot_id = a.slot_id and s.time_ms >= coalesce((select max(b.time_ms)
+    from slots b
         where b.room_id = $1 and b.slot_id = a.slot_id and b.time_ms <= $2), $2)
     order by s.slot_id, s.time_ms",
 );

@@ -19,7 +19,8 @@ const OUT_OF_USE_MS: i64 = 90 * 86_400_000;
 const NAMED_MAX: usize = 500;
 
 const TYPES: &str = "select kind, is_state from call_types t where t.room_id = $1
-    and t.last_ms > (select max(n.last_ms) from call_types n where n.room_id = $1) - $2 order by kind, is_state";
+    and t.last_ms > (select max(n.last_ms) from call_types n where n.room_id = $1) - $2
+    order by kind, is_state";
 static TYPES_OF_ROOMS: MultiRow = MultiRow::new(
     "select room_id, kind, is_state, last_ms from call_types where room_id in (",
     "?",

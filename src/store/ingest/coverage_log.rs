@@ -13,8 +13,10 @@ const BREAK_MS: i64 = 60_000;
 const NO_VANTAGE: &str = "";
 
 const HEARD_LAST: &str = "select position, last_sync_ms, started_ms from vantages where id = $1";
-const EXTEND: &str = "update coverage set to_ms = $4 where vantage_id = $1 and room_id = $2 and kind = $3
-    and from_ms = (select max(from_ms) from coverage where vantage_id = $1 and room_id = $2 and kind = $3)";
+const EXTEND: &str = "update coverage set to_ms = $4 where vantage_id = $1 and room_id = $2
+    and kind = $3
+    and from_ms = (select max(from_ms) from coverage where vantage_id = $1 and room_id = $2
+    and kind = $3)";
 const BEGIN: &str =
     "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
     on conflict (vantage_id, room_id, kind, from_ms) do nothing";

@@ -205,7 +205,8 @@ async fn append_chunk(
 }
 
 static KNOWN: MultiRow = MultiRow::new(
-    "select event_id, stream, vantage_id, source from events where room_id || '' = $1 and event_id in (",
+    "select event_id, stream, vantage_id, source from events where room_id || '' = $1
+        and event_id in (",
     "?",
     ")",
 );
@@ -262,8 +263,9 @@ async fn number_events(
 }
 
 static INSERT: MultiRow = MultiRow::new(
-    "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender, origin_server_ts, received_ms, chain,
-        replaces_state, redacts, redacted_ms, stream, in_timeline, rejected, json, time_ms, kept)
+    "insert into events (room_id, source, vantage_id, seen_ms, event_id, kind, state_key, sender,
+        origin_server_ts, received_ms, chain, replaces_state, redacts, redacted_ms, stream,
+        in_timeline, rejected, json, time_ms, kept)
     values ",
     "($1, $2, $3, $4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (event_id, room_id) do nothing",
@@ -436,14 +438,17 @@ fn changes_the_fold(known: &RoomEvent, merged: &RoomEvent) -> bool {
 }
 
 static REPLACED: MultiRow = MultiRow::new(
-    "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1 and event_id in (",
+    "select event_id as id, time_ms, time_ms as next_ms from events where room_id || '' = $1
+        and event_id in (",
     "?",
     ")",
 );
 static REPLACING: MultiRow = MultiRow::new(
     "select e.replaces_state as id, e.time_ms, coalesce((select min(n.time_ms) from events n
-            where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null), e.time_ms) as next_ms
-    from events e where e.room_id || '' = $1 and e.chain is not null and e.replaces_state is not null
+            where n.replaces_state = e.event_id and n.room_id = e.room_id and n.chain is not null),
+            e.time_ms) as next_ms
+    from events e where e.room_id || '' = $1 and e.chain is not null
+    and e.replaces_state is not null
     and e.replaces_state in (",
     "?",
     ")",

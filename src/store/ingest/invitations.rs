@@ -39,9 +39,10 @@ const COUNT: &str = "select count(*) from invitations where vantage_id = $1";
 const KEEP: &str =
     "insert into invitations (vantage_id, room_id, inviter, seen_ms, accepted, name, alias)
     values ($1, $2, $3, $4, $5, $6, $7)
-    on conflict (vantage_id, room_id) do update set inviter = excluded.inviter, accepted = excluded.accepted,
-        name = excluded.name, alias = excluded.alias,
-        seen_ms = case when invitations.inviter = excluded.inviter then invitations.seen_ms else excluded.seen_ms end";
+    on conflict (vantage_id, room_id) do update set inviter = excluded.inviter,
+        accepted = excluded.accepted, name = excluded.name, alias = excluded.alias,
+        seen_ms = case when invitations.inviter = excluded.inviter then invitations.seen_ms
+        else excluded.seen_ms end";
 const REFUSED: &str = "update vantages set invites_refused = invites_refused + 1 where id = $1";
 
 /// Notes the invitations of one sync answer, in the transaction of its position: none is lost and
@@ -175,7 +176,8 @@ fn invitation_from_row(row: &AnyRow) -> Result<PendingInvitation, Error> {
     })
 }
 
-const JUDGE: &str = "update invitations set accepted = $3 where vantage_id = $1 and room_id = $2 and accepted <> $3";
+const JUDGE: &str = "update invitations set accepted = $3 where vantage_id = $1 and room_id = $2
+    and accepted <> $3";
 
 /// Notes the decision of the current policy about an invitation.
 ///

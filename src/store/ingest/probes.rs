@@ -161,16 +161,22 @@ pub async fn newest_results<T: ProbeKind>(
 }
 
 // Servers that were never asked come first, then those that have waited longest.
-const SERVERS_DUE: &str = "select name from (select m.server as name, max(m.until_ms) as last_ms from memberships m
+const SERVERS_DUE: &str = "select name from (select m.server as name, max(m.until_ms) as last_ms
+    from memberships m
         where m.until_ms > $1 group by m.server) as seen
-    where not exists (select 1 from probes p where p.kind = 'server' and p.name = seen.name and p.asked_ms > $2)
-    order by coalesce((select p.asked_ms from probes p where p.kind = 'server' and p.name = seen.name), 0), last_ms desc, name
+    where not exists (select 1 from probes p where p.kind = 'server' and p.name = seen.name
+    and p.asked_ms > $2)
+    order by coalesce((select p.asked_ms from probes p where p.kind = 'server'
+    and p.name = seen.name), 0), last_ms desc, name
     limit $3";
-const SFUS_DUE: &str = "select name from (select m.transport_url as name, max(m.until_ms) as last_ms from memberships m
+const SFUS_DUE: &str = "select name from (select m.transport_url as name,
+    max(m.until_ms) as last_ms from memberships m
         where m.until_ms > $1 and m.transport_type = 'livekit' and m.transport_url like 'https://%'
         group by m.transport_url) as seen
-    where not exists (select 1 from probes p where p.kind = 'sfu' and p.name = seen.name and p.asked_ms > $2)
-    order by coalesce((select p.asked_ms from probes p where p.kind = 'sfu' and p.name = seen.name), 0), last_ms desc, name
+    where not exists (select 1 from probes p where p.kind = 'sfu' and p.name = seen.name
+    and p.asked_ms > $2)
+    order by coalesce((select p.asked_ms from probes p where p.kind = 'sfu'
+    and p.name = seen.name), 0), last_ms desc, name
     limit $3";
 
 /// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that

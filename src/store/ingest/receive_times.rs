@@ -23,12 +23,15 @@ const PORTION: usize = 4000;
 const CLOCK: &str = "select high_ms, latest_ms, read_ms from clock where one = 1";
 const SET_CLOCK: &str =
     "insert into clock (one, high_ms, latest_ms, read_ms) values (1, $1, $2, $3) on conflict (one)
-    do update set high_ms = excluded.high_ms, latest_ms = excluded.latest_ms, read_ms = excluded.read_ms";
+    do update set high_ms = excluded.high_ms, latest_ms = excluded.latest_ms,
+    read_ms = excluded.read_ms";
 const DOUBT: &str =
-    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms, latest_ms, back_by_ms)
+    "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms, latest_ms,
+        back_by_ms)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict (from_stream)
-    do update set to_stream = excluded.to_stream, seen_ms = excluded.seen_ms, high_ms = excluded.high_ms,
-        off_ms = excluded.off_ms, latest_ms = excluded.latest_ms, back_by_ms = excluded.back_by_ms";
+    do update set to_stream = excluded.to_stream, seen_ms = excluded.seen_ms,
+        high_ms = excluded.high_ms, off_ms = excluded.off_ms, latest_ms = excluded.latest_ms,
+        back_by_ms = excluded.back_by_ms";
 
 /// A batch as it is to be stored.
 pub(super) struct JudgedBatch<'b> {
@@ -179,7 +182,8 @@ fn live_stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
         })
 }
 
-const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, received_ms, seen_ms, source, in_timeline
+const READ: &str = "select stream, event_id, room_id, sender, origin_server_ts, received_ms,
+    seen_ms, source, in_timeline
     from events where stream > $1 order by stream limit $2";
 
 const OFF_EVENTS: &str =
@@ -378,7 +382,8 @@ impl Correction {
     }
 }
 
-const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and room_id = $2 and source <> 'backfill'
+const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and room_id = $2
+    and source <> 'backfill'
     and seen_ms >= $3";
 
 /// When the event came again by another way, if that time can be right: later than the last good
@@ -437,7 +442,8 @@ const END_OFFS: &str =
     and high_ms > from_ms), from_ms) where to_ms is null";
 const PRUNE_OFFS: &str = "delete from clock_offs where from_ms <
     (select from_ms from clock_offs order by from_ms desc limit 1 offset $1)";
-const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc, found_by limit $1";
+const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc,
+    found_by limit $1";
 
 /// Stores spans in which our clock was wrong.
 ///
@@ -501,7 +507,8 @@ pub async fn list_clock_errors(
 const FIND_LATER: &str = "select min(stream), max(stream) from events
     where seen_ms >= $1 and seen_ms <= $2 and stream > $3 and source <> 'backfill'";
 const DROP_DOUBTS: &str = "delete from clock_doubts where from_stream >= $1 and from_stream <= $2";
-const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms, off_ms) values ($1, $2, $3, null, $4)";
+const DOUBT_LATER: &str = "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms,
+    off_ms) values ($1, $2, $3, null, $4)";
 
 /// A span of time by our clock, ms, and the number of the last event stored before this process
 /// began, because an earlier process may have read the same times.

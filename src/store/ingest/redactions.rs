@@ -46,7 +46,8 @@ impl RedactionCause {
 }
 
 static TARGETS: MultiRow = MultiRow::new(
-    "select redacts, event_id, sender, kind, time_ms from events where room_id || '' = $1 and redacts in (",
+    "select redacts, event_id, sender, kind, time_ms from events where room_id || '' = $1
+        and redacts in (",
     "?",
     ")",
 );
@@ -226,7 +227,8 @@ pub(super) fn redacted_text_since(text: &str, kind: &str, at_ms: i64) -> String 
 const STORED: &str = "select * from events where event_id = $1 and room_id = $2";
 const EMPTY: &str =
     "update events set json = $3, kept = $4, redacted_ms = $5 where event_id = $1 and room_id = $2";
-const UNNAME: &str = "update people set name = null, folded = null where room_id = $1 and event_id = $2 returning user_id";
+const UNNAME: &str = "update people set name = null, folded = null where room_id = $1
+    and event_id = $2 returning user_id";
 
 /// A stored event that is redacted.
 pub(super) struct RedactedTarget {

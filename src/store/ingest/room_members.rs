@@ -27,8 +27,8 @@ fn is_join(content: &Value) -> bool {
 static FOLLOW: MultiRow = MultiRow::new(
     "insert into room_members (room_id, user_id, joined, event_ms, event_id, replaces) values ",
     "($1, ?, ?, ?, ?, ?)",
-    " on conflict (room_id, user_id) do update set joined = excluded.joined, event_ms = excluded.event_ms,
-        event_id = excluded.event_id, replaces = excluded.replaces
+    " on conflict (room_id, user_id) do update set joined = excluded.joined,
+        event_ms = excluded.event_ms, event_id = excluded.event_id, replaces = excluded.replaces
     where excluded.replaces = room_members.event_id
         or ((excluded.event_ms, excluded.event_id) > (room_members.event_ms, room_members.event_id)
             and excluded.event_id <> coalesce(room_members.replaces, ''))",
@@ -36,8 +36,8 @@ static FOLLOW: MultiRow = MultiRow::new(
 static SET: MultiRow = MultiRow::new(
     "insert into room_members (room_id, user_id, joined, event_ms, event_id, replaces) values ",
     "($1, ?, ?, ?, ?, ?)",
-    " on conflict (room_id, user_id) do update set joined = excluded.joined, event_ms = excluded.event_ms,
-        event_id = excluded.event_id, replaces = excluded.replaces",
+    " on conflict (room_id, user_id) do update set joined = excluded.joined,
+        event_ms = excluded.event_ms, event_id = excluded.event_id, replaces = excluded.replaces",
 );
 
 /// The newest membership of one account.
@@ -182,9 +182,11 @@ pub(super) async fn reconcile_members(
 const IN_CALLS: &str =
     "select distinct user_id from memberships where room_id = $1 and until_ms > $2";
 const LOST: &str = "select distinct user_id from (select user_id from state_resets
-    where room_id = $1 and kind = 'room_member_vanished' order by noticed_ms desc limit 200) as lost";
+    where room_id = $1 and kind = 'room_member_vanished' order by noticed_ms desc
+    limit 200) as lost";
 static PRESENCE: MultiRow = MultiRow::new(
-    "select * from events where room_id = $1 and chain is null and kind = 'm.room.member' and state_key in (",
+    "select * from events where room_id = $1 and chain is null and kind = 'm.room.member'
+        and state_key in (",
     "?",
     ")",
 );

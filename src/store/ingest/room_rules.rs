@@ -166,7 +166,8 @@ fn content_to_keep(event: &RoomEvent) -> Value {
 }
 
 static OF_ROOMS: MultiRow = MultiRow::new(
-    "select room_id, kind, time_ms, event_id, sender, replaces, json from room_rules where room_id in (",
+    "select room_id, kind, time_ms, event_id, sender, replaces, json from room_rules
+        where room_id in (",
     "?",
     ")",
 );

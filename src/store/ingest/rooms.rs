@@ -68,8 +68,8 @@ pub(in crate::store) async fn set_last_poll(
     Ok(())
 }
 
-const FACTS: &str =
-    "select * from events where room_id = $1 and chain is null and state_key = '' and kind in ('m.room.name',
+const FACTS: &str = "select * from events where room_id = $1 and chain is null and state_key = ''
+        and kind in ('m.room.name',
     'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.create')";
 const SET_FACTS: &str =
     "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
@@ -368,19 +368,26 @@ pub async fn list_watched_rooms(store: &Reader) -> Result<Vec<(String, Watch)>, 
 // index of rejected events, which are few.
 pub(in crate::store) const LISTED: &str = "select * from (select r.*,
     n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
-    o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by, o.replaced_ms as predecessor_replaced_ms,
-    (select count(*) from state_resets z where z.room_id = r.room_id and z.noticed_ms > $1 - 86400000) as resets,
+    o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by,
+    o.replaced_ms as predecessor_replaced_ms, (select count(*) from state_resets z
+    where z.room_id = r.room_id and z.noticed_ms > $1 - 86400000) as resets,
     (select count(*) from sessions s where s.room_id = r.room_id and s.started_ms > $1) as future,
     coalesce(a.active, 0) as active,
-    (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id and s.started_ms <= $1) as last_call_ms,
-    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted' and e.stream >= 0) as unreadable,
-    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null and e.stream >= 0) as rejected,
-    (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w where w.room_id = r.room_id) as history_pages,
-    (select count(*) from walks w where w.room_id = r.room_id and w.done_ms is null) as history_open,
+    (select coalesce(max(started_ms), 0) from sessions s where s.room_id = r.room_id
+    and s.started_ms <= $1) as last_call_ms,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected = 'encrypted'
+    and e.stream >= 0) as unreadable,
+    (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null
+    and e.stream >= 0) as rejected,
+    (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w
+    where w.room_id = r.room_id) as history_pages,
+    (select count(*) from walks w where w.room_id = r.room_id
+    and w.done_ms is null) as history_open,
     (select min(origin_server_ts) from events e where e.room_id = r.room_id
         and e.origin_server_ts > 1388534400000) as oldest_event_ms
     from rooms r left join (select room_id, count(*) as active from sessions
-        where until_ms > $1 and started_ms + 0 <= $1 group by room_id || '', room_id) as a on a.room_id = r.room_id
+        where until_ms > $1 and started_ms + 0 <= $1 group by room_id || '',
+        room_id) as a on a.room_id = r.room_id
     left join rooms n on n.room_id = r.replaced_by left join rooms o on o.room_id = r.predecessor
     where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
     order by active desc, last_call_ms desc, name, room_id";

@@ -275,7 +275,8 @@ macro_rules! floods {
             min(a.hour) as first, max(a.hour) as last
             from set_aside a join rooms r on r.room_id = a.room_id where ",
             $filter,
-            " group by a.room_id, r.name, r.alias, a.sender order by max(a.hour) desc, sum(a.events) desc, a.sender limit $2"
+            " group by a.room_id, r.name, r.alias, a.sender order by max(a.hour) desc,
+                sum(a.events) desc, a.sender limit $2"
         )
     };
 }

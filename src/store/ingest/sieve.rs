@@ -50,7 +50,8 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
     if newest > 0 {
         tracing::info!(
             events = newest,
-            "an older version stored what was not asked for; it is taken out, which may take minutes"
+            "an older version stored what was not asked for; it is taken out, which may take \
+             minutes"
         );
         let mut total = SiftCounts::default();
         let mut told = Instant::now();
@@ -73,8 +74,8 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
         if let Err(error) = store.write_anew().await {
             // It failed; the next start tries it again.
             tracing::warn!(
-                "the database could not be written anew, and may hold bytes of what was taken out ({error}); \
-                 make as much free space on its disk as it is large, and start again"
+                "the database could not be written anew,
+                    and may hold bytes of what was taken out ({error}); make as much free space on its disk as it is large, and start again"
             );
             return Ok(());
         }

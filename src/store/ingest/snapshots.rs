@@ -66,7 +66,8 @@ pub(super) async fn record_snapshot(
     room_members::reconcile_members(tx, batch, room, look, touched).await
 }
 
-const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2 and chain like 's%'";
+const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2
+    and chain like 's%'";
 const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
 /// If the state holds another event of a key than the newest we know, or none (state resets and
@@ -235,7 +236,8 @@ pub(in crate::store) fn make_own_event(
         "type": like.kind, "state_key": like.state_key, "sender": like.sender, "origin_server_ts": seen_ms,
         "content": content,
         "unsigned": {
-            "callscope": "made by Callscope: a poll found this in the room's state, without an event that says so",
+            "callscope": "made by Callscope: a poll found this in the room's state, without an \
+                          event that says so",
             "callscope_since_ms": since_ms},
     });
     let mut event = like.clone();

@@ -95,8 +95,9 @@ pub struct StateReset {
     pub session_id: Option<String>,
 }
 
-const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event_id, z.newest_event_id, z.noticed_ms,
-        (select max(m.session_id) from memberships m where m.room_id = z.room_id and m.user_id = z.user_id
+const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event_id,
+        z.newest_event_id, z.noticed_ms, (select max(m.session_id) from memberships m
+        where m.room_id = z.room_id and m.user_id = z.user_id
             and (m.join_event_id = z.made_event_id or m.end_event_id = z.made_event_id
                 or (z.kind = 'room_member_vanished' and m.until_ms = z.noticed_ms))) as session_id
     from (select * from state_resets where room_id = $1 and ($3 = '' or kind = $3)

@@ -9,8 +9,10 @@ use crate::store::{Error, Reader, Tx};
 use std::collections::HashSet;
 
 const KNOWN: &str = "select kind from unasked where vantage_id = $1";
-const ADD: &str = "insert into unasked (vantage_id, kind, events, first_ms, last_ms) values ($1, $2, $3, $4, $4)
-    on conflict (vantage_id, kind) do update set events = unasked.events + excluded.events, last_ms = excluded.last_ms";
+const ADD: &str = "insert into unasked (vantage_id, kind, events, first_ms, last_ms) values ($1,
+    $2, $3, $4, $4)
+    on conflict (vantage_id, kind) do update set events = unasked.events + excluded.events,
+    last_ms = excluded.last_ms";
 
 /// Counts the events that were discarded from this batch.
 pub(super) async fn record_unrequested(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
@@ -58,7 +60,8 @@ pub struct UnrequestedEvents {
 }
 
 const LIST: &str =
-    "select kind, cast(sum(events) as bigint), min(first_ms), max(last_ms) from unasked group by kind
+    "select kind, cast(sum(events) as bigint), min(first_ms), max(last_ms) from unasked
+        group by kind
     order by sum(events) desc, kind";
 
 /// The discarded events so far, most first.

@@ -46,7 +46,8 @@ pub async fn record_start(store: &Writer, start: &VantageStart<'_>) -> Result<()
     upsert_vantage(store, start, Some(start.now)).await
 }
 
-/// Like [`record_start`], if the homeserver did not report its features: what is known of them is kept.
+/// Like [`record_start`], if the homeserver did not report its features: what is known of them is
+/// kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -76,8 +77,8 @@ async fn upsert_vantage(
     Ok(())
 }
 
-const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3, software = coalesce($4, software),
-    capabilities_ms = $5 where id = $1";
+const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3,
+    software = coalesce($4, software), capabilities_ms = $5 where id = $1";
 
 /// Stores the features that the homeserver reports: delayed events, sticky events, and its
 /// software.
@@ -204,9 +205,9 @@ pub async fn delete_position(store: &Writer, id: &str) -> Result<(), Error> {
 
 // The first failure sets the error. If there are several, `set_standing` chooses the one that is
 // shown.
-const FAILED: &str =
-    "update vantages set error = coalesce(error, $2), error_since_ms = coalesce(error_since_ms, $3), last_error = $2,
-    last_error_ms = $3, errors = errors + 1 where id = $1";
+const FAILED: &str = "update vantages set error = coalesce(error, $2),
+    error_since_ms = coalesce(error_since_ms, $3), last_error = $2, last_error_ms = $3,
+    errors = errors + 1 where id = $1";
 
 /// Notes an error in plain words.
 ///
@@ -250,7 +251,8 @@ pub async fn set_standing(
     Ok(())
 }
 
-const POLLED: &str = "update vantages set last_poll_ms = $2, first_sync_ms = coalesce(first_sync_ms, $2) where id = $1";
+const POLLED: &str = "update vantages set last_poll_ms = $2,
+    first_sync_ms = coalesce(first_sync_ms, $2) where id = $1";
 
 /// Notes that a poll of all rooms was done. Without a long poll this also counts as the first sync.
 ///
@@ -286,7 +288,8 @@ pub async fn set_poll_interval(
     Ok(())
 }
 
-const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null else coalesce(retired_ms, $2) end";
+const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null
+    else coalesce(retired_ms, $2) end";
 
 /// Notes that we observe from this vantage and no longer from any other. What the others saw is
 /// kept.

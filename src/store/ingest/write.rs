@@ -26,8 +26,8 @@ pub async fn write_batch(store: &Writer, rules: &Rules, batch: &Batch) -> Result
     write_batch_by_clock(store, rules, batch, OurClock::default()).await
 }
 
-/// Like [`write_batch()`], with what is known of our own clock. While our clock is off, its receive times
-/// are not believed.
+/// Like [`write_batch()`], with what is known of our own clock. While our clock is off, its receive
+/// times are not believed.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.

@@ -27,13 +27,17 @@ macro_rules! fits {
     () => {
         concat!(
             "($4 < -9000000000000000000 or s.until_ms + 0 >= $4)
-        and ($5 > 9000000000000000000 or s.until_ms + 0 <= $5) and ($7 = '' or r.watch in ('joined', 'peeked'))
+        and ($5 > 9000000000000000000 or s.until_ms + 0 <= $5) and ($7 = ''
+        or r.watch in ('joined', 'peeked'))
         and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
         and ($10 <= 0 or s.users + 0 >= $10) and ($11 <= 0 or s.peak_users + 0 >= $11)
         and ($12 > 9000000000000000000 or s.peak_users + 0 <= $12)
-        and ($14 <= 0 or (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14)
-        and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
-        and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
+        and ($14 <= 0 or (case when s.until_ms > $13 then $13
+        else s.until_ms end) - s.started_ms >= $14)
+        and ($15 = '' or replace(' ' || s.servers || ' ',
+        ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
+        and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id
+        and m.user_id || '' = $16))
         and ($17 = '' or ",
             room_words!(),
             " like $17 escape '\\'
@@ -67,9 +71,11 @@ macro_rules! walk_count {
         concat!(
             "select count(*), count(case when ",
             fits!(),
-            " then 1 end) from (select * from sessions s where (s.started_ms, s.id) < ($1, $2) and s.started_ms >= $3",
+            " then 1 end) from (select * from sessions s where (s.started_ms, s.id) < ($1, $2)
+                and s.started_ms >= $3",
             $of,
-            " order by s.started_ms desc, s.id desc limit $6) as s cross join rooms r where r.room_id = s.room_id"
+            " order by s.started_ms desc, s.id desc limit $6) as s cross join rooms r
+                where r.room_id = s.room_id"
         )
     };
 }
@@ -122,11 +128,13 @@ pub(super) const USERS: RareCondition = RareCondition {
     page: rare!("s.users >= $10"),
 };
 pub(super) const PEAK: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from sessions where peak_users >= $2 and peak_users <= $3 limit $1) as found",
+    count: "select count(*) from (select 1 from sessions where peak_users >= $2
+        and peak_users <= $3 limit $1) as found",
     page: rare!("s.peak_users >= $11 and s.peak_users <= $12"),
 };
 pub(super) const LENGTH: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from sessions where until_ms - started_ms >= $2 limit $1) as found",
+    count: "select count(*) from (select 1 from sessions where until_ms - started_ms >= $2
+        limit $1) as found",
     page: rare!("s.until_ms - s.started_ms >= $14"),
 };
 pub(super) const USER: RareCondition = RareCondition {

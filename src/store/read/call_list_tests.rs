@@ -17,28 +17,39 @@ async fn many() -> Bed {
     bed.run("update rooms set name = 'The Lounge', alias = '#lounge:h'")
         .await;
     bed.run(
-        "insert into rooms (room_id, watch, first_seen_ms) values ('!left:h', 'left', 1), ('!empty:h', 'joined', 1)",
+        "insert into rooms (room_id, watch, first_seen_ms) values ('!left:h', 'left', 1),
+            ('!empty:h', 'joined', 1)",
     )
     .await;
-    bed.run("insert into people (room_id, user_id, name, event_ms, event_id) values ('!r:h', '@u7:s2', 'Ada', 1, '$')")
-        .await;
+    bed.run(
+        "insert into people (room_id, user_id, name, event_ms, event_id) values ('!r:h',
+        '@u7:s2', 'Ada', 1, '$')",
+    )
+    .await;
     let calls = format!(
-        "with recursive n(n) as (select cast(0 as bigint) union all select n + 1 from n where n < 599),
+        "with recursive n(n) as (select cast(0 as bigint) union all select n + 1 from n
+            where n < 599),
             rows as (select n, {NOW} - cast(60 as bigint) * {DAY} + n * 8650000 + (n % 7) * 100000 as started,
-                case when n % 97 = 5 then 3 * {DAY} when n % 13 = 0 then 9000000 else 60000 * (n % 50 + 1) end as length
+                case when n % 97 = 5 then 3 * {DAY} when n % 13 = 0 then 9000000
+                else 60000 * (n % 50 + 1) end as length
                 from n)
-        insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
-            peak, peak_users, servers, first_event_id)
+        insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships,
+            users, devices, peak, peak_users, servers, first_event_id)
         select 'c' || n, case when n % 5 = 1 then '!left:h' else '!r:h' end, 's' || n,
-            case when n % 31 = 3 then 'm.other' else 'm.call' end, started, started + length, 1, 1 + n % 4 * (n % 3),
+            case when n % 31 = 3 then 'm.other' else 'm.call' end, started, started + length, 1,
+            1 + n % 4 * (n % 3),
             1, 1, 1 + n % 3, 's' || (n % 9) || ' s' || (n % 9) || '0', '$j' from rows"
     );
     bed.run(&calls).await;
     bed.run(
-        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
-            end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
-        select s.id || '-' || d.d, s.room_id, s.id || '-' || d.d, s.slot_id, '@u' || (cast(substr(s.id, 2) as bigint) % 50) || ':s' || (cast(substr(s.id, 2) as bigint) % 9) || d.d,
-            'D', 's' || (cast(substr(s.id, 2) as bigint) % 9) || d.d, 'session', s.started_ms, s.until_ms, 'left', 0, '$j', 0, 0, 'unknown', s.id
+        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind,
+            joined_ms, until_ms, end_reason, updates, join_event_id, resumed, claimed, selection,
+            session_id)
+        select s.id || '-' || d.d, s.room_id, s.id || '-' || d.d, s.slot_id,
+        '@u' || (cast(substr(s.id,
+        2) as bigint) % 50) || ':s' || (cast(substr(s.id, 2) as bigint) % 9) || d.d,
+            'D', 's' || (cast(substr(s.id, 2) as bigint) % 9) || d.d, 'session', s.started_ms,
+            s.until_ms, 'left', 0, '$j', 0, 0, 'unknown', s.id
         from sessions s cross join (select '' as d union all select '0') as d",
     )
     .await;
@@ -350,7 +361,8 @@ async fn a_word_finds_who_is_new() {
         ))
         .await;
         bed.run(&format!(
-            "insert into people (room_id, user_id, name, event_ms, event_id) values ('!r:h', '{user}', '{name}', 1, '{id}')"
+            "insert into people (room_id, user_id, name, event_ms, event_id) values ('!r:h',
+                '{user}', '{name}', 1, '{id}')"
         ))
         .await;
     }

@@ -76,9 +76,12 @@ macro_rules! list {
             and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
             and ($10 <= 0 or s.users + 0 >= $10) and ($11 <= 0 or s.peak_users + 0 >= $11)
             and ($12 > 9000000000000000000 or s.peak_users + 0 <= $12)
-            and ($14 <= 0 or (case when s.until_ms > $13 then $13 else s.until_ms end) - s.started_ms >= $14)
-            and ($15 = '' or replace(' ' || s.servers || ' ', ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
-            and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id and m.user_id || '' = $16))
+            and ($14 <= 0 or (case when s.until_ms > $13 then $13
+            else s.until_ms end) - s.started_ms >= $14)
+            and ($15 = '' or replace(' ' || s.servers || ' ',
+            ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
+            and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id
+            and m.user_id || '' = $16))
             and ($17 = '' or s.id = $17)
             and ($18 = ''
                 or ",
@@ -126,7 +129,8 @@ macro_rules! key {
     () => {
         "(case $20 when 'length' then (case when s.until_ms <= $13 then s.until_ms
             when r.watch in ('joined', 'peeked') then $13
-            when coalesce(r.polled_ms, r.first_seen_ms) > s.started_ms then coalesce(r.polled_ms, r.first_seen_ms)
+            when coalesce(r.polled_ms,
+            r.first_seen_ms) > s.started_ms then coalesce(r.polled_ms, r.first_seen_ms)
             else s.started_ms end) - s.started_ms
         when 'people' then s.users when 'peak' then s.peak else s.started_ms end)"
     };

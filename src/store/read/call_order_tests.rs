@@ -10,9 +10,11 @@ const NOW: i64 = 10_000;
 /// One stay for each call whose id begins with this.
 async fn with_stays(bed: &Bed, ids: &str) {
     bed.run(&format!(
-        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms, end_reason,
-            updates, join_event_id, resumed, claimed, selection, session_id)
-        select id, room_id, id, 's', '@a:h', 'D', 'h', 'session', started_ms, until_ms, 'left', 0, '$j', 0, 0, 'unknown', id
+        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind,
+            joined_ms, until_ms, end_reason, updates, join_event_id, resumed, claimed, selection,
+            session_id)
+        select id, room_id, id, 's', '@a:h', 'D', 'h', 'session', started_ms, until_ms, 'left', 0,
+        '$j', 0, 0, 'unknown', id
         from sessions where id like '{ids}%'"
     ))
     .await;
@@ -176,8 +178,8 @@ async fn every_order_has_every_call_once() {
 async fn many_calls_are_read_by_index_and_few_are_sorted() {
     let bed = filled().await;
     let many = "with recursive n(n) as (select 1 union all select n + 1 from n where n < 5000)
-        insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
-            peak, peak_users, servers, first_event_id)
+        insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships,
+            users, devices, peak, peak_users, servers, first_event_id)
         select 'n' || n, '!r:h', 's', 'm.call', n, n + 1 + n % 40, 1, 1, 1, 1, 1, 'h', '$j' from n";
     bed.run(many).await;
     with_stays(&bed, "n").await;

@@ -7,9 +7,9 @@ use crate::store::model::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
-/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call_from_fields`] reads, with
-/// everything from `from` on; and all of them in one text. That text has the order of the
-/// statement, because both databases feed an aggregate in the order of its subquery.
+/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call_from_fields`]
+/// reads, with everything from `from` on; and all of them in one text. That text has the order of
+/// the statement, because both databases feed an aggregate in the order of its subquery.
 macro_rules! calls {
     ($($from:expr),+) => {
         concat!(
@@ -25,8 +25,9 @@ macro_rules! call_columns {
     () => {
         row!(text "s.id", text "s.room_id", text "r.name", text "r.alias", text "r.watch",
             number "coalesce(r.polled_ms, r.first_seen_ms)", text "s.slot_id", text "s.application",
-            number "s.started_ms", number "s.until_ms", number "s.users", number "s.devices", number "s.memberships",
-            number "s.peak", number "s.peak_users", text "s.servers", text "s.intent", text "s.first_event_id")
+            number "s.started_ms", number "s.until_ms", number "s.users", number "s.devices",
+            number "s.memberships", number "s.peak", number "s.peak_users", text "s.servers",
+            text "s.intent", text "s.first_event_id")
     };
 }
 pub(in crate::store) use {call_columns, calls};
@@ -104,8 +105,10 @@ pub async fn count_active_calls(store: &Reader, viewer: Viewer, now: i64) -> Res
 
 // Calls that ended last, by the index of ends.
 pub(super) const ENDED_LAST: &str = calls!(
-    " from (select id from sessions where until_ms > $1 and until_ms <= $2 order by until_ms desc, id desc limit $3) as l
-    join sessions s on s.id = l.id join rooms r on r.room_id = s.room_id order by s.until_ms desc, s.id desc"
+    " from (select id from sessions where until_ms > $1 and until_ms <= $2 order by until_ms desc,
+        id desc limit $3) as l
+    join sessions s on s.id = l.id join rooms r on r.room_id = s.room_id order by s.until_ms desc,
+    s.id desc"
 );
 
 /// The calls that ended last after `from` and by `now`, ms, the last one first.
@@ -164,7 +167,8 @@ const BY_EVENT: &str = "select m.room_id, m.slot_id, m.joined_ms, m.session_id f
     order by case when m.join_event_id = e.event_id then 0 when m.end_event_id = e.event_id then 1
         when m.joined_ms <= e.origin_server_ts then 2 else 3 end, m.joined_ms desc limit 1";
 const AROUND: &str =
-    "select id from sessions where room_id = $1 and slot_id = $2 and started_ms <= $3 and until_ms >= $3
+    "select id from sessions where room_id = $1 and slot_id = $2 and started_ms <= $3
+        and until_ms >= $3
     order by started_ms desc limit 1";
 
 /// The call with this id, or the one that this member event belongs to.

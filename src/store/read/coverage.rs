@@ -16,7 +16,8 @@ use sqlx::AnyConnection;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
 
-const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms from vantages order by id";
+const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms
+    from vantages order by id";
 const WIDE: &str =
     "select from_ms, to_ms from coverage where room_id = '' and kind = 'live' order by from_ms";
 static OF_ROOMS: MultiRow = MultiRow::new(
@@ -29,10 +30,12 @@ static OF_ROOMS: MultiRow = MultiRow::new(
 pub(in crate::store) static ROOMS: MultiRow = MultiRow::new(
     concat!(
         "select ",
-        packed!(text "r.room_id", text "r.watch", text "r.error", number "r.first_seen_ms", number "r.polled_ms",
-            number "r.created_ms"),
-        " from (select r.*, (select min(e.origin_server_ts + 0) from events e where e.room_id = r.room_id and e.chain is null
-            and e.kind = 'm.room.create' and e.state_key = '') as created_ms from rooms r where r.room_id in ("
+        packed!(text "r.room_id", text "r.watch", text "r.error", number "r.first_seen_ms",
+            number "r.polled_ms", number "r.created_ms"),
+        " from (select r.*, (select min(e.origin_server_ts + 0) from events e
+            where e.room_id = r.room_id and e.chain is null
+            and e.kind = 'm.room.create' and e.state_key = '') as created_ms from rooms r
+            where r.room_id in ("
     ),
     "?",
     ")) as r",
@@ -246,7 +249,8 @@ async fn read_visibility_events(
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke.
 const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from rooms union all
-    select reached_ms as ms from walks where reason = 'history' and reached_ms > 1388534400000) as known";
+    select reached_ms as ms from walks where reason = 'history'
+    and reached_ms > 1388534400000) as known";
 
 /// Is anything known of any room from this time on, ms: watched, or read from history?
 ///

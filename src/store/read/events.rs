@@ -12,7 +12,8 @@ const REJECTED: &str =
     where e.rejected is not null and e.stream < $2 order by e.stream desc limit $1";
 const REJECTED_ROOM: &str =
     "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
-    where e.rejected is not null and e.stream < $2 and e.room_id = $3 order by e.stream desc limit $1";
+    where e.rejected is not null and e.stream < $2 and e.room_id = $3 order by e.stream desc
+    limit $1";
 
 /// Rejected events, newest first, of one room or of all, at most `limit`.
 ///
@@ -27,7 +28,8 @@ pub async fn list_rejected(
     list_rejected_before(store, viewer, room_id, i64::MAX, limit).await
 }
 
-/// Like [`list_rejected`], but only events that came before the one with this `stream`: the next page.
+/// Like [`list_rejected`], but only events that came before the one with this `stream`: the next
+/// page.
 ///
 /// # Errors
 /// When the database fails.
@@ -99,7 +101,8 @@ pub async fn count_rejected(store: &Reader, viewer: Viewer) -> Result<Vec<(Strin
 // are sorted first; whole events are read only if they are shown.
 pub(super) const BEHIND: &str = concat!(
     "with
-    stays as (select room_id, chain, min(joined_ms) as from_ms, max(until_ms) as to_ms from memberships
+    stays as (select room_id, chain, min(joined_ms) as from_ms, max(until_ms) as to_ms
+    from memberships
         where session_id = $1 group by room_id, chain),
     found as (
         select e.event_id, e.origin_server_ts as sent_ms from stays s cross join events e
@@ -113,7 +116,8 @@ pub(super) const BEHIND: &str = concat!(
             where m.session_id = $1 and e.event_id = m.end_event_id and e.room_id = m.room_id
         union
         select e.event_id, e.origin_server_ts from memberships m cross join events e
-            where m.session_id = $1 and m.outlived_ms is not null and e.room_id = m.room_id and e.chain = m.chain
+            where m.session_id = $1 and m.outlived_ms is not null and e.room_id = m.room_id
+            and e.chain = m.chain
             and e.time_ms = m.outlived_ms
         union
         select e.event_id, e.origin_server_ts from memberships m cross join events e
@@ -125,9 +129,11 @@ pub(super) const BEHIND: &str = concat!(
     is_related!("e"),
     "
             and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
-                'org.matrix.msc4075.call.notify', 'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
+                'org.matrix.msc4075.call.notify', 'm.call.notify',
+                'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
             and e.origin_server_ts >= $3 and e.origin_server_ts <= $4),
-    shown as (select event_id, sent_ms, count(*) over () as total from found order by sent_ms, event_id limit $5)
+    shown as (select event_id, sent_ms, count(*) over () as total from found order by sent_ms,
+    event_id limit $5)
     select e.*, p.name as person, shown.total as total from shown
     cross join events e left join people p on p.room_id = e.room_id and p.user_id = e.sender
     where e.event_id = shown.event_id and e.room_id = $2
@@ -137,14 +143,16 @@ pub(super) const BEHIND: &str = concat!(
 // The events of a very large call are not counted. They are found by time: the first events after
 // its start are looked at, whichever call they belong to.
 pub(super) const BEHIND_LARGE: &str = "with
-    near as (select * from events where room_id = $2 and origin_server_ts >= $3 and origin_server_ts <= $4
+    near as (select * from events where room_id = $2 and origin_server_ts >= $3
+    and origin_server_ts <= $4
         order by origin_server_ts limit 20000),
     shown as (select e.event_id, e.origin_server_ts as sent_ms from near e
         where (e.chain is not null and exists (select 1 from memberships m
                 where m.room_id = e.room_id and m.chain = e.chain and m.session_id = $1))
             or (e.chain is null
                 and e.kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
-                    'org.matrix.msc4075.call.notify', 'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline'))
+                    'org.matrix.msc4075.call.notify', 'm.call.notify',
+                    'org.matrix.msc4310.rtc.decline', 'm.rtc.decline'))
         order by e.origin_server_ts, e.event_id limit $5)
     select e.*, p.name as person, 0 as total from shown
     cross join events e left join people p on p.room_id = e.room_id and p.user_id = e.sender

@@ -45,10 +45,10 @@ macro_rules! origins {
     ($which:literal) => {
         concat!(
         "select ",
-        packed!(text "o.id", number "o.join_origin", number "o.join_received", text "o.join_source", text "o.join_json",
-            number "o.join_lost", number "o.end_origin", number "o.end_received", text "o.end_source",
-            text "o.end_json", number "o.end_lost", number "o.last_sign", number "o.refuted", number "o.lost_from",
-            number "o.lost_to"),
+        packed!(text "o.id", number "o.join_origin", number "o.join_received",
+            text "o.join_source", text "o.join_json", number "o.join_lost", number "o.end_origin",
+            number "o.end_received", text "o.end_source", text "o.end_json", number "o.end_lost",
+            number "o.last_sign", number "o.refuted", number "o.lost_from", number "o.lost_to"),
         " from (select found.*, case when found.lost_to is not null then ",
         last_known_before!("found", "found.lost_to"),
         " end as lost_from from (select m.id, m.room_id, m.chain,
@@ -72,18 +72,22 @@ macro_rules! origins {
         is_claim_refuted!(),
         " then 1 else 0 end as refuted,
         case when m.updates > 0 and m.updates <= 100 then (select min(x.time_ms) from events x
-            where x.room_id = m.room_id and x.chain = m.chain and x.time_ms > m.opened_ms and x.time_ms < m.until_ms
+            where x.room_id = m.room_id and x.chain = m.chain and x.time_ms > m.opened_ms
+            and x.time_ms < m.until_ms
             and ",
         is_predecessor_lost!("x"),
         ") end as lost_to,
         e.origin_server_ts as end_origin, e.received_ms as end_received, e.source as end_source,
         case when m.end_event_id like '~%' then e.json end as end_json,
         case when m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') then
-            coalesce((select g.to_ms from signs g where g.membership_id = m.id and g.joined_ms = m.joined_ms
+            coalesce((select g.to_ms from signs g where g.membership_id = m.id
+            and g.joined_ms = m.joined_ms
                 and g.until_ms = m.until_ms and g.updates = m.updates),
-            (select max(s.origin_server_ts + 0) from events s where s.room_id = m.room_id and s.chain = m.chain
+            (select max(s.origin_server_ts + 0) from events s where s.room_id = m.room_id
+            and s.chain = m.chain
                 and s.time_ms >= m.opened_ms and s.time_ms < m.until_ms
-                and s.origin_server_ts + 0 >= m.joined_ms and s.origin_server_ts + 0 < m.until_ms)) end as last_sign
+                and s.origin_server_ts + 0 >= m.joined_ms
+                and s.origin_server_ts + 0 < m.until_ms)) end as last_sign
         from memberships m
         left join events j on j.event_id = m.join_event_id and j.room_id = m.room_id
         left join events e on e.event_id = m.end_event_id and e.room_id = m.room_id

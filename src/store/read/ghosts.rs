@@ -37,12 +37,13 @@ pub struct StayStatements {
 static TOLD: MultiRow = MultiRow::new(
     concat!(
         "select ",
-        packed!(text "o.id", text "o.join_json", number "o.goodbye_ms", text "l.event_id", text "l.kind",
-            text "l.state_key", number "l.origin_server_ts",
+        packed!(text "o.id", text "o.join_json", number "o.goodbye_ms", text "l.event_id",
+            text "l.kind", text "l.state_key", number "l.origin_server_ts",
             text "case when octet_length(l.json) <= 16384 then l.json end"),
         " from (select m.id, m.room_id,
             case when octet_length(j.json) <= 16384 then j.json end as join_json,
-            (select case when p.end_reason in ('left', 'delayed_leave') then p.until_ms end from memberships p
+            (select case when p.end_reason in ('left', 'delayed_leave') then p.until_ms end
+            from memberships p
                 where p.room_id = m.room_id and p.chain = m.chain and p.opened_ms < m.opened_ms
                 order by p.opened_ms desc limit 1) as goodbye_ms,
             (select e.event_id from events e where e.room_id = m.room_id and e.chain = m.chain
@@ -104,9 +105,11 @@ fn content_of_json(json: Option<&str>) -> Value {
 // Only the newest stays count, because a habit is what was done lately. A device that was still
 // there when its stay ran out did not miss a goodbye.
 const GOODBYES: &str = "select count(*) as ended,
-    count(case when o.end_event_id is null and o.end_reason = 'expired' and o.outlived_ms is null then 1 end) as missed
+    count(case when o.end_event_id is null and o.end_reason = 'expired'
+    and o.outlived_ms is null then 1 end) as missed
     from (select m.end_event_id, m.end_reason, m.outlived_ms from memberships m
-        where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.until_ms > m.joined_ms and m.kind = 'session'
+        where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.until_ms > m.joined_ms
+        and m.kind = 'session'
         order by m.until_ms desc limit 500) as o";
 
 /// How the stays of these homeservers ended from `from` to `now`, ms, by server. If there are more

@@ -99,20 +99,26 @@ impl WalkProgress {
 
 // Matrix began in 2014: an older creation is a wrong clock or a joke. `+ 0` keeps SQLite from
 // looking for the creation in the index of times: a room without one would be read completely.
-pub(in crate::store) const OPEN: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
-        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
+pub(in crate::store) const OPEN: &str = "select w.*, r.name, r.alias,
+    (select min(e.origin_server_ts + 0) from events e
+        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create'
+        and e.state_key = ''
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
     from walks w left join rooms r on r.room_id = w.room_id where w.done_ms is null
     order by w.reason, w.opened_ms, w.room_id limit $1";
-pub(in crate::store) const OF_ROOM: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
-        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
+pub(in crate::store) const OF_ROOM: &str = "select w.*, r.name, r.alias,
+    (select min(e.origin_server_ts + 0) from events e
+        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create'
+        and e.state_key = ''
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
     from walks w left join rooms r on r.room_id = w.room_id where w.room_id = $1
     order by case when w.reason = 'history' then 0 else 1 end, w.opened_ms desc limit $2";
 
 // A walk that another one continues has no `again_ms`: only the continuing walk is listed.
-pub(in crate::store) const SHORT: &str = "select w.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
-        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create' and e.state_key = ''
+pub(in crate::store) const SHORT: &str = "select w.*, r.name, r.alias,
+    (select min(e.origin_server_ts + 0) from events e
+        where e.room_id = w.room_id and e.chain is null and e.kind = 'm.room.create'
+        and e.state_key = ''
         and e.origin_server_ts + 0 > 1388534400000) as created_ms
     from walks w left join rooms r on r.room_id = w.room_id where w.again_ms is not null
     order by w.again_ms, w.room_id, w.opened_ms limit $1";
@@ -220,7 +226,8 @@ impl std::ops::AddAssign for WalkSums {
 
 const SUMS: &str = "select count(distinct room_id) as rooms,
     count(distinct case when done_ms is null then room_id end) as open,
-    coalesce(cast(sum(pages) as bigint), 0) as pages, coalesce(cast(sum(found) as bigint), 0) as found
+    coalesce(cast(sum(pages) as bigint), 0) as pages, coalesce(cast(sum(found) as bigint),
+    0) as found
     from walks where $1 = '' or room_id = $1";
 
 /// The sums of all walks, or of those through one room.

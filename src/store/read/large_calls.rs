@@ -124,13 +124,15 @@ macro_rules! people_now_in_all_calls {
             "select ",
             $what,
             " from sessions s join rooms r on r.room_id = s.room_id cross join memberships m
-            where m.session_id = s.id and s.until_ms > $1 and s.started_ms + 0 <= $1 and r.watch in ('joined', 'peeked') and m.until_ms > $1",
+            where m.session_id = s.id and s.until_ms > $1 and s.started_ms + 0 <= $1
+            and r.watch in ('joined', 'peeked') and m.until_ms > $1",
             $rest
         )
     };
 }
 pub(in crate::store) const EVERYBODY: &str = people_now_in_all_calls!(
-    "count(distinct m.user_id), count(distinct m.user_id || ' ' || coalesce(m.device_id, '')), count(distinct m.server)",
+    "count(distinct m.user_id), count(distinct m.user_id || ' ' || coalesce(m.device_id, '')),
+        count(distinct m.server)",
     ""
 );
 pub(super) const BY_ROOM: &str = people_now_in_all_calls!(

@@ -12,7 +12,8 @@ use sqlx::any::AnyRow;
 /// room, or was the user removed?
 macro_rules! ended_by_the_room {
     () => {
-        "m.end_reason in ('room_left', 'room_kicked', 'room_banned') and e.chain is null and e.room_id = m.room_id
+        "m.end_reason in ('room_left', 'room_kicked', 'room_banned') and e.chain is null
+            and e.room_id = m.room_id
             and e.kind = 'm.room.member' and e.state_key = m.user_id and e.time_ms = m.until_ms"
     };
 }
@@ -22,12 +23,14 @@ macro_rules! members {
     ($which:literal) => {
         concat!(
             "select ",
-            packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name", text "m.device_id", text "m.server",
-                text "m.kind", number "m.joined_ms", number "m.until_ms", text "m.end_reason", number "m.updates",
-                text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed", text "m.intent",
-                text "m.transport_type", text "m.transport_url", text "m.selection", number "m.back_since_ms",
-                number "m.outlived_ms"),
-            " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e where ",
+            packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name",
+                text "m.device_id", text "m.server", text "m.kind", number "m.joined_ms",
+                number "m.until_ms", text "m.end_reason", number "m.updates",
+                text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed",
+                text "m.intent", text "m.transport_type", text "m.transport_url",
+                text "m.selection", number "m.back_since_ms", number "m.outlived_ms"),
+            " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e
+                where ",
             ended_by_the_room!(),
             ")) as ended_by from memberships m where ",
             $which
@@ -49,9 +52,11 @@ pub struct EndedStay {
     pub end_event_id: Option<String>,
 }
 
-pub(in crate::store) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms, p.end_event_id from events e
+pub(in crate::store) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms, p.end_event_id
+    from events e
     join memberships p on p.room_id = e.room_id and p.chain = e.chain
-    where e.event_id = $1 and e.room_id = $2 and p.until_ms <= $3 and p.end_reason in ('left', 'delayed_leave')
+    where e.event_id = $1 and e.room_id = $2 and p.until_ms <= $3 and p.end_reason in ('left',
+    'delayed_leave')
     order by p.opened_ms desc limit 1";
 
 /// The stay of the same key that had ended with a goodbye when another one began with this event,

@@ -96,7 +96,8 @@ pub(in crate::store) struct NameMatches {
 /// The words of the room `r` and the display name of `p`, as a search compares them.
 macro_rules! room_words {
     () => {
-        "coalesce(r.folded, lower(coalesce(r.name, '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))"
+        "coalesce(r.folded, lower(coalesce(r.name,
+            '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))"
     };
 }
 macro_rules! name_words {
@@ -119,7 +120,8 @@ pub(super) const DISPLAY: &str = concat!(
     "select p.user_id, lower(p.user_id) as lowered, ",
     name_words!(),
     " as display
-    from people p where p.name is not null and (exists (select 1 from memberships m where m.user_id = p.user_id)
+    from people p where p.name is not null and (exists (select 1 from memberships m
+    where m.user_id = p.user_id)
         or exists (select 1 from chains c where c.room_id = p.room_id and c.sender = p.user_id))"
 );
 const NAMES_OF: &str = concat!(
@@ -318,7 +320,8 @@ macro_rules! of {
                 "?",
                 ") limit $1) as found",
             ),
-            MultiRow::new(concat!("select ", packed!(text $call, number $time), " from ", $table, " where ", $key, " in ("), "?", ")"),
+            MultiRow::new(concat!("select ", packed!(text $call, number $time), " from ", $table, "
+                where ", $key, " in ("), "?", ")"),
         ]
     };
 }

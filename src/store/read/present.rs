@@ -29,7 +29,8 @@ const STICKY_MAX_MS: i64 = 60 * 60 * 1000;
 // A room that another room names as its successor, and that was never seen, was refused to us.
 // Nobody asked for its state.
 const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
-    cast(case when exists (select 1 from events e where e.room_id = r.room_id and e.rejected = 'encrypted'
+    cast(case when exists (select 1 from events e where e.room_id = r.room_id
+    and e.rejected = 'encrypted'
         and e.stream >= 0 and e.origin_server_ts > $1) then 1 else 0 end as bigint) as encrypted
     from rooms r
     where not (r.watch = 'blind' and exists (select 1 from rooms o where o.replaced_by = r.room_id))

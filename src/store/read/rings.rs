@@ -46,8 +46,10 @@ macro_rules! is_related {
             $event,
             ".chain is null and ",
             $event,
-            ".kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification', 'org.matrix.msc4075.call.notify',
-                'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4143.rtc.slot',
+            ".kind in ('org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
+                'org.matrix.msc4075.call.notify',
+                'm.call.notify', 'org.matrix.msc4310.rtc.decline', 'm.rtc.decline',
+                'org.matrix.msc4143.rtc.slot',
                 'm.rtc.slot')"
         )
     };
@@ -58,7 +60,8 @@ pub(super) use is_related;
 macro_rules! rings {
     ($filter:expr) => {
         concat!(
-            "select e.* from events e where e.chain is null and e.kind in ('org.matrix.msc4075.rtc.notification',
+            "select e.* from events e where e.chain is null
+                and e.kind in ('org.matrix.msc4075.rtc.notification',
                 'm.rtc.notification', 'org.matrix.msc4075.call.notify', 'm.call.notify')
             and e.origin_server_ts >= $1 and e.origin_server_ts < $2",
             $filter,
@@ -74,7 +77,8 @@ pub(super) const RINGS: [&str; 3] = [
 
 // The call of the last stay that had begun under the member key when the event was sent.
 static REFERRED: MultiRow = MultiRow::new(
-    "select e.event_id, s.id, s.slot_id, s.started_ms, s.until_ms from events e join sessions s on s.id =
+    "select e.event_id, s.id, s.slot_id, s.started_ms, s.until_ms from events e
+        join sessions s on s.id =
         (select m.session_id from memberships m where m.room_id = e.room_id and m.chain = e.chain
             and m.opened_ms <= e.time_ms order by m.opened_ms desc limit 1)
     where e.event_id in (",
@@ -240,9 +244,11 @@ const CAME_MOST: usize = 5000;
 pub(super) const ANSWERS: &str = concat!(
     "select e.* from events e where e.room_id = $1 and ",
     is_related!("e"),
-    " and e.kind in ('org.matrix.msc4310.rtc.decline', 'm.rtc.decline', 'org.matrix.msc4075.rtc.notification',
+    " and e.kind in ('org.matrix.msc4310.rtc.decline', 'm.rtc.decline',
+        'org.matrix.msc4075.rtc.notification',
         'm.rtc.notification')
-    and e.origin_server_ts >= $2 and e.origin_server_ts < $3 order by e.origin_server_ts, e.event_id limit $4"
+    and e.origin_server_ts >= $2 and e.origin_server_ts < $3 order by e.origin_server_ts,
+    e.event_id limit $4"
 );
 /// Maximum answers looked at for one ring, and for a group of rings that may share answers.
 const ANSWERS_MOST: usize = 500;

@@ -10,15 +10,18 @@ use crate::store::{Error, Reader};
 // too many, those with most people are read: one member of a room can have thousands of slots.
 macro_rules! ran_at {
     () => {
-        "(select * from sessions where room_id = $1 and started_ms <= $2 and started_ms > $3 and until_ms + 0 > $2
-            union all select * from sessions where room_id || '' = $1 and until_ms - started_ms > 86400000
+        "(select * from sessions where room_id = $1 and started_ms <= $2 and started_ms > $3
+            and until_ms + 0 > $2
+            union all select * from sessions where room_id || '' = $1
+            and until_ms - started_ms > 86400000
                 and until_ms > $2 and started_ms + 0 <= $3)"
     };
 }
 pub(super) const AT: &str = calls!(
     " from (select * from ",
     ran_at!(),
-    " as ran order by users desc, started_ms, id limit $4) as s join rooms r on r.room_id = s.room_id
+    " as ran order by users desc, started_ms, id limit $4) as s
+        join rooms r on r.room_id = s.room_id
     order by s.started_ms, s.id"
 );
 pub(super) const COUNT_AT: &str = concat!("select count(*) from ", ran_at!(), " as ran");
@@ -37,7 +40,8 @@ pub(in crate::store) const BETWEEN: &str = calls!(
     union all select ",
     call_columns!(),
     " from rooms r cross join sessions s
-    where r.room_id = $1 and s.room_id || '' = $1 and s.until_ms - s.started_ms > 86400000 and s.until_ms >= $2
+    where r.room_id = $1 and s.room_id || '' = $1 and s.until_ms - s.started_ms > 86400000
+    and s.until_ms >= $2
         and s.started_ms + 0 < $2 - 86400000"
 );
 

@@ -36,7 +36,8 @@ pub struct PendingSuccessor {
 
 const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
     left join rooms n on n.room_id = r.replaced_by
-    where r.replaced_by is not null and r.watch in ('joined', 'peeked') and (n.room_id is null or n.watch = 'blind')
+    where r.replaced_by is not null and r.watch in ('joined', 'peeked') and (n.room_id is null
+    or n.watch = 'blind')
     order by r.replaced_ms desc, r.room_id limit $1";
 
 /// The replaced rooms whose successors are to be followed, some at a time, without successors that
@@ -134,7 +135,8 @@ async fn recent_chain(store: &Reader, room_id: &str, recent_ms: i64) -> Result<u
 
 const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
     where r.predecessor is not null and r.watch in ('joined', 'peeked')
-    and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id limit $1";
+    and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id
+    limit $1";
 
 /// Rooms whose predecessor is unknown and not `waiting`, some at a time: the room, and its
 /// predecessor.
@@ -189,7 +191,8 @@ mod tests {
     async fn rooms_that_wait_keep_no_place_from_others() {
         let bed = Bed::new().await;
         bed.run(
-            "insert into rooms (room_id, watch, first_seen_ms, replaced_by, replaced_ms, predecessor)
+            "insert into rooms (room_id, watch, first_seen_ms, replaced_by, replaced_ms,
+                predecessor)
             with recursive n(n) as (select 100 union all select n + 1 from n where n < 399)
             select '!' || n, 'joined', 500 - n, '!next' || n, 1, '!before' || n from n",
         )

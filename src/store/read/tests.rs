@@ -27,7 +27,11 @@ impl Bed {
             database,
         };
 
-        bed.run("insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h', 'joined', 1, 40)").await;
+        bed.run(
+            "insert into rooms (room_id, watch, first_seen_ms, polled_ms) values ('!r:h',
+            'joined', 1, 40)",
+        )
+        .await;
 
         bed
     }
@@ -48,9 +52,11 @@ impl Bed {
         until: i64,
     ) {
         self.run(&format!(
-            "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
-                end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
-            values ('{chain} {joined}', '{ROOM}', '{chain}', 's', '{who}', {device}, 'h', 'session', {joined}, {until},
+            "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server,
+                kind, joined_ms, until_ms, end_reason, updates, join_event_id, resumed, claimed,
+                selection, session_id)
+            values ('{chain} {joined}', '{ROOM}', '{chain}', 's', '{who}', {device}, 'h',
+            'session', {joined}, {until},
                 'left', 0, '$j {chain} {joined}', 0, 0, 'unknown', 'call')"
         ))
         .await;
@@ -58,8 +64,8 @@ impl Bed {
 
     pub(in crate::store) async fn call(&self, id: &str, started: i64, until: i64) {
         self.run(&format!(
-            "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
-                peak, peak_users, servers, first_event_id)
+            "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms,
+                memberships, users, devices, peak, peak_users, servers, first_event_id)
             values ('{id}', '{ROOM}', 's', 'm.call', {started}, {until}, 1, 1, 1, 1, 1, 'h', '$j')"
         ))
         .await;
@@ -74,8 +80,10 @@ impl Bed {
     ) {
         let chain = chain.map_or("null".to_owned(), |chain| format!("'{chain}'"));
         self.run(&format!(
-            "insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
-            select '{id}', '{ROOM}', '{kind}', '@a:h', {time}, {chain}, count(*), 'sync', 1, '{{}}' from events"
+            "insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream,
+                source, in_timeline, json)
+            select '{id}', '{ROOM}', '{kind}', '@a:h', {time}, {chain}, count(*), 'sync', 1, '{{}}'
+            from events"
         ))
         .await;
     }
@@ -168,8 +176,10 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     }
 
     let many = "with recursive n(n) as (select 11 union all select n + 1 from n where n < 11010)
-        insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream, source, in_timeline, json)
-        select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}' from n";
+        insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream,
+        source, in_timeline, json)
+        select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}'
+        from n";
     bed.run(many).await;
     let (shown, total) = events::events_behind_call(&bed.store, Viewer::Operator, "call", 4)
         .await

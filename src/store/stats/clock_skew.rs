@@ -31,8 +31,10 @@ pub struct ServerClock {
 }
 
 // `cross join` makes SQLite go from the stays to their events, not the reverse.
-pub(in crate::store) const SAMPLE: &str = "with stays as (select room_id, chain, joined_ms, until_ms from memberships
-        where server = $1 and until_ms > $2 and joined_ms < $3 and until_ms > joined_ms order by until_ms desc limit $4)
+pub(in crate::store) const SAMPLE: &str = "with stays as (select room_id, chain, joined_ms,
+    until_ms from memberships
+        where server = $1 and until_ms > $2 and joined_ms < $3 and until_ms > joined_ms
+        order by until_ms desc limit $4)
     select e.event_id, e.sender, e.origin_server_ts, e.received_ms, e.source, e.in_timeline, e.json
     from stays s cross join events e where e.room_id = s.room_id and e.chain = s.chain
     and e.time_ms >= s.joined_ms and e.time_ms <= s.until_ms and substr(e.event_id, 1, 1) <> '~'

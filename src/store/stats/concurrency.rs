@@ -18,7 +18,8 @@ const LONGEST: &str = calls!(
     " from ",
     touching!("sessions", "started_ms"),
     " as s join rooms r on r.room_id = s.room_id
-    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id limit $3 offset $4"
+    order by (case when s.until_ms > $2 then $2 else s.until_ms end) - s.started_ms desc, s.id
+    limit $3 offset $4"
 );
 /// Maximum calls read at once in search of the longest, and maximum number of such reads.
 const LONG_CALLS: i64 = 64;
@@ -172,9 +173,11 @@ pub async fn numbers_with_devices(
 const SPANS: &str = concat!(
     "select ",
     packed!(
-        text "user_id", text "device", number "joined_ms", number "seen_ms", text "room_id", text "join_event_id"
+        text "user_id", text "device", number "joined_ms", number "seen_ms", text "room_id",
+        text "join_event_id"
     ),
-    " from (select m.room_id, m.join_event_id, m.user_id, coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
+    " from (select m.room_id, m.join_event_id, m.user_id,
+        coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
     seen_until!("$3"),
     " as seen_ms from ",
     touching!("memberships", "joined_ms"),
@@ -298,8 +301,8 @@ pub async fn devices_at_once(
     Ok(devices.steps(span))
 }
 
-/// The steps of [`devices_at_once`], at most this many. If there are more, the time is cut into this
-/// many parts, each with its maximum of devices at once.
+/// The steps of [`devices_at_once`], at most this many. If there are more, the time is cut into
+/// this many parts, each with its maximum of devices at once.
 #[must_use]
 pub fn thin_steps(
     steps: Vec<(i64, i64)>,
@@ -368,14 +371,16 @@ pub async fn call_starts_in_room(
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke. The first event of each room is
 // found by its index.
-pub(in crate::store) const TOTALS: &str = "select (select count(*) from rooms where watch <> 'blind') as rooms,
+pub(in crate::store) const TOTALS: &str = "select (select count(*) from rooms
+    where watch <> 'blind') as rooms,
     (select count(*) from events) as events,
     (select count(*) from memberships) as memberships,
     (select count(*) from snapshots) as snapshots,
     (select count(*) from events where rejected is not null) as rejected,
     (select count(*) from events where rejected = 'encrypted') as unreadable,
     (select min((select e.origin_server_ts from events e where e.room_id = r.room_id
-        and e.origin_server_ts > 1388534400000 order by e.origin_server_ts limit 1)) from rooms r) as oldest";
+        and e.origin_server_ts > 1388534400000 order by e.origin_server_ts limit 1))
+        from rooms r) as oldest";
 const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
 const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
 

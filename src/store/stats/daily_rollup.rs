@@ -39,8 +39,10 @@ pub async fn list_uncounted_days(store: &Writer, now: i64) -> Result<Vec<i64>, E
 }
 
 // Something of the day still runs: a stay, or a call that began in it.
-pub(in crate::store) const OPEN: &str = "select 1 from memberships where until_ms > $1 and joined_ms < $3
-    union all select 1 from sessions where until_ms > $1 and started_ms >= $2 and started_ms < $3 limit 1";
+pub(in crate::store) const OPEN: &str = "select 1 from memberships where until_ms > $1
+    and joined_ms < $3
+    union all select 1 from sessions where until_ms > $1 and started_ms >= $2 and started_ms < $3
+    limit 1";
 const BEGIN: &str = "insert into days (day, facts) values ($1, '') on conflict (day) do nothing";
 // If something of the day changed meanwhile, its row was deleted, and this updates nothing.
 const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";

@@ -25,33 +25,49 @@ const NOW: i64 = 40 * DAY + 9 * HOUR;
 /// and unobserved spans.
 async fn many() -> Bed {
     let bed = Bed::new().await;
-    bed.run("insert into rooms (room_id, watch, first_seen_ms) values ('!q:h', 'joined', 1), ('!p:h', 'joined', 1)")
-        .await;
+    bed.run(
+        "insert into rooms (room_id, watch, first_seen_ms) values ('!q:h', 'joined', 1),
+        ('!p:h', 'joined', 1)",
+    )
+    .await;
     let stays = format!(
-        "with recursive n(n) as (select cast(0 as bigint) union all select n + 1 from n where n < 499),
-            rows as (select n, n * 6800000 + (n % 7) * 1000003 as joined, case when n % 61 = 5 then 3 * {DAY}
+        "with recursive n(n) as (select cast(0 as bigint) union all select n + 1 from n
+            where n < 499),
+            rows as (select n, n * 6800000 + (n % 7) * 1000003 as joined,
+            case when n % 61 = 5 then 3 * {DAY}
                 when n % 13 = 0 then 30 * {HOUR} else 60000 * (n % 50 + 1) end as length from n)
-        insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
-            end_event_id, end_reason, updates, join_event_id, resumed, claimed, selection, session_id)
-        select 'm' || n, '!' || substr('rqp', cast(n % 3 + 1 as integer), 1) || ':h', 'm' || n, 's' || n, '@u' || (n % 20) || ':s' || (n % 20 % 3),
-            'D', 's' || (n % 20 % 3), 'session', joined, joined + length, case when n % 9 = 0 then null else '$end' end,
-            case when n % 9 = 0 then 'expired' else 'left' end, 0, case when n % 17 = 4 then '~j' else '$j' end || n, 0,
+        insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind,
+            joined_ms, until_ms, end_event_id, end_reason, updates, join_event_id, resumed,
+            claimed, selection, session_id)
+        select 'm' || n, '!' || substr('rqp', cast(n % 3 + 1 as integer), 1) || ':h', 'm' || n,
+        's' || n, '@u' || (n % 20) || ':s' || (n % 20 % 3),
+            'D', 's' || (n % 20 % 3), 'session', joined, joined + length,
+            case when n % 9 = 0 then null else '$end' end,
+            case when n % 9 = 0 then 'expired' else 'left' end, 0, case when n % 17 = 4 then '~j'
+            else '$j' end || n, 0,
             n % 11 / 10, 'unknown', 'c' || (n - n % 2) from rows"
     );
     bed.run(&stays).await;
     bed.run(
-        "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
-            peak, peak_users, servers, first_event_id)
-        select session_id, min(room_id), min(slot_id), 'm.call', min(joined_ms), max(until_ms), 1, count(distinct user_id),
-            1, 1, 1, case when min(server) = max(server) then min(server) else min(server) || ' ' || max(server) end, '$j'
+        "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms,
+            memberships, users, devices, peak, peak_users, servers, first_event_id)
+        select session_id, min(room_id), min(slot_id), 'm.call', min(joined_ms), max(until_ms), 1,
+        count(distinct user_id),
+            1, 1, 1, case when min(server) = max(server) then min(server)
+            else min(server) || ' ' || max(server) end, '$j'
         from memberships group by session_id",
     )
     .await;
-    bed.run("update memberships set room_id = (select s.room_id from sessions s where s.id = session_id)").await;
+    bed.run(
+        "update memberships set room_id = (select s.room_id from sessions s
+        where s.id = session_id)",
+    )
+    .await;
     // Signs of life within half of the time of each stay.
     bed.run(
-        "insert into signs (membership_id, joined_ms, until_ms, updates, from_ms, to_ms) select id, joined_ms, until_ms,
-            updates, joined_ms + (until_ms - joined_ms) / 4, joined_ms + (until_ms - joined_ms) / 2 from memberships",
+        "insert into signs (membership_id, joined_ms, until_ms, updates, from_ms, to_ms) select id,
+            joined_ms, until_ms, updates, joined_ms + (until_ms - joined_ms) / 4,
+            joined_ms + (until_ms - joined_ms) / 2 from memberships",
     )
     .await;
     watched(&bed).await;
@@ -73,7 +89,8 @@ async fn watched(bed: &Bed) {
         (31 * DAY, NOW),
     ] {
         bed.run(&format!(
-            "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', {from}, {to})"
+            "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '',
+                'live', {from}, {to})"
         ))
         .await;
     }
@@ -394,8 +411,11 @@ async fn a_day_that_changes_while_it_is_counted_is_not_kept() {
 #[tokio::test]
 async fn rebuild_and_retention_take_days_out() {
     let bed = past().await;
-    bed.run("insert into seals (room_id, chain, cut_ms) select distinct room_id, chain, 4 * 86400000 from memberships")
-        .await;
+    bed.run(
+        "insert into seals (room_id, chain, cut_ms) select distinct room_id, chain,
+        4 * 86400000 from memberships",
+    )
+    .await;
     retention::delete_calls(&bed.store, "!r:h", 4 * DAY, NOW)
         .await
         .unwrap();

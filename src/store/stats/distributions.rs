@@ -40,7 +40,8 @@ const CLASSES: &str = "with calls as (select started_ms, users,
     select started_ms / 86400000,
         case when length_ms < 60000 then 0 when length_ms < 300000 then 60000 when length_ms < 900000 then 300000
             when length_ms < 1800000 then 900000 when length_ms < 3600000 then 1800000
-            when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000 else 14400000 end,
+            when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000
+            else 14400000 end,
         case when users < 4 then users when users < 6 then 4 when users < 10 then 6 when users < 20 then 10
             when users < 50 then 20 else 50 end, count(*)
     from calls group by 1, 2, 3 order by 1, 2, 3";
@@ -139,11 +140,13 @@ struct RefutedCall {
 
 // From the calls to their first stays, not the reverse.
 const REFUTED: &str = concat!(
-    "select s.started_ms, s.users, (case when s.until_ms < $3 then s.until_ms else $3 end) as upto_ms,
+    "select s.started_ms, s.users, (case when s.until_ms < $3 then s.until_ms
+        else $3 end) as upto_ms,
         (select min(",
     seen_from!(),
     ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms
-    from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1 from memberships m
+    from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1
+    from memberships m
         where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and (",
     is_stamp_refuted!(),
     " or ",
@@ -312,16 +315,19 @@ pub struct ServerRow {
 }
 
 // `|| ''`: found by time, not by name.
-const ENDED: &str =
-    "select server, count(*) as ended, count(case when end_event_id is null and end_reason in ('expired', 'sticky_expired')
+const ENDED: &str = "select server, count(*) as ended, count(case when end_event_id is null
+        and end_reason in ('expired', 'sticky_expired')
             and outlived_ms is null then 1 end) as expired
-    from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms group by server || '', server";
-const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1 and started_ms < $2 group by servers";
+    from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms
+    group by server || '', server";
+const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1
+    and started_ms < $2 group by servers";
 // The calls that ran when the span began, by the servers of those who stayed in them.
 const RAN: &str = concat!(
     "select m.server, count(distinct m.session_id) from ",
     touching!("sessions", "started_ms"),
-    " as s cross join memberships m where m.session_id = s.id and m.until_ms > $1 and m.joined_ms + 0 < $3
+    " as s cross join memberships m where m.session_id = s.id and m.until_ms > $1
+        and m.joined_ms + 0 < $3
         and m.until_ms > m.joined_ms group by m.server || '', m.server"
 );
 
@@ -435,7 +441,8 @@ pub async fn is_known_server(store: &Reader, viewer: Viewer, server: &str) -> Re
 }
 
 const ENDS: &str = "select end_reason, count(*) from memberships
-    where server = $4 and until_ms > $1 and until_ms <= $3 and joined_ms < $2 and until_ms > joined_ms
+    where server = $4 and until_ms > $1 and until_ms <= $3 and joined_ms < $2
+    and until_ms > joined_ms
     group by end_reason order by 2 desc, 1";
 
 /// How the stays of a server that ended within a span ended, most frequent first.
@@ -472,12 +479,13 @@ pub struct RanOutStay {
 }
 
 const GHOSTS: &str =
-    "select m.room_id, m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms, p.name as person,
-        r.name as room_name, r.alias
+    "select m.room_id, m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms,
+        p.name as person, r.name as room_name, r.alias
     from memberships m join rooms r on r.room_id = m.room_id
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.session_id is not null
-    and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired') and m.outlived_ms is null
+    and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired')
+    and m.outlived_ms is null
     order by m.until_ms desc, m.id limit $4";
 
 /// The stays of a server that ran out within a span, newest first.
@@ -539,7 +547,8 @@ const PERSONS: &str = concat!(
     spans!("server", "$4"),
     "select s.user_id, (select min(p.name) from people p where p.user_id = s.user_id) as person,
         cast(sum(s.end_ms - s.start_ms) as bigint) as together_ms,
-        cast(sum(case when s.seen_to > s.seen_from then s.seen_to - s.seen_from else 0 end) as bigint) as seen_ms
+        cast(sum(case when s.seen_to > s.seen_from then s.seen_to - s.seen_from
+        else 0 end) as bigint) as seen_ms
     from spans s group by s.user_id order by 3 desc, 1 limit $5"
 );
 
@@ -611,10 +620,11 @@ pub struct NamedTransport {
 }
 
 const NAMED: &str =
-    "select transport_type as kind, transport_url, count(distinct user_id) as people, count(*) as stays,
-        max(joined_ms) as last_ms
+    "select transport_type as kind, transport_url, count(distinct user_id) as people,
+        count(*) as stays, max(joined_ms) as last_ms
     from memberships where server = $3 and until_ms > $1 and joined_ms < $2 and until_ms > joined_ms
-    and transport_type is not null group by transport_type, transport_url order by 4 desc, 1, 2 limit 50";
+    and transport_type is not null group by transport_type, transport_url order by 4 desc, 1, 2
+    limit 50";
 
 /// The transports that people of a server name within a span, most stays first.
 ///

@@ -10,8 +10,10 @@ pub const BATCH: usize = 500;
 /// The first and the last sign of a stay, from the stored events: SQL over a membership `m`.
 macro_rules! first_sign {
     () => {
-        "coalesce((select case when e.received_ms < e.origin_server_ts then e.received_ms else e.origin_server_ts end
-            from events e where e.event_id = m.join_event_id and e.room_id = m.room_id), m.joined_ms)"
+        "coalesce((select case when e.received_ms < e.origin_server_ts then e.received_ms
+            else e.origin_server_ts end
+            from events e where e.event_id = m.join_event_id and e.room_id = m.room_id),
+            m.joined_ms)"
     };
 }
 
@@ -19,9 +21,11 @@ macro_rules! first_sign {
 // within the stay are read. `+ 0` keeps SQLite from using the index of times.
 macro_rules! last_sign {
     () => {
-        "coalesce((select max(e.origin_server_ts + 0) from events e where e.room_id = m.room_id and e.chain = m.chain
+        "coalesce((select max(e.origin_server_ts + 0) from events e where e.room_id = m.room_id
+            and e.chain = m.chain
             and e.time_ms >= m.opened_ms and e.time_ms < m.until_ms
-            and e.origin_server_ts + 0 >= m.joined_ms and e.origin_server_ts + 0 < m.until_ms), m.joined_ms)"
+            and e.origin_server_ts + 0 >= m.joined_ms and e.origin_server_ts + 0 < m.until_ms),
+            m.joined_ms)"
     };
 }
 
@@ -52,8 +56,9 @@ pub(super) const MISSING: &str = concat!(
 );
 const NOTE: &str = "insert into signs (membership_id, joined_ms, until_ms, updates, from_ms, to_ms)
     values ($1, $2, $3, $4, $5, $6)
-    on conflict (membership_id) do update set joined_ms = excluded.joined_ms, until_ms = excluded.until_ms,
-        updates = excluded.updates, from_ms = excluded.from_ms, to_ms = excluded.to_ms";
+    on conflict (membership_id) do update set joined_ms = excluded.joined_ms,
+        until_ms = excluded.until_ms, updates = excluded.updates, from_ms = excluded.from_ms,
+        to_ms = excluded.to_ms";
 
 /// Stores the signs of a batch of stays that were over by `now`, ms. Returns true if there may be
 /// more.

@@ -52,7 +52,8 @@ macro_rules! is_predecessor_lost {
         concat!(
             "(",
             $event,
-            ".replaces_state is not null and not exists (select 1 from events p where p.event_id = ",
+            ".replaces_state is not null and not exists (select 1 from events p
+                where p.event_id = ",
             $event,
             ".replaces_state and p.room_id = ",
             $event,
@@ -77,7 +78,8 @@ macro_rules! is_late {
             $event,
             ".received_ms >= ",
             $event,
-            ".origin_server_ts + 10000 and exists (select 1 from coverage c where c.room_id = '' and c.kind = 'live'
+            ".origin_server_ts + 10000 and exists (select 1 from coverage c where c.room_id = ''
+                and c.kind = 'live'
                 and c.from_ms <= ",
             $event,
             ".origin_server_ts and c.to_ms >= ",
@@ -131,12 +133,15 @@ macro_rules! is_moved {
 macro_rules! is_claim_refuted {
     () => {
         "(m.claimed = 1 and m.resumed = 0
-            and exists (select 1 from events b where b.event_id = m.join_event_id and b.room_id = m.room_id
+            and exists (select 1 from events b where b.event_id = m.join_event_id
+            and b.room_id = m.room_id
                 and b.state_key is not null and b.replaces_state is null)
             and exists (select 1 from walks w where w.room_id = m.room_id and w.reason = 'history'
                 and w.ended_by = 'beginning')
-            and exists (select 1 from (select o.replaces_state from events o where o.room_id = m.room_id
-                order by o.origin_server_ts desc limit 200) as named where named.replaces_state is not null))"
+            and exists (select 1 from (select o.replaces_state from events o
+            where o.room_id = m.room_id
+                order by o.origin_server_ts desc limit 200) as named
+                where named.replaces_state is not null))"
     };
 }
 
@@ -151,7 +156,8 @@ macro_rules! seen_until {
             " and m.outlived_ms is null and ",
             crate::store::stats::last_seen::unsaid!(),
             " then coalesce((select g.to_ms from signs g
-                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
+                    where g.membership_id = m.id and g.joined_ms = m.joined_ms
+                    and g.until_ms = m.until_ms
                     and g.updates = m.updates), ",
             crate::store::stats::last_seen::last_sign!(),
             ") else m.until_ms end)"
@@ -164,7 +170,8 @@ macro_rules! seen_until {
 macro_rules! is_stamp_refuted {
     () => {
         "(m.claimed = 1 and m.opened_ms < m.joined_ms - 3600000 and exists (select 1 from events b
-            where b.event_id = m.join_event_id and b.room_id = m.room_id and b.source = 'backfill'))"
+            where b.event_id = m.join_event_id and b.room_id = m.room_id
+            and b.source = 'backfill'))"
     };
 }
 
@@ -190,7 +197,8 @@ macro_rules! sign_from {
     () => {
         concat!(
             "(case when m.claimed = 1 and m.resumed = 0 then coalesce((select g.from_ms from signs g
-                    where g.membership_id = m.id and g.joined_ms = m.joined_ms and g.until_ms = m.until_ms
+                    where g.membership_id = m.id and g.joined_ms = m.joined_ms
+                    and g.until_ms = m.until_ms
                     and g.updates = m.updates), ",
             crate::store::stats::last_seen::first_sign!(),
             ") else m.joined_ms end)"
@@ -214,12 +222,15 @@ macro_rules! spans {
                 ",
             crate::store::stats::spans::seen_until!("$3"),
             " as sign_to,
-                coalesce(max(m.until_ms) over (partition by m.room_id, m.user_id, coalesce(m.device_id, m.chain)
-                    order by m.joined_ms, m.until_ms, m.id rows between unbounded preceding and 1 preceding),
+                coalesce(max(m.until_ms) over (partition by m.room_id, m.user_id,
+                coalesce(m.device_id, m.chain)
+                    order by m.joined_ms, m.until_ms, m.id rows between unbounded preceding
+                    and 1 preceding),
                     m.joined_ms) as told_ms
             from ",
             crate::store::stats::spans::touching!("memberships", "joined_ms" $(, $filter)*),
-            " as m where m.until_ms > m.joined_ms), cut as (select room_id, user_id, server, sign_from, sign_to,
+            " as m where m.until_ms > m.joined_ms), cut as (select room_id, user_id, server,
+                sign_from, sign_to,
                 case when told_ms > $1 and told_ms > joined_ms then told_ms
                     when joined_ms > $1 then joined_ms else $1 end as start_ms,
                 case when until_ms < $2 then until_ms else $2 end as end_ms
@@ -235,10 +246,12 @@ macro_rules! spans {
 macro_rules! unsure {
     () => {
         concat!(
-            "(exists (select 1 from memberships m where m.session_id = s.id and m.joined_ms = s.started_ms
+            "(exists (select 1 from memberships m where m.session_id = s.id
+                and m.joined_ms = s.started_ms
                 and ((m.claimed = 1 and m.resumed = 0) or substr(m.join_event_id, 1, 1) = '~'
                     or m.back_since_ms is not null
-                    or m.resumed = 0 and exists (select 1 from events e where e.event_id = m.join_event_id
+                    or m.resumed = 0 and exists (select 1 from events e
+                    where e.event_id = m.join_event_id
                         and e.room_id = m.room_id and (",
             crate::store::stats::spans::is_late!("e"),
             " or ",
@@ -251,7 +264,8 @@ macro_rules! unsure {
             or (s.until_ms <= $3 and exists (select 1 from memberships m where m.session_id = s.id
                 and m.until_ms = s.until_ms and (substr(m.end_event_id, 1, 1) = '~' or ",
             crate::store::stats::last_seen::unsaid!(),
-            " or exists (select 1 from events e where e.event_id = m.end_event_id and e.room_id = m.room_id and (",
+            " or exists (select 1 from events e where e.event_id = m.end_event_id
+                and e.room_id = m.room_id and (",
             crate::store::stats::spans::is_late!("e"),
             " or ",
             crate::store::stats::spans::is_doubted!("e"),

@@ -23,7 +23,8 @@ async fn bed() -> Bed {
     for sql in [
         "insert into vantages (id, user_id, homeserver, mode, started_ms, last_sync_ms)
             values ('v', '@bot:h', 'https://h', 'follow', 0, 100000000)",
-        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 0, 100000000)",
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live',
+            0, 100000000)",
         "update rooms set first_seen_ms = 0",
     ] {
         bed.run(sql).await;
@@ -34,10 +35,16 @@ async fn bed() -> Bed {
     bed.event("$join", Some("one"), "m.call.member", FROM).await;
     bed.event("$end", Some("one"), "m.call.member", FROM + HOUR)
         .await;
-    bed.run("update memberships set join_event_id = '$join', end_event_id = '$end', opened_ms = joined_ms")
-        .await;
-    bed.run("update events set received_ms = origin_server_ts + 200, time_ms = origin_server_ts, state_key = 'k'")
-        .await;
+    bed.run(
+        "update memberships set join_event_id = '$join',
+        end_event_id = '$end', opened_ms = joined_ms",
+    )
+    .await;
+    bed.run(
+        "update events set received_ms = origin_server_ts + 200,
+        time_ms = origin_server_ts, state_key = 'k'",
+    )
+    .await;
 
     bed
 }
@@ -170,7 +177,8 @@ async fn an_event_is_late_where_we_listened_all_the_time() {
     bed.run(&format!("update coverage set from_ms = {}", FROM + 10_000))
         .await;
     bed.run(
-        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 0, 35990000)",
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live',
+            0, 35990000)",
     )
     .await;
     bed.run("update rooms set polled_ms = 99999999").await;
@@ -191,7 +199,8 @@ async fn what_came_while_our_clock_was_wrong_is_no_proof() {
         bed.run("update events set received_ms = null").await;
         assert!(is_exact(&bed).await, "nothing says that it was wrong");
         bed.run(&format!(
-            "insert into clock_doubts (from_stream, to_stream, seen_ms) values ({stream}, {stream}, 5)"
+            "insert into clock_doubts (from_stream, to_stream, seen_ms) values ({stream}, {stream},
+                5)"
         ))
         .await;
         assert!(!is_exact(&bed).await, "{id}");
@@ -230,8 +239,11 @@ async fn of_a_stamp_that_cannot_be_nothing_is_counted() {
     bed.run("update memberships set claimed = 1, opened_ms = 0")
         .await;
     assert_eq!(seen_ms(&bed).await, HOUR, "when it came is known");
-    bed.run("update events set source = 'backfill', received_ms = null, origin_server_ts = 0 where event_id = '$join'")
-        .await;
+    bed.run(
+        "update events set source = 'backfill', received_ms = null, origin_server_ts = 0
+        where event_id = '$join'",
+    )
+    .await;
     let all = sums(&bed, &Gone::default()).await;
     assert_eq!(
         (all.together_ms, all.together_seen_ms, all.calls_exact),
@@ -263,8 +275,11 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
         (10 * MINUTE, HOUR)
     );
     let span = Span { from: 0, to: NOW };
-    bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
-        .await;
+    bed.run(
+        "update memberships set transport_type = 'livekit',
+        transport_url = 'https://sfu', selection = 'multi_sfu'",
+    )
+    .await;
     let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW)
         .await
         .unwrap();
@@ -339,8 +354,11 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         .await
         .unwrap();
     assert_eq!(persons[0].together_seen_ms, 5 * MINUTE);
-    bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
-        .await;
+    bed.run(
+        "update memberships set transport_type = 'livekit',
+        transport_url = 'https://sfu', selection = 'multi_sfu'",
+    )
+    .await;
     let (found, _) = transport_usage::usage_given_gone(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
@@ -350,8 +368,11 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
 #[tokio::test]
 async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched() {
     let bed = bed().await;
-    bed.run("update memberships set transport_type = 'livekit', transport_url = 'https://sfu', selection = 'multi_sfu'")
-        .await;
+    bed.run(
+        "update memberships set transport_type = 'livekit',
+        transport_url = 'https://sfu', selection = 'multi_sfu'",
+    )
+    .await;
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let span = Span { from: 0, to: NOW };
     let seen = async || {
@@ -376,7 +397,8 @@ async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched
     ))
     .await;
     bed.run(&format!(
-        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', {}, {NOW})",
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live',
+            {}, {NOW})",
         FROM + 30 * MINUTE
     ))
     .await;
@@ -408,18 +430,20 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
     assert_eq!(usual().await, Some(HOUR));
     let numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 2001)";
     bed.run(&format!(
-        "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms, memberships, users, devices,
-            peak, peak_users, servers, first_event_id)
-        {numbers} select o.id || n.i, o.room_id, o.slot_id, o.application, o.started_ms, o.until_ms, 1, 1, 1, 1, 1,
-            o.servers, o.first_event_id from sessions o, n"
+        "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms,
+            memberships, users, devices, peak, peak_users, servers, first_event_id)
+        {numbers} select o.id || n.i, o.room_id, o.slot_id, o.application, o.started_ms,
+            o.until_ms, 1, 1, 1, 1, 1, o.servers, o.first_event_id from sessions o, n"
     ))
     .await;
     bed.run(&format!(
-        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind, joined_ms, until_ms,
-            end_reason, updates, join_event_id, end_event_id, opened_ms, resumed, claimed, selection, session_id)
-        {numbers} select o.id || n.i, o.room_id, o.chain, o.slot_id, o.user_id, o.device_id, o.server, o.kind,
-            o.joined_ms, o.until_ms, o.end_reason, o.updates, o.join_event_id, o.end_event_id, o.opened_ms, 0, 1,
-            o.selection, o.session_id || n.i from memberships o, n"
+        "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server, kind,
+            joined_ms, until_ms, end_reason, updates, join_event_id, end_event_id, opened_ms,
+            resumed, claimed, selection, session_id)
+        {numbers} select o.id || n.i, o.room_id, o.chain, o.slot_id, o.user_id, o.device_id,
+            o.server, o.kind, o.joined_ms, o.until_ms, o.end_reason, o.updates, o.join_event_id,
+            o.end_event_id, o.opened_ms, 0, 1, o.selection, o.session_id || n.i from memberships o,
+            n"
     ))
     .await;
 

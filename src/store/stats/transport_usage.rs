@@ -33,8 +33,8 @@ pub struct TransportUsage {
 const ROOMS: &str = "select distinct m.room_id from memberships m
     where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms";
 const STAYS: &str = concat!(
-    "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms, m.join_event_id,
-        m.until_ms, m.transport_type, m.transport_url, m.selection, ",
+    "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms,
+        m.join_event_id, m.until_ms, m.transport_type, m.transport_url, m.selection, ",
     seen_from!(),
     " as seen_from, ",
     sign_from!(),
@@ -69,8 +69,8 @@ pub async fn usage_by_transport(
     usage_given_gone(store, viewer, span, now, &Gone::default()).await
 }
 
-/// Like [`usage_by_transport`], but with devices that still count though they are probably gone: an SFU
-/// carries nothing for them.
+/// Like [`usage_by_transport`], but with devices that still count though they are probably gone: an
+/// SFU carries nothing for them.
 ///
 /// # Errors
 /// When the database fails.

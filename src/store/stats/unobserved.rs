@@ -178,7 +178,8 @@ const BEGAN: [&str; 3] = [
     sure!("sessions s where s.started_ms >= $1 and s.started_ms < $2"),
     sure!("sessions s where s.room_id = $5 and s.started_ms >= $1 and s.started_ms < $2"),
     sure!(
-        "sessions s where s.started_ms >= $1 and s.started_ms < $2 and ' ' || s.servers || ' ' like $5 escape '!'"
+        "sessions s where s.started_ms >= $1 and s.started_ms < $2
+            and ' ' || s.servers || ' ' like $5 escape '!'"
     ),
 ];
 

@@ -35,7 +35,8 @@ macro_rules! places {
         concat!(
             spans!($($filter),*),
             "select room_id, server, cast(sum(end_ms - start_ms) as bigint) as together_ms,
-                cast(sum(case when seen_to > seen_from then seen_to - seen_from else 0 end) as bigint) as seen_ms
+                cast(sum(case when seen_to > seen_from then seen_to - seen_from
+                else 0 end) as bigint) as seen_ms
             from spans group by room_id, server order by 3 desc, 1, 2"
         )
     };
@@ -46,7 +47,8 @@ macro_rules! hours {
         concat!(
             spans!($($filter),*),
             "select start_ms / 3600000, (end_ms - 1) / 3600000, count(*),
-                cast(sum(start_ms % 3600000) as bigint), cast(sum((end_ms - 1) % 3600000 + 1) as bigint)
+                cast(sum(start_ms % 3600000) as bigint),
+                cast(sum((end_ms - 1) % 3600000 + 1) as bigint)
             from spans group by 1, 2 order by 1, 2"
         )
     };
@@ -78,7 +80,8 @@ pub(in crate::store) const CALLS: [&str; 3] = [
 const BEGUN: &str = concat!(
     "select s.room_id, count(*) as calls, count(case when ",
     unsure!(),
-    " then 1 end) as unsure from sessions s where s.started_ms >= $1 and s.started_ms < $2 group by s.room_id"
+    " then 1 end) as unsure from sessions s where s.started_ms >= $1 and s.started_ms < $2
+        group by s.room_id"
 );
 macro_rules! people {
     ($($filter:literal),*) => {
@@ -97,10 +100,13 @@ pub(in crate::store) const EVERYBODY: &str = concat!(
         from next n where n.user_id is not null)
     select ",
     packed!(text "user_id"),
-    " from (select user_id from next n where n.user_id is not null and exists (select 1 from memberships m
-            where m.user_id = n.user_id and m.until_ms > $1 and m.until_ms <= $2 + 86400000 and m.joined_ms < $2
+    " from (select user_id from next n where n.user_id is not null and exists (select 1
+        from memberships m
+            where m.user_id = n.user_id and m.until_ms > $1 and m.until_ms <= $2 + 86400000
+            and m.joined_ms < $2
             and m.until_ms > m.joined_ms)
-        union select user_id from memberships where until_ms - joined_ms > 86400000 and until_ms > $2 + 86400000
+        union select user_id from memberships where until_ms - joined_ms > 86400000
+        and until_ms > $2 + 86400000
             and joined_ms + 0 < $2) as people"
 );
 const DAY: i64 = 86_400_000;

@@ -17,8 +17,11 @@ async fn watched() -> Bed {
         values ('v', '@bot:h', 'https://h', 'follow', 0, 10000)",
     )
     .await;
-    bed.run("insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 0, 10000)")
-        .await;
+    bed.run(
+        "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '',
+        'live', 0, 10000)",
+    )
+    .await;
     bed.run("update rooms set first_seen_ms = 0").await;
 
     bed
@@ -137,7 +140,8 @@ async fn time_that_nobody_watched_is_inferred() {
     .await;
     call(&bed, "later", (1500, 1600), "updates = 0").await;
     bed.run("update coverage set to_ms = 1200").await;
-    let parts = "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '', 'live', 1500, 10000)";
+    let parts = "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ('v', '',
+        'live', 1500, 10000)";
     bed.run(parts).await;
     let want_ms = 1000 + 199 + 100 + 250 + 100;
     // Of the expired stay only the beginning was seen.

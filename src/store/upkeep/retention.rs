@@ -41,7 +41,8 @@ pub async fn rooms_without_open_walk(store: &Reader) -> Result<Vec<String>, Erro
 }
 
 const IN_STATE: &str = "select members from snapshots s where room_id = $1 and taken_ms =
-    (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id)";
+    (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id
+    and n.vantage_id = s.vantage_id)";
 
 /// The member events in the room's state at the last poll: the homeserver sends them again at every
 /// poll.
@@ -179,16 +180,23 @@ pub async fn events_before_cutoff(
 // Membership events of the room are kept while they can still decide about a stay: the newest of
 // each user, and all of a user with member events.
 const LOOSE: &str =
-    "select e.event_id from events e where e.room_id = $1 and e.origin_server_ts < $2 and e.chain is null
-    and (e.rejected is not null or e.kind in ('', 'm.room.encrypted', 'org.matrix.msc3401.call', 'm.call',
-        'org.matrix.msc4075.rtc.notification', 'm.rtc.notification', 'org.matrix.msc4075.call.notify', 'm.call.notify',
+    "select e.event_id from events e where e.room_id = $1 and e.origin_server_ts < $2
+        and e.chain is null
+    and (e.rejected is not null or e.kind in ('', 'm.room.encrypted', 'org.matrix.msc3401.call',
+    'm.call',
+        'org.matrix.msc4075.rtc.notification', 'm.rtc.notification',
+        'org.matrix.msc4075.call.notify', 'm.call.notify',
         'org.matrix.msc4310.rtc.decline', 'm.rtc.decline')
     or (e.kind = 'm.room.redaction' and not exists
         (select 1 from events t where t.event_id = e.redacts and t.room_id = e.room_id))
-    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id and n.chain is null and n.kind = e.kind
-            and n.state_key = e.state_key and (n.origin_server_ts, n.event_id) > (e.origin_server_ts, e.event_id))
-        and not exists (select 1 from chains c where c.room_id = e.room_id and c.sender = e.state_key
-            and exists (select 1 from events x where x.room_id = c.room_id and x.chain = c.chain))))";
+    or (e.kind = 'm.room.member' and exists (select 1 from events n where n.room_id = e.room_id
+    and n.chain is null and n.kind = e.kind
+            and n.state_key = e.state_key and (n.origin_server_ts,
+            n.event_id) > (e.origin_server_ts, e.event_id))
+        and not exists (select 1 from chains c where c.room_id = e.room_id
+        and c.sender = e.state_key
+            and exists (select 1 from events x where x.room_id = c.room_id
+            and x.chain = c.chain))))";
 
 /// Events before this time, ms, that decide about no stay: rings, events that could not be used,
 /// and membership events of the room and redactions that no longer decide anything. Names and other
@@ -244,7 +252,8 @@ pub async fn delete_stored_events(
 }
 
 const COUNT: &str = "insert into removed (what, total, last_ms) values ($1, $2, $3)
-    on conflict (what) do update set total = removed.total + excluded.total, last_ms = excluded.last_ms";
+    on conflict (what) do update set total = removed.total + excluded.total,
+    last_ms = excluded.last_ms";
 
 async fn add_to_deleted(
     tx: &mut crate::store::Tx,
@@ -264,8 +273,10 @@ async fn add_to_deleted(
 }
 
 const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken_ms) in
-    (select s.room_id, s.vantage_id, s.taken_ms from snapshots s where s.last_seen_ms < $1 and s.taken_ms <
-        (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id and n.vantage_id = s.vantage_id) limit $2)";
+    (select s.room_id, s.vantage_id, s.taken_ms from snapshots s where s.last_seen_ms < $1
+    and s.taken_ms <
+        (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id
+        and n.vantage_id = s.vantage_id) limit $2)";
 
 /// Deletes a batch of snapshots last seen before this time, ms, but never the newest. Returns false
 /// if none is left.
@@ -294,16 +305,21 @@ const BESIDE: [&str; 6] = [
     "delete from set_aside where (room_id, sender, hour) in
         (select room_id, sender, hour from set_aside where (hour + 1) * 3600000 < $1 limit $2)",
     "delete from clock_doubts where from_stream in
-        (select from_stream from clock_doubts where high_ms < $1 or (high_ms is null and seen_ms < $1) limit $2)",
+        (select from_stream from clock_doubts where high_ms < $1 or (high_ms is null
+        and seen_ms < $1) limit $2)",
     "delete from clock_offs where (from_ms, found_by) in
         (select from_ms, found_by from clock_offs where to_ms < $1 limit $2)",
     "delete from room_members where (room_id, user_id) in
-        (select m.room_id, m.user_id from room_members m where m.joined = 0 and m.event_ms < $1 and not exists
+        (select m.room_id, m.user_id from room_members m where m.joined = 0 and m.event_ms < $1
+        and not exists
             (select 1 from walks w where w.room_id = m.room_id and w.done_ms is null) and not exists
-            (select 1 from memberships s where s.user_id = m.user_id and s.room_id = m.room_id and s.until_ms >= $1) limit $2)",
+            (select 1 from memberships s where s.user_id = m.user_id and s.room_id = m.room_id
+            and s.until_ms >= $1) limit $2)",
     "delete from room_rules where (room_id, kind, time_ms, event_id) in
-        (select r.room_id, r.kind, r.time_ms, r.event_id from room_rules r where r.time_ms < $1 and exists
-            (select 1 from room_rules n where n.room_id = r.room_id and n.kind = r.kind and n.time_ms < $1
+        (select r.room_id, r.kind, r.time_ms, r.event_id from room_rules r where r.time_ms < $1
+        and exists
+            (select 1 from room_rules n where n.room_id = r.room_id and n.kind = r.kind
+            and n.time_ms < $1
                 and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
 ];
 
@@ -329,21 +345,29 @@ pub async fn delete_side_records(store: &Writer, before: i64) -> Result<bool, Er
     Ok(gone > 0)
 }
 
-const CALLS: &str = "select s.id, s.tally, s.started_ms, s.until_ms from sessions s where s.room_id = $1 and s.until_ms < $2 and not exists
+const CALLS: &str = "select s.id, s.tally, s.started_ms, s.until_ms from sessions s
+    where s.room_id = $1 and s.until_ms < $2 and not exists
     (select 1 from memberships m left join seals x on x.room_id = m.room_id and x.chain = m.chain
         where m.session_id = s.id and (x.cut_ms is null or m.joined_ms >= x.cut_ms)) limit $3";
 const CALL: &str = "delete from sessions where id = $1";
 const STAYS: &str = "delete from memberships where session_id = $1";
 const EMPTY: &str = "delete from memberships where id in
     (select m.id from memberships m join seals x on x.room_id = m.room_id and x.chain = m.chain
-        where m.room_id = $1 and m.session_id is null and m.until_ms < $2 and m.joined_ms < x.cut_ms limit $3)";
-const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_id, x.chain from seals x
-    where x.room_id = $1 and not exists (select 1 from events e where e.room_id = x.room_id and e.chain = x.chain)
-    and not exists (select 1 from memberships m where m.room_id = x.room_id and m.chain = x.chain) limit $2)";
-const FORMER: &str = "delete from former_calls where room_id = $1 and started_ms < $2 and not exists (select 1
-    from sessions s where s.room_id = former_calls.room_id and s.started_ms <= former_calls.started_ms)";
+        where m.room_id = $1 and m.session_id is null and m.until_ms < $2
+        and m.joined_ms < x.cut_ms limit $3)";
+const SEALS: &str = "delete from seals where (room_id, chain) in (select x.room_id, x.chain
+    from seals x
+    where x.room_id = $1 and not exists (select 1 from events e where e.room_id = x.room_id
+    and e.chain = x.chain)
+    and not exists (select 1 from memberships m where m.room_id = x.room_id and m.chain = x.chain)
+    limit $2)";
+const FORMER: &str = "delete from former_calls where room_id = $1 and started_ms < $2
+    and not exists (select 1
+    from sessions s where s.room_id = former_calls.room_id
+    and s.started_ms <= former_calls.started_ms)";
 const CHAINS_LEFT: &str = "delete from chains where room_id = $1
-    and not exists (select 1 from events e where e.room_id = chains.room_id and e.chain = chains.chain)";
+    and not exists (select 1 from events e where e.room_id = chains.room_id
+    and e.chain = chains.chain)";
 
 /// Deletes a batch of a room's calls that ended before this time, ms, with their stays, if all of
 /// these are sealed. Returns false if none is left.
@@ -473,15 +497,23 @@ mod tests {
     async fn what_stands_beside_events_goes_by_age() {
         let bed = Bed::new().await;
         for sql in [
-            "insert into state_resets (room_id, made_event_id, kind, user_id, newest_event_id, noticed_ms)
-                values ('!r:h', 'old', 'call_member_back', '@a:h', '$1', 99), ('!r:h', 'new', 'call_member_back', '@a:h', '$1', 7200000)",
-            "insert into set_aside (room_id, sender, hour, events) values ('!r:h', 'old', 0, 1), ('!r:h', 'new', 1, 1)",
-            "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values (1, 1, 1, 99), (2, 2, 1, 7200000), (3, 3, 1, null)",
-            "insert into clock_offs (from_ms, to_ms, off_ms, found_by) values (1, 99, 5, 'counting'), (2, 7200000, 5, 'counting')",
-            "insert into room_members (room_id, user_id, joined, event_ms, event_id) values ('!r:h', 'old', 0, 99, '$1'),
+            "insert into state_resets (room_id, made_event_id, kind, user_id, newest_event_id,
+                noticed_ms)
+                values ('!r:h', 'old', 'call_member_back', '@a:h', '$1', 99), ('!r:h', 'new',
+                'call_member_back', '@a:h', '$1', 7200000)",
+            "insert into set_aside (room_id, sender, hour, events) values ('!r:h', 'old', 0, 1),
+                ('!r:h', 'new', 1, 1)",
+            "insert into clock_doubts (from_stream, to_stream, seen_ms, high_ms) values (1, 1, 1,
+                99), (2, 2, 1, 7200000), (3, 3, 1, null)",
+            "insert into clock_offs (from_ms, to_ms, off_ms, found_by) values (1, 99, 5,
+                'counting'), (2, 7200000, 5, 'counting')",
+            "insert into room_members (room_id, user_id, joined, event_ms, event_id)
+                values ('!r:h', 'old', 0, 99, '$1'),
                 ('!r:h', 'here', 1, 99, '$2'), ('!r:h', 'new', 0, 7200000, '$3')",
-            "insert into room_rules (room_id, kind, time_ms, event_id, sender, json) values ('!r:h', 'p', 98, 'old', '@a:h', '{}'),
-                ('!r:h', 'p', 99, 'held', '@a:h', '{}'), ('!r:h', 'p', 7200000, 'new', '@a:h', '{}'), ('!r:h', 'q', 1, 'only', '@a:h', '{}')",
+            "insert into room_rules (room_id, kind, time_ms, event_id, sender, json)
+                values ('!r:h', 'p', 98, 'old', '@a:h', '{}'),
+                ('!r:h', 'p', 99, 'held', '@a:h', '{}'), ('!r:h', 'p', 7200000, 'new', '@a:h',
+                '{}'), ('!r:h', 'q', 1, 'only', '@a:h', '{}')",
         ] {
             bed.run(sql).await;
         }

@@ -21,8 +21,8 @@ pub enum Error {
     NotAllowed,
     /// The request's `Host` is not one of our names.
     #[error(
-        "Callscope does not answer under the name \"{0}\". If people are to reach it so, \
-         set CALLSCOPE_PUBLIC_URL to that address, for example https://calls.example.org, and restart"
+        "Callscope does not answer under the name \"{0}\". If people are to reach it so, set \
+         CALLSCOPE_PUBLIC_URL to that address, for example https://calls.example.org, and restart"
     )]
     Misdirected(String),
     /// The server is overloaded; a retry may succeed. The text says which limit was reached.
@@ -91,7 +91,8 @@ impl Error {
         };
 
         let error = if let (Self::Store(_), true) = (self, self.is_busy()) {
-            "Too many questions are asked at once, or this one takes too long; ask again in a moment, or for less."
+            "Too many questions are asked at once, or this one takes too long; ask again in a \
+             moment, or for less."
                 .to_owned()
         } else if self.is_internal() {
             "Callscope could not answer; its log says why.".to_owned()

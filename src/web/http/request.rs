@@ -168,7 +168,8 @@ impl Query {
 
         parsed.map(Some).ok_or_else(|| {
             Error::Invalid(format!(
-                "{name} must be milliseconds since 1970, an RFC 3339 time with its offset, or a day like 2026-11-22"
+                "{name} must be milliseconds since 1970, an RFC 3339 time with its offset, or a \
+                 day like 2026-11-22"
             ))
         })
     }
@@ -185,8 +186,8 @@ impl Query {
         ) {
             (Err(_), Some(ms)) => Ok(Some(ms)),
             (Err(_), None) => Err(Error::Invalid(format!(
-                "{name} must be a time like 2026-11-22 14:05, in UTC unless its offset follows, a day like 2026-11-22, \
-                 or milliseconds since 1970"
+                "{name} must be a time like 2026-11-22 14:05, in UTC unless its offset follows, a \
+                 day like 2026-11-22, or milliseconds since 1970"
             ))),
             (read, _) => read,
         }

@@ -51,7 +51,8 @@ impl PageRequest {
         let query = Query::read(&self.query, known)?;
         if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
             let words = format!(
-                "limit must be a whole number from 1 to {PAGE_ROWS} on a page; the JSON of the list takes more"
+                "limit must be a whole number from 1 to {PAGE_ROWS} on a page; the JSON of the \
+                 list takes more"
             );
             return Err(Error::Invalid(words));
         }

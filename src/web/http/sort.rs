@@ -379,7 +379,8 @@ mod tests {
         let fault = ROOMS.read(&query("sort=colour")).unwrap_err().to_string();
         assert_eq!(
             fault,
-            "sort must be one of name, -name, calls, -calls, last_call, -last_call, known_since, -known_since"
+            "sort must be one of name, -name, calls, -calls, last_call, -last_call, known_since, \
+             -known_since"
         );
         assert!(CALLS.read(&query("sort=--started")).is_err());
         assert_eq!(CALLS.read(&query("")).unwrap(), SortOrder::default());

@@ -172,8 +172,8 @@ impl ApiEntry {
             None => operation,
         };
 
-        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for how long running calls \
-                    have lasted and for the moment of the answer";
+        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for \
+                    how long running calls have lasted and for the moment of the answer";
         if self.has_tag() {
             return operation
                 .response("304", ResponseBuilder::new().description(same).build())
@@ -241,10 +241,12 @@ fn error_response(description: &str) -> Response {
         .build()
 }
 
-const PROMISE: &str = "Who is in which MatrixRTC call, and who was. Within v1 keys are only ever added: what is here \
-    stays, under its name, with its type and meaning. Times are milliseconds since 1970 in keys that end in `_ms`, with \
-    an RFC 3339 twin in `_at`. A list is `data`, `next` and `next_url`: follow `next_url` until it is null; it stays good \
-    while calls come and go. A parameter that is not known is an error that names the known ones.";
+const PROMISE: &str = "Who is in which MatrixRTC call, and who was. Within v1 keys are only ever \
+                       added: what is here stays, under its name, with its type and meaning. Times \
+                       are milliseconds since 1970 in keys that end in `_ms`, with an RFC 3339 \
+                       twin in `_at`. A list is `data`, `next` and `next_url`: follow `next_url` \
+                       until it is null; it stays good while calls come and go. A parameter that \
+                       is not known is an error that names the known ones.";
 
 /// The document, as it is served.
 #[must_use]

@@ -545,7 +545,9 @@ impl Status {
             ),
             Standing::Silent => (
                 "Nothing is heard",
-                "The homeserver says nothing, though no error tells why. What is said of now may be old.".to_owned(),
+                "The homeserver says nothing, though no error tells why. What is said of now may \
+                 be old."
+                    .to_owned(),
             ),
             Standing::NoRooms => (
                 "No room is watched yet",
@@ -556,18 +558,12 @@ impl Status {
                 let title = "The homeserver is heard, but not all goes well";
                 (title, f::sanitize_message(error.unwrap_or_default()))
             }
-            Standing::PartlyBlind => (
-                "Not everything can be seen",
-                self.rooms_sentences(),
-            ),
+            Standing::PartlyBlind => ("Not everything can be seen", self.rooms_sentences()),
             Standing::PartOfHistory => (
                 "Now is seen, and history only in part",
                 format!("{} It is asked again by itself.", self.rooms_sentences()),
             ),
-            Standing::Well => (
-                "All is well",
-                self.rooms_sentences(),
-            ),
+            Standing::Well => ("All is well", self.rooms_sentences()),
         };
 
         StatusHeadline {
@@ -632,8 +628,8 @@ impl Status {
         }
 
         if !self.vantages.iter().all(|vantage| vantage.sticky_events) {
-            return "No encrypted sticky event was seen. The homeserver does not offer sticky events, so they would not come \
-                    to us, encrypted or not.";
+            return "No encrypted sticky event was seen. The homeserver does not offer sticky \
+                    events, so they would not come to us, encrypted or not.";
         }
 
         if self.rooms_unread > 0 {

@@ -682,7 +682,8 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
 #[test]
 fn json_has_the_shape_that_was_promised() {
     let call = serde_json::to_value(fixtures::war_room_call()).unwrap();
-    let keys = "id room slot_id application started_ms ended_ms active duration_ms people devices peak peak_users servers intent members";
+    let keys = "id room slot_id application started_ms ended_ms active duration_ms people devices \
+                peak peak_users servers intent members";
     for key in keys.split(' ').chain(["started_at", "ended_at"]) {
         assert!(call.get(key).is_some(), "{key}");
     }

@@ -80,7 +80,8 @@ impl CallClockFacts {
 
         if self.behind_ms < 0 {
             format!(
-                "The clock of {server} is {off} ahead of ours; its times are told as its events came."
+                "The clock of {server} is {off} ahead of ours; its times are told as its events \
+                 came."
             )
         } else {
             format!("The clock of {server} is {off} behind ours, or its events came so late.")

@@ -115,8 +115,8 @@ impl ClearFacts {
             encode_path_segment(&state_key)
         );
         let curl = format!(
-            "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: application/json' -d '{{}}' \
-             'https://YOUR_HOMESERVER{path}'"
+            "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: \
+             application/json' -d '{{}}' 'https://YOUR_HOMESERVER{path}'"
         );
 
         Some(Self {
@@ -452,32 +452,38 @@ impl FindingFacts {
 
         match (self.kind, self.sure) {
             ("apart", _) if self.mutual => format!(
-                "Each of their clients connects only to the SFU of whoever was there first, and those differ: {sfu} for some."
+                "Each of their clients connects only to the SFU of whoever was there first, and \
+                 those differ: {sfu} for some."
             ),
             ("apart", _) => format!(
-                "Clients that follow the SFU of the oldest member connect to that one only, here {sfu}; the others sent to another."
+                "Clients that follow the SFU of the oldest member connect to that one only, here \
+                 {sfu}; the others sent to another."
             ),
             ("side_by_side", _) => {
-                "They were probably looking for each other: who starts a call while another one starts makes a second one."
+                "They were probably looking for each other: who starts a call while another one \
+                 starts makes a second one."
                     .to_owned()
             }
             ("silent", "probably") => {
                 let words: Vec<&str> = self.signs.iter().map(|sign| sign_words(sign)).collect();
                 format!(
-                    "The membership still counts, but the renewal that was due did not come. {} Others see an empty tile.",
+                    "The membership still counts, but the renewal that was due did not come. {} \
+                     Others see an empty tile.",
                     words.join(" ")
                 )
             }
-            ("silent", _) => "The membership still counts, but nothing came for over an hour. Perhaps only: clients of \
-                              today renew every hour, older ones every four hours and some never, and nothing tells which \
-                              one this is."
+            ("silent", _) => "The membership still counts, but nothing came for over an hour. \
+                              Perhaps only: clients of today renew every hour, older ones every \
+                              four hours and some never, and nothing tells which one this is."
                 .to_owned(),
             ("ran_out", _) => {
-                "Its client does not renew; it ran out while the device was still there, and others lost sight of it. Its \
-                 homeserver lost no goodbye."
+                "Its client does not renew; it ran out while the device was still there, and \
+                 others lost sight of it. Its homeserver lost no goodbye."
                     .to_owned()
             }
-            _ => "It was counted until the membership ran out; when they really went is not known.".to_owned(),
+            _ => "It was counted until the membership ran out; when they really went is not \
+                  known."
+                .to_owned(),
         }
     }
 
@@ -496,15 +502,15 @@ impl FindingFacts {
 
         match (self.kind, self.sure) {
             ("apart", _) => Some(
-                "update those clients to a version that connects to every SFU (multi-SFU), or let all their homeservers \
-                 name the same SFU.",
+                "update those clients to a version that connects to every SFU (multi-SFU), or let \
+                 all their homeservers name the same SFU.",
             ),
             ("side_by_side", _) if self.until_ms.is_none() => {
                 Some("tell them of each other: one of them has to leave and join the other call.")
             }
             ("silent", _) => Some(
-                "ask them to open the room once, or empty the membership. Their own account can, or a moderator of the \
-                 room whose power suffices for it.",
+                "ask them to open the room once, or empty the membership. Their own account can, \
+                 or a moderator of the room whose power suffices for it.",
             ),
             _ => None,
         }
@@ -626,15 +632,16 @@ fn join_names(known: &HashMap<&str, &str>, users: &[String], total: usize, named
 fn sign_words(sign: &str) -> &'static str {
     match GhostSign::from_word(sign) {
         Some(GhostSign::CameBack) => {
-            "It came back with the start of a stay that had already ended: a renewal after a goodbye, so that no delayed \
-             leave stands behind it."
+            "It came back with the start of a stay that had already ended: a renewal after a \
+             goodbye, so that no delayed leave stands behind it."
         }
         Some(GhostSign::RenewedHourly) => "It renewed every hour before.",
         Some(GhostSign::HourlyClient) => {
             "Its event has fields that only clients write which renew every hour."
         }
         Some(GhostSign::NoDelayedEvents) => {
-            "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client that is killed."
+            "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client \
+             that is killed."
         }
         Some(GhostSign::OtherDevice) => {
             "The same person came later with another device, and is here with that one."

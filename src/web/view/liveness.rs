@@ -168,8 +168,8 @@ impl LookedFacts {
 pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
     let words = match LookedFacts::read(web, viewer, now).await {
         Ok(looked) if looked.has_read_nothing() => {
-            "No room with this id or alias is known: Callscope has not read its homeserver yet, so which rooms it watches is \
-             not known."
+            "No room with this id or alias is known: Callscope has not read its homeserver yet, so \
+             which rooms it watches is not known."
         }
         Ok(_) => "No room with this id or alias is watched.",
         Err(error) => return error,

@@ -57,7 +57,8 @@ impl OwnFacts {
             ),
         };
 
-        let missing = "Has no endpoint of transports (MSC4143): clients go by the well-known document or their configuration";
+        let missing = "Has no endpoint of transports (MSC4143): clients go by the well-known \
+                       document or their configuration";
 
         self.transports.words(&ok, missing)
     }
@@ -83,7 +84,8 @@ impl OwnFacts {
             if possible {
                 "a client may leave its goodbye to the SFU (1 h)"
             } else {
-                "too short for a goodbye that is left to the SFU (1 h): who asks for that and is lost stays until expiry"
+                "too short for a goodbye that is left to the SFU (1 h): who asks for that and is \
+                 lost stays until expiry"
             }
         })
     }

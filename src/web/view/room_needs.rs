@@ -50,8 +50,8 @@ impl RoomFacts {
                 "not_readable",
                 because("It is neither joined nor readable for everybody."),
                 format!(
-                    "invite {account} to it, or let everybody join it; where the configuration names it (rooms, \
-                     peek_rooms), it may be taken out there."
+                    "invite {account} to it, or let everybody join it; where the configuration \
+                     names it (rooms, peek_rooms), it may be taken out there."
                 ),
             ),
             "left" => (
@@ -67,7 +67,8 @@ impl RoomFacts {
             _ if error.is_some() => (
                 "history_failed",
                 because(""),
-                "see in the homeserver’s log why; it is tried again by itself. What happens now is followed."
+                "see in the homeserver’s log why; it is tried again by itself. What happens now is \
+                 followed."
                     .to_owned(),
             ),
             _ => return None,

@@ -29,19 +29,21 @@ pub fn reset_words(reset: Reset) -> &'static str {
 pub fn reason_of_reset(reset: Reset) -> &'static str {
     match reset {
         Reset::CallMemberBack => {
-            "At a look the room’s state held an older membership again than the newest that is known, without an \
-             event that says so. Nobody joined anew."
+            "At a look the room’s state held an older membership again than the newest that is \
+             known, without an event that says so. Nobody joined anew."
         }
         Reset::CallMemberVanished => {
-            "At a look the membership was gone from the room’s state, without an event that says so: the end lies \
-             between that look and the one before. Whether they hung up is not known."
+            "At a look the membership was gone from the room’s state, without an event that says \
+             so: the end lies between that look and the one before. Whether they hung up is not \
+             known."
         }
         Reset::RoomMemberBack => {
-            "At a look the room’s state held their membership of the room again, without an event that says so."
+            "At a look the room’s state held their membership of the room again, without an event \
+             that says so."
         }
         Reset::RoomMemberVanished => {
-            "At a look their membership of the room was gone from its state, without an event that says so. Clients \
-             count nobody who is not in the room."
+            "At a look their membership of the room was gone from its state, without an event that \
+             says so. Clients count nobody who is not in the room."
         }
     }
 }

@@ -51,31 +51,33 @@ pub fn storage_words(kind: &str) -> StorageWords {
     let (what, to_do) = match TroubleKind::from_word(kind) {
         TroubleKind::Full => (
             "The disk is full",
-            "Make space; then it goes on by itself, and what happened meanwhile is read from the homeserver.",
+            "Make space; then it goes on by itself, and what happened meanwhile is read from the \
+             homeserver.",
         ),
         TroubleKind::Locked => (
             "The database is locked by another program",
-            "Close what has it open, such as an SQL shell or a backup tool; then it goes on by itself, and what happened \
-             meanwhile is read from the homeserver.",
+            "Close what has it open, such as an SQL shell or a backup tool; then it goes on by \
+             itself, and what happened meanwhile is read from the homeserver.",
         ),
         TroubleKind::ReadOnly => (
             "The database can only be read",
-            "See that its file system is mounted for writing, and that the file and its folder may be written by the user \
-             that Callscope runs as; then it goes on by itself.",
+            "See that its file system is mounted for writing, and that the file and its folder may \
+             be written by the user that Callscope runs as; then it goes on by itself.",
         ),
         TroubleKind::Gone => (
             "The database file is gone",
-            "What is written now will be lost. Stop Callscope, put the file or a copy of it back (callscope restore), and \
-             start it again.",
+            "What is written now will be lost. Stop Callscope, put the file or a copy of it back \
+             (callscope restore), and start it again.",
         ),
         TroubleKind::Damaged => (
             "The database is damaged",
-            "Stop Callscope, put a copy back (callscope restore), and start it again: what happened since the copy is read \
-             from the homeserver.",
+            "Stop Callscope, put a copy back (callscope restore), and start it again: what \
+             happened since the copy is read from the homeserver.",
         ),
         TroubleKind::Failing => (
             "The database cannot be used",
-            "See what the error says of the disk or the database server; when that is mended it goes on by itself.",
+            "See what the error says of the disk or the database server; when that is mended it \
+             goes on by itself.",
         ),
     };
 

@@ -1,4 +1,5 @@
-//! Every answer over one seeded database, compared byte by byte with what is stored in `tests/it/pages/goldens`.
+//! Every answer over one seeded database, compared byte by byte with what is stored in
+//! `tests/it/pages/goldens`.
 //!
 //! A change that should not change any output changes no byte here. An intended change is reviewed
 //! by its diff: `INSTA_UPDATE=always cargo test --test it pages::goldens` writes the files again.
@@ -17,8 +18,8 @@ struct Room {
     events: Vec<Value>,
 }
 
-/// A room of its own for each test vector, moved so that its present is ours: all formats, and all faults that were
-/// ever found.
+/// A room of its own for each test vector, moved so that its present is ours: all formats, and all
+/// faults that were ever found.
 fn rooms_of_vectors() -> Vec<Room> {
     let files = [
         include_str!("../../vectors/published.json"),
@@ -61,7 +62,8 @@ fn rooms_of_reports() -> Vec<Room> {
     rooms
 }
 
-/// The events in a room of this name, later or earlier by as much as `now` differs from our present.
+/// The events in a room of this name, later or earlier by as much as `now` differs from our
+/// present.
 fn moved_room(name: &str, events: &[Value], now: i64) -> Room {
     let by = NOW - now;
     let rename = |id: &str| format!("{id}.{name}");
@@ -144,7 +146,8 @@ async fn seeded_site() -> Site {
     site
 }
 
-/// The text without the hashes in the addresses of static files: another style sheet is no other page.
+/// The text without the hashes in the addresses of static files: another style sheet is no other
+/// page.
 fn without_hashes(text: &str) -> String {
     let mut parts = text.split("?v=");
     let mut rest = parts.next().unwrap_or_default().to_owned();

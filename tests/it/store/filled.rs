@@ -1,5 +1,5 @@
-//! A database of an older version, filled, becomes one of this version: its calls are there at once, and are those
-//! that the core derives from its events.
+//! A database of an older version, filled, becomes one of this version: its calls are there at
+//! once, and are those that the core derives from its events.
 //!
 //! Each file of `tests/it/store/filled` has the rows of one room of the demonstration, in the
 //! tables and columns that the shape of its number had. The shape itself is made by the migrations

@@ -57,8 +57,10 @@ pub struct EndedWalk {
 }
 
 // Only a gap of sync has a token. It begins at the answer before.
-const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, first_token, before_stream, since_ms)
-    values ($1, $2, $3, $4, $4, $5, (select max(last_sync_ms) from vantages where mode = 'follow' and $6 = 1))
+const OPEN: &str = "insert into walks (room_id, opened_ms, reason, token, first_token,
+    before_stream, since_ms)
+    values ($1, $2, $3, $4, $4, $5, (select max(last_sync_ms) from vantages where mode = 'follow'
+    and $6 = 1))
     on conflict (room_id, opened_ms, reason) do nothing";
 const HAD: &str = "select count(*) from walks where room_id = $1 and reason = 'history'";
 
@@ -100,14 +102,16 @@ pub(in crate::store) async fn open_walk(
 }
 
 const STEP: &str = "update walks set
-    last_token = case when $11 = 1 and cut = 1 then last_token else token end, cut = $11, token = $4, pages = pages + 1, found = found + $5, done_ms = $6,
-    ended_by = $7, horizon_ms = $8, spent_ms = spent_ms + $9, again_ms = $10
+    last_token = case when $11 = 1 and cut = 1 then last_token else token end, cut = $11,
+    token = $4, pages = pages + 1, found = found + $5, done_ms = $6, ended_by = $7,
+    horizon_ms = $8, spent_ms = spent_ms + $9, again_ms = $10
     where room_id = $1 and opened_ms = $2 and reason = $3";
 // If a gap was read in two walks, how it ended is stored in the first walk, which stands for the
 // gap.
 const CONTINUED: &str = "update walks set ended_by = $4, horizon_ms = $5, again_ms = null
     where room_id = $1 and reason = 'gap' and reason = $3
-    and opened_ms = (select n.continues_ms from walks n where n.room_id = $1 and n.opened_ms = $2 and n.reason = $3)";
+    and opened_ms = (select n.continues_ms from walks n where n.room_id = $1 and n.opened_ms = $2
+    and n.reason = $3)";
 
 /// Moves a walk on, in the transaction of the events of its page.
 pub(in crate::store) async fn advance_walk(
@@ -185,9 +189,10 @@ pub(in crate::store) async fn record_reached_time(
 }
 
 const GO_ON: &str =
-    "insert into walks (room_id, opened_ms, reason, token, first_token, before_stream, since_ms, reached_ms, continues_ms)
-    select w.room_id, cast($4 as bigint), w.reason, cast($5 as text), cast($5 as text), cast($6 as bigint), null,
-        w.reached_ms, coalesce(w.continues_ms, w.opened_ms) from walks w
+    "insert into walks (room_id, opened_ms, reason, token, first_token, before_stream, since_ms,
+        reached_ms, continues_ms)
+    select w.room_id, cast($4 as bigint), w.reason, cast($5 as text), cast($5 as text),
+        cast($6 as bigint), null, w.reached_ms, coalesce(w.continues_ms, w.opened_ms) from walks w
     where w.room_id = $1 and w.opened_ms = $2 and w.reason = $3
     on conflict (room_id, opened_ms, reason) do nothing";
 const WENT_ON: &str =
@@ -319,10 +324,12 @@ pub async fn correct_end_reason(
     Ok(tx.commit().await?)
 }
 
-const OF_HORIZON: &str =
-    "select room_id, opened_ms, reason, ended_by, last_token, tries from walks where ended_by = 'horizon' and horizon_ms > $1
-    and not exists (select 1 from walks n where n.room_id = walks.room_id and n.reason = walks.reason
-        and n.opened_ms > walks.opened_ms and n.continues_ms = coalesce(walks.continues_ms, walks.opened_ms))
+const OF_HORIZON: &str = "select room_id, opened_ms, reason, ended_by, last_token, tries from walks
+        where ended_by = 'horizon' and horizon_ms > $1
+    and not exists (select 1 from walks n where n.room_id = walks.room_id
+    and n.reason = walks.reason
+        and n.opened_ms > walks.opened_ms
+        and n.continues_ms = coalesce(walks.continues_ms, walks.opened_ms))
     order by room_id, opened_ms";
 
 /// Walks that ended at an old horizon, if the wanted one (`wanted_ms`) is wider; `None` =
@@ -350,8 +357,8 @@ pub async fn cut_short_by_old_limit(
 }
 
 // A walk that ended as hidden before the last token was stored was not checked closely.
-const OF_HIDDEN: &str =
-    "select room_id, opened_ms, reason, ended_by, last_token, tries from walks where ended_by = 'not_visible'
+const OF_HIDDEN: &str = "select room_id, opened_ms, reason, ended_by, last_token, tries from walks
+        where ended_by = 'not_visible'
     and reason = 'history' and last_token is null and again_ms is null order by room_id";
 
 /// Walks of an earlier version that ended as hidden.
@@ -364,7 +371,8 @@ pub async fn list_ended_as_hidden(store: &Reader) -> Result<Vec<EndedWalk>, Erro
 }
 
 const SAW_CREATION: &str =
-    "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create' and state_key = ''
+    "select count(*) from events where room_id = $1 and chain is null and kind = 'm.room.create'
+        and state_key = ''
     and in_timeline = 1";
 
 /// Did the room's creation come in a timeline? If history is hidden, it comes only in the state.
@@ -381,7 +389,8 @@ pub async fn has_seen_creation(store: &Reader, room_id: &str) -> Result<bool, Er
 }
 
 const TODO: &str =
-    "select room_id, opened_ms, reason, token, before_stream, pages, found, reached_ms from walks where done_ms is null
+    "select room_id, opened_ms, reason, token, before_stream, pages, found, reached_ms from walks
+        where done_ms is null
     order by reason, opened_ms, room_id";
 
 /// Walks that are not done: gaps first, then the oldest.

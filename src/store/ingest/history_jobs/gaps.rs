@@ -26,14 +26,17 @@ pub struct MissingEvent {
 const CURSOR: &str = "select stream from scans where name = 'holes'";
 const MOVE: &str = "insert into scans (name, stream) values ('holes', $1)
     on conflict (name) do update set stream = excluded.stream";
-const END: &str = "select max(stream) from (select stream from events where stream > $1 order by stream limit $2) as span";
+const END: &str = "select max(stream) from (select stream from events where stream > $1
+    order by stream limit $2) as span";
 // Only events about calls are looked for. For all other state the newest event is enough.
 const FIND: &str = "insert into holes (room_id, event_id, depth, due_ms)
     select e.room_id, e.replaces_state, coalesce((select h.depth + 1 from holes h
         where h.room_id = e.room_id and h.event_id = e.event_id), 1), 0
-    from events e where e.stream > $1 and e.stream <= $2 and e.chain is not null and e.replaces_state is not null
+    from events e where e.stream > $1 and e.stream <= $2 and e.chain is not null
+    and e.replaces_state is not null
         and e.origin_server_ts >= $3
-        and not exists (select 1 from events p where p.event_id = e.replaces_state and p.room_id = e.room_id)
+        and not exists (select 1 from events p where p.event_id = e.replaces_state
+        and p.room_id = e.room_id)
     on conflict (room_id, event_id) do nothing";
 
 // An event that a walk brought meanwhile is no longer missing.

@@ -3,8 +3,8 @@
 
 use crate::store::{Error, Reader, Tx, Writer};
 
-/// Delays after which a gap is read again, ms: twice, and a third time if the second found something
-/// new.
+/// Delays after which a gap is read again, ms: twice, and a third time if the second found
+/// something new.
 const AGAIN_MS: [i64; 3] = [10_000, 60_000, 600_000];
 /// Maximum number of attempts to read a gap that cannot be read.
 const TRIES_MAX: i64 = 20;
@@ -32,10 +32,11 @@ pub struct Recheck {
 
 // A room has one row. A newer gap takes the place of an older one, because it begins nearer to now;
 // their pages are added, so that the older gap is read with it.
-const PLAN: &str = "insert into late (room_id, first_token, token, page, pages, round, found, horizon_ms, due_ms)
+const PLAN: &str = "insert into late (room_id, first_token, token, page, pages, round, found,
+    horizon_ms, due_ms)
     values ($1, $2, $2, 0, $3, 0, 0, $4, $5)
-    on conflict (room_id) do update set first_token = excluded.first_token, token = excluded.token, page = 0,
-        pages = late.pages + excluded.pages, round = 0, found = 0, tries = 0,
+    on conflict (room_id) do update set first_token = excluded.first_token, token = excluded.token,
+        page = 0, pages = late.pages + excluded.pages, round = 0, found = 0, tries = 0,
         horizon_ms = case when late.horizon_ms > coalesce(excluded.horizon_ms, late.horizon_ms - 1)
             then late.horizon_ms else excluded.horizon_ms end, due_ms = excluded.due_ms";
 const TOO_FAR: &str = "update late set pages = $2 where room_id = $1 and pages > $2";
@@ -64,7 +65,8 @@ pub(super) async fn schedule_recheck(
     Ok(())
 }
 
-const WALK: &str = "select first_token, pages, horizon_ms from walks where room_id = $1 and opened_ms = $2 and reason = 'gap'";
+const WALK: &str = "select first_token, pages, horizon_ms from walks where room_id = $1
+    and opened_ms = $2 and reason = 'gap'";
 
 /// A walk over a gap is done: schedules reading the gap again.
 pub(super) async fn schedule_after_walk(
@@ -98,8 +100,10 @@ pub async fn schedule_newest_recheck(
     Ok(tx.commit().await?)
 }
 
-const TODO: &str = "select room_id, first_token, token, page, pages, round, found, horizon_ms from late
-    where due_ms <= $1 and not exists (select 1 from walks w where w.room_id = late.room_id and w.done_ms is null)
+const TODO: &str = "select room_id, first_token, token, page, pages, round, found, horizon_ms
+    from late
+    where due_ms <= $1 and not exists (select 1 from walks w where w.room_id = late.room_id
+    and w.done_ms is null)
     order by due_ms, room_id";
 
 type RecheckRow = (
@@ -183,8 +187,10 @@ impl Recheck {
     }
 }
 
-const PUT_OFF: &str = "update late set first_token = case when $2 = 1 then null else first_token end,
-    token = case when $2 = 1 then null else token end, due_ms = $3, tries = tries + 1 where room_id = $1 and due_ms <= $4";
+const PUT_OFF: &str = "update late set first_token = case when $2 = 1 then null
+    else first_token end,
+    token = case when $2 = 1 then null else token end, due_ms = $3, tries = tries + 1
+    where room_id = $1 and due_ms <= $4";
 const IN_VAIN: &str = "delete from late where room_id = $1 and tries >= $2";
 
 /// The gap could not be read this time. It is tried again a minute later, from the newest event if

@@ -18,9 +18,9 @@ pub const QUERY: &[(&str, &str)] = &[
     ),
     (
         "q",
-        "Only calls with this word in the name, alias or id of the room, in the name or id of a person, or in the name \
-        of a server; or the call of this event id. In lists of rooms and of servers: only those with it in their own name, \
-        alias or id",
+        "Only calls with this word in the name, alias or id of the room, in the name or id of a \
+         person, or in the name of a server; or the call of this event id. In lists of rooms and \
+         of servers: only those with it in their own name, alias or id",
     ),
     (
         "server",
@@ -36,7 +36,8 @@ pub const QUERY: &[(&str, &str)] = &[
     ),
     (
         "kind",
-        "Only calls in which somebody was alone all the time, or only those with two people or more at once",
+        "Only calls in which somebody was alone all the time, or only those with two people or \
+         more at once",
     ),
     (
         "min_minutes",
@@ -50,17 +51,19 @@ pub const QUERY: &[(&str, &str)] = &[
     ("period", "The period that ends today"),
     (
         "step",
-        "What the period is cut into; days where nothing is said. A year has too many days: weeks, as the answer says",
+        "What the period is cut into; days where nothing is said. A year has too many days: weeks, \
+         as the answer says",
     ),
     (
         "sort",
-        "The order. Calls: started, duration, people, peak. Rooms: name, calls, last_call, known_since. Servers: server, \
-         people, calls, time, run_out, now. SFUs: sfu, time, calls, people, now. With - before it, the other way round: \
-         most or newest first",
+        "The order. Calls: started, duration, people, peak. Rooms: name, calls, last_call, \
+         known_since. Servers: server, people, calls, time, run_out, now. SFUs: sfu, time, calls, \
+         people, now. With - before it, the other way round: most or newest first",
     ),
     (
         "members_from",
-        "Leave out the first so many of the stays, in order of arrival; of a very large call the next 1000 are given",
+        "Leave out the first so many of the stays, in order of arrival; of a very large call the \
+         next 1000 are given",
     ),
     (
         "events_from",
@@ -123,7 +126,8 @@ const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
 /// The values that a parameter may have.
 fn allowed_values(path: &str, name: &str) -> Value {
-    let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: so forms send it" });
+    let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: \
+                                                                          so forms send it" });
     match name {
         "sort" => {
             let sorts = sort::ALL.iter().find(|(start, _)| path.starts_with(start));
@@ -148,7 +152,8 @@ fn allowed_values(path: &str, name: &str) -> Value {
             { "type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX,
               "description": "Milliseconds since 1970" },
             { "type": "string", "format": "date-time",
-              "description": if name == "at" { "RFC 3339; without its offset it is UTC" } else { "RFC 3339" } },
+              "description": if name == "at" { "RFC 3339; without its offset it is \
+                                                UTC" } else { "RFC 3339" } },
             { "type": "string", "format": "date", "description": "A day, in UTC" },
             empty,
         ] }),

@@ -182,8 +182,9 @@ pub const ENTRIES: &[ApiEntry] = &[
         OBSERVER,
         "/api/v1/live",
         "text/event-stream",
-        "Server-sent events named change: data {\"room_id\", \"slot_id\"} is a call that changed, {\"room_id\"} a room, {} means \
-         that anything may have. There are no ids to go on from: after a break, ask again",
+        "Server-sent events named change: data {\"room_id\", \"slot_id\"} is a call that changed, \
+         {\"room_id\"} a room, {} means that anything may have. There are no ids to go on from: \
+         after a break, ask again",
     ),
     json_entry::<serde_json::Value>(OBSERVER, "/api/v1/openapi.json", "This document"),
     json_entry::<Alive>(OBSERVER, "/healthz", "Does the program run?"),

@@ -259,22 +259,23 @@ impl FindingFacts {
 
         Some(match self.kind {
             "room_replaced" => {
-                "Clients hide a replaced room: whoever is still here is in a room that others do not see, and a call in \
-                 the new room is another one."
+                "Clients hide a replaced room: whoever is still here is in a room that others do \
+                 not see, and a call in the new room is another one."
                     .to_owned()
             }
             "nobody_could_come" => format!(
-                "Joining a call here needs power {needed} ({event_type}), and nobody else in the room had it: their \
-                 homeservers refuse the membership. To them the call does not work."
+                "Joining a call here needs power {needed} ({event_type}), and nobody else in the \
+                 room had it: their homeservers refuse the membership. To them the call does not \
+                 work."
             ),
             "server_denied" => {
-                "The room takes no events of this homeserver any more (m.room.server_acl): its people stay counted \
-                 until their memberships run out."
+                "The room takes no events of this homeserver any more (m.room.server_acl): its \
+                 people stay counted until their memberships run out."
                     .to_owned()
             }
             "lost_power" => format!(
-                "Sending {event_type} needs power {needed} now, and they have less: their homeserver refuses the \
-                 goodbye and every renewal."
+                "Sending {event_type} needs power {needed} now, and they have less: their \
+                 homeserver refuses the goodbye and every renewal."
             ),
             _ => reason_of_reset(self.of_reset()?).to_owned(),
         })
@@ -287,10 +288,12 @@ impl FindingFacts {
             }
             "nobody_could_come" => "let everybody join, in the room’s state:",
             "server_denied" => {
-                "let a moderator empty their membership events; to let the server in again, in the room’s state:"
+                "let a moderator empty their membership events; to let the server in again, in the \
+                 room’s state:"
             }
             "lost_power" => {
-                "let a moderator empty the membership event; to let everybody join and leave, in the room’s state:"
+                "let a moderator empty the membership event; to let everybody join and leave, in \
+                 the room’s state:"
             }
             _ => advice_on_reset(self.of_reset()?),
         })
