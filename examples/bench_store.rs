@@ -221,7 +221,7 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     for (at, Arrival { event, json, .. }) in arrivals.iter().enumerate() {
         let event = event.clone();
-        let chain = member::member_key_of(&event).unwrap();
+        let member_key = member::member_key_of(&event).unwrap();
         let (time, room) = (event.time(), "!room:server0.example.org");
         let row = json!([
             event.event_id,
@@ -231,7 +231,7 @@ fn floor(folder: &tempfile::TempDir, arrivals: &[Arrival]) -> Option<Rate> {
             event.sender,
             event.origin_server_ts,
             event.received_ts,
-            chain,
+            member_key,
             event.replaces_state,
             event.redacts,
             event.redacted_ts,

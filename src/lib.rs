@@ -4,8 +4,8 @@
 //!
 //! # The one sentence
 //!
-//! > `rtc` knows nobody; `matrix` and `store` know only `rtc`; the `observer` writes the store, the `web` reads it;
-//! > `app` wires.
+//! > `rtc` knows nobody; `matrix` and `store` know only `rtc`; the `observer` writes the store, the
+//! > `web` reads it; `app` wires.
 //!
 //! | module | may import (of ours) | may touch |
 //! |---|---|---|
@@ -13,8 +13,8 @@
 //! | [`matrix`] | `rtc` | the network, towards homeservers |
 //! | [`store`] | `rtc` | the database; all SQL is here; `Reader` reads, `Writer` also writes |
 //! | [`observer`] | `rtc`, `matrix`, `store`, `changes`, `clock` | timers; the only writer |
-//! | [`web`] | `rtc`, `store` (`Reader`), `changes`, `clock` | sockets of browsers and API clients |
-//! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP: the demo and the tests use the same one |
+//! | [`web`] | `rtc`, `store` (`Reader`), `changes`, `clock` | sockets of browsers and programs |
+//! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP, for the demo and the tests |
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
@@ -81,10 +81,10 @@
 //! 2. `matrix/sync` gives the raw events of the answer, part by part, and the next position.
 //! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to
 //!    [`store::ingest::write::write_batch_by_clock`], one transaction: append the new events, note
-//!    the sighting, fold the touched chains, replace what changed, move the position. Position and
-//!    effect move together, so a crash repeats work and never loses it. Walks through history are
-//!    rows, too ([`store::ingest::history_jobs::backfill`]): each page moves its walk's place in
-//!    the same commit, so that a stop at any point changes nothing. `callscope backfill` is the
+//!    the sighting, fold the touched member keys, replace what changed, move the position. Position
+//!    and effect move together, so a crash repeats work and never loses it. Walks through history
+//!    are rows, too ([`store::ingest::history_jobs::backfill`]): each page moves its walk's place
+//!    in the same commit, so that a stop at any point changes nothing. `callscope backfill` is the
 //!    same code in the foreground.
 //! 4. After the commit, and never before, [`changes`] announces that the slot changed, without
 //!    data.

@@ -469,7 +469,7 @@ pub(super) fn one_line_text(value: &Value) -> String {
     }
 }
 
-/// Like `text`, for an error message, which also says what to do.
+/// Like [`one_line_text`], for an error message, which also says what to do.
 fn long_text(value: &Value) -> String {
     value.as_str().map(f::sanitize_message).unwrap_or_default()
 }

@@ -121,12 +121,12 @@ impl Observer {
     async fn forget_events(&self, room_id: &str, before: i64, now: i64) -> Result<(), Error> {
         let (store, rules) = (&self.store, &self.settings.rules);
         let in_state = retention::events_in_state(store, room_id).await?;
-        for chain in retention::list_old_keys(store, room_id, before).await? {
-            if !retention::raise_cutoff(store, rules, room_id, &chain, before).await? {
+        for member_key in retention::list_old_keys(store, room_id, before).await? {
+            if !retention::raise_cutoff(store, rules, room_id, &member_key, before).await? {
                 tracing::debug!("{room_id}: a chain cannot be sealed yet and keeps its events");
             }
 
-            let old = retention::events_before_cutoff(store, room_id, &chain).await?;
+            let old = retention::events_before_cutoff(store, room_id, &member_key).await?;
             self.delete_events(room_id, &old, |id| in_state.contains(id), now)
                 .await?;
         }

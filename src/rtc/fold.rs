@@ -66,12 +66,12 @@ impl StatementContent {
 /// conditions. The result depends only on the set of events, not on their order.
 #[must_use]
 pub fn fold_member_key<'a>(
-    chain: &str,
+    member_key: &str,
     events: impl IntoIterator<Item = &'a RoomEvent>,
     room: &RoomConditions,
     rules: &Rules,
 ) -> (Vec<Membership>, Vec<Rejection>) {
-    let part = fold_between_cuts(chain, &part::BEGINNING, events, None, room, rules);
+    let part = fold_between_cuts(member_key, &part::BEGINNING, events, None, room, rules);
     (part.members, part.rejected)
 }
 

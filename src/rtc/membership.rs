@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Membership {
     /// A natural key: it is the same after every rebuild.
     pub id: String,
-    pub chain: String,
+    #[serde(rename = "chain")]
+    pub member_key: String,
     pub slot: SlotId,
     /// Always the sender, never read from a state key.
     pub user_id: String,
@@ -54,7 +55,7 @@ impl Membership {
     pub fn device_key(&self) -> (&str, &str) {
         (
             &self.user_id,
-            self.device_id.as_deref().unwrap_or(&self.chain),
+            self.device_id.as_deref().unwrap_or(&self.member_key),
         )
     }
 }

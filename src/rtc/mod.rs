@@ -89,19 +89,19 @@ pub fn derive(
     let mut events = merge_copies(events);
     redaction::apply_redactions(&mut events);
     let room = room::RoomConditions::from_events(events.values());
-    let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
+    let mut member_keys: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
     let mut derived = Derived::default();
     for event in events.values() {
         match member::member_key_of(event) {
-            Ok(Some(chain)) => chains.entry(chain).or_default().push(event),
+            Ok(Some(member_key)) => member_keys.entry(member_key).or_default().push(event),
             Ok(None) => {}
             Err(reason) => derived.rejected.push((event.event_id.clone(), reason)),
         }
     }
 
-    for (chain, events) in &chains {
+    for (member_key, events) in &member_keys {
         let (mut members, mut rejected) =
-            fold::fold_member_key(chain, events.iter().copied(), &room, rules);
+            fold::fold_member_key(member_key, events.iter().copied(), &room, rules);
         derived.memberships.append(&mut members);
         derived.rejected.append(&mut rejected);
     }

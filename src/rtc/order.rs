@@ -139,13 +139,13 @@ mod tests {
     #[test]
     fn one_stamp_from_the_future_does_not_move_what_came_after_it() {
         let hour = SKEW_MS;
-        let chain = [
+        let member_key = [
             event("$1", hour, None),
             event("$2", 900 * hour, Some("$1")),
             event("$3", 2 * hour, Some("$2")),
             event("$4", 3 * hour, Some("$3")),
         ];
-        let times: Vec<_> = sort_by_effective_time(&chain)
+        let times: Vec<_> = sort_by_effective_time(&member_key)
             .iter()
             .map(|(time, event)| (*time / hour, event.event_id.as_str()))
             .collect();
@@ -154,12 +154,12 @@ mod tests {
 
     #[test]
     fn one_stamp_from_the_past_does_not_move_what_came_before_it() {
-        let chain = [
+        let member_key = [
             event("$1", 5 * SKEW_MS, None),
             event("$2", 6 * SKEW_MS, Some("$1")),
             event("$3", 0, Some("$2")),
         ];
-        let times: Vec<_> = sort_by_effective_time(&chain)
+        let times: Vec<_> = sort_by_effective_time(&member_key)
             .iter()
             .map(|(time, _)| *time / SKEW_MS)
             .collect();

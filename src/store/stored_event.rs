@@ -71,7 +71,8 @@ pub(in crate::store) fn key_event_from_fields(
     fresh: &NewEvents,
 ) -> Result<KeyEvent, Error> {
     let event_id = fields.text()?.unwrap_or_default();
-    let (mark, chain, redaction_ms) = (fields.maybe_text()?, fields.some_text()?, fields.number()?);
+    let (mark, member_key, redaction_ms) =
+        (fields.maybe_text()?, fields.some_text()?, fields.number()?);
     let mut event = match fields.maybe_text()? {
         Some(kind) => Arc::new(event_from_fields(event_id, kind, fields)?),
         None => fresh
@@ -83,7 +84,7 @@ pub(in crate::store) fn key_event_from_fields(
         Arc::make_mut(&mut event).redacted_ts = redaction_ms;
     }
 
-    Ok((event, mark, chain))
+    Ok((event, mark, member_key))
 }
 
 fn event_from_fields(

@@ -55,7 +55,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// Folds a member key from cut to cut; each state passes through JSON, as a store would keep it.
 fn in_parts(
-    chain: &str,
+    member_key: &str,
     events: &[&RoomEvent],
     cuts: &[i64],
     room: &RoomConditions,
@@ -70,7 +70,7 @@ fn in_parts(
         };
 
         let inside = events.iter().copied().filter(inside);
-        let part = fold_between_cuts(chain, &from, inside, until, room, &Rules::default());
+        let part = fold_between_cuts(member_key, &from, inside, until, room, &Rules::default());
         members.extend(part.members);
         rejected.extend(part.rejected);
         state = serde_json::from_str(&serde_json::to_string(&part.state).unwrap()).unwrap();
@@ -103,18 +103,18 @@ proptest! {
     fn a_fold_in_parts_is_the_fold_of_the_whole(room in generate::room(), keep in prop::collection::vec(any::<bool>(), 40)) {
         let events = rtc::merge_copies(events(&room));
         let conditions = RoomConditions::from_events(events.values());
-        let mut chains: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
+        let mut member_keys: BTreeMap<String, Vec<&RoomEvent>> = BTreeMap::new();
         for event in events.values() {
-            if let Ok(Some(chain)) = rtc::member::member_key_of(event) {
-                chains.entry(chain).or_default().push(event);
+            if let Ok(Some(member_key)) = rtc::member::member_key_of(event) {
+                member_keys.entry(member_key).or_default().push(event);
             }
         }
 
-        for (chain, events) in chains {
-            let whole = fold_member_key(&chain, events.iter().copied(), &conditions, &Rules::default());
+        for (member_key, events) in member_keys {
+            let whole = fold_member_key(&member_key, events.iter().copied(), &conditions, &Rules::default());
             let time = |id: &str| events.iter().find(|event| event.event_id == id).map(|event| event.time());
             let cuts: Vec<i64> = find_cuts(events.iter().copied(), time, None).into_iter().zip(&keep).filter(|(_, keep)| **keep).map(|(at, _)| at).collect();
-            prop_assert_eq!(in_parts(&chain, &events, &cuts, &conditions), whole);
+            prop_assert_eq!(in_parts(&member_key, &events, &cuts, &conditions), whole);
         }
     }
 
@@ -172,7 +172,7 @@ proptest! {
         let derived = derive(events(&room));
         for (at, a) in derived.memberships.iter().enumerate() {
             for b in &derived.memberships[at + 1..] {
-                let same = a.chain == b.chain && a.device_id == b.device_id && a.slot == b.slot;
+                let same = a.member_key == b.member_key && a.device_id == b.device_id && a.slot == b.slot;
                 prop_assert!(!same || a.until_ms <= b.joined_ms || b.until_ms <= a.joined_ms, "{a:?}\n{b:?}");
             }
         }

@@ -126,15 +126,15 @@ fn times(stay: &Stay, events: &[Value]) -> (i64, Option<i64>) {
         .position(|e| e["event_id"] == stay.join_event.as_str())
         .unwrap_or_else(|| panic!("the homeserver does not have the join of {stay:?}"));
     let time = |e: &Value| e["origin_server_ts"].as_i64().unwrap();
-    let end = events[at + 1..]
-        .iter()
-        .find(|e| chain(e) == chain(&events[at]) && e["content"].get("application").is_none());
+    let end = events[at + 1..].iter().find(|e| {
+        member_key(e) == member_key(&events[at]) && e["content"].get("application").is_none()
+    });
 
     (time(&events[at]), end.map(time))
 }
 
 /// The fields that a later event must share with an earlier one to replace it.
-fn chain(event: &Value) -> [&Value; 3] {
+fn member_key(event: &Value) -> [&Value; 3] {
     match event.get("state_key") {
         Some(key) => [&event["type"], &Value::Null, key],
         None => [

@@ -1,5 +1,5 @@
-//! Predecessors: if a state event replaced an event that we never saw, that event is missing (a
-//! hole). It is requested.
+//! Predecessors: if a state event replaced an event that we never saw, that event is missing. It is
+//! requested.
 
 use super::run::is_room_error;
 use super::schedule::BackfillScope;

@@ -70,7 +70,7 @@ impl Observer {
         }
     }
 
-    /// Waits for work: a notification, or a walk or hole that is due again.
+    /// Waits for work: a notification, or a walk or a missing event that is due again.
     async fn rest(&self, scope: &BackfillScope, course: &WalkStates) {
         let (hole, look) = (
             self.next_hole().await.ok().flatten(),

@@ -125,7 +125,7 @@ pub struct FoldedPart {
 /// with a time in between.
 #[must_use]
 pub fn fold_between_cuts<'a>(
-    chain: &str,
+    member_key: &str,
     from: &'a KeyState,
     events: impl IntoIterator<Item = &'a RoomEvent>,
     until: Option<i64>,
@@ -136,7 +136,7 @@ pub fn fold_between_cuts<'a>(
     let mut joined = from.joined.clone();
     let mut said = statements_by_device(
         events,
-        chain.starts_with('k'),
+        member_key.starts_with('k'),
         &mut joined,
         &mut part.rejected,
     );
@@ -151,7 +151,7 @@ pub fn fold_between_cuts<'a>(
     }
 
     for (sub, new) in said {
-        let mut stay = DeviceFold::new(chain, &sub, room, rules);
+        let mut stay = DeviceFold::new(member_key, &sub, room, rules);
         let mut statements = from
             .subs
             .get(&sub)

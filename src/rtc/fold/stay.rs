@@ -63,7 +63,7 @@ pub(super) struct RunSpan {
 }
 
 pub(super) struct DeviceFold<'a> {
-    chain: &'a str,
+    member_key: &'a str,
     sub: &'a str,
     room: &'a RoomConditions,
     rules: &'a Rules,
@@ -80,10 +80,15 @@ pub(super) struct DeviceFold<'a> {
 }
 
 impl<'a> DeviceFold<'a> {
-    pub fn new(chain: &'a str, sub: &'a str, room: &'a RoomConditions, rules: &'a Rules) -> Self {
+    pub fn new(
+        member_key: &'a str,
+        sub: &'a str,
+        room: &'a RoomConditions,
+        rules: &'a Rules,
+    ) -> Self {
         let (members, rejected, candidates) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self {
-            chain,
+            member_key,
             sub,
             room,
             rules,
@@ -175,7 +180,7 @@ impl<'a> DeviceFold<'a> {
     /// open stays close at their own expiry. `statements` must begin with those that
     /// [`Self::carry`] returned.
     pub fn run(&mut self, statements: &[Statement<'a>], span: &RunSpan) {
-        let sticky = self.chain.starts_with('k');
+        let sticky = self.member_key.starts_with('k');
         for (time, step) in self.steps(statements, span) {
             self.expire(time);
             match step {
@@ -354,11 +359,11 @@ impl<'a> DeviceFold<'a> {
             twins.to_string()
         };
 
-        let parts = [self.chain, self.sub, &event.event_id, &begun, &twin];
+        let parts = [self.member_key, self.sub, &event.event_id, &begun, &twin];
         let sticky = join.format == Format::Sticky;
         let member = Membership {
             id: hash(&parts, 12),
-            chain: self.chain.to_owned(),
+            member_key: self.member_key.to_owned(),
             slot: join.slot.clone(),
             user_id: event.sender.clone(),
             device_id: join.device_id.clone(),

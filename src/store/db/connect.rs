@@ -144,8 +144,8 @@ pub(in crate::store) fn pool_options(
     pool_with(connections, cache, space, None)
 }
 
-/// Like `pool`, with a time limit for each statement. `SQLite` has no such limit; there the small
-/// size of the pool limits the load.
+/// Like [`pool_options`], with a time limit for each statement. `SQLite` has no such limit; there
+/// the small size of the pool limits the load.
 pub(in crate::store) fn limited_pool_options(
     connections: u32,
     cache: u32,

@@ -62,7 +62,7 @@ pub(super) async fn checkpoints_around(
 /// Binds a span of a member key.
 pub(in crate::store) fn bind_key_span(query: Statement, span: Option<&KeySpan<'_>>) -> Statement {
     query
-        .bind(span.map(|(chain, ..)| (*chain).to_owned()))
+        .bind(span.map(|(member_key, ..)| (*member_key).to_owned()))
         .bind(span.map(|(_, from, _)| *from))
         .bind(span.map(|(.., to)| *to))
 }
@@ -112,11 +112,11 @@ const FORGET_CHAIN: &str = "delete from checkpoints where room_id = $1 and chain
 pub(in crate::store) async fn delete_key_checkpoints(
     tx: &mut Tx,
     room_id: &str,
-    chain: &str,
+    member_key: &str,
 ) -> Result<(), Error> {
     sqlx::query(FORGET_CHAIN)
         .bind(room_id)
-        .bind(chain)
+        .bind(member_key)
         .execute(&mut **tx)
         .await?;
 
@@ -148,15 +148,18 @@ pub(super) async fn store_checkpoints(
     states: &[(String, KeyState)],
 ) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(states.len());
-    for (chain, state) in states {
+    for (member_key, state) in states {
         let text =
             serde_json::to_string(state).map_err(|error| Error::Content(error.to_string()))?;
-        rows.extend(state.at_ms.map(|at_ms| (chain, at_ms, text)));
+        rows.extend(state.at_ms.map(|at_ms| (member_key, at_ms, text)));
     }
 
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let bind = |query: Statement, (chain, at_ms, text): &(&String, i64, String)| {
-        query.bind((*chain).clone()).bind(*at_ms).bind(text.clone())
+    let bind = |query: Statement, (member_key, at_ms, text): &(&String, i64, String)| {
+        query
+            .bind((*member_key).clone())
+            .bind(*at_ms)
+            .bind(text.clone())
     };
 
     KEEP.write(tx, &rows, shared, bind).await?;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Dirty {
     /// For each member key the first and the last time at which something changed.
-    pub chains: BTreeMap<String, (i64, i64)>,
+    pub member_keys: BTreeMap<String, (i64, i64)>,
     /// For each user the changed events of the user's membership of the room, by id, with the event
     /// as it was before.
     pub presence: BTreeMap<String, BTreeMap<String, Option<RoomEvent>>>,
@@ -46,8 +46,11 @@ pub(in crate::store) struct Dirty {
 
 impl Dirty {
     /// Notes that something changed for a member key between these times.
-    pub fn chain(&mut self, chain: &str, from: i64, to: i64) {
-        let span = self.chains.entry(chain.to_owned()).or_insert((from, to));
+    pub fn add_member_key(&mut self, member_key: &str, from: i64, to: i64) {
+        let span = self
+            .member_keys
+            .entry(member_key.to_owned())
+            .or_insert((from, to));
         *span = (span.0.min(from), span.1.max(to));
     }
 }

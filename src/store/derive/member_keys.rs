@@ -36,7 +36,7 @@ pub(super) async fn find_touched_keys(
     conditions: &mut FoldConditions,
 ) -> Result<TouchedSpans, Error> {
     let mut wider = Dirty {
-        chains: touched.chains.clone(),
+        member_keys: touched.member_keys.clone(),
         ..Dirty::default()
     };
 
@@ -50,18 +50,18 @@ pub(super) async fn find_touched_keys(
         let query = sqlx::query_scalar::<_, String>(CLAIMED)
             .bind(room_id)
             .bind(created_ms);
-        for chain in query.fetch_all(&mut **tx).await? {
-            wider.chain(&chain, WHOLE.0, WHOLE.1);
+        for member_key in query.fetch_all(&mut **tx).await? {
+            wider.add_member_key(&member_key, WHOLE.0, WHOLE.1);
         }
     }
 
     if everything {
-        for chain in sqlx::query_scalar::<_, String>(ALL)
+        for member_key in sqlx::query_scalar::<_, String>(ALL)
             .bind(room_id)
             .fetch_all(&mut **tx)
             .await?
         {
-            wider.chain(&chain, WHOLE.0, WHOLE.1);
+            wider.add_member_key(&member_key, WHOLE.0, WHOLE.1);
         }
     }
 
@@ -70,14 +70,16 @@ pub(super) async fn find_touched_keys(
             continue;
         };
 
-        for chain in slots::sticky_keys_of_slot(tx, room_id, from, to, rules.sticky_max_ms).await? {
-            wider.chain(&chain, from, to);
+        for member_key in
+            slots::sticky_keys_of_slot(tx, room_id, from, to, rules.sticky_max_ms).await?
+        {
+            wider.add_member_key(&member_key, from, to);
         }
     }
 
     keys_of_changed_members(tx, room_id, touched, conditions, &mut wider).await?;
 
-    Ok(wider.chains)
+    Ok(wider.member_keys)
 }
 
 static OF_SENDERS: MultiRow = MultiRow::new(
@@ -96,18 +98,18 @@ async fn keys_of_changed_members(
     wider: &mut Dirty,
 ) -> Result<(), Error> {
     let users: Vec<&str> = touched.presence.keys().map(String::as_str).collect();
-    let mut chains: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut member_keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in OF_SENDERS.look_up(tx, room_id, &users).await? {
-        chains
+        member_keys
             .entry(row.try_get("sender")?)
             .or_default()
             .push(row.try_get("chain")?);
     }
 
     conditions
-        .know(tx, room_id, chains.keys().map(String::as_str))
+        .know(tx, room_id, member_keys.keys().map(String::as_str))
         .await?;
-    for (user, chains) in chains {
+    for (user, member_keys) in member_keys {
         let Some(news) = touched.presence.get(&user) else {
             continue;
         };
@@ -131,16 +133,16 @@ async fn keys_of_changed_members(
                 .bind(latest)
                 .fetch_all(&mut **tx)
                 .await?;
-            for chain in early {
-                wider.chain(&chain, WHOLE.0, WHOLE.1);
+            for member_key in early {
+                wider.add_member_key(&member_key, WHOLE.0, WHOLE.1);
             }
         }
 
         if let Some(since) =
             first_difference(before.presence_changes(&user), now.presence_changes(&user))
         {
-            for chain in chains {
-                wider.chain(&chain, since, WHOLE.1);
+            for member_key in member_keys {
+                wider.add_member_key(&member_key, since, WHOLE.1);
             }
         }
     }
@@ -283,13 +285,13 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
 pub(in crate::store) async fn read_fold_input(
     tx: &mut Tx,
     room_id: &str,
-    chain: &str,
+    member_key: &str,
     cut: i64,
 ) -> Result<(Vec<RoomEvent>, RoomConditions), Error> {
     let mut events = Vec::new();
     for row in sqlx::query(CHAIN)
         .bind(room_id)
-        .bind(chain)
+        .bind(member_key)
         .bind(cut)
         .fetch_all(&mut **tx)
         .await?

@@ -240,7 +240,7 @@ pub(super) fn row_id(room_id: &str, member_id: &str) -> String {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::store) struct MembershipColumns {
     pub room_id: String,
-    pub chain: String,
+    pub member_key: String,
     pub slot_id: String,
     pub user_id: String,
     pub device_id: Option<String>,
@@ -267,7 +267,7 @@ impl MembershipColumns {
         let transport = member.transport.as_ref();
         Self {
             room_id: room_id.to_owned(),
-            chain: member.chain.clone(),
+            member_key: member.member_key.clone(),
             slot_id: without_nul(member.slot.as_str()),
             user_id: member.user_id.clone(),
             device_id: member.device_id.as_deref().map(without_nul),
@@ -295,7 +295,7 @@ impl MembershipColumns {
         let id = fields.some_text()?;
         let facts = Self {
             room_id: room_id.to_owned(),
-            chain: fields.some_text()?,
+            member_key: fields.some_text()?,
             slot_id: fields.some_text()?,
             user_id: fields.some_text()?,
             device_id: fields.maybe_text()?,
@@ -322,7 +322,7 @@ impl MembershipColumns {
 
     /// Distinguishes devices, in the same way as `rtc`.
     pub fn device(&self) -> &str {
-        self.device_id.as_deref().unwrap_or(&self.chain)
+        self.device_id.as_deref().unwrap_or(&self.member_key)
     }
 
     /// The part that counts towards a session; `None` if it has no length.
@@ -342,7 +342,7 @@ impl MembershipColumns {
     fn bind(&self, query: Statement) -> Statement {
         query
             .bind(self.room_id.clone())
-            .bind(self.chain.clone())
+            .bind(self.member_key.clone())
             .bind(self.slot_id.clone())
             .bind(self.user_id.clone())
             .bind(self.device_id.clone())

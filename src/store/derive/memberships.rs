@@ -58,7 +58,7 @@ pub(in crate::store) async fn fold_touched_keys(
 
 /// The progress of the fold of one member key.
 pub(super) struct KeyFold {
-    chain: String,
+    member_key: String,
     /// Where something changed, ms.
     span: (i64, i64),
     /// The folded state so far.
@@ -70,8 +70,8 @@ pub(super) struct KeyFold {
 }
 
 impl KeyFold {
-    pub fn chain(&self) -> &str {
-        &self.chain
+    pub fn member_key(&self) -> &str {
+        &self.member_key
     }
 
     /// Up to where it was folded, ms.
@@ -171,24 +171,24 @@ impl<'a> FoldGroup<'a> {
     pub async fn begin(
         &mut self,
         tx: &mut Tx,
-        chains: &[(String, (i64, i64))],
+        member_keys: &[(String, (i64, i64))],
     ) -> Result<Vec<KeyFold>, Error> {
-        let asked: Vec<checkpoints::KeySpan> = chains
+        let asked: Vec<checkpoints::KeySpan> = member_keys
             .iter()
-            .map(|(chain, (from, to))| (chain.as_str(), *from, *to))
+            .map(|(member_key, (from, to))| (member_key.as_str(), *from, *to))
             .collect();
         let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
         checkpoints::delete_checkpoints(tx, self.room_id, &asked).await?;
-        let mut tasks = Vec::with_capacity(chains.len());
-        for (chain, span) in chains {
-            let around = around.remove(chain).unwrap_or_default();
+        let mut tasks = Vec::with_capacity(member_keys.len());
+        for (member_key, span) in member_keys {
+            let around = around.remove(member_key).unwrap_or_default();
             let (from, seal) = (
                 around.before.unwrap_or_default(),
                 around.seal.unwrap_or(i64::MIN),
             );
             self.marks.carry(&from);
             tasks.push(KeyFold {
-                chain: chain.clone(),
+                member_key: member_key.clone(),
                 span: *span,
                 from,
                 next: around.after,
@@ -220,9 +220,9 @@ impl<'a> FoldGroup<'a> {
                 events.iter().map(|event| event.sender.as_str()),
             )
             .await?;
-        let sticky = tasks.iter().filter(|task| task.chain.starts_with('k'));
+        let sticky = tasks.iter().filter(|task| task.member_key.starts_with('k'));
         let from = sticky
-            .filter_map(|task| task.matters_from(pages.get(&task.chain)))
+            .filter_map(|task| task.matters_from(pages.get(&task.member_key)))
             .min()
             .unwrap_or(i64::MIN);
         self.conditions
@@ -235,7 +235,7 @@ impl<'a> FoldGroup<'a> {
         let mut rest = Vec::new();
         let mut stuck = false;
         for task in tasks {
-            let page = pages.remove(&task.chain).unwrap_or_default();
+            let page = pages.remove(&task.member_key).unwrap_or_default();
             let before = task.begins();
             if let Some(task) = self.fold(task, &page, &room, &mut states) {
                 // Many events have the same time, or links cross the whole page: read a larger
@@ -268,7 +268,7 @@ impl<'a> FoldGroup<'a> {
         let asked: Vec<checkpoints::KeySpan> = open
             .map(|task| {
                 (
-                    task.chain.as_str(),
+                    task.member_key.as_str(),
                     i64::MIN,
                     task.begins().max(task.span.1),
                 )
@@ -276,7 +276,7 @@ impl<'a> FoldGroup<'a> {
             .collect();
         let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
         for task in tasks {
-            if let Some(around) = around.remove(&task.chain) {
+            if let Some(around) = around.remove(&task.member_key) {
                 task.next = around.after;
             }
         }
@@ -311,7 +311,7 @@ impl<'a> FoldGroup<'a> {
             if before >= self.tuning.checkpoint || Some(*cut) == page.reached() {
                 let (now, later) = rest.split_at(before);
                 state = self.part(&task, &state, now, Some(*cut), room);
-                states.push((task.chain.clone(), state.clone()));
+                states.push((task.member_key.clone(), state.clone()));
                 rest = later;
             }
         }
@@ -336,7 +336,7 @@ impl<'a> FoldGroup<'a> {
             return None;
         }
 
-        states.push((task.chain.clone(), state.clone()));
+        states.push((task.member_key.clone(), state.clone()));
 
         Some(KeyFold {
             from: state,
@@ -353,7 +353,7 @@ impl<'a> FoldGroup<'a> {
         room: &RoomConditions,
     ) -> KeyState {
         let mut part = fold_between_cuts(
-            &task.chain,
+            &task.member_key,
             from,
             events.iter().map(AsRef::as_ref),
             until,
@@ -425,7 +425,13 @@ impl FoldGroup<'_> {
 
         let asked: Vec<checkpoints::KeySpan> = tasks
             .iter()
-            .map(|task| (task.chain.as_str(), span(task, None).0, span(task, None).1))
+            .map(|task| {
+                (
+                    task.member_key.as_str(),
+                    span(task, None).0,
+                    span(task, None).1,
+                )
+            })
             .collect();
         let limit = crate::store::to_i64(self.limit);
         let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
@@ -439,18 +445,21 @@ impl FoldGroup<'_> {
 
         let asked: Vec<checkpoints::KeySpan> = asked
             .iter()
-            .map(|(chain, from, to)| {
+            .map(|(member_key, from, to)| {
                 (
-                    *chain,
+                    *member_key,
                     *from,
-                    pages.get(*chain).and_then(|page| page.end).unwrap_or(*to),
+                    pages
+                        .get(*member_key)
+                        .and_then(|page| page.end)
+                        .unwrap_or(*to),
                 )
             })
             .collect();
-        for (event, mark, chain) in self.events(tx, &asked).await? {
+        for (event, mark, member_key) in self.events(tx, &asked).await? {
             self.read += 1;
             self.marks.stored(&event, mark);
-            if let Some(page) = pages.get_mut(&chain) {
+            if let Some(page) = pages.get_mut(&member_key) {
                 page.events.push(event);
             }
         }
@@ -491,8 +500,8 @@ impl FoldGroup<'_> {
     ) -> Result<(), Error> {
         let mut times: HashMap<String, HashMap<String, i64>> = HashMap::new();
         let mut beyond: BTreeSet<&str> = BTreeSet::new();
-        for (chain, page) in pages.iter() {
-            let times = times.entry(chain.clone()).or_default();
+        for (member_key, page) in pages.iter() {
+            let times = times.entry(member_key.clone()).or_default();
             times.extend(
                 page.events
                     .iter()
@@ -515,11 +524,11 @@ impl FoldGroup<'_> {
         }
 
         for task in tasks {
-            let Some(page) = pages.get_mut(&task.chain) else {
+            let Some(page) = pages.get_mut(&task.member_key) else {
                 continue;
             };
 
-            let Some(times) = times.get(&task.chain) else {
+            let Some(times) = times.get(&task.member_key) else {
                 continue;
             };
 
@@ -545,17 +554,17 @@ impl FoldGroup<'_> {
         let mut open = Vec::new();
         let mut seals = HashMap::new();
         for task in tasks {
-            let page = pages.get(&task.chain);
+            let page = pages.get(&task.member_key);
             let end = page
                 .filter(|page| page.end.is_some())
                 .map(|page| page.reached().unwrap_or(task.begins()));
-            spans.push((&task.chain, task.begins(), end.unwrap_or(task.ends())));
+            spans.push((&task.member_key, task.begins(), end.unwrap_or(task.ends())));
             let ids = task
                 .from
                 .open_stays()
                 .map(|id| membership_rows::row_id(self.room_id, id));
             open.extend(ids.filter(|id| !self.changes.contains_key(id)));
-            seals.insert(task.chain.as_str(), task.seal);
+            seals.insert(task.member_key.as_str(), task.seal);
         }
 
         let opened = membership_rows::memberships_opened_within(tx, self.room_id, &spans).await?;
@@ -565,7 +574,7 @@ impl FoldGroup<'_> {
         {
             // A stay that began before the seal is final.
             if seals
-                .get(facts.chain.as_str())
+                .get(facts.member_key.as_str())
                 .is_none_or(|seal| facts.joined_ms >= *seal)
             {
                 self.changes

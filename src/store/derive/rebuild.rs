@@ -40,7 +40,7 @@ pub async fn count_member_events(
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildPlace {
     /// The last member key that was begun.
-    chain: String,
+    member_key: String,
     /// Long member keys that are not finished, and up to which time they are done, ms.
     open: Vec<(String, i64)>,
     /// The member events read so far.
@@ -91,25 +91,28 @@ pub(super) async fn rebuild_part_in(
         slots::rebuild_slots(tx, room_id).await?;
     }
 
-    let mut chains: Vec<(String, (i64, i64))> = place
+    let mut member_keys: Vec<(String, (i64, i64))> = place
         .open
         .drain(..)
-        .map(|(chain, reached)| (chain, (reached, i64::MAX)))
+        .map(|(member_key, reached)| (member_key, (reached, i64::MAX)))
         .collect();
-    if chains.is_empty() {
+    if member_keys.is_empty() {
         let query = sqlx::query_scalar(SOME)
             .bind(room_id)
-            .bind(&place.chain)
+            .bind(&place.member_key)
             .bind(to_i64(GROUP));
         let next: Vec<String> = query.fetch_all(&mut **tx).await?;
         if let Some(last) = next.last() {
-            place.chain.clone_from(last);
+            place.member_key.clone_from(last);
         }
 
-        chains.extend(next.into_iter().map(|chain| (chain, (i64::MIN, i64::MAX))));
+        member_keys.extend(
+            next.into_iter()
+                .map(|member_key| (member_key, (i64::MIN, i64::MAX))),
+        );
     }
 
-    if chains.is_empty() {
+    if member_keys.is_empty() {
         rooms::refresh_room_facts(tx, room_id).await?;
         return Ok(None);
     }
@@ -118,11 +121,11 @@ pub(super) async fn rebuild_part_in(
     conditions.read(tx, room_id).await?;
     let fresh = NewEvents::default();
     let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &fresh);
-    let tasks = work.begin(tx, &chains).await?;
+    let tasks = work.begin(tx, &member_keys).await?;
     let tasks = work.fold_next_page(tx, tasks).await?;
     place.open = tasks
         .iter()
-        .map(|task| (task.chain().to_owned(), task.reached()))
+        .map(|task| (task.member_key().to_owned(), task.reached()))
         .collect();
     place.events += work.read();
     let changes = work.done(tx).await?;

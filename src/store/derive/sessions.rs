@@ -297,7 +297,7 @@ pub(super) use stay_columns;
 pub(in crate::store) fn stay_from_fields(
     fields: &mut Fields<'_>,
 ) -> Result<(String, StoredStay), Error> {
-    let (id, slot, chain) = (
+    let (id, slot, member_key) = (
         fields.some_text()?,
         fields.some_text()?,
         fields.some_text()?,
@@ -305,7 +305,7 @@ pub(in crate::store) fn stay_from_fields(
     let stay = CountedStay {
         id,
         user: fields.some_text()?,
-        device: fields.maybe_text()?.unwrap_or(chain),
+        device: fields.maybe_text()?.unwrap_or(member_key),
         joined_ms: fields.some_number()?,
         until_ms: fields.some_number()?,
         join_event_id: fields.some_text()?,

@@ -32,22 +32,22 @@ struct EventToInsert<'a> {
     arrival: &'a Arrival,
     /// The part of a redacted event's content that is kept.
     kept: Option<&'a str>,
-    chain: Option<String>,
+    member_key: Option<String>,
     rejected: Option<Reason>,
     stream: i64,
 }
 
 impl<'a> EventToInsert<'a> {
     fn from_arrival(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
-        let (chain, rejected) = match member::member_key_of(&arrival.event) {
-            Ok(chain) => (chain, None),
+        let (member_key, rejected) = match member::member_key_of(&arrival.event) {
+            Ok(member_key) => (member_key, None),
             Err(reason) => (None, Some(reason)),
         };
 
         Self {
             arrival,
             kept,
-            chain,
+            member_key,
             rejected,
             stream,
         }
@@ -59,7 +59,7 @@ struct EventChange {
     event: Arc<RoomEvent>,
     /// The event as it was before.
     old: Option<RoomEvent>,
-    chain: Option<String>,
+    member_key: Option<String>,
 }
 
 impl EventChange {
@@ -162,10 +162,13 @@ async fn append_chunk(
         .collect();
     let twice = twice.into_iter().map(|(arrival, _)| arrival);
     let copies: Vec<&Arrival> = old.iter().map(|new| new.arrival).chain(twice).collect();
-    let chains = fresh
-        .iter()
-        .filter_map(|new| Some((new.arrival.event.sender.as_str(), new.chain.as_deref()?)));
-    record_writers(tx, room, chains).await?;
+    let member_keys = fresh.iter().filter_map(|new| {
+        Some((
+            new.arrival.event.sender.as_str(),
+            new.member_key.as_deref()?,
+        ))
+    });
+    record_writers(tx, room, member_keys).await?;
     rooms::store_display_names(
         tx,
         &room.room_id,
@@ -183,12 +186,12 @@ async fn append_chunk(
         .collect();
     fresh
         .iter()
-        .filter(|new| new.chain.is_some())
+        .filter(|new| new.member_key.is_some())
         .for_each(|new| touched.fresh.add_event(&new.arrival.event));
     let news = |new: EventToInsert| EventChange {
         event: Arc::clone(&new.arrival.event),
         old: None,
-        chain: new.chain,
+        member_key: new.member_key,
     };
 
     let mut news: Vec<EventChange> = fresh.into_iter().map(news).collect();
@@ -301,7 +304,7 @@ async fn insert_events(
             .bind(event.sender.clone())
             .bind(event.origin_server_ts)
             .bind(event.received_ts)
-            .bind(new.chain.clone())
+            .bind(new.member_key.clone())
             .bind(event.replaces_state.clone())
             .bind(event.redacts.clone())
             .bind(event.redacted_ts)
@@ -320,15 +323,17 @@ async fn insert_events(
 async fn record_writers<'c>(
     tx: &mut Tx,
     room: &RoomBatch,
-    chains: impl Iterator<Item = (&'c str, &'c str)>,
+    member_keys: impl Iterator<Item = (&'c str, &'c str)>,
 ) -> Result<(), Error> {
-    let chains: Vec<(&str, &str)> = chains.collect::<BTreeSet<_>>().into_iter().collect();
+    let member_keys: Vec<(&str, &str)> = member_keys.collect::<BTreeSet<_>>().into_iter().collect();
     let shared = |query: Statement| query.bind(room.room_id.clone());
-    let bind = |query: Statement, (sender, chain): &(&str, &str)| {
-        query.bind((*sender).to_owned()).bind((*chain).to_owned())
+    let bind = |query: Statement, (sender, member_key): &(&str, &str)| {
+        query
+            .bind((*sender).to_owned())
+            .bind((*member_key).to_owned())
     };
 
-    WROTE.write(tx, &chains, shared, bind).await?;
+    WROTE.write(tx, &member_keys, shared, bind).await?;
 
     Ok(())
 }
@@ -387,20 +392,20 @@ async fn merge_copy(
     };
 
     // A readable copy may tell the member key that a redacted copy could not.
-    let mut chain: Option<String> = row.try_get("chain")?;
+    let mut member_key: Option<String> = row.try_get("chain")?;
     let mut rejected: Option<String> = row.try_get("rejected")?;
-    if merged.readable != known.readable && chain.is_none() {
-        (chain, rejected) = match member::member_key_of(&merged) {
-            Ok(chain) => (chain, None),
+    if merged.readable != known.readable && member_key.is_none() {
+        (member_key, rejected) = match member::member_key_of(&merged) {
+            Ok(member_key) => (member_key, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };
 
         record_writers(
             tx,
             room,
-            chain
+            member_key
                 .iter()
-                .map(|chain| (merged.sender.as_str(), chain.as_str())),
+                .map(|member_key| (merged.sender.as_str(), member_key.as_str())),
         )
         .await?;
     }
@@ -415,7 +420,7 @@ async fn merge_copy(
         .bind(i64::from(was_in_timeline || arrival.in_timeline))
         .bind(json)
         .bind(merged.time())
-        .bind(&chain)
+        .bind(&member_key)
         .bind(rejected)
         .bind(&kept)
         .execute(&mut **tx)
@@ -424,7 +429,7 @@ async fn merge_copy(
     Ok(changes_the_fold(&known, &merged).then_some(EventChange {
         event: merged,
         old: Some(known),
-        chain,
+        member_key,
     }))
 }
 
@@ -481,7 +486,7 @@ async fn mark_dirty(
     news: &[EventChange],
     touched: &mut Dirty,
 ) -> Result<(), Error> {
-    let on_chains = || news.iter().filter(|new| new.chain.is_some());
+    let on_chains = || news.iter().filter(|new| new.member_key.is_some());
     let replaced: Vec<&str> = on_chains()
         .filter_map(|new| new.event.replaces_state.as_deref())
         .collect();
@@ -490,7 +495,7 @@ async fn mark_dirty(
     let replacing = times_of_linked(tx, &REPLACING, room_id, &ids).await?;
     for new in news {
         let event = &new.event;
-        if let Some(chain) = &new.chain {
+        if let Some(member_key) = &new.member_key {
             // The time of an event that is moved by links depends on the linked events. Its
             // neighbours decide whether its stamp is odd.
             let before = event
@@ -504,7 +509,7 @@ async fn mark_dirty(
                 .into_iter()
                 .flatten()
                 .fold(to, |to, (_, last)| to.max(*last));
-            touched.chain(chain, from, to);
+            touched.add_member_key(member_key, from, to);
         }
 
         match (EventKind::of_event_type(&event.kind), &event.state_key) {
@@ -552,11 +557,11 @@ async fn apply_redaction(
         _ => {}
     }
 
-    if let Some(chain) = row.chain {
+    if let Some(member_key) = row.member_key {
         // The change begins at the redacted event: checkpoints after it do not know of the
         // redaction.
         let (from, to) = new.span();
-        touched.chain(&chain, from.min(row.time_ms), to.max(row.time_ms));
+        touched.add_member_key(&member_key, from.min(row.time_ms), to.max(row.time_ms));
     }
 
     Ok(())
@@ -596,7 +601,7 @@ async fn insert_malformed(
     let fresh = EventToInsert {
         arrival: &arrival,
         kept: None,
-        chain: None,
+        member_key: None,
         rejected: Some(reason),
         stream,
     };

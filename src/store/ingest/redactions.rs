@@ -236,7 +236,7 @@ pub(super) struct RedactedTarget {
     pub unnamed: Vec<String>,
     pub kind: String,
     pub state_key: Option<String>,
-    pub chain: Option<String>,
+    pub member_key: Option<String>,
     pub time_ms: i64,
 }
 
@@ -256,7 +256,7 @@ pub(super) async fn redact_stored(
         unnamed: redact_event(tx, room_id, &row, &RedactionCause::from_event(because)).await?,
         kind: row.try_get("kind")?,
         state_key: row.try_get("state_key")?,
-        chain: row.try_get("chain")?,
+        member_key: row.try_get("chain")?,
         time_ms: row.try_get("time_ms")?,
     }))
 }
@@ -394,8 +394,8 @@ pub(super) async fn redact_more(
             .await?;
         let unnamed = redact_event(tx, &ban.room_id, &row, &ban.because).await?;
         touched.unnamed.extend(unnamed);
-        if let Some(chain) = row.try_get::<Option<&str>, _>("chain")? {
-            touched.chain(chain, row.try_get("time_ms")?, i64::MAX);
+        if let Some(member_key) = row.try_get::<Option<&str>, _>("chain")? {
+            touched.add_member_key(member_key, row.try_get("time_ms")?, i64::MAX);
         }
     }
 

@@ -86,19 +86,19 @@ async fn repair_member_keys(
         .bind(batch.seen_ms)
         .fetch_all(&mut **tx)
         .await?;
-    let mut chains: BTreeSet<String> = open.into_iter().collect();
+    let mut member_keys: BTreeSet<String> = open.into_iter().collect();
     // Also checks the member keys that have ended for us although the state holds a join.
     let joins = room.arrivals.iter().map(|arrival| &arrival.event);
     let joins = joins.filter(|event| {
         EventKind::of_event_type(&event.kind) == EventKind::Member
             && !member::parse_member_event(event).joins.is_empty()
     });
-    chains.extend(joins.filter_map(|event| member::member_key_of(event).ok().flatten()));
+    member_keys.extend(joins.filter_map(|event| member::member_key_of(event).ok().flatten()));
     let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
-    for chain in chains {
+    for member_key in member_keys {
         let rows = sqlx::query(CHAIN)
             .bind(&room.room_id)
-            .bind(&chain)
+            .bind(&member_key)
             .fetch_all(&mut **tx)
             .await?;
         let events = rows
@@ -109,8 +109,8 @@ async fn repair_member_keys(
             continue;
         }
 
-        if let Some(repair) = find_repair(&chain, &events, look, before_ms, batch.seen_ms) {
-            record_call_reset(tx, batch, room, &chain, &repair).await?;
+        if let Some(repair) = find_repair(&member_key, &events, look, before_ms, batch.seen_ms) {
+            record_call_reset(tx, batch, room, &member_key, &repair).await?;
             repairs.arrivals.push(repair.arrival);
         }
     }
@@ -140,15 +140,15 @@ async fn record_call_reset(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    chain: &str,
+    member_key: &str,
     repair: &Repair<'_>,
 ) -> Result<(), Error> {
     let made = &repair.arrival.event;
     let what = match repair.holds {
-        Some(_) if zombies::is_active(chain, made, batch.seen_ms) => {
+        Some(_) if zombies::is_active(member_key, made, batch.seen_ms) => {
             state_resets::ResetKind::CallMemberBack
         }
-        _ if zombies::is_active(chain, repair.newest, batch.seen_ms) => {
+        _ if zombies::is_active(member_key, repair.newest, batch.seen_ms) => {
             state_resets::ResetKind::CallMemberVanished
         }
         _ => return Ok(()),
@@ -176,7 +176,7 @@ pub(super) struct Repair<'a> {
 
 /// The event that brings a member key to what the state says; `None` if its events say so already.
 fn find_repair<'a>(
-    chain: &str,
+    member_key: &str,
     events: &'a [RoomEvent],
     look: &StateSnapshot,
     before_ms: Option<i64>,
@@ -191,7 +191,15 @@ fn find_repair<'a>(
         holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
     // The state was right at the previous poll, or when the last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
-    let arrival = || make_own_event(chain, holds.unwrap_or(newest), content, since_ms, seen_ms);
+    let arrival = || {
+        make_own_event(
+            member_key,
+            holds.unwrap_or(newest),
+            content,
+            since_ms,
+            seen_ms,
+        )
+    };
 
     (!told).then(|| Repair {
         arrival: arrival(),

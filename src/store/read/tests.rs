@@ -47,7 +47,7 @@ impl Bed {
         &self,
         who: &str,
         device: &str,
-        chain: &str,
+        member_key: &str,
         joined: i64,
         until: i64,
     ) {
@@ -55,9 +55,9 @@ impl Bed {
             "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server,
                 kind, joined_ms, until_ms, end_reason, updates, join_event_id, resumed, claimed,
                 selection, session_id)
-            values ('{chain} {joined}', '{ROOM}', '{chain}', 's', '{who}', {device}, 'h',
+            values ('{member_key} {joined}', '{ROOM}', '{member_key}', 's', '{who}', {device}, 'h',
             'session', {joined}, {until},
-                'left', 0, '$j {chain} {joined}', 0, 0, 'unknown', 'call')"
+                'left', 0, '$j {member_key} {joined}', 0, 0, 'unknown', 'call')"
         ))
         .await;
     }
@@ -74,15 +74,16 @@ impl Bed {
     pub(in crate::store) async fn event(
         &self,
         id: &str,
-        chain: Option<&str>,
+        member_key: Option<&str>,
         kind: &str,
         time: i64,
     ) {
-        let chain = chain.map_or("null".to_owned(), |chain| format!("'{chain}'"));
+        let member_key =
+            member_key.map_or("null".to_owned(), |member_key| format!("'{member_key}'"));
         self.run(&format!(
             "insert into events (event_id, room_id, kind, sender, origin_server_ts, chain, stream,
                 source, in_timeline, json)
-            select '{id}', '{ROOM}', '{kind}', '@a:h', {time}, {chain}, count(*), 'sync', 1, '{{}}'
+            select '{id}', '{ROOM}', '{kind}', '@a:h', {time}, {member_key}, count(*), 'sync', 1, '{{}}'
             from events"
         ))
         .await;
@@ -164,7 +165,7 @@ async fn evidence_is_counted_whole_and_read_in_part() {
     bed.stay("@a:h", "'D'", "one", 10, 20_000).await;
     bed.run("update memberships set end_event_id = '$end'")
         .await;
-    for (id, chain, kind, time) in [
+    for (id, member_key, kind, time) in [
         ("$j one 10", Some("one"), "m.call.member", 5),
         ("$end", Some("one"), "m.call.member", 30_000),
         ("$other", Some("two"), "m.call.member", 50),
@@ -172,7 +173,7 @@ async fn evidence_is_counted_whole_and_read_in_part() {
         ("$ring before", None, "m.rtc.notification", 9),
         ("$talk", None, "m.room.name", 12),
     ] {
-        bed.event(id, chain, kind, time).await;
+        bed.event(id, member_key, kind, time).await;
     }
 
     let many = "with recursive n(n) as (select 11 union all select n + 1 from n where n < 11010)

@@ -24,9 +24,9 @@ pub struct Zombie {
 }
 
 /// Would somebody be in a call because of this event alone?
-pub(in crate::store) fn is_active(chain: &str, event: &RoomEvent, now: i64) -> bool {
+pub(in crate::store) fn is_active(member_key: &str, event: &RoomEvent, now: i64) -> bool {
     let (members, _) = fold_member_key(
-        chain,
+        member_key,
         [event],
         &RoomConditions::default(),
         &Rules::default(),

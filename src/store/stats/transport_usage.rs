@@ -134,7 +134,7 @@ struct StayRow {
     room_id: String,
     user_id: String,
     device_id: Option<String>,
-    chain: String,
+    member_key: String,
     server: String,
     stay: TransportStay,
     /// The span in which it was really seen, ms.
@@ -156,7 +156,7 @@ impl StayRow {
             room_id: row.try_get("room_id")?,
             user_id: row.try_get("user_id")?,
             device_id: row.try_get("device_id")?,
-            chain: row.try_get("chain")?,
+            member_key: row.try_get("chain")?,
             server,
             seen_from: seen_from.max(sign_from),
             seen_until: row.try_get("seen_until")?,
@@ -232,7 +232,7 @@ fn add_stays_of_call(
         };
 
         if of.stay.0 <= now && of.stay.1 > now {
-            using.now.insert(device(&of.chain));
+            using.now.insert(device(&of.member_key));
         }
 
         using.devices.insert(device(""));

@@ -94,17 +94,17 @@ pub async fn raise_cutoff(
     store: &Writer,
     rules: &Rules,
     room_id: &str,
-    chain: &str,
+    member_key: &str,
     before: i64,
 ) -> Result<bool, Error> {
     let mut read = store.read.begin().await?;
     let latest: i64 = sqlx::query_scalar(LATEST).fetch_one(&mut *read).await?;
-    let old = retention_cutoffs::read_cutoff(&mut read, room_id, chain).await?;
-    let (events, room) = member_keys::read_fold_input(&mut read, room_id, chain, old).await?;
+    let old = retention_cutoffs::read_cutoff(&mut read, room_id, member_key).await?;
+    let (events, room) = member_keys::read_fold_input(&mut read, room_id, member_key, old).await?;
     read.rollback().await?;
     let members = |cut: i64| {
         let (mut members, _) = fold_member_key(
-            chain,
+            member_key,
             events
                 .iter()
                 .filter(|event| retention_cutoffs::is_after_cutoff(event, cut)),
@@ -138,7 +138,7 @@ pub async fn raise_cutoff(
 
     let mut tx = store.writing().await?;
     // The write comes first: otherwise another process could write between our read and our write.
-    retention_cutoffs::store_cutoff(&mut tx, room_id, chain, cut).await?;
+    retention_cutoffs::store_cutoff(&mut tx, room_id, member_key, cut).await?;
     let since: i64 = sqlx::query_scalar(SINCE)
         .bind(latest)
         .bind(room_id)
@@ -151,7 +151,7 @@ pub async fn raise_cutoff(
     }
 
     // The checkpoints stand for events that no longer count.
-    checkpoints::delete_key_checkpoints(&mut tx, room_id, chain).await?;
+    checkpoints::delete_key_checkpoints(&mut tx, room_id, member_key).await?;
     tx.commit().await?;
 
     Ok(true)
@@ -168,11 +168,11 @@ const BEHIND_SEAL: &str =
 pub async fn events_before_cutoff(
     store: &Reader,
     room_id: &str,
-    chain: &str,
+    member_key: &str,
 ) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(BEHIND_SEAL)
         .bind(room_id)
-        .bind(chain)
+        .bind(member_key)
         .fetch_all(&store.read)
         .await?)
 }

@@ -11,11 +11,11 @@ const CUT: &str = "select cut_ms from seals where room_id = $1 and chain = $2";
 pub(in crate::store) async fn read_cutoff(
     tx: &mut Tx,
     room_id: &str,
-    chain: &str,
+    member_key: &str,
 ) -> Result<i64, Error> {
     let cut = sqlx::query_scalar(CUT)
         .bind(room_id)
-        .bind(chain)
+        .bind(member_key)
         .fetch_optional(&mut **tx)
         .await?;
 
@@ -42,12 +42,12 @@ const SEAL: &str = "insert into seals (room_id, chain, cut_ms) values ($1, $2, $
 pub(in crate::store) async fn store_cutoff(
     tx: &mut Tx,
     room_id: &str,
-    chain: &str,
+    member_key: &str,
     cut: i64,
 ) -> Result<(), Error> {
     sqlx::query(SEAL)
         .bind(room_id)
-        .bind(chain)
+        .bind(member_key)
         .bind(cut)
         .execute(&mut **tx)
         .await?;

@@ -1,7 +1,7 @@
 //! The `OpenAPI` document, made of the same structs and the same lists of parameters that answer
 //! the requests.
 //!
-//! A new address of the API needs three things: its `at(…)` in `web/mod.rs`; its entry in
+//! A new address of the API needs three things: its `read_only(…)` in `web/routes.rs`; its entry in
 //! [`table::ENTRIES`]; and `#[derive(ToSchema)]` on the structs it answers with. A parameter with a
 //! new name is described once, in [`params`]. `tests/it/pages/contract.rs` fails as long as one of
 //! them is missing.

@@ -25,10 +25,10 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);
     let begin = now() - 100 * MINUTE;
-    let mut chain = Vec::new();
+    let mut member_key = Vec::new();
     for at in 0..10 {
-        chain.push(bed.joins(&room, ALICE, "AD", begin + 2 * at * 1000));
-        chain.push(bed.leaves(&room, ALICE, "AD", begin + (2 * at + 1) * 1000));
+        member_key.push(bed.joins(&room, ALICE, "AD", begin + 2 * at * 1000));
+        member_key.push(bed.leaves(&room, ALICE, "AD", begin + (2 * at + 1) * 1000));
     }
 
     // More than fits into a timeline, so that only the newest event of the calls is left, in the
@@ -45,12 +45,12 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
     ));
     let hidden = json!({"errcode": "M_NOT_FOUND", "error": "not for you"});
     bed.hs.inject(Fault::lasting(
-        &quote(&chain[6][1..]),
+        &quote(&member_key[6][1..]),
         FaultKind::Status(404, hidden),
     ));
     let app = bed.start().await;
     eventually("the hidden one is asked for", 60, async || {
-        (bed.hs.count(&quote(&chain[6][1..])) > 0).then_some(())
+        (bed.hs.count(&quote(&member_key[6][1..])) > 0).then_some(())
     })
     .await;
     app.calls_until("the calls since", |calls| calls.len() == 6)
@@ -64,7 +64,7 @@ async fn replaced_events_are_followed_one_by_one_until_the_first_that_is_not_giv
         .map(|(_, path)| path)
         .collect();
     asked.retain(|path| path.contains("/event/"));
-    let want: Vec<&String> = chain[6..19].iter().rev().collect();
+    let want: Vec<&String> = member_key[6..19].iter().rev().collect();
     assert_eq!(
         asked.len(),
         want.len(),

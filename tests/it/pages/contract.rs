@@ -23,7 +23,7 @@ async fn every_address_is_in_the_document_and_the_reverse() {
         .keys()
         .cloned()
         .collect();
-    let begins = ["at(\"", "resource(\""];
+    let begins = ["read_only(\"", "resource(\""];
     let source: String = ROUTES.split_whitespace().collect();
     let routes = begins
         .iter()

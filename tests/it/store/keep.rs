@@ -104,11 +104,11 @@ async fn forget(store: &Writer, events: i64, calls: Option<i64>) -> usize {
     let rules = Rules::default();
     let keep = retention::events_in_state(store, ROOM).await.unwrap();
     let mut gone = 0;
-    for chain in retention::list_old_keys(store, ROOM, events).await.unwrap() {
-        retention::raise_cutoff(store, &rules, ROOM, &chain, events)
+    for member_key in retention::list_old_keys(store, ROOM, events).await.unwrap() {
+        retention::raise_cutoff(store, &rules, ROOM, &member_key, events)
             .await
             .unwrap();
-        let old = retention::events_before_cutoff(store, ROOM, &chain)
+        let old = retention::events_before_cutoff(store, ROOM, &member_key)
             .await
             .unwrap();
         let old: Vec<&String> = old.iter().filter(|id| !keep.contains(*id)).collect();

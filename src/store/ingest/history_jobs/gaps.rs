@@ -1,10 +1,10 @@
-//! Holes: missing events. A stored state event names an event that it replaced (`replaces_state`),
-//! and that event is not stored.
+//! Missing events. A stored state event names an event that it replaced (`replaces_state`), and
+//! that event is not stored.
 
 use crate::store::{Error, Reader, Writer};
 
-/// Maximum length of a chain of predecessors that is followed: a longer one means that the server
-/// makes them up.
+/// How many predecessors are followed, one after the other: more mean that the server makes them
+/// up.
 const DEPTH_MAX: i64 = 64;
 /// Maximum events per transaction.
 const SCAN: i64 = 2000;
@@ -81,7 +81,7 @@ const TODO: &str = "select room_id, event_id, tries from holes where due_ms <= $
     and not exists (select 1 from walks w where w.room_id = holes.room_id and w.done_ms is null)
     order by depth, room_id, event_id limit $3";
 
-/// Holes to ask for at `now`, at most `limit`.
+/// The missing events to ask for at `now`, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
