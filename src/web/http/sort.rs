@@ -4,6 +4,7 @@
 use super::error::Error;
 use super::request::Query;
 use crate::store::read::call_order::{CallOrder, ListPlace, SortKey};
+use crate::web::Web;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -333,6 +334,14 @@ pub fn page_links(
         first,
         next.map(|next| format!("{path}{}", query.with(&[], Some(("cursor", next))))),
     )
+}
+
+/// The whole address of the next page of a list in JSON, if there is one.
+#[must_use]
+pub fn next_url(web: &Web, path: &str, query: &Query, next: Option<&str>) -> Option<String> {
+    let query = query.with(&[], Some(("cursor", next?)));
+
+    Some(web.url(&format!("/api/v1{path}{query}")))
 }
 
 impl RowKey {

@@ -174,16 +174,10 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
         load_form(web, ask, &query, &filter).await?
     };
 
-    let next_url = next.as_ref().map(|next| {
-        web.url(&format!(
-            "/api/v1/calls{}",
-            query.with(&[], Some(("cursor", next)))
-        ))
-    });
     let list = List {
         data: calls,
+        next_url: sort::next_url(web, "/calls", &query, next.as_deref()),
         next,
-        next_url,
     };
 
     Ok(Calls {

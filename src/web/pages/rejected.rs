@@ -9,6 +9,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
 use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::{List, RejectedFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -73,12 +74,7 @@ async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Er
         .last()
         .filter(|_| has_more)
         .map(|row| row.stream.to_string());
-    let next_url = next.as_deref().map(|next| {
-        web.url(&format!(
-            "/api/v1/rejected{}",
-            query.with(&[], Some(("cursor", next)))
-        ))
-    });
+    let next_url = sort::next_url(web, "/rejected", &query, next.as_deref());
     let total = match (&room, asked) {
         (Some(room), _) => room.rejected,
         (None, Some(_)) => 0,

@@ -10,6 +10,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
 use crate::web::http::response::PageRequest;
+use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{Liveness, no_such_room};
 use crate::web::view::{Flip, List, Moment, RoomRef};
@@ -68,18 +69,12 @@ pub async fn get_flips(
         let to = to.min(query.place()?.unwrap_or(i64::MAX));
         let (data, rest) = read_flips(&web, &ask, &room.room_id, from, to).await?;
         let next = rest.map(|rest| rest.to_string());
-        let path = format!("/api/v1/rooms/{}/flips", f::path_segment(&room.room_id));
-        let url = |next: &String| {
-            web.url(&format!(
-                "{path}{}",
-                query.with(&[], Some(("cursor", next)))
-            ))
-        };
+        let path = format!("/rooms/{}/flips", f::path_segment(&room.room_id));
 
         Ok(Flips {
             list: List {
                 data,
-                next_url: next.as_ref().map(url),
+                next_url: sort::next_url(&web, &path, &query, next.as_deref()),
                 next,
             },
         })

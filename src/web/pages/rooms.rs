@@ -83,16 +83,10 @@ async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
     let (data, next) = chosen.cut(page.list.data, &query, LIMIT, |room| {
         sort_key_of_room(chosen, room)
     })?;
-    let next_url = next.as_ref().map(|next| {
-        web.url(&format!(
-            "/api/v1/rooms{}",
-            query.with(&[], Some(("cursor", next)))
-        ))
-    });
     page.list = List {
         data,
+        next_url: sort::next_url(web, "/rooms", &query, next.as_deref()),
         next,
-        next_url,
     };
 
     Ok(Rooms { query, ..page })

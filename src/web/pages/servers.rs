@@ -106,12 +106,7 @@ async fn load_servers_page(
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| {
         sort_key_of_server(chosen, server)
     })?;
-    page.next_url = page.next.as_ref().map(|next| {
-        web.url(&format!(
-            "/api/v1/servers{}",
-            query.with(&[], Some(("cursor", next)))
-        ))
-    });
+    page.next_url = sort::next_url(web, "/servers", &query, page.next.as_deref());
 
     Ok(Servers { query, ..page })
 }

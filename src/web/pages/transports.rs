@@ -151,14 +151,7 @@ async fn load_transports_page(
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| {
         sort_key_of_transport(chosen, row)
     })?;
-    let address = |next: &String| {
-        web.url(&format!(
-            "/api/v1/transports{}",
-            query.with(&[], Some(("cursor", next)))
-        ))
-    };
-
-    page.next_url = page.next.as_ref().map(address);
+    page.next_url = sort::next_url(web, "/transports", &query, page.next.as_deref());
 
     Ok(Transports { query, ..page })
 }
