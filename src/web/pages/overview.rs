@@ -1,6 +1,7 @@
 //! `/`: running calls, today's numbers, the last 24 hours, and what cannot be seen.
 
 use super::observer_state::{RoomCounts, Standing, refused_successors};
+use super::saturating_i64;
 use crate::rtc::coverage::Span;
 use crate::rtc::words::Watch;
 use crate::store::Reader;
@@ -18,6 +19,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response;
 use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::svg::axis::Axis;
 use crate::web::svg::chart;
 use crate::web::svg::chart::StepChart;
 use crate::web::svg::shape;
@@ -384,10 +386,6 @@ pub fn overview_page(mut rows: OverviewRows, now: i64) -> Overview {
     }
 }
 
-fn saturating_i64(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 fn list_unseen(
     rooms: &[model::RoomRow],
     refused: &BTreeSet<&str>,
@@ -524,7 +522,12 @@ impl Overview {
             .filter(|gap| gap.unread_rooms > 0)
             .map(GapFacts::span);
 
-        chart::draw_concurrency(&self.concurrency, blind, self.now_ms - f::DAY, self.now_ms)
+        let axis = Axis {
+            from: self.now_ms - f::DAY,
+            to: self.now_ms,
+        };
+
+        chart::draw_step_chart(&self.concurrency, blind, axis, Some(self.now_ms))
     }
 
     fn standing(&self) -> Standing {

@@ -80,19 +80,8 @@ pub fn grid_lines(highest: i64, height: f64) -> (Vec<GridLine>, i64) {
     ((0..=count).map(line).collect(), top)
 }
 
-/// The number of devices in calls at the same time, as `(time ms, devices)` steps, between two
-/// times.
-#[must_use]
-pub fn draw_concurrency(
-    counts: &[(i64, i64)],
-    blind: impl Iterator<Item = Span>,
-    from: i64,
-    now: i64,
-) -> StepChart {
-    draw_step_chart(counts, blind, Axis { from, to: now }, Some(now))
-}
-
-/// The same over an axis that shows now or does not.
+/// The number of devices in calls at the same time, as `(time ms, devices)` steps, over an axis that
+/// shows now or does not.
 #[must_use]
 pub fn draw_step_chart(
     counts: &[(i64, i64)],
@@ -221,17 +210,13 @@ mod tests {
 
     #[test]
     fn the_highest_moment_is_the_first_of_its_height() {
-        let chart = draw_concurrency(
-            &[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)],
-            std::iter::empty(),
-            0,
-            100,
-        );
+        let draw = |counts: &[(i64, i64)]| {
+            draw_step_chart(counts, std::iter::empty(), Axis { from: 0, to: 100 }, None)
+        };
+
+        let chart = draw(&[(0, 1), (10, 5), (20, 2), (30, 5), (40, 0)]);
         assert_eq!((chart.highest, chart.highest_ms), (5, Some(10)));
-        assert_eq!(
-            draw_concurrency(&[(0, 0)], std::iter::empty(), 0, 100).highest_ms,
-            None
-        );
+        assert_eq!(draw(&[(0, 0)]).highest_ms, None);
     }
 
     #[test]
