@@ -10,6 +10,7 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::matrix::probe::{ProbeAnswer, Prober, ServerProbe, SfuProbe};
+use crate::rtc::time::DAY_MS;
 use crate::store::ingest::probes;
 use crate::store::ingest::probes::{OwnResult, RequestResult, ServerResult, SfuResult};
 use crate::store::model::Viewer;
@@ -19,7 +20,7 @@ use url::Url;
 
 /// Servers seen in a call within this time, ms, are asked. Results that are three times as old are
 /// deleted.
-const SEEN_MS: i64 = 30 * 86_400_000;
+const SEEN_MS: i64 = 30 * DAY_MS;
 /// Minimum time between two probes of the same server, ms.
 const AGAIN_MS: i64 = 3_600_000;
 /// Pause between two probes.

@@ -3,6 +3,7 @@
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
+use crate::rtc::time::DAY_MS;
 use crate::store::stats::last_seen;
 use crate::store::upkeep::retention;
 use crate::store::upkeep::retention::BATCH;
@@ -14,7 +15,6 @@ const AGAIN: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_mins(1);
 /// Pause between two batches, so that others get to write.
 const BREATH: Duration = Duration::from_millis(20);
-const DAY_MS: i64 = 86_400_000;
 
 /// The ages after which things are deleted, days; `None` = never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

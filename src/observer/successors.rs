@@ -11,6 +11,7 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::rtc::power::is_room_id;
+use crate::rtc::time::DAY_MS;
 use crate::rtc::words::Watch;
 use crate::store::ingest::rooms;
 use crate::store::read::successors;
@@ -36,7 +37,6 @@ const TRAIL_MAX: usize = 5;
 /// The error of a room that does not name the room before it.
 const NOT_NAMED: &str = "it does not name the old room as the one it replaced, so it is not \
                          followed: anybody could have been meant";
-const DAY_MS: i64 = 86_400_000;
 /// A room that came at least this long ago, ms, and whose state was not polled yet is polled
 /// separately.
 const SETTLED_MS: i64 = 10_000;

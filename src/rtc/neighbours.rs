@@ -1,11 +1,12 @@
 //! The neighbours of an event in its room's history. If an event's timestamp is impossible, the
 //! order in which homeservers return events tells when it happened.
 
+use super::time::DAY_MS;
 use std::collections::BTreeMap;
 
 /// How far a timestamp must be from its neighbours to be refuted, ms. Servers that could not reach
 /// each other for days put their events side by side, so smaller differences are normal.
-const APART_MS: i64 = 7 * 86_400_000;
+const APART_MS: i64 = 7 * DAY_MS;
 /// Maximum number of older neighbours considered.
 const OLDER: usize = 5;
 
@@ -98,7 +99,7 @@ fn earlier_median_stamp(mut stamps: Vec<i64>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const DAY: i64 = 86_400_000;
+    const DAY: i64 = DAY_MS;
     const NOW: i64 = 1_700_000_000_000;
 
     fn of_servers(stamps: &[(&str, i64)]) -> Vec<Option<i64>> {

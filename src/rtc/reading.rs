@@ -5,7 +5,7 @@
 //! taken. If one is earlier than the one before it, one of the two is wrong. The timestamps of the
 //! events that came with it tell which.
 
-use super::time::millis_of_json;
+use super::time::{DAY_MS, millis_of_json};
 use serde_json::Value;
 
 /// Usual size of clock corrections, ms. A step back by less is ignored.
@@ -13,7 +13,7 @@ const SLACK_MS: i64 = 1000;
 /// The clocks of servers usually differ by less than this, ms.
 const SKEW_MS: i64 = 10_000;
 /// No event can be later than our last good reading by more than this, ms.
-const BEYOND_MS: i64 = 86_400_000;
+const BEYOND_MS: i64 = DAY_MS;
 
 /// One reading of our clock, and the evidence that came with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

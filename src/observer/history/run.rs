@@ -9,8 +9,8 @@ use crate::observer::error_state::Work;
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
 use crate::rtc::sieve::{is_ours, kind_of};
-use crate::rtc::words::Source;
-use crate::rtc::words::Watch;
+use crate::rtc::time::DAY_MS;
+use crate::rtc::words::{Source, Watch};
 use crate::store::ingest::batch::RoomBatch;
 use crate::store::ingest::batch::{WalkContinuation, WalkPage};
 use crate::store::ingest::history_jobs::backfill;
@@ -25,7 +25,6 @@ const IDLE: Duration = Duration::from_mins(1);
 /// Events per page over a gap. A page of only known events closes the gap, so it must be long
 /// enough that this is no coincidence.
 pub(super) const GAP_PAGE: u32 = 250;
-const DAY_MS: i64 = 86_400_000;
 
 /// Tolerance for differences between clocks of servers, ms: an hour.
 const MARGIN_MS: i64 = 3_600_000;
@@ -608,16 +607,9 @@ pub(super) fn is_room_error(error: &Error) -> bool {
 /// true if nothing is left. A single event with an odd stamp removes nothing.
 pub(super) fn drop_older_than(page: &mut Vec<Value>, horizon: i64) -> bool {
     let was_empty = page.is_empty();
-    let older = |event: &Value| {
-        event
-            .get("origin_server_ts")
-            .and_then(Value::as_i64)
-            .is_some_and(|at| at < horizon)
-    };
-
     let keep = page
         .iter()
-        .rposition(|event| !older(event))
+        .rposition(|event| origin_ts(event).is_none_or(|at| at >= horizon))
         .map_or(0, |last| last + 1);
     page.truncate(keep);
 

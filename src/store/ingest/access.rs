@@ -5,6 +5,7 @@ use super::room_rules;
 use crate::rtc::power::{CREATOR, JoinType, PowerLevels, SendAccess, count_allowed_senders};
 use crate::rtc::room_finding::{RoomKnowledge, RoomStanding};
 use crate::rtc::room_rules::RoomRules;
+use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A type of event is no longer in use if it was last used this much earlier than the newest one,
 /// ms: 90 days.
-const OUT_OF_USE_MS: i64 = 90 * 86_400_000;
+const OUT_OF_USE_MS: i64 = 90 * DAY_MS;
 /// If the power levels name more accounts than this, we do not look up which of them are in the
 /// room.
 const NAMED_MAX: usize = 500;

@@ -5,6 +5,7 @@
 use super::calls::{call_columns, call_from_fields, calls};
 use super::name_search;
 use super::name_search::{NameMatches, name_words, room_words};
+use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, CallFilter, Cursor, Matching, More};
@@ -16,13 +17,12 @@ const LOOKED: i64 = 20_000;
 /// Maximum number of matches that is shown; beyond it the count says "more".
 pub const COUNTED: i64 = 1000;
 /// A call that is longer than this, ms, is a long one. Long calls are few and have their own index.
-const LONG_MS: i64 = 86_400_000;
+const LONG_MS: i64 = DAY_MS;
 
 // All conditions of a filter, written so that no index is used: `+ 0` and `|| ''` see to that.
 // Whether a condition is asked for depends on its parameter alone: otherwise PostgreSQL would guess
 // that each comparison leaves a third or less, would expect an empty list, and would read all calls
 // for a page of them.
-// empty list, and would read all calls for a page of them.
 macro_rules! fits {
     () => {
         concat!(

@@ -2,6 +2,7 @@
 
 use super::calls::{call_columns, call_from_fields, calls};
 use crate::rtc::coverage::Span;
+use crate::rtc::time::DAY_MS;
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, Viewer};
 use crate::store::{Error, Reader};
@@ -25,7 +26,6 @@ pub(super) const AT: &str = calls!(
     order by s.started_ms, s.id"
 );
 pub(super) const COUNT_AT: &str = concat!("select count(*) from ", ran_at!(), " as ran");
-const DAY_MS: i64 = 86_400_000;
 /// Maximum calls of one moment that are read.
 pub const AT_MOST: i64 = 500;
 
@@ -107,7 +107,7 @@ pub async fn calls_between(
         .bind(to)
         .bind(limit - 1);
     let first: Option<i64> = query.fetch_optional(&store.read).await?;
-    let from = first.unwrap_or(from).max(i64::MIN + 86_400_000);
+    let from = first.unwrap_or(from).max(i64::MIN + DAY_MS);
     let rows = sqlx::query(BETWEEN)
         .bind(room_id)
         .bind(from)

@@ -8,10 +8,9 @@ use super::distributions;
 use super::scope::Scope;
 use super::usage;
 use crate::rtc::coverage::Span;
-use crate::rtc::time::day_of_time;
+use crate::rtc::time::{DAY_MS, day_of_time};
 use crate::store::{Error, Writer};
 
-const DAY: i64 = 86_400_000;
 /// Maximum age of the days that are kept, in days: two periods of a year.
 const KEPT: i64 = 732;
 
@@ -53,8 +52,8 @@ const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
 /// When the database fails.
 pub async fn count_day(store: &Writer, day: i64, now: i64) -> Result<bool, Error> {
     let span = Span {
-        from: day * DAY,
-        to: (day + 1) * DAY,
+        from: day * DAY_MS,
+        to: (day + 1) * DAY_MS,
     };
 
     let query = sqlx::query_scalar(OPEN)

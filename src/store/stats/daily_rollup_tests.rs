@@ -18,6 +18,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 const HOUR: i64 = 3_600_000;
+const DAY: i64 = DAY_MS;
 const NOW: i64 = 40 * DAY + 9 * HOUR;
 
 /// Calls of forty days, in three rooms, of people of three servers: short and long ones, with

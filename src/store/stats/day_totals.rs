@@ -1,7 +1,7 @@
 //! The totals of days (UTC) that are counted already, as sums over a span use them.
 
 use crate::rtc::coverage::Span;
-use crate::rtc::time::{DAY_MS as DAY, day_of_time};
+use crate::rtc::time::{DAY_MS, day_of_time};
 use crate::store::{Error, Reader};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ impl CountedDays {
 
     /// How many people were in calls on the day that equals this span, if that day is counted.
     pub fn people(&self, span: Span) -> Option<i64> {
-        let is_day = span.from.rem_euclid(DAY) == 0 && span.to - span.from == DAY;
+        let is_day = span.from.rem_euclid(DAY_MS) == 0 && span.to - span.from == DAY_MS;
         is_day
             .then(|| self.0.get(&day_of_time(span.from)))
             .flatten()
@@ -66,12 +66,12 @@ impl CountedDays {
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
         if let Some((first, end)) = whole_days(span) {
             for (day, facts) in self.0.range(first..end) {
-                rest.extend((day * DAY > at).then_some(Span {
+                rest.extend((day * DAY_MS > at).then_some(Span {
                     from: at,
-                    to: day * DAY,
+                    to: day * DAY_MS,
                 }));
                 days.push((*day, facts));
-                at = (day + 1) * DAY;
+                at = (day + 1) * DAY_MS;
             }
         }
 
@@ -86,6 +86,6 @@ impl CountedDays {
 
 /// The first whole day of a span, and the day after the last one.
 fn whole_days(span: Span) -> Option<(i64, i64)> {
-    let (first, end) = (-(-span.from).div_euclid(DAY), span.to.div_euclid(DAY));
+    let (first, end) = (-(-span.from).div_euclid(DAY_MS), span.to.div_euclid(DAY_MS));
     (first < end).then_some((first, end))
 }

@@ -9,6 +9,7 @@ use super::scope::Scope;
 use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
 use super::usage;
 use crate::rtc::coverage::Span;
+use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::model::{RoomName, Viewer};
 use crate::store::{Error, Reader};
@@ -98,7 +99,7 @@ pub(super) async fn live_classes(
         .await?
         .unwrap_or_default()
     {
-        let day = call.started_ms.div_euclid(DAY);
+        let day = call.started_ms.div_euclid(DAY_MS);
         let people = class_of(&PEOPLE, call.people);
         let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
         if let Some(calls) = counted.get_mut(&stated) {
@@ -119,8 +120,6 @@ pub(super) async fn live_classes(
 
     Ok(counted.into_iter().map(class).collect())
 }
-
-const DAY: i64 = 86_400_000;
 
 /// The lower bound of the class of a number.
 fn class_of(bounds: &[i64], number: i64) -> i64 {

@@ -13,6 +13,7 @@ use super::spans::{spans, touching, unsure};
 use super::unobserved;
 use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
+use crate::rtc::time::DAY_MS;
 use crate::store::db::packed::unpack;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
@@ -109,9 +110,8 @@ pub(in crate::store) const EVERYBODY: &str = concat!(
         and until_ms > $2 + 86400000
             and joined_ms + 0 < $2) as people"
 );
-const DAY: i64 = 86_400_000;
 /// From this length of a span on, ms, people are found one by one.
-const LONG: i64 = 14 * DAY;
+const LONG: i64 = 14 * DAY_MS;
 
 /// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
 ///
@@ -291,7 +291,7 @@ pub async fn count_people_per_step(
     .await?;
     let mut found = Vec::with_capacity(steps.len());
     for step in steps {
-        found.push(match (days.people(*step), step.to - step.from <= DAY) {
+        found.push(match (days.people(*step), step.to - step.from <= DAY_MS) {
             (Some(people), _) => people,
             (None, true) => live_people(store, *step).await?,
             (None, false) => crate::store::to_i64(server_of_each_person(store, *step).await?.len()),
