@@ -73,10 +73,22 @@ fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// A text that stands for itself in a pattern of `like … escape '!'`.
+fn escape_for_like(text: &str) -> String {
+    text.replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::ingest::rooms;
     use super::*;
+
+    #[test]
+    fn a_text_is_no_pattern() {
+        assert_eq!(escape_for_like("a_b%c!"), "a!_b!%c!!");
+    }
 
     #[tokio::test]
     async fn what_is_read_at_one_moment_is_of_one_state() {

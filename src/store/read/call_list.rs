@@ -4,7 +4,7 @@
 
 use super::calls::{call_columns, call_from_fields, calls};
 use super::name_search;
-use super::name_search::{NameMatches, name_words, room_words};
+use super::name_search::{NameMatches, name_words, room_words, word_pattern};
 use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
@@ -40,13 +40,13 @@ macro_rules! fits {
         and m.user_id || '' = $16))
         and ($17 = '' or ",
             room_words!(),
-            " like $17 escape '\\'
-            or lower(s.servers) like $17 escape '\\'
+            " like $17 escape '!'
+            or lower(s.servers) like $17 escape '!'
             or exists (select 1 from memberships m
                 left join people p on p.room_id = m.room_id and p.user_id = m.user_id
                 where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(",
             name_words!(),
-            ", '') like $17 escape '\\'))"
+            ", '') like $17 escape '!'))"
         )
     };
 }
@@ -425,8 +425,7 @@ impl<'a> ListRequest<'a> {
         let most = rarest.map_or(store.tuning.rare.saturating_mul(OF_WORD), |(count, ..)| {
             count
         });
-        let hits =
-            name_search::find_matches(store, &word.to_lowercase(), &word_pattern(word)).await?;
+        let hits = name_search::find_matches(store, word).await?;
         let count = hits.count(store, most).await?;
         if count <= most {
             return Ok(Some((count, AccessPath::Word(hits))));
@@ -505,26 +504,5 @@ fn people_at_once(group: Option<bool>) -> (i64, i64) {
         None => (0, i64::MAX),
         Some(true) => (2, i64::MAX),
         Some(false) => (0, 1),
-    }
-}
-
-/// A word as a pattern for `like`, in lower case.
-fn word_pattern(word: &str) -> String {
-    let word = word
-        .to_lowercase()
-        .replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_");
-
-    format!("%{word}%")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::word_pattern;
-
-    #[test]
-    fn a_word_is_no_pattern() {
-        assert_eq!(word_pattern("A_b%c\\"), "%a\\_b\\%c\\\\%");
     }
 }

@@ -7,7 +7,7 @@
 
 use super::calls;
 use super::calls::{call_columns, call_from_fields};
-use super::name_search::{name_words, room_words};
+use super::name_search::{name_words, room_words, word_pattern};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, CallFilter, Cursor, More, Viewer};
 use crate::store::{Db, Error, Reader, to_i64};
@@ -86,13 +86,13 @@ macro_rules! list {
             and ($18 = ''
                 or ",
             room_words!(),
-            " like $18 escape '\\'
-                or lower(s.servers) like $18 escape '\\'
+            " like $18 escape '!'
+                or lower(s.servers) like $18 escape '!'
                 or exists (select 1 from memberships m
                     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
                     where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(",
             name_words!(),
-            ", '') like $18 escape '\\'))
+            ", '') like $18 escape '!'))
             order by ",
             $order,
             " limit $6"
@@ -501,17 +501,6 @@ impl<'q> OrderedRequest<'q> {
             Ok((call, place))
         })
     }
-}
-
-/// A word as a pattern for `like`, in lower case.
-fn word_pattern(word: &str) -> String {
-    let word = word
-        .to_lowercase()
-        .replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_");
-
-    format!("%{word}%")
 }
 
 #[cfg(test)]

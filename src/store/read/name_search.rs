@@ -6,7 +6,7 @@
 use crate::rtc::id::server_of;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
-use crate::store::{Error, Reader};
+use crate::store::{Error, Reader, escape_for_like};
 use memchr::memmem::Finder;
 use sqlx::Row;
 use std::collections::{BTreeSet, HashMap};
@@ -144,25 +144,30 @@ pub(super) const NEWS: &str = concat!(
 pub(in crate::store) const ROOMS: &str = concat!(
     "select r.room_id from rooms r where ",
     room_words!(),
-    " like $1 escape '\\'"
+    " like $1 escape '!'"
 );
 
-/// The matches of this word, which is in lower case; `pattern` is the same word for `like`.
+/// A word as a pattern for `like`, in lower case.
+pub(super) fn word_pattern(word: &str) -> String {
+    format!("%{}%", escape_for_like(&word.to_lowercase()))
+}
+
+/// The matches of this word.
 pub(in crate::store) async fn find_matches(
     store: &Reader,
     word: &str,
-    pattern: &str,
 ) -> Result<NameMatches, Error> {
     let top: NewestEvent = sqlx::query_as(TOP).fetch_optional(&store.read).await?;
     let rooms = sqlx::query_scalar(ROOMS)
-        .bind(pattern)
+        .bind(word_pattern(word))
         .fetch_all(&store.read)
         .await?;
+    let word = word.to_lowercase();
     let known = store.names.known.read().await;
     if known.upto.as_ref() == Some(&top) && store.names.lock().is_empty() {
         return Ok(NameMatches {
             rooms,
-            ..known.with(word)
+            ..known.with(&word)
         });
     }
 
@@ -175,7 +180,7 @@ pub(in crate::store) async fn find_matches(
 
     Ok(NameMatches {
         rooms,
-        ..known.downgrade().with(word)
+        ..known.downgrade().with(&word)
     })
 }
 
@@ -399,10 +404,7 @@ mod tests {
     use crate::store::read::tests::Bed;
 
     async fn users(bed: &Bed, word: &str) -> Vec<String> {
-        find_matches(&bed.store, word, &format!("%{word}%"))
-            .await
-            .unwrap()
-            .users
+        find_matches(&bed.store, word).await.unwrap().users
     }
 
     #[tokio::test]

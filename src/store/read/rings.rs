@@ -14,7 +14,7 @@ use crate::store::db::multi_row::MultiRow;
 use crate::store::model::Viewer;
 use crate::store::stats::scope::Scope;
 use crate::store::stored_event::event_from_row;
-use crate::store::{Error, Reader};
+use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
@@ -466,13 +466,6 @@ pub async fn rings_within(
     found.usual_answer_ms = waits.get(waits.len() / 2).copied();
 
     Ok(found)
-}
-
-fn escape_for_like(server: &str) -> String {
-    server
-        .replace('!', "!!")
-        .replace('%', "!%")
-        .replace('_', "!_")
 }
 
 /// A stay of somebody who may have answered a ring.

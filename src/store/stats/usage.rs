@@ -16,7 +16,7 @@ use crate::rtc::id::server_of;
 use crate::rtc::time::DAY_MS;
 use crate::store::db::packed::unpack;
 use crate::store::model::Viewer;
-use crate::store::{Error, Reader};
+use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
 use std::collections::BTreeMap;
 
@@ -312,12 +312,7 @@ pub(super) async fn live_people(store: &Reader, span: Span) -> Result<i64, Error
 
 /// A pattern for `like` that finds the name of a server among others.
 pub(in crate::store) fn server_pattern(server: &str) -> String {
-    let name = server
-        .replace('!', "!!")
-        .replace('%', "!%")
-        .replace('_', "!_");
-
-    format!("% {name} %")
+    format!("% {} %", escape_for_like(server))
 }
 
 /// The device time by room and server, most first. Unobserved time is not subtracted.
