@@ -75,7 +75,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
 
     let mut connection = open_file(from, true).await?;
     let contents = check_copy(&mut connection, from).await?;
-    let new = path_with_suffix(&database, "restoring");
+    let new = path_with_suffix(&database, ".restoring");
     if let Err(source) = std::fs::remove_file(&new)
         && source.kind() != std::io::ErrorKind::NotFound
     {
@@ -96,7 +96,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     let bytes = done?;
     let aside = set_aside(
         &database,
-        &unused_file_name(&database, &format!("before-restore-{stamp}")),
+        &unused_file_name(&database, &format!(".before-restore-{stamp}")),
     )?;
     rename_durably(&new, &database)?;
 
@@ -163,7 +163,7 @@ fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
 /// Copies to a name that exists and is ours. The content appears there at once or not at all.
 /// Returns the size, bytes.
 async fn copy_to_file(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
-    let part = path_with_suffix(to, "partial");
+    let part = path_with_suffix(to, ".partial");
     new_file(&part)?;
     let done = vacuum_into_file(connection, &part)
         .await
@@ -210,23 +210,17 @@ const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// A file name beside the database that is not in use. Two restores within one second must not
 /// overwrite what the first one kept.
-fn unused_file_name(database: &Path, word: &str) -> PathBuf {
-    let (mut name, mut number) = (path_with_suffix(database, word), 1);
+fn unused_file_name(database: &Path, suffix: &str) -> PathBuf {
+    let (mut name, mut number) = (path_with_suffix(database, suffix), 1);
     while PARTS
         .iter()
-        .any(|end| path_with_ending(&name, end).exists())
+        .any(|end| path_with_suffix(&name, end).exists())
     {
         number += 1;
-        name = path_with_suffix(database, &format!("{word}-{number}"));
+        name = path_with_suffix(database, &format!("{suffix}-{number}"));
     }
 
     name
-}
-
-fn path_with_ending(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    PathBuf::from(name)
 }
 
 /// Moves the database away with its other files: a write-ahead log that is not checkpointed yet is
@@ -235,8 +229,8 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     let mut moved = None;
     for end in PARTS {
         let (from, to) = (
-            path_with_ending(database, end),
-            path_with_ending(aside, end),
+            path_with_suffix(database, end),
+            path_with_suffix(aside, end),
         );
         if from.exists() {
             rename_durably(&from, &to)?;

@@ -103,7 +103,7 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
         ));
     }
 
-    let probe = path_with_suffix(file, &format!("check-{}", std::process::id()));
+    let probe = path_with_suffix(file, &format!(".check-{}", std::process::id()));
     File::create_new(&probe)?;
 
     std::fs::remove_file(&probe)

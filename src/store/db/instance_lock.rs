@@ -105,11 +105,10 @@ pub(in crate::store) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     ))
 }
 
-/// The path with a suffix after its name: `callscope.db` and `lock` give `callscope.db.lock`.
-pub(in crate::store) fn path_with_suffix(path: &Path, word: &str) -> PathBuf {
+/// The path with a suffix after its name: `callscope.db` and `.lock` give `callscope.db.lock`.
+pub(in crate::store) fn path_with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(word);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -129,7 +128,7 @@ pub(super) fn canonical_path(path: &Path) -> PathBuf {
 
 fn lock_file(path: &Path, who: &str) -> Result<File, Error> {
     let path = canonical_path(path);
-    let lock = path_with_suffix(&path, "lock");
+    let lock = path_with_suffix(&path, ".lock");
     let cannot = |source| Error::File {
         doing: "locking",
         path: lock.clone(),

@@ -115,7 +115,7 @@ type ResetRow = (
     Option<String>,
 );
 
-/// The resets of a room, newest first, at most `limit`.
+/// The resets of a room, of one kind or of all, newest first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -123,34 +123,14 @@ pub async fn resets_of_room(
     store: &Reader,
     viewer: Viewer,
     room_id: &str,
-    limit: i64,
-) -> Result<Vec<StateReset>, Error> {
-    of_room_of_kind(store, viewer, room_id, "", limit).await
-}
-
-/// Like [`resets_of_room`], for one kind.
-pub(in crate::store) async fn resets_of_kind(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: &str,
-    what: ResetKind,
-    limit: i64,
-) -> Result<Vec<StateReset>, Error> {
-    of_room_of_kind(store, viewer, room_id, what.as_str(), limit).await
-}
-
-async fn of_room_of_kind(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: &str,
-    kind: &str,
+    kind: Option<ResetKind>,
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
     let Viewer::Operator = viewer;
     let rows: Vec<ResetRow> = sqlx::query_as(OF_ROOM)
         .bind(room_id)
         .bind(limit)
-        .bind(kind)
+        .bind(kind.map_or("", ResetKind::as_str))
         .fetch_all(&store.read)
         .await?;
     let reset =

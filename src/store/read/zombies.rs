@@ -44,9 +44,8 @@ pub async fn zombies_of_room(
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<Zombie>, Error> {
-    let resets =
-        state_resets::resets_of_kind(store, viewer, room_id, ResetKind::CallMemberBack, limit)
-            .await?;
+    let kind = Some(ResetKind::CallMemberBack);
+    let resets = state_resets::resets_of_room(store, viewer, room_id, kind, limit).await?;
     let zombie = |reset: state_resets::StateReset| {
         Some(Zombie {
             event_id: reset.holds_event_id?,

@@ -170,7 +170,7 @@ async fn load_room_page(
         .into_iter()
         .map(ZombieFacts::from)
         .collect();
-    page.state_resets = state_resets::resets_of_room(store, viewer, &room_id, ZOMBIES)
+    page.state_resets = state_resets::resets_of_room(store, viewer, &room_id, None, ZOMBIES)
         .await?
         .into_iter()
         .map(StateResetFacts::from)
