@@ -5,6 +5,7 @@ use super::look::number_with_noun;
 use super::look::say;
 use crate::config::Config;
 use crate::rtc::fold::Rules;
+use crate::rtc::stamp::derivation_stamp;
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::derive::rebuild;
 use crate::store::derive::rebuild::RebuildPlace;
@@ -79,7 +80,7 @@ async fn rebuild_rooms(
         }
 
         rebuild::recount_calls(store, room_id).await?;
-        rederive::record_room_derived(store, rules, room_id).await?;
+        rederive::store_room_stamp(store, room_id, &derivation_stamp(rules)).await?;
     }
 
     bar.finish();

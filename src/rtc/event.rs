@@ -178,7 +178,8 @@ pub fn may_be_kept_whole(json_text: &str) -> bool {
 }
 
 /// Replaces NUL: no valid id contains it, and `PostgreSQL` cannot store it in a text.
-fn replace_nul(text: &str) -> String {
+#[must_use]
+pub fn replace_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

@@ -68,11 +68,6 @@ fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// `PostgreSQL` cannot store NUL in a text, and no valid id has one.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 /// A text that stands for itself in a pattern of `like … escape '!'`.
 fn escape_for_like(text: &str) -> String {
     text.replace('!', "!!")

@@ -4,13 +4,14 @@
 use super::checkpoints;
 use super::checkpoints::KeySpan;
 use super::dirty;
+use crate::rtc::event::replace_nul;
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
 use crate::rtc::session::CountedStay;
 use crate::rtc::transport::Transport;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::{Fields, unpack};
-use crate::store::{Error, Tx, without_nul};
+use crate::store::{Error, Tx};
 use std::collections::BTreeMap;
 
 /// A membership as it is stored and as it will be.
@@ -268,9 +269,9 @@ impl MembershipColumns {
         Self {
             room_id: room_id.to_owned(),
             member_key: member.member_key.clone(),
-            slot_id: without_nul(member.slot.as_str()),
+            slot_id: replace_nul(member.slot.as_str()),
             user_id: member.user_id.clone(),
-            device_id: member.device_id.as_deref().map(without_nul),
+            device_id: member.device_id.as_deref().map(replace_nul),
             kind: member.format.as_str().to_owned(),
             joined_ms: member.joined_ms,
             opened_ms: member.opened_ms,
@@ -281,9 +282,9 @@ impl MembershipColumns {
             end_event_id: member.end_event_id.clone(),
             resumed: i64::from(member.resumed),
             claimed: i64::from(member.claimed),
-            intent: member.intent.as_deref().map(without_nul),
-            transport_type: transport.map(|transport| without_nul(&transport.kind)),
-            transport_url: transport.and_then(Transport::stated).map(without_nul),
+            intent: member.intent.as_deref().map(replace_nul),
+            transport_type: transport.map(|transport| replace_nul(&transport.kind)),
+            transport_url: transport.and_then(Transport::stated).map(replace_nul),
             selection: member.selection.as_str().to_owned(),
             back_since_ms: member.back_since_ms,
             outlived_ms: member.outlived_ms,

@@ -152,10 +152,14 @@ async fn begin_stale_room(store: &Writer, room_id: &str, target: &str) -> Result
     Ok(())
 }
 
-async fn store_room_stamp(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
+/// Notes that a room is now derived by the rules of this stamp.
+///
+/// # Errors
+/// When the database fails.
+pub async fn store_room_stamp(store: &Writer, room_id: &str, stamp: &str) -> Result<(), Error> {
     sqlx::query(DONE)
         .bind(room_id)
-        .bind(target)
+        .bind(stamp)
         .execute(&store.write)
         .await?;
 
@@ -224,16 +228,4 @@ pub async fn rederive_next_part(store: &Writer, rules: &Rules) -> Result<Rederiv
     }
 
     Ok(RederiveStep::RoomDone(room_id))
-}
-
-/// Notes that a room was completely derived again in the foreground.
-///
-/// # Errors
-/// When the database fails.
-pub async fn record_room_derived(
-    store: &Writer,
-    rules: &Rules,
-    room_id: &str,
-) -> Result<(), Error> {
-    store_room_stamp(store, room_id, &derivation_stamp(rules)).await
 }

@@ -20,7 +20,7 @@ use sqlx::Row;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-const LAST_STREAM: &str = "select coalesce(max(stream), 0) from events";
+pub(super) const LAST_STREAM: &str = "select coalesce(max(stream), 0) from events";
 
 /// The number of the last event stored.
 pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {

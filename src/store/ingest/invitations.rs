@@ -2,8 +2,9 @@
 //! that policy allows are accepted, also after a restart. The others are shown, and judged again
 //! when the policy changes.
 
+use crate::rtc::event::replace_nul;
 use crate::store::model::{RoomName, Viewer};
-use crate::store::{Error, Reader, Tx, Writer, without_nul};
+use crate::store::{Error, Reader, Tx, Writer};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -88,7 +89,7 @@ async fn store_invitation(
     one: &Invitation,
     now: i64,
 ) -> Result<(), Error> {
-    let short = |text: &String| without_nul(&text.chars().take(LONGEST).collect::<String>());
+    let short = |text: &String| replace_nul(&text.chars().take(LONGEST).collect::<String>());
     let query = sqlx::query(KEEP)
         .bind(vantage_id)
         .bind(&one.room.room_id)

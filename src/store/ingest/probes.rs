@@ -1,5 +1,6 @@
 //! The answers of other servers and SFUs that were probed, and which are to be probed next.
 
+use crate::rtc::event::replace_nul;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Writer};
 use serde::de::DeserializeOwned;
@@ -124,7 +125,7 @@ pub async fn record_result<T: ProbeKind>(
         .bind(name)
         .bind(now)
         .bind(well_ms)
-        .bind(crate::store::without_nul(&text));
+        .bind(replace_nul(&text));
     query.execute(&store.write).await?;
 
     Ok(())

@@ -3,6 +3,7 @@
 //! was wrong.
 
 use super::batch::{Batch, RoomBatch};
+use super::events::LAST_STREAM;
 use crate::rtc::id::server_of;
 use crate::rtc::reading::{ClockDoubt, ClockReading, OurClock, ReadingJudge};
 use crate::rtc::words::Source;
@@ -602,8 +603,9 @@ pub async fn withdraw_doubt(store: &Writer, withdrawal: Withdrawal<'_>) -> Resul
 /// # Errors
 /// When the database fails.
 pub async fn last_stream(store: &Reader) -> Result<i64, Error> {
-    let query = sqlx::query_scalar("select coalesce(max(stream), 0) from events");
-    Ok(query.fetch_one(&store.read).await?)
+    Ok(sqlx::query_scalar(LAST_STREAM)
+        .fetch_one(&store.read)
+        .await?)
 }
 
 /// Times at which our own clock was not believed.

@@ -1,7 +1,7 @@
 //! Rooms: our membership of each, its name, and the names of people in it.
 
 use super::room_rules;
-use crate::rtc::event::{EventKind, RoomEvent};
+use crate::rtc::event::{EventKind, RoomEvent, replace_nul};
 use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::power::SendAccess;
 use crate::rtc::words::Watch;
@@ -9,7 +9,7 @@ use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::model::{Neighbour, RoomName, RoomRow, Viewer};
 use crate::store::stats::calls_ever;
 use crate::store::stored_event::event_from_row;
-use crate::store::{Error, Reader, Tx, Writer, without_nul};
+use crate::store::{Error, Reader, Tx, Writer};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -96,12 +96,12 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
     let text = |kind: &str, key: &str| {
         let text = newest(kind)?.content.get(key)?.as_str()?;
         // Room names are limited to 255 bytes by clients, not by servers.
-        Some(without_nul(&text.chars().take(255).collect::<String>()))
+        Some(replace_nul(&text.chars().take(255).collect::<String>()))
             .filter(|text| !text.trim().is_empty())
     };
 
     let version = newest("m.room.create").map(|event| match event.content.get("room_version") {
-        Some(Value::String(version)) => without_nul(&version.chars().take(64).collect::<String>()),
+        Some(Value::String(version)) => replace_nul(&version.chars().take(64).collect::<String>()),
         _ => "1".to_owned(),
     });
     let (name, alias) = (
@@ -210,7 +210,7 @@ pub(in crate::store) async fn store_display_names<'e>(
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (user, event): &(&str, &RoomEvent)| {
         let name = event.content.get("displayname").and_then(Value::as_str);
-        let name = name.map(|name| without_nul(&name.chars().take(255).collect::<String>()));
+        let name = name.map(|name| replace_nul(&name.chars().take(255).collect::<String>()));
         let name = name.filter(|name| !name.trim().is_empty());
         let folded = name.as_deref().and_then(lower_for_search);
         query
