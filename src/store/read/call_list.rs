@@ -8,7 +8,7 @@ use super::name_search::{NameMatches, name_words, room_words, word_pattern};
 use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
-use crate::store::model::{Call, CallFilter, Cursor, Matching, More};
+use crate::store::model::{Call, CallFilter, Cursor, Matching, More, Viewer};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
@@ -285,13 +285,18 @@ impl<'a> ListRequest<'a> {
 }
 
 /// One page of calls, newest first, after `cursor`.
-pub(in crate::store) async fn list_newest_calls(
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_calls(
     store: &Reader,
+    viewer: Viewer,
     filter: &CallFilter,
     cursor: Option<&Cursor>,
     limit: i64,
     now: i64,
 ) -> Result<Vec<Call>, Error> {
+    let Viewer::Operator = viewer;
     let asked = ListRequest::new(filter, cursor, now);
     match asked.way(store).await? {
         Some((0, _)) => return Ok(Vec::new()),
@@ -312,11 +317,16 @@ pub(in crate::store) async fn list_newest_calls(
 }
 
 /// The number of matching calls, if they are few or the newest calls show it.
-pub(in crate::store) async fn count_matching_calls(
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_calls(
     store: &Reader,
+    viewer: Viewer,
     filter: &CallFilter,
     now: i64,
 ) -> Result<Matching, Error> {
+    let Viewer::Operator = viewer;
     let asked = ListRequest::new(filter, None, now);
     let matching = |calls: i64, more: bool| Matching {
         calls: calls.min(COUNTED),

@@ -1,9 +1,9 @@
 //! Sessions, which pages call calls: read as lists and one by one.
 
-use super::call_list;
+pub use super::call_list::{count_calls, list_calls};
 use crate::rtc::words::Watch;
 use crate::store::db::packed::{Fields, unpack};
-use crate::store::model::{Call, CallFilter, Cursor, LoneCall, Matching, RoomName, Viewer};
+use crate::store::model::{Call, LoneCall, RoomName, Viewer};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
@@ -125,36 +125,6 @@ pub async fn ended_last(
     let Viewer::Operator = viewer;
     let query = sqlx::query(ENDED_LAST).bind(from).bind(now).bind(limit);
     unpack(&query.fetch_all(&store.read).await?, call_from_fields)
-}
-
-/// One page of calls, newest first, after `cursor`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn list_calls(
-    store: &Reader,
-    viewer: Viewer,
-    filter: &CallFilter,
-    cursor: Option<&Cursor>,
-    limit: i64,
-    now: i64,
-) -> Result<Vec<Call>, Error> {
-    let Viewer::Operator = viewer;
-    call_list::list_newest_calls(store, filter, cursor, limit, now).await
-}
-
-/// The number of matching calls, up to the limit of counting.
-///
-/// # Errors
-/// When the database fails.
-pub async fn count_calls(
-    store: &Reader,
-    viewer: Viewer,
-    filter: &CallFilter,
-    now: i64,
-) -> Result<Matching, Error> {
-    let Viewer::Operator = viewer;
-    call_list::count_matching_calls(store, filter, now).await
 }
 
 const BY_ID: &str =
