@@ -1,6 +1,7 @@
 //! Evidence: the basis of each boundary of a stay and of a call, and its maximum error.
 
 use super::coverage::{Cover, Interval, Span, cover_at, unwatched_since};
+use super::words::Source;
 
 /// An event received later than this after its timestamp was not seen live, ms.
 pub const PROMPT_MS: i64 = 60_000;
@@ -12,21 +13,14 @@ pub const SMALL_MS: i64 = 10_000;
 /// its neighbours suggest, ms.
 const REFUTED_MS: i64 = 3_600_000;
 
-/// How an event first came to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventWay {
-    Sync,
-    Poll,
-    Backfill,
-}
-
 /// The origin of the event at a boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     pub origin_ms: i64,
     /// Our clock when the first live copy came, ms.
     pub received_ms: Option<i64>,
-    pub way: EventWay,
+    /// How it first came to us.
+    pub source: Source,
     /// Set if we created the event from a poll of the room's state: the time of the previous poll,
     /// ms. The change happened after it.
     pub made_since_ms: Option<i64>,
@@ -250,24 +244,22 @@ fn boundary_by_event(event: &Origin, cover: &[Interval]) -> Boundary {
         .received_ms
         .map(|received| received.saturating_sub(event.origin_ms));
     let is_prompt = late_ms.is_some_and(|late| late < PROMPT_MS);
-    let (by, error_ms) = match (event.way, late_ms) {
-        (EventWay::Poll, _) => (BoundaryBasis::Reconciled, 0),
-        (EventWay::Sync, Some(late_ms))
+    let (by, error_ms) = match (event.source, late_ms) {
+        (Source::Poll, _) => (BoundaryBasis::Reconciled, 0),
+        (Source::Sync, Some(late_ms))
             if is_prompt && late_ms >= SMALL_MS && was_heard(event, cover) =>
         {
             (BoundaryBasis::Live, late_ms)
         }
 
-        (EventWay::Sync | EventWay::Backfill, _) if is_prompt => (BoundaryBasis::Live, 0),
-        (EventWay::Sync, Some(late_ms)) if was_heard(event, cover) => {
-            (BoundaryBasis::Late, late_ms)
-        }
-        (EventWay::Sync | EventWay::Backfill, _) => (BoundaryBasis::Backfilled, 0),
+        (Source::Sync | Source::Backfill, _) if is_prompt => (BoundaryBasis::Live, 0),
+        (Source::Sync, Some(late_ms)) if was_heard(event, cover) => (BoundaryBasis::Late, late_ms),
+        (Source::Sync | Source::Backfill, _) => (BoundaryBasis::Backfilled, 0),
     };
 
     // A back-filled event gets a receive time far from its timestamp only if the timestamp is
     // impossible.
-    let is_refuted = event.way == EventWay::Backfill
+    let is_refuted = event.source == Source::Backfill
         && late_ms.is_some_and(|late_ms| late_ms.saturating_abs() > REFUTED_MS);
     let error_ms = match late_ms.filter(|_| is_refuted) {
         Some(late_ms) => error_ms.max(late_ms.saturating_abs()),
@@ -296,7 +288,7 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
         return false;
     };
 
-    event.way == EventWay::Sync
+    event.source == Source::Sync
         && cover.iter().any(|interval| {
             interval.cover == Cover::Live
                 && interval.span.from <= event.origin_ms.min(received)
@@ -411,18 +403,18 @@ mod tests {
 
     const NOW: i64 = 10_000_000;
 
-    fn event(origin_ms: i64, received_ms: Option<i64>, way: EventWay) -> Origin {
+    fn event(origin_ms: i64, received_ms: Option<i64>, source: Source) -> Origin {
         Origin {
             origin_ms,
             received_ms,
-            way,
+            source,
             made_since_ms: None,
             lost_since_ms: None,
         }
     }
 
     fn live(origin_ms: i64) -> Origin {
-        event(origin_ms, Some(origin_ms + 200), EventWay::Sync)
+        event(origin_ms, Some(origin_ms + 200), Source::Sync)
     }
 
     fn stay(from: i64, to: i64) -> EvidenceStay<'static> {
@@ -474,8 +466,8 @@ mod tests {
             ("live", Some("live"))
         );
         let late = EvidenceStay {
-            join: Some(event(100, Some(100 + PROMPT_MS), EventWay::Sync)),
-            end: Some(event(200, None, EventWay::Backfill)),
+            join: Some(event(100, Some(100 + PROMPT_MS), Source::Sync)),
+            end: Some(event(200, None, Source::Backfill)),
             ..stay(100, 200)
         };
 
@@ -492,7 +484,7 @@ mod tests {
         assert_eq!(ends(late, &away), ("backfilled", Some("backfilled")));
         assert_eq!(verdict(late, &away), ("exact", 0, 0));
         let polled = EvidenceStay {
-            join: Some(event(100, Some(900), EventWay::Poll)),
+            join: Some(event(100, Some(900), Source::Poll)),
             ..stay(100, 200)
         };
 
@@ -541,7 +533,7 @@ mod tests {
         let made = Origin {
             origin_ms: 200,
             received_ms: Some(200),
-            way: EventWay::Poll,
+            source: Source::Poll,
             made_since_ms: Some(160),
             lost_since_ms: None,
         };

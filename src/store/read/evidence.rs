@@ -1,7 +1,8 @@
 //! The basis of the boundaries of memberships: their events, and how those first came.
 
 use crate::rtc::coverage::Span;
-use crate::rtc::evidence::{EventWay, Origin};
+use crate::rtc::evidence::Origin;
+use crate::rtc::words::Source;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::Viewer;
@@ -161,10 +162,10 @@ fn lost_span_from_fields(fields: &mut Fields<'_>) -> Result<Option<Span>, Error>
 
 fn origin_from_fields(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
     let (origin_ms, received_ms) = (fields.number()?, fields.number()?);
-    let way = match fields.text()? {
-        Some("sync") => EventWay::Sync,
-        Some("poll") => EventWay::Poll,
-        _ => EventWay::Backfill,
+    let source = match fields.text()? {
+        Some("sync") => Source::Sync,
+        Some("poll") => Source::Poll,
+        _ => Source::Backfill,
     };
 
     let made = fields.text()?;
@@ -179,7 +180,7 @@ fn origin_from_fields(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> 
     Ok(Some(Origin {
         origin_ms,
         received_ms,
-        way,
+        source,
         made_since_ms,
         lost_since_ms,
     }))

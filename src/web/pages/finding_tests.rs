@@ -1,9 +1,10 @@
 //! What pages show about findings, and if the present is unknown.
 
 use super::{call, calls, overview, wall};
-use crate::rtc::evidence::{EventWay, Origin};
+use crate::rtc::evidence::Origin;
 use crate::rtc::present::{Unknown, UnknownReason};
 use crate::rtc::transport::Selection;
+use crate::rtc::words::Source;
 use crate::store::ingest::state_resets::{ResetKind, StateReset};
 use crate::store::read::evidence::Origins;
 use crate::store::read::ghosts::{CurrentEvent, StayStatements};
@@ -557,7 +558,7 @@ fn event(origin_ms: i64, received_ms: i64) -> Origin {
     Origin {
         origin_ms,
         received_ms: Some(received_ms),
-        way: EventWay::Sync,
+        source: Source::Sync,
         made_since_ms: None,
         lost_since_ms: None,
     }
@@ -567,7 +568,7 @@ fn event(origin_ms: i64, received_ms: i64) -> Origin {
 fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
     let found = Origin {
         made_since_ms: Some(NOW - HOUR - 5 * MINUTE),
-        way: EventWay::Poll,
+        source: Source::Poll,
         ..event(NOW - HOUR, NOW - HOUR)
     };
 
@@ -610,15 +611,15 @@ fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
 
 #[test]
 fn a_clock_that_is_off_is_told_on_the_call_by_live_events_alone() {
-    let of = |late_ms: i64, way: EventWay| {
+    let of = |late_ms: i64, source: Source| {
         let (join_ms, end_ms) = (NOW - 2 * HOUR, NOW - HOUR);
         let origins = Origins {
             join: Some(Origin {
-                way,
+                source,
                 ..event(join_ms, join_ms + late_ms)
             }),
             end: Some(Origin {
-                way,
+                source,
                 ..event(end_ms, end_ms + late_ms)
             }),
             ..Origins::default()
@@ -632,9 +633,9 @@ fn a_clock_that_is_off_is_told_on_the_call_by_live_events_alone() {
     };
 
     let off = |ms| vec![("ash.example".to_owned(), ms, 2)];
-    assert_eq!(of(-3_000, EventWay::Sync), off(-3_000));
-    assert_eq!(of(30_000, EventWay::Sync), off(30_000));
-    assert_eq!(of(900, EventWay::Sync), []);
-    assert_eq!(of(-3_000, EventWay::Backfill), [], "history tells no clock");
-    assert_eq!(of(-3_000, EventWay::Poll), [], "nor does a look");
+    assert_eq!(of(-3_000, Source::Sync), off(-3_000));
+    assert_eq!(of(30_000, Source::Sync), off(30_000));
+    assert_eq!(of(900, Source::Sync), []);
+    assert_eq!(of(-3_000, Source::Backfill), [], "history tells no clock");
+    assert_eq!(of(-3_000, Source::Poll), [], "nor does a look");
 }
