@@ -622,10 +622,7 @@ fn join_names(known: &HashMap<&str, &str>, users: &[String], total: usize, named
         told.push(f::count_with_noun(more, "more person", "more people"));
     }
 
-    match told.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => told.concat(),
-    }
+    f::list_in_words(&told)
 }
 
 /// What a sign says, in a sentence.

@@ -2,8 +2,8 @@
 
 mod text;
 pub use text::{
-    CodedText, RawJson, host_of_url, isolate_bidi, mark_code, path_segment, raw_json,
-    sanitize_line, sanitize_message,
+    CodedText, RawJson, host_of_url, isolate_bidi, list_in_words, mark_code, path_segment,
+    raw_json, sanitize_line, sanitize_message,
 };
 
 use askama::filters::HtmlSafe;

@@ -9,20 +9,14 @@ pub(super) fn findings_in_hindsight<'a>(
     ledger: &'a CallContext,
     upto: i64,
 ) -> impl Iterator<Item = FindingFacts> + 'a {
-    members
+    let ran_out = members
         .iter()
-        .flat_map(move |member| hindsight_of_stay(member, ledger, upto))
-}
+        .filter(move |member| member.outlived_ms.is_some() && member.until_ms <= upto);
 
-fn hindsight_of_stay(member: &model::Member, ledger: &CallContext, upto: i64) -> Vec<FindingFacts> {
-    let origins = ledger.origins.get(&member.id).copied().unwrap_or_default();
-    let mut found = Vec::new();
-
-    if member.outlived_ms.is_some() && member.until_ms <= upto {
-        let last_sign = origins.last_sign_ms.unwrap_or(member.joined_ms);
-        let since = last_sign.max(member.joined_ms);
-        found.push(FindingFacts::of_device("ran_out", member, since).until(member.until_ms));
-    }
-
-    found
+    ran_out.map(move |member| {
+        let origins = ledger.origins.get(&member.id);
+        let last_sign = origins.and_then(|origins| origins.last_sign_ms);
+        let since = last_sign.map_or(member.joined_ms, |at| at.max(member.joined_ms));
+        FindingFacts::of_device("ran_out", member, since).until(member.until_ms)
+    })
 }

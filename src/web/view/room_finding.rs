@@ -406,10 +406,7 @@ fn join_account_names(accounts: &[AccountFacts], all: i64) -> String {
         names.push(format!("{} more", f::group_digits(more)));
     }
 
-    match names.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => names.concat(),
-    }
+    f::list_in_words(&names)
 }
 
 /// A membership of a call, or of the room, that a state reset removed or restored.

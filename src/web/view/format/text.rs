@@ -169,6 +169,15 @@ pub fn path_segment(text: &str) -> String {
     path
 }
 
+/// `Ada`, `Ada and Bob`, `Ada, Bob and Cy`.
+#[must_use]
+pub fn list_in_words(names: &[String]) -> String {
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// The host of a service URL, for a label; the whole text when it has none.
 #[must_use]
 pub fn host_of_url(url: &str) -> &str {
