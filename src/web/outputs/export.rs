@@ -15,7 +15,7 @@ use crate::web::pages::{calls, read_calls_with_members};
 use crate::web::view::CallFacts;
 use crate::web::view::format as f;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web as http};
 use futures_util::Stream;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -60,18 +60,29 @@ struct ExportRequest {
 
 /// The file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FileFormat {
+pub(super) enum FileFormat {
     Csv,
     Ndjson,
 }
 
 impl FileFormat {
-    /// Media type, file extension, and the text before the first call.
-    fn words(self) -> (&'static str, &'static str, String) {
-        match self {
-            Self::Csv => ("text/csv; charset=utf-8", "csv", HEAD.join(",") + "\r\n"),
-            Self::Ndjson => ("application/x-ndjson", "ndjson", String::new()),
-        }
+    /// Begins an answer that a browser saves as a file of this name.
+    pub(super) fn begin_file(self, name: &str) -> HttpResponseBuilder {
+        let (kind, end) = match self {
+            Self::Csv => ("text/csv; charset=utf-8", "csv"),
+            Self::Ndjson => ("application/x-ndjson", "ndjson"),
+        };
+
+        let mut answer = HttpResponse::Ok();
+        answer
+            .insert_header((header::CONTENT_TYPE, kind))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((
+                header::CONTENT_DISPOSITION,
+                format!("attachment; filename=\"{name}.{end}\""),
+            ));
+
+        answer
     }
 }
 
@@ -97,29 +108,20 @@ async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -
         return response::send_error(&ask, &Error::Busy("too many files are being read"));
     };
 
-    let (kind, end, head) = form.words();
-
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, kind))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((
-            header::CONTENT_DISPOSITION,
-            format!("attachment; filename=\"calls.{end}\""),
-        ))
-        .streaming(stream_calls(web, ask, asked, head, turn))
+    form.begin_file("calls")
+        .streaming(stream_calls(web, ask, asked, turn))
 }
 
 fn stream_calls(
     web: http::Data<Web>,
     ask: PageRequest,
     asked: ExportRequest,
-    head: String,
     turn: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
     async_stream::try_stream! {
         let _turn = turn;
-        if !head.is_empty() {
-            yield http::Bytes::from(head);
+        if asked.form == FileFormat::Csv {
+            yield http::Bytes::from(HEAD.join(",") + "\r\n");
         }
 
         let mut place = None;

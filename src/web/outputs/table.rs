@@ -1,6 +1,6 @@
 //! Rooms, servers and SFUs as CSV and NDJSON: the complete list behind a page, in its order.
 
-use super::export::csv_cell;
+use super::export::{FileFormat, csv_cell};
 use crate::web::Web;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
@@ -10,7 +10,6 @@ use crate::web::http::response::PageRequest;
 use crate::web::pages::servers::Servers;
 use crate::web::pages::transports::Transports;
 use crate::web::pages::{rooms, servers, transports};
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use serde::Serialize;
 use serde_json::Value;
@@ -145,30 +144,18 @@ fn send_rows<T: Serialize>(
     columns: &[&str],
     rows: Result<Vec<T>, Error>,
 ) -> HttpResponse {
-    let is_table = req.path().strip_suffix(".csv").is_some();
-    let (kind, end) = if is_table {
-        ("text/csv; charset=utf-8", "csv")
-    } else {
-        ("application/x-ndjson", "ndjson")
+    let form = match req.path().strip_suffix(".csv") {
+        Some(_) => FileFormat::Csv,
+        None => FileFormat::Ndjson,
     };
 
-    let text = rows.and_then(|rows| {
-        if is_table {
-            csv_text(columns, &rows)
-        } else {
-            ndjson_text(&rows)
-        }
+    let text = rows.and_then(|rows| match form {
+        FileFormat::Csv => csv_text(columns, &rows),
+        FileFormat::Ndjson => ndjson_text(&rows),
     });
 
     match text {
-        Ok(text) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, kind))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .insert_header((
-                header::CONTENT_DISPOSITION,
-                format!("attachment; filename=\"{name}.{end}\""),
-            ))
-            .body(text),
+        Ok(text) => form.begin_file(name).body(text),
         Err(error) => response::send_error(ask, &error),
     }
 }
