@@ -4,10 +4,13 @@ use super::{
     call_list, calls, coverage, events, evidence, history_progress, large_calls, name_search,
     related, rings, room_at,
 };
+use crate::rtc::coverage::Span;
 use crate::store::Reader;
 use crate::store::Writer;
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
+use crate::store::stats::concurrency::DevicesOfSpan;
+use crate::store::stats::ghost_time::Gone;
 use crate::store::stats::{clock_skew, concurrency, usage};
 use crate::store::test_database::Database;
 use sqlx::{AssertSqlSafe, Row};
@@ -122,11 +125,12 @@ async fn a_device_counts_once_however_many_stays_name_it() {
     bed.stay("@b:h", "null", "four", 80, 90).await;
     bed.stay("@c:h", "'F'", "five", 50, 50).await;
     bed.call("call", 0, 90).await;
-    let steps = concurrency::devices_at_once(&bed.store, Viewer::Operator, 10, 100)
+    let (span, gone) = (Span { from: 10, to: 100 }, Gone::default());
+    let devices = DevicesOfSpan::read(&bed.store, Viewer::Operator, span, 100, &gone)
         .await
         .unwrap();
-    assert_eq!(steps, [(10, 1), (30, 2), (40, 1), (90, 0)]);
-    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, 10, 100, 100)
+    assert_eq!(devices.steps(span), [(10, 1), (30, 2), (40, 1), (90, 0)]);
+    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, span, 100, &gone)
         .await
         .unwrap();
     assert_eq!(
@@ -148,11 +152,12 @@ async fn a_device_counts_once_in_calls_of_two_rooms() {
     bed.stay("@a:h", "'D'", "one", 20, 200).await;
     bed.stay("@a:h", "'D'", "late", 30, 300).await;
     bed.stay("@a:h", "null", "nameless", 10, 30).await;
-    let steps = concurrency::devices_at_once(&bed.store, Viewer::Operator, 0, 100)
+    let span = Span { from: 0, to: 100 };
+    let devices = DevicesOfSpan::read(&bed.store, Viewer::Operator, span, 100, &Gone::default())
         .await
         .unwrap();
     assert_eq!(
-        steps,
+        devices.steps(span),
         [(0, 1), (10, 3), (30, 1)],
         "without a name each is one; and nothing is after the end"
     );

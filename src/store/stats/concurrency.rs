@@ -104,26 +104,12 @@ async fn seen_time_of_calls(
     rows.iter().map(seen).collect()
 }
 
-/// The numbers of the span `[from, to)`, ms, as known at `now`. A stay that crosses a boundary
-/// counts with the part inside.
+/// The numbers of a span, as known at `now`. A stay that crosses a boundary counts with the part
+/// inside.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn numbers_of_span(
-    store: &Reader,
-    viewer: Viewer,
-    from: i64,
-    to: i64,
-    now: i64,
-) -> Result<SpanNumbers, Error> {
-    numbers_given_gone(store, viewer, Span { from, to }, now, &Gone::default()).await
-}
-
-/// The same, with devices that still count though they are probably gone.
-///
-/// # Errors
-/// When the database fails.
-pub async fn numbers_given_gone(
     store: &Reader,
     viewer: Viewer,
     span: Span,
@@ -147,7 +133,7 @@ pub async fn numbers_with_devices(
     gone: &Gone,
     devices: &DevicesOfSpan,
 ) -> Result<SpanNumbers, Error> {
-    let sums = usage::sums_given_gone(store, viewer, Scope::All, span, now, gone).await?;
+    let sums = usage::sums_of_span(store, viewer, Scope::All, span, now, gone).await?;
     let (longest, longest_ms) = find_longest_call(store, span, now, gone).await?.unzip();
     let (steps, stays) = (devices.steps(span), devices.count(span));
     let highest = steps
@@ -285,23 +271,7 @@ impl DevicesOfSpan {
     }
 }
 
-/// Devices in calls at once from `from` to `to`, see [`DevicesOfSpan::steps`].
-///
-/// # Errors
-/// When the database fails.
-pub async fn devices_at_once(
-    store: &Reader,
-    viewer: Viewer,
-    from: i64,
-    to: i64,
-) -> Result<Vec<(i64, i64)>, Error> {
-    let span = Span { from, to };
-    let devices = DevicesOfSpan::read(store, viewer, span, to, &Gone::default()).await?;
-
-    Ok(devices.steps(span))
-}
-
-/// The steps of [`devices_at_once`], at most this many. If there are more, the time is cut into
+/// The steps of [`DevicesOfSpan::steps`], at most this many. If there are more, the time is cut into
 /// this many parts, each with its maximum of devices at once.
 #[must_use]
 pub fn thin_steps(

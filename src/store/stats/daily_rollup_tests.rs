@@ -12,6 +12,7 @@ use crate::store::ingest::write::write_batch;
 use crate::store::model::Viewer;
 use crate::store::read::tests::Bed;
 use crate::store::stats::distributions::{CallClass, ServerRow};
+use crate::store::stats::ghost_time::Gone;
 use crate::store::stats::scope::UsageSums;
 use crate::store::upkeep::retention;
 use serde_json::json;
@@ -124,7 +125,7 @@ async fn numbers(bed: &Bed) -> Numbers {
         (40 * DAY, NOW),
     ] {
         let span = Span { from, to };
-        let mut sums = usage::sums_of_span(store, viewer, Scope::All, span, NOW)
+        let mut sums = usage::sums_of_span(store, viewer, Scope::All, span, NOW, &Gone::default())
             .await
             .unwrap();
         sums.places
@@ -371,16 +372,8 @@ async fn what_changes_a_day_takes_it_out() {
     store(&bed, vec![join("$j5", "@a:h", 5 * DAY + HOUR)]).await;
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     count_all(&bed, NOW).await;
-    let read = || {
-        usage::sums_of_span(
-            &bed.store,
-            Viewer::Operator,
-            Scope::All,
-            Span { from: 0, to: NOW },
-            NOW,
-        )
-    };
-
+    let (store, span, gone) = (&bed.store, Span { from: 0, to: NOW }, Gone::default());
+    let read = || usage::sums_of_span(store, Viewer::Operator, Scope::All, span, NOW, &gone);
     let with = read().await.unwrap();
     bed.run("delete from days").await;
     assert_eq!(

@@ -551,26 +551,12 @@ const PERSONS: &str = concat!(
     from spans s group by s.user_id order by 3 desc, 1 limit $5"
 );
 
-/// The people of a server with most time within a span. Unobserved time is not subtracted here.
+/// The people of a server with most time within a span. Nobody saw the devices of `gone` after they
+/// were last heard. Unobserved time is not subtracted here.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn top_people_of_server(
-    store: &Reader,
-    viewer: Viewer,
-    server: &str,
-    span: Span,
-    now: i64,
-    limit: i64,
-) -> Result<Vec<PersonRow>, Error> {
-    top_people_given_gone(store, viewer, server, span, now, limit, &Gone::default()).await
-}
-
-/// The same, with devices that still count though they are probably gone.
-///
-/// # Errors
-/// When the database fails.
-pub async fn top_people_given_gone(
     store: &Reader,
     viewer: Viewer,
     server: &str,

@@ -2,6 +2,7 @@
 //! refutes, an event that came late or while our own clock was wrong, a predecessor that is
 //! impossible to get, an impossible stamp.
 
+use super::concurrency::DevicesOfSpan;
 use super::ghost_time::{Ghost, Gone};
 use super::scope::{Scope, UsageSums};
 use super::usage;
@@ -51,7 +52,7 @@ async fn bed() -> Bed {
 
 async fn sums(bed: &Bed, gone: &Gone) -> UsageSums {
     let span = Span { from: 0, to: NOW };
-    usage::sums_given_gone(&bed.store, Viewer::Operator, Scope::All, span, NOW, gone)
+    usage::sums_of_span(&bed.store, Viewer::Operator, Scope::All, span, NOW, gone)
         .await
         .unwrap()
 }
@@ -139,7 +140,7 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
         .await
         .unwrap();
     assert_eq!(usual, Some(HOUR));
-    let numbers = concurrency::numbers_of_span(store, viewer, 0, NOW, NOW)
+    let numbers = concurrency::numbers_of_span(store, viewer, span, NOW, &Gone::default())
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, HOUR);
@@ -249,7 +250,8 @@ async fn of_a_stamp_that_cannot_be_nothing_is_counted() {
         (all.together_ms, all.together_seen_ms, all.calls_exact),
         (0, 0, 0)
     );
-    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, 0, NOW, NOW)
+    let (span, gone) = (Span { from: 0, to: NOW }, Gone::default());
+    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 0);
@@ -267,30 +269,35 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
         .await;
     assert_eq!(seen_ms(&bed).await, 10 * MINUTE);
     let (store, viewer) = (&bed.store, Viewer::Operator);
-    let numbers = concurrency::numbers_of_span(store, viewer, 0, NOW, NOW)
+    let span = Span { from: 0, to: NOW };
+    let numbers = concurrency::numbers_of_span(store, viewer, span, NOW, &Gone::default())
         .await
         .unwrap();
     assert_eq!(
         (numbers.longest_ms, numbers.together_ms),
         (10 * MINUTE, HOUR)
     );
-    let span = Span { from: 0, to: NOW };
     bed.run(
         "update memberships set transport_type = 'livekit',
         transport_url = 'https://sfu', selection = 'multi_sfu'",
     )
     .await;
-    let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW)
-        .await
-        .unwrap();
+    let (found, _) =
+        transport_usage::usage_by_transport(store, viewer, span, NOW, &Gone::default())
+            .await
+            .unwrap();
     assert_eq!(
         (found[0].together_ms, found[0].together_seen_ms),
         (HOUR, 10 * MINUTE)
     );
-    let steps = concurrency::devices_at_once(store, viewer, FROM, NOW)
+    let late = Span {
+        from: FROM,
+        to: NOW,
+    };
+    let devices = DevicesOfSpan::read(store, viewer, late, NOW, &Gone::default())
         .await
         .unwrap();
-    assert_eq!(steps, [(FROM, 1), (FROM + 10 * MINUTE, 0)]);
+    assert_eq!(devices.steps(late), [(FROM, 1), (FROM + 10 * MINUTE, 0)]);
 
     // The device was still there when the stay ran out.
     bed.run(&format!(
@@ -332,7 +339,7 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
     );
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let span = Span { from: 0, to: NOW };
-    let numbers = concurrency::numbers_given_gone(store, viewer, span, NOW, &gone)
+    let numbers = concurrency::numbers_of_span(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 5 * MINUTE);
@@ -346,11 +353,11 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         from: heard_ms,
         to: NOW,
     };
-    let later = concurrency::numbers_given_gone(store, viewer, after, NOW, &gone)
+    let later = concurrency::numbers_of_span(store, viewer, after, NOW, &gone)
         .await
         .unwrap();
     assert_eq!((numbers.peak, later.peak), (1, 0));
-    let persons = distributions::top_people_given_gone(store, viewer, "h", span, NOW, 5, &gone)
+    let persons = distributions::top_people_of_server(store, viewer, "h", span, NOW, 5, &gone)
         .await
         .unwrap();
     assert_eq!(persons[0].together_seen_ms, 5 * MINUTE);
@@ -359,7 +366,7 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         transport_url = 'https://sfu', selection = 'multi_sfu'",
     )
     .await;
-    let (found, _) = transport_usage::usage_given_gone(store, viewer, span, NOW, &gone)
+    let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(found[0].together_seen_ms, 5 * MINUTE);
@@ -376,9 +383,10 @@ async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched
     let (store, viewer) = (&bed.store, Viewer::Operator);
     let span = Span { from: 0, to: NOW };
     let seen = async || {
-        let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW)
-            .await
-            .unwrap();
+        let (found, _) =
+            transport_usage::usage_by_transport(store, viewer, span, NOW, &Gone::default())
+                .await
+                .unwrap();
         (found[0].together_ms, found[0].together_seen_ms)
     };
 

@@ -56,25 +56,12 @@ struct UsageSum {
 
 /// How much each transport was used within a span, as known at `now`, ms, most used first; and the
 /// device time without a transport. The transport of a member depends on all stays of its call, so
-/// they are read one by one: the cost follows the number of stays in the span.
+/// they are read one by one: the cost follows the number of stays in the span. For the devices of
+/// `gone`, an SFU carries nothing.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn usage_by_transport(
-    store: &Reader,
-    viewer: Viewer,
-    span: Span,
-    now: i64,
-) -> Result<(Vec<TransportUsage>, i64), Error> {
-    usage_given_gone(store, viewer, span, now, &Gone::default()).await
-}
-
-/// Like [`usage_by_transport`], but with devices that still count though they are probably gone: an
-/// SFU carries nothing for them.
-///
-/// # Errors
-/// When the database fails.
-pub async fn usage_given_gone(
     store: &Reader,
     viewer: Viewer,
     span: Span,

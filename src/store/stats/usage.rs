@@ -113,26 +113,12 @@ pub(in crate::store) const EVERYBODY: &str = concat!(
 /// From this length of a span on, ms, people are found one by one.
 const LONG: i64 = 14 * DAY_MS;
 
-/// The sums of a span, as known at `now`, ms; the span ends at `now` or before.
+/// The sums of a span, as known at `now`, ms; the span ends at `now` or before. Nobody saw the
+/// devices of `gone` after they were last heard.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn sums_of_span(
-    store: &Reader,
-    viewer: Viewer,
-    scope: Scope<'_>,
-    span: Span,
-    now: i64,
-) -> Result<UsageSums, Error> {
-    sums_given_gone(store, viewer, scope, span, now, &Gone::default()).await
-}
-
-/// The same, with devices that still count though they are probably gone: nobody saw them after
-/// they were last heard.
-///
-/// # Errors
-/// When the database fails.
-pub async fn sums_given_gone(
     store: &Reader,
     viewer: Viewer,
     scope: Scope<'_>,

@@ -1,5 +1,6 @@
 //! Which time counts as inferred, on rows made by hand.
 
+use super::ghost_time::Gone;
 use super::last_seen;
 use super::scope::{Scope, UsageSums};
 use super::usage;
@@ -49,6 +50,7 @@ async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> UsageSums {
         Scope::All,
         Span { from, to },
         now,
+        &Gone::default(),
     )
     .await
     .unwrap()
@@ -58,17 +60,38 @@ async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> UsageSums {
 async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64) {
     let all = sums(bed, from, to, now).await;
     let span = Span { from, to };
-    let room = usage::sums_of_span(&bed.store, Viewer::Operator, Scope::Room(ROOM), span, now)
-        .await
-        .unwrap();
+    let room = usage::sums_of_span(
+        &bed.store,
+        Viewer::Operator,
+        Scope::Room(ROOM),
+        span,
+        now,
+        &Gone::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!(all, room, "there is one room");
-    let server = usage::sums_of_span(&bed.store, Viewer::Operator, Scope::Server("h"), span, now)
-        .await
-        .unwrap();
+    let server = usage::sums_of_span(
+        &bed.store,
+        Viewer::Operator,
+        Scope::Server("h"),
+        span,
+        now,
+        &Gone::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!(all, server, "and one server");
-    let other = usage::sums_of_span(&bed.store, Viewer::Operator, Scope::Server("_"), span, now)
-        .await
-        .unwrap();
+    let other = usage::sums_of_span(
+        &bed.store,
+        Viewer::Operator,
+        Scope::Server("_"),
+        span,
+        now,
+        &Gone::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!(other, UsageSums::default(), "a name is no pattern");
     let hours = usage::stay_hours(&bed.store, Viewer::Operator, Scope::All, span, now)
         .await

@@ -265,7 +265,7 @@ impl DayCounts {
         Ok(Self {
             today: concurrency::numbers_with_devices(store, viewer, today, now, gone, &devices)
                 .await?,
-            last_week: concurrency::numbers_given_gone(store, viewer, last_week, now, gone).await?,
+            last_week: concurrency::numbers_of_span(store, viewer, last_week, now, gone).await?,
             concurrency,
             concurrency_whole,
             compared,

@@ -153,7 +153,7 @@ async fn load_room_page(
 
     let gone = view::gone_in_calls(active.iter());
     let scope = Scope::Room(&room_id);
-    let sums = usage::sums_given_gone(store, viewer, scope, month, now, &gone).await?;
+    let sums = usage::sums_of_span(store, viewer, scope, month, now, &gone).await?;
     let mut page = room_page(
         room,
         recent,

@@ -346,8 +346,8 @@ async fn read_server_in_period(
     let gone = super::read_gone_members(web, ask).await?;
     // This comes first: everything reported as known is counted after it.
     let compared = coverage::is_known_from(store, viewer, before.from).await?;
-    let sums = usage::sums_given_gone(store, viewer, scope, span, now, &gone).await?;
-    let sums_before = usage::sums_given_gone(store, viewer, scope, before, now, &gone).await?;
+    let sums = usage::sums_of_span(store, viewer, scope, span, now, &gone).await?;
+    let sums_before = usage::sums_of_span(store, viewer, scope, before, now, &gone).await?;
     let hours = usage::time_by_hour(&usage::stay_hours(store, viewer, scope, span, now).await?);
     let all = distributions::servers_in_calls(store, viewer, span.from, now).await?;
     let (ended, expired) = all
@@ -355,7 +355,7 @@ async fn read_server_in_period(
         .find(|row| row.server == name)
         .map_or((0, 0), |row| (row.ended, row.expired));
     let people =
-        distributions::top_people_given_gone(store, viewer, name, span, now, PEOPLE, &gone).await?;
+        distributions::top_people_of_server(store, viewer, name, span, now, PEOPLE, &gone).await?;
     let ghosts = distributions::list_ran_out_stays(store, viewer, name, span, GHOSTS).await?;
     let ends = distributions::end_reasons_of_server(store, viewer, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);

@@ -237,7 +237,7 @@ async fn read_servers_in_period(
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let span = period.span(now);
     let gone = super::read_gone_members(web, ask).await?;
-    let sums = usage::sums_given_gone(store, viewer, Scope::All, span, now, &gone).await?;
+    let sums = usage::sums_of_span(store, viewer, Scope::All, span, now, &gone).await?;
     let mut data = view::servers_with_time(
         &sums,
         distributions::servers_in_calls(store, viewer, span.from, now).await?,

@@ -173,8 +173,8 @@ async fn read_statistics_in_period(
     let moment = web.store.at_one_moment().await?;
     let store = moment.reader();
     let (sums, sums_before) = tokio::try_join!(
-        usage::sums_given_gone(store, viewer, Scope::All, span, now, &gone),
-        usage::sums_given_gone(store, viewer, Scope::All, before, now, &gone)
+        usage::sums_of_span(store, viewer, Scope::All, span, now, &gone),
+        usage::sums_of_span(store, viewer, Scope::All, before, now, &gone)
     )?;
     let classes = distributions::calls_by_class(store, viewer, span, now).await?;
     let classes_before = distributions::calls_by_class(store, viewer, before, now).await?;

@@ -261,7 +261,7 @@ async fn read_transports_in_period(
     let span = period.span(ask.now);
     let gone = super::read_gone_members(web, ask).await?;
     let (rows, unknown_ms) =
-        transport_usage::usage_given_gone(&web.store, ask.viewer, span, ask.now, &gone).await?;
+        transport_usage::usage_by_transport(&web.store, ask.viewer, span, ask.now, &gone).await?;
 
     Ok(transports_page(rows, unknown_ms, period, ask.now))
 }

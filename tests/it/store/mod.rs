@@ -39,6 +39,7 @@ use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName, 
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, related, room_at, zombies,
 };
+use callscope::store::stats::ghost_time::Gone;
 use callscope::store::stats::scope::Scope;
 use callscope::store::stats::{
     calls_ever, concurrency, distributions, gauges, last_seen, transport_usage, usage,
@@ -331,10 +332,13 @@ fn every_read_answers() {
             1
         );
         assert_eq!(rooms::list_watched_rooms(&store).await.unwrap().len(), 1);
-        let numbers =
-            concurrency::numbers_of_span(&store, viewer, call.started_ms, call.until_ms, now)
-                .await
-                .unwrap();
+        let span = Span {
+            from: call.started_ms,
+            to: call.until_ms,
+        };
+        let numbers = concurrency::numbers_of_span(&store, viewer, span, now, &Gone::default())
+            .await
+            .unwrap();
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
         of_the_sums(&store, call).await;
@@ -626,7 +630,7 @@ async fn of_the_sums(store: &Writer, call: &Call) {
     );
     for _ in 0..2 {
         for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
-            let sums = usage::sums_of_span(store, viewer, scope, span, LATER)
+            let sums = usage::sums_of_span(store, viewer, scope, span, LATER, &Gone::default())
                 .await
                 .unwrap();
             assert_eq!(
@@ -706,7 +710,7 @@ async fn of_the_sums(store: &Writer, call: &Call) {
         1
     );
     assert_eq!(
-        distributions::top_people_of_server(store, viewer, "h", span, LATER, 5)
+        distributions::top_people_of_server(store, viewer, "h", span, LATER, 5, &Gone::default())
             .await
             .unwrap()[0]
             .together_seen_ms,
@@ -719,9 +723,10 @@ async fn of_the_sums(store: &Writer, call: &Call) {
             .is_empty(),
         "it named none"
     );
-    let (carried, without_ms) = transport_usage::usage_by_transport(store, viewer, span, LATER)
-        .await
-        .unwrap();
+    let (carried, without_ms) =
+        transport_usage::usage_by_transport(store, viewer, span, LATER, &Gone::default())
+            .await
+            .unwrap();
     assert_eq!(
         (carried.len(), without_ms),
         (0, call.until_ms - call.started_ms)

@@ -15,6 +15,7 @@ use callscope::store::read::call_order::{CallOrder, SortKey};
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, large_calls, related, rings, room_at,
 };
+use callscope::store::stats::ghost_time::Gone;
 use callscope::store::stats::scope::Scope;
 use callscope::store::stats::usage;
 use callscope::store::stats::{clock_skew, concurrency, distributions};
@@ -374,7 +375,7 @@ async fn of_spans(asked: &mut Asked<'_>) {
     for scope in [Scope::All, Scope::Room(ROOM), Scope::Server(SERVER)] {
         asked
             .ask(&format!("sums of a week, {scope:?}"), async |store| {
-                usage::sums_of_span(store, OPERATOR, scope, span, LATER)
+                usage::sums_of_span(store, OPERATOR, scope, span, LATER, &Gone::default())
                     .await
                     .unwrap();
             })
@@ -390,7 +391,7 @@ async fn of_spans(asked: &mut Asked<'_>) {
 
     asked
         .ask("numbers of a week", async |store| {
-            concurrency::numbers_of_span(store, OPERATOR, span.from, span.to, LATER)
+            concurrency::numbers_of_span(store, OPERATOR, span, LATER, &Gone::default())
                 .await
                 .unwrap();
         })
@@ -420,9 +421,17 @@ async fn of_spans(asked: &mut Asked<'_>) {
             distributions::list_ran_out_stays(store, OPERATOR, SERVER, span, 50)
                 .await
                 .unwrap();
-            distributions::top_people_of_server(store, OPERATOR, SERVER, span, LATER, 50)
-                .await
-                .unwrap();
+            distributions::top_people_of_server(
+                store,
+                OPERATOR,
+                SERVER,
+                span,
+                LATER,
+                50,
+                &Gone::default(),
+            )
+            .await
+            .unwrap();
         })
         .await;
     asked

@@ -216,9 +216,16 @@ fn an_event_that_nobody_could_get_makes_the_end_a_span() {
             to: BEGIN + 2 * HOUR,
         };
 
-        let all = usage::sums_of_span(&store, Viewer::Operator, Scope::All, span, LATER)
-            .await
-            .unwrap();
+        let all = usage::sums_of_span(
+            &store,
+            Viewer::Operator,
+            Scope::All,
+            span,
+            LATER,
+            &Gone::default(),
+        )
+        .await
+        .unwrap();
         assert_eq!((all.calls, all.calls_exact), (1, 0));
         done(store, place).await;
     });
