@@ -38,16 +38,16 @@ struct Feed {
     now: i64,
 }
 
+/// The format of a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FeedFormat {
+    Atom,
+    Ics,
+}
+
 /// `GET /feed/calls.atom`
 pub async fn get_calls_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    send_feed(
-        &ask,
-        "application/atom+xml; charset=utf-8",
-        load_feed(&web, &ask, &req, None)
-            .await
-            .and_then(|feed| feed.atom()),
-    )
+    send_feed(&req, &web, None, FeedFormat::Atom).await
 }
 
 /// `GET /feed/rooms/{id}/calls.atom`
@@ -56,26 +56,12 @@ pub async fn get_room_calls_atom(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    let feed = load_feed(&web, &ask, &req, Some(&id)).await;
-
-    send_feed(
-        &ask,
-        "application/atom+xml; charset=utf-8",
-        feed.and_then(|feed| feed.atom()),
-    )
+    send_feed(&req, &web, Some(&id), FeedFormat::Atom).await
 }
 
 /// `GET /feed/calls.ics`
 pub async fn get_calls_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    send_feed(
-        &ask,
-        "text/calendar; charset=utf-8",
-        load_feed(&web, &ask, &req, None)
-            .await
-            .map(|feed| feed.ics()),
-    )
+    send_feed(&req, &web, None, FeedFormat::Ics).await
 }
 
 /// `GET /feed/rooms/{id}/calls.ics`
@@ -84,18 +70,26 @@ pub async fn get_room_calls_ics(
     web: http::Data<Web>,
     id: http::Path<String>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    send_feed(
-        &ask,
-        "text/calendar; charset=utf-8",
-        load_feed(&web, &ask, &req, Some(&id))
-            .await
-            .map(|feed| feed.ics()),
-    )
+    send_feed(&req, &web, Some(&id), FeedFormat::Ics).await
 }
 
-fn send_feed(ask: &PageRequest, kind: &'static str, feed: Result<String, Error>) -> HttpResponse {
-    response::send_tagged(ask, kind, feed.map(String::into_bytes))
+async fn send_feed(
+    req: &HttpRequest,
+    web: &Web,
+    room: Option<&str>,
+    form: FeedFormat,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(req, web);
+    let feed = load_feed(web, &ask, req, room).await;
+    let (kind, text) = match form {
+        FeedFormat::Atom => (
+            "application/atom+xml; charset=utf-8",
+            feed.and_then(|feed| feed.atom()),
+        ),
+        FeedFormat::Ics => ("text/calendar; charset=utf-8", feed.map(|feed| feed.ics())),
+    };
+
+    response::send_tagged(&ask, kind, text.map(String::into_bytes))
 }
 
 async fn load_feed(
