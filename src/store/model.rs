@@ -4,6 +4,9 @@
 use crate::rtc::power::SendAccess;
 use crate::rtc::transport::{Selection, Transport};
 use crate::rtc::words::Watch;
+use crate::store::Error;
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// Who asks. Every read that returns calls, rooms, people or counts of them takes a viewer, and the
 /// SQL respects it, so that a new page cannot forget it. So far there is one kind.
@@ -19,6 +22,17 @@ pub struct RoomName {
     pub room_id: String,
     pub name: Option<String>,
     pub alias: Option<String>,
+}
+
+impl RoomName {
+    /// From the columns of the same names.
+    pub(in crate::store) fn from_row(row: &AnyRow) -> Result<Self, Error> {
+        Ok(Self {
+            room_id: row.try_get("room_id")?,
+            name: row.try_get("name")?,
+            alias: row.try_get("alias")?,
+        })
+    }
 }
 
 /// A session: what pages call a call.

@@ -166,11 +166,7 @@ pub async fn list_waiting_invitations(
 
 fn invitation_from_row(row: &AnyRow) -> Result<PendingInvitation, Error> {
     Ok(PendingInvitation {
-        room: RoomName {
-            room_id: row.try_get("room_id")?,
-            name: row.try_get("name")?,
-            alias: row.try_get("alias")?,
-        },
+        room: RoomName::from_row(row)?,
         inviter: row.try_get("inviter")?,
         accepted: row.try_get::<i64, _>("accepted")? != 0,
         seen_ms: row.try_get("seen_ms")?,

@@ -496,29 +496,17 @@ pub async fn find_room_name(
         .bind(id_or_alias)
         .fetch_optional(&store.read)
         .await?;
-    let name = |row: AnyRow| {
-        Ok(RoomName {
-            room_id: row.try_get("room_id")?,
-            name: row.try_get("name")?,
-            alias: row.try_get("alias")?,
-        })
-    };
 
     row.filter(|_| !id_or_alias.is_empty())
-        .map(name)
+        .map(|row| RoomName::from_row(&row))
         .transpose()
 }
 
 async fn room_from_row(store: &Reader, row: &AnyRow) -> Result<RoomRow, Error> {
     let watch: String = row.try_get("watch")?;
-    let name = RoomName {
-        room_id: row.try_get("room_id")?,
-        name: row.try_get("name")?,
-        alias: row.try_get("alias")?,
-    };
 
     Ok(RoomRow {
-        room: name,
+        room: RoomName::from_row(row)?,
         version: row.try_get("version")?,
         encrypted: row.try_get::<i64, _>("encrypted")? != 0,
         watch: Watch::from_word(&watch),

@@ -134,13 +134,9 @@ pub async fn walks_ended_early(
     limit: i64,
 ) -> Result<Vec<WalkProgress>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(SHORT)
-        .bind(limit)
-        .fetch_all(&store.read)
-        .await?
-        .iter()
-        .map(progress_from_row)
-        .collect()
+    let query = sqlx::query(SHORT).bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+    rows.iter().map(progress_from_row).collect()
 }
 
 pub(super) const ROOMS_SHORT: &str = "select w.room_id, min(r.name) as name, min(r.alias) as alias
@@ -154,15 +150,7 @@ pub(super) const ROOMS_SHORT: &str = "select w.room_id, min(r.name) as name, min
 pub async fn rooms_ended_early(store: &Reader, viewer: Viewer) -> Result<Vec<RoomName>, Error> {
     let Viewer::Operator = viewer;
     let rows = sqlx::query(ROOMS_SHORT).fetch_all(&store.read).await?;
-    let name = |row: &AnyRow| {
-        Ok(RoomName {
-            room_id: row.try_get("room_id")?,
-            name: row.try_get("name")?,
-            alias: row.try_get("alias")?,
-        })
-    };
-
-    rows.iter().map(name).collect()
+    rows.iter().map(RoomName::from_row).collect()
 }
 
 /// The walks that are not done, in the order in which they are processed.
@@ -175,13 +163,9 @@ pub async fn progress_of_open_walks(
     limit: i64,
 ) -> Result<Vec<WalkProgress>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(OPEN)
-        .bind(limit)
-        .fetch_all(&store.read)
-        .await?
-        .iter()
-        .map(progress_from_row)
-        .collect()
+    let query = sqlx::query(OPEN).bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+    rows.iter().map(progress_from_row).collect()
 }
 
 /// The walks through one room: that of its whole history first, then gaps, newest first.
@@ -195,14 +179,9 @@ pub async fn progress_of_room(
     limit: i64,
 ) -> Result<Vec<WalkProgress>, Error> {
     let Viewer::Operator = viewer;
-    sqlx::query(OF_ROOM)
-        .bind(room_id)
-        .bind(limit)
-        .fetch_all(&store.read)
-        .await?
-        .iter()
-        .map(progress_from_row)
-        .collect()
+    let query = sqlx::query(OF_ROOM).bind(room_id).bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+    rows.iter().map(progress_from_row).collect()
 }
 
 /// All walks ever, of all rooms or one.
@@ -254,14 +233,8 @@ pub async fn sum_walks(
 }
 
 fn progress_from_row(row: &AnyRow) -> Result<WalkProgress, Error> {
-    let room = RoomName {
-        room_id: row.try_get("room_id")?,
-        name: row.try_get("name")?,
-        alias: row.try_get("alias")?,
-    };
-
     Ok(WalkProgress {
-        room,
+        room: RoomName::from_row(row)?,
         reason: row.try_get("reason")?,
         opened_ms: row.try_get("opened_ms")?,
         pages: row.try_get("pages")?,

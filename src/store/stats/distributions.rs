@@ -289,14 +289,8 @@ pub async fn room_names(
     let mut found = BTreeMap::new();
     let mut connection = store.read.acquire().await?;
     for row in NAMES.read_by_ids(&mut connection, room_ids).await? {
-        let room_id: String = row.try_get("room_id")?;
-        let name = RoomName {
-            room_id: room_id.clone(),
-            name: row.try_get("name")?,
-            alias: row.try_get("alias")?,
-        };
-
-        found.insert(room_id, name);
+        let name = RoomName::from_row(&row)?;
+        found.insert(name.room_id.clone(), name);
     }
 
     Ok(found)
