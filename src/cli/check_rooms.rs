@@ -4,7 +4,7 @@
 use super::check::FaultCount;
 use super::look::say;
 use crate::config::{Config, RoomSpec};
-use crate::matrix::{Client, Error, Invite, SyncRequest, invitations_filter};
+use crate::matrix::{Client, Error, Invite};
 use crate::rtc::id::server_of;
 use crate::web::view::format as f;
 use futures_util::{StreamExt, stream};
@@ -222,16 +222,8 @@ async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str,
 
 /// Prints for each open invitation whether it will be accepted. Returns how many there are.
 async fn check_invitations(config: &Config, client: &Client, faults: &mut FaultCount) -> usize {
-    let filter = invitations_filter();
-    let ask = SyncRequest {
-        since: None,
-        timeout_ms: 0,
-        filter: &filter,
-        full_state: false,
-    };
-
-    let open = match client.sync(ask).await {
-        Ok(answer) => answer.invited,
+    let open = match client.open_invitations().await {
+        Ok(open) => open,
         Err(error) => {
             faults.add(&format!("which invitations are open is not told: {error}"));
             return 0;

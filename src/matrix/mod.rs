@@ -35,7 +35,7 @@ pub use secret::Secret;
 pub use server::{Capabilities, DelayedLimits};
 pub use sync::{
     Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts, SyncRequest,
-    filter_json, filter_of_names, filter_of_nothing, filter_of_room, invitations_filter,
+    filter_json, filter_of_names, filter_of_nothing, filter_of_room,
 };
 pub use wellknown::WellKnown;
 

@@ -44,8 +44,7 @@ pub struct SyncRequest<'a> {
 
 /// The filter of a first sync that returns open invitations, and as little as possible of joined
 /// rooms.
-#[must_use]
-pub fn invitations_filter() -> String {
+fn invitations_filter() -> String {
     let nothing = json!({"types": []});
     let filter = json!({
         "presence": nothing,
@@ -233,6 +232,22 @@ impl Client {
         (batch.next_batch, batch.malformed) = (end.next_batch, end.malformed);
 
         Ok(batch)
+    }
+
+    /// The invitations that are open.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn open_invitations(&self) -> Result<Vec<Invite>> {
+        let filter = invitations_filter();
+        let ask = SyncRequest {
+            since: None,
+            timeout_ms: 0,
+            filter: &filter,
+            full_state: false,
+        };
+
+        Ok(self.sync(ask).await?.invited)
     }
 
     /// Like [`Self::sync`], room by room as the answer comes, however large it is.

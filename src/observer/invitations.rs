@@ -3,7 +3,6 @@
 //! page says what a waiting one needs.
 
 use super::{Error, Mode, Observer};
-use crate::matrix::{SyncRequest, invitations_filter};
 use crate::store::ingest::{invitations, vantages};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -74,22 +73,9 @@ impl Observer {
     }
 
     async fn try_look_for_invitations(&self) -> Result<(), Error> {
-        let filter = invitations_filter();
-        let ask = SyncRequest {
-            since: None,
-            timeout_ms: 0,
-            filter: &filter,
-            full_state: false,
-        };
-
         let kept = invitations::list_invitations(&self.store, &self.vantage_id).await?;
-        let answer = self.client.sync(ask).await?;
-        let is_open = |room_id: &str| {
-            answer
-                .invited
-                .iter()
-                .any(|invite| invite.room_id == room_id)
-        };
+        let open = self.client.open_invitations().await?;
+        let is_open = |room_id: &str| open.iter().any(|invite| invite.room_id == room_id);
 
         for pending in kept {
             let room_id = &pending.room.room_id;
@@ -99,11 +85,7 @@ impl Observer {
         }
 
         let mut batch = self.empty_batch();
-        batch.invitations = answer
-            .invited
-            .iter()
-            .map(|invite| self.answered(invite))
-            .collect();
+        batch.invitations = open.iter().map(|invite| self.answered(invite)).collect();
         if !batch.invitations.is_empty() {
             self.ingest(&batch).await?;
         }
