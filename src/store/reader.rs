@@ -42,16 +42,17 @@ impl Pools {
     /// Connections are opened when they are needed.
     pub(in crate::store) fn new(url: &str, space: &DiskLimit) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            pages: connect::pool_options(PAGES_MOST, 24_000, space)
+            pages: connect::pool_options(PAGES_MOST, 24_000, space, None)
                 .acquire_timeout(PAGES_WAIT)
                 .connect_lazy(url)?,
-            dear: connect::limited_pool_options(DEAR_MOST, 24_000, space, DEAR_LIMIT)
+            dear: connect::pool_options(DEAR_MOST, 24_000, space, Some(DEAR_LIMIT))
                 .acquire_timeout(DEAR_WAIT)
                 .connect_lazy(url)?,
-            watchers: connect::pool_options(1, 2_000, space)
+            watchers: connect::pool_options(1, 2_000, space, None)
                 .acquire_timeout(PAGES_WAIT)
                 .connect_lazy(url)?,
-            observer: connect::pool_options(OBSERVER_MOST, 24_000, space).connect_lazy(url)?,
+            observer: connect::pool_options(OBSERVER_MOST, 24_000, space, None)
+                .connect_lazy(url)?,
         })
     }
 }

@@ -85,7 +85,7 @@ impl Writer {
         let lasting = url.replace("mode=rwc", "mode=rw");
         let url = lasting.as_str();
         let space = DiskLimit::default();
-        let write = connect::pool_options(1, 48_000, &space)
+        let write = connect::pool_options(1, 48_000, &space, None)
             .connect(url)
             .await?;
         let pools = Pools::new(url, &space)?;

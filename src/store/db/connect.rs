@@ -135,26 +135,6 @@ fn database_name(url: &str) -> String {
     name.trim_start_matches('/').to_owned()
 }
 
-/// `cache` in kB for each connection.
-pub(in crate::store) fn pool_options(
-    connections: u32,
-    cache: u32,
-    space: &DiskLimit,
-) -> AnyPoolOptions {
-    pool_with(connections, cache, space, None)
-}
-
-/// Like [`pool_options`], with a time limit for each statement. `SQLite` has no such limit; there
-/// the small size of the pool limits the load.
-pub(in crate::store) fn limited_pool_options(
-    connections: u32,
-    cache: u32,
-    space: &DiskLimit,
-    limit: Duration,
-) -> AnyPoolOptions {
-    pool_with(connections, cache, space, Some(limit))
-}
-
 /// A pool of one connection that is in a transaction from its beginning.
 pub(in crate::store) fn transaction_pool_options(
     begin: &'static str,
@@ -169,26 +149,16 @@ pub(in crate::store) fn transaction_pool_options(
             let pages = space.pages();
             Box::pin(async move {
                 set_up(connection, 24_000).await?;
-                if let Some(pages) = pages
-                    && is_sqlite(connection)
-                {
-                    connection
-                        .execute(sqlx::AssertSqlSafe(disk::limit_statement(pages)))
-                        .await?;
-                }
-
-                if !is_sqlite(connection) {
-                    let text = format!("set statement_timeout = {}", limit.as_millis());
-                    connection.execute(sqlx::AssertSqlSafe(text)).await?;
-                }
-
+                set_limit(connection, pages, Some(limit)).await?;
                 connection.execute(begin).await?;
                 Ok(())
             })
         })
 }
 
-fn pool_with(
+/// `cache` in kB for each connection, `limit` for each statement. `SQLite` has no such limit; there
+/// the small size of a pool limits the load.
+pub(in crate::store) fn pool_options(
     connections: u32,
     cache: u32,
     space: &DiskLimit,
@@ -210,24 +180,28 @@ fn pool_with(
         let pages = space.pages();
         Box::pin(async move {
             set_up(connection, cache).await?;
-            if let Some(limit) = limit
-                && !is_sqlite(connection)
-            {
-                let text = format!("set statement_timeout = {}", limit.as_millis());
-                connection.execute(sqlx::AssertSqlSafe(text)).await?;
-            }
-
-            if let Some(pages) = pages
-                && is_sqlite(connection)
-            {
-                connection
-                    .execute(sqlx::AssertSqlSafe(disk::limit_statement(pages)))
-                    .await?;
-            }
-
-            Ok(())
+            set_limit(connection, pages, limit).await
         })
     })
+}
+
+/// Limits the pages of a `SQLite` file, or the time of a statement on `PostgreSQL`.
+async fn set_limit(
+    connection: &mut AnyConnection,
+    pages: Option<i64>,
+    limit: Option<Duration>,
+) -> Result<(), sqlx::Error> {
+    let statement = if is_sqlite(connection) {
+        pages.map(disk::limit_statement)
+    } else {
+        limit.map(|limit| format!("set statement_timeout = {}", limit.as_millis()))
+    };
+
+    if let Some(statement) = statement {
+        connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+    }
+
+    Ok(())
 }
 
 fn is_sqlite(connection: &AnyConnection) -> bool {
