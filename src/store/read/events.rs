@@ -15,7 +15,8 @@ const REJECTED_ROOM: &str =
     where e.rejected is not null and e.stream < $2 and e.room_id = $3 order by e.stream desc
     limit $1";
 
-/// Rejected events, newest first, of one room or of all, at most `limit`.
+/// Rejected events, newest first, of one room or of all, at most `limit`. A further page has those
+/// that came before the last one, whose `stream` is `before`.
 ///
 /// # Errors
 /// When the database fails.
@@ -23,21 +24,7 @@ pub async fn list_rejected(
     store: &Reader,
     viewer: Viewer,
     room_id: Option<&str>,
-    limit: i64,
-) -> Result<Vec<Rejected>, Error> {
-    list_rejected_before(store, viewer, room_id, i64::MAX, limit).await
-}
-
-/// Like [`list_rejected`], but only events that came before the one with this `stream`: the next
-/// page.
-///
-/// # Errors
-/// When the database fails.
-pub async fn list_rejected_before(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: Option<&str>,
-    stream: i64,
+    before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Rejected>, Error> {
     let Viewer::Operator = viewer;
@@ -47,7 +34,7 @@ pub async fn list_rejected_before(
         REJECTED
     })
     .bind(limit)
-    .bind(stream);
+    .bind(before.unwrap_or(i64::MAX));
     let query = if let Some(room_id) = room_id {
         query.bind(room_id)
     } else {

@@ -53,7 +53,7 @@ pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
 async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     let query = ask.of_list(KNOWN)?;
-    let (limit, before) = (query.limit(LIMIT)?, query.place()?.unwrap_or(i64::MAX));
+    let (limit, before) = (query.limit(LIMIT)?, query.place()?);
     let asked = query.get("room");
     let room = match asked {
         Some(room) => rooms::find_room(store, viewer, room, ask.now).await?,
@@ -64,7 +64,7 @@ async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Er
         .as_ref()
         .map(|room| room.room.room_id.as_str())
         .or(asked);
-    let mut rows = events::list_rejected_before(store, viewer, room_id, before, limit + 1).await?;
+    let mut rows = events::list_rejected(store, viewer, room_id, before, limit + 1).await?;
     // One more row than requested was read. If it exists, the next page begins after the last one
     // shown.
     let shown = usize::try_from(limit).unwrap_or(0);

@@ -144,7 +144,7 @@ async fn load_room_page(
     let present = Liveness::read(web, viewer, now).await?;
     let year =
         concurrency::call_starts_in_room(store, viewer, &room_id, heat::first_day(now)).await?;
-    let rejected = events::list_rejected(store, viewer, Some(&room_id), REJECTED).await?;
+    let rejected = events::list_rejected(store, viewer, Some(&room_id), None, REJECTED).await?;
     // Whole days and today, as in the statistics of 30 days.
     let month = Span {
         from: f::start_of_day(now) - 29 * f::DAY,

@@ -357,7 +357,7 @@ async fn load_status_page(
         clock_offs: receive_times::list_clock_errors(store, viewer, CLOCK_OFFS).await?,
         rederiving: store.rederiving(),
         unasked: unrequested::list_unrequested(store, viewer).await?,
-        rejected_events: events::list_rejected(store, viewer, None, REJECTED).await?,
+        rejected_events: events::list_rejected(store, viewer, None, None, REJECTED).await?,
         rooms: rooms::list_rooms(store, viewer, ask.now).await?,
         invitations: invitations::list_waiting_invitations(store, viewer, INVITATIONS).await?,
         trouble: store.trouble(ask.now),

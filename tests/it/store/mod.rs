@@ -141,7 +141,7 @@ async fn stored_of_room(store: &Writer, room_id: &str) -> Value {
         callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
             .await
             .unwrap();
-    let rejected = events::list_rejected(store, Viewer::Operator, Some(room_id), 10_000)
+    let rejected = events::list_rejected(store, Viewer::Operator, Some(room_id), None, 10_000)
         .await
         .unwrap();
 
@@ -308,7 +308,7 @@ fn every_read_answers() {
             1
         );
         assert!(
-            events::list_rejected(&store, viewer, None, 9)
+            events::list_rejected(&store, viewer, None, None, 9)
                 .await
                 .unwrap()
                 .is_empty()
