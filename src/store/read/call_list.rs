@@ -50,6 +50,7 @@ macro_rules! fits {
         )
     };
 }
+pub(super) use fits;
 
 // The list in its order; ...
 macro_rules! walk {
@@ -509,7 +510,7 @@ impl<'a> ListRequest<'a> {
 }
 
 /// Bounds of the maximum number of people at once: alone, or with somebody.
-fn people_at_once(group: Option<bool>) -> (i64, i64) {
+pub(super) fn people_at_once(group: Option<bool>) -> (i64, i64) {
     match group {
         None => (0, i64::MAX),
         Some(true) => (2, i64::MAX),

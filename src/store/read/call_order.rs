@@ -5,6 +5,7 @@
 //! ran then counts with the length that it had then, and calls that began later are not in the
 //! list. So nothing moves while a user pages through the list.
 
+use super::call_list::{fits, people_at_once};
 use super::calls;
 use super::calls::{call_columns, call_from_fields};
 use super::name_search::{name_words, room_words, word_pattern};
@@ -59,8 +60,6 @@ const FEW_OF_MOST: usize = 200_000;
 /// Maximum number of calls of a person, a server or a word that are sorted here.
 const FEW_FOUND: usize = 2000;
 
-// All conditions of a filter, written so that no index is used: `+ 0` and `|| ''` see to that.
-// Whether a condition is asked for depends on its parameter alone, as in `call_list`.
 macro_rules! list {
     ($key:expr, $after:expr, $order:expr) => {
         concat!(
@@ -70,29 +69,9 @@ macro_rules! list {
             $key,
             " || ':' from sessions s cross join rooms r where r.room_id = s.room_id and ",
             $after,
-            " and s.started_ms + 0 < $3 and ($4 < -9000000000000000000 or s.until_ms + 0 >= $4)
-            and ($5 > 9000000000000000000 or s.until_ms + 0 <= $5)
-            and ($7 = '' or r.watch in ('joined', 'peeked'))
-            and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
-            and ($10 <= 0 or s.users + 0 >= $10) and ($11 <= 0 or s.peak_users + 0 >= $11)
-            and ($12 > 9000000000000000000 or s.peak_users + 0 <= $12)
-            and ($14 <= 0 or (case when s.until_ms > $13 then $13
-            else s.until_ms end) - s.started_ms >= $14)
-            and ($15 = '' or replace(' ' || s.servers || ' ',
-            ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
-            and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id
-            and m.user_id || '' = $16))
-            and ($17 = '' or s.id = $17)
-            and ($18 = ''
-                or ",
-            room_words!(),
-            " like $18 escape '!'
-                or lower(s.servers) like $18 escape '!'
-                or exists (select 1 from memberships m
-                    left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-                    where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(",
-            name_words!(),
-            ", '') like $18 escape '!'))
+            " and s.started_ms + 0 < $3 and ",
+            fits!(),
+            " and ($18 = '' or s.id = $18)
             order by ",
             $order,
             " limit $6"
@@ -426,11 +405,7 @@ impl<'q> OrderedRequest<'q> {
             q,
         } = &self.filter.more;
         let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
-        let (least, most) = match group {
-            None => (0, i64::MAX),
-            Some(true) => (2, i64::MAX),
-            Some(false) => (0, 1),
-        };
+        let (least, most) = people_at_once(*group);
 
         // A call of a room that we can no longer see does not count as running.
         let seen_only = if self.filter.active == Some(true) {
@@ -459,9 +434,9 @@ impl<'q> OrderedRequest<'q> {
             .bind(min_ms.unwrap_or(0))
             .bind(text(server))
             .bind(text(user))
-            .bind(text(id));
+            .bind(q.as_deref().map(word_pattern).unwrap_or_default());
 
-        query.bind(q.as_deref().map(word_pattern).unwrap_or_default())
+        query.bind(text(id))
     }
 
     async fn read(
