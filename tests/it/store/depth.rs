@@ -25,16 +25,7 @@ fn a_checkpoint_that_is_too_deep_to_read_is_none() {
             write_all(&store, arrivals(some), &[10]).await;
         }
 
-        let calls = calls::list_calls(
-            &store,
-            Viewer::Operator,
-            &CallFilter::default(),
-            None,
-            9,
-            LATER,
-        )
-        .await
-        .unwrap();
+        let calls = all_calls(&store).await;
         assert_eq!(calls.len(), 1);
         // An older event that came first changes the same fold.
         write_all(&store, arrivals(&[deep(-1)]), &[1]).await;

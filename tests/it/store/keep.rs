@@ -1,6 +1,7 @@
 //! Deletion by age: deleting raw events changes no derived data; calls are deleted completely.
 
 use crate::generate;
+use crate::store::{LATER, all_calls, members_of};
 use crate::support::database::Database;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
@@ -9,8 +10,7 @@ use callscope::store::db::instance_lock::InstanceLock;
 use callscope::store::ingest::batch::StateSnapshot;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::write::write_batch;
-use callscope::store::model::{CallFilter, Viewer};
-use callscope::store::read::calls;
+use callscope::store::model::Viewer;
 use callscope::store::stats::concurrency;
 use callscope::store::upkeep::retention;
 use callscope::store::{Error, Writer};
@@ -18,8 +18,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const ROOM: &str = "!r:h0";
-/// After everything in the generated rooms, which begin at `BEGIN` and last a tenth of a second.
-const LATER: i64 = 1_800_000_000_000;
+/// The generated rooms begin here, and last a tenth of a second.
 const BEGIN: i64 = 1_700_000_000_000;
 
 struct Place {
@@ -75,15 +74,8 @@ async fn take(store: &Writer, room: &[Value]) {
 
 /// Calls and stays as pages show them.
 async fn shown(store: &Writer) -> Vec<String> {
-    let filter = CallFilter::default();
-    let calls = calls::list_calls(store, Viewer::Operator, &filter, None, 10_000, LATER)
-        .await
-        .unwrap();
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let mut members =
-        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
-            .await
-            .unwrap();
+    let calls = all_calls(store).await;
+    let mut members = members_of(store, &calls).await;
     // The room's event by which somebody was removed is named only while it is stored.
     for member in members
         .iter_mut()

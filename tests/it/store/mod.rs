@@ -37,7 +37,7 @@ use callscope::store::ingest::write::write_batch;
 use callscope::store::ingest::{rooms, vantages};
 use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer};
 use callscope::store::read::{
-    calls, coverage, events, evidence, history_progress, related, room_at, zombies,
+    calls, coverage, events, evidence, history_progress, memberships, related, room_at, zombies,
 };
 use callscope::store::stats::ghost_time::Gone;
 use callscope::store::stats::scope::Scope;
@@ -119,6 +119,22 @@ fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
         m.format.as_str(), m.resumed, session.id, m.back_since_ms, m.outlived_ms])
 }
 
+/// All calls, newest first.
+async fn all_calls(store: &Writer) -> Vec<Call> {
+    let filter = CallFilter::default();
+    calls::list_calls(store, Viewer::Operator, &filter, None, 10_000, LATER)
+        .await
+        .unwrap()
+}
+
+/// The stays of these calls.
+async fn members_of(store: &Writer, calls: &[Call]) -> Vec<Member> {
+    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    memberships::members_of_calls(store, Viewer::Operator, &ids)
+        .await
+        .unwrap()
+}
+
 /// The content of the store, in the form of the core's result.
 async fn stored(store: &Writer) -> Value {
     stored_of_room(store, ROOM).await
@@ -126,21 +142,8 @@ async fn stored(store: &Writer) -> Value {
 
 /// The same for another room.
 async fn stored_of_room(store: &Writer, room_id: &str) -> Value {
-    let calls = calls::list_calls(
-        store,
-        Viewer::Operator,
-        &CallFilter::default(),
-        None,
-        10_000,
-        LATER,
-    )
-    .await
-    .unwrap();
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members =
-        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
-            .await
-            .unwrap();
+    let calls = all_calls(store).await;
+    let members = members_of(store, &calls).await;
     let rejected = events::list_rejected(store, Viewer::Operator, Some(room_id), None, 10_000)
         .await
         .unwrap();

@@ -26,21 +26,8 @@ async fn poll(store: &Writer, state: &[Value], at: i64) {
 
 /// Start, end and reason of every stay, as known at `now`.
 async fn stays(store: &Writer, now: i64) -> Vec<(i64, Option<i64>, String)> {
-    let calls = calls::list_calls(
-        store,
-        Viewer::Operator,
-        &CallFilter::default(),
-        None,
-        99,
-        LATER,
-    )
-    .await
-    .unwrap();
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members =
-        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
-            .await
-            .unwrap();
+    let calls = all_calls(store).await;
+    let members = members_of(store, &calls).await;
     let mut stays: Vec<_> = members
         .iter()
         .map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone()))

@@ -6,21 +6,8 @@ use callscope::store::read::events;
 
 /// The number of events, and the end and end reason of the only stay.
 async fn all(store: &Writer) -> (i64, Vec<(i64, String)>) {
-    let calls = calls::list_calls(
-        store,
-        Viewer::Operator,
-        &CallFilter::default(),
-        None,
-        99,
-        LATER,
-    )
-    .await
-    .unwrap();
-    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    let members =
-        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
-            .await
-            .unwrap();
+    let calls = all_calls(store).await;
+    let members = members_of(store, &calls).await;
     let events = gauges::read_gauges(store, Viewer::Operator)
         .await
         .unwrap()
@@ -134,16 +121,7 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         }
 
         assert_eq!(parts, 1);
-        let calls = calls::list_calls(
-            &store,
-            Viewer::Operator,
-            &CallFilter::default(),
-            None,
-            99,
-            LATER,
-        )
-        .await
-        .unwrap();
+        let calls = all_calls(&store).await;
         let mut texts = Vec::new();
         for call in &calls {
             let (found, _) = events::events_behind_call(&store, Viewer::Operator, &call.id, 5000)

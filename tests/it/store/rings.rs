@@ -31,10 +31,7 @@ fn rings(id: &str, at: i64, content: &Value) -> Value {
 }
 
 async fn calls_of(store: &Writer) -> Vec<Call> {
-    let filter = CallFilter::default();
-    let mut calls = calls::list_calls(store, Viewer::Operator, &filter, None, 99, LATER)
-        .await
-        .unwrap();
+    let mut calls = all_calls(store).await;
     calls.sort_by_key(|call| call.started_ms);
 
     calls
@@ -67,13 +64,7 @@ async fn outcomes(store: &Writer) -> Vec<Vec<RingOutcome>> {
         let found = related::related_of_call(store, Viewer::Operator, &call)
             .await
             .unwrap();
-        let members = callscope::store::read::memberships::members_of_calls(
-            store,
-            Viewer::Operator,
-            std::slice::from_ref(&call.id),
-        )
-        .await
-        .unwrap();
+        let members = members_of(store, std::slice::from_ref(&call)).await;
         let stays = || {
             members
                 .iter()
@@ -184,16 +175,9 @@ fn a_ring_for_one_slot_is_not_answered_in_another_and_may_be_taken_back() {
 }
 
 async fn only_origins(store: &Writer) -> (Member, evidence::Origins) {
-    let ids: Vec<String> = calls_of(store)
-        .await
-        .into_iter()
-        .map(|call| call.id)
-        .collect();
-    let member =
-        callscope::store::read::memberships::members_of_calls(store, Viewer::Operator, &ids)
-            .await
-            .unwrap()
-            .remove(0);
+    let calls = all_calls(store).await;
+    let member = members_of(store, &calls).await.remove(0);
+    let ids = [member.session_id.clone()];
     let origins = evidence::origins_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();

@@ -21,16 +21,7 @@ fn sticky_joins() -> Vec<Value> {
 }
 
 async fn devices(store: &Writer) -> i64 {
-    let calls = calls::list_calls(
-        store,
-        Viewer::Operator,
-        &CallFilter::default(),
-        None,
-        9,
-        LATER,
-    )
-    .await
-    .unwrap();
+    let calls = all_calls(store).await;
 
     calls.iter().map(|call| call.devices).sum()
 }
