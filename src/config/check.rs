@@ -158,7 +158,8 @@ pub(super) fn parse_log_directive(text: &str) -> Checked<String> {
     crate::telemetry::check_directive(text).map(|()| text.to_owned())
 }
 
-/// Is this a database we can use? The URL is not repeated in the fault: it may carry a password.
+/// Has this database URL a scheme that we know, with something after it? If not, that is a fault.
+/// Nothing is connected. The URL is not repeated in the fault: it may carry a password.
 pub(super) fn check_database_url(layers: &mut Layers, url: &Secret) -> bool {
     let known = ["sqlite:", "postgres://", "postgresql://"];
     let good = known
@@ -167,7 +168,7 @@ pub(super) fn check_database_url(layers: &mut Layers, url: &Secret) -> bool {
     if !good {
         layers.wrong(
             "database_url",
-            "it does not begin with sqlite: or postgres:",
+            "it must be sqlite:FILE or postgres://SERVER/DATABASE",
         );
     }
 

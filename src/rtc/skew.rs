@@ -37,9 +37,13 @@ pub fn summarise_differences(mut all: Vec<i64>) -> Option<Differences> {
 const AHEAD_MS: i64 = 1_000;
 const BEHIND_MS: i64 = 5_000;
 
-/// The median of `received − stamped` over the live events of one call, ms; the median, so that one
-/// odd timestamp has no effect. Positive: the server is behind our clock. `None` if the difference
-/// is too small to report.
+/// How far a server's clock is off, by the differences `received − stamped` of the live events of
+/// one call: their median, ms. Positive: the server is behind our clock. `None` if its clock may be
+/// right.
+///
+/// Delay looks like a server that is behind. So a server is behind only if even its quickest event
+/// took too long. Delay never looks like a server that is ahead, so there the median decides, on
+/// which one odd timestamp has no effect.
 #[must_use]
 pub fn clock_off_ms(mut differences: Vec<i64>) -> Option<i64> {
     differences.sort_unstable();

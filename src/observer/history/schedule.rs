@@ -113,7 +113,7 @@ pub(super) struct PageNovelty {
 
 #[derive(Debug, Default)]
 pub(super) struct WalkStates {
-    late: HashMap<WalkKey, FailedWalk>,
+    failed: HashMap<WalkKey, FailedWalk>,
     pace: HashMap<WalkKey, LogPace>,
     trails: HashMap<WalkKey, VisitedPages>,
 }
@@ -141,7 +141,7 @@ impl WalkStates {
     /// Drops walks that are done.
     pub fn keep(&mut self, todo: &[Walk]) {
         let open: BTreeSet<WalkKey> = todo.iter().map(walk_key).collect();
-        self.late.retain(|name, _| open.contains(name));
+        self.failed.retain(|name, _| open.contains(name));
         self.pace.retain(|name, _| open.contains(name));
         self.trails.retain(|name, _| open.contains(name));
     }
@@ -185,23 +185,28 @@ impl WalkStates {
             .map_or(0, |trail| trail.barren)
     }
 
-    /// Is it this walk's turn?
+    /// May the next page of this walk be read now? Not while a walk without news pauses, nor while a
+    /// failed walk waits for its next try, nor when its tries are used up (only the command
+    /// `callscope backfill` limits them).
     pub fn is_due(&self, walk: &Walk, scope: &BackfillScope) -> bool {
-        let (name, now) = (walk_key(walk), Instant::now());
-        let trail = self.trails.get(&name).and_then(|trail| trail.due);
-        let late = self.late.get(&name);
+        let (key, now) = (walk_key(walk), Instant::now());
+        let next_page = self.trails.get(&key).and_then(|trail| trail.due);
+        let failed = self.failed.get(&key);
 
-        trail.is_none_or(|due| due <= now)
-            && late.is_none_or(|late| late.due <= now && late.tries < scope.tries)
+        next_page.is_none_or(|due| due <= now)
+            && failed.is_none_or(|failed| failed.due <= now && failed.tries < scope.tries)
     }
 
     /// When the next failed or delayed walk is due; `None` if there is none.
     pub fn next_due(&self, scope: &BackfillScope) -> Option<Duration> {
-        let again = self.late.values().filter(|late| late.tries < scope.tries);
+        let again = self
+            .failed
+            .values()
+            .filter(|failed| failed.tries < scope.tries);
         let slow = self.trails.values().filter_map(|trail| trail.due);
 
         again
-            .map(|late| late.due)
+            .map(|failed| failed.due)
             .chain(slow)
             .map(|due| due.saturating_duration_since(Instant::now()))
             .min()
@@ -217,22 +222,24 @@ impl WalkStates {
             tries: 0,
         };
 
-        let late = self.late.entry(walk_key(walk)).or_insert_with(new);
-        late.due = Instant::now() + Observer::pause(error, &mut late.patience);
-        late.text = text;
-        late.tries += 1;
+        let failed = self.failed.entry(walk_key(walk)).or_insert_with(new);
+        failed.due = Instant::now() + Observer::pause(error, &mut failed.patience);
+        failed.text = text;
+        failed.tries += 1;
     }
 
     /// The walk succeeded again. Returns the error that was recorded on its room.
     pub fn overcome(&mut self, walk: &Walk) -> Option<String> {
-        self.late.remove(&walk_key(walk)).map(|late| late.text)
+        self.failed
+            .remove(&walk_key(walk))
+            .map(|failed| failed.text)
     }
 
     /// Rooms whose walks failed, and the recorded errors.
     pub fn failed(&self) -> BTreeMap<String, String> {
-        self.late
+        self.failed
             .iter()
-            .map(|((room_id, _, _), late)| (room_id.clone(), late.text.clone()))
+            .map(|((room_id, _, _), failed)| (room_id.clone(), failed.text.clone()))
             .collect()
     }
 

@@ -109,20 +109,21 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// The file, or the server and its database. It never shows a password, so no part of an address
-/// that may hold a piece of one.
+/// The file, or the server and its database, to be read after "the database". No password is shown.
+/// A password with an unescaped `@` or `/` is parsed as a part of the host or the path. Such an
+/// address has more `@` or `/` than usual, and nothing of it is shown.
 fn database_name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
     }
 
-    let told = |address: &Url| {
-        let signs_in = usize::from(!address.username().is_empty());
-        url.matches('@').count() == signs_in
+    let is_safe_to_show = |address: &Url| {
+        let at_signs = usize::from(!address.username().is_empty());
+        url.matches('@').count() == at_signs
             && !address.path().trim_start_matches('/').contains('/')
     };
 
-    let Some(url) = url.parse::<Url>().ok().filter(told) else {
+    let Some(url) = url.parse::<Url>().ok().filter(is_safe_to_show) else {
         return "of that address".to_owned();
     };
 

@@ -265,7 +265,10 @@ pub async fn is_known_from(store: &Reader, viewer: Viewer, from: i64) -> Result<
     Ok(since.is_some_and(|since| since <= from))
 }
 
-const STILL_READ: &str = "select count(*) from walks where reason = 'history' and done_ms is null
+// Walks (reading back through a room's history) that have not come as far back as this time. Walks
+// of all rooms count, because a call of any room may still be found.
+const WALKS_STILL_TO_REACH: &str =
+    "select count(*) from walks where reason = 'history' and done_ms is null
     and (reached_ms is null or reached_ms > $1)";
 
 /// Is this past span known: was it watched or read from history, and has no walk still to reach it?
@@ -282,19 +285,20 @@ pub async fn is_span_known(
         return Ok(false);
     }
 
-    let still_read: i64 = sqlx::query_scalar(STILL_READ)
+    let walks_still_to_reach: i64 = sqlx::query_scalar(WALKS_STILL_TO_REACH)
         .bind(span.from)
         .fetch_one(&store.read)
         .await?;
-    if still_read > 0 {
+    if walks_still_to_reach > 0 {
         return Ok(false);
     }
 
     let gaps = list_unheard_spans(store, viewer, span.from, now).await?;
 
+    // A gap matters only if it begins before the span ends, and if history has not filled it.
     Ok(gaps
         .iter()
-        .all(|(gap, unread)| *unread == 0 || gap.from >= span.to))
+        .all(|gap| gap.rooms_unread == 0 || gap.span.from >= span.to))
 }
 
 const UNREAD: &str =
@@ -303,9 +307,16 @@ const UNREAD: &str =
         and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null
             or w.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
 
-/// The spans since `from` in which no vantage heard its homeserver, each with the number of
-/// followed rooms whose history was not read afterwards. The last span reaches until `now` while
-/// nobody is heard.
+/// A span in which no vantage heard its homeserver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnheardSpan {
+    pub span: Span,
+    /// Followed rooms whose history was not read afterwards, so that nobody knows what happened.
+    pub rooms_unread: i64,
+}
+
+/// The spans since `from` in which no vantage heard its homeserver. The last span reaches until
+/// `now` while nobody is heard.
 ///
 /// # Errors
 /// When the database fails.
@@ -314,7 +325,7 @@ pub async fn list_unheard_spans(
     viewer: Viewer,
     from: i64,
     now: i64,
-) -> Result<Vec<(Span, i64)>, Error> {
+) -> Result<Vec<UnheardSpan>, Error> {
     let Viewer::Operator = viewer;
     let wide = read_common_coverage(store, now).await?;
     let mut found = Vec::new();
@@ -325,28 +336,31 @@ pub async fn list_unheard_spans(
     let mut at = first.to;
     for span in wide.heard.iter().skip(1) {
         if span.from > at && span.from > from {
-            let unread: i64 = sqlx::query_scalar(UNREAD)
+            let rooms_unread = sqlx::query_scalar(UNREAD)
                 .bind(span.from)
                 .fetch_one(&store.read)
                 .await?;
-            found.push((
-                Span {
+            found.push(UnheardSpan {
+                span: Span {
                     from: at,
                     to: span.from,
                 },
-                unread,
-            ));
+                rooms_unread,
+            });
         }
 
         at = at.max(span.to);
     }
 
     if wide.follows && wide.silent && now > at {
-        let unread: i64 = sqlx::query_scalar(UNREAD)
+        let rooms_unread = sqlx::query_scalar(UNREAD)
             .bind(now)
             .fetch_one(&store.read)
             .await?;
-        found.push((Span { from: at, to: now }, unread));
+        found.push(UnheardSpan {
+            span: Span { from: at, to: now },
+            rooms_unread,
+        });
     }
 
     Ok(found)

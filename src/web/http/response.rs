@@ -243,8 +243,8 @@ pub trait Page: Serialize {
 #[derive(Debug)]
 pub enum PageAnswer<P> {
     Page(P),
-    /// A redirect to this path, below `/` or `/api/v1`.
-    Elsewhere(String),
+    /// A redirect to this path without its beginning: `/` for a page, `/api/v1` for JSON.
+    Redirect(String),
 }
 
 impl<P> From<P> for PageAnswer<P> {
@@ -262,7 +262,7 @@ pub async fn send_page<P: Page>(
     let body = match answer {
         Ok(PageAnswer::Page(page)) if ask.api => return send_json(ask, Ok(page)),
         Ok(PageAnswer::Page(page)) => render_page(web, ask, &page).await,
-        Ok(PageAnswer::Elsewhere(path)) => {
+        Ok(PageAnswer::Redirect(path)) => {
             let path = if ask.api {
                 format!("/api/v1{path}")
             } else {

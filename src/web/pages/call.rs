@@ -212,7 +212,7 @@ async fn load_call_page(
     };
 
     if call.id != id {
-        return Ok(PageAnswer::Elsewhere(format!(
+        return Ok(PageAnswer::Redirect(format!(
             "/calls/{}",
             f::path_segment(&call.id)
         )));

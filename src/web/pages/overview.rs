@@ -10,6 +10,7 @@ use crate::store::ingest::invitations::PendingInvitation;
 use crate::store::ingest::{invitations, rooms, vantages};
 use crate::store::model;
 use crate::store::model::SpanNumbers;
+use crate::store::read::coverage::UnheardSpan;
 use crate::store::read::{calls, coverage, history_progress};
 use crate::store::stats::concurrency;
 use crate::store::stats::ghost_time::Gone;
@@ -212,7 +213,7 @@ pub struct OverviewRows {
     pub ended: Vec<CallFacts>,
     pub day: DayCounts,
     pub compared: bool,
-    pub gaps: Vec<(Span, i64)>,
+    pub gaps: Vec<UnheardSpan>,
     pub rooms: Vec<model::RoomRow>,
     /// Rooms of which the homeserver gave the history only in part.
     pub short: Vec<model::RoomName>,
@@ -630,9 +631,9 @@ impl Overview {
             .any(|vantage| vantage.sticky_events)
     }
 
-    /// An account that receives nothing from its homeserver now.
+    /// The first account with an error.
     #[must_use]
-    pub fn failing(&self) -> Option<&VantageFacts> {
+    pub fn account_with_error(&self) -> Option<&VantageFacts> {
         self.watched
             .vantages
             .iter()

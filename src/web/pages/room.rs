@@ -127,7 +127,7 @@ async fn load_room_page(
 
     let room_id = room.room.room_id.clone();
     if room_id != id {
-        return Ok(PageAnswer::Elsewhere(format!(
+        return Ok(PageAnswer::Redirect(format!(
             "/rooms/{}",
             f::path_segment(&room_id)
         )));

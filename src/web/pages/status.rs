@@ -3,7 +3,6 @@
 
 use super::observer_state::{RoomCounts, Standing, refused_successors};
 use super::status;
-use crate::rtc::coverage::Span;
 use crate::rtc::words::Watch;
 use crate::store::db::health::{Trouble, TroubleKind};
 use crate::store::derive::rederive;
@@ -19,6 +18,7 @@ use crate::store::ingest::unrequested::UnrequestedEvents;
 use crate::store::ingest::{invitations, rooms, vantages};
 use crate::store::model;
 use crate::store::model::Totals;
+use crate::store::read::coverage::UnheardSpan;
 use crate::store::read::history_progress;
 use crate::store::read::history_progress::{WalkProgress, WalkSums};
 use crate::store::read::{coverage, events};
@@ -310,7 +310,7 @@ pub struct StatusRows {
     pub rooms_short: usize,
     pub walked: WalkSums,
     pub removed: Vec<DeletedTotal>,
-    pub gaps: Vec<(Span, i64)>,
+    pub gaps: Vec<UnheardSpan>,
     pub floods: Vec<Flood>,
     /// The running calls, and whether the present is known.
     pub active: Vec<CallFacts>,
@@ -528,7 +528,7 @@ impl Status {
         let (title, text) = match self.standing() {
             Standing::NotStored => return self.not_stored(),
             Standing::Failing => {
-                let vantage = self.failing();
+                let vantage = self.account_with_error();
                 let error = vantage.and_then(|vantage| vantage.error.as_deref());
                 let was_heard = vantage.is_some_and(|vantage| vantage.heard_ms().is_some());
                 let title = if was_heard {
@@ -554,7 +554,9 @@ impl Status {
                 "Callscope hears its homeserver, and the account is in no room.".to_owned(),
             ),
             Standing::Troubled => {
-                let error = self.failing().and_then(|vantage| vantage.error.as_deref());
+                let error = self
+                    .account_with_error()
+                    .and_then(|vantage| vantage.error.as_deref());
                 let title = "The homeserver is heard, but not all goes well";
                 (title, f::sanitize_message(error.unwrap_or_default()))
             }
@@ -675,9 +677,9 @@ impl Status {
         HeardSince::Always
     }
 
-    /// An account that receives nothing from its homeserver now.
+    /// The first account with an error.
     #[must_use]
-    pub fn failing(&self) -> Option<&VantageFacts> {
+    pub fn account_with_error(&self) -> Option<&VantageFacts> {
         self.vantages.iter().find(|vantage| vantage.error.is_some())
     }
 

@@ -11,6 +11,7 @@ use crate::store::ingest::sender_limit::Flood;
 use crate::store::model::{
     Evidence, Matching, Rejected, RoomName, RoomRow, SpanNumbers, Totals, Vantage,
 };
+use crate::store::read::coverage::UnheardSpan;
 use crate::store::stats::scope::UsageSums;
 use crate::store::upkeep::retention::DeletedTotal;
 use crate::web::fixtures::{self, MINUTE, NOW, today_at};
@@ -206,13 +207,13 @@ fn overview() -> overview::Overview {
             },
             rooms: rooms(),
             vantages: vec![vantage()],
-            gaps: vec![(
-                Span {
+            gaps: vec![UnheardSpan {
+                span: Span {
                     from: NOW - 5 * HOUR,
                     to: NOW - 4 * HOUR,
                 },
-                2,
-            )],
+                rooms_unread: 2,
+            }],
             seen: AllSeenFacts::default(),
             older_rules: false,
             short: Vec::new(),
@@ -507,20 +508,20 @@ fn status() -> status::Status {
             last_ms: NOW - MINUTE,
         }],
         gaps: vec![
-            (
-                Span {
+            UnheardSpan {
+                span: Span {
                     from: NOW - 5 * HOUR,
                     to: NOW - 4 * HOUR,
                 },
-                2,
-            ),
-            (
-                Span {
+                rooms_unread: 2,
+            },
+            UnheardSpan {
+                span: Span {
                     from: NOW - 9,
                     to: NOW,
                 },
-                0,
-            ),
+                rooms_unread: 0,
+            },
         ],
         floods: vec![Flood {
             room: fixtures::room_name("Ops", "#ops:example.org"),

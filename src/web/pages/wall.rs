@@ -79,7 +79,7 @@ async fn load_wall_page(web: &Web, ask: &PageRequest) -> Result<Wall, Error> {
 /// The page from the facts of the overview.
 #[must_use]
 pub fn wall_page(overview: Overview) -> Wall {
-    let failing = overview.failing();
+    let failing = overview.account_with_error();
     let stored = overview.watched.storage_trouble.as_ref();
     let (error, error_since_ms) = match stored {
         Some(trouble) => (

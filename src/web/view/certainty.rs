@@ -7,6 +7,7 @@ use crate::rtc::evidence::{self, BoundaryBasis, Certainty};
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
 use crate::store::model;
+use crate::store::read::coverage::UnheardSpan;
 use crate::store::read::evidence::Origins;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -364,14 +365,16 @@ pub struct GapFacts {
     pub unread_rooms: i64,
 }
 
-impl From<(Span, i64)> for GapFacts {
-    fn from((Span { from, to }, unread_rooms): (Span, i64)) -> Self {
+impl From<UnheardSpan> for GapFacts {
+    fn from(gap: UnheardSpan) -> Self {
+        let Span { from, to } = gap.span;
+
         Self {
             from_ms: from,
             from_at: Stamp(from),
             to_ms: to,
             to_at: Stamp(to),
-            unread_rooms,
+            unread_rooms: gap.rooms_unread,
         }
     }
 }

@@ -211,7 +211,7 @@ const FINDINGS_MAX: usize = 50;
 impl FindingFacts {
     /// A finding about one device that is certain.
     pub(super) fn of_device(kind: &'static str, member: &model::Member, from_ms: i64) -> Self {
-        let base = Self::blank(kind, from_ms);
+        let base = Self::ongoing(kind, from_ms);
         Self {
             users: vec![member.user_id.clone()],
             users_total: 1,
@@ -220,8 +220,8 @@ impl FindingFacts {
         }
     }
 
-    /// An empty finding of this kind that still lasts.
-    pub(super) fn blank(kind: &'static str, from_ms: i64) -> Self {
+    /// A finding of this kind that is computed (no guess) and still lasts; all else is empty.
+    pub(super) fn ongoing(kind: &'static str, from_ms: i64) -> Self {
         Self {
             kind,
             sure: "computed",
@@ -257,7 +257,7 @@ impl FindingFacts {
         ledger: &CallContext,
         upto: i64,
     ) -> Self {
-        let base = Self::blank("apart", found.from_ms());
+        let base = Self::ongoing("apart", found.from_ms());
         let owned = |people: &People| people.named.iter().map(ToString::to_string).collect();
         let of = |stay: usize| {
             let member = &members[stay];

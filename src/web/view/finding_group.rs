@@ -126,7 +126,7 @@ fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     let mut told = findings
         .next()
         .cloned()
-        .unwrap_or_else(|| FindingFacts::blank("apart", 0));
+        .unwrap_or_else(|| FindingFacts::ongoing("apart", 0));
     for finding in findings {
         told.from_ms = told.from_ms.min(finding.from_ms);
         told.until_ms = told
@@ -175,7 +175,7 @@ mod tests {
             unheard: vec![unheard.to_owned()],
             unheard_total: 1,
             until_ms,
-            ..FindingFacts::blank("apart", from_ms)
+            ..FindingFacts::ongoing("apart", from_ms)
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn what_one_person_cannot_hear_is_one_finding() {
         let findings = [
             apart("@q:h", "@x:h", 20, None),
-            FindingFacts::blank("silent", 5),
+            FindingFacts::ongoing("silent", 5),
             apart("@q:h", "@y:h", 10, Some(30)),
             apart("@z:h", "@x:h", 40, Some(50)),
             apart("@z:h", "@y:h", 50, Some(70)),

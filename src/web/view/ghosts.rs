@@ -181,7 +181,10 @@ pub struct NowFacts {
 }
 
 impl NowFacts {
-    /// Counts over these calls; ended calls are ignored.
+    /// Counts calls and their members; ended calls are ignored. A call of ghosts alone is stuck and
+    /// does not run. Ghosts (probably gone) are no people and no devices here; the devices that are
+    /// perhaps gone are. Members of very large calls that were counted, but not read, are added as
+    /// they are: who is in two such calls counts twice, and their servers are not known.
     #[must_use]
     pub fn count_members<'a>(calls: impl Iterator<Item = &'a CallFacts> + Clone) -> Self {
         let active = calls.filter(|call| call.active);
@@ -190,23 +193,22 @@ impl NowFacts {
         let people: BTreeSet<&str> = present().map(|member| member.user_id.as_str()).collect();
         let devices: BTreeSet<(&str, &str)> = present().map(MemberFacts::device).collect();
         let servers: BTreeSet<&str> = present().map(|member| member.server.as_str()).collect();
-        let gone: BTreeSet<(&str, &str)> = ghosts.map(MemberFacts::device).collect();
-        // Members of very large calls that were counted, but not read.
+        let ghost_devices: BTreeSet<(&str, &str)> = ghosts.map(MemberFacts::device).collect();
         let (mut unlisted_people, mut unlisted_devices) = (0_i64, 0_i64);
         for call in active.clone() {
             unlisted_people = unlisted_people.saturating_add(call.unlisted.people);
             unlisted_devices = unlisted_devices.saturating_add(call.unlisted.devices);
         }
 
-        let beyond = |number: i64| usize::try_from(number).unwrap_or(0);
+        let to_count = |number: i64| usize::try_from(number).unwrap_or(0);
 
         Self {
             calls_now: active.clone().filter(|call| call.is_running()).count(),
             calls_stuck: active.clone().filter(|call| call.is_stuck()).count(),
-            people_now: people.len() + beyond(unlisted_people),
-            devices_now: devices.len() + beyond(unlisted_devices),
+            people_now: people.len() + to_count(unlisted_people),
+            devices_now: devices.len() + to_count(unlisted_devices),
             servers_now: servers.len(),
-            ghosts_now: gone.len(),
+            ghosts_now: ghost_devices.len(),
             perhaps_gone_now: PerhapsGone::among(present()).devices,
         }
     }

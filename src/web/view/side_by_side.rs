@@ -122,7 +122,7 @@ impl FindingFacts {
             users_total: users.len(),
             users: users.iter().map(|one| one.user_id.to_owned()).collect(),
             other_call_ids: vec![other_call_id.to_owned()],
-            ..Self::blank("side_by_side", from_ms)
+            ..Self::ongoing("side_by_side", from_ms)
         }
     }
 

@@ -761,7 +761,7 @@ async fn of_the_ledger(store: &Writer) {
         .unwrap();
     assert_eq!(
         gaps.iter()
-            .map(|(span, _)| span.to - span.from)
+            .map(|gap| gap.span.to - gap.span.from)
             .collect::<Vec<_>>(),
         [90_000]
     );

@@ -98,7 +98,7 @@ impl FindingFacts {
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let of_stay = |kind, stay: usize, from_ms: i64| {
             let member = &members[stay];
-            let base = Self::blank(kind, from_ms);
+            let base = Self::ongoing(kind, from_ms);
             Self {
                 users: vec![member.user_id.clone()],
                 device_id: member.device_id.clone(),
@@ -127,7 +127,7 @@ impl FindingFacts {
                         .collect(),
                     ..RoomStateFacts::default()
                 },
-                ..Self::blank("room_replaced", from_ms).ended(until_ms)
+                ..Self::ongoing("room_replaced", from_ms).ended(until_ms)
             },
             RoomFinding::NobodyCouldCome {
                 from_ms,
@@ -138,7 +138,7 @@ impl FindingFacts {
             } => Self {
                 users: owned(users),
                 state: RoomStateFacts::of_levels(join_type, needed),
-                ..Self::blank("nobody_could_come", from_ms).ended(until_ms)
+                ..Self::ongoing("nobody_could_come", from_ms).ended(until_ms)
             },
             RoomFinding::ServerDenied {
                 from_ms,
@@ -155,7 +155,7 @@ impl FindingFacts {
                     )),
                     ..RoomStateFacts::default()
                 },
-                ..Self::blank("server_denied", from_ms).ended(until_ms)
+                ..Self::ongoing("server_denied", from_ms).ended(until_ms)
             },
             RoomFinding::LostPower {
                 stay,
