@@ -1,6 +1,8 @@
 //! Checks the architecture: who may import whom, who may write, where SQL may be, what a file is
 //! for.
 
+mod circles;
+
 use std::path::{Path, PathBuf};
 
 /// Which of our modules each module may import. `app`, `cli` and `main` connect the modules, so
