@@ -168,7 +168,7 @@ pub(super) fn check_database_url(layers: &mut Layers, url: &Secret) -> bool {
     if !good {
         layers.wrong(
             "database_url",
-            "it must be sqlite:FILE or postgres://SERVER/DATABASE",
+            "it does not begin with sqlite: or postgres://, or nothing follows",
         );
     }
 
