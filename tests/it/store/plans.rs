@@ -77,7 +77,12 @@ async fn filled() -> Database {
 
 /// How many rows of each table were read so far, by an index or without.
 async fn rows_read(database: &Database) -> BTreeMap<String, i64> {
-    let pool = sqlx::AnyPool::connect(database.url()).await.unwrap();
+    // A pool of several could open a second connection, and both would wait for each other's end.
+    let pool = sqlx::any::AnyPoolOptions::new()
+        .max_connections(1)
+        .connect(database.url())
+        .await
+        .unwrap();
     // The counts of a connection are known after it has ended.
     let others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
         and backend_type = 'client backend'";
