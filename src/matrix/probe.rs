@@ -1,6 +1,6 @@
 //! Probes other servers and SFUs for readiness: public requests, to addresses that strangers named.
 //!
-//! Only https, only addresses of the public Internet ([`super::guard`]), no redirects, no proxy, no
+//! Only https, only addresses of the public Internet (`guard.rs`), no redirects, no proxy, no
 //! cookies, no token, short timeouts, small answers. An answer is only a claim, and its size is
 //! limited. A token of an SFU is never requested, because that makes rooms.
 

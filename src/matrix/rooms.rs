@@ -167,7 +167,7 @@ impl Client {
         Ok(rooms)
     }
 
-    /// The current state of a room, raw: events of the types in [`TYPES`](super::TYPES), and events
+    /// The current state of a room, raw: events of the types in [`super::TYPES`], and events
     /// without a type. If an event is too large, only its identifying fields are returned, with the
     /// content `too_large`. This also works in a world-readable room that we were never in. After
     /// leaving, Synapse returns the state at that time.

@@ -1,11 +1,11 @@
 //! The pure core: from the events of a room to memberships and sessions. No I/O, no clock, no
 //! async.
 //!
-//! The main function is [`derive`]. It consists of two folds. The first ([`fold`]) turns the events
-//! of one *member key* (a state key, or a sender's sticky key) into memberships; it also takes the
-//! conditions of the [`room`]. The second ([`session`]) turns the memberships of one slot into
-//! sessions. Expiry is part of the result (`until_ms`). So the result depends neither on the time
-//! of the query nor on the order in which events arrived.
+//! The main function is [`derive()`]. It consists of two folds. The first ([`fold`]) turns the
+//! events of one *member key* (a state key, or a sender's sticky key) into memberships; it also
+//! takes the conditions of the [`room`]. The second ([`session`]) turns the memberships of one slot
+//! into sessions. Expiry is part of the result (`until_ms`). So the result depends neither on the
+//! time of the query nor on the order in which events arrived.
 
 pub mod acl;
 pub mod application;
@@ -47,7 +47,7 @@ use session::Session;
 use std::collections::BTreeMap;
 
 /// The version of the rules that derive memberships and sessions from events. Raise it when you
-/// change what [`derive`] returns for the same events: everything stored is then derived again.
+/// change what [`derive()`] returns for the same events: everything stored is then derived again.
 pub const RULES_VERSION: u32 = 3;
 
 /// Everything that follows from the events of one room.
