@@ -89,11 +89,7 @@ impl Reader {
     /// other pages.
     #[must_use]
     pub fn for_dear_questions(&self) -> Self {
-        let read = self.pools.dear.clone();
-        Self {
-            read,
-            ..self.clone()
-        }
+        self.reading_through(&self.pools.dear)
     }
 
     /// The same reader as it is at one moment. Everything read through it, however often, is of one
@@ -130,19 +126,19 @@ impl Reader {
     /// The same reader, read through the connections of pages.
     #[must_use]
     pub fn for_pages(&self) -> Self {
-        let read = self.pools.pages.clone();
-        Self {
-            read,
-            ..self.clone()
-        }
+        self.reading_through(&self.pools.pages)
     }
 
     /// The same reader, for monitoring of the process: it is answered however many ask for pages.
     #[must_use]
     pub fn for_watchers(&self) -> Self {
-        let read = self.pools.watchers.clone();
+        self.reading_through(&self.pools.watchers)
+    }
+
+    /// The same reader with other connections.
+    fn reading_through(&self, pool: &AnyPool) -> Self {
         Self {
-            read,
+            read: pool.clone(),
             ..self.clone()
         }
     }

@@ -19,11 +19,7 @@ fn module_path(path: &Path) -> String {
         .unwrap()
         .replace(std::path::MAIN_SEPARATOR, "::");
 
-    inside
-        .strip_suffix("::mod")
-        .unwrap_or(&inside)
-        .trim_end_matches("mod.rs")
-        .to_owned()
+    inside.strip_suffix("::mod").unwrap_or(&inside).to_owned()
 }
 
 /// The folder that a module is in.
