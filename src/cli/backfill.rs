@@ -1,18 +1,15 @@
 //! `callscope backfill`: reads the history of rooms in the foreground and shows the progress.
 
-use super::look::number_with_noun;
-use super::look::say;
-use crate::app;
+use super::look::{number_with_noun, say};
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::observer::{BackfillPlan, BackfillScope, Observer};
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::model::Viewer;
-use crate::store::read::history_progress;
-use crate::store::read::history_progress::{WalkProgress, WalkSums};
+use crate::store::read::history_progress::{self, WalkProgress, WalkSums};
 use crate::store::{self, Writer};
-use crate::telemetry;
+use crate::{app, telemetry};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -1,10 +1,8 @@
 //! `callscope backup` and `callscope restore`: a copy of the database, and back.
 
-use super::look::number_with_noun;
-use super::look::say;
+use super::look::{number_with_noun, say};
 use crate::config::Config;
-use crate::store::db::backup;
-use crate::store::db::backup::Contents;
+use crate::store::db::backup::{self, Contents};
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;

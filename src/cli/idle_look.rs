@@ -2,15 +2,14 @@
 //! with the account of the configuration. Nothing is stored, and there is no new login.
 
 use super::look::room_name;
-use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, ConfiguredAccount, Login};
 use crate::matrix::{Client, Credentials};
-use crate::rtc;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
+use crate::{app, rtc};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,14 +1,12 @@
 //! `callscope rebuild`: derives every call again from the stored events, also beside a running
 //! server.
 
-use super::look::number_with_noun;
-use super::look::say;
+use super::look::{number_with_noun, say};
 use crate::config::Config;
 use crate::rtc::fold::Rules;
 use crate::rtc::stamp::derivation_stamp;
 use crate::store::db::instance_lock::InstanceLock;
-use crate::store::derive::rebuild;
-use crate::store::derive::rebuild::RebuildPlace;
+use crate::store::derive::rebuild::{self, RebuildPlace};
 use crate::store::derive::rederive;
 use crate::store::ingest::receive_times;
 use crate::store::{self, Writer};

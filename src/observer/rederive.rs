@@ -5,8 +5,7 @@ use super::backoff::Backoff;
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::store::derive::rederive;
-use crate::store::derive::rederive::RederiveStep;
+use crate::store::derive::rederive::{self, RederiveStep};
 use crate::store::ingest::receive_times;
 use std::time::{Duration, Instant};
 

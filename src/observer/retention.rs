@@ -5,8 +5,7 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::time::DAY_MS;
 use crate::store::stats::last_seen;
-use crate::store::upkeep::retention;
-use crate::store::upkeep::retention::BATCH;
+use crate::store::upkeep::retention::{self, BATCH};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_hours(24);

@@ -6,8 +6,7 @@ use super::backoff::Backoff;
 use super::error_state::Work;
 use super::{AccountLogin, Error, Mode, Observer};
 use crate::matrix::{self, Capabilities, Whoami};
-use crate::store::ingest::vantages;
-use crate::store::ingest::vantages::VantageStart;
+use crate::store::ingest::vantages::{self, VantageStart};
 use std::time::Duration;
 
 /// Interval at which a homeserver that takes no passwords is asked again whether it does.

@@ -4,8 +4,7 @@
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::store::db::health;
-use crate::store::db::health::TroubleKind;
+use crate::store::db::health::{self, TroubleKind};
 use std::time::Duration;
 
 /// Interval of these writes.

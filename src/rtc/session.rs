@@ -1,8 +1,7 @@
 //! `Session`: a maximal span in which one slot has at least one member. Also the fold from
 //! memberships to sessions.
 
-use super::id::hash;
-use super::id::server_of;
+use super::id::{hash, server_of};
 use super::membership::Membership;
 use super::slot::SlotId;
 use std::cmp::Reverse;

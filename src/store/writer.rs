@@ -1,9 +1,8 @@
 //! The handle that writes. The observer has one, and so have commands that write.
 
-use super::db::connect;
 use super::db::disk::DiskLimit;
 use super::db::health::{FileIdentity, Health};
-use super::db::instance_lock;
+use super::db::{connect, instance_lock};
 use super::derive::rederive::Rederiving;
 use super::ingest::sender_limit::SenderLimits;
 use super::ingest::sieve;

@@ -1,12 +1,11 @@
 //! Every address, and the function that answers it.
 
-use super::Web;
-use super::http;
 use super::outputs::{badge, embed, export, feed, health, live, metrics, table};
 use super::pages::{
     about, call, calls, docs, overview, rejected, room, room_at, rooms, server, servers,
     statistics, status, transports, wall,
 };
+use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 

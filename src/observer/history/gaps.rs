@@ -7,8 +7,7 @@ use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::RoomBatch;
-use crate::store::ingest::history_jobs::gaps;
-use crate::store::ingest::history_jobs::gaps::MissingEvent;
+use crate::store::ingest::history_jobs::gaps::{self, MissingEvent};
 use crate::store::ingest::history_jobs::rechecks;
 use std::time::Duration;
 

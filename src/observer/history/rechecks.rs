@@ -7,8 +7,7 @@ use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::RoomBatch;
-use crate::store::ingest::history_jobs::rechecks;
-use crate::store::ingest::history_jobs::rechecks::Recheck;
+use crate::store::ingest::history_jobs::rechecks::{self, Recheck};
 use std::time::Duration;
 
 impl Observer {

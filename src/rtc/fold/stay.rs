@@ -12,8 +12,7 @@ use crate::rtc::member::{Join, is_renewal};
 use crate::rtc::membership::{Membership, Rejection};
 use crate::rtc::room::{Presence, RoomConditions};
 use crate::rtc::time::add_within_calendar;
-use crate::rtc::words::EndReason;
-use crate::rtc::words::Format;
+use crate::rtc::words::{EndReason, Format};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The current join of the member key, whether or not its conditions hold.

@@ -6,8 +6,7 @@ use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
 use crate::rtc::transport::{Selection, first_usable_transport};
-use crate::rtc::words::EndReason;
-use crate::rtc::words::Format;
+use crate::rtc::words::{EndReason, Format};
 use serde_json::Value;
 
 /// The `memberships` array: one item per device; a device that is missing has left. Invalid items

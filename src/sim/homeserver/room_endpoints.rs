@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Homeserver;
 use super::accounts::Caller;
 use super::event::server_of;
 use super::exchange::{Answer, ApiRequest, Refusal};
@@ -12,7 +11,7 @@ use super::filter::{self, EventFilter};
 use super::history::{MessagesRequest, RoomReader, parse_position};
 use super::ledger::{Draft, Ledger};
 use super::room::SimRoom;
-use super::rules;
+use super::{Homeserver, rules};
 
 pub(super) fn route_room_request(
     hs: &Homeserver,

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::act::{Act, ActKind};
 use super::live::LivePlan;
-use super::past;
 use super::stay::{SimStay, StayEnd};
-use super::{DAY_MS, HOUR_MS, MINUTE_MS};
+use super::{DAY_MS, HOUR_MS, MINUTE_MS, past};
 use crate::sim::rooms::{SCENES, find_scene};
 
 const NOW: i64 = 1_790_000_000_000;

@@ -1,7 +1,6 @@
 //! Connections to the database: how each is set up, and the error if none is possible.
 
-use super::disk;
-use super::disk::DiskLimit;
+use super::disk::{self, DiskLimit};
 use super::instance_lock::{file_of, path_with_suffix};
 use crate::store::Error;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};

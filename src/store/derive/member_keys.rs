@@ -1,8 +1,7 @@
 //! The member keys that new events touch, and from when on; and the conditions in the room for the
 //! users who write to them.
 
-use super::slots;
-use super::slots::SlotChanges;
+use super::slots::{self, SlotChanges};
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
 use crate::rtc::member::parse_member_event;

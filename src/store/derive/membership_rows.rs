@@ -1,8 +1,7 @@
 //! The stored rows of memberships: written member key by member key, read again for the next
 //! change.
 
-use super::checkpoints;
-use super::checkpoints::KeySpan;
+use super::checkpoints::{self, KeySpan};
 use super::dirty;
 use crate::rtc::event::replace_nul;
 use crate::rtc::id::server_of;

@@ -4,10 +4,8 @@
 //! not grow with the number of keys.
 
 use super::checkpoints;
-use super::member_keys;
-use super::member_keys::FoldConditions;
-use super::membership_rows;
-use super::membership_rows::MembershipChange;
+use super::member_keys::{self, FoldConditions};
+use super::membership_rows::{self, MembershipChange};
 use super::rejections::RejectionMarks;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{KeyState, Rules, find_cuts, fold_between_cuts};

@@ -3,8 +3,7 @@
 
 use super::member_keys::FoldConditions;
 use super::memberships::{FoldGroup, GROUP};
-use super::sessions;
-use super::sessions::SessionChanges;
+use super::sessions::{self, SessionChanges};
 use super::{membership_rows, session_counters, slots};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Session, SessionCounter};

@@ -3,8 +3,7 @@
 //! store their progress.
 
 use super::checkpoints;
-use super::rebuild;
-use super::rebuild::RebuildPlace;
+use super::rebuild::{self, RebuildPlace};
 use crate::rtc::fold::Rules;
 use crate::rtc::stamp::derivation_stamp;
 use crate::store::{Error, Reader, Tx, Writer};

@@ -2,10 +2,8 @@
 //! sessions that the changes touch. Many are read at once. A large session keeps a tally and is not
 //! recounted from its stays.
 
-use super::membership_rows;
-use super::membership_rows::{MembershipChange, MembershipColumns, SessionAssignments};
-use super::session_counters;
-use super::session_counters::TallyUpdate;
+use super::membership_rows::{self, MembershipChange, MembershipColumns, SessionAssignments};
+use super::session_counters::{self, TallyUpdate};
 use crate::rtc::session::{CountedStay, Session, SessionCounter};
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::{Fields, unpack};

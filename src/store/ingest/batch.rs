@@ -4,8 +4,7 @@
 use super::invitations::Invitation;
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::sieve::OTHER;
-use crate::rtc::words::Source;
-use crate::rtc::words::Watch;
+use crate::rtc::words::{Source, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

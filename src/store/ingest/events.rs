@@ -2,10 +2,8 @@
 //! known event adds is merged into it. The consequences are noted in [`Dirty`].
 
 use super::batch::{Arrival, Batch, RoomBatch};
-use super::redactions;
-use super::redactions::{RedactedArrival, Redactions, redact_stored};
-use super::sender_limit;
-use super::sender_limit::Senders;
+use super::redactions::{self, RedactedArrival, Redactions, redact_stored};
+use super::sender_limit::{self, Senders};
 use super::{room_members, room_rules, rooms, sightings};
 use crate::rtc::event::{EventKind, Reason, RoomEvent};
 use crate::rtc::id::hash;

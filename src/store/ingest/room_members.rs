@@ -1,11 +1,9 @@
 //! Who is in which room: the newest membership of every account, corrected by polls of the full
 //! state.
 
-use super::batch::StateSnapshot;
-use super::batch::{Batch, RoomBatch};
+use super::batch::{Batch, RoomBatch, StateSnapshot};
 use super::events::append_events;
-use super::snapshots;
-use super::state_resets;
+use super::{snapshots, state_resets};
 use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::words::Source;

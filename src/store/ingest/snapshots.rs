@@ -1,8 +1,7 @@
 //! Snapshots: the set of member events in a room's state as one poll saw it, and the repairs that
 //! follow from it.
 
-use super::batch::StateSnapshot;
-use super::batch::{Arrival, Batch, RoomBatch};
+use super::batch::{Arrival, Batch, RoomBatch, StateSnapshot};
 use super::events::append_events;
 use super::{room_members, state_resets};
 use crate::rtc::event::{EventKind, RoomEvent};

@@ -1,8 +1,7 @@
 //! Events that homeservers sent without a request: their number by type, for each account. The
 //! events themselves are not stored.
 
-use super::batch::Batch;
-use super::batch::{KINDS_MAX, Unasked};
+use super::batch::{Batch, KINDS_MAX, Unasked};
 use crate::rtc::sieve::OTHER;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};

@@ -2,13 +2,12 @@
 //! commit.
 
 use super::batch::{Batch, Changed, RoomBatch};
-use super::events;
 use super::history_jobs::backfill;
-use super::invitations;
 use super::new_events::NewEvents;
 use super::sender_limit::Senders;
-use super::unrequested;
-use super::{access, receive_times, redactions, rooms, snapshots, vantages};
+use super::{
+    access, events, invitations, receive_times, redactions, rooms, snapshots, unrequested, vantages,
+};
 use crate::rtc::fold::Rules;
 use crate::rtc::reading::OurClock;
 use crate::rtc::words::Source;

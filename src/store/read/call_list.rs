@@ -3,8 +3,7 @@
 //! happens soon. So a page costs about the same however many calls there are.
 
 use super::calls::{call_columns, call_from_fields, calls};
-use super::name_search;
-use super::name_search::{NameMatches, name_words, room_words, word_pattern};
+use super::name_search::{self, NameMatches, name_words, room_words, word_pattern};
 use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;

@@ -6,8 +6,7 @@
 //! list. So nothing moves while a user pages through the list.
 
 use super::call_list::{fits, people_at_once};
-use super::calls;
-use super::calls::{call_columns, call_from_fields};
+use super::calls::{self, call_columns, call_from_fields};
 use super::name_search::{name_words, room_words, word_pattern};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, CallFilter, Cursor, More, Viewer};

@@ -12,8 +12,7 @@ use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
-use sqlx::AnyConnection;
-use sqlx::Row;
+use sqlx::{AnyConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
 const VANTAGES: &str = "select id, user_id, mode, started_ms, last_sync_ms, error, retired_ms

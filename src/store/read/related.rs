@@ -1,7 +1,6 @@
 //! Rings, declines and slot changes around a call.
 
-use super::rings;
-use super::rings::{NearCalls, is_related};
+use super::rings::{self, NearCalls, is_related};
 use crate::rtc::related::{Related, RelatedKind, parse_related};
 use crate::rtc::ring::{NearCall, RingOutcome, answerable_until_ms, is_rung, outcome_of_ring};
 use crate::store::model::{Call, Viewer};

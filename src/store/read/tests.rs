@@ -5,14 +5,13 @@ use super::{
     related, rings, room_at,
 };
 use crate::rtc::coverage::Span;
-use crate::store::Reader;
-use crate::store::Writer;
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
-use crate::store::stats::concurrency::DevicesOfSpan;
+use crate::store::stats::concurrency::{self, DevicesOfSpan};
 use crate::store::stats::ghost_time::Gone;
-use crate::store::stats::{clock_skew, concurrency, usage};
+use crate::store::stats::{clock_skew, usage};
 use crate::store::test_database::Database;
+use crate::store::{Reader, Writer};
 use sqlx::{AssertSqlSafe, Row};
 
 pub(in crate::store) const ROOM: &str = "!r:h";

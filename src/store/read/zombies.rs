@@ -4,8 +4,7 @@
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{Rules, fold_member_key};
 use crate::rtc::room::RoomConditions;
-use crate::store::ingest::state_resets;
-use crate::store::ingest::state_resets::ResetKind;
+use crate::store::ingest::state_resets::{self, ResetKind};
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 

@@ -1,10 +1,9 @@
 //! Numbers over spans of time, computed on request from memberships and sessions.
 
-use super::calls_ever;
 use super::ghost_time::Gone;
 use super::scope::Scope;
 use super::spans::{seen_from, seen_until, touching};
-use super::usage;
+use super::{calls_ever, usage};
 use crate::rtc::coverage::Span;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;

@@ -4,9 +4,8 @@
 //! Unobserved time is not part of the totals: it changes without any stay.
 
 use super::day_totals::DayTotals;
-use super::distributions;
 use super::scope::Scope;
-use super::usage;
+use super::{distributions, usage};
 use crate::rtc::coverage::Span;
 use crate::rtc::time::{DAY_MS, day_of_time};
 use crate::store::{Error, Writer};

@@ -2,11 +2,10 @@
 //! refutes, an event that came late or while our own clock was wrong, a predecessor that is
 //! impossible to get, an impossible stamp.
 
-use super::concurrency::DevicesOfSpan;
+use super::concurrency::{self, DevicesOfSpan};
 use super::ghost_time::{Ghost, Gone};
 use super::scope::{Scope, UsageSums};
-use super::usage;
-use super::{concurrency, distributions, transport_usage};
+use super::{distributions, transport_usage, usage};
 use crate::rtc::coverage::Span;
 use crate::store::model::Viewer;
 use crate::store::read::evidence;

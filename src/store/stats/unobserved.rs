@@ -4,8 +4,7 @@
 use super::day_totals::CountedDays;
 use super::scope::{PlaceUsage, Scope, UsageSums};
 use super::spans::{touching, unsure};
-use super::usage;
-use super::usage::live_places;
+use super::usage::{self, live_places};
 use crate::rtc::coverage::Span;
 use crate::rtc::time::day_of_time;
 use crate::store::model::Viewer;

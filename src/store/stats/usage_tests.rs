@@ -1,9 +1,8 @@
 //! Which time counts as inferred, on rows made by hand.
 
 use super::ghost_time::Gone;
-use super::last_seen;
 use super::scope::{Scope, UsageSums};
-use super::usage;
+use super::{last_seen, usage};
 use crate::rtc::coverage::Span;
 use crate::store::model::Viewer;
 use crate::store::read::tests::{Bed, ROOM};

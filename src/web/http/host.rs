@@ -3,8 +3,7 @@
 //! browser takes us for that page's own server.
 
 use super::error::Error;
-use super::response;
-use super::response::PageRequest;
+use super::response::{self, PageRequest};
 use crate::web::Web;
 use crate::web::view::format;
 use actix_web::body::{BoxBody, MessageBody};

@@ -2,8 +2,7 @@
 //! text.
 
 use super::error::Error;
-use super::response;
-use super::response::PageRequest;
+use super::response::{self, PageRequest};
 use crate::web::Web;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};

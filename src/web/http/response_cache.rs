@@ -4,8 +4,7 @@
 //! making.
 
 use super::error::Error;
-use super::response;
-use super::response::PageRequest;
+use super::response::{self, PageRequest};
 use super::{etag, host};
 use crate::web::Web;
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};

@@ -2,15 +2,12 @@
 //! Only one page of calls is in memory at a time.
 
 use crate::store::model::CallFilter;
-use crate::store::read::call_order;
-use crate::store::read::call_order::{CallOrder, ListPlace};
+use crate::store::read::call_order::{self, CallOrder, ListPlace};
 use crate::web::Web;
 use crate::web::http::error::Error;
-use crate::web::http::host;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::PageRequest;
-use crate::web::http::sort;
+use crate::web::http::response::{self, PageRequest};
+use crate::web::http::{host, sort};
 use crate::web::pages::{calls, read_calls_with_members};
 use crate::web::view::CallFacts;
 use crate::web::view::format as f;

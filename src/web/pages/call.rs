@@ -5,27 +5,22 @@ use crate::rtc::transport::host_of_url;
 use crate::store::ingest::rooms;
 use crate::store::model;
 use crate::store::read::{calls, events, related};
-use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::axis::Axis;
-use crate::web::svg::blind;
-use crate::web::svg::blind::Band;
-use crate::web::svg::pin;
-use crate::web::svg::pin::Pin;
+use crate::web::svg::blind::{self, Band};
+use crate::web::svg::pin::{self, Pin};
 use crate::web::svg::sfu::Sfus;
 use crate::web::svg::shape;
-use crate::web::svg::timeline;
-use crate::web::svg::timeline::{Renewal, Timeline};
-use crate::web::view;
+use crate::web::svg::timeline::{self, Renewal, Timeline};
 use crate::web::view::format as f;
 use crate::web::view::{
     CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, FindingGroup, LinkedCallFacts,
     MemberFacts, RelatedFacts, Stamp, groups_of_findings,
 };
+use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;

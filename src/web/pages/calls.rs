@@ -2,19 +2,15 @@
 //! running calls.
 
 use crate::store::ingest::rooms;
-use crate::store::model;
-use crate::store::model::{CallFilter, Matching, More};
-use crate::store::read::call_order;
-use crate::store::read::call_order::ListPlace;
+use crate::store::model::{self, CallFilter, Matching, More};
+use crate::store::read::call_order::{self, ListPlace};
 use crate::store::read::calls;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::http::sort;
-use crate::web::http::sort::{ColumnHead, SortOrder};
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::sort::{self, ColumnHead, SortOrder};
 use crate::web::svg::shape;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, LookedFacts};

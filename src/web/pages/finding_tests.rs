@@ -9,8 +9,7 @@ use crate::store::ingest::state_resets::{ResetKind, StateReset};
 use crate::store::read::evidence::Origins;
 use crate::store::read::ghosts::{CurrentEvent, StayStatements};
 use crate::web::fixtures::{self, NOW};
-use crate::web::http::response;
-use crate::web::http::response::{Page, Shell};
+use crate::web::http::response::{self, Page, Shell};
 use crate::web::view::liveness::AllSeenFacts;
 use crate::web::view::{CallContext, CallFacts, List, StateResetFacts};
 

@@ -6,26 +6,20 @@ use crate::rtc::coverage::Span;
 use crate::rtc::words::Watch;
 use crate::store::Reader;
 use crate::store::db::health::Trouble;
-use crate::store::ingest::invitations::PendingInvitation;
-use crate::store::ingest::{invitations, rooms, vantages};
-use crate::store::model;
-use crate::store::model::SpanNumbers;
-use crate::store::read::coverage::UnheardSpan;
-use crate::store::read::{calls, coverage, history_progress};
+use crate::store::ingest::invitations::{self, PendingInvitation};
+use crate::store::ingest::{rooms, vantages};
+use crate::store::model::{self, SpanNumbers};
+use crate::store::read::coverage::{self, UnheardSpan};
+use crate::store::read::{calls, history_progress};
 use crate::store::stats::concurrency;
 use crate::store::stats::ghost_time::Gone;
-use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::axis::Axis;
-use crate::web::svg::chart;
-use crate::web::svg::chart::StepChart;
-use crate::web::svg::shape;
-use crate::web::svg::shape::Shape;
-use crate::web::view;
+use crate::web::svg::chart::{self, StepChart};
+use crate::web::svg::shape::{self, Shape};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
@@ -33,6 +27,7 @@ use crate::web::view::{
     StorageTroubleFacts, VantageFacts, count_calls_to_look_at, count_sessions,
     find_rooms_to_look_at, inferred_words, not_exact_words,
 };
+use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;

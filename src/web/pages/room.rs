@@ -3,25 +3,17 @@
 use super::{room_at, status};
 use crate::rtc::coverage::{Interval, Span};
 use crate::store::ingest::{access, rooms, sender_limit, state_resets};
-use crate::store::model;
-use crate::store::model::CallFilter;
+use crate::store::model::{self, CallFilter};
 use crate::store::read::{calls, events, history_progress, rings, zombies};
-use crate::store::stats::concurrency;
 use crate::store::stats::scope::Scope;
-use crate::store::stats::usage;
-use crate::web::Web;
+use crate::store::stats::{concurrency, usage};
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::svg::blind;
-use crate::web::svg::chart;
-use crate::web::svg::chart::ColumnChart;
-use crate::web::svg::heat;
-use crate::web::svg::heat::Year;
-use crate::web::svg::shape;
-use crate::web::view;
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::svg::chart::{self, ColumnChart};
+use crate::web::svg::heat::{self, Year};
+use crate::web::svg::{blind, shape};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{Liveness, no_such_room};
 use crate::web::view::{
@@ -29,6 +21,7 @@ use crate::web::view::{
     RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
     SumFacts, WalkFacts, ZombieFacts,
 };
+use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;

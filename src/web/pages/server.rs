@@ -4,32 +4,26 @@
 use super::period::{Bucket, Period};
 use super::statistics::RINGS;
 use crate::rtc::id::server_of;
-use crate::store::ingest::probes;
-use crate::store::ingest::probes::{OwnResult, ServerResult, SfuResult};
+use crate::store::ingest::probes::{self, OwnResult, ServerResult, SfuResult};
 use crate::store::ingest::vantages;
 use crate::store::read::{coverage, rings};
-use crate::store::stats::clock_skew;
-use crate::store::stats::distributions;
-use crate::store::stats::distributions::NamedTransport;
+use crate::store::stats::distributions::{self, NamedTransport};
 use crate::store::stats::scope::Scope;
-use crate::store::stats::usage;
-use crate::web::Web;
+use crate::store::stats::{clock_skew, usage};
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::svg::bars;
-use crate::web::svg::bars::{BarData, Bars};
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::svg::bars::{self, BarData, Bars};
 use crate::web::svg::timeline::end_reason_words;
 use crate::web::svg::{Num, ratio};
-use crate::web::view;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
     CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
     PerhapsGone, PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
+use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;

@@ -4,28 +4,22 @@
 use super::period::{LIMIT, Period};
 use crate::rtc::coverage::Span;
 use crate::store::Reader;
-use crate::store::ingest::probes;
-use crate::store::ingest::probes::ServerResult;
+use crate::store::ingest::probes::{self, ServerResult};
 use crate::store::ingest::rooms;
-use crate::store::stats::distributions;
 use crate::store::stats::scope::Scope;
-use crate::store::stats::usage;
-use crate::store::stats::{calls_ever, clock_skew};
-use crate::web::Web;
+use crate::store::stats::{calls_ever, clock_skew, distributions, usage};
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::http::sort;
-use crate::web::http::sort::{ColumnHead, RowKey, SortOrder};
-use crate::web::view;
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::sort::{self, ColumnHead, RowKey, SortOrder};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
 use crate::web::view::{
     CallFacts, MemberFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp,
 };
+use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;

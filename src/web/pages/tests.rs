@@ -16,8 +16,7 @@ use crate::store::stats::scope::UsageSums;
 use crate::store::upkeep::retention::DeletedTotal;
 use crate::web::fixtures::{self, MINUTE, NOW, today_at};
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, Shell};
+use crate::web::http::response::{self, Page, Shell};
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{List, Stamp, StorageTroubleFacts, SumFacts};
 

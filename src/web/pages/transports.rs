@@ -2,19 +2,15 @@
 //! served.
 
 use super::period::{LIMIT, OF_LIST, Period};
-use crate::store::ingest::probes;
-use crate::store::ingest::probes::SfuResult;
-use crate::store::stats::transport_usage;
-use crate::store::stats::transport_usage::TransportUsage;
+use crate::store::ingest::probes::{self, SfuResult};
+use crate::store::stats::transport_usage::{self, TransportUsage};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response;
-use crate::web::http::response::{Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::http::sort;
-use crate::web::http::sort::{ColumnHead, RowKey, SortOrder};
+use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::sort::{self, ColumnHead, RowKey, SortOrder};
 use crate::web::svg::sfu::{Paint, Sfus};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;

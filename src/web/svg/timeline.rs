@@ -7,15 +7,12 @@ mod marks;
 
 pub use marks::Mark;
 
-use super::Num;
 use super::axis::{Axis, Tick};
-use super::chart;
-use super::chart::StepChart;
+use super::chart::{self, StepChart};
 use super::pin::BarPin;
 use super::sfu::{Paint, Sfus};
-use super::shape;
-use crate::web::view::format;
-use crate::web::view::{CallFacts, MemberFacts, RelatedFacts};
+use super::{Num, shape};
+use crate::web::view::{CallFacts, MemberFacts, RelatedFacts, format};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of people for roomy rows; `DENSE_MAX`: for small rows. More people are drawn as

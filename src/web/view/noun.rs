@@ -1,7 +1,6 @@
 //! The noun for a session on a page: a whiteboard is not a call.
 
-use super::format;
-use super::{CallFacts, Flip};
+use super::{CallFacts, Flip, format};
 use crate::rtc::application::{Purpose, purpose_of};
 use crate::rtc::slot::SlotId;
 

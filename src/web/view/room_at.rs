@@ -1,7 +1,6 @@
 //! The facts for the time machine, the ring marks and the zombies.
 
-use super::format;
-use super::{CallFacts, MemberFacts, RoomRef, Stamp, person_title};
+use super::{CallFacts, MemberFacts, RoomRef, Stamp, format, person_title};
 use crate::rtc::related;
 use crate::store::model;
 use crate::store::read::zombies::Zombie;

@@ -1,8 +1,7 @@
 //! Calls that ran side by side in one room without a meeting: as findings of the calls, and as
 //! lines of the room.
 
-use super::format;
-use super::{CallFacts, FindingFacts, Stamp, person_title};
+use super::{CallFacts, FindingFacts, Stamp, format, person_title};
 use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -5,8 +5,7 @@ use crate::app::bed::{Bed, now};
 use crate::support::eventually;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::slot::SlotPolicy;
-use callscope::store::derive::rederive;
-use callscope::store::derive::rederive::RederiveStep;
+use callscope::store::derive::rederive::{self, RederiveStep};
 use serde_json::{Value, json};
 
 const ALICE: &str = "@alice:sim.example";

@@ -8,8 +8,7 @@ use crate::support::app::App;
 use crate::support::eventually;
 use callscope::store::Writer;
 use callscope::store::model::Viewer;
-use callscope::store::read::history_progress;
-use callscope::store::read::history_progress::WalkSums;
+use callscope::store::read::history_progress::{self, WalkSums};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

@@ -2,8 +2,7 @@
 //! rings.
 
 use crate::pages::site::{EVIL, MINUTE, NOW, ROOM, Site, member, quote, text};
-use callscope::store::ingest::probes;
-use callscope::store::ingest::probes::{RequestResult, ServerResult, SfuResult};
+use callscope::store::ingest::probes::{self, RequestResult, ServerResult, SfuResult};
 use serde_json::{Value, json};
 
 const RING: &str = "org.matrix.msc4075.rtc.notification";

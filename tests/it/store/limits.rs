@@ -1,8 +1,7 @@
 //! Limits for the events of one sender and for the length of an id, on each database.
 
 use crate::store::*;
-use callscope::store::ingest::sender_limit;
-use callscope::store::ingest::sender_limit::BURST;
+use callscope::store::ingest::sender_limit::{self, BURST};
 
 const MALLORY: &str = "@mallory:evil.example";
 

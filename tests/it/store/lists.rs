@@ -2,11 +2,10 @@
 
 use crate::store::{LATER, arrivals, block, done, joined, open, write_all};
 use callscope::rtc::coverage::Span;
-use callscope::store::ingest::probes;
-use callscope::store::ingest::probes::{RequestResult, ServerResult, SfuResult};
+use callscope::store::ingest::probes::{self, RequestResult, ServerResult, SfuResult};
 use callscope::store::model::{Call, CallFilter, More, Viewer};
-use callscope::store::read::call_order::{CallOrder, SortKey};
-use callscope::store::read::{call_order, calls, rings, room_at};
+use callscope::store::read::call_order::{self, CallOrder, SortKey};
+use callscope::store::read::{calls, rings, room_at};
 use callscope::store::stats::clock_skew;
 use callscope::store::stats::scope::Scope;
 use serde_json::Value;

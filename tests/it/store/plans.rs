@@ -10,15 +10,13 @@ use callscope::store::Writer;
 use callscope::store::ingest::rooms;
 use callscope::store::ingest::write::write_batch;
 use callscope::store::model::{CallFilter, More, Viewer};
-use callscope::store::read::call_order;
-use callscope::store::read::call_order::{CallOrder, SortKey};
+use callscope::store::read::call_order::{self, CallOrder, SortKey};
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, large_calls, related, rings, room_at,
 };
 use callscope::store::stats::ghost_time::Gone;
 use callscope::store::stats::scope::Scope;
-use callscope::store::stats::usage;
-use callscope::store::stats::{clock_skew, concurrency, distributions};
+use callscope::store::stats::{clock_skew, concurrency, distributions, usage};
 use sqlx::Row;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,8 +3,7 @@
 
 use crate::store::*;
 use callscope::rtc::ring::{RingOutcome, outcome_of_ring};
-use callscope::store::read::rings;
-use callscope::store::read::rings::RingCounts;
+use callscope::store::read::rings::{self, RingCounts};
 
 const BEGIN: i64 = 1_700_000_000_000;
 const SECOND: i64 = 1000;

@@ -2,8 +2,7 @@
 
 use crate::store::*;
 use callscope::rtc::slot::SlotPolicy;
-use callscope::store::derive::rederive;
-use callscope::store::derive::rederive::RederiveStep;
+use callscope::store::derive::rederive::{self, RederiveStep};
 
 const DEVICES: usize = 150;
 

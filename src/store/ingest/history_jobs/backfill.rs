@@ -2,8 +2,7 @@
 //! after a stop.
 
 use super::rechecks;
-use crate::store::ingest::batch::RoomBatch;
-use crate::store::ingest::batch::{WalkContinuation, WalkPage};
+use crate::store::ingest::batch::{RoomBatch, WalkContinuation, WalkPage};
 use crate::store::{Error, Reader, Tx, Writer, to_i64};
 use sqlx::Row;
 

@@ -5,8 +5,7 @@ use super::{
     Canvas, EndGlyph, Ending, GlyphNote, MemberFacts, Num, StayBar, TimelineRow, end_reason_words,
     span_words,
 };
-use crate::web::svg::pin;
-use crate::web::svg::pin::BarPin;
+use crate::web::svg::pin::{self, BarPin};
 use crate::web::view::format;
 
 /// Minimum distance of two glyphs, percent (16 px of 1000); nearer ones are merged.

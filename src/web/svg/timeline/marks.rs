@@ -4,8 +4,7 @@
 use super::{ROOMY_MAX, RowGroup, Timeline, TimelineRow};
 use crate::web::svg::Num;
 use crate::web::svg::axis::Axis;
-use crate::web::view::format;
-use crate::web::view::{RelatedFacts, person_title};
+use crate::web::view::{RelatedFacts, format, person_title};
 
 /// Maximum number of marks in one picture; the list below has more.
 const MARKS_MAX: usize = 200;
