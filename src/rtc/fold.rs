@@ -4,7 +4,7 @@
 mod part;
 mod stay;
 
-pub use part::{FoldedPart, KeyState, find_cuts, fold_between_cuts};
+pub use part::{FoldedPart, KeyState, find_cut_after, find_cuts, fold_between_cuts};
 
 use super::event::{Reason, RoomEvent};
 use super::member::{self, Expiry, Join, UnlistedDevices};

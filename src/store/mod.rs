@@ -36,6 +36,8 @@ type Tx = sqlx::Transaction<'static, Db>;
 pub struct Tuning {
     /// Events of a member key between two checkpoints; it may be a few more.
     pub checkpoint: usize,
+    /// A member key with at least this many events since its last checkpoint has a head.
+    pub head: usize,
     /// Maximum events of a member key in memory at once; it may be a few more.
     pub page: usize,
     /// A call with at least this many stays keeps a tally and is not recounted from its stays.
@@ -56,6 +58,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             checkpoint: 32,
+            head: 3,
             page: 256,
             tally: 256,
             rare: 4000,
@@ -66,6 +69,11 @@ impl Default for Tuning {
 /// A number as the database stores it.
 fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number of things, as stored. A negative number counts as none.
+fn to_usize(number: i64) -> usize {
+    usize::try_from(number).unwrap_or(0)
 }
 
 /// A text that stands for itself in a pattern of `like … escape '!'`.

@@ -250,3 +250,19 @@ pub fn find_cuts<'a>(
 
     cuts
 }
+
+/// The first time, ms, at which all events of one member key are past: the cut after the last one.
+/// `None` without events. `times` returns the time of a replaced event.
+#[must_use]
+pub fn find_cut_after<'a>(
+    events: impl IntoIterator<Item = &'a RoomEvent>,
+    times: impl Fn(&str) -> Option<i64>,
+) -> Option<i64> {
+    let reach = |event: &RoomEvent| event.replaces_state.as_deref().and_then(&times);
+
+    events
+        .into_iter()
+        .map(|event| event.time().max(reach(event).unwrap_or(i64::MIN)))
+        .max()
+        .and_then(|latest| latest.checked_add(1))
+}

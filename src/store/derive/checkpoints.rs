@@ -1,10 +1,11 @@
 //! Checkpoints: the state of a member key at a cut. A fold begins at the newest checkpoint before
-//! the change and ends early at a later checkpoint that did not change. They are derived data:
-//! without them a fold begins at the first event of the key.
+//! the change and ends early at a later checkpoint that did not change. The head is the state after
+//! the last event, so that the next event is folded alone. Both are derived data: without them a
+//! fold begins at the first event of the key.
 
 use crate::rtc::fold::KeyState;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::{Error, Tx};
+use crate::store::{Error, Tx, to_i64, to_usize};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
@@ -15,8 +16,12 @@ pub(in crate::store) type KeySpan<'a> = (&'a str, i64, i64);
 /// The checkpoints of a member key around a span.
 #[derive(Debug, Default)]
 pub(super) struct NearCheckpoints {
-    /// The newest checkpoint at the beginning of the span or before it.
+    /// The newest checkpoint at the beginning of the span or before it, or the head if it is there.
     pub before: Option<KeyState>,
+    /// Events between the last checkpoint and `before`; 0 if `before` is a checkpoint.
+    pub events: usize,
+    /// The member key has a head, before or after the span.
+    pub has_head: bool,
     /// The first checkpoint after the end of the span.
     pub after: Option<KeyState>,
     /// The seal of the member key, ms.
@@ -26,15 +31,18 @@ pub(super) struct NearCheckpoints {
 static AROUND: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    ") select a.chain as chain,
-    (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain
-    and c.at_ms <= a.from_ms
-        order by c.at_ms desc limit 1) as before,
+    ") select a.chain as chain, h.events as events,
+    case when h.at_ms <= a.from_ms then h.state end as head,
+    case when h.at_ms <= a.from_ms then null else
+        (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain
+        and c.at_ms <= a.from_ms
+            order by c.at_ms desc limit 1) end as before,
     (select c.state from checkpoints c where c.room_id = $1 and c.chain = a.chain
     and c.at_ms > a.to_ms
         order by c.at_ms limit 1) as later,
     (select s.cut_ms from seals s where s.room_id = $1 and s.chain = a.chain) as seal
-    from asked a where a.chain is not null",
+    from asked a left join heads h on h.room_id = $1 and h.chain = a.chain
+    where a.chain is not null",
 );
 
 /// The checkpoints around these spans, by member key.
@@ -47,8 +55,12 @@ pub(super) async fn checkpoints_around(
     let rows = AROUND.read(tx, spans, shared, bind_key_span).await?;
     let mut around = HashMap::new();
     for row in &rows {
+        let head = state_from_row(row, "head")?;
+        let events: Option<i64> = row.try_get("events")?;
         let found = NearCheckpoints {
-            before: state_from_row(row, "before")?,
+            events: events.filter(|_| head.is_some()).map_or(0, to_usize),
+            has_head: events.is_some(),
+            before: head.or(state_from_row(row, "before")?),
             after: state_from_row(row, "later")?,
             seal: row.try_get("seal")?,
         };
@@ -106,31 +118,38 @@ pub(super) async fn delete_checkpoints(
     Ok(())
 }
 
-const FORGET_CHAIN: &str = "delete from checkpoints where room_id = $1 and chain = $2";
+const FORGET_CHAIN: [&str; 2] = [
+    "delete from checkpoints where room_id = $1 and chain = $2",
+    "delete from heads where room_id = $1 and chain = $2",
+];
 
-/// Deletes all checkpoints of a member key.
+/// Deletes all checkpoints and the head of a member key.
 pub(in crate::store) async fn delete_key_checkpoints(
     tx: &mut Tx,
     room_id: &str,
     member_key: &str,
 ) -> Result<(), Error> {
-    sqlx::query(FORGET_CHAIN)
-        .bind(room_id)
-        .bind(member_key)
-        .execute(&mut **tx)
-        .await?;
+    for sql in FORGET_CHAIN {
+        sqlx::query(sql)
+            .bind(room_id)
+            .bind(member_key)
+            .execute(&mut **tx)
+            .await?;
+    }
 
     Ok(())
 }
 
-const FORGET_ROOM: &str = "delete from checkpoints where room_id = $1";
+const FORGET_ROOM: [&str; 2] = [
+    "delete from checkpoints where room_id = $1",
+    "delete from heads where room_id = $1",
+];
 
-/// Deletes all checkpoints of a room.
+/// Deletes all checkpoints and heads of a room.
 pub(super) async fn delete_room_checkpoints(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
-    sqlx::query(FORGET_ROOM)
-        .bind(room_id)
-        .execute(&mut **tx)
-        .await?;
+    for sql in FORGET_ROOM {
+        sqlx::query(sql).bind(room_id).execute(&mut **tx).await?;
+    }
 
     Ok(())
 }
@@ -163,6 +182,67 @@ pub(super) async fn store_checkpoints(
     };
 
     KEEP.write(tx, &rows, shared, bind).await?;
+
+    Ok(())
+}
+
+/// The state of a member key after its last event.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub member_key: String,
+    pub state: KeyState,
+    /// Events since the last checkpoint.
+    pub events: usize,
+}
+
+static KEEP_HEADS: MultiRow = MultiRow::new(
+    "insert into heads (room_id, chain, at_ms, events, state) values ",
+    "($1, ?, ?, ?, ?)",
+    " on conflict (room_id, chain) do update set at_ms = excluded.at_ms, events = excluded.events,
+        state = excluded.state",
+);
+
+/// Stores heads. Each replaces the one that its member key had.
+pub(super) async fn store_heads(tx: &mut Tx, room_id: &str, heads: &[Head]) -> Result<(), Error> {
+    let mut rows = Vec::with_capacity(heads.len());
+    for head in heads {
+        let text = serde_json::to_string(&head.state)
+            .map_err(|error| Error::Content(error.to_string()))?;
+        rows.extend(head.state.at_ms.map(|at_ms| (head, at_ms, text)));
+    }
+
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    let bind = |query: Statement, (head, at_ms, text): &(&Head, i64, String)| {
+        query
+            .bind(head.member_key.clone())
+            .bind(*at_ms)
+            .bind(to_i64(head.events))
+            .bind(text.clone())
+    };
+
+    KEEP_HEADS.write(tx, &rows, shared, bind).await?;
+
+    Ok(())
+}
+
+static FORGET_HEADS: MultiRow = MultiRow::new(
+    "delete from heads where room_id = $1 and chain in (",
+    "?",
+    ")",
+);
+
+/// Deletes the heads of these member keys.
+pub(super) async fn delete_heads(
+    tx: &mut Tx,
+    room_id: &str,
+    member_keys: &[String],
+) -> Result<(), Error> {
+    let shared = |query: Statement| query.bind(room_id.to_owned());
+    FORGET_HEADS
+        .write(tx, member_keys, shared, |query, member_key| {
+            query.bind(member_key.clone())
+        })
+        .await?;
 
     Ok(())
 }

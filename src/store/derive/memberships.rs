@@ -3,12 +3,12 @@
 //! follows the change. Many keys are folded at once, page by page, so the number of statements does
 //! not grow with the number of keys.
 
-use super::checkpoints;
+use super::checkpoints::{self, Head};
 use super::member_keys::{self, FoldConditions};
 use super::membership_rows::{self, MembershipChange};
 use super::rejections::RejectionMarks;
 use crate::rtc::event::RoomEvent;
-use crate::rtc::fold::{KeyState, Rules, find_cuts, fold_between_cuts};
+use crate::rtc::fold::{KeyState, Rules, find_cut_after, find_cuts, fold_between_cuts};
 use crate::rtc::room::RoomConditions;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
@@ -65,6 +65,10 @@ pub(super) struct KeyFold {
     next: Option<KeyState>,
     /// Events before this time, ms, do not count.
     seal: i64,
+    /// Events between the last checkpoint and `from`.
+    events: usize,
+    /// A head of the member key is stored.
+    has_head: bool,
 }
 
 impl KeyFold {
@@ -113,6 +117,8 @@ struct EventPage {
     end: Option<i64>,
     /// The cuts: times, ms, at which the page can be cut.
     cuts: Vec<i64>,
+    /// The cut after the last event, ms.
+    cut_after: Option<i64>,
 }
 
 impl EventPage {
@@ -135,6 +141,9 @@ pub(super) struct FoldGroup<'a> {
     /// By row id: the stored membership and the new one.
     changes: BTreeMap<String, MembershipChange>,
     marks: RejectionMarks,
+    heads: Vec<Head>,
+    /// Member keys whose head is not valid any more.
+    without_head: Vec<String>,
     fresh: &'a NewEvents,
 }
 
@@ -156,6 +165,8 @@ impl<'a> FoldGroup<'a> {
             read: 0,
             changes: BTreeMap::new(),
             marks: RejectionMarks::default(),
+            heads: Vec::new(),
+            without_head: Vec::new(),
             fresh,
         }
     }
@@ -180,17 +191,21 @@ impl<'a> FoldGroup<'a> {
         let mut tasks = Vec::with_capacity(member_keys.len());
         for (member_key, span) in member_keys {
             let around = around.remove(member_key).unwrap_or_default();
-            let (from, seal) = (
-                around.before.unwrap_or_default(),
-                around.seal.unwrap_or(i64::MIN),
-            );
+            let from = around.before.unwrap_or_default();
             self.marks.carry(&from);
+            // A fold from the beginning may end in a later transaction.
+            if around.has_head && span.0 == i64::MIN {
+                self.without_head.push(member_key.clone());
+            }
+
             tasks.push(KeyFold {
                 member_key: member_key.clone(),
                 span: *span,
                 from,
                 next: around.after,
-                seal,
+                seal: around.seal.unwrap_or(i64::MIN),
+                events: around.events,
+                has_head: around.has_head,
             });
         }
 
@@ -287,6 +302,9 @@ impl<'a> FoldGroup<'a> {
         self.marks
             .settle(tx, self.room_id, std::iter::empty())
             .await?;
+        checkpoints::delete_heads(tx, self.room_id, &self.without_head).await?;
+        checkpoints::store_heads(tx, self.room_id, &self.heads).await?;
+
         Ok(self
             .changes
             .into_values()
@@ -303,32 +321,40 @@ impl<'a> FoldGroup<'a> {
         states: &mut Vec<(String, KeyState)>,
     ) -> Option<KeyFold> {
         let mut state = task.from.clone();
+        let mut events = task.events;
         let mut rest = page.events.as_slice();
         for cut in &page.cuts {
             let before = rest.partition_point(|event| event.time() < *cut);
-            if before >= self.tuning.checkpoint || Some(*cut) == page.reached() {
+            if events + before >= self.tuning.checkpoint || Some(*cut) == page.reached() {
                 let (now, later) = rest.split_at(before);
                 state = self.part(&task, &state, now, Some(*cut), room);
                 states.push((task.member_key.clone(), state.clone()));
                 rest = later;
+                events = 0;
             }
         }
 
         if page.end.is_some() {
             return Some(KeyFold {
                 from: state,
+                events,
                 ..task
             });
         }
 
-        let state = self.part(
-            &task,
-            &state,
-            rest,
-            task.next.as_ref().and_then(|next| next.at_ms),
-            room,
-        );
-        let next = task.next.as_ref()?;
+        let Some(next) = &task.next else {
+            self.fold_to_end(
+                &task,
+                &state,
+                rest,
+                page.cut_after,
+                events + rest.len(),
+                room,
+            );
+            return None;
+        };
+
+        let state = self.part(&task, &state, rest, next.at_ms, room);
         if state == *next {
             self.marks.keep(&state);
             return None;
@@ -338,8 +364,41 @@ impl<'a> FoldGroup<'a> {
 
         Some(KeyFold {
             from: state,
+            events: 0,
             ..task
         })
+    }
+
+    /// Folds the last events of a member key. A head is stored after them if it is worth it:
+    /// `events` is how many there are since the last checkpoint.
+    fn fold_to_end(
+        &mut self,
+        task: &KeyFold,
+        from: &KeyState,
+        rest: &[Arc<RoomEvent>],
+        cut_after: Option<i64>,
+        events: usize,
+        room: &RoomConditions,
+    ) {
+        // The head was read, and no event came after it: it is still valid.
+        let is_same_head = task.events > 0 && events == task.events;
+        let is_worth_it = events >= self.tuning.head;
+        let Some(at_ms) = cut_after.filter(|_| is_worth_it && !is_same_head) else {
+            self.part(task, from, rest, None, room);
+            if task.has_head && !is_same_head {
+                self.without_head.push(task.member_key.clone());
+            }
+
+            return;
+        };
+
+        let state = self.part(task, from, rest, Some(at_ms), room);
+        self.part(task, &state, &[], None, room);
+        self.heads.push(Head {
+            member_key: task.member_key.clone(),
+            state,
+            events,
+        });
     }
 
     fn part(
@@ -530,11 +589,11 @@ impl FoldGroup<'_> {
                 continue;
             };
 
-            page.cuts = find_cuts(
-                page.events.iter().map(AsRef::as_ref),
-                |id| times.get(id).copied(),
-                page.end,
-            );
+            let time = |id: &str| times.get(id).copied();
+            let events = || page.events.iter().map(AsRef::as_ref);
+            let cuts = find_cuts(events(), time, page.end);
+            page.cut_after = find_cut_after(events(), time);
+            page.cuts = cuts;
         }
 
         Ok(())

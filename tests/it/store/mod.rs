@@ -208,12 +208,37 @@ async fn rebuilt(store: &Writer) -> Value {
     stored(store).await
 }
 
+/// As in use; with a checkpoint after every second event; with a head after every event.
+const TUNINGS: [Tuning; 3] = [
+    Tuning {
+        checkpoint: 32,
+        head: 3,
+        page: 256,
+        tally: 256,
+        rare: 4000,
+    },
+    Tuning {
+        checkpoint: 2,
+        head: 3,
+        page: 5,
+        tally: 2,
+        rare: 0,
+    },
+    Tuning {
+        checkpoint: 6,
+        head: 1,
+        page: 64,
+        tally: 2,
+        rare: 0,
+    },
+];
+
 proptest! {
     #![proptest_config(generate::config(120))]
 
     #[test]
     fn batch_boundaries_and_order_never_count(
-        fine in any::<bool>(),
+        tuning in prop::sample::select(&TUNINGS[..]),
         (room, order, sizes) in generate::room().prop_flat_map(|room| {
             let order = Just((0..room.len()).collect::<Vec<_>>()).prop_shuffle();
             (Just(room), order, prop::collection::vec(1..6_usize, 1..12))
@@ -222,11 +247,11 @@ proptest! {
         let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| (*a.event).clone()), &Rules::default()));
         let got = block(async {
             let (store, place) = open().await;
-            let store = if fine { store.with_tuning(Tuning { checkpoint: 2, page: 5, tally: 2, rare: 0 }) } else { store };
+            let store = store.with_tuning(tuning);
             let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
             write_all(&store, arrivals(&shuffled), &sizes).await;
             let got = stored(&store).await;
-            let again = if fine { rebuilt(&store).await } else { got.clone() };
+            let again = rebuilt(&store).await;
             done(store, place).await;
             (got, again)
         });
