@@ -150,7 +150,9 @@ pub fn serve_with(
     );
     let answers = ResponseCache::default();
     let connections = http::connections::max_connections_per_worker(worker_count());
+    // This runs once on each thread that answers.
     let app = move || {
+        http::worker_priority::lower_priority();
         let headers = DefaultHeaders::new()
             .add(("content-security-policy", POLICY))
             .add(("x-content-type-options", "nosniff"))

@@ -13,3 +13,4 @@ pub mod request;
 pub mod response;
 pub mod response_cache;
 pub mod sort;
+pub(super) mod worker_priority;
