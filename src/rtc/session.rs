@@ -272,8 +272,9 @@ pub fn peak_within<'a>(
 fn max_at_once<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
     let steps = spans.flat_map(|(joined, until, key)| [(joined, 1, key), (until, -1, key)]);
     let mut steps: Vec<(i64, i32, (&str, &str))> = steps.collect();
-    steps.sort_unstable();
-    let mut here: HashMap<(&str, &str), i32> = HashMap::new();
+    // The order of the keys at one instant does not count.
+    steps.sort_unstable_by_key(|(time, change, _)| (*time, *change));
+    let mut here: HashMap<(&str, &str), i32> = HashMap::with_capacity(steps.len() / 2);
     let mut most = 0;
     for (_, change, key) in steps {
         let count = here.entry(key).or_default();

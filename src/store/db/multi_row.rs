@@ -7,10 +7,10 @@ use sqlx::query::Query;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-/// Rows per statement, in four sizes. `SQLite` keeps a copy of each page that a statement of many
+/// Rows per statement, in a few sizes. `SQLite` keeps a copy of each page that a statement of many
 /// rows changes, to undo it. That costs as much as the rows themselves, and less per row the more
-/// rows there are.
-const SIZES: [usize; 4] = [512, 64, 8, 1];
+/// rows there are. Each statement also costs a change of threads and back.
+const SIZES: [usize; 8] = [512, 64, 32, 16, 8, 4, 2, 1];
 
 /// A statement that is being bound.
 pub(in crate::store) type Statement = Query<'static, Db, <Db as sqlx::Database>::Arguments>;
@@ -193,21 +193,21 @@ mod tests {
             "($1, ?, ?)",
             " on conflict (a) do update set c = $2",
         );
-        let text = rows.text(3, true);
+        let text = rows.text(size_for_rows(1), true);
         assert_eq!(
             text,
             "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4"
         );
         assert!(
-            rows.text(2, true)
+            rows.text(size_for_rows(8), true)
                 .starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), ")
         );
         assert!(
-            rows.text(2, false)
+            rows.text(size_for_rows(8), false)
                 .starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), ")
         );
         assert!(
-            rows.text(2, false)
+            rows.text(size_for_rows(8), false)
                 .ends_with(" on conflict (a) do update set c = $18")
         );
     }
@@ -215,6 +215,6 @@ mod tests {
     #[test]
     fn a_statement_is_mostly_full() {
         let sizes = [1, 2, 9, 64, 65, 255, 256, 512, 9999].map(|rows| SIZES[size_for_rows(rows)]);
-        assert_eq!(sizes, [1, 8, 64, 64, 64, 64, 512, 512, 512]);
+        assert_eq!(sizes, [1, 2, 16, 64, 64, 64, 512, 512, 512]);
     }
 }

@@ -187,7 +187,15 @@ impl<'a> FoldGroup<'a> {
             .map(|(member_key, (from, to))| (member_key.as_str(), *from, *to))
             .collect();
         let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
-        checkpoints::delete_checkpoints(tx, self.room_id, &asked).await?;
+        // No checkpoint is later than the head.
+        let is_before_head = |(member_key, ..): &&checkpoints::KeySpan| {
+            around
+                .get(*member_key)
+                .is_none_or(|around| around.events == 0)
+        };
+        let later: Vec<checkpoints::KeySpan> =
+            asked.iter().filter(is_before_head).copied().collect();
+        checkpoints::delete_checkpoints(tx, self.room_id, &later).await?;
         let mut tasks = Vec::with_capacity(member_keys.len());
         for (member_key, span) in member_keys {
             let around = around.remove(member_key).unwrap_or_default();
@@ -493,8 +501,27 @@ impl FoldGroup<'_> {
         let limit = crate::store::to_i64(self.limit);
         let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
         let mut pages: BTreeMap<String, EventPage> = BTreeMap::new();
+        // All events after a head are new. Few of them fit in one page.
+        let is_one_page = self.fresh.count() <= self.limit;
+        let (short, long): (Vec<&KeyFold>, Vec<&KeyFold>) = tasks
+            .iter()
+            .partition(|task| is_one_page && task.events > 0);
+        for task in short {
+            pages.entry(task.member_key.clone()).or_default();
+        }
+
+        let long: Vec<checkpoints::KeySpan> = long
+            .into_iter()
+            .map(|task| {
+                (
+                    task.member_key.as_str(),
+                    span(task, None).0,
+                    span(task, None).1,
+                )
+            })
+            .collect();
         for row in PAGE_ENDS
-            .read(tx, &asked, shared, checkpoints::bind_key_span)
+            .read(tx, &long, shared, checkpoints::bind_key_span)
             .await?
         {
             pages.entry(row.try_get("chain")?).or_default().end = row.try_get("end_ms")?;

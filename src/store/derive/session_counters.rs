@@ -30,10 +30,25 @@ pub(super) struct TallyUpdate<'a> {
     pub from: i64,
 }
 
-/// The stays of some users, before and after the changes, by row id.
+/// The stays of some users, before and after the changes.
 struct StaysBeforeAfter {
-    before: BTreeMap<String, CountedStay>,
-    after: BTreeMap<String, CountedStay>,
+    before: Vec<CountedStay>,
+    /// The row ids of the stays that change.
+    changed: BTreeSet<String>,
+    /// The changed stays as they are afterwards.
+    new: Vec<CountedStay>,
+}
+
+impl StaysBeforeAfter {
+    fn before(&self) -> impl Iterator<Item = &CountedStay> + Clone {
+        self.before.iter()
+    }
+
+    fn after(&self) -> impl Iterator<Item = &CountedStay> + Clone {
+        self.before()
+            .filter(|stay| !self.changed.contains(&stay.id))
+            .chain(&self.new)
+    }
 }
 
 /// The peaks after an update.
@@ -136,7 +151,7 @@ impl TallyUpdate<'_> {
         };
 
         // All other users neither come nor go from `low` to the last join.
-        let (devices, users) = count_present(stays.before.values(), present.at_ms);
+        let (devices, users) = count_present(stays.before(), present.at_ms);
         let (Some(devices), Some(users)) = (
             present.devices.checked_sub(devices),
             present.users.checked_sub(users),
@@ -149,8 +164,8 @@ impl TallyUpdate<'_> {
         }
 
         let (from, to) = (self.from - 1, last_join + 1);
-        let before = peak_within(stays.before.values(), from, to);
-        let after = peak_within(stays.after.values(), from, to);
+        let before = peak_within(stays.before(), from, to);
+        let after = peak_within(stays.after(), from, to);
         let peaks = (
             updated_peak(self.session.peak, devices + before.0, devices + after.0),
             updated_peak(self.session.peak_users, users + before.1, users + after.1),
@@ -160,7 +175,7 @@ impl TallyUpdate<'_> {
             return Ok(None);
         };
 
-        let now = count_present(stays.after.values(), last_join);
+        let now = count_present(stays.after(), last_join);
 
         Ok(Some(Peaks {
             peak,
@@ -205,23 +220,20 @@ impl TallyUpdate<'_> {
         let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
         let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
         let rows = OF_USERS.read(tx, &users, shared, bind).await?;
-        let before: BTreeMap<String, CountedStay> = unpack(&rows, stay_from_fields)?
+        let before = unpack(&rows, stay_from_fields)?
             .into_iter()
-            .map(|(_, (stay, _))| (stay.id.clone(), stay))
-            .filter(|(_, stay)| stay.until_ms > stay.joined_ms)
-            .collect();
-
-        let mut after = before.clone();
-        for change in &self.changes {
-            after.remove(change.id());
-        }
-
+            .map(|(_, (stay, _))| stay)
+            .filter(|stay| stay.until_ms > stay.joined_ms);
+        let changed = self.changes.iter().map(|change| change.id().to_owned());
         let new = self
             .new_stays()
             .filter(|stay| stay.until_ms > low && stay.joined_ms <= high);
-        after.extend(new.map(|stay| (stay.id.clone(), stay)));
 
-        Ok(Some(StaysBeforeAfter { before, after }))
+        Ok(Some(StaysBeforeAfter {
+            before: before.collect(),
+            changed: changed.collect(),
+            new: new.collect(),
+        }))
     }
 
     /// Do these users have more stays between these times, ms, than are read for one update?
@@ -251,8 +263,7 @@ impl TallyUpdate<'_> {
     /// only if these are all the stays.
     fn is_unbroken(&self, stays: &StaysBeforeAfter) -> bool {
         let mut spans: Vec<(i64, i64)> = stays
-            .after
-            .values()
+            .after()
             .map(|stay| (stay.joined_ms, stay.until_ms))
             .collect();
         spans.sort_unstable();

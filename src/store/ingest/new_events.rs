@@ -38,6 +38,11 @@ impl NewEvents {
             .insert(event.event_id.clone(), Arc::clone(event));
     }
 
+    /// The number of events in memory.
+    pub fn count(&self) -> usize {
+        self.events.len()
+    }
+
     /// The event of this id; `None` if it is not in memory.
     pub fn get(&self, event_id: &str) -> Option<Arc<RoomEvent>> {
         self.events.get(event_id).map(Arc::clone)
