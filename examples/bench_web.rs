@@ -397,6 +397,8 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
 /// The room of the hostile member, and the member.
 const HALL: &str = "!hall:example.org";
 const LOAD: &str = "!load:example.org";
+/// The room of the marks. A page of a very large call does not show each of its stays.
+const MARKS: &str = "!marks:example.org";
 const MALLORY: &str = "@mallory:evil.example";
 
 fn arrival(json: &serde_json::Value, received: Option<i64>) -> Arrival {
@@ -512,6 +514,12 @@ async fn ask_each(base: &str, changes: &Changes, paths: &[String]) {
     }
 }
 
+async fn read_page(client: &reqwest::Client, address: &str) -> String {
+    let answer = client.get(address).send().await.unwrap();
+
+    answer.text().await.unwrap()
+}
+
 /// How long events take while viewers ask: into the database, and onto the list of what runs now.
 async fn under_load(
     store: &Writer,
@@ -537,6 +545,7 @@ async fn under_load(
         }));
     }
 
+    let client = reqwest::Client::new();
     let writer = store.for_observer();
     let (batches, each) = if rate <= 20 {
         (rate, 1)
@@ -552,36 +561,37 @@ async fn under_load(
         let now = Clock::System.now_ms();
         let marked = number % (batches * 2) == batches;
         let device = format!("MARK{rate}_{number}");
-        let mut arrivals = load(&format!("load{rate}"), number, each, now);
+        let arrivals = load(&format!("load{rate}"), number, each, now);
+        put(&writer, LOAD, arrivals, now, Source::Sync).await;
         if marked {
-            arrivals.push(join(
+            let mark = join(
                 &format!("mark{rate}_{number}"),
                 "@mark:h.example",
                 &device,
                 "",
                 now,
-            ));
+            );
+
+            put(&writer, MARKS, vec![mark], now, Source::Sync).await;
         }
 
-        put(&writer, LOAD, arrivals, now, Source::Sync).await;
         let came = std::time::Instant::now();
         stored.push((came - due.max(begun)).as_secs_f64() * 1000.0);
-        changes.announce(callscope::changes::Change::Slot {
-            room_id: LOAD.into(),
-            slot_id: "m.call#ROOM".into(),
-        });
+        for room in [LOAD, MARKS] {
+            changes.announce(callscope::changes::Change::Slot {
+                room_id: room.into(),
+                slot_id: "m.call#ROOM".into(),
+            });
+        }
+
         if marked {
-            let base = base.to_owned();
+            let path = format!("{base}/api/v1/rooms/%21marks%3Aexample.org/members");
+            let client = client.clone();
             shown.push(tokio::spawn(async move {
-                let path = format!("{base}/api/v1/rooms/%21load%3Aexample.org/members");
-                while !reqwest::get(&path)
-                    .await
-                    .unwrap()
-                    .text()
-                    .await
-                    .unwrap()
-                    .contains(&device)
-                {}
+                while !read_page(&client, &path).await.contains(&device) {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+
                 due.elapsed().as_secs_f64() * 1000.0
             }));
         }
@@ -688,7 +698,10 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         Source::Sync,
     )
     .await;
-    put(&store, LOAD, Vec::new(), now, Source::Sync).await;
+    for room in [LOAD, MARKS] {
+        put(&store, room, Vec::new(), now, Source::Sync).await;
+    }
+
     println!(
         "{devices} devices, {slots} slots, {names} names and rings stored in {:.1} s; {} MB",
         begun.elapsed().as_secs_f64(),
