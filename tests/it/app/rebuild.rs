@@ -31,6 +31,7 @@ async fn everything_is_derived_again_beside_a_server_that_goes_on() {
         "delete from sessions",
         "update memberships set until_ms = joined_ms + 5",
         "delete from checkpoints",
+        "delete from heads",
     ] {
         bed.database.execute(sql).await;
     }

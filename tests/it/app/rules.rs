@@ -69,6 +69,7 @@ async fn what_older_rules_derived_is_mended_by_itself() {
             "update memberships set until_ms = joined_ms + 5",
             "update sessions set until_ms = started_ms + 5",
             "update checkpoints set state = 'of a form that is not read any more'",
+            "update heads set state = 'of a form that is not read any more'",
         ],
     )
     .await;
