@@ -1,6 +1,7 @@
 //! The handle that reads. It cannot write: the web has no other.
 
 use super::db::connect;
+use super::db::dialect::Dialect;
 use super::db::disk::DiskLimit;
 use super::db::health::{FileIdentity, Health};
 use super::derive::rederive::Rederiving;
@@ -85,6 +86,11 @@ impl OneMoment {
 }
 
 impl Reader {
+    /// The language of the database.
+    pub(in crate::store) fn dialect(&self) -> Dialect {
+        Dialect::of_pool(&self.read)
+    }
+
     /// The same reader, for queries that may take long: they wait for each other and do not block
     /// other pages.
     #[must_use]

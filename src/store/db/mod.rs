@@ -3,9 +3,11 @@
 
 pub mod backup;
 pub(super) mod connect;
+pub(super) mod dialect;
 pub(super) mod disk;
 pub mod health;
 pub mod instance_lock;
 pub(super) mod multi_row;
 #[macro_use]
 pub(super) mod packed;
+pub(super) mod select_text;

@@ -2,13 +2,15 @@
 //! matches are read and sorted. Else the list is read in its order until the page is full, which
 //! happens soon. So a page costs about the same however many calls there are.
 
-use super::calls::{call_columns, call_from_fields, calls};
-use super::name_search::{self, NameMatches, name_words, room_words, word_pattern};
+use super::call_filter::{CallCondition, EndBounds, conditions_of_filter};
+use super::calls::{call_columns, call_from_fields};
+use super::name_search::{self, NameMatches};
 use crate::rtc::time::DAY_MS;
-use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::db::dialect::Dialect;
 use crate::store::db::packed::unpack;
-use crate::store::model::{Call, CallFilter, Cursor, Matching, More, Viewer};
-use crate::store::{Error, Reader};
+use crate::store::db::select_text::SelectText;
+use crate::store::model::{Call, CallFilter, Cursor, Matching, Viewer};
+use crate::store::{Error, Reader, to_i64};
 use sqlx::Row;
 
 /// Maximum number of newest calls that are read to count the matches.
@@ -17,270 +19,175 @@ const LOOKED: i64 = 20_000;
 pub const COUNTED: i64 = 1000;
 /// A call that is longer than this, ms, is a long one. Long calls are few and have their own index.
 const LONG_MS: i64 = DAY_MS;
-
-// All conditions of a filter, written so that no index is used: `+ 0` and `|| ''` see to that.
-// Whether a condition is asked for depends on its parameter alone: otherwise PostgreSQL would guess
-// that each comparison leaves a third or less, would expect an empty list, and would read all calls
-// for a page of them.
-macro_rules! fits {
-    () => {
-        concat!(
-            "($4 < -9000000000000000000 or s.until_ms + 0 >= $4)
-        and ($5 > 9000000000000000000 or s.until_ms + 0 <= $5) and ($7 = ''
-        or r.watch in ('joined', 'peeked'))
-        and ($8 = '' or s.room_id || '' = $8) and ($9 = '' or s.application || '' = $9)
-        and ($10 <= 0 or s.users + 0 >= $10) and ($11 <= 0 or s.peak_users + 0 >= $11)
-        and ($12 > 9000000000000000000 or s.peak_users + 0 <= $12)
-        and ($14 <= 0 or (case when s.until_ms > $13 then $13
-        else s.until_ms end) - s.started_ms >= $14)
-        and ($15 = '' or replace(' ' || s.servers || ' ',
-        ' ' || $15 || ' ', '') <> ' ' || s.servers || ' ')
-        and ($16 = '' or exists (select 1 from memberships m where m.session_id = s.id
-        and m.user_id || '' = $16))
-        and ($17 = '' or ",
-            room_words!(),
-            " like $17 escape '!'
-            or lower(s.servers) like $17 escape '!'
-            or exists (select 1 from memberships m
-                left join people p on p.room_id = m.room_id and p.user_id = m.user_id
-                where m.session_id = s.id and lower(m.user_id) || ' ' || coalesce(",
-            name_words!(),
-            ", '') like $17 escape '!'))"
-        )
-    };
-}
-pub(super) use fits;
-
-// The list in its order; ...
-macro_rules! walk {
-    ($of:literal) => {
-        calls!(
-            " from sessions s cross join rooms r where r.room_id = s.room_id
-            and (s.started_ms, s.id) < ($1, $2) and s.started_ms >= $3",
-            $of,
-            " and ",
-            fits!(),
-            " order by s.started_ms desc, s.id desc limit $6"
-        )
-    };
-}
-
-// ... the number of matches among its first rows; ...
-macro_rules! walk_count {
-    ($of:literal) => {
-        concat!(
-            "select count(*), count(case when ",
-            fits!(),
-            " then 1 end) from (select * from sessions s where (s.started_ms, s.id) < ($1, $2)
-                and s.started_ms >= $3",
-            $of,
-            " order by s.started_ms desc, s.id desc limit $6) as s cross join rooms r
-                where r.room_id = s.room_id"
-        )
-    };
-}
-
-// ... and all matches of a rare condition, sorted afterwards.
-macro_rules! rare {
-    ($what:literal) => {
-        calls!(
-            " from sessions s cross join rooms r where r.room_id = s.room_id
-            and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and ",
-            $what,
-            " and ",
-            fits!(),
-            " order by s.started_ms + 0 desc, s.id desc limit $6"
-        )
-    };
-}
-
-/// The order in which a list is read: all calls, those of one room, those of one application.
-pub(in crate::store) const WALKS: [&str; 3] = [
-    walk!(""),
-    walk!(" and s.room_id = $8"),
-    walk!(" and s.application = $9"),
-];
-const COUNTS: [&str; 3] = [
-    walk_count!(""),
-    walk_count!(" and s.room_id = $8"),
-    walk_count!(" and s.application = $9"),
-];
-
-/// A condition of a filter that may be rare: how to count its matches, and how to read them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RareCondition {
-    pub count: &'static str,
-    pub page: &'static str,
-}
-
-pub(super) const ONE: RareCondition = RareCondition {
-    count: "",
-    page: rare!("s.id = $18"),
-};
-pub(in crate::store) const LONG: &str =
-    rare!("s.until_ms - s.started_ms > 86400000 and s.until_ms >= $4");
-pub(super) const LATE: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from sessions where until_ms >= $2 limit $1) as found",
-    page: rare!("s.until_ms >= $4"),
-};
-pub(super) const USERS: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from sessions where users >= $2 limit $1) as found",
-    page: rare!("s.users >= $10"),
-};
-pub(super) const PEAK: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from sessions where peak_users >= $2
-        and peak_users <= $3 limit $1) as found",
-    page: rare!("s.peak_users >= $11 and s.peak_users <= $12"),
-};
-pub(super) const LENGTH: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from sessions where until_ms - started_ms >= $2
-        limit $1) as found",
-    page: rare!("s.until_ms - s.started_ms >= $14"),
-};
-pub(super) const USER: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from memberships where user_id = $2 limit $1) as found",
-    page: rare!("s.id in (select m.session_id from memberships m where m.user_id = $18)"),
-};
-pub(super) const SERVER: RareCondition = RareCondition {
-    count: "select count(*) from (select 1 from memberships where server = $2 limit $1) as found",
-    page: rare!("s.id in (select m.session_id from memberships m where m.server = $18)"),
-};
-
-/// Calls by their ids, for the matches of a word.
-pub(in crate::store) static CALLS: MultiRow = MultiRow::new(
-    concat!(
-        "select string_agg(",
-        call_columns!(),
-        ", '') from sessions s cross join rooms r where r.room_id = s.room_id
-        and (s.started_ms + 0, s.id || '') < ($1, $2) and s.started_ms + 0 >= $3 and $6 > 0 and ",
-        fits!(),
-        " and s.id in ("
-    ),
-    "?",
-    ")",
-);
 /// Calls read at once: more than most pages have.
 const PORTION: usize = 64;
 /// The matches of a word are read faster than those of another condition, so this many times as
 /// many still count as rare.
 const OF_WORD: i64 = 4;
 
-/// The access path of a list.
-enum AccessPath<'a> {
-    /// By a rare condition, with its key.
-    Rare(RareCondition, &'a str),
-    /// By a word: the calls that it matches, each with a time that is its start or later, the
-    /// latest first.
+/// The way in which the calls of a list are found.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AccessPath<'a> {
+    /// One by one in the order of the list: all calls, or those of one room or application.
+    InOrder,
+    /// All calls of a rare condition, sorted afterwards.
+    Rare(CallCondition<'a>),
+    /// All calls that are longer than a day, sorted afterwards.
+    Long,
+    /// These calls.
+    Ids(&'a [(i64, String)]),
+}
+
+/// The rarest part of a filter.
+enum RarePart<'a> {
+    Condition(CallCondition<'a>),
+    /// A word: the calls that it matches, each with a time that is its start or later, the latest
+    /// first.
     Word(NameMatches),
 }
 
+/// A rare part of a filter, and the number of its calls or stays.
+struct Rarest<T> {
+    part: T,
+    count: i64,
+}
+
 /// The request of a list, with its bounds in time.
-#[derive(Clone, Copy)]
-struct ListRequest<'a> {
+#[derive(Clone)]
+pub(super) struct ListRequest<'a> {
     filter: &'a CallFilter,
-    /// Calls before this place of the list.
-    before: (i64, &'a str),
+    conditions: Vec<CallCondition<'a>>,
+    /// Calls that started before this time, ms; at the same time those with a lower id.
+    before_ms: i64,
+    before_id: &'a str,
     /// Calls that started at or after this time, ms.
     low: i64,
-    /// Calls that ended, or will end, in this span, ms.
-    until: (i64, i64),
-    now: i64,
+    ends: EndBounds,
 }
 
 impl<'a> ListRequest<'a> {
-    fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
+    pub fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
         // A call that starts in the future does not count yet.
-        let before = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
-        let cursor = cursor.map_or((i64::MAX, ""), |cursor| {
-            (cursor.started_ms, cursor.id.as_str())
-        });
-        let from = filter.from_ms.unwrap_or(i64::MIN);
-        let until = match filter.active {
-            Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
-            Some(false) => (from, now),
-            None => (from, i64::MAX),
-        };
+        let begin = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
+        let (before_ms, before_id) = cursor
+            .map(|cursor| (cursor.started_ms, cursor.id.as_str()))
+            .filter(|after| *after < (begin, ""))
+            .unwrap_or((begin, ""));
+        let ends = EndBounds::of_filter(filter, now);
 
         Self {
             filter,
-            before: cursor.min((before, "")),
+            conditions: conditions_of_filter(filter, ends, now),
+            before_ms,
+            before_id,
             low: i64::MIN,
-            until,
-            now,
+            ends,
         }
     }
 
-    fn bind(&self, query: Statement, limit: i64, by: Option<(&RareCondition, &str)>) -> Statement {
-        let More {
-            application,
-            server,
-            user,
-            group,
-            min_ms,
-            min_people,
-            id: _,
-            q,
-        } = &self.filter.more;
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        // If the calls are found by a person, the condition on the person is not checked again.
-        let user = if by.is_some_and(|(by, _)| *by == USER) {
-            String::new()
-        } else {
-            text(user)
-        };
+    /// The statement that reads the calls of a page.
+    pub fn select(&self, dialect: Dialect, path: AccessPath<'_>, limit: i64) -> SelectText {
+        let mut select = SelectText::new(
+            dialect,
+            concat!(
+                "select string_agg(found.call, '') from (select ",
+                call_columns!(),
+                " as call from sessions s cross join rooms r where r.room_id = s.room_id"
+            ),
+        );
+        self.push_place(&mut select, path);
+        self.push_conditions(&mut select, path);
+        select.push(match path {
+            AccessPath::InOrder => " order by s.started_ms desc, s.id desc limit ",
+            _ => " order by {s.started_ms} desc, {s.id} desc limit ",
+        });
+        select.number(limit).push(") as found");
 
-        let word = q.as_deref().map(word_pattern).unwrap_or_default();
-        let (least, most) = people_at_once(*group);
-        // A call of a room that we can no longer see counts neither as running nor, before its end,
-        // as ended.
-        let seen_only = if self.filter.active == Some(true) {
-            "yes"
-        } else {
-            ""
-        };
+        select
+    }
 
-        let query = query
-            .bind(self.before.0)
-            .bind(self.before.1.to_owned())
-            .bind(self.low)
-            .bind(self.until.0)
-            .bind(self.until.1);
-        let query = query
-            .bind(limit)
-            .bind(seen_only)
-            .bind(text(&self.filter.room))
-            .bind(text(application));
-        let query = query
-            .bind(min_people.unwrap_or(0))
-            .bind(least)
-            .bind(most)
-            .bind(self.now);
-        let query = query
-            .bind(min_ms.unwrap_or(0))
-            .bind(text(server))
-            .bind(user)
-            .bind(word);
+    /// The statement that counts the first calls of the list, and the matches among them.
+    pub fn select_counts(&self, dialect: Dialect, limit: i64) -> SelectText {
+        let mut select = SelectText::new(dialect, "select count(*), count(case when 1 = 1");
+        self.push_conditions(&mut select, AccessPath::InOrder);
+        select.push(" then 1 end) from (select * from sessions s where 1 = 1");
+        self.push_place(&mut select, AccessPath::InOrder);
+        select
+            .push(" order by s.started_ms desc, s.id desc limit ")
+            .number(limit)
+            .push(") as s cross join rooms r where r.room_id = s.room_id");
 
-        match by {
-            Some((_, key)) if !key.is_empty() => query.bind(key.to_owned()),
-            _ => query,
+        select
+    }
+
+    /// Appends where the page begins and by what its calls are found.
+    fn push_place(&self, select: &mut SelectText, path: AccessPath<'_>) {
+        let is_in_order = matches!(path, AccessPath::InOrder);
+        select
+            .push(if is_in_order {
+                " and (s.started_ms, s.id) < ("
+            } else {
+                " and ({s.started_ms}, {s.id}) < ("
+            })
+            .number(self.before_ms)
+            .push(", ")
+            .text(self.before_id)
+            .push(")");
+        if self.low > i64::MIN {
+            select
+                .push(if is_in_order {
+                    " and s.started_ms >= "
+                } else {
+                    " and {s.started_ms} >= "
+                })
+                .number(self.low);
+        }
+
+        match path {
+            AccessPath::InOrder => {
+                if let Some(condition) = self.narrowing() {
+                    condition.push_search(select);
+                }
+            }
+            AccessPath::Rare(condition) => condition.push_search(select),
+            AccessPath::Long => {
+                select
+                    .push(" and s.until_ms - s.started_ms > 86400000 and s.until_ms >= ")
+                    .number(self.ends.at_least);
+            }
+            AccessPath::Ids(calls) => {
+                select.push(" and s.id in (");
+                for (at, (_, id)) in calls.iter().enumerate() {
+                    select.push(if at == 0 { "" } else { ", " }).text(id);
+                }
+
+                select.push(")");
+            }
         }
     }
 
-    /// The index in `WALKS` of the order in which the list is read.
-    fn order(&self) -> usize {
-        match self.filter {
-            CallFilter { room: Some(_), .. } => 1,
-            CallFilter {
-                more:
-                    More {
-                        application: Some(_),
-                        ..
-                    },
-                ..
-            } => 2,
-            _ => 0,
+    /// Appends all conditions except the one that the calls are found by.
+    fn push_conditions(&self, select: &mut SelectText, path: AccessPath<'_>) {
+        let search = match path {
+            AccessPath::InOrder => self.narrowing(),
+            AccessPath::Rare(condition) => Some(condition),
+            AccessPath::Long => Some(CallCondition::EndsFrom(self.ends.at_least)),
+            AccessPath::Ids(_) => None,
+        };
+
+        for condition in &self.conditions {
+            if Some(*condition) != search {
+                condition.push_check(select);
+            }
         }
+    }
+
+    /// The condition whose calls have an index in the order of the list.
+    fn narrowing(&self) -> Option<CallCondition<'a>> {
+        let room = self.filter.room.as_deref().map(CallCondition::Room);
+        let application = self.filter.more.application.as_deref();
+
+        room.or(application.map(CallCondition::Application))
     }
 }
 
@@ -297,20 +204,18 @@ pub async fn list_calls(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    let asked = ListRequest::new(filter, cursor, now);
-    match asked.way(store).await? {
-        Some((0, _)) => return Ok(Vec::new()),
-        Some((_, way)) => return asked.read_by(store, &way, limit).await,
+    let request = ListRequest::new(filter, cursor, now);
+    match request.find_rarest_part(store).await? {
+        Some(Rarest { count: 0, .. }) => return Ok(Vec::new()),
+        Some(rarest) => return request.read_rare(store, &rarest.part, limit).await,
         None => {}
     }
 
-    let (late, long) = asked.parts();
-    let mut calls = late.read(store, WALKS[late.order()], limit, None).await?;
-    if let Some(long) = long.filter(|_| crate::store::to_i64(calls.len()) < limit) {
-        calls.extend(
-            long.read(store, LONG, limit - crate::store::to_i64(calls.len()), None)
-                .await?,
-        );
+    let (late, long) = request.split_by_length();
+    let mut calls = late.read(store, AccessPath::InOrder, limit).await?;
+    let missing = limit - to_i64(calls.len());
+    if let Some(long) = long.filter(|_| missing > 0) {
+        calls.extend(long.read(store, AccessPath::Long, missing).await?);
     }
 
     Ok(calls)
@@ -327,23 +232,25 @@ pub async fn count_calls(
     now: i64,
 ) -> Result<Matching, Error> {
     let Viewer::Operator = viewer;
-    let asked = ListRequest::new(filter, None, now);
+    let request = ListRequest::new(filter, None, now);
     let matching = |calls: i64, more: bool| Matching {
         calls: calls.min(COUNTED),
         more: more || calls > COUNTED,
     };
 
-    if let Some((_, way)) = asked.way(store).await? {
-        let calls = asked.read_by(store, &way, COUNTED + 1).await?;
-        return Ok(matching(crate::store::to_i64(calls.len()), false));
+    if let Some(rarest) = request.find_rarest_part(store).await? {
+        let calls = request.read_rare(store, &rarest.part, COUNTED + 1).await?;
+        return Ok(matching(to_i64(calls.len()), false));
     }
 
-    let (late, long) = asked.parts();
-    let query = late.bind(sqlx::query(COUNTS[late.order()]), LOOKED + 1, None);
-    let row = query.fetch_one(&store.read).await?;
-    let (looked, mut calls): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let (late, long) = request.split_by_length();
+    let select = late.select_counts(store.dialect(), LOOKED + 1);
+    let row = select.statement().fetch_one(&store.read).await?;
+    let looked: i64 = row.try_get(0)?;
+    let mut calls: i64 = row.try_get(1)?;
     if let Some(long) = long.filter(|_| looked <= LOOKED) {
-        calls += crate::store::to_i64(long.read(store, LONG, COUNTED + 1, None).await?.len());
+        let long = long.read(store, AccessPath::Long, COUNTED + 1).await?;
+        calls += to_i64(long.len());
     }
 
     Ok(matching(calls, looked > LOOKED))
@@ -353,61 +260,47 @@ impl<'a> ListRequest<'a> {
     async fn read(
         &self,
         store: &Reader,
-        sql: &'static str,
+        path: AccessPath<'_>,
         limit: i64,
-        by: Option<(&RareCondition, &str)>,
     ) -> Result<Vec<Call>, Error> {
-        unpack(
-            &self
-                .bind(sqlx::query(sql), limit, by)
-                .fetch_all(&store.read)
-                .await?,
-            call_from_fields,
-        )
+        let select = self.select(store.dialect(), path, limit);
+        let rows = select.statement().fetch_all(&store.read).await?;
+
+        unpack(&rows, call_from_fields)
     }
 
-    async fn read_by(
+    async fn read_rare(
         &self,
         store: &Reader,
-        way: &AccessPath<'_>,
+        part: &RarePart<'_>,
         limit: i64,
     ) -> Result<Vec<Call>, Error> {
-        match way {
-            AccessPath::Rare(rare, key) => {
-                self.read(store, rare.page, limit, Some((rare, key))).await
+        match part {
+            RarePart::Condition(condition) => {
+                self.read(store, AccessPath::Rare(*condition), limit).await
             }
-            AccessPath::Word(hits) => self.of_word(store, hits, limit).await,
+            RarePart::Word(matches) => self.read_matches_of_word(store, matches, limit).await,
         }
     }
 
     /// The first of the calls that a word matches. They are read from the latest on, until no other
     /// can have begun as late.
-    async fn of_word(
+    async fn read_matches_of_word(
         &self,
         store: &Reader,
-        hits: &NameMatches,
+        matches: &NameMatches,
         limit: i64,
     ) -> Result<Vec<Call>, Error> {
-        let (mut calls, limit) = (Vec::new(), usize::try_from(limit).unwrap_or(usize::MAX));
-        let hits = hits.calls(store).await?;
-        let mut connection = store.read.acquire().await?;
-        for some in hits.chunks(PORTION) {
-            if calls
-                .get(limit.saturating_sub(1))
-                .is_some_and(|last: &Call| last.started_ms > some[0].0)
-            {
+        let mut calls: Vec<Call> = Vec::new();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let matches = matches.calls(store).await?;
+        for portion in matches.chunks(PORTION) {
+            let last = calls.get(limit.saturating_sub(1));
+            if last.is_some_and(|last| last.started_ms > portion[0].0) {
                 break;
             }
 
-            let bind = |query: Statement, call: Option<&(i64, String)>| {
-                query.bind(call.map(|(_, id)| id.clone()))
-            };
-
-            let shared = |query: Statement| self.bind(query, i64::MAX, None);
-            calls.extend(unpack(
-                &CALLS.read(&mut connection, some, shared, bind).await?,
-                call_from_fields,
-            )?);
+            calls.extend(self.read(store, AccessPath::Ids(portion), i64::MAX).await?);
             calls.sort_by(|one, other| {
                 (other.started_ms, &other.id).cmp(&(one.started_ms, &one.id))
             });
@@ -418,73 +311,54 @@ impl<'a> ListRequest<'a> {
         Ok(calls)
     }
 
-    /// The rarest condition of the filter: the number of its calls or stays, and the access path;
-    /// `None` if none is rare.
-    async fn way(&self, store: &Reader) -> Result<Option<(i64, AccessPath<'a>)>, Error> {
-        let rarest = self.rare(store).await?;
-        let Some(word) = self
-            .filter
-            .more
-            .q
-            .as_ref()
-            .filter(|_| self.filter.more.id.is_none())
-        else {
-            return Ok(rarest.map(|(count, rare, key)| (count, AccessPath::Rare(rare, key))));
-        };
-
-        let most = rarest.map_or(store.tuning.rare.saturating_mul(OF_WORD), |(count, ..)| {
-            count
-        });
-        let hits = name_search::find_matches(store, word).await?;
-        let count = hits.count(store, most).await?;
-        if count <= most {
-            return Ok(Some((count, AccessPath::Word(hits))));
+    /// The rarest part of the filter. `None` if none is rare.
+    async fn find_rarest_part(
+        &self,
+        store: &Reader,
+    ) -> Result<Option<Rarest<RarePart<'a>>>, Error> {
+        let rarest = self.find_rarest_condition(store).await?;
+        let more = &self.filter.more;
+        if let Some(word) = more.q.as_ref().filter(|_| more.id.is_none()) {
+            let of_word = store.tuning.rare.saturating_mul(OF_WORD);
+            let most = rarest.as_ref().map_or(of_word, |rarest| rarest.count);
+            let matches = name_search::find_matches(store, word).await?;
+            let count = matches.count(store, most).await?;
+            if count <= most {
+                let part = RarePart::Word(matches);
+                return Ok(Some(Rarest { part, count }));
+            }
         }
 
-        Ok(rarest.map(|(count, rare, key)| (count, AccessPath::Rare(rare, key))))
+        Ok(rarest.map(|rarest| Rarest {
+            part: RarePart::Condition(rarest.part),
+            count: rarest.count,
+        }))
     }
 
-    /// The rarest condition of the filter other than a word: the number of its calls or stays, and
-    /// its key; `None` if none is rare.
-    async fn rare(&self, store: &Reader) -> Result<Option<(i64, RareCondition, &'a str)>, Error> {
-        let more = &self.filter.more;
-        if let Some(id) = &more.id {
-            return Ok(Some((1, ONE, id)));
-        }
+    /// The rarest condition of the filter other than a word. `None` if none is rare.
+    async fn find_rarest_condition(
+        &self,
+        store: &Reader,
+    ) -> Result<Option<Rarest<CallCondition<'a>>>, Error> {
+        let mut rarest: Option<Rarest<CallCondition<'a>>> = None;
+        for condition in &self.conditions {
+            if let CallCondition::Call(_) = condition {
+                let part = *condition;
+                return Ok(Some(Rarest { part, count: 1 }));
+            }
 
-        let mut rarest: Option<(i64, RareCondition, &str)> = None;
-        let keys = [(USER, &more.user), (SERVER, &more.server)];
-        let keys = keys
-            .into_iter()
-            .filter_map(|(rare, key)| key.as_deref().map(|key| (rare, key, (0, 0))));
-        let (least, most) = people_at_once(more.group);
-        let numbers = [
-            (LATE, (self.until.0 > i64::MIN).then_some((self.until.0, 0))),
-            (PEAK, more.group.map(|_| (least, most))),
-            (USERS, more.min_people.map(|people| (people, 0))),
-            (LENGTH, more.min_ms.map(|ms| (ms, 0))),
-        ];
-        let numbers = numbers
-            .into_iter()
-            .filter_map(|(rare, bounds)| bounds.map(|bounds| (rare, "", bounds)));
-        for (rare, key, bounds) in numbers.chain(keys) {
-            let most = rarest.map_or(store.tuning.rare, |(count, ..)| count);
-            let query = sqlx::query_scalar(rare.count).bind(most + 1);
-            let query = if key.is_empty() {
-                query.bind(bounds.0)
-            } else {
-                query.bind(key)
+            let most = rarest
+                .as_ref()
+                .map_or(store.tuning.rare, |rarest| rarest.count);
+            let Some(select) = condition.select_count(store.dialect(), most + 1) else {
+                continue;
             };
 
-            let query = if rare == PEAK {
-                query.bind(bounds.1)
-            } else {
-                query
-            };
-
-            let count: i64 = query.fetch_one(&store.read).await?;
+            let row = select.statement().fetch_one(&store.read).await?;
+            let count: i64 = row.try_get(0)?;
             if count <= most {
-                rarest = Some((count, rare, key));
+                let part = *condition;
+                rarest = Some(Rarest { part, count });
             }
         }
 
@@ -493,26 +367,17 @@ impl<'a> ListRequest<'a> {
 
     /// Splits the list in two: a call that ended this late either began within a day before that,
     /// or is long.
-    fn parts(self) -> (Self, Option<Self>) {
-        if self.until.0 == i64::MIN {
+    fn split_by_length(self) -> (Self, Option<Self>) {
+        if self.ends.at_least == i64::MIN {
             return (self, None);
         }
 
-        let low = self.until.0.saturating_sub(LONG_MS);
-        let long = Self {
-            before: self.before.min((low, "")),
-            ..self
-        };
+        let low = self.ends.at_least.saturating_sub(LONG_MS);
+        let mut long = self.clone();
+        if (low, "") < (long.before_ms, long.before_id) {
+            (long.before_ms, long.before_id) = (low, "");
+        }
 
         (Self { low, ..self }, Some(long))
-    }
-}
-
-/// Bounds of the maximum number of people at once: alone, or with somebody.
-pub(super) fn people_at_once(group: Option<bool>) -> (i64, i64) {
-    match group {
-        None => (0, i64::MAX),
-        Some(true) => (2, i64::MAX),
-        Some(false) => (0, 1),
     }
 }

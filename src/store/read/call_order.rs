@@ -5,14 +5,13 @@
 //! ran then counts with the length that it had then, and calls that began later are not in the
 //! list. So nothing moves while a user pages through the list.
 
-use super::call_list::{fits, people_at_once};
+use super::call_filter::{CallCondition, EndBounds, conditions_of_filter};
 use super::calls::{self, call_columns, call_from_fields};
-use super::name_search::{name_words, room_words, word_pattern};
+use crate::store::db::dialect::Dialect;
 use crate::store::db::packed::unpack;
+use crate::store::db::select_text::SelectText;
 use crate::store::model::{Call, CallFilter, Cursor, More, Viewer};
-use crate::store::{Db, Error, Reader, to_i64};
-use sqlx::any::AnyArguments;
-use sqlx::query::Query;
+use crate::store::{Error, Reader, to_i64};
 
 /// The sort key of a list of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,89 +58,6 @@ const FEW_OF_MOST: usize = 200_000;
 /// Maximum number of calls of a person, a server or a word that are sorted here.
 const FEW_FOUND: usize = 2000;
 
-macro_rules! list {
-    ($key:expr, $after:expr, $order:expr) => {
-        concat!(
-            "select ",
-            call_columns!(),
-            " || ",
-            $key,
-            " || ':' from sessions s cross join rooms r where r.room_id = s.room_id and ",
-            $after,
-            " and s.started_ms + 0 < $3 and ",
-            fits!(),
-            " and ($18 = '' or s.id = $18)
-            order by ",
-            $order,
-            " limit $6"
-        )
-    };
-}
-
-// By the index of the key, one by one, until the page is full. By length, only ended calls are read
-// this way, because the stored end of a running call is not its end.
-macro_rules! wide {
-    ($key:literal) => {
-        [
-            list!(
-                $key,
-                concat!("(", $key, ", s.started_ms, s.id) < ($19, $1, $2)"),
-                concat!($key, " desc, s.started_ms desc, s.id desc")
-            ),
-            list!(
-                $key,
-                concat!("(", $key, ", s.started_ms, s.id) > ($19, $1, $2)"),
-                concat!($key, ", s.started_ms, s.id")
-            ),
-        ]
-    };
-}
-const STARTED: [&str; 2] = wide!("s.started_ms");
-const LENGTH: [&str; 2] = wide!("(s.until_ms - s.started_ms)");
-const PEOPLE: [&str; 2] = wide!("s.users");
-const PEAK: [&str; 2] = wide!("s.peak");
-
-// If the filter matches few calls, they are found by the filter, and sorted. A call whose room was
-// lost counts with the length that was seen.
-macro_rules! key {
-    () => {
-        "(case $20 when 'length' then (case when s.until_ms <= $13 then s.until_ms
-            when r.watch in ('joined', 'peeked') then $13
-            when coalesce(r.polled_ms,
-            r.first_seen_ms) > s.started_ms then coalesce(r.polled_ms, r.first_seen_ms)
-            else s.started_ms end) - s.started_ms
-        when 'people' then s.users when 'peak' then s.peak else s.started_ms end)"
-    };
-}
-macro_rules! narrow {
-    ($found:literal) => {
-        [
-            list!(
-                key!(),
-                concat!(
-                    $found,
-                    " and (",
-                    key!(),
-                    ", s.started_ms + 0, s.id) < ($19, $1, $2)"
-                ),
-                concat!(key!(), " desc, s.started_ms + 0 desc, s.id desc")
-            ),
-            list!(
-                key!(),
-                concat!(
-                    $found,
-                    " and (",
-                    key!(),
-                    ", s.started_ms + 0, s.id) > ($19, $1, $2)"
-                ),
-                concat!(key!(), ", s.started_ms + 0, s.id")
-            ),
-        ]
-    };
-}
-const LATE: [&str; 2] = narrow!("s.until_ms >= $4");
-const ROOM: [&str; 2] = narrow!("s.room_id = $8");
-
 const MANY_LATE: &str =
     "select count(*) from (select 1 from sessions where until_ms >= $1 and until_ms <= $2
     and started_ms < $3 limit $4) as few";
@@ -151,8 +67,12 @@ const MANY_ROOM: &str =
 /// The index by which the calls of a page are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ListIndex {
+    /// The index of the sort key: one by one in its order, until the page is full. By length, only
+    /// ended calls are read this way, because the stored end of a running call is not its end.
     Wide,
+    /// The index of ends. All calls are read, and sorted afterwards.
     Late,
+    /// The index of rooms. All calls are read, and sorted afterwards.
     Room,
 }
 
@@ -204,44 +124,18 @@ pub async fn list_ordered_calls(
     }
 
     let source = list.source(store).await?;
-    let mut found = list.read(store, source, list.within).await?;
+    let mut found = list.read(store, source, list.ends).await?;
     if source == ListIndex::Wide && order.by == SortKey::Length {
         // The calls that ran at that moment are few. They count with their length until then.
-        let running = TimeBounds {
-            at_least: list.within.at_least.max(list.at_ms.saturating_add(1)),
-            ..list.within
+        let running = EndBounds {
+            at_least: list.ends.at_least.max(list.at_ms.saturating_add(1)),
+            ..list.ends
         };
         found.extend(list.read(store, ListIndex::Late, running).await?);
         found = list.in_order(found);
     }
 
     Ok(found)
-}
-
-/// The calls of a list by their times, ms.
-#[derive(Clone, Copy)]
-struct TimeBounds {
-    /// Started before this.
-    before: i64,
-    /// Ended at or after this.
-    at_least: i64,
-    /// Ended at or before this.
-    at_most: i64,
-}
-
-fn bounds_of_filter(filter: &CallFilter, now: i64) -> TimeBounds {
-    let from = filter.from_ms.unwrap_or(i64::MIN);
-    let (at_least, at_most) = match filter.active {
-        Some(true) => (from.max(now.saturating_add(1)), i64::MAX),
-        Some(false) => (from, now),
-        None => (from, i64::MAX),
-    };
-
-    TimeBounds {
-        before: filter.to_ms.unwrap_or(i64::MAX),
-        at_least,
-        at_most,
-    }
 }
 
 fn place_of_call(call: &Call, key: i64, at_ms: i64) -> ListPlace {
@@ -260,7 +154,9 @@ struct OrderedRequest<'q> {
     /// Key, start and id after which the page begins.
     after: (i64, i64, &'q str),
     at_ms: i64,
-    within: TimeBounds,
+    /// Calls that started before this time, ms.
+    before_ms: i64,
+    ends: EndBounds,
     limit: i64,
 }
 
@@ -289,15 +185,15 @@ impl<'q> OrderedRequest<'q> {
             (place.key, place.started_ms, place.id.as_str())
         });
         let at_ms = place.map_or(now, |place| place.at_ms.min(now));
-        let mut within = bounds_of_filter(filter, now);
-        within.before = within.before.min(at_ms.saturating_add(1));
+        let before_ms = filter.to_ms.unwrap_or(i64::MAX);
 
         Self {
             filter,
             order,
             after,
             at_ms,
-            within,
+            before_ms: before_ms.min(at_ms.saturating_add(1)),
+            ends: EndBounds::of_filter(filter, now),
             limit,
         }
     }
@@ -349,11 +245,6 @@ impl<'q> OrderedRequest<'q> {
         let begins_with_most =
             !self.order.descending && matches!(self.order.by, SortKey::People | SortKey::Peak);
         let most = to_i64(if begins_with_most { FEW_OF_MOST } else { FEW }) + 1;
-        let TimeBounds {
-            before,
-            at_least,
-            at_most,
-        } = self.within;
         if let Some(room) = &self.filter.room {
             let few: i64 = sqlx::query_scalar(MANY_ROOM)
                 .bind(room)
@@ -375,9 +266,9 @@ impl<'q> OrderedRequest<'q> {
         }
 
         let query = sqlx::query_scalar(MANY_LATE)
-            .bind(at_least)
-            .bind(at_most)
-            .bind(before)
+            .bind(self.ends.at_least)
+            .bind(self.ends.at_most)
+            .bind(self.before_ms)
             .bind(most);
         let few: i64 = query.fetch_one(&store.read).await?;
 
@@ -388,89 +279,102 @@ impl<'q> OrderedRequest<'q> {
         })
     }
 
-    fn bind(
-        &self,
-        query: Query<'q, Db, AnyArguments>,
-        within: TimeBounds,
-    ) -> Query<'q, Db, AnyArguments> {
-        let More {
-            application,
-            server,
-            user,
-            group,
-            min_ms,
-            min_people,
-            id,
-            q,
-        } = &self.filter.more;
-        let text = |text: &'q Option<String>| text.as_deref().unwrap_or_default();
-        let (least, most) = people_at_once(*group);
+    /// The statement that reads a page: the calls that end within `ends`.
+    fn select(&self, dialect: Dialect, source: ListIndex, mut ends: EndBounds) -> SelectText {
+        let by_key = source == ListIndex::Wide;
+        if by_key && self.order.by == SortKey::Length {
+            ends.at_most = ends.at_most.min(self.at_ms);
+        }
 
-        // A call of a room that we can no longer see does not count as running.
-        let seen_only = if self.filter.active == Some(true) {
-            "yes"
-        } else {
-            ""
+        let search = match source {
+            ListIndex::Wide => None,
+            ListIndex::Late => Some(CallCondition::EndsFrom(ends.at_least)),
+            ListIndex::Room => self.filter.room.as_deref().map(CallCondition::Room),
         };
+        let mut select = SelectText::new(dialect, concat!("select ", call_columns!(), " || "));
+        self.push_key(&mut select, by_key);
+        select.push(
+            " || ':' from sessions s cross join rooms r where r.room_id = s.room_id
+                and {s.started_ms} < ",
+        );
+        select.number(self.before_ms).push(" and (");
+        self.push_key(&mut select, by_key);
+        select
+            .push(if by_key {
+                ", s.started_ms, s.id"
+            } else {
+                ", {s.started_ms}, {s.id}"
+            })
+            .push(if self.order.descending {
+                ") < ("
+            } else {
+                ") > ("
+            })
+            .number(self.after.0)
+            .push(", ")
+            .number(self.after.1)
+            .push(", ")
+            .text(self.after.2)
+            .push(")");
+        if let Some(search) = search {
+            search.push_search(&mut select);
+        }
 
-        let query = query
-            .bind(self.after.1)
-            .bind(self.after.2)
-            .bind(within.before)
-            .bind(within.at_least)
-            .bind(within.at_most);
-        let query = query
-            .bind(self.limit)
-            .bind(seen_only)
-            .bind(text(&self.filter.room))
-            .bind(text(application));
-        let query = query
-            .bind(min_people.unwrap_or(0))
-            .bind(least)
-            .bind(most)
-            .bind(self.at_ms);
-        let query = query
-            .bind(min_ms.unwrap_or(0))
-            .bind(text(server))
-            .bind(text(user))
-            .bind(q.as_deref().map(word_pattern).unwrap_or_default());
+        for condition in conditions_of_filter(self.filter, ends, self.at_ms) {
+            if Some(condition) != search {
+                condition.push_check(&mut select);
+            }
+        }
 
-        query.bind(text(id))
+        select.push(" order by ");
+        self.push_key(&mut select, by_key);
+        select.push(match (by_key, self.order.descending) {
+            (true, true) => " desc, s.started_ms desc, s.id desc limit ",
+            (true, false) => ", s.started_ms, s.id limit ",
+            (false, true) => " desc, {s.started_ms} desc, {s.id} desc limit ",
+            (false, false) => ", {s.started_ms}, {s.id} limit ",
+        });
+        select.number(self.limit);
+
+        select
+    }
+
+    /// Appends the sort key: as its index has it, or as it was at the moment of the list.
+    fn push_key(&self, select: &mut SelectText, by_key: bool) {
+        match (self.order.by, by_key) {
+            (SortKey::Started, true) => select.push("s.started_ms"),
+            (SortKey::Started, false) => select.push("{s.started_ms}"),
+            (SortKey::People, true) => select.push("s.users"),
+            (SortKey::People, false) => select.push("{s.users}"),
+            (SortKey::Peak, true) => select.push("s.peak"),
+            (SortKey::Peak, false) => select.push("{s.peak}"),
+            (SortKey::Length, true) => select.push("(s.until_ms - s.started_ms)"),
+            // A call whose room was lost counts with the length that was seen.
+            (SortKey::Length, false) => select
+                .push("((case when s.until_ms <= ")
+                .number(self.at_ms)
+                .push(" then s.until_ms when r.watch in ('joined', 'peeked') then ")
+                .number(self.at_ms)
+                .push(
+                    " when coalesce(r.polled_ms, r.first_seen_ms) > s.started_ms
+                        then coalesce(r.polled_ms, r.first_seen_ms)
+                        else s.started_ms end) - s.started_ms)",
+                ),
+        };
     }
 
     async fn read(
         &self,
         store: &Reader,
         source: ListIndex,
-        mut within: TimeBounds,
+        ends: EndBounds,
     ) -> Result<Vec<(Call, ListPlace)>, Error> {
-        let way = usize::from(!self.order.descending);
-        let (word, wide) = match self.order.by {
-            SortKey::Started => ("started", STARTED[way]),
-            SortKey::Length => ("length", LENGTH[way]),
-            SortKey::People => ("people", PEOPLE[way]),
-            SortKey::Peak => ("peak", PEAK[way]),
-        };
+        let select = self.select(store.dialect(), source, ends);
+        let rows = select.statement().fetch_all(&store.read).await?;
 
-        let sql = match source {
-            ListIndex::Wide => wide,
-            ListIndex::Late => LATE[way],
-            ListIndex::Room => ROOM[way],
-        };
-
-        if source == ListIndex::Wide && self.order.by == SortKey::Length {
-            within.at_most = within.at_most.min(self.at_ms);
-        }
-
-        let query = self.bind(sqlx::query(sql), within).bind(self.after.0);
-        let query = if source == ListIndex::Wide {
-            query
-        } else {
-            query.bind(word)
-        };
-
-        unpack(&query.fetch_all(&store.read).await?, |fields| {
-            let (call, key) = (call_from_fields(fields)?, fields.some_number()?);
+        unpack(&rows, |fields| {
+            let call = call_from_fields(fields)?;
+            let key = fields.some_number()?;
             let place = place_of_call(&call, key, self.at_ms);
             Ok((call, place))
         })

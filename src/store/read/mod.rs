@@ -1,5 +1,6 @@
 //! Read models: what pages, programs and the observer ask about rooms and calls.
 
+mod call_filter;
 pub(super) mod call_list;
 #[cfg(test)]
 mod call_list_tests;

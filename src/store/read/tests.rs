@@ -1,12 +1,15 @@
 //! What reads count, and which index they use, on a database filled by hand.
 
+use super::call_filter::{CallCondition, EndBounds, conditions_of_filter};
+use super::call_list::{AccessPath, ListRequest};
 use super::{
-    call_list, calls, coverage, events, evidence, history_progress, large_calls, name_search,
-    related, rings, room_at,
+    calls, coverage, events, evidence, history_progress, large_calls, name_search, related, rings,
+    room_at,
 };
 use crate::rtc::coverage::Span;
+use crate::store::db::dialect::Dialect;
 use crate::store::ingest::rooms;
-use crate::store::model::Viewer;
+use crate::store::model::{CallFilter, More, Viewer};
 use crate::store::stats::concurrency::{self, DevicesOfSpan};
 use crate::store::stats::ghost_time::Gone;
 use crate::store::stats::{clock_skew, usage};
@@ -218,17 +221,35 @@ async fn lists_of_calls_are_found_by_the_index_that_ends_soonest() {
         assert!(plan.contains("sessions_until (until_ms>?"), "{plan}");
     }
 
-    for (sql, index) in call_list::WALKS.into_iter().zip([
-        "sessions_started (",
-        "sessions_room (",
-        "sessions_application (",
-    ]) {
-        let plan = bed.plan(sql).await;
-        assert!(
-            plan.contains(index) && plan.contains("started_ms>? AND (started_ms,id)<(?,?)"),
-            "{plan}"
-        );
-        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    let room = CallFilter {
+        room: Some("!r:h".into()),
+        ..CallFilter::default()
+    };
+    let application = CallFilter {
+        more: More {
+            application: Some("m.call".into()),
+            ..More::default()
+        },
+        ..CallFilter::default()
+    };
+
+    for (filter, index) in [
+        (CallFilter::default(), "sessions_started ("),
+        (room, "sessions_room ("),
+        (application, "sessions_application ("),
+    ] {
+        let request = ListRequest::new(&filter, None, 100);
+        for select in [
+            request.select(Dialect::Sqlite, AccessPath::InOrder, 50),
+            request.select_counts(Dialect::Sqlite, 50),
+        ] {
+            let plan = bed.plan(select.as_text()).await;
+            assert!(
+                plan.contains(index) && plan.contains("(started_ms,id)<(?,?)"),
+                "{plan}"
+            );
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
     }
 }
 
@@ -280,25 +301,34 @@ async fn of_a_large_call_only_as_many_stays_are_looked_at_as_are_shown() {
 #[tokio::test]
 async fn what_is_rare_is_found_by_its_own_index() {
     let bed = Bed::new().await;
-    for (rare, index) in [
-        (call_list::ONE, "(id=?)"),
-        (call_list::LATE, "sessions_until (until_ms>?"),
-        (
-            call_list::PEAK,
-            "sessions_peak_users (peak_users>? AND peak_users<?",
-        ),
-        (call_list::USERS, "sessions_by_people (users>?"),
-        (call_list::LENGTH, "sessions_by_length (<expr>>?"),
-        (call_list::USER, "memberships_user (user_id=?"),
-        (call_list::SERVER, "memberships_server (server=?"),
-    ] {
-        for sql in [rare.count, rare.page] {
-            let plan = if sql.is_empty() {
-                continue;
-            } else {
-                bed.plan(sql).await
-            };
+    let filter = CallFilter {
+        from_ms: Some(5),
+        more: More {
+            user: Some("@a:h".into()),
+            server: Some("h".into()),
+            group: Some(true),
+            min_ms: Some(9),
+            min_people: Some(3),
+            ..More::default()
+        },
+        ..CallFilter::default()
+    };
+    let request = ListRequest::new(&filter, None, 100);
 
+    for condition in conditions_of_filter(&filter, EndBounds::of_filter(&filter, 100), 100) {
+        let index = match condition {
+            CallCondition::EndsFrom(_) => "sessions_until (until_ms>?",
+            CallCondition::Peak { .. } => "sessions_peak_users (peak_users>? AND peak_users<?",
+            CallCondition::People(_) => "sessions_by_people (users>?",
+            CallCondition::Length { .. } => "sessions_by_length (<expr>>?",
+            CallCondition::User(_) => "memberships_user (user_id=?",
+            CallCondition::Server(_) => "memberships_server (server=?",
+            other => panic!("{other:?} is never rare"),
+        };
+        let page = request.select(Dialect::Sqlite, AccessPath::Rare(condition), 50);
+        let count = condition.select_count(Dialect::Sqlite, 50);
+        for select in [Some(page), count].iter().flatten() {
+            let plan = bed.plan(select.as_text()).await;
             assert!(plan.contains(index), "{index}\n{plan}");
             assert!(
                 !plan.contains("SCAN s\n") && !plan.contains("sessions_started"),
@@ -307,7 +337,20 @@ async fn what_is_rare_is_found_by_its_own_index() {
         }
     }
 
-    let plan = bed.plan(call_list::LONG).await;
+    let one = CallFilter {
+        more: More {
+            id: Some("c".into()),
+            ..More::default()
+        },
+        ..CallFilter::default()
+    };
+    let path = AccessPath::Rare(CallCondition::Call("c"));
+    let select = ListRequest::new(&one, None, 100).select(Dialect::Sqlite, path, 50);
+    let plan = bed.plan(select.as_text()).await;
+    assert!(plan.contains("(id=?)"), "{plan}");
+
+    let select = request.select(Dialect::Sqlite, AccessPath::Long, 50);
+    let plan = bed.plan(select.as_text()).await;
     assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
 }
 
@@ -339,7 +382,11 @@ async fn a_word_is_found_without_a_look_at_every_stay() {
         );
     }
 
-    let plan = bed.plan(call_list::CALLS.one()).await;
+    let filter = CallFilter::default();
+    let request = ListRequest::new(&filter, None, 100);
+    let ids = [(1, "one".to_owned()), (2, "other".to_owned())];
+    let select = request.select(Dialect::Sqlite, AccessPath::Ids(&ids), 50);
+    let plan = bed.plan(select.as_text()).await;
     assert!(plan.contains("sqlite_autoindex_sessions_1 (id=?"), "{plan}");
 }
 
