@@ -190,7 +190,7 @@ impl Client {
             }
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {
-                tracing::warn!("the kept token cannot be renewed: {error}; logging in");
+                tracing::warn!(%error, "the kept token cannot be renewed, so a new login is tried");
                 Ok(false)
             }
         }

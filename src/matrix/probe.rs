@@ -216,7 +216,7 @@ impl Prober {
         path: &str,
     ) -> std::result::Result<(StatusCode, Vec<u8>), ProbeFault> {
         let url = self.url(base, path)?;
-        tracing::debug!("probing {method} {url}");
+        tracing::debug!(%method, %url, "probing");
         let mut response = self
             .http
             .request(method, url)

@@ -73,7 +73,7 @@ impl Observer {
             return self.not_stored(work, doing, error).await;
         }
 
-        tracing::warn!("{doing}: {error}");
+        tracing::warn!(%error, "{doing} failed");
         let what = format!("{doing}: {error}");
         let told = match remedy_of_error(error).filter(|_| work.tells_of_now()) {
             Some(advice) => format!("{advice}. {what}"),
@@ -131,7 +131,7 @@ impl Observer {
             );
         }
 
-        tracing::info!("over: {}", was.0);
+        tracing::info!(trouble = %was.0, "a trouble is over");
         self.changes.announce(Change::Observer);
     }
 
@@ -155,7 +155,7 @@ impl Observer {
             troubles.unwritten.insert(work);
         }
 
-        tracing::warn!("{doing}: {error}");
+        tracing::warn!(%error, "{doing} failed: nothing could be stored");
 
         if self.store.health().note_failure(error, self.clock.now_ms()) {
             self.changes.announce(Change::Observer);

@@ -39,7 +39,7 @@ impl Observer {
                 self.cannot_store("reading which invitations are kept", &error)
                     .await;
             }
-            Err(error) => tracing::warn!("reading which invitations are kept: {error}"),
+            Err(error) => tracing::warn!(%error, "the kept invitations could not be read"),
         }
     }
 
@@ -68,7 +68,7 @@ impl Observer {
     /// Requests the open invitations. A failure is no problem for the rooms that are followed.
     pub(super) async fn look_for_invitations(&self) {
         if let Err(error) = self.try_look_for_invitations().await {
-            tracing::warn!("asking which invitations are open: {error}");
+            tracing::warn!(%error, "the homeserver did not say which invitations are open");
         }
     }
 

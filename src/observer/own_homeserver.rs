@@ -24,7 +24,7 @@ impl Observer {
                 Ok(true) => EVERY,
                 Ok(false) => SOON,
                 Err(error) => {
-                    tracing::error!("what our homeserver offers could not be noted: {error}");
+                    tracing::error!(%error, "what our homeserver offers could not be stored");
                     SOON
                 }
             };

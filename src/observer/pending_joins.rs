@@ -152,7 +152,7 @@ impl Observer {
 
         match self.client.join(&room.room, &room.via).await {
             Ok(room_id) => {
-                tracing::info!("watching {} ({room_id})", room.room);
+                tracing::info!(room = %room.room, %room_id, "watching a room");
                 self.clear_join_error(room).await;
                 self.close_invitation(&room.room).await;
                 self.succeeded(Work::Wishes).await;
@@ -162,7 +162,7 @@ impl Observer {
                 if wish.way == JoinWay::Accept
                     && (error.is_forbidden() || error.is_not_found()) =>
             {
-                tracing::warn!("the invitation to {} holds no more: {error}", room.room);
+                tracing::warn!(room = %room.room, %error, "an invitation is no longer valid");
                 self.finish_pending_join(room).await;
                 self.close_invitation(&room.room).await;
                 self.succeeded(Work::Wishes).await;
@@ -184,7 +184,7 @@ impl Observer {
                     return Some(AGAIN);
                 }
 
-                tracing::info!("looking into {} without joining", wish.room);
+                tracing::info!(room = %wish.room, "looking into a room without joining");
                 self.clear_join_error(wish).await;
                 return None;
             }
@@ -237,7 +237,7 @@ impl Observer {
     }
 
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
-        tracing::warn!("{} is not there yet: {error}; it is tried again", wish.room);
+        tracing::warn!(room = %wish.room, %error, "a room cannot be watched yet; it is tried again");
         let now = self.clock.now_ms();
         match rooms::record_failed_join(&self.store, &wish.room, &error.to_string(), now).await {
             Ok(()) => self.succeeded(Work::Wishes).await,

@@ -31,12 +31,13 @@ impl Observer {
                     self.succeeded(Work::Polls).await;
                     if failed > 0 {
                         tracing::warn!(
-                            "{failed} rooms could not be polled; each says why on its page"
+                            rooms = failed,
+                            "rooms could not be polled; each says why on its page"
                         );
                     }
                 }
                 Err(Error::Matrix(error)) if error.is_revoked() => {
-                    tracing::warn!("polling the rooms' state: {error}; signing in again");
+                    tracing::warn!(%error, "polling needs a new sign-in");
                     self.sign_in().await;
                     tokio::time::sleep(patience.next()).await;
                     self.poll_due.notify_one();
@@ -103,7 +104,7 @@ impl Observer {
             }
 
             if try_ == TRIES || !error.is_transient() {
-                tracing::warn!("polling {room_id}: {error}");
+                tracing::warn!(%room_id, %error, "a room could not be polled");
                 let watch = error.is_forbidden().then_some(Watch::Blind);
                 rooms::record_room_error(
                     &self.store,

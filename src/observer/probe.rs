@@ -117,7 +117,7 @@ impl Observer {
 
         probes::delete_old_results(&self.store, now - 3 * SEEN_MS).await?;
         if count > 0 {
-            tracing::info!("asked {count} servers and SFUs whether they are ready");
+            tracing::info!(count, "asked servers and SFUs whether they are ready");
         }
 
         Ok(count)

@@ -109,10 +109,7 @@ impl Observer {
         let all = crate::store::ingest::rooms::list_watched_rooms(&self.store)
             .await?
             .len();
-        tracing::info!(
-            "deleted what is too old in {} of {all} rooms",
-            settled.len()
-        );
+        tracing::info!(rooms = settled.len(), of = all, "deleted what is too old");
 
         Ok(settled.len() == all)
     }
@@ -122,7 +119,7 @@ impl Observer {
         let in_state = retention::events_in_state(store, room_id).await?;
         for member_key in retention::list_old_keys(store, room_id, before).await? {
             if !retention::raise_cutoff(store, rules, room_id, &member_key, before).await? {
-                tracing::debug!("{room_id}: a chain cannot be sealed yet and keeps its events");
+                tracing::debug!(%room_id, %member_key, "a member key keeps its old events for now");
             }
 
             let old = retention::events_before_cutoff(store, room_id, &member_key).await?;

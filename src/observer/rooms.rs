@@ -53,7 +53,7 @@ impl Observer {
         let joined: HashSet<String> = match self.client.joined_rooms().await {
             Ok(joined) => joined.into_iter().collect(),
             Err(error) if error.is_unsupported() => {
-                tracing::debug!("the homeserver does not say which rooms we are in: {error}");
+                tracing::debug!(%error, "the homeserver does not say which rooms we are in");
                 return self.joined_by_sync(&known).await;
             }
             Err(error) => return Err(error.into()),

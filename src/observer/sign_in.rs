@@ -116,7 +116,7 @@ impl Observer {
             }
         }
 
-        tracing::info!("signed in as {}", who.user_id);
+        tracing::info!(user_id = %who.user_id, "signed in");
 
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Observer {
         match self.client.whoami().await {
             Ok(who) => Ok(who),
             Err(error) if error.is_unsupported() => {
-                tracing::warn!("the homeserver does not say whose token this is: {error}");
+                tracing::warn!(%error, "the homeserver does not say whose token this is");
                 Ok(Whoami {
                     user_id: self.client.user_id().unwrap_or_default(),
                     device_id: None,
@@ -144,7 +144,7 @@ impl Observer {
             Ok(can) => Ok(Some(can)),
             Err(error) if error.is_revoked() => Err(error.into()),
             Err(error) => {
-                tracing::warn!("the homeserver does not say what it can do: {error}");
+                tracing::warn!(%error, "the homeserver does not say what it can do");
                 Ok(None)
             }
         }
@@ -173,9 +173,7 @@ impl Observer {
                     tokio::time::sleep(TOKEN_PAUSE).await;
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(
-                        "the next access token could not be got: {error}; it is tried again"
-                    );
+                    tracing::warn!(%error, "the access token could not be renewed yet");
                     tokio::time::sleep(Self::pause(&error.into(), &mut patience)).await;
                 }
                 // Only a new login helps; it uses the same device.

@@ -214,7 +214,8 @@ impl Observer {
 
             Err(error) => {
                 tracing::info!(
-                    "the homeserver does not store the filter: {error}; it is sent each time"
+                    %error,
+                    "the homeserver does not store the filter, so it is sent each time"
                 );
                 Ok(inline())
             }
@@ -300,7 +301,8 @@ impl Observer {
     pub(super) async fn say_malformed(&self, malformed: &[String]) {
         for complaint in malformed {
             tracing::warn!(
-                "the homeserver sent something that is not Matrix, it was skipped: {complaint}"
+                %complaint,
+                "the homeserver sent something that is not Matrix; it was skipped"
             );
         }
 

@@ -25,7 +25,7 @@ impl Observer {
     /// Reads each room separately, and moves the position to before that: later events come by
     /// sync. What timelines left out is read later, as history.
     pub(super) async fn read_in_parts(&self, why: &matrix::Error) -> Result<(), Error> {
-        tracing::warn!("the rooms are read one by one, because {why}");
+        tracing::warn!(%why, "the rooms are read one by one");
         let known: HashMap<String, Watch> = rooms::list_watched_rooms(&self.store)
             .await?
             .into_iter()
@@ -47,8 +47,9 @@ impl Observer {
         last.position = Some(position);
         self.ingest(&last).await?;
         tracing::info!(
-            "{} rooms were read one by one, {unread} of them could not be read whole",
-            room_ids.len()
+            rooms = room_ids.len(),
+            unread,
+            "the rooms were read one by one"
         );
 
         Ok(())
@@ -101,7 +102,7 @@ impl Observer {
                 Ok(()) if read.contains(room_id) => break,
                 Ok(()) => {}
                 Err(Error::Matrix(error)) if !error.is_revoked() => {
-                    tracing::info!("{room_id} does not come by sync: {error}");
+                    tracing::info!(%room_id, %error, "a room does not come by sync");
                 }
                 Err(error) => return Err(error),
             }
@@ -169,7 +170,9 @@ impl Observer {
             match self.client.state_event(room_id, kind, "").await {
                 Ok(event) => events.extend(event),
                 Err(error) if error.is_revoked() => return Err(error.into()),
-                Err(error) => tracing::debug!("{kind} of {room_id}: {error}"),
+                Err(error) => {
+                    tracing::debug!(%room_id, kind, %error, "a state event could not be read");
+                }
             }
         }
 

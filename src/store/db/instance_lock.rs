@@ -76,10 +76,10 @@ impl InstanceLock {
                 Ok(again) => *connection = again,
                 Err(error @ Error::Held { .. }) => return error,
                 Err(Error::Open { source: why, .. } | Error::Database(why)) => {
-                    tracing::warn!("the database's lock was lost and cannot be taken yet: {why}");
+                    tracing::warn!(error = %why, "the database's lock was lost and cannot be taken yet");
                 }
                 Err(error) => {
-                    tracing::warn!("the database's lock was lost and cannot be taken yet: {error}");
+                    tracing::warn!(%error, "the database's lock was lost and cannot be taken yet");
                 }
             }
         }

@@ -74,8 +74,9 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
         if let Err(error) = store.write_anew().await {
             // It failed; the next start tries it again.
             tracing::warn!(
-                "the database could not be written anew,
-                    and may hold bytes of what was taken out ({error}); make as much free space on its disk as it is large, and start again"
+                %error,
+                "the database could not be written anew, and may hold bytes of what was taken \
+                 out; make as much free space on its disk as it is large, and start again"
             );
             return Ok(());
         }
