@@ -88,7 +88,8 @@ impl OneMoment {
 impl Reader {
     /// The language of the database.
     pub(in crate::store) fn dialect(&self) -> Dialect {
-        Dialect::of_pool(&self.read)
+        // The pool of one moment has an address of its own.
+        Dialect::of_pool(&self.pools.pages)
     }
 
     /// The same reader, for queries that may take long: they wait for each other and do not block

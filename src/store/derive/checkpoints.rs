@@ -6,6 +6,7 @@
 use crate::rtc::fold::KeyState;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::{Error, Tx, to_i64, to_usize};
+use serde::de::IgnoredAny;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
@@ -202,14 +203,28 @@ static KEEP_HEADS: MultiRow = MultiRow::new(
         state = excluded.state",
 );
 
-/// Stores heads. Each replaces the one that its member key had.
+/// Maximum length of a head, bytes. It is written with each event. A sender could make it large
+/// with many sticky events that are all still sticky.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// Stores heads. Each replaces the one that its member key had. A head that is too long, or too
+/// deep to be read again, is not stored.
 pub(super) async fn store_heads(tx: &mut Tx, room_id: &str, heads: &[Head]) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(heads.len());
+    let mut unusable = Vec::new();
     for head in heads {
         let text = serde_json::to_string(&head.state)
             .map_err(|error| Error::Content(error.to_string()))?;
-        rows.extend(head.state.at_ms.map(|at_ms| (head, at_ms, text)));
+        let is_readable = || serde_json::from_str::<IgnoredAny>(&text).is_ok();
+        match head.state.at_ms {
+            Some(at_ms) if text.len() <= HEAD_MAX && is_readable() => {
+                rows.push((head, at_ms, text));
+            }
+            _ => unusable.push(head.member_key.clone()),
+        }
     }
+
+    delete_heads(tx, room_id, &unusable).await?;
 
     let shared = |query: Statement| query.bind(room_id.to_owned());
     let bind = |query: Statement, (head, at_ms, text): &(&Head, i64, String)| {

@@ -171,6 +171,11 @@ impl<'a> FoldGroup<'a> {
         }
     }
 
+    /// Must the next page be larger, because no fold could end within the last one?
+    pub fn is_stuck(&self) -> bool {
+        self.limit > self.tuning.page
+    }
+
     /// How many events were read so far.
     pub fn read(&self) -> i64 {
         self.read
@@ -187,15 +192,7 @@ impl<'a> FoldGroup<'a> {
             .map(|(member_key, (from, to))| (member_key.as_str(), *from, *to))
             .collect();
         let mut around = checkpoints::checkpoints_around(tx, self.room_id, &asked).await?;
-        // No checkpoint is later than the head.
-        let is_before_head = |(member_key, ..): &&checkpoints::KeySpan| {
-            around
-                .get(*member_key)
-                .is_none_or(|around| around.events == 0)
-        };
-        let later: Vec<checkpoints::KeySpan> =
-            asked.iter().filter(is_before_head).copied().collect();
-        checkpoints::delete_checkpoints(tx, self.room_id, &later).await?;
+        checkpoints::delete_checkpoints(tx, self.room_id, &asked).await?;
         let mut tasks = Vec::with_capacity(member_keys.len());
         for (member_key, span) in member_keys {
             let around = around.remove(member_key).unwrap_or_default();
@@ -351,14 +348,7 @@ impl<'a> FoldGroup<'a> {
         }
 
         let Some(next) = &task.next else {
-            self.fold_to_end(
-                &task,
-                &state,
-                rest,
-                page.cut_after,
-                events + rest.len(),
-                room,
-            );
+            self.fold_to_end(&task, &state, rest, page, events + rest.len(), room);
             return None;
         };
 
@@ -384,14 +374,15 @@ impl<'a> FoldGroup<'a> {
         task: &KeyFold,
         from: &KeyState,
         rest: &[Arc<RoomEvent>],
-        cut_after: Option<i64>,
+        page: &EventPage,
         events: usize,
         room: &RoomConditions,
     ) {
         // The head was read, and no event came after it: it is still valid.
-        let is_same_head = task.events > 0 && events == task.events;
+        let is_same_head = task.events > 0 && page.events.is_empty();
         let is_worth_it = events >= self.tuning.head;
-        let Some(at_ms) = cut_after.filter(|_| is_worth_it && !is_same_head) else {
+        let cut_after = page.cut_after.filter(|_| is_worth_it && !is_same_head);
+        let Some(at_ms) = cut_after else {
             self.part(task, from, rest, None, room);
             if task.has_head && !is_same_head {
                 self.without_head.push(task.member_key.clone());

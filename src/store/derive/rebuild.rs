@@ -121,7 +121,12 @@ pub(super) async fn rebuild_part_in(
     let fresh = NewEvents::default();
     let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &fresh);
     let tasks = work.begin(tx, &member_keys).await?;
-    let tasks = work.fold_next_page(tx, tasks).await?;
+    let mut tasks = work.fold_next_page(tx, tasks).await?;
+    // The next transaction would begin with a small page again, and never end.
+    while work.is_stuck() && !tasks.is_empty() {
+        tasks = work.fold_next_page(tx, tasks).await?;
+    }
+
     place.open = tasks
         .iter()
         .map(|task| (task.member_key().to_owned(), task.reached()))

@@ -11,8 +11,16 @@ const NICE: i32 = 10;
 /// process, so nothing is done there.
 pub fn lower_priority() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the threads that answer keep their priority");
+    {
+        // Whoever started us with a lower priority meant it.
+        let is_low = rustix::process::getpriority_process(None).is_ok_and(|now| now >= NICE);
+        if is_low {
+            return;
+        }
+
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::debug!(%error, "the threads that answer keep their priority");
+        }
     }
 }
 

@@ -31,3 +31,29 @@ fn a_checkpoint_that_is_too_deep_to_read_is_none() {
         write_all(&store, arrivals(&[deep(-1)]), &[1]).await;
     });
 }
+
+/// A sender chooses the times of its events: more of one instant than a page holds.
+#[test]
+fn a_rebuild_ends_where_many_events_have_one_time() {
+    block(async {
+        let (store, _place) = open().await;
+        let store = store.with_tuning(Tuning {
+            page: 4,
+            ..Tuning::default()
+        });
+        let at_once: Vec<Value> = (0..40)
+            .map(|number| {
+                let mut event = deep(0);
+                event["event_id"] = json!(format!("$once{number}"));
+                event["content"]["deep"] = json!(1);
+                event
+            })
+            .collect();
+        write_all(&store, arrivals(&at_once), &[40]).await;
+        let before = stored(&store).await;
+        let limit = std::time::Duration::from_mins(1);
+        let after = tokio::time::timeout(limit, rebuilt(&store)).await;
+
+        assert_eq!(after.unwrap(), before);
+    });
+}

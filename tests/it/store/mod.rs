@@ -241,7 +241,7 @@ proptest! {
         tuning in prop::sample::select(&TUNINGS[..]),
         (room, order, sizes) in generate::room().prop_flat_map(|room| {
             let order = Just((0..room.len()).collect::<Vec<_>>()).prop_shuffle();
-            (Just(room), order, prop::collection::vec(1..6_usize, 1..12))
+            (Just(room), order, prop::collection::vec(1..14_usize, 1..12))
         })
     ) {
         let want = derived(&rtc::derive(ROOM, arrivals(&room).into_iter().map(|a| (*a.event).clone()), &Rules::default()));
