@@ -107,10 +107,9 @@ impl Reader {
     /// When there are too many of them, or the database fails.
     pub async fn at_one_moment(&self) -> Result<OneMoment, Error> {
         let place = self.pools.dear.acquire().await?;
-        let begin = if place.backend_name() == "SQLite" {
-            "begin"
-        } else {
-            "begin isolation level repeatable read read only"
+        let begin = match self.dialect() {
+            Dialect::Sqlite => "begin",
+            Dialect::Postgres => "begin isolation level repeatable read read only",
         };
 
         let options = (*self.pools.dear.connect_options()).clone();

@@ -11,6 +11,7 @@ use super::reader::{Pools, Reader};
 use super::stats::calls_ever::CallCounts;
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
+use crate::store::db::dialect::Dialect;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, Executor, Row};
 use std::ops::Deref;
@@ -174,7 +175,7 @@ impl Writer {
         }
 
         let mut connection = self.write.acquire().await?;
-        if connection.backend_name() == "SQLite" {
+        if self.dialect() == Dialect::Sqlite {
             connection.execute("pragma busy_timeout = 100").await?;
             let row = connection
                 .fetch_one("pragma wal_checkpoint(truncate)")
@@ -193,9 +194,9 @@ impl Writer {
     /// Rewrites the whole database, so that no bytes of deleted data remain.
     pub(in crate::store) async fn write_anew(&self) -> Result<(), Error> {
         let mut connection = self.write.acquire().await?;
-        let statements: &[&'static str] = match connection.backend_name() {
-            "SQLite" => &["vacuum", "pragma wal_checkpoint(truncate)"],
-            _ => &["vacuum full events", "vacuum full sightings"],
+        let statements: &[&'static str] = match self.dialect() {
+            Dialect::Sqlite => &["vacuum", "pragma wal_checkpoint(truncate)"],
+            Dialect::Postgres => &["vacuum full events", "vacuum full sightings"],
         };
 
         for statement in statements {

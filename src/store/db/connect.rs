@@ -1,5 +1,6 @@
 //! Connections to the database: how each is set up, and the error if none is possible.
 
+use super::dialect::Dialect;
 use super::disk::{self, DiskLimit};
 use super::instance_lock::{file_of, path_with_suffix};
 use crate::store::Error;
@@ -191,7 +192,7 @@ async fn set_limit(
     pages: Option<i64>,
     limit: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
-    let statement = if is_sqlite(connection) {
+    let statement = if Dialect::of_connection(connection) == Dialect::Sqlite {
         pages.map(disk::limit_statement)
     } else {
         limit.map(|limit| format!("set statement_timeout = {}", limit.as_millis()))
@@ -204,12 +205,8 @@ async fn set_limit(
     Ok(())
 }
 
-fn is_sqlite(connection: &AnyConnection) -> bool {
-    connection.backend_name() == "SQLite"
-}
-
 async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::Error> {
-    if !is_sqlite(connection) {
+    if Dialect::of_connection(connection) == Dialect::Postgres {
         return Ok(());
     }
 

@@ -1,7 +1,7 @@
 //! Where the two databases need different text: parameters, and columns that no index may be used
 //! for.
 
-use sqlx::AnyPool;
+use sqlx::{AnyConnection, AnyPool};
 
 /// The language of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,15 @@ impl Dialect {
     /// The language that the connections of a pool speak.
     pub fn of_pool(pool: &AnyPool) -> Self {
         if pool.connect_options().database_url.scheme() == "sqlite" {
+            Self::Sqlite
+        } else {
+            Self::Postgres
+        }
+    }
+
+    /// The language that a connection speaks.
+    pub fn of_connection(connection: &AnyConnection) -> Self {
+        if connection.backend_name() == "SQLite" {
             Self::Sqlite
         } else {
             Self::Postgres

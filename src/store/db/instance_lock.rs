@@ -76,10 +76,10 @@ impl InstanceLock {
                 Ok(again) => *connection = again,
                 Err(error @ Error::Held { .. }) => return error,
                 Err(Error::Open { source: why, .. } | Error::Database(why)) => {
-                    tracing::warn!(error = %why, "the database's lock was lost and cannot be taken yet");
+                    report_lost_lock(&why);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the database's lock was lost and cannot be taken yet");
+                    report_lost_lock(&error);
                 }
             }
         }
@@ -211,6 +211,10 @@ async fn lock_server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error>
     let (name, by): (String, String) = (row.try_get("name")?, row.try_get("by")?);
 
     Err(held_error(format!("{name} on PostgreSQL"), &by))
+}
+
+fn report_lost_lock(error: &dyn std::fmt::Display) {
+    tracing::warn!(%error, "the database's lock was lost and cannot be taken yet");
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Statements of many rows, to write or to query many things at once: a statement costs more than
 //! its rows. The texts are made once, from constant parts, in a few sizes.
 
+use super::dialect::Dialect;
 use crate::store::{Db, Tx};
 use sqlx::any::AnyRow;
 use sqlx::query::Query;
@@ -165,7 +166,7 @@ fn size_for_rows(rows: usize) -> usize {
 /// Are parameters numbered? `PostgreSQL` knows only numbered ones. In `SQLite` the cost of numbered
 /// parameters grows with the square of their number.
 fn has_numbered_parameters(connection: &sqlx::AnyConnection) -> bool {
-    connection.backend_name() != "SQLite"
+    Dialect::of_connection(connection) == Dialect::Postgres
 }
 
 /// The text with its numbered parameters moved up by this many.

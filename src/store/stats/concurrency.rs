@@ -5,6 +5,7 @@ use super::scope::Scope;
 use super::spans::{seen_from, seen_until, touching};
 use super::{calls_ever, usage};
 use crate::rtc::coverage::Span;
+use crate::store::db::dialect::Dialect;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
 use crate::store::model::{Call, SpanNumbers, Totals, Viewer};
@@ -355,8 +356,11 @@ const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
 
 /// How large the database is, bytes.
 pub(in crate::store) async fn database_bytes(store: &Reader) -> Result<i64, Error> {
-    let sqlite = store.read.acquire().await?.backend_name() == "SQLite";
-    let sql = if sqlite { BYTES_SQLITE } else { BYTES_POSTGRES };
+    let sql = match store.dialect() {
+        Dialect::Sqlite => BYTES_SQLITE,
+        Dialect::Postgres => BYTES_POSTGRES,
+    };
+
     Ok(sqlx::query_scalar(sql).fetch_one(&store.read).await?)
 }
 

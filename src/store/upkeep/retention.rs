@@ -9,6 +9,7 @@
 use super::retention_cutoffs;
 use crate::rtc::fold::{Rules, fold_member_key};
 use crate::rtc::membership::Membership;
+use crate::store::db::dialect::Dialect;
 use crate::store::derive::{checkpoints, member_keys, session_counters};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
@@ -437,11 +438,11 @@ const FREE: &str =
 /// # Errors
 /// When the database fails.
 pub async fn release_free_pages(store: &Writer) -> Result<bool, Error> {
-    let mut connection = store.write.acquire().await?;
-    if connection.backend_name() != "SQLite" {
+    if store.dialect() == Dialect::Postgres {
         return Ok(false);
     }
 
+    let mut connection = store.write.acquire().await?;
     let free: Option<i64> = sqlx::query_scalar(FREE)
         .fetch_optional(&mut *connection)
         .await?;
