@@ -21,7 +21,8 @@ const PAGES: &str = "select page_count from pragma_page_count";
 
 impl Writer {
     /// For tests. Limits the growth of a `SQLite` file to this many pages, as if the disk were
-    /// small; `None` removes the limit.
+    /// small; `None` removes the limit. Free pages of the file would be room to grow, so it is
+    /// rewritten without them.
     ///
     /// # Errors
     /// When the database fails.
@@ -29,6 +30,7 @@ impl Writer {
         let mut connection = self.write.acquire().await?;
         let limit = match pages {
             Some(more) => {
+                sqlx::query("vacuum").execute(&mut *connection).await?;
                 sqlx::query_scalar::<_, i64>(PAGES)
                     .fetch_one(&mut *connection)
                     .await?
