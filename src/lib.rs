@@ -40,7 +40,7 @@
 //! # What nobody saw
 //!
 //! The store records when the sync stream was received and when rooms were polled
-//! ([`store::read::coverage`]). From that, from the walks through history (back-fill) and from the
+//! ([`store::read::coverage`]). From that, from the reads of history (back-fill) and from the
 //! room's history visibility follows the coverage of each time ([`rtc::coverage`]). From the
 //! coverage and from the way that events came follows the certainty of each boundary
 //! ([`rtc::evidence`]). Both are pure and computed when a page is written; they are not derived
@@ -82,10 +82,10 @@
 //! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to
 //!    [`store::ingest::write::write_batch_by_clock`], one transaction: append the new events, note
 //!    the sighting, fold the touched member keys, replace what changed, move the position. Position
-//!    and effect move together, so a crash repeats work and never loses it. Walks through history
-//!    are rows, too ([`store::ingest::history_jobs::backfill`]): each page moves its walk's place
-//!    in the same commit, so that a stop at any point changes nothing. `callscope backfill` is the
-//!    same code in the foreground.
+//!    and effect move together, so a crash repeats work and never loses it. What is still to be
+//!    read of history is rows, too ([`store::ingest::history_jobs`]): each page moves its job's
+//!    place in the same commit, so that a stop at any point changes nothing. `callscope backfill` is
+//!    the same code in the foreground.
 //! 4. After the commit, and never before, [`changes`] announces that the slot changed, without
 //!    data.
 //! 5. `web/outputs/live` tells browsers "changed"; `static/live.js` fetches the page again: one

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::observer::{BackfillPlan, BackfillScope, Observer};
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::model::Viewer;
-use crate::store::read::history_progress::{self, WalkProgress, WalkSums};
+use crate::store::read::history_progress::{self, ReadProgress, ReadSums};
 use crate::store::{self, Writer};
 use crate::{app, telemetry};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -29,7 +29,7 @@ const LINE: Duration = Duration::from_secs(10);
 const WHOLE: u64 = 1000;
 /// The exit code of a program that Ctrl-C ended.
 const STOPPED: u8 = 130;
-const WALKS: i64 = 100_000;
+const READS: i64 = 100_000;
 
 const SERVER_DOES_IT: &str = "A running Callscope reads the history of its rooms by itself: \
                               /status on its pages says how far it is.";
@@ -139,7 +139,7 @@ async fn plan_and_read(
 async fn show_rooms_checked(store: &Writer, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
-        if let Ok(sums) = history_progress::sum_walks(store, Viewer::Operator, None).await {
+        if let Ok(sums) = history_progress::sum_reads(store, Viewer::Operator, None).await {
             bar.set_message(format!("looking at the rooms, {} so far", sums.rooms));
         }
     }
@@ -198,8 +198,8 @@ async fn report_result(
 struct ProgressDisplay {
     /// `None` = every room.
     rooms: Option<Vec<String>>,
-    before: WalkSums,
-    /// The walks that were left at the beginning.
+    before: ReadSums,
+    /// The reads that were left at the beginning.
     ahead: f64,
 }
 
@@ -210,36 +210,36 @@ impl ProgressDisplay {
     ) -> Result<Self, store::Error> {
         let mut look = Self {
             rooms,
-            before: WalkSums::default(),
+            before: ReadSums::default(),
             ahead: 0.0,
         };
 
         look.before = look.sums(store).await?;
-        look.ahead = walks_ahead(&look.open(store).await?);
+        look.ahead = reads_ahead(&look.open(store).await?);
 
         Ok(look)
     }
 
-    async fn sums(&self, store: &Writer) -> Result<WalkSums, store::Error> {
+    async fn sums(&self, store: &Writer) -> Result<ReadSums, store::Error> {
         let Some(rooms) = &self.rooms else {
-            return history_progress::sum_walks(store, Viewer::Operator, None).await;
+            return history_progress::sum_reads(store, Viewer::Operator, None).await;
         };
 
-        let mut sums = WalkSums::default();
+        let mut sums = ReadSums::default();
         for room in rooms {
-            sums += history_progress::sum_walks(store, Viewer::Operator, Some(room)).await?;
+            sums += history_progress::sum_reads(store, Viewer::Operator, Some(room)).await?;
         }
 
         Ok(sums)
     }
 
-    async fn open(&self, store: &Writer) -> Result<Vec<WalkProgress>, store::Error> {
+    async fn open(&self, store: &Writer) -> Result<Vec<ReadProgress>, store::Error> {
         let mut open =
-            history_progress::progress_of_open_walks(store, Viewer::Operator, WALKS).await?;
-        open.retain(|walk| {
+            history_progress::progress_of_open_reads(store, Viewer::Operator, READS).await?;
+        open.retain(|read| {
             self.rooms
                 .as_ref()
-                .is_none_or(|rooms| rooms.contains(&walk.room.room_id))
+                .is_none_or(|rooms| rooms.contains(&read.job.room_id))
         });
 
         Ok(open)
@@ -255,7 +255,7 @@ impl ProgressDisplay {
             };
 
             let (share, words) =
-                self.words(&sums, walks_ahead(&open), begun.elapsed().as_secs_f64());
+                self.words(&sums, reads_ahead(&open), begun.elapsed().as_secs_f64());
             bar.set_position(share);
             bar.set_message(words.clone());
             if bar.is_hidden() && said.elapsed() >= LINE {
@@ -272,7 +272,7 @@ impl ProgressDisplay {
         clippy::cast_precision_loss,
         reason = "about"
     )]
-    fn words(&self, sums: &WalkSums, ahead: f64, seconds: f64) -> (u64, String) {
+    fn words(&self, sums: &ReadSums, ahead: f64, seconds: f64) -> (u64, String) {
         let found = sums.found - self.before.found;
         let rate = found as f64 / seconds.max(0.001);
         let (done, rooms) = (self.ahead - ahead, sums.rooms - sums.open);
@@ -310,11 +310,11 @@ impl ProgressDisplay {
     }
 }
 
-/// The number of walks that are left. A walk whose length is not known counts half.
-fn walks_ahead(open: &[WalkProgress]) -> f64 {
+/// The number of reads that are left. A read whose length is not known counts half.
+fn reads_ahead(open: &[ReadProgress]) -> f64 {
     let percent: i64 = open
         .iter()
-        .map(|walk| walk.ahead_percent().unwrap_or(50))
+        .map(|read| read.ahead_percent().unwrap_or(50))
         .sum();
 
     f64::from(i32::try_from(percent).unwrap_or(i32::MAX)) / 100.0
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_when_there_is_enough_to_say() {
-        let before = WalkSums {
+        let before = ReadSums {
             rooms: 4,
             open: 4,
             pages: 10,
@@ -375,7 +375,7 @@ mod tests {
             ahead: 4.0,
         };
 
-        let now = WalkSums {
+        let now = ReadSums {
             rooms: 4,
             open: 3,
             pages: 30,
@@ -396,11 +396,11 @@ mod tests {
             (2, "1 of 4 rooms, 1000 new events, 100/s, 20 pages"),
             "too early"
         );
-        let (share, words) = look.words(&WalkSums { open: 0, ..now }, 0.0, 10.0);
+        let (share, words) = look.words(&ReadSums { open: 0, ..now }, 0.0, 10.0);
         assert!(share == WHOLE && words.contains("single events"), "{words}");
         assert!(
             look.words(&now, 0.0, 10.0).0 < WHOLE,
-            "not full while a walk is open"
+            "not full while a read is open"
         );
         assert_eq!(
             (

@@ -141,7 +141,7 @@ impl Observer {
             self.replaced.notify_one();
         }
 
-        if batch.rooms.iter().any(|room| room.gap.is_some()) {
+        if batch.rooms.iter().any(|room| room.unread.is_some()) {
             self.history.notify_one();
         }
 

@@ -269,7 +269,7 @@ impl Observer {
         tokio::join!(
             self.keep(Work::Sync, || self.run_sync_or_first_poll()),
             self.keep(Work::Polls, || self.polls()),
-            self.keep(Work::History, || self.walk_history()),
+            self.keep(Work::History, || self.read_history()),
             self.keep(Work::Expiry, || self.watch_expiry()),
             self.keep(Work::Wishes, || self.keep_joining()),
             self.keep(Work::SignIn, || self.keep_token_fresh()),

@@ -9,6 +9,7 @@ use crate::changes::Change;
 use crate::rtc::event::EventKind;
 use crate::rtc::words::{Source, Watch};
 use crate::store::ingest::batch::{RoomBatch, StateSnapshot};
+use crate::store::ingest::history_jobs::job::JobKind;
 use crate::store::ingest::{rooms, vantages};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,7 +173,7 @@ impl Observer {
         });
         if self.settings.backfill {
             // A room that is only polled has a history, too. It is read once.
-            last.gap = Some(("history", None));
+            last.note_unread(JobKind::Backfill, None);
         }
 
         self.ingest(&self.batch_of_room(last)).await?;

@@ -80,7 +80,7 @@ impl Observer {
         };
 
         self.note_signs().await?;
-        let settled = retention::rooms_without_open_walk(&self.store).await?;
+        let settled = retention::rooms_without_open_read(&self.store).await?;
         for room_id in &settled {
             self.forget_events(room_id, events_before, now).await?;
             if let Some(before) = self.settings.retention.calls_before(now) {

@@ -10,6 +10,7 @@ use crate::rtc::id::server_of;
 use crate::rtc::reading::time_by_age;
 use crate::rtc::words::{Source, Watch};
 use crate::store::ingest::batch::{Batch, RoomBatch};
+use crate::store::ingest::history_jobs::job::JobKind;
 use crate::store::ingest::{rooms, vantages};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -264,7 +265,7 @@ impl Observer {
         let moved = since != Some(end.next_batch.as_str());
         if !moved && still > 0 {
             // The answer repeats the gaps of the answer before.
-            batch.rooms.iter_mut().for_each(|room| room.gap = None);
+            batch.rooms.iter_mut().for_each(|room| room.unread = None);
         }
 
         batch.position = Some(end.next_batch);
@@ -346,9 +347,9 @@ impl Observer {
         }
 
         if is_new && self.settings.backfill {
-            batch.gap = Some(("history", room.prev_batch.clone()));
+            batch.note_unread(JobKind::Backfill, room.prev_batch.clone());
         } else if !is_new && room.limited && room.prev_batch.is_some() {
-            batch.gap = Some(("gap", room.prev_batch.clone()));
+            batch.note_unread(JobKind::Gap, room.prev_batch.clone());
         }
 
         batch
@@ -378,7 +379,7 @@ fn batch_of_left_room(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> Ro
         && room.prev_batch.is_some()
     {
         // A user who left a room may still read it up to the moment of leaving.
-        batch.gap = Some(("gap", room.prev_batch.clone()));
+        batch.note_unread(JobKind::Gap, room.prev_batch.clone());
     }
 
     batch

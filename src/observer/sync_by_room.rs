@@ -8,6 +8,7 @@ use crate::changes::Change;
 use crate::matrix::{self, SyncRequest};
 use crate::rtc::words::{Source, Watch};
 use crate::store::ingest::batch::{Batch, RoomBatch};
+use crate::store::ingest::history_jobs::job::JobKind;
 use crate::store::ingest::rooms;
 use std::collections::{BTreeSet, HashMap};
 
@@ -162,7 +163,7 @@ impl Observer {
         let mut room = RoomBatch::new(room_id, Source::Poll);
         room.watch = Some(Watch::Joined);
         if self.settings.backfill {
-            room.gap = Some(("history", None));
+            room.note_unread(JobKind::Backfill, None);
         }
 
         let mut events = Vec::new();

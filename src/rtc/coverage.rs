@@ -66,18 +66,18 @@ pub struct Interval {
     pub cover: Cover,
 }
 
-/// A walk: the observer reads a room's history backwards (back-fill).
+/// A read of history: the observer reads it backwards (back-fill).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRead {
     pub opened_ms: i64,
-    /// The walk covers the whole room, not one gap.
+    /// It covers the whole room, not one gap.
     pub history: bool,
     /// For a gap reported by a limited timeline: the time of the previous answer of the sync
     /// stream, ms.
     pub since_ms: Option<i64>,
     /// The oldest time it has reached, ms.
     pub reached_ms: Option<i64>,
-    /// The limit of the walk, ms: nothing older is read.
+    /// The limit of the read, ms: nothing older is read.
     pub horizon_ms: Option<i64>,
     /// Why it ended: `beginning`, `met`, `horizon` or `not_visible`; or `no_more`, `circle`,
     /// `endless` or `refused`, if the homeserver did not return all the history that may exist;
@@ -98,7 +98,7 @@ pub struct CoverageRecords {
     /// The last read of its full state, ms.
     pub polled_ms: Option<i64>,
     pub created_ms: Option<i64>,
-    pub walks: Vec<HistoryRead>,
+    pub reads: Vec<HistoryRead>,
     /// When the room's history was hidden from us ([`super::visibility`]), in order.
     pub hidden: Vec<Span>,
     /// The source is silent: its last span does not reach until now.
@@ -141,25 +141,26 @@ pub fn coverage_of_room(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     append_interval(&mut found, Span { from: at, to: now }, Cover::Gap);
 
     with_hidden_spans(
-        with_gaps_of_limited_timelines(found, &notes.walks),
+        with_gaps_of_limited_timelines(found, &notes.reads),
         &notes.hidden,
     )
 }
 
 /// Marks the spans that limited timelines left out although the stream was received. Such a span is
-/// known once its walk has finished.
+/// known once its read has finished.
 fn with_gaps_of_limited_timelines(
     intervals: Vec<Interval>,
-    walks: &[HistoryRead],
+    reads: &[HistoryRead],
 ) -> Vec<Interval> {
-    let mut holes: Vec<(Span, Cover)> = walks.iter().flat_map(HistoryRead::left_out_span).collect();
-    holes.sort_by_key(|(span, _)| *span);
-    let mut holes = holes.into_iter().peekable();
+    let mut left_out: Vec<(Span, Cover)> =
+        reads.iter().flat_map(HistoryRead::left_out_span).collect();
+    left_out.sort_by_key(|(span, _)| *span);
+    let mut left_out = left_out.into_iter().peekable();
     let mut found = Vec::new();
     for Interval { span, cover } in intervals {
         let mut rest = span;
-        while let Some((hole, known)) = holes.peek().filter(|(hole, _)| hole.from < rest.to) {
-            let part = rest.within(hole);
+        while let Some((gap, known)) = left_out.peek().filter(|(span, _)| span.from < rest.to) {
+            let part = rest.within(gap);
             append_interval(
                 &mut found,
                 Span {
@@ -174,11 +175,11 @@ fn with_gaps_of_limited_timelines(
                 if cover == Cover::Live { *known } else { cover },
             );
             rest.from = rest.from.max(part.to);
-            if hole.to > span.to {
+            if gap.to > span.to {
                 break;
             }
 
-            holes.next();
+            left_out.next();
         }
 
         append_interval(&mut found, rest, cover);
@@ -249,23 +250,23 @@ fn append_interval(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     }
 }
 
-/// Coverage before we first saw the room, by the walk through its history.
+/// Coverage before we first saw the room, by the read of its history.
 fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     let first = notes.first_seen_ms.min(now);
-    // A walk begins where an earlier one ended, so what was read stays read.
-    let history: Vec<&HistoryRead> = notes.walks.iter().filter(|walk| walk.history).collect();
-    let reached = history.iter().filter_map(|walk| walk.reached_ms).min();
+    // A read begins where an earlier one ended, so what was read stays read.
+    let history: Vec<&HistoryRead> = notes.reads.iter().filter(|read| read.history).collect();
+    let reached = history.iter().filter_map(|read| read.reached_ms).min();
     let reached = reached.unwrap_or(first);
     let created = notes.created_ms.unwrap_or(reached).min(first);
     // A timestamp before the room's creation is a wrong clock or a joke.
     let reached = reached.clamp(created, first);
     let ended_by = |word: &str| {
-        let mut ends = history.iter().filter_map(|walk| walk.ended_by.as_deref());
+        let mut ends = history.iter().filter_map(|read| read.ended_by.as_deref());
         ends.any(|why| why == word)
     };
 
-    let last = history.iter().max_by_key(|walk| walk.opened_ms);
-    let is_hidden = last.is_some_and(|walk| walk.ended_by.as_deref() == Some("not_visible"));
+    let last = history.iter().max_by_key(|read| read.opened_ms);
+    let is_hidden = last.is_some_and(|read| read.ended_by.as_deref() == Some("not_visible"));
     let beyond = if ended_by("beginning") {
         Cover::Backfilled
     } else if is_hidden {
@@ -391,18 +392,18 @@ fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
 }
 
 /// The time from which on a gap that ended at `end` is known. The gap is known once the full state
-/// was read after it and its walk has finished.
+/// was read after it and its read has finished.
 fn gap_read_from(notes: &CoverageRecords, end: i64) -> Option<i64> {
     if notes.polled_ms.is_none_or(|polled| polled < end) {
         return None;
     }
 
-    let walks = notes
-        .walks
+    let reads = notes
+        .reads
         .iter()
-        .filter(|walk| !walk.history && walk.opened_ms == end);
+        .filter(|read| !read.history && read.opened_ms == end);
 
-    walks
+    reads
         .map(HistoryRead::read_from)
         .try_fold(i64::MIN, |latest, from| Some(latest.max(from?)))
 }

@@ -99,8 +99,8 @@ impl Homeserver {
 
     /// Sets the maximum number of events that a page of `/messages` scans (1000 at first). A small
     /// number gives empty pages with an `end`.
-    pub fn set_walk(&self, events: usize) {
-        self.ledger().walk = events.max(1);
+    pub fn set_scan(&self, events: usize) {
+        self.ledger().scan = events.max(1);
     }
 
     /// Sends events of all types, whatever a filter says, as some homeservers do.

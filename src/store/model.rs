@@ -281,7 +281,7 @@ pub struct RoomRow {
     /// Sticky member events that came encrypted: they were seen, but cannot be counted.
     pub unreadable: i64,
     pub rejected: i64,
-    /// Walks back through history: pages read so far, and whether a walk is still open.
+    /// History: pages read so far, and whether a read of it is still open.
     pub history_pages: i64,
     pub history_open: bool,
     /// The oldest event stored, ms.

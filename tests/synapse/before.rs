@@ -10,7 +10,7 @@ use crate::support::synapse::Bed;
 use callscope::store::Writer;
 use callscope::store::model::Viewer;
 use callscope::store::read::history_progress;
-use callscope::store::read::history_progress::WalkSums;
+use callscope::store::read::history_progress::ReadSums;
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -110,15 +110,15 @@ async fn newest(account: &Account) -> String {
     newest.to_string()
 }
 
-/// The progress of the walks in the database of a killed process.
-async fn left(folder: &Path) -> WalkSums {
+/// The progress of reading history in the database of a killed process.
+async fn left(folder: &Path) -> ReadSums {
     let store = Writer::open(&format!(
         "sqlite://{}",
         folder.join("callscope.db").display()
     ))
     .await
     .unwrap();
-    let sums = history_progress::sum_walks(&store, Viewer::Operator, None)
+    let sums = history_progress::sum_reads(&store, Viewer::Operator, None)
         .await
         .unwrap();
     store.close().await;
@@ -126,7 +126,7 @@ async fn left(folder: &Path) -> WalkSums {
     sums
 }
 
-/// Kills the program ten times, each time during a walk that has advanced since the last time.
+/// Kills the program ten times, each time during a read that has advanced since the last time.
 async fn ten_kills(settings: &Settings, folder: &Path) {
     let mut last = 0;
     for kill in 0..10 {
@@ -141,14 +141,14 @@ async fn ten_kills(settings: &Settings, folder: &Path) {
         let sums = left(folder).await;
         assert!(
             sums.open > 0,
-            "kill {kill} came within an open walk: {sums:?}"
+            "kill {kill} came within an open read: {sums:?}"
         );
         assert!(
             sums.pages >= enough,
             "which had come further since the last: {sums:?}, {last} pages before"
         );
         last = sums.pages;
-        println!("kill {kill}: {} walks open, {last} pages read", sums.open);
+        println!("kill {kill}: {} reads open, {last} pages read", sums.open);
     }
 }
 

@@ -1,7 +1,7 @@
-//! Back-fill in the foreground: signs in, opens walks in rooms that never had one, and reads until
+//! Back-fill in the foreground: signs in, opens a read in rooms that never had one, and reads until
 //! nothing is left.
 
-use super::schedule::{BackfillScope, WalkStates};
+use super::schedule::{BackfillScope, JobStates};
 use crate::observer::backoff::Backoff;
 use crate::observer::error_state::Work;
 use crate::observer::{Error, Observer, RoomWish};
@@ -11,8 +11,8 @@ use crate::store::model::Viewer;
 use crate::store::read::history_progress;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Maximum number of walks that ended too early and are reported.
-const WALKS: i64 = 10_000;
+/// Maximum number of reads that ended too early and are reported.
+const READS: i64 = 10_000;
 
 /// The rooms whose history is read.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +23,7 @@ pub struct BackfillPlan {
 }
 
 impl Observer {
-    /// Signs in, joins the rooms that the configuration names, and opens a walk in each room that
+    /// Signs in, joins the rooms that the configuration names, and opens a read in each room that
     /// never had one: in all watched rooms, or in those given by id or alias. `None` if it was
     /// stopped before it was done.
     ///
@@ -91,7 +91,7 @@ impl Observer {
                 break;
             }
 
-            if self.has_walk(&room_id).await? || self.poll(&room_id, watch).await? {
+            if self.has_read(&room_id).await? || self.poll(&room_id, watch).await? {
                 plan.rooms.insert(room_id);
             } else {
                 let room =
@@ -160,53 +160,39 @@ impl Observer {
         Ok(chosen)
     }
 
-    async fn has_walk(&self, room_id: &str) -> Result<bool, Error> {
-        let walks =
+    async fn has_read(&self, room_id: &str) -> Result<bool, Error> {
+        let reads =
             history_progress::progress_of_room(&self.store, Viewer::Operator, room_id, 1).await?;
-        Ok(walks
+        Ok(reads
             .first()
-            .is_some_and(history_progress::WalkProgress::is_history))
+            .is_some_and(history_progress::ReadProgress::is_of_whole_room))
     }
 
-    /// Processes the walks of the scope until none is left, or until it is stopped. Returns what
+    /// Works on the jobs of the scope until none is left, or until it is stopped. Returns what
     /// could not be read, and why.
     ///
     /// # Errors
     /// When the account is refused.
     pub async fn backfill(&self, scope: &BackfillScope) -> Result<BTreeMap<String, String>, Error> {
-        let (mut course, mut patience) = (WalkStates::default(), Backoff::new());
+        let mut states = JobStates::default();
         self.look_at_ends().await;
-        while !scope.stopped() {
-            match self.walk_round(scope, &mut course).await {
-                Ok(walked) => {
-                    patience = Backoff::new();
-                    self.succeeded(Work::History).await;
-                    match course.next_due(scope).filter(|_| !walked) {
-                        Some(due) => scope.pause(due).await,
-                        None if walked => {}
-                        None => break,
-                    }
-                }
-                Err(error) if matches!(&error, Error::Matrix(error) if error.is_revoked()) => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    course.broke();
-                    self.failed(Work::History, "reading history", &error).await;
-                    scope.pause(Self::pause(&error, &mut patience)).await;
-                }
+        loop {
+            self.work_until_idle(scope, &mut states).await?;
+            match states.next_due(scope).filter(|_| !scope.stopped()) {
+                Some(due) => scope.pause(due).await,
+                None => break,
             }
         }
 
-        let mut unread = course.failed();
-        match history_progress::walks_ended_early(&self.store, Viewer::Operator, WALKS).await {
-            Ok(short) => {
-                let taken = short.iter().filter(|walk| scope.takes(&walk.room.room_id));
+        let mut unread = states.failed();
+        match history_progress::reads_ended_early(&self.store, Viewer::Operator, READS).await {
+            Ok(reads) => {
+                let taken = reads.iter().filter(|read| scope.takes(&read.job.room_id));
                 unread.extend(
-                    taken.map(|walk| (walk.room.room_id.clone(), why_history_is_short(walk))),
+                    taken.map(|read| (read.job.room_id.clone(), why_history_is_short(read))),
                 );
             }
-            Err(error) => tracing::error!("how walks ended could not be read: {error}"),
+            Err(error) => tracing::error!("how reading history ended could not be read: {error}"),
         }
 
         Ok(unread)
@@ -214,8 +200,8 @@ impl Observer {
 }
 
 /// Why a room's history is incomplete.
-fn why_history_is_short(walk: &history_progress::WalkProgress) -> String {
-    let why = match walk.ended_by.as_deref() {
+fn why_history_is_short(read: &history_progress::ReadProgress) -> String {
+    let why = match read.job.ended_by.as_deref() {
         Some("circle") => "the homeserver's pages turn in a circle",
         Some("endless") => "the homeserver gives page after page with nothing new",
         Some("refused") => "the homeserver refuses more",

@@ -6,7 +6,7 @@ fn span(from: i64, to: i64) -> Span {
     Span { from, to }
 }
 
-fn walk(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> HistoryRead {
+fn read(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> HistoryRead {
     let ended_by = ended_by.map(ToOwned::to_owned);
     HistoryRead {
         opened_ms,
@@ -31,13 +31,13 @@ fn followed() -> CoverageRecords {
         first_seen_ms: 100,
         polled_ms: Some(150),
         created_ms: Some(10),
-        walks: vec![walk(100, true, 40, None)],
+        reads: vec![read(100, true, 40, None)],
         ..CoverageRecords::default()
     }
 }
 
 #[test]
-fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
+fn a_gap_is_read_after_a_look_at_the_state_and_its_read() {
     let mut notes = followed();
     let with = |cover| {
         [
@@ -52,16 +52,16 @@ fn a_gap_is_read_after_a_look_at_the_state_and_its_walk() {
     assert_eq!(words(&notes, 400), with("gap"));
     notes.polled_ms = Some(301);
     assert_eq!(words(&notes, 400), with("backfilled"));
-    notes.walks.push(walk(300, false, 250, None));
+    notes.reads.push(read(300, false, 250, None));
     assert_eq!(words(&notes, 400), with("gap"));
-    notes.walks[1].ended_by = Some("met".into());
+    notes.reads[1].ended_by = Some("met".into());
     assert_eq!(words(&notes, 400), with("backfilled"));
-    notes.walks[1].ended_by = Some("not_visible".into());
+    notes.reads[1].ended_by = Some("not_visible".into());
     assert_eq!(words(&notes, 400), with("gap"));
 }
 
 #[test]
-fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
+fn a_limited_timeline_is_a_gap_until_its_read_has_met() {
     let mut notes = CoverageRecords {
         heard: vec![span(100, 390)],
         ..followed()
@@ -69,11 +69,11 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
 
     let limited = |from, to, why| HistoryRead {
         since_ms: Some(from),
-        ..walk(to, false, to, why)
+        ..read(to, false, to, why)
     };
 
     notes
-        .walks
+        .reads
         .extend([limited(350, 360, None), limited(150, 170, None)]);
     let with = |one, two| {
         let mut want = vec![
@@ -101,19 +101,19 @@ fn a_limited_timeline_is_a_gap_until_its_walk_has_met() {
         ("endless", "gap"),
         ("refused", "gap"),
     ] {
-        notes.walks[1].ended_by = Some(why.into());
+        notes.reads[1].ended_by = Some(why.into());
         assert_eq!(words(&notes, 400), with("gap", want), "{why}");
     }
 
     // If nobody watched at all, the coverage of the break itself is shown.
     notes = followed();
-    notes.walks.push(limited(200, 300, None));
+    notes.reads.push(limited(200, 300, None));
     assert_eq!(
         words(&notes, 400)[2..4],
         [(100, 200, "live"), (200, 300, "gap")]
     );
     notes.polled_ms = Some(301);
-    notes.walks[1].ended_by = Some("met".into());
+    notes.reads[1].ended_by = Some("met".into());
     assert_eq!(
         words(&notes, 400)[2..4],
         [(100, 200, "live"), (200, 300, "backfilled")]
@@ -125,7 +125,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
     let horizon = |from, at| HistoryRead {
         since_ms: Some(from),
         horizon_ms: Some(at),
-        ..walk(300, false, at, Some("horizon"))
+        ..read(300, false, at, Some("horizon"))
     };
 
     let mut notes = CoverageRecords {
@@ -133,7 +133,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
         ..followed()
     };
 
-    notes.walks.push(horizon(200, 260));
+    notes.reads.push(horizon(200, 260));
     assert_eq!(
         words(&notes, 400)[3..],
         [
@@ -142,7 +142,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
             (300, 400, "live")
         ]
     );
-    notes.walks[1].horizon_ms = Some(150);
+    notes.reads[1].horizon_ms = Some(150);
     assert_eq!(
         words(&notes, 400)[3..],
         [(200, 300, "backfilled"), (300, 400, "live")],
@@ -153,7 +153,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
         ..followed()
     };
 
-    notes.walks.push(horizon(200, 260));
+    notes.reads.push(horizon(200, 260));
     assert_eq!(
         words(&notes, 400)[2..5],
         [
@@ -197,34 +197,34 @@ fn history_says_where_it_ended() {
             vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
         ),
     ] {
-        notes.walks = vec![walk(100, true, 40, Some(why))];
+        notes.reads = vec![read(100, true, 40, Some(why))];
         assert_eq!(words(&notes, 400), want, "{why}");
     }
 
-    notes.walks.clear();
+    notes.reads.clear();
     assert_eq!(words(&notes, 400), [(10, 100, "gap"), (100, 400, "live")]);
 }
 
 #[test]
-fn a_walk_that_goes_on_from_another_one_forgets_nothing() {
+fn a_read_that_goes_on_from_another_one_forgets_nothing() {
     let mut notes = CoverageRecords {
         heard: vec![span(100, 390)],
         ..followed()
     };
 
-    let first = walk(100, true, 40, Some("horizon"));
+    let first = read(100, true, 40, Some("horizon"));
     let fresh = HistoryRead {
         reached_ms: None,
-        ..walk(300, true, 0, None)
+        ..read(300, true, 0, None)
     };
 
-    notes.walks = vec![first.clone(), fresh];
+    notes.reads = vec![first.clone(), fresh];
     let known = [(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), known);
-    notes.walks = vec![first.clone(), walk(300, true, 20, Some("no_more"))];
+    notes.reads = vec![first.clone(), read(300, true, 20, Some("no_more"))];
     let more = [(10, 20, "gap"), (20, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), more);
-    notes.walks = vec![first, walk(300, true, 20, Some("beginning"))];
+    notes.reads = vec![first, read(300, true, 20, Some("beginning"))];
     let all = [(10, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), all);
 }
@@ -235,7 +235,7 @@ fn silence_and_absence_are_blind() {
         heard: vec![span(100, 390)],
         silent: true,
         created_ms: None,
-        walks: vec![],
+        reads: vec![],
         ..followed()
     };
 
@@ -271,7 +271,7 @@ fn silence_and_absence_are_blind() {
 #[test]
 fn what_is_hidden_was_not_read() {
     let mut notes = followed();
-    notes.walks[0].ended_by = Some("beginning".into());
+    notes.reads[0].ended_by = Some("beginning".into());
     notes.hidden = vec![span(20, 90), span(250, 260), span(320, 330)];
     let want = [
         (10, 20, "backfilled"),
@@ -318,20 +318,20 @@ fn nothing_noted_is_no_knowledge() {
 
 proptest::proptest! {
     #[test]
-    fn no_open_hole_is_called_watched_and_time_has_no_holes(
+    fn no_open_gap_is_called_watched_and_time_is_complete(
         heard in proptest::collection::vec((0_i64..400, 1_i64..60), 0..5),
-        holes in proptest::collection::vec((0_i64..400, 1_i64..40, proptest::bool::ANY), 0..6),
+        gaps in proptest::collection::vec((0_i64..400, 1_i64..40, proptest::bool::ANY), 0..6),
         hidden in proptest::collection::vec((0_i64..400, 1_i64..40), 0..2),
     ) {
         let mut spans: Vec<Span> = heard.iter().map(|(from, long)| span(*from, from + long)).collect();
         spans.sort();
         let limited = |(from, long, met): &(i64, i64, bool)| HistoryRead {
-            since_ms: Some(*from), ..walk(from + long, false, *from, met.then_some("met"))
+            since_ms: Some(*from), ..read(from + long, false, *from, met.then_some("met"))
         };
 
-        let walks: Vec<HistoryRead> = holes.iter().map(limited).collect();
+        let reads: Vec<HistoryRead> = gaps.iter().map(limited).collect();
         let hidden = hidden.iter().map(|(from, long)| span(*from, from + long)).collect();
-        let notes = CoverageRecords { heard: spans, first_seen_ms: 5, walks, hidden, ..CoverageRecords::default() };
+        let notes = CoverageRecords { heard: spans, first_seen_ms: 5, reads, hidden, ..CoverageRecords::default() };
         let found = coverage_of_room(&notes, 450);
         for pair in found.windows(2) {
             proptest::prop_assert!(pair[0].span.to == pair[1].span.from && pair[0].cover != pair[1].cover);
@@ -339,7 +339,7 @@ proptest::proptest! {
 
         proptest::prop_assert_eq!((found[0].span.from, found[found.len() - 1].span.to), (5, 450));
 
-        for (from, long, met) in holes {
+        for (from, long, met) in gaps {
             let watched = (from.max(5)..from + long).any(|ms| cover_at(&found, ms) == Cover::Live);
             proptest::prop_assert!(met || !watched, "{:?}", found);
         }

@@ -120,7 +120,7 @@ impl<'a> RoomReader<'a> {
         json!({"chunk": chunk})
     }
 
-    /// `/messages`: scans at most `walk` events, so a page may be empty and still have an `end`.
+    /// `/messages`: scans at most `scan` events, so a page may be empty and still have an `end`.
     /// There is no `end` if nothing is left to scan.
     pub fn messages(&self, page: &MessagesRequest) -> Value {
         let newest = match self.access {
@@ -143,7 +143,7 @@ impl<'a> RoomReader<'a> {
 
         let mut found = Vec::new();
         let mut end = None;
-        for at in order.take(self.ledger.walk) {
+        for at in order.take(self.ledger.scan) {
             let event = &self.room.events[at];
             if found.len() >= page.filter.limit {
                 break;

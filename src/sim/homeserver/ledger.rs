@@ -24,7 +24,7 @@ pub(super) struct Ledger {
     /// Position of the newest event.
     pub pos: u64,
     /// Maximum number of events that a page of `/messages` scans.
-    pub walk: usize,
+    pub scan: usize,
     /// Events of all types are sent, whatever a filter says.
     pub ignores_filters: bool,
     names: HashMap<String, String>,
@@ -62,7 +62,7 @@ impl Ledger {
             transports: Vec::new(),
             sticky: Vec::new(),
             pos: 0,
-            walk: 1000,
+            scan: 1000,
             ignores_filters: false,
             names: HashMap::new(),
             by_room_id: HashMap::new(),

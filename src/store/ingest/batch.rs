@@ -1,6 +1,7 @@
 //! What one homeserver answer brings, ready to be written: events by room, position, invitations;
 //! and what the commit changed.
 
+use super::history_jobs::job::{JobKey, JobKind};
 use super::invitations::Invitation;
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::sieve::OTHER;
@@ -14,7 +15,7 @@ pub struct Arrival {
     pub event: Arc<RoomEvent>,
     /// The raw event as JSON text.
     pub json: String,
-    /// It came in a timeline, not in a state section: a walk through history may stop here.
+    /// It came in a timeline, not in a state section: reading history may stop here.
     pub in_timeline: bool,
 }
 
@@ -32,12 +33,12 @@ pub struct RoomBatch {
     pub watch: Option<Watch>,
     /// A full state was read.
     pub snapshot: Option<StateSnapshot>,
-    /// Events are missing before this token: a walk through history is needed, and why.
-    pub gap: Option<(&'static str, Option<String>)>,
-    /// A page of a walk through the room's history (back-fill).
-    pub step: Option<WalkPage>,
-    /// This page is the first of a new walk that continues one that had ended.
-    pub goes_on: Option<WalkContinuation>,
+    /// Events are missing before this answer: a read of history is needed.
+    pub unread: Option<UnreadHistory>,
+    /// A page of a read of the room's history.
+    pub page: Option<ReadPage>,
+    /// This page is the first of a new read that continues one that had ended.
+    pub goes_on: Option<ReadContinuation>,
     /// This batch belongs to the first answer about the room, which may be written in several
     /// pieces.
     pub is_first_answer: bool,
@@ -55,11 +56,16 @@ impl RoomBatch {
             unasked: Unasked::new(),
             watch: None,
             snapshot: None,
-            gap: None,
-            step: None,
+            unread: None,
+            page: None,
             goes_on: None,
             is_first_answer: false,
         }
+    }
+
+    /// Notes that events are missing before this answer, and where a read of them begins.
+    pub fn note_unread(&mut self, kind: JobKind, token: Option<String>) {
+        self.unread = Some(UnreadHistory { kind, token });
     }
 
     /// Counts an event that we did not request.
@@ -129,30 +135,37 @@ pub struct StateSnapshot {
     pub people: BTreeSet<String>,
 }
 
-/// A new walk that begins where another one ended.
+/// History that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WalkContinuation {
-    pub opened_ms: i64,
-    pub reason: String,
+pub struct UnreadHistory {
+    /// A back-fill or a gap.
+    pub kind: JobKind,
+    /// Where it begins; `None` = at the newest event.
     pub token: Option<String>,
 }
 
-/// One page of a walk, read.
+/// A new read that begins where another one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadContinuation {
+    pub ended: JobKey,
+    pub token: Option<String>,
+}
+
+/// One page of a read of history.
 #[derive(Debug, Clone)]
-pub struct WalkPage {
-    pub opened_ms: i64,
-    pub reason: String,
-    /// Where to continue; `None` = the walk is done.
+pub struct ReadPage {
+    pub read: JobKey,
+    /// Where to continue; `None` = the read is done.
     pub token: Option<String>,
     /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, or one of
-    /// [`super::history_jobs::backfill::SHORT`].
+    /// [`super::history_jobs::reads::ENDED_EARLY`].
     pub ended_by: Option<&'static str>,
     /// Events older than this, ms, are not wanted.
     pub horizon_ms: Option<i64>,
     /// The duration of the request, ms.
     pub took_ms: i64,
     /// Events at the page's end were too old and were dropped.
-    pub cut: bool,
+    pub is_cut: bool,
 }
 
 /// Maximum number of types counted by name in one answer, and for one account; the others are

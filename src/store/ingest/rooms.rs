@@ -379,10 +379,10 @@ pub(in crate::store) const LISTED: &str = "select * from (select r.*,
     and e.stream >= 0) as unreadable,
     (select count(*) from events e where e.room_id = r.room_id and e.rejected is not null
     and e.stream >= 0) as rejected,
-    (select coalesce(cast(sum(w.pages) as bigint), 0) from walks w
-    where w.room_id = r.room_id) as history_pages,
-    (select count(*) from walks w where w.room_id = r.room_id
-    and w.done_ms is null) as history_open,
+    (select coalesce(cast(sum(j.pages) as bigint), 0) from history_jobs j
+    where j.kind in ('backfill', 'gap') and j.room_id = r.room_id) as history_pages,
+    (select count(*) from history_jobs j where j.kind in ('backfill', 'gap')
+    and j.room_id = r.room_id and j.done_ms is null) as history_open,
     (select min(origin_server_ts) from events e where e.room_id = r.room_id
         and e.origin_server_ts > 1388534400000) as oldest_event_ms
     from rooms r left join (select room_id, count(*) as active from sessions

@@ -182,12 +182,12 @@ fn sifted_text(text: &str) -> Option<String> {
 // Numbers of deleted events are used again. Stored positions must not refer to a new event under an
 // old number.
 const SCANS: &str = "update scans set stream = $1 where stream > $1";
-const WALKS: &str = "update walks set before_stream = $1 where before_stream > $1";
+const JOBS: &str = "update history_jobs set before_stream = $1 where before_stream > $1";
 
 /// Adjusts stored positions to the events that are left.
 async fn adjust_positions(store: &Writer) -> Result<(), Error> {
     let newest: i64 = sqlx::query_scalar(NEWEST).fetch_one(&store.write).await?;
-    for sql in [SCANS, WALKS] {
+    for sql in [SCANS, JOBS] {
         sqlx::query(sql).bind(newest).execute(&store.write).await?;
     }
 

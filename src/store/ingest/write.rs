@@ -2,7 +2,8 @@
 //! commit.
 
 use super::batch::{Batch, Changed, RoomBatch};
-use super::history_jobs::backfill;
+use super::history_jobs::job::JobKind;
+use super::history_jobs::reads;
 use super::new_events::NewEvents;
 use super::sender_limit::Senders;
 use super::{
@@ -171,28 +172,25 @@ async fn write_room(
             batch.seen_ms,
         )
         .await?
-            && room.gap.is_some()
+            && room.unread.is_some()
         {
-            backfill::open_walk(tx, room_id, "gap", None, before, batch.seen_ms).await?;
+            reads::open_read(tx, room, JobKind::Gap, None, before, batch.seen_ms).await?;
         }
 
         rooms::set_last_poll(tx, room_id, batch.seen_ms).await?;
     }
 
-    if let Some((reason, token)) = &room.gap {
-        backfill::open_walk(tx, room_id, reason, token.as_deref(), before, batch.seen_ms).await?;
+    if let Some(unread) = &room.unread {
+        let token = unread.token.as_deref();
+        reads::open_read(tx, room, unread.kind, token, before, batch.seen_ms).await?;
     }
 
-    if let Some(step) = &room.step {
-        backfill::advance_walk(tx, room_id, step, touched.new_events, batch.seen_ms).await?;
+    if let Some(page) = &room.page {
+        reads::record_page(tx, room, page, touched.new_events, batch.seen_ms).await?;
     }
 
     if let Some(on) = &room.goes_on {
-        backfill::continue_ended_walk(tx, room_id, on, before, batch.seen_ms).await?;
-    }
-
-    if room.step.is_some() || room.gap.is_some() || room.goes_on.is_some() {
-        backfill::record_reached_time(tx, room, batch.seen_ms).await?;
+        reads::continue_ended_read(tx, room, on, before, batch.seen_ms).await?;
     }
 
     changed.new_events += touched.new_events;

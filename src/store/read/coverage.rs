@@ -39,9 +39,9 @@ pub(in crate::store) static ROOMS: MultiRow = MultiRow::new(
     "?",
     ")) as r",
 );
-static WALKS: MultiRow = MultiRow::new(
-    "select room_id, opened_ms, reason, since_ms, reached_ms, horizon_ms, ended_by from walks
-        where (reason = 'history' or continues_ms is null) and room_id in (",
+static READS: MultiRow = MultiRow::new(
+    "select room_id, opened_ms, kind, since_ms, reached_ms, horizon_ms, ended_by from history_jobs
+        where (kind = 'backfill' or kind = 'gap' and continues_ms is null) and room_id in (",
     "?",
     ") order by opened_ms",
 );
@@ -202,10 +202,10 @@ async fn read_room_notes(
         }
     }
 
-    for row in WALKS.read_by_ids(connection, ids).await? {
-        let walk = HistoryRead {
+    for row in READS.read_by_ids(connection, ids).await? {
+        let read = HistoryRead {
             opened_ms: row.try_get("opened_ms")?,
-            history: row.try_get::<&str, _>("reason")? == "history",
+            history: row.try_get::<&str, _>("kind")? == "backfill",
             since_ms: row.try_get("since_ms")?,
             reached_ms: row.try_get("reached_ms")?,
             horizon_ms: row.try_get("horizon_ms")?,
@@ -213,7 +213,7 @@ async fn read_room_notes(
         };
 
         if let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) {
-            notes.walks.push(walk);
+            notes.reads.push(read);
         }
     }
 
@@ -248,7 +248,7 @@ async fn read_visibility_events(
 
 // Matrix began in 2014: an older stamp is a wrong clock or a joke.
 const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from rooms union all
-    select reached_ms as ms from walks where reason = 'history'
+    select reached_ms as ms from history_jobs where kind = 'backfill'
     and reached_ms > 1388534400000) as known";
 
 /// Is anything known of any room from this time on, ms: watched, or read from history?
@@ -264,13 +264,14 @@ pub async fn is_known_from(store: &Reader, viewer: Viewer, from: i64) -> Result<
     Ok(since.is_some_and(|since| since <= from))
 }
 
-// Walks (reading back through a room's history) that have not come as far back as this time. Walks
-// of all rooms count, because a call of any room may still be found.
-const WALKS_STILL_TO_REACH: &str =
-    "select count(*) from walks where reason = 'history' and done_ms is null
+// Back-fills that have not come as far back as this time. Those of all rooms count, because a call
+// of any room may still be found.
+const BACKFILLS_STILL_TO_REACH: &str =
+    "select count(*) from history_jobs where kind = 'backfill' and done_ms is null
     and (reached_ms is null or reached_ms > $1)";
 
-/// Is this past span known: was it watched or read from history, and has no walk still to reach it?
+/// Is this past span known: was it watched or read from history, and has no back-fill still to
+/// reach it?
 ///
 /// # Errors
 /// When the database fails.
@@ -284,11 +285,11 @@ pub async fn is_span_known(
         return Ok(false);
     }
 
-    let walks_still_to_reach: i64 = sqlx::query_scalar(WALKS_STILL_TO_REACH)
+    let still_to_reach: i64 = sqlx::query_scalar(BACKFILLS_STILL_TO_REACH)
         .bind(span.from)
         .fetch_one(&store.read)
         .await?;
-    if walks_still_to_reach > 0 {
+    if still_to_reach > 0 {
         return Ok(false);
     }
 
@@ -302,9 +303,9 @@ pub async fn is_span_known(
 
 const UNREAD: &str =
     "select count(*) from rooms r where r.watch = 'joined' and r.first_seen_ms < $1
-    and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from walks w where w.room_id = r.room_id
-        and w.reason <> 'history' and w.opened_ms = $1 and (w.done_ms is null
-            or w.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
+    and (coalesce(r.polled_ms, 0) < $1 or exists (select 1 from history_jobs j where j.kind = 'gap'
+        and j.room_id = r.room_id and j.opened_ms = $1 and (j.done_ms is null
+            or j.ended_by in ('not_visible', 'no_more', 'circle', 'endless', 'refused'))))";
 
 /// A span in which no vantage heard its homeserver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,14 +12,15 @@ pub struct Gauges {
     /// Events stored since the beginning, including those that were deleted by age.
     pub events: i64,
     pub rejected: i64,
-    pub walks_open: i64,
+    pub reads_open: i64,
     pub rooms_failing: i64,
     pub database_bytes: i64,
 }
 
 const GAUGES: &str = "select (select coalesce(max(stream), 0) from events) as events,
     (select count(*) from events where rejected is not null) as rejected,
-    (select count(*) from walks where done_ms is null) as walks_open,
+    (select count(*) from history_jobs where kind in ('backfill', 'gap')
+    and done_ms is null) as reads_open,
     (select count(*) from rooms where error is not null) as rooms_failing";
 
 /// The numbers as they are now.
@@ -32,7 +33,7 @@ pub async fn read_gauges(store: &Reader, viewer: Viewer) -> Result<Gauges, Error
         calls: calls_ever::count_calls_begun(store, viewer, i64::MAX).await?,
         events: row.try_get("events")?,
         rejected: row.try_get("rejected")?,
-        walks_open: row.try_get("walks_open")?,
+        reads_open: row.try_get("reads_open")?,
         rooms_failing: row.try_get("rooms_failing")?,
         database_bytes: concurrency::database_bytes(store).await?,
     })

@@ -136,8 +136,8 @@ macro_rules! is_claim_refuted {
             and exists (select 1 from events b where b.event_id = m.join_event_id
             and b.room_id = m.room_id
                 and b.state_key is not null and b.replaces_state is null)
-            and exists (select 1 from walks w where w.room_id = m.room_id and w.reason = 'history'
-                and w.ended_by = 'beginning')
+            and exists (select 1 from history_jobs j where j.kind = 'backfill'
+                and j.room_id = m.room_id and j.ended_by = 'beginning')
             and exists (select 1 from (select o.replaces_state from events o
             where o.room_id = m.room_id
                 order by o.origin_server_ts desc limit 200) as named

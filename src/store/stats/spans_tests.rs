@@ -84,8 +84,8 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
         .await;
     assert!(!is_refuted(&bed).await, "history is not read");
     bed.run(&format!(
-        "insert into walks (room_id, opened_ms, reason, before_stream, done_ms, ended_by)
-        values ('{ROOM}', 1, 'history', 0, 2, 'beginning')"
+        "insert into history_jobs (kind, room_id, opened_ms, event_id, done_ms, ended_by)
+        values ('backfill', '{ROOM}', 1, '', 2, 'beginning')"
     ))
     .await;
     assert!(
@@ -102,8 +102,8 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
     );
     for (spoils, mends) in [
         (
-            "update walks set ended_by = 'not_visible'",
-            "update walks set ended_by = 'beginning'",
+            "update history_jobs set ended_by = 'not_visible'",
+            "update history_jobs set ended_by = 'beginning'",
         ),
         (
             "update events set replaces_state = '$gone' where event_id = '$join'",
@@ -421,8 +421,8 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
     bed.run("update sessions set started_ms = started_ms - 1800000")
         .await;
     bed.run(&format!(
-        "insert into walks (room_id, opened_ms, reason, before_stream, done_ms, ended_by)
-        values ('{ROOM}', 1, 'history', 0, 2, 'beginning')"
+        "insert into history_jobs (kind, room_id, opened_ms, event_id, done_ms, ended_by)
+        values ('backfill', '{ROOM}', 1, '', 2, 'beginning')"
     ))
     .await;
     bed.run("update events set replaces_state = '$join' where event_id = '$end'")

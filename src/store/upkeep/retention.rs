@@ -3,8 +3,8 @@
 //!
 //! Raw events are deleted first, member key by member key. A key is sealed where that changes
 //! nothing that is derived from it, and only then its older events are deleted. A call is deleted
-//! when all its stays are before the seals of their keys. Rooms with an open walk are left out,
-//! because the walk compares what it reads with what is stored.
+//! when all its stays are before the seals of their keys. Rooms with an open read of history are
+//! left out, because the read compares what it reads with what is stored.
 
 use super::retention_cutoffs;
 use crate::rtc::fold::{Rules, fold_member_key};
@@ -31,13 +31,14 @@ pub struct DeletedTotal {
 }
 
 const SETTLED: &str = "select room_id from rooms r where not exists
-    (select 1 from walks w where w.room_id = r.room_id and w.done_ms is null) order by room_id";
+    (select 1 from history_jobs j where j.kind in ('backfill', 'gap') and j.room_id = r.room_id
+    and j.done_ms is null) order by room_id";
 
-/// Rooms without an open walk.
+/// Rooms without an open read of history.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rooms_without_open_walk(store: &Reader) -> Result<Vec<String>, Error> {
+pub async fn rooms_without_open_read(store: &Reader) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(SETTLED).fetch_all(&store.read).await?)
 }
 
@@ -313,7 +314,8 @@ const BESIDE: [&str; 6] = [
     "delete from room_members where (room_id, user_id) in
         (select m.room_id, m.user_id from room_members m where m.joined = 0 and m.event_ms < $1
         and not exists
-            (select 1 from walks w where w.room_id = m.room_id and w.done_ms is null) and not exists
+            (select 1 from history_jobs j where j.kind in ('backfill', 'gap')
+            and j.room_id = m.room_id and j.done_ms is null) and not exists
             (select 1 from memberships s where s.user_id = m.user_id and s.room_id = m.room_id
             and s.until_ms >= $1) limit $2)",
     "delete from room_rules where (room_id, kind, time_ms, event_id) in

@@ -215,7 +215,7 @@ fn register_storage(registry: &mut Registry, rows: &MetricsData) {
         calls,
         events,
         rejected,
-        walks_open,
+        reads_open,
         database_bytes,
         ..
     } = rows.gauges;
@@ -232,7 +232,7 @@ fn register_storage(registry: &mut Registry, rows: &MetricsData) {
         registry,
         "history_walks_open",
         "Walks through the history of rooms that are not done",
-        walks_open,
+        reads_open,
     );
     let size = ConstGauge::new(database_bytes);
     registry.register_with_unit("database_size", "Size of the database", Unit::Bytes, size);

@@ -40,8 +40,8 @@ const ZOMBIES: i64 = 50;
 const FLOODS: i64 = 20;
 /// Maximum number of accounts named that may join a call, and of those that may not.
 const NAMED: usize = 8;
-/// Maximum number of walks in the JSON; a busy room has had many gaps.
-const WALKS: i64 = 20;
+/// Maximum number of reads of history in the JSON; a busy room has had many gaps.
+const READS: i64 = 20;
 /// Maximum number of flips in the list on the page.
 const FLIPS: usize = 10;
 
@@ -112,7 +112,7 @@ async fn load_room_page(
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     // Read the progress of history first. Calls found meanwhile may be missing from it, but a
     // history reported as read must not lack any calls.
-    let walks = history_progress::progress_of_room(store, viewer, id, WALKS).await?;
+    let reads = history_progress::progress_of_room(store, viewer, id, READS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
     let Some(room) = rooms::find_room(store, viewer, id, now).await? else {
         return Err(no_such_room(web, viewer, now).await);
@@ -183,7 +183,7 @@ async fn load_room_page(
     }
 
     page.room = page.room.with_needs(page.observer_user_id.as_deref());
-    page.walks = walks.into_iter().map(WalkFacts::from).collect();
+    page.walks = reads.into_iter().map(WalkFacts::from).collect();
     page.rings = rings::rings_within(store, viewer, Scope::Room(&room_id), month, now, RINGS)
         .await?
         .into();
@@ -397,7 +397,7 @@ impl RoomPage {
             .map(|interval| interval.to_ms)
     }
 
-    /// How the walk through the whole room ended. A walk that reached the beginning past hidden
+    /// How the read of the whole room ended. One that reached the beginning past hidden
     /// time has not read everything.
     #[must_use]
     pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
@@ -435,7 +435,7 @@ impl RoomPage {
         self.breaks(false)
     }
 
-    /// The walk through the whole room.
+    /// The read of the whole room.
     #[must_use]
     pub fn history(&self) -> Option<&WalkFacts> {
         self.walks.iter().find(|walk| walk.is_history())

@@ -15,7 +15,7 @@ use crate::store::ingest::{rooms, vantages};
 use crate::store::model::{self, Totals};
 use crate::store::read::coverage::{self, UnheardSpan};
 use crate::store::read::events;
-use crate::store::read::history_progress::{self, WalkProgress, WalkSums};
+use crate::store::read::history_progress::{self, ReadProgress, ReadSums};
 use crate::store::stats::concurrency;
 use crate::store::upkeep::retention::{self, DeletedTotal};
 use crate::web::Web;
@@ -38,16 +38,16 @@ use utoipa::ToSchema;
 
 const REJECTED: i64 = 100;
 const ROOMS: usize = 50;
-/// Maximum number of rooms named whose present is unknown; and of walks.
+/// Maximum number of rooms named whose present is unknown; and of reads of history.
 const UNKNOWN_ROOMS: usize = 500;
-const WALKS: i64 = 100;
+const READS: i64 = 100;
 /// Maximum number of invitations in the JSON, and on the page.
 const INVITATIONS: i64 = 100;
 const INVITATIONS_SHOWN: usize = 10;
 const FLOODS: i64 = 20;
 const CLOCK_OFFS: i64 = 20;
-/// Maximum number of walks in the list on the page.
-const WALKS_SHOWN: usize = 20;
+/// Maximum number of reads of history in the list on the page.
+const READS_SHOWN: usize = 20;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -297,10 +297,10 @@ pub struct StatusRows {
     pub rooms: Vec<model::RoomRow>,
     pub invitations: Vec<PendingInvitation>,
     pub trouble: Option<Trouble>,
-    pub walks: Vec<WalkProgress>,
-    pub short: Vec<WalkProgress>,
+    pub reads: Vec<ReadProgress>,
+    pub short: Vec<ReadProgress>,
     pub rooms_short: usize,
-    pub walked: WalkSums,
+    pub read_sums: ReadSums,
     pub removed: Vec<DeletedTotal>,
     pub gaps: Vec<UnheardSpan>,
     pub floods: Vec<Flood>,
@@ -353,12 +353,12 @@ async fn load_status_page(
         rooms: rooms::list_rooms(store, viewer, ask.now).await?,
         invitations: invitations::list_waiting_invitations(store, viewer, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
-        walks: history_progress::progress_of_open_walks(store, viewer, WALKS).await?,
-        short: history_progress::walks_ended_early(store, viewer, WALKS).await?,
+        reads: history_progress::progress_of_open_reads(store, viewer, READS).await?,
+        short: history_progress::reads_ended_early(store, viewer, READS).await?,
         rooms_short: history_progress::rooms_ended_early(store, viewer)
             .await?
             .len(),
-        walked: history_progress::sum_walks(store, viewer, None).await?,
+        read_sums: history_progress::sum_reads(store, viewer, None).await?,
         removed: retention::list_deleted_totals(store, viewer).await?,
         gaps: coverage::list_unheard_spans(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
         floods: sender_limit::list_floods_since(store, viewer, ask.now - 30 * f::DAY, FLOODS)
@@ -381,7 +381,7 @@ pub fn status_page(rows: StatusRows, now: i64) -> Status {
     };
 
     let vantages: Vec<_> = rows.vantages.into_iter().map(with_own).collect();
-    let walks: Vec<_> = rows.walks.into_iter().map(WalkFacts::from).collect();
+    let walks: Vec<_> = rows.reads.into_iter().map(WalkFacts::from).collect();
     let troubled = |room: &model::RoomRow| {
         room.error.is_some() || matches!(room.watch, Watch::Blind | Watch::Left)
     };
@@ -458,7 +458,7 @@ pub fn status_page(rows: StatusRows, now: i64) -> Status {
         unknown_in: unknown_in.take(UNKNOWN_ROOMS).map(facts).collect(),
         history_open: rows.rooms.iter().filter(|room| room.history_open).count(),
         history_short: rows.rooms_short,
-        history: HistoryFacts::new(rows.walked, &walks),
+        history: HistoryFacts::new(rows.read_sums, &walks),
         walks,
         walks_short: rows.short.into_iter().map(WalkFacts::from).collect(),
         full_since_ms: rows
@@ -681,10 +681,10 @@ impl Status {
         &self.invitations[..self.invitations.len().min(INVITATIONS_SHOWN)]
     }
 
-    /// The walks in the list on the page.
+    /// The reads of history in the list on the page.
     #[must_use]
     pub fn shown_walks(&self) -> &[WalkFacts] {
-        &self.walks[..self.walks.len().min(WALKS_SHOWN)]
+        &self.walks[..self.walks.len().min(READS_SHOWN)]
     }
 
     /// The number of deleted items of this kind.

@@ -492,10 +492,10 @@ fn status() -> status::Status {
         rooms: rooms(),
         invitations: vec![invitation()],
         trouble: None,
-        walks: vec![walks::gap(), walks::history()],
+        reads: vec![walks::gap(), walks::history()],
         short: vec![walks::short()],
         rooms_short: 1,
-        walked: crate::store::read::history_progress::WalkSums {
+        read_sums: crate::store::read::history_progress::ReadSums {
             rooms: 42,
             open: 2,
             pages: 900,

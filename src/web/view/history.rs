@@ -1,9 +1,11 @@
-//! A walk (reading a room's history backwards) as pages and JSON show it: how far it has come, and
-//! about how much is left.
+//! A read of history as pages and JSON show it, where it is called a walk: how far it has come,
+//! and about how much is left.
 
 use super::format as f;
 use super::{RoomRef, Stamp};
-use crate::store::read::history_progress::{WalkProgress, WalkSums};
+use crate::store::ingest::history_jobs::job::JobKind;
+use crate::store::ingest::history_jobs::reads;
+use crate::store::read::history_progress::{ReadProgress, ReadSums};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -42,29 +44,36 @@ pub struct WalkFacts {
     pub tries: i64,
 }
 
-impl From<WalkProgress> for WalkFacts {
-    fn from(row: WalkProgress) -> Self {
+impl From<ReadProgress> for WalkFacts {
+    fn from(read: ReadProgress) -> Self {
+        let job = &read.job;
         // Without any event found, it is unknown how much is left.
-        let is_measured = row.found > 0 || row.done_ms.is_some();
+        let is_measured = job.found > 0 || job.done_ms.is_some();
+        // A read that is not done has its turn at any time.
+        let again_ms = job.due_ms.filter(|_| job.done_ms.is_some());
+        let reason = match job.kind {
+            JobKind::Backfill => "history",
+            _ => "gap",
+        };
 
         Self {
-            ahead_percent: row.ahead_percent().filter(|_| is_measured),
-            ahead_ms: row.ahead_ms().filter(|_| is_measured),
-            events_per_second: row.events_per_second().filter(|_| is_measured),
-            room: row.room.into(),
-            reason: row.reason,
-            opened_ms: row.opened_ms,
-            opened_at: Stamp(row.opened_ms),
-            pages: row.pages,
-            events: row.found,
-            reached_ms: row.reached_ms,
-            reached_at: row.reached_ms.map(Stamp),
-            done_ms: row.done_ms,
-            done_at: row.done_ms.map(Stamp),
-            ended_by: row.ended_by,
-            again_ms: row.again_ms,
-            again_at: row.again_ms.map(Stamp),
-            tries: row.tries,
+            ahead_percent: read.ahead_percent().filter(|_| is_measured),
+            ahead_ms: read.ahead_ms().filter(|_| is_measured),
+            events_per_second: read.events_per_second().filter(|_| is_measured),
+            reason: reason.to_owned(),
+            opened_ms: job.opened_ms,
+            opened_at: Stamp(job.opened_ms),
+            pages: job.pages,
+            events: job.found,
+            reached_ms: job.reached_ms,
+            reached_at: job.reached_ms.map(Stamp),
+            done_ms: job.done_ms,
+            done_at: job.done_ms.map(Stamp),
+            again_ms,
+            again_at: again_ms.map(Stamp),
+            tries: job.tries,
+            ended_by: read.job.ended_by,
+            room: read.room.into(),
         }
     }
 }
@@ -121,9 +130,8 @@ impl WalkFacts {
     /// Did it end although there may be older history?
     #[must_use]
     pub fn is_short(&self) -> bool {
-        let is_short =
-            |why: &str| crate::store::ingest::history_jobs::backfill::SHORT.contains(&why);
-        self.ended_by.as_deref().is_some_and(is_short)
+        let is_early = |why: &str| reads::ENDED_EARLY.contains(&why);
+        self.ended_by.as_deref().is_some_and(is_early)
     }
 
     /// Where it ended.
@@ -158,9 +166,9 @@ pub struct HistoryFacts {
 }
 
 impl HistoryFacts {
-    /// Computes it from the sums of all walks and the unfinished walks.
+    /// Computes it from the sums of all reads and the unfinished reads.
     #[must_use]
-    pub fn new(sums: WalkSums, open: &[WalkFacts]) -> Self {
+    pub fn new(sums: ReadSums, open: &[WalkFacts]) -> Self {
         let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();
         Self {
             rooms: sums.rooms,

@@ -17,7 +17,7 @@ async fn calls_from_before_the_bot_came_are_found() {
     }
 
     let app = bed.start().await;
-    let room = app.walked(&room).await;
+    let room = app.once_read(&room).await;
     assert_eq!(room["calls"], 700);
     let mut seen = Vec::new();
     let mut path = Some("/api/v1/calls?limit=200".to_owned());
@@ -56,7 +56,7 @@ async fn history_ends_where_it_is_not_visible() {
     let app = bed.start().await;
     app.calls_until("the call since", |calls| calls.len() == 1)
         .await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     assert_eq!(app.calls().await.len(), 1);
     let spans = app.room(&room).await["coverage"].clone();
     let hidden: Vec<_> = spans
@@ -96,7 +96,7 @@ async fn a_horizon_is_kept() {
     }
 
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let calls = app.room(&room).await["calls"].as_i64().unwrap();
     assert!((60..600).contains(&calls), "{calls}");
     app.app.stop().await;
@@ -109,7 +109,7 @@ async fn without_backfill_only_the_time_since_the_last_look_is_read() {
     calls_at(&bed, &room, 300, now() - 900_000_000);
     let app = bed.start_with(&[("BACKFILL", "false")]).await;
     app.ready().await;
-    let before = app.walked(&room).await;
+    let before = app.once_read(&room).await;
     assert_eq!(before["history_pages"], 0, "{before}");
     app.app.stop().await;
     calls_at(&bed, &room, 200, now() - 500_000);
@@ -119,19 +119,23 @@ async fn without_backfill_only_the_time_since_the_last_look_is_read() {
         i64::try_from(calls.len()).unwrap() >= want
     })
     .await;
-    assert_eq!(app.walked(&room).await["calls"], want, "and nothing older");
+    assert_eq!(
+        app.once_read(&room).await["calls"],
+        want,
+        "and nothing older"
+    );
     app.app.stop().await;
 }
 
 /// A homeserver that lags fetches missed events from others later, without notice: they were not
-/// there when the walk passed.
+/// there when the read passed.
 #[tokio::test]
 async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);
     let app = bed.start().await;
     app.ready().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
     calls_at(&bed, &room, 200, now() - 500_000);
     // With the filter and without.
@@ -141,7 +145,7 @@ async fn what_the_homeserver_gets_late_is_found_behind_the_gap() {
         FaultKind::Status(200, json!({"chunk": [], "start": "t0"})),
     ));
     let app = bed.start().await;
-    crate::support::eventually("the gap is walked", 60, async || {
+    crate::support::eventually("the gap is read", 60, async || {
         let walks = app.room(&room).await["walks"].clone();
         (walks[1]["ended_by"] == "no_more").then_some(())
     })
@@ -165,14 +169,14 @@ async fn a_gap_keeps_the_horizon_too() {
     let room = bed.room(&[ALICE]);
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
     app.ready().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
     calls_at(&bed, &room, 600, now() - 900_000_000);
     calls_at(&bed, &room, 100, now() - 500_000);
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
     app.calls_until("the calls of the gap", |calls| calls.len() >= 100)
         .await;
-    assert_eq!(app.walked(&room).await["calls"], 100);
+    assert_eq!(app.once_read(&room).await["calls"], 100);
     app.app.stop().await;
 }
 
@@ -224,7 +228,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
     }
 
     bed.hs.clear_faults();
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let status = app.json("/api/v1/status").await;
     assert_eq!(
         (&status["walks"], &status["history"]["rooms_open"]),
@@ -234,7 +238,7 @@ async fn how_far_it_has_come_is_told_while_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_room_that_cannot_be_walked_holds_up_no_other() {
+async fn a_room_that_cannot_be_read_holds_up_no_other() {
     let bed = Bed::new().await;
     let mut rooms: Vec<String> = (0..3).map(|_| bed.room(&[ALICE])).collect();
     rooms.sort();
@@ -250,7 +254,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
     ));
     let app = bed.start_with(&[("POLL_SCHEDULE", "0 0 0 1 1 *")]).await;
     for room in &rooms[1..] {
-        assert_eq!(app.walked(room).await["calls"], 300);
+        assert_eq!(app.once_read(room).await["calls"], 300);
     }
 
     let error = crate::support::eventually("it is said on the room", 60, async || {
@@ -269,7 +273,7 @@ async fn a_room_that_cannot_be_walked_holds_up_no_other() {
         "not on the account: {status}"
     );
     bed.hs.clear_faults();
-    assert_eq!(app.walked(&rooms[0]).await["calls"], 300);
+    assert_eq!(app.once_read(&rooms[0]).await["calls"], 300);
     assert!(
         app.room(&rooms[0]).await["error"].is_null(),
         "and it goes with the trouble"
@@ -290,7 +294,7 @@ async fn an_empty_page_is_not_the_end_and_a_busy_server_is_given_its_time() {
         }
     }
 
-    bed.hs.set_walk(3);
+    bed.hs.set_scan(3);
     bed.hs.inject(Fault::times(
         "/messages",
         2,
@@ -305,7 +309,7 @@ async fn an_empty_page_is_not_the_end_and_a_busy_server_is_given_its_time() {
     calls_at(&bed, &room, 5, now() - 400_000);
     app.calls_until("old and new", |calls| calls.len() == 85)
         .await;
-    let facts = app.walked(&room).await;
+    let facts = app.once_read(&room).await;
     assert_eq!(
         (&facts["calls"], &facts["walks"][0]["ended_by"]),
         (&json!(85), &json!("beginning"))

@@ -213,10 +213,10 @@ impl Running {
         .await
     }
 
-    /// The room, once no walk through its history is open.
-    pub async fn walked(&self, room: &str) -> Value {
+    /// The room, once no read of its history is open.
+    pub async fn once_read(&self, room: &str) -> Value {
         let closed = |room: &Value| room["history_open"] == false;
-        eventually("the walk ends", 120, async || {
+        eventually("the read ends", 120, async || {
             Some(self.room(room).await).filter(closed)
         })
         .await

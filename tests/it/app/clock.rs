@@ -29,7 +29,7 @@ async fn a_clock_that_is_behind_for_seconds_leaves_no_trace() {
     let begin = now();
     let clock = Clock::fixed(begin);
     let app = bed.start_at(clock.clone(), &[]).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     bed.joins(&room, ALICE, "AD", begin - 1000);
     app.calls_until("the call", |calls| calls.len() == 1).await;
     // The clock is an hour behind: new events seem to arrive before they were sent.
@@ -66,7 +66,7 @@ async fn what_an_older_version_stored_by_a_wrong_clock_is_mended() {
     let begin = now();
     let clock = Clock::fixed(begin);
     let app = bed.start_at(clock.clone(), &[]).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     bed.joins(&room, ALICE, "AD", begin - 1000);
     app.calls_until("the call", |calls| calls.len() == 1).await;
     clock.set(begin + 2000);
@@ -112,7 +112,7 @@ async fn a_jump_leaves_no_trace(jump_ms: i64, more: &[(&str, &str)]) {
     let room = bed.room(&[ALICE]);
     let clock = Clock::watched();
     let app = bed.start_at(clock.clone(), more).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let first = now() - 1000;
     bed.joins(&room, ALICE, "AD", first);
     app.calls_until("the call", |calls| calls.len() == 1).await;

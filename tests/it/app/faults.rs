@@ -127,7 +127,7 @@ async fn faults_of_polls_and_history_are_survived() {
 
     let app = bed.start().await;
     app.calls_until("the call", |calls| calls.len() == 1).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
 }
 

@@ -115,7 +115,7 @@ async fn reading_history_pauses_and_goes_on() {
     app.app.store.limit_growth(None).await.unwrap();
     app.calls_until("all calls", |calls| calls.len() == 200)
         .await;
-    app.walked(&past).await;
+    app.once_read(&past).await;
     assert_eq!(app.room(&room).await["calls"], 0);
     app.app.stop().await;
 }

@@ -87,8 +87,8 @@ async fn time_after_the_last_sign_of_a_ghost_is_seen_nowhere() {
 
     let clock = Clock::fixed(begin);
     let app = bed.start_at(clock.clone(), &[]).await;
-    app.walked(&haunted).await;
-    app.walked(&ordinary).await;
+    app.once_read(&haunted).await;
+    app.once_read(&ordinary).await;
     app.calls_until("both calls", |calls| calls.len() == 2)
         .await;
     let ghost = app.calls().await;

@@ -139,7 +139,7 @@ async fn probable_ghosts_alone_are_said_and_a_flag_decides() {
     let app = bed.start().await;
     app.ready().await;
     // Only the history shows that it used to renew.
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.calls_until("the call", |calls| {
         calls.len() == 1 && calls[0]["active"] == true
     })

@@ -24,7 +24,7 @@ async fn a_failed_join_of_a_room_that_we_are_in_makes_no_new_room_of_it() {
     let settings = [("ROOMS", room.as_str())];
     let app = bed.start_with(&settings).await;
     app.ready().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
     stays(&bed, &room, 300, now() - 500_000);
     for path in ["/join/", "/sync"] {
@@ -51,7 +51,7 @@ async fn an_address_that_is_not_known_for_a_moment_does_not_end_history() {
     let app = bed.start().await;
     app.calls_until("all calls", |calls| calls.len() == 300)
         .await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let walks = app.room(&room).await["walks"].clone();
     assert!(!walks.to_string().contains("not_visible"), "{walks}");
     app.app.stop().await;
@@ -103,7 +103,7 @@ async fn what_is_older_than_we_want_is_not_called_hidden() {
     stays(&bed, &room, 5, now() - 20 * DAY);
     stays(&bed, &room, 80, now() - 500_000);
     let app = bed.start_with(&[("BACKFILL_DAYS", "3")]).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let facts = app.room(&room).await;
     let page = app.page(&format!("/rooms/{}", quote(&room))).await;
     app.app.stop().await;
@@ -121,7 +121,7 @@ async fn calls_before_we_were_removed_while_we_were_down_are_read() {
     let room = bed.room(&[ALICE]);
     let app = bed.start().await;
     app.ready().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
     stays(&bed, &room, 300, now() - 500_000);
     bed.hs.kick(&room, &bed.bot, ALICE, now());

@@ -43,7 +43,7 @@ fn old_room(bed: &Bed) -> String {
     room
 }
 
-/// The room, once its newest walk through history has ended for this reason.
+/// The room, once its newest read of history has ended for this reason.
 async fn ended(app: &Running, room: &str, why: &str) -> Value {
     eventually(&format!("history ends: {why}"), 120, async || {
         Some(app.room(room).await).filter(|room| room["walks"][0]["ended_by"] == why)
@@ -183,14 +183,14 @@ async fn a_wider_horizon_reads_on_and_forgets_nothing() {
         read.unwrap()["from_ms"].as_i64().unwrap()
     };
 
-    // The first pages of the new walk are delayed: what was read before stays known meanwhile.
+    // The first pages of the new read are delayed: what was read before stays known meanwhile.
     bed.hs.inject(Fault::times(
         "/messages",
         2,
         FaultKind::Status(502, json!({"errcode": "M_UNKNOWN", "error": "x"})),
     ));
     let app = bed.start_with(&[("BACKFILL_DAYS", "30")]).await;
-    let opened = eventually("a new walk", 30, async || {
+    let opened = eventually("a new read", 30, async || {
         let facts = app.room(&room).await;
         (facts["walks"].as_array().unwrap().len() == 2).then_some(facts)
     })
@@ -203,7 +203,7 @@ async fn a_wider_horizon_reads_on_and_forgets_nothing() {
     app.app.stop().await;
     let app = bed.start_with(&[("BACKFILL_DAYS", "30")]).await;
     app.ready().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let walks = app.room(&room).await["walks"].clone();
     let of_history = walks.as_array().unwrap().iter();
     assert_eq!(

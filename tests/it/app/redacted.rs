@@ -80,7 +80,7 @@ async fn the_content_goes_and_the_stays_remain() {
         .hs
         .send_state(&room, BOB, MEMBER, &key(BOB, "BD"), broken, begin + 70_000);
     let app = bed.start().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let before = spans(&app).await;
     assert_eq!(before.len(), 1);
     assert!(

@@ -27,7 +27,7 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
     bed.joins(&room, BOB, "BD", now() - 60_000);
     let app = bed.start().await;
     app.calls_until("all calls", |calls| calls.len() == 6).await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let before = app.calls().await;
     assert!(
         app.json("/api/v1/status").await["removed"]
@@ -73,10 +73,10 @@ async fn raw_events_go_and_calls_stay_until_their_own_time() {
     app.app.stop().await;
 }
 
-/// The events at which a walk over a gap would stop may have been deleted: it stops there anyway,
+/// The events at which a read of a gap would stop may have been deleted: it stops there anyway,
 /// and does not bring everything back.
 #[tokio::test]
-async fn a_gap_is_not_walked_behind_what_was_deleted() {
+async fn a_gap_is_not_read_behind_what_was_deleted() {
     let bed = Bed::new().await;
     let room = bed.room(&[ALICE]);
     for at in 0..400 {

@@ -172,7 +172,7 @@ async fn one_page_without_anything_of_ours_closes_no_gap() {
     bed.hs.ignore_filters(true);
     let room = bed.room(&[ALICE]);
     let app = bed.start().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
     let begin = now() - 400_000;
     bed.joins(&room, ALICE, "AD", begin);

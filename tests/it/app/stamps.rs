@@ -52,7 +52,7 @@ async fn stamped(stamp: i64, others_between: bool) {
     }
 
     let app = bed.start().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     let calls = app
         .calls_until("the call", |calls| {
             let of_alice = |call: &serde_json::Value| call["members"][0]["user_id"] == ALICE;

@@ -8,7 +8,7 @@ use crate::support::app::App;
 use crate::support::eventually;
 use callscope::store::Writer;
 use callscope::store::model::Viewer;
-use callscope::store::read::history_progress::{self, WalkSums};
+use callscope::store::read::history_progress::{self, ReadSums};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -36,10 +36,10 @@ fn past(bed: &Bed) {
     }
 }
 
-/// The progress of the walks in the database of a killed process.
-async fn left(database: &str) -> WalkSums {
+/// The progress of reading history in the database of a killed process.
+async fn left(database: &str) -> ReadSums {
     let store = Writer::open(database).await.unwrap();
-    let sums = history_progress::sum_walks(&store, Viewer::Operator, None)
+    let sums = history_progress::sum_reads(&store, Viewer::Operator, None)
         .await
         .unwrap();
     store.close().await;
@@ -48,7 +48,7 @@ async fn left(database: &str) -> WalkSums {
 }
 
 #[tokio::test]
-async fn ten_kills_within_a_walk_change_nothing() {
+async fn ten_kills_within_a_read_change_nothing() {
     let bed = Bed::new().await;
     past(&bed);
     let app = bed.start().await;
@@ -77,7 +77,7 @@ async fn ten_kills_within_a_walk_change_nothing() {
         let sums = left(&database).await;
         assert!(
             sums.open > 0,
-            "kill {kill} came within an open walk: {sums:?}"
+            "kill {kill} came within an open read: {sums:?}"
         );
         assert!(
             sums.pages > last,

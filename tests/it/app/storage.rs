@@ -164,7 +164,7 @@ async fn a_page_that_fails_for_a_damaged_file_makes_it_not_ready() {
     let app = bed.start().await;
     app.calls_until("the calls", |calls| calls.len() == 200)
         .await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
     app.app.stop().await;
     damage(&bed);
     // The damage may be found at the start: then the program reports it and does not serve.

@@ -40,7 +40,7 @@ async fn messages_end_where_the_room_begins_and_pages_may_be_empty() {
             .send_event(&room, ALICE, "m.room.message", json!({}), T0);
     }
 
-    bot.hs.set_walk(6);
+    bot.hs.set_scan(6);
     let (mut found, mut empty, mut from) = (Vec::new(), 0, String::new());
     loop {
         let types = r#"{"types":["org.matrix.msc3401.call.member"]}"#;
@@ -59,7 +59,7 @@ async fn messages_end_where_the_room_begins_and_pages_may_be_empty() {
     }
 
     assert_eq!(found, [event_id]);
-    assert!(empty > 2, "the walk of 20 others gives empty pages");
+    assert!(empty > 2, "the scan of 20 others gives empty pages");
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::store::Writer;
 use callscope::store::derive::rederive::{self, RederiveStep};
+use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobKind, JobTurn};
+use callscope::store::model::Viewer;
+use callscope::store::read::history_progress;
 use serde_json::Value;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
@@ -65,6 +68,131 @@ async fn events_of(database: &Database) -> Vec<RoomEvent> {
     };
 
     texts.iter().map(event).collect()
+}
+
+/// One row of each of the tables that became `history_jobs`, open and done.
+const OLD_JOBS: &str = "
+    insert into walks (room_id, opened_ms, reason, token, before_stream, pages, found, done_ms,
+        ended_by, reached_ms, since_ms, horizon_ms, spent_ms, first_token, last_token, cut,
+        again_ms, tries, continues_ms)
+    values ('!a:h', 5, 'history', 't1', 7, 3, 4, null, null, 2, null, 1, 6, 't0', 't2', 1, null,
+            0, null),
+        ('!b:h', 5, 'history', null, 7, 3, 4, 9, 'no_more', 2, null, 1, 6, 't0', 't2', 0, 10, 2,
+            null),
+        ('!b:h', 6, 'gap', null, 7, 1, 0, 8, 'met', 2, 3, 1, 6, 't3', 't3', 0, null, 0, 4);
+    insert into holes (room_id, event_id, depth, asked_ms, outcome, tries, due_ms)
+    values ('!b:h', '$new', 2, null, null, 0, 0), ('!b:h', '$again', 1, 4, 'failed', 1, 3),
+        ('!b:h', '$found', 1, 4, 'found', 1, null), ('!b:h', '$made_up', 65, null, null, 0, 0);
+    insert into late (room_id, first_token, token, page, pages, round, found, tries, horizon_ms,
+        due_ms)
+    values ('!b:h', 'f', 't', 1, 3, 2, 4, 5, 6, 7);
+    insert into scans (name, stream) values ('holes', 12);";
+
+#[test]
+fn what_is_still_to_be_read_of_the_past_goes_on() {
+    block(async {
+        let database = database_of(123, OLD_JOBS).await;
+        let store = Writer::open(database.url()).await.unwrap();
+        let due = async |turn| job::list_due_jobs(&store, turn, 10).await.unwrap();
+        let job = |kind, room_id: &str| HistoryJob {
+            kind,
+            room_id: room_id.to_owned(),
+            ..HistoryJob::default()
+        };
+
+        let text = |text: &str| Some(text.to_owned());
+        let read = HistoryJob {
+            opened_ms: 5,
+            due_ms: Some(0),
+            token: text("t1"),
+            first_token: text("t0"),
+            last_token: text("t2"),
+            is_cut: true,
+            pages: 3,
+            found: 4,
+            before_stream: 7,
+            reached_ms: Some(2),
+            horizon_ms: Some(1),
+            spent_ms: 6,
+            ..job(JobKind::Backfill, "!a:h")
+        };
+        assert_eq!(due(JobTurn::OpenRead).await, std::slice::from_ref(&read));
+
+        let ended = HistoryJob {
+            room_id: "!b:h".to_owned(),
+            due_ms: Some(10),
+            done_ms: Some(9),
+            ended_by: text("no_more"),
+            tries: 2,
+            token: None,
+            is_cut: false,
+            ..read
+        };
+        assert_eq!(due(JobTurn::EndedRead).await, std::slice::from_ref(&ended));
+
+        let recheck = HistoryJob {
+            due_ms: Some(7),
+            tries: 5,
+            token: text("t"),
+            first_token: text("f"),
+            pages: 1,
+            pages_max: 3,
+            round: 2,
+            found: 4,
+            horizon_ms: Some(6),
+            ..job(JobKind::Recheck, "!b:h")
+        };
+        assert_eq!(due(JobTurn::Recheck).await, [recheck]);
+
+        let event = |event_id: &str, due_ms, tries| HistoryJob {
+            event_id: event_id.to_owned(),
+            due_ms: Some(due_ms),
+            tries,
+            ..job(JobKind::Event, "!b:h")
+        };
+        assert_eq!(
+            due(JobTurn::Event).await,
+            [event("$new", 0, 0), event("$again", 3, 1)]
+        );
+
+        let reads = history_progress::progress_of_room(&store, Viewer::Operator, "!b:h", 5)
+            .await
+            .unwrap();
+        let gap = HistoryJob {
+            kind: JobKind::Gap,
+            opened_ms: 6,
+            due_ms: None,
+            done_ms: Some(8),
+            ended_by: text("met"),
+            tries: 0,
+            first_token: text("t3"),
+            last_token: text("t3"),
+            pages: 1,
+            found: 0,
+            since_ms: Some(3),
+            continues_ms: Some(4),
+            ..ended.clone()
+        };
+        let reads: Vec<_> = reads.into_iter().map(|read| read.job).collect();
+        assert_eq!(reads, [ended, gap]);
+
+        let pool = AnyPool::connect(database.url()).await.unwrap();
+        let done: Vec<(String, i64, String)> = sqlx::query_as(
+            "select event_id, done_ms, ended_by from history_jobs where kind = 'event'
+            and done_ms is not null",
+        )
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+        assert_eq!(done, [("$found".to_owned(), 4, "found".to_owned())]);
+        let scans: Vec<(String, i64)> = sqlx::query_as("select name, stream from scans")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        assert_eq!(scans, [("missing_events".to_owned(), 12)]);
+        pool.close().await;
+        store.close().await;
+    });
 }
 
 #[test]

@@ -28,7 +28,8 @@ use callscope::rtc::words::{Source, Watch};
 use callscope::rtc::{self, Derived};
 use callscope::store::derive::rebuild;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch, StateSnapshot};
-use callscope::store::ingest::history_jobs::{backfill, gaps};
+use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobKind, JobTurn};
+use callscope::store::ingest::history_jobs::{events as missing_events, reads};
 use callscope::store::ingest::invitations::{self, Invitation};
 use callscope::store::ingest::write::write_batch;
 use callscope::store::ingest::{rooms, vantages};
@@ -535,7 +536,7 @@ fn every_write_of_the_observer_answers() {
         let mut first = batch(arrivals(&[joined()]));
         first.position = Some("s1".into());
         first.rooms[0].watch = Some(Watch::Joined);
-        first.rooms[0].gap = Some(("history", Some("t1".into())));
+        first.rooms[0].note_unread(JobKind::Backfill, Some("t1".into()));
         first.rooms[0].snapshot = Some(StateSnapshot {
             asked_ms: 5,
             members: ["$j".to_owned()].into(),
@@ -551,20 +552,20 @@ fn every_write_of_the_observer_answers() {
                 .as_deref(),
             Some("s1")
         );
-        let walk = backfill::list_open_walks(&store).await.unwrap().remove(0);
+        let read = open_reads(&store).await.remove(0);
         assert!(
-            !backfill::has_reached_known_events(&store, &walk, ["$j"].into_iter())
+            !reads::has_reached_known_events(&store, &read, ["$j"].into_iter())
                 .await
                 .unwrap(),
-            "it came with the walk"
+            "it came with the read"
         );
         let mut second = batch(Vec::new());
-        second.rooms[0].step = Some(last(&walk));
+        second.rooms[0].page = Some(last(&read));
         write_batch(&store, &Rules::default(), &second)
             .await
             .unwrap();
-        assert!(backfill::list_open_walks(&store).await.unwrap().is_empty());
-        of_the_walks(&store).await;
+        assert!(open_reads(&store).await.is_empty());
+        of_the_reads(&store).await;
         of_the_ledger(&store).await;
         of_the_vantage(&store, start).await;
         rooms::record_room_error(&store, "#a:h", Some(Watch::Blind), "gone", 5)
@@ -583,39 +584,49 @@ fn every_write_of_the_observer_answers() {
     });
 }
 
-/// The finished walk has its result; that of a limited timeline begins at the previous answer.
-async fn of_the_walks(store: &Writer) {
-    let walk = history_progress::progress_of_room(store, Viewer::Operator, ROOM, 5)
+/// The reads that are not done.
+async fn open_reads(store: &Writer) -> Vec<HistoryJob> {
+    job::list_due_jobs(store, JobTurn::OpenRead, 0)
+        .await
+        .unwrap()
+}
+
+/// The finished read has its result; that of a limited timeline begins at the previous answer.
+async fn of_the_reads(store: &Writer) {
+    let read = history_progress::progress_of_room(store, Viewer::Operator, ROOM, 5)
         .await
         .unwrap()
         .remove(0);
+    let job = read.job;
     assert_eq!(
-        (walk.ended_by.as_deref(), walk.horizon_ms, walk.spent_ms),
+        (job.ended_by.as_deref(), job.horizon_ms, job.spent_ms),
         (Some("beginning"), Some(5), 7)
     );
     assert_eq!(
-        (walk.since_ms, walk.reached_ms),
+        (job.since_ms, job.reached_ms),
         (None, Some(1_700_000_000_000))
     );
     let mut limited = batch(Vec::new());
     limited.seen_ms = LATER + 9;
-    limited.rooms[0].gap = Some(("gap", Some("t2".into())));
+    limited.rooms[0].note_unread(JobKind::Gap, Some("t2".into()));
     write_batch(store, &Rules::default(), &limited)
         .await
         .unwrap();
-    let open = history_progress::progress_of_open_walks(store, Viewer::Operator, 5)
+    let open = history_progress::progress_of_open_reads(store, Viewer::Operator, 5)
         .await
         .unwrap();
     assert_eq!(
-        open.iter().map(|walk| walk.since_ms).collect::<Vec<_>>(),
+        open.iter()
+            .map(|read| read.job.since_ms)
+            .collect::<Vec<_>>(),
         [Some(LATER)]
     );
-    let sums = history_progress::sum_walks(store, Viewer::Operator, None)
+    let sums = history_progress::sum_reads(store, Viewer::Operator, None)
         .await
         .unwrap();
     assert_eq!(
         sums,
-        history_progress::WalkSums {
+        history_progress::ReadSums {
             rooms: 1,
             open: 1,
             pages: 1,
@@ -623,24 +634,22 @@ async fn of_the_walks(store: &Writer) {
         }
     );
     assert_eq!(
-        history_progress::sum_walks(store, Viewer::Operator, Some(ROOM))
+        history_progress::sum_reads(store, Viewer::Operator, Some(ROOM))
             .await
             .unwrap(),
         sums
     );
 }
 
-/// The step that ends a walk.
-fn last(walk: &backfill::Walk) -> callscope::store::ingest::batch::WalkPage {
-    let (opened_ms, reason, ended_by) = (walk.opened_ms, walk.reason.clone(), Some("beginning"));
-    callscope::store::ingest::batch::WalkPage {
-        opened_ms,
-        reason,
+/// The page that ends a read.
+fn last(read: &HistoryJob) -> callscope::store::ingest::batch::ReadPage {
+    callscope::store::ingest::batch::ReadPage {
+        read: read.key(),
         token: None,
-        ended_by,
+        ended_by: Some("beginning"),
         horizon_ms: Some(5),
         took_ms: 7,
-        cut: false,
+        is_cut: false,
     }
 }
 
@@ -759,8 +768,8 @@ async fn of_the_sums(store: &Writer, call: &Call) {
 }
 
 async fn of_the_ledger(store: &Writer) {
-    unseen::of_the_holes(store).await;
-    assert!(!backfill::has_seen_creation(store, ROOM).await.unwrap());
+    unseen::of_the_missing_events(store).await;
+    assert!(!reads::has_seen_creation(store, ROOM).await.unwrap());
     let mut third = batch(Vec::new());
     (third.seen_ms, third.position) = (LATER + 90_000, Some("s2".into()));
     assert!(

@@ -363,7 +363,7 @@ async fn of_rooms(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("how far a room's history is read", async |store| {
-            history_progress::progress_of_open_walks(store, OPERATOR, 50)
+            history_progress::progress_of_open_reads(store, OPERATOR, 50)
                 .await
                 .unwrap();
             history_progress::progress_of_room(store, OPERATOR, ROOM, 50)

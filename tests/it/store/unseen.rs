@@ -3,28 +3,32 @@
 use crate::store::*;
 
 /// An event that names an unavailable one.
-pub async fn of_the_holes(store: &Writer) {
+pub async fn of_the_missing_events(store: &Writer) {
     let mut leave = joined();
     (leave["event_id"], leave["content"]) = ("$l".into(), json!({}));
     (leave["origin_server_ts"], leave["unsigned"]) =
         (LATER.into(), json!({"replaces_state": "$unseen"}));
     let mut other = batch(arrivals(&[leave]));
-    other.rooms[0].room_id = "!unwalked:h0".into();
+    other.rooms[0].room_id = "!unread:h0".into();
     write_batch(store, &Rules::default(), &other).await.unwrap();
-    gaps::find_missing_events(store, None).await.unwrap();
-    gaps::find_missing_events(store, Some(LATER)).await.unwrap();
-    let todo = gaps::list_due_events(store, 1, 5).await.unwrap();
+    missing_events::find_missing_events(store, None)
+        .await
+        .unwrap();
+    missing_events::find_missing_events(store, Some(LATER))
+        .await
+        .unwrap();
+    let todo = job::list_due_jobs(store, JobTurn::Event, 1).await.unwrap();
     assert_eq!(
         todo.iter()
-            .map(|hole| hole.event_id.as_str())
+            .map(|missing| missing.event_id.as_str())
             .collect::<Vec<_>>(),
         ["$unseen"]
     );
-    gaps::record_answer(store, &todo[0], "not_visible", 1)
+    job::postpone_job(store, &todo[0], "not_visible", 1)
         .await
         .unwrap();
     assert_eq!(
-        gaps::next_event_due(store, 1).await.unwrap(),
+        job::next_due_time(store, 1).await.unwrap(),
         Some(10_001),
         "it is asked for again"
     );

@@ -1,6 +1,7 @@
-//! Resumable work on a room's history: reading back (back-fill), gaps, and stretches that are read
-//! again because late events may have come.
+//! Resumable work on a room's history: reading back (back-fill), gaps, gaps that are read again
+//! because events may have come since, and single events. All are rows of one table.
 
-pub mod backfill;
-pub mod gaps;
+pub mod events;
+pub mod job;
+pub mod reads;
 pub mod rechecks;

@@ -115,18 +115,13 @@ fn history_is_hidden_or_read_to_its_beginning_and_never_both() {
         cover,
     };
 
-    let walk = || crate::store::read::history_progress::WalkProgress {
-        ended_by: Some("beginning".to_owned()),
-        ..walks::history()
-    };
-
     let hidden = "before it, history is hidden from us";
     let page = |until| {
         let mut page = known(vec![
             part(NOW - 37 * DAY, until, Cover::NotVisible),
             part(until, NOW, Cover::Live),
         ]);
-        page.walks = vec![walk().into()];
+        page.walks = vec![walks::done("beginning").into()];
         html(&page)
     };
 

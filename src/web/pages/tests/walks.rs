@@ -1,50 +1,64 @@
 //! The progress of reading history, on the room's page and on the status page.
 
 use super::*;
-use crate::store::read::history_progress::WalkProgress;
+use crate::store::ingest::history_jobs::job::{HistoryJob, JobKind};
+use crate::store::read::history_progress::ReadProgress;
 use crate::web::view::WalkFacts;
 
-/// A walk with most of the time left.
-pub fn history() -> WalkProgress {
-    WalkProgress {
-        room: RoomName {
-            room_id: NASTY.to_owned(),
-            name: Some(NASTY.to_owned()),
-            alias: None,
-        },
-        reason: "history".to_owned(),
-        opened_ms: NOW - MINUTE,
-        created_ms: Some(NOW - MINUTE - 1000 * DAY),
-        reached_ms: Some(NOW - MINUTE - 250 * DAY),
-        pages: 40,
-        found: 9000,
-        spent_ms: 60_000,
-        ..WalkProgress::default()
-    }
-}
+/// A read with most of the time left.
+pub fn history() -> ReadProgress {
+    let room = RoomName {
+        room_id: NASTY.to_owned(),
+        name: Some(NASTY.to_owned()),
+        alias: None,
+    };
 
-/// A walk that ended because the homeserver returned no more.
-pub fn short() -> WalkProgress {
-    WalkProgress {
-        done_ms: Some(NOW - 1000),
-        ended_by: Some("no_more".to_owned()),
-        again_ms: Some(NOW + 5 * MINUTE),
-        tries: 2,
-        ..history()
-    }
-}
-
-/// A walk that has not begun.
-pub fn gap() -> WalkProgress {
-    let (opened_ms, since_ms) = (NOW - 2000, Some(NOW - HOUR));
-    let room = fixtures::room_name("Lobby", "#lobby:example.org");
-
-    WalkProgress {
+    ReadProgress {
         room,
-        reason: "gap".to_owned(),
-        opened_ms,
-        since_ms,
-        ..WalkProgress::default()
+        created_ms: Some(NOW - MINUTE - 1000 * DAY),
+        job: HistoryJob {
+            opened_ms: NOW - MINUTE,
+            due_ms: Some(0),
+            reached_ms: Some(NOW - MINUTE - 250 * DAY),
+            pages: 40,
+            found: 9000,
+            spent_ms: 60_000,
+            ..HistoryJob::default()
+        },
+    }
+}
+
+/// The same, done.
+pub fn done(ended_by: &str) -> ReadProgress {
+    let mut read = history();
+    read.job.done_ms = Some(NOW - 1000);
+    read.job.ended_by = Some(ended_by.to_owned());
+    read.job.due_ms = None;
+
+    read
+}
+
+/// A read that ended because the homeserver returned no more.
+pub fn short() -> ReadProgress {
+    let mut read = done("no_more");
+    read.job.due_ms = Some(NOW + 5 * MINUTE);
+    read.job.tries = 2;
+
+    read
+}
+
+/// A read that has not begun.
+pub fn gap() -> ReadProgress {
+    ReadProgress {
+        room: fixtures::room_name("Lobby", "#lobby:example.org"),
+        created_ms: None,
+        job: HistoryJob {
+            kind: JobKind::Gap,
+            opened_ms: NOW - 2000,
+            due_ms: Some(0),
+            since_ms: Some(NOW - HOUR),
+            ..HistoryJob::default()
+        },
     }
 }
 
@@ -82,7 +96,7 @@ fn what_is_being_read_says_how_far_it_is() {
 }
 
 #[test]
-fn a_walk_that_is_done_says_why() {
+fn a_read_that_is_done_says_why() {
     let mut page = one_room();
     // Nothing may be hidden: otherwise the beginning would not count as read.
     page.coverage.retain(|interval| !interval.is_blind());
@@ -96,13 +110,7 @@ fn a_walk_that_is_done_says_why() {
         ("endless", "page after page with nothing new"),
         ("refused", "refuses more"),
     ] {
-        let done = WalkProgress {
-            done_ms: Some(NOW),
-            ended_by: Some(why.to_owned()),
-            ..history()
-        };
-
-        page.walks = vec![WalkFacts::from(done)];
+        page.walks = vec![WalkFacts::from(done(why))];
         let html = html(&page);
         assert!(
             html.contains(words) && !html.contains("still ahead") && !html.contains("<dt>Gap</dt>"),

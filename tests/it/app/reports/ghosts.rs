@@ -306,7 +306,7 @@ async fn served_at_home(
 
     let app = bed.start().await;
     app.ready().await;
-    app.walked(&room).await;
+    app.once_read(&room).await;
 
     (bed, app, room)
 }

@@ -85,7 +85,7 @@ impl Served {
             Way::Live => {
                 let app = bed.start_with(settings).await;
                 app.ready().await;
-                app.walked(&room).await;
+                app.once_read(&room).await;
                 for event in calls {
                     bed.hs.send_raw(&room, event);
                 }
@@ -110,7 +110,7 @@ impl Served {
 
                 let app = bed.start_with(settings).await;
                 app.ready().await;
-                app.walked(&room).await;
+                app.once_read(&room).await;
                 app
             }
         };

@@ -1,0 +1,50 @@
+//! Predecessors: if a state event replaced an event that we never saw, that event is missing. It is
+//! requested.
+
+use crate::observer::ingest::add_events;
+use crate::observer::{Error, Observer};
+use crate::rtc::words::Source;
+use crate::store::ingest::batch::RoomBatch;
+use crate::store::ingest::history_jobs::job::{self, HistoryJob};
+use crate::store::ingest::history_jobs::rechecks;
+
+impl Observer {
+    /// The time, ms, from which on predecessors are wanted: events deleted by age need not come
+    /// back.
+    pub(super) fn wanted_since(&self, now: i64) -> Option<i64> {
+        let kept = self.settings.retention;
+        self.asked_since(now)
+            .max(kept.events_before(now))
+            .max(kept.calls_before(now))
+    }
+
+    /// Requests a predecessor.
+    pub(super) async fn ask_for_event(&self, missing: &HistoryJob) -> Result<(), Error> {
+        let (room_id, event_id) = (&missing.room_id, &missing.event_id);
+        let answer = self.client.event(room_id, event_id).await;
+        let now = self.clock.now_ms();
+        let event = match answer {
+            Err(error) if error.is_hidden() => {
+                return self.await_hidden_event(missing, now).await;
+            }
+            answer => answer?,
+        };
+
+        let mut room = RoomBatch::new(room_id, Source::Backfill);
+        add_events(&mut room, &[event], false, now);
+        self.ingest(&self.batch_of_room(room)).await?;
+        tracing::debug!("found {event_id} of {room_id}, which was replaced unseen");
+
+        Ok(job::finish_job(&self.store, missing, "found", self.clock.now_ms()).await?)
+    }
+
+    async fn await_hidden_event(&self, missing: &HistoryJob, now: i64) -> Result<(), Error> {
+        if missing.tries == 0 {
+            // More than this event may be missing: the homeserver may be fetching it just now.
+            let (room_id, since) = (&missing.room_id, self.wanted_since(now));
+            rechecks::open_recheck_of_newest(&self.store, room_id, since, now).await?;
+        }
+
+        Ok(job::postpone_job(&self.store, missing, "not_visible", now).await?)
+    }
+}

@@ -1,0 +1,439 @@
+//! Reads of history: back page by page, over a gap to known events, and in a new room to its
+//! beginning.
+
+use super::schedule::{BARREN_FREE, BARREN_MAX, JobStates, describe_job};
+use crate::changes::Change;
+use crate::matrix::{self, MessagesPage};
+use crate::observer::ingest::add_events;
+use crate::observer::{Error, Observer};
+use crate::rtc::sieve::{is_ours, kind_of};
+use crate::rtc::words::{Source, Watch};
+use crate::store::ingest::batch::{ReadContinuation, ReadPage, RoomBatch};
+use crate::store::ingest::history_jobs::job::{self, HistoryJob, JobKind};
+use crate::store::ingest::history_jobs::reads;
+use crate::store::ingest::rooms;
+use crate::store::read::coverage;
+use serde_json::Value;
+
+/// Events per page over a gap. A page of only known events closes the gap, so it must be long
+/// enough that this is no coincidence.
+pub(super) const GAP_PAGE: u32 = 250;
+
+/// Tolerance for differences between clocks of servers, ms: an hour.
+const MARGIN_MS: i64 = 3_600_000;
+/// Hidden time explains why no more events came if it ends at most this long before the oldest
+/// event, ms.
+const HIDDEN_MARGIN_MS: i64 = 60_000;
+/// Events per request after a page that was too large.
+const SMALL_PAGE: u32 = 10;
+/// Events per request if a homeserver gave no more: as many as possible.
+const LARGE_PAGE: u32 = 1000;
+impl Observer {
+    /// Reads the next page.
+    pub(super) async fn read_page(
+        &self,
+        read: &HistoryJob,
+        states: &mut JobStates,
+    ) -> Result<(), Error> {
+        states.begins(read);
+        let horizon = self.horizon(read).await?;
+        let size = self.settings.backfill_page;
+        let size = if read.kind == JobKind::Gap {
+            size.max(GAP_PAGE)
+        } else {
+            size
+        };
+
+        let ask = |size| {
+            self.client
+                .messages(&read.room_id, read.token.as_deref(), size)
+        };
+
+        let answer = match ask(size).await {
+            Err(matrix::Error::TooLarge { .. }) if size > SMALL_PAGE => ask(SMALL_PAGE).await,
+            answer => answer,
+        };
+
+        let (mut done, mut events) = (empty_page(read, horizon), Vec::new());
+        match answer {
+            Ok(page) => {
+                let mut page = self.or_without_filter(read, page, states).await?;
+                let given = page.chunk.len();
+                done.ended_by = self.ended_by(read, horizon, &mut page, states).await?;
+                done.is_cut = page.chunk.len() < given;
+                (done.token, events) = (page.end.filter(|_| done.ended_by.is_none()), page.chunk);
+            }
+            Err(error) if error.is_hidden() => {
+                done.ended_by = Some(self.why_refused(read).await?);
+            }
+            // The server lost the token: the read begins again at the newest event. Known events
+            // come again, which does no harm.
+            Err(error) if error.is_unknown_position() && read.token.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+
+        done.took_ms = states.took(read);
+        self.write_page(read, done, &events).await?;
+
+        self.say_how_far(read, states).await
+    }
+
+    /// The page, or the page without the filter of types. It is requested without the filter if no
+    /// more comes although the room's beginning is not reached, or if page after page brings
+    /// nothing new.
+    async fn or_without_filter(
+        &self,
+        read: &HistoryJob,
+        page: MessagesPage,
+        states: &JobStates,
+    ) -> Result<MessagesPage, Error> {
+        let gives_no_more = page.end.is_none() && self.last_page(read, &page).await? == "no_more";
+        let is_barren = states.barren(read) + 1 == BARREN_FREE;
+        if !gives_no_more && !is_barren {
+            return Ok(page);
+        }
+
+        let size = if is_barren {
+            self.settings.backfill_page
+        } else {
+            LARGE_PAGE
+        };
+
+        let unfiltered = self
+            .client
+            .messages_unfiltered(&read.room_id, read.token.as_deref(), size)
+            .await;
+
+        match unfiltered {
+            Ok(other)
+                if is_barren || other.end.is_some() || other.chunk.len() > page.chunk.len() =>
+            {
+                Ok(other)
+            }
+
+            Err(error) if error.is_revoked() => Err(error.into()),
+            _ => Ok(page),
+        }
+    }
+
+    /// Why the read ends with this page, if it does. Events beyond the horizon are removed from the
+    /// page.
+    async fn ended_by(
+        &self,
+        read: &HistoryJob,
+        horizon: Option<i64>,
+        page: &mut MessagesPage,
+        states: &mut JobStates,
+    ) -> Result<Option<&'static str>, Error> {
+        let seen = states.goes_on(read, page.end.as_deref(), ids_on_page(page));
+        let (given, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
+        let beyond = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
+        let shorter = page.chunk.len() < given;
+        if shorter && (page.end.is_none() || (created && !page.chunk.iter().any(is_creation))) {
+            // The room's beginning was read and is older than wanted: nothing is hidden.
+            return Ok(Some("horizon"));
+        }
+
+        if read.kind == JobKind::Gap && ends_with_creation(page) {
+            // The next page would be empty and would not show that this read reached the beginning:
+            // the creation may be known from long before the gap.
+            return Ok(Some("beginning"));
+        }
+
+        if page.end.is_none() {
+            return self.last_page(read, page).await.map(Some);
+        }
+
+        if seen.circle {
+            // A server whose pages go in a circle must not keep us busy for ever.
+            return Ok(Some("circle"));
+        }
+
+        if beyond {
+            return Ok(Some("horizon"));
+        }
+
+        if read.kind == JobKind::Gap {
+            let ids = ids_to_store(page);
+            if reads::has_reached_known_events(&self.store, read, ids).await? {
+                return Ok(Some("met"));
+            }
+        }
+
+        Ok((seen.barren >= BARREN_MAX).then_some("endless"))
+    }
+
+    /// The time, ms, before which a read need not go: earlier events are not wanted, or would be
+    /// deleted again. Without back-fill a gap ends where we last heard of the room.
+    async fn horizon(&self, read: &HistoryJob) -> Result<Option<i64>, Error> {
+        let (now, kept) = (self.clock.now_ms(), self.settings.retention);
+        let is_gap = read.kind == JobKind::Gap;
+        let asked = self.asked_since(now);
+        // The events that would close a gap may be deleted already.
+        let wanted = asked.max(if is_gap {
+            kept.events_before(now)
+        } else {
+            kept.calls_before(now)
+        });
+        if self.settings.backfill || !is_gap {
+            return Ok(wanted);
+        }
+
+        let heard = reads::last_heard(&self.store, read)
+            .await?
+            .unwrap_or(read.opened_ms);
+
+        Ok(Some(heard - MARGIN_MS).max(wanted))
+    }
+
+    /// Why the homeserver gives nothing before this page. The room begins here; or what was before
+    /// is hidden from us by the room's visibility; or there may be more that it just does not give.
+    async fn last_page(
+        &self,
+        read: &HistoryJob,
+        page: &MessagesPage,
+    ) -> Result<&'static str, Error> {
+        if page.chunk.iter().any(is_creation) {
+            return Ok("beginning");
+        }
+
+        let is_gap = read.kind == JobKind::Gap;
+        if !is_gap && reads::has_seen_creation(&self.store, &read.room_id).await? {
+            return Ok("beginning");
+        }
+
+        if is_gap {
+            let ids = ids_to_store(page);
+            if reads::has_reached_known_events(&self.store, read, ids).await? {
+                return Ok("met");
+            }
+        }
+
+        let oldest = page.chunk.last().and_then(origin_ts).or(read.reached_ms);
+        let is_hidden = self
+            .is_hidden_before(&read.room_id, oldest.unwrap_or(read.opened_ms))
+            .await?;
+
+        Ok(match (is_hidden, is_gap) {
+            // A gap may end where our access begins, and is then closed. Only a read of the
+            // whole room reports hidden history.
+            (true, true) => "beginning",
+            (true, false) => "not_visible",
+            (false, _) => "no_more",
+        })
+    }
+
+    /// Was the time just before this moment, ms, hidden from us?
+    async fn is_hidden_before(&self, room_id: &str, at: i64) -> Result<bool, Error> {
+        let now = self.clock.now_ms();
+        let hidden = coverage::hidden_from_us(&self.store, room_id, now).await?;
+        let ends_there = |to: i64| to.saturating_add(HIDDEN_MARGIN_MS) >= at;
+
+        Ok(hidden
+            .iter()
+            .any(|span| span.from < at && ends_there(span.to)))
+    }
+
+    /// Why the homeserver does not let us read on: the history is hidden, we are not in the room,
+    /// or it just refuses.
+    async fn why_refused(&self, read: &HistoryJob) -> Result<&'static str, Error> {
+        let at = read.reached_ms.unwrap_or(read.opened_ms);
+        let watched = rooms::list_watched_rooms(&self.store).await?;
+        let is_in = watched
+            .iter()
+            .any(|(room_id, watch)| *room_id == read.room_id && *watch == Watch::Joined);
+        let is_hidden = !is_in || self.is_hidden_before(&read.room_id, at).await?;
+
+        Ok(if is_hidden { "not_visible" } else { "refused" })
+    }
+
+    /// Opens reads where earlier ones ended at a horizon that is wider now, and corrects ends that
+    /// an earlier version recorded. Returns false if that must be tried again.
+    pub(super) async fn look_at_ends(&self) -> bool {
+        match self.try_look_at_ends().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("how reading history ended could not be looked at: {error}");
+                false
+            }
+        }
+    }
+
+    async fn try_look_at_ends(&self) -> Result<(), Error> {
+        let now = self.clock.now_ms();
+        for ended in reads::list_ended_as_hidden(&self.store).await? {
+            if !self.is_hidden_before(&ended.room_id, now).await? && self.is_joined(&ended).await? {
+                reads::correct_end_reason(&self.store, &ended, "no_more", Some(now)).await?;
+            }
+        }
+
+        if !self.settings.backfill {
+            return Ok(());
+        }
+
+        let kept = self.settings.retention;
+        let asked = self.asked_since(now);
+        for (kind, kept) in [
+            (JobKind::Backfill, kept.calls_before(now)),
+            (JobKind::Gap, kept.events_before(now)),
+        ] {
+            for ended in reads::cut_short_by_old_limit(&self.store, kind, asked.max(kept)).await? {
+                tracing::info!(
+                    "{}: more of the past is wanted now; reading goes on",
+                    ended.room_id
+                );
+                let mut room = RoomBatch::new(&ended.room_id, Source::Backfill);
+                room.goes_on = Some(ReadContinuation {
+                    ended: ended.key(),
+                    token: ended.last_token.clone(),
+                });
+                self.ingest(&self.batch_of_room(room)).await?;
+            }
+        }
+
+        Ok(())
+    }
+
+    async fn is_joined(&self, ended: &HistoryJob) -> Result<bool, Error> {
+        let watched = rooms::list_watched_rooms(&self.store).await?;
+        Ok(watched.iter().any(|(room_id, watch)| {
+            *room_id == ended.room_id && *watch != Watch::Left && *watch != Watch::Blind
+        }))
+    }
+
+    /// Requests the last page of a read that ended too early again. If it brings more, a new read
+    /// continues from there.
+    pub(super) async fn try_ended_again(&self, ended: &HistoryJob) -> Result<(), Error> {
+        let (room_id, token) = (ended.room_id.as_str(), ended.last_token.as_deref());
+        // Alternates between requests with and without the filter.
+        let page = if ended.tries % 2 == 0 {
+            self.client.messages(room_id, token, LARGE_PAGE).await?
+        } else {
+            self.client
+                .messages_unfiltered(room_id, token, LARGE_PAGE)
+                .await?
+        };
+
+        let now = self.clock.now_ms();
+        let gave_no_more = ended.ended_by.as_deref() == Some("no_more");
+        let brings_new = reads::is_any_new(&self.store, room_id, ids_to_store(&page)).await?;
+        let may_lead_on = page.end.is_some() && !ends_with_creation(&page);
+        let leads_on = may_lead_on && (brings_new || gave_no_more);
+        let begins = page.chunk.iter().any(is_creation);
+        let mut room = RoomBatch::new(room_id, Source::Backfill);
+        add_events(&mut room, &page.chunk, true, now);
+        if leads_on {
+            room.goes_on = Some(ReadContinuation {
+                ended: ended.key(),
+                token: page.end.clone(),
+            });
+        }
+
+        self.ingest(&self.batch_of_room(room)).await?;
+        if leads_on {
+            tracing::info!("history of {room_id}: the homeserver gives more now; reading goes on");
+            self.history.notify_one();
+        } else if begins {
+            reads::correct_end_reason(&self.store, ended, "beginning", None).await?;
+        } else {
+            job::postpone_job(&self.store, ended, "no_more", now).await?;
+        }
+
+        self.changes.announce(Change::Room {
+            room_id: room_id.to_owned(),
+        });
+
+        Ok(())
+    }
+
+    /// Writes the page's events and the read's new position, in one commit.
+    async fn write_page(
+        &self,
+        read: &HistoryJob,
+        page: ReadPage,
+        events: &[Value],
+    ) -> Result<(), Error> {
+        let mut room = RoomBatch::new(&read.room_id, Source::Backfill);
+        add_events(&mut room, events, true, self.clock.now_ms());
+        let done = page.ended_by;
+        room.page = Some(page);
+        let new = self.ingest(&self.batch_of_room(room)).await?;
+        let (what, page) = (describe_job(read), read.pages + 1);
+        if let Some(why) = done {
+            let found = read
+                .found
+                .saturating_add(i64::try_from(new).unwrap_or(i64::MAX));
+            tracing::info!("{what}: done after {page} pages with {found} new events ({why})");
+        } else {
+            tracing::debug!("{what}: page {page}, {new} new events");
+        }
+
+        self.changes.announce(Change::Room {
+            room_id: read.room_id.clone(),
+        });
+
+        Ok(())
+    }
+}
+
+/// The ids of all events on a page.
+fn ids_on_page(page: &MessagesPage) -> impl Iterator<Item = &str> {
+    let ours = page
+        .chunk
+        .iter()
+        .filter_map(|event| event.get("event_id")?.as_str());
+
+    ours.chain(page.others.iter().map(String::as_str))
+}
+
+/// The ids of the events that are of our types, and so are stored.
+fn ids_to_store(page: &MessagesPage) -> impl Iterator<Item = &str> {
+    let ours = page
+        .chunk
+        .iter()
+        .filter(|event| kind_of(event).is_some_and(is_ours));
+
+    ours.filter_map(|event| event.get("event_id")?.as_str())
+}
+
+fn origin_ts(event: &Value) -> Option<i64> {
+    event.get("origin_server_ts")?.as_i64()
+}
+
+fn is_creation(event: &Value) -> bool {
+    event
+        .get("type")
+        .is_some_and(|kind| kind == "m.room.create")
+}
+
+/// Does the page reach the room's beginning? Nothing comes before the creation, even if the page
+/// has an `end`.
+fn ends_with_creation(page: &MessagesPage) -> bool {
+    page.chunk.last().is_some_and(is_creation)
+}
+
+/// A page with nothing on it, after which the read begins at the newest event again, until the
+/// answer changes that.
+fn empty_page(read: &HistoryJob, horizon_ms: Option<i64>) -> ReadPage {
+    ReadPage {
+        read: read.key(),
+        token: None,
+        ended_by: None,
+        horizon_ms,
+        took_ms: 0,
+        is_cut: false,
+    }
+}
+
+/// Removes the end of a page (newest first) where all events are older than the horizon. Returns
+/// true if nothing is left. A single event with an odd stamp removes nothing.
+pub(super) fn drop_older_than(page: &mut Vec<Value>, horizon: i64) -> bool {
+    let was_empty = page.is_empty();
+    let keep = page
+        .iter()
+        .rposition(|event| origin_ts(event).is_none_or(|at| at >= horizon))
+        .map_or(0, |last| last + 1);
+    page.truncate(keep);
+
+    !was_empty && page.is_empty()
+}
