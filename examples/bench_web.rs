@@ -27,8 +27,7 @@ use callscope::changes::Changes;
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::rtc::words::Source;
-use callscope::rtc::words::Watch;
+use callscope::rtc::words::{Mode, Source, Watch};
 use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::vantages;
@@ -104,7 +103,7 @@ async fn fill(store: &Writer, calls: usize) {
         user_id: "@bot:example.org",
         homeserver: "https://example.org",
         device_id: None,
-        mode: "follow",
+        mode: Mode::Follow,
         software: None,
         delayed_events: true,
         sticky_events: true,
@@ -680,7 +679,7 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         user_id: "@bot:example.org",
         homeserver: "https://example.org",
         device_id: None,
-        mode: "follow",
+        mode: Mode::Follow,
         software: None,
         delayed_events: true,
         sticky_events: true,

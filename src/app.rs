@@ -264,10 +264,7 @@ fn observer_settings(
                 file: config.credentials_file.clone(),
             },
         },
-        mode: match config.mode {
-            config::Mode::Follow => observer::Mode::Follow,
-            config::Mode::Poll => observer::Mode::Poll,
-        },
+        mode: config.mode,
         poll_schedule: config.poll_schedule.clone(),
         rooms: config.rooms.iter().map(wish).collect(),
         peek_rooms: config.peek_rooms.iter().map(wish).collect(),

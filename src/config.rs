@@ -12,6 +12,7 @@ pub use keys::{KEYS, SettingKey};
 
 use crate::matrix::Secret;
 use crate::rtc::slot::SlotPolicy;
+use crate::rtc::words::Mode;
 use layers::Layers;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,16 +84,6 @@ impl RoomSpec {
     pub fn is_alias(&self) -> bool {
         self.id_or_alias.starts_with('#')
     }
-}
-
-/// How rooms are observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Live, by long poll, and by schedule.
-    #[default]
-    Follow,
-    /// By schedule only.
-    Poll,
 }
 
 /// Whose invites are accepted; empty lists accept nobody's.

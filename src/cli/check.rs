@@ -58,7 +58,7 @@ async fn check_database(config: &Config, faults: &mut FaultCount) {
         // Continue: problems with the homeserver are worth knowing, too.
         Err(error) => {
             say!("Database:");
-            let words = storage_words(error.kind().as_str());
+            let words = storage_words(error.kind());
             faults.add(&format!("{error}. {}", words.to_do));
         }
     }

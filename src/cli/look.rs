@@ -1,6 +1,7 @@
 //! `callscope calls`, `callscope rooms`, `callscope status`: the facts of the pages in a terminal.
 
 use super::ask::RunningServer;
+use crate::store::db::health::TroubleKind;
 use crate::web::view::format as f;
 use crate::web::view::storage_words;
 use serde_json::Value;
@@ -233,7 +234,7 @@ pub(super) fn list_troubles(status: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let stored = &status["storage_trouble"];
     if let Some(kind) = stored["kind"].as_str() {
-        let words = storage_words(kind);
+        let words = storage_words(TroubleKind::from_word(kind));
         found.push(format!(
             "nothing is stored since {}. {} ({}). {}",
             short_time(&stored["since_at"]),

@@ -43,17 +43,6 @@ pub enum FoundBy {
     Homeserver,
 }
 
-impl FoundBy {
-    /// The value as stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counting => "counting",
-            Self::Homeserver => "homeserver",
-        }
-    }
-}
-
 /// A span of time in which the wall clock was wrong. Times in ms by the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Off {

@@ -1,10 +1,11 @@
 //! The syntax check of each key's value. Every check returns the parsed value, or what is wrong in
 //! words.
 
+use super::RoomSpec;
 use super::faults::quote_for_display;
 use super::layers::Layers;
-use super::{Mode, RoomSpec};
 use crate::matrix::Secret;
+use crate::rtc::words::Mode;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use url::Url;
@@ -123,11 +124,8 @@ pub(super) fn parse_room(text: &str) -> Checked<RoomSpec> {
 
 /// `follow` or `poll`.
 pub(super) fn parse_mode(text: &str) -> Checked<Mode> {
-    match text {
-        "follow" => Ok(Mode::Follow),
-        "poll" => Ok(Mode::Poll),
-        other => Err(format!("{} is not a mode", quote_for_display(other))),
-    }
+    text.parse()
+        .map_err(|_| format!("{} is not a mode", quote_for_display(text)))
 }
 
 /// A schedule, checked by the scheduler's own parser.

@@ -3,7 +3,7 @@
 
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::clock::steady::Doubt;
+use crate::clock::steady::{Doubt, FoundBy};
 use crate::rtc::event::{RoomEvent, may_be_kept_whole};
 use crate::rtc::id::server_of;
 use crate::rtc::neighbours::{EventStamp, corrected_times};
@@ -12,7 +12,9 @@ use crate::rtc::sieve::{Sifted, sift_event};
 use crate::rtc::time::millis_of_json;
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
-use crate::store::ingest::receive_times::{self, ClockError, OwnClockSpan, Withdrawal};
+use crate::store::ingest::receive_times::{
+    self, ClockError, ClockWitness, OwnClockSpan, Withdrawal,
+};
 use crate::store::ingest::write::write_batch_by_clock;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -112,6 +114,14 @@ fn may_have_neighbour(room: &RoomBatch) -> bool {
         .any(|kind| matches!(kind, "m.room.tombstone" | "m.room.create"))
 }
 
+/// What showed that our clock was wrong, in the words of the store.
+fn witness_of_clock(found_by: FoundBy) -> ClockWitness {
+    match found_by {
+        FoundBy::Counting => ClockWitness::Counting,
+        FoundBy::Homeserver => ClockWitness::Homeserver,
+    }
+}
+
 impl Observer {
     /// Commits a batch and then announces what it changed, never before the commit. Returns how
     /// many events were new.
@@ -181,7 +191,7 @@ impl Observer {
             if let Some(back_by_ms) = off.withdrawn_by_ms {
                 let withdrawal = Withdrawal {
                     from_ms: off.from_ms,
-                    found_by: off.found_by.as_str(),
+                    found_by: witness_of_clock(off.found_by),
                     to_ms: span.to_ms,
                     back_by_ms,
                     after_stream: self.doubted_after.lock().await.get(&off.from_ms).copied(),
@@ -198,7 +208,7 @@ impl Observer {
                 from_ms: off.from_ms,
                 to_ms: off.to_ms,
                 off_ms: off.off_ms,
-                found_by: off.found_by.as_str().to_owned(),
+                found_by: witness_of_clock(off.found_by),
             });
         }
 

@@ -2,7 +2,8 @@
 //! and, without a stream, all of them. It does not matter whether policy accepts them: the status
 //! page says what a waiting one needs.
 
-use super::{Error, Mode, Observer};
+use super::{Error, Observer};
+use crate::rtc::words::Mode;
 use crate::store::ingest::{invitations, vantages};
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -41,6 +41,7 @@ use crate::clock::Clock;
 use crate::matrix::{self, Client, Secret};
 use crate::observer::error_state::Work;
 use crate::rtc::fold::Rules;
+use crate::rtc::words::Mode;
 use crate::store::ingest::{receive_times, vantages};
 use crate::store::{self, Writer};
 use std::collections::BTreeMap;
@@ -49,15 +50,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-
-/// How the observer learns of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Long-poll sync, and polls as a check.
-    Follow,
-    /// Polls only.
-    Poll,
-}
 
 /// Who we are on the homeserver.
 #[derive(Debug, Clone)]

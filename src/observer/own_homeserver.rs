@@ -5,7 +5,7 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::rtc::transport;
-use crate::store::ingest::probes::{self, OwnResult, RequestResult};
+use crate::store::ingest::probes::{self, AnswerState, OwnResult, RequestResult};
 use crate::store::ingest::vantages;
 use serde_json::Value;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Observer {
         let limits = limits.unwrap_or_default();
         let is_whole = [&transports, &capabilities]
             .iter()
-            .all(|answer| answer.state != "failed");
+            .all(|answer| answer.state != AnswerState::Failed);
         let result = OwnResult {
             transports,
             sfus: livekit_urls(&offered.unwrap_or_default()),
@@ -76,18 +76,13 @@ impl Observer {
 /// The result of a request, and its answer; `None` = the homeserver does not know the endpoint.
 fn answer_and_body<T>(asked: Option<Result<T, matrix::Error>>) -> (RequestResult, Option<T>) {
     let (state, why, said) = match asked {
-        Some(Ok(said)) => ("ok", None, Some(said)),
-        None => ("missing", None, None),
-        Some(Err(error)) if error.is_unsupported() => ("missing", None, None),
-        Some(Err(error)) => ("failed", Some(error.to_string()), None),
+        Some(Ok(said)) => (AnswerState::Ok, None, Some(said)),
+        None => (AnswerState::Missing, None, None),
+        Some(Err(error)) if error.is_unsupported() => (AnswerState::Missing, None, None),
+        Some(Err(error)) => (AnswerState::Failed, Some(error.to_string()), None),
     };
 
-    let answer = RequestResult {
-        state: state.to_owned(),
-        why,
-    };
-
-    (answer, said)
+    (RequestResult { state, why }, said)
 }
 
 /// The addresses of the `LiveKit` services that are offered, normalised.

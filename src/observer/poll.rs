@@ -4,10 +4,10 @@
 use super::backoff::Backoff;
 use super::error_state::Work;
 use super::ingest::add_events;
-use super::{Error, Mode, Observer};
+use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::event::EventKind;
-use crate::rtc::words::{Source, Watch};
+use crate::rtc::words::{Mode, Source, WalkReason, Watch};
 use crate::store::ingest::batch::{RoomBatch, StateSnapshot};
 use crate::store::ingest::history_jobs::job::JobKind;
 use crate::store::ingest::{rooms, vantages};

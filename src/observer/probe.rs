@@ -11,7 +11,9 @@ use crate::changes::Change;
 use crate::matrix;
 use crate::matrix::probe::{ProbeAnswer, Prober, ServerProbe, SfuProbe};
 use crate::rtc::time::DAY_MS;
-use crate::store::ingest::probes::{self, OwnResult, RequestResult, ServerResult, SfuResult};
+use crate::store::ingest::probes::{
+    self, AnswerState, OwnResult, RequestResult, ServerResult, SfuResult,
+};
 use crate::store::model::Viewer;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -180,16 +182,13 @@ fn sfu_result(sfu: SfuProbe) -> SfuResult {
 
 fn probe_answer<T>(asked: ProbeAnswer<T>) -> RequestResult {
     let (state, why) = match asked {
-        ProbeAnswer::Said(_) => ("ok", None),
-        ProbeAnswer::Missing => ("missing", None),
-        ProbeAnswer::Failed(why) => ("failed", Some(why)),
-        ProbeAnswer::Refused(why) => ("refused", Some(why)),
+        ProbeAnswer::Said(_) => (AnswerState::Ok, None),
+        ProbeAnswer::Missing => (AnswerState::Missing, None),
+        ProbeAnswer::Failed(why) => (AnswerState::Failed, Some(why)),
+        ProbeAnswer::Refused(why) => (AnswerState::Refused, Some(why)),
     };
 
-    RequestResult {
-        state: state.to_owned(),
-        why,
-    }
+    RequestResult { state, why }
 }
 
 #[cfg(test)]

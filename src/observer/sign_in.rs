@@ -4,7 +4,7 @@
 
 use super::backoff::Backoff;
 use super::error_state::Work;
-use super::{AccountLogin, Error, Mode, Observer};
+use super::{AccountLogin, Error, Observer};
 use crate::matrix::{self, Capabilities, Whoami};
 use crate::store::ingest::vantages::{self, VantageStart};
 use std::time::Duration;
@@ -261,11 +261,7 @@ impl Observer {
             user_id,
             homeserver: self.client.settings().homeserver_url.as_str(),
             device_id,
-            mode: if self.settings.mode == Mode::Follow {
-                "follow"
-            } else {
-                "poll"
-            },
+            mode: self.settings.mode,
             software: can.and_then(|can| can.software.as_deref()),
             delayed_events: can.is_some_and(|can| can.delayed_events),
             sticky_events: can.is_some_and(|can| can.sticky_events),

@@ -8,7 +8,7 @@ use crate::changes::Change;
 use crate::matrix::{self, HeardTime, JoinedRoom, LeftRoom, SyncPart, SyncParts, SyncRequest};
 use crate::rtc::id::server_of;
 use crate::rtc::reading::time_by_age;
-use crate::rtc::words::{Source, Watch};
+use crate::rtc::words::{Source, WalkReason, Watch};
 use crate::store::ingest::batch::{Batch, RoomBatch};
 use crate::store::ingest::history_jobs::job::JobKind;
 use crate::store::ingest::{rooms, vantages};

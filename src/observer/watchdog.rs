@@ -52,8 +52,9 @@ mod tests {
     use crate::changes::Changes;
     use crate::clock::Clock;
     use crate::matrix::{self, Client, Secret};
-    use crate::observer::{AccountLogin, Mode, RetentionSettings, Settings};
+    use crate::observer::{AccountLogin, RetentionSettings, Settings};
     use crate::rtc::fold::Rules;
+    use crate::rtc::words::Mode;
     use crate::store::Writer;
     use crate::store::ingest::vantages;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,8 @@
 //! Coverage of a room over time: when it was watched live, polled, read from history, not watched,
 //! or not visible.
 
+use super::words::{WalkEnd, words};
+
 /// A span of time, ms since the Unix epoch, half open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
@@ -24,34 +26,23 @@ impl Span {
     }
 }
 
-/// How a span of time is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cover {
-    /// The sync stream was followed.
-    Live,
-    /// The state was polled repeatedly.
-    Polled,
-    /// Nobody watched, but history and state were read later.
-    Backfilled,
-    /// Nobody watched, and the time has not been read later (yet).
-    Gap,
-    /// History is hidden from us.
-    NotVisible,
+words! {
+    /// How a span of time is known.
+    pub enum Cover {
+        /// The sync stream was followed.
+        Live = "live",
+        /// The state was polled repeatedly.
+        Polled = "polled",
+        /// Nobody watched, but history and state were read later.
+        Backfilled = "backfilled",
+        /// Nobody watched, and the time has not been read later (yet).
+        Gap = "gap",
+        /// History is hidden from us.
+        NotVisible = "not_visible",
+    }
 }
 
 impl Cover {
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Polled => "polled",
-            Self::Backfilled => "backfilled",
-            Self::Gap => "gap",
-            Self::NotVisible => "not_visible",
-        }
-    }
-
     /// Is nothing known of this time?
     #[must_use]
     pub fn is_blind(self) -> bool {
@@ -79,10 +70,8 @@ pub struct HistoryRead {
     pub reached_ms: Option<i64>,
     /// The limit of the read, ms: nothing older is read.
     pub horizon_ms: Option<i64>,
-    /// Why it ended: `beginning`, `met`, `horizon` or `not_visible`; or `no_more`, `circle`,
-    /// `endless` or `refused`, if the homeserver did not return all the history that may exist;
-    /// `None` = still running.
-    pub ended_by: Option<String>,
+    /// Why it ended; `None` = still running.
+    pub ended_by: Option<WalkEnd>,
 }
 
 /// The observer's records about one room.
@@ -339,10 +328,14 @@ fn watched_spans(notes: &CoverageRecords, now: i64) -> Vec<(Span, Cover)> {
 impl HistoryRead {
     /// The time from which on the gap was read, ms.
     fn read_from(&self) -> Option<i64> {
-        match self.ended_by.as_deref()? {
-            "not_visible" | "no_more" | "circle" | "endless" | "refused" => None,
-            "horizon" => Some(self.horizon_ms.unwrap_or(i64::MIN)),
-            _ => Some(i64::MIN),
+        match self.ended_by? {
+            WalkEnd::NotVisible
+            | WalkEnd::NoMore
+            | WalkEnd::Circle
+            | WalkEnd::Endless
+            | WalkEnd::Refused => None,
+            WalkEnd::Horizon => Some(self.horizon_ms.unwrap_or(i64::MIN)),
+            WalkEnd::Beginning | WalkEnd::Met => Some(i64::MIN),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Evidence: the basis of each boundary of a stay and of a call, and its maximum error.
 
 use super::coverage::{Cover, Interval, Span, cover_at, unwatched_since};
-use super::words::Source;
+use super::words::{EndReason, Source, words};
 
 /// An event received later than this after its timestamp was not seen live, ms.
 pub const PROMPT_MS: i64 = 60_000;
@@ -31,10 +31,10 @@ pub struct Origin {
 
 /// The properties of a stay that evidence needs. Times in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EvidenceStay<'a> {
+pub struct EvidenceStay {
     pub joined_ms: i64,
     pub until_ms: i64,
-    pub end_reason: &'a str,
+    pub end_reason: EndReason,
     pub claimed: bool,
     /// Its claimed start is impossible: its key has no event before the stay's first one.
     pub refuted: bool,
@@ -50,44 +50,27 @@ pub struct EvidenceStay<'a> {
     pub lost: Option<Span>,
 }
 
-/// The basis of a boundary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BoundaryBasis {
-    /// An event that we received when it happened.
-    Live,
-    /// An event read later; its time is the server's timestamp.
-    Backfilled,
-    /// An event received long after its timestamp although we listened: it happened in between.
-    Late,
-    /// The renewal of an ended stay: the device came back between that end and this event.
-    Renewed,
-    /// The member's own claim, refuted by the complete history: the stay began with its event.
-    Refuted,
-    /// The member's own claim (`created_ts`).
-    Claimed,
-    /// Expiry: nobody said goodbye.
-    Computed,
-    /// A poll of the room's state.
-    Reconciled,
-    /// Nobody watched, and there is no other evidence.
-    Gap,
-}
-
-impl BoundaryBasis {
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Backfilled => "backfilled",
-            Self::Late => "late",
-            Self::Renewed => "renewed",
-            Self::Refuted => "refuted",
-            Self::Claimed => "claimed",
-            Self::Computed => "computed",
-            Self::Reconciled => "reconciled",
-            Self::Gap => "gap",
-        }
+words! {
+    /// The basis of a boundary.
+    pub enum BoundaryBasis {
+        /// An event that we received when it happened.
+        Live = "live",
+        /// An event read later; its time is the server's timestamp.
+        Backfilled = "backfilled",
+        /// An event received long after its timestamp although we listened: it happened in between.
+        Late = "late",
+        /// The renewal of an ended stay: the device came back between that end and this event.
+        Renewed = "renewed",
+        /// The member's own claim, refuted by the complete history: the stay began with its event.
+        Refuted = "refuted",
+        /// The member's own claim (`created_ts`).
+        Claimed = "claimed",
+        /// Expiry: nobody said goodbye.
+        Computed = "computed",
+        /// A poll of the room's state.
+        Reconciled = "reconciled",
+        /// Nobody watched, and there is no other evidence.
+        Gap = "gap",
     }
 }
 
@@ -108,34 +91,20 @@ pub struct Boundaries {
     pub unknown_since_ms: Option<i64>,
 }
 
-/// How certain the times of a call are as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certainty {
-    Exact,
-    /// It may have begun earlier.
-    LeftCensored,
-    /// It may have ended earlier or later, or may be over.
-    RightCensored,
-    /// For a time within it nobody watched.
-    Gapped,
-    /// Nobody said goodbye; the end is from expiry.
-    InferredEnd,
-    /// Its start or its end is known only as a span of time.
-    Bounded,
-}
-
-impl Certainty {
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::LeftCensored => "left_censored",
-            Self::RightCensored => "right_censored",
-            Self::Gapped => "gapped",
-            Self::InferredEnd => "inferred_end",
-            Self::Bounded => "bounded",
-        }
+words! {
+    /// How certain the times of a call are as a whole.
+    pub enum Certainty {
+        Exact = "exact",
+        /// It may have begun earlier.
+        LeftCensored = "left_censored",
+        /// It may have ended earlier or later, or may be over.
+        RightCensored = "right_censored",
+        /// For a time within it nobody watched.
+        Gapped = "gapped",
+        /// Nobody said goodbye; the end is from expiry.
+        InferredEnd = "inferred_end",
+        /// Its start or its end is known only as a span of time.
+        Bounded = "bounded",
     }
 }
 
@@ -215,18 +184,16 @@ fn end_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
 
     match stay.end {
         Some(event) => boundary_by_event(&event, cover),
-        None if matches!(stay.end_reason, "expired" | "sticky_expired") => {
-            match unwatched_span_at(cover, stay.until_ms) {
-                Some(gap) => Boundary {
-                    by: BoundaryBasis::Gap,
-                    error_ms: gap.to.saturating_sub(gap.from.max(last_sign)).max(0),
-                },
-                None => Boundary {
-                    by: BoundaryBasis::Computed,
-                    error_ms: (stay.until_ms - last_sign).max(0),
-                },
-            }
-        }
+        None if stay.end_reason.is_expiry() => match unwatched_span_at(cover, stay.until_ms) {
+            Some(gap) => Boundary {
+                by: BoundaryBasis::Gap,
+                error_ms: gap.to.saturating_sub(gap.from.max(last_sign)).max(0),
+            },
+            None => Boundary {
+                by: BoundaryBasis::Computed,
+                error_ms: (stay.until_ms - last_sign).max(0),
+            },
+        },
         None => boundary_by_coverage(cover, stay.until_ms),
     }
 }
@@ -417,11 +384,11 @@ mod tests {
         event(origin_ms, Some(origin_ms + 200), Source::Sync)
     }
 
-    fn stay(from: i64, to: i64) -> EvidenceStay<'static> {
+    fn stay(from: i64, to: i64) -> EvidenceStay {
         EvidenceStay {
             joined_ms: from,
             until_ms: to,
-            end_reason: "left",
+            end_reason: EndReason::Left,
             claimed: false,
             refuted: false,
             resumed: false,
@@ -494,7 +461,7 @@ mod tests {
         );
         let gone = EvidenceStay {
             end: None,
-            end_reason: "room_left",
+            end_reason: EndReason::RoomLeft,
             ..stay(100, 200)
         };
 
@@ -518,7 +485,7 @@ mod tests {
         );
         let expired = EvidenceStay {
             end: None,
-            end_reason: "expired",
+            end_reason: EndReason::Expired,
             last_sign_ms: Some(130),
             ..stay(100, 200)
         };
@@ -622,7 +589,7 @@ mod tests {
         );
         let expired = EvidenceStay {
             end: None,
-            end_reason: "expired",
+            end_reason: EndReason::Expired,
             last_sign_ms: Some(130),
             ..stay(100, 200)
         };

@@ -6,6 +6,7 @@
 //! things are needed: silence, and a sign that this client would have renewed by now or that
 //! nothing can say goodbye for it.
 
+use super::words::words;
 use serde_json::Value;
 
 /// Clients renew a membership every hour at the latest since matrix-js-sdk 39.1, older ones every
@@ -24,23 +25,24 @@ const ENDED_MIN: i64 = 30;
 /// A server counts as losing goodbyes if at least one of this many stays had none.
 const LOST_ONE_OF: i64 = 5;
 
-/// A sign that a silent device is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GhostSign {
-    /// It came back with the start of a stay that had already ended: a renewal after a goodbye, so
-    /// no delayed leave is set up for it.
-    CameBack,
-    /// It renewed every hour until then.
-    RenewedHourly,
-    /// Its event has fields that only clients with hourly renewal write.
-    HourlyClient,
-    /// Its homeserver does not support delayed events: nothing says goodbye for a client that is
-    /// killed.
-    NoDelayedEvents,
-    /// The same person joined later with another device, which is still here.
-    OtherDevice,
-    /// Its homeserver is known to lose goodbyes: many of its stays ended only by expiry.
-    LosesGoodbyes,
+words! {
+    /// A sign that a silent device is gone.
+    pub enum GhostSign {
+        /// It came back with the start of a stay that had already ended: a renewal after a goodbye,
+        /// so no delayed leave is set up for it.
+        CameBack = "came_back",
+        /// It renewed every hour until then.
+        RenewedHourly = "renewed_hourly",
+        /// Its event has fields that only clients with hourly renewal write.
+        HourlyClient = "hourly_client",
+        /// Its homeserver does not support delayed events: nothing says goodbye for a client that
+        /// is killed.
+        NoDelayedEvents = "no_delayed_events",
+        /// The same person joined later with another device, which is still here.
+        OtherDevice = "other_device",
+        /// Its homeserver is known to lose goodbyes: many of its stays ended only by expiry.
+        LosesGoodbyes = "loses_goodbyes",
+    }
 }
 
 impl GhostSign {
@@ -53,25 +55,6 @@ impl GhostSign {
         Self::OtherDevice,
         Self::LosesGoodbyes,
     ];
-
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CameBack => "came_back",
-            Self::RenewedHourly => "renewed_hourly",
-            Self::HourlyClient => "hourly_client",
-            Self::NoDelayedEvents => "no_delayed_events",
-            Self::OtherDevice => "other_device",
-            Self::LosesGoodbyes => "loses_goodbyes",
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|sign| sign.as_str() == word)
-    }
 }
 
 /// How the stays of a homeserver ended lately: their number, and how many ended only by expiry.
@@ -402,7 +385,7 @@ mod tests {
         assert!(GhostSign::ALL.is_sorted());
 
         for sign in GhostSign::ALL {
-            assert_eq!(GhostSign::from_word(sign.as_str()), Some(sign));
+            assert_eq!(sign.as_str().parse(), Ok(sign));
         }
     }
 

@@ -1,6 +1,7 @@
 //! `Membership`: one stay of one device; and `Rejection`: an event that could not be used.
 
 use super::event::Reason;
+use super::id::server_of;
 use super::slot::SlotId;
 use super::transport::{Selection, Transport};
 use super::words::{EndReason, Format};
@@ -50,6 +51,24 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// When it left, ms; `None` while it is here.
+    #[must_use]
+    pub fn left_ms(&self, now: i64) -> Option<i64> {
+        (self.until_ms <= now).then_some(self.until_ms)
+    }
+
+    /// The homeserver of its user.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        server_of(&self.user_id)
+    }
+
+    /// Does it last? One without length is in no session.
+    #[must_use]
+    pub fn has_length(&self) -> bool {
+        self.until_ms > self.joined_ms
+    }
+
     /// Identifies a device. If a format names no device, each member key counts as one.
     #[must_use]
     pub fn device_key(&self) -> (&str, &str) {

@@ -2,6 +2,8 @@
 //! is in a call; that is not the same as nobody being there. All code that shows who is in a call
 //! now asks this module.
 
+use super::words::words;
+
 /// Maximum silence of a homeserver that is followed live, ms. After that the stream is not trusted.
 pub const SILENT_MS: i64 = 5 * 60 * 1000;
 /// The assumed interval of polls if it is unknown, ms; and the extra time granted beyond two
@@ -9,38 +11,27 @@ pub const SILENT_MS: i64 = 5 * 60 * 1000;
 const POLLS_MS: i64 = 5 * 60 * 1000;
 const GRANTED_MS: i64 = 2 * 60 * 1000;
 
-/// Why the present is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UnknownReason {
-    /// No account has read its homeserver yet.
-    NotRead,
-    /// An account receives nothing from its homeserver.
-    NotHeard,
-    /// Nothing can be stored.
-    NotStored,
-    /// The room cannot be read.
-    Unreadable,
-    /// The account left the room, or was removed.
-    Left,
-    /// The room is only polled, and the last poll is too old.
-    OldPoll,
-    /// Memberships are encrypted: we see that there are some, but not whose.
-    Encrypted,
-}
-
-impl UnknownReason {
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotRead => "not_read",
-            Self::NotHeard => "not_heard",
-            Self::NotStored => "not_stored",
-            Self::Unreadable => "unreadable",
-            Self::Left => "left",
-            Self::OldPoll => "old_poll",
-            Self::Encrypted => "encrypted",
-        }
+words! {
+    /// Why the present is not known.
+    pub enum UnknownReason {
+        /// No account has read its homeserver yet.
+        NotRead = "not_read",
+        /// An account receives nothing from its homeserver.
+        NotHeard = "not_heard",
+        /// Nothing can be stored.
+        NotStored = "not_stored",
+        /// The room cannot be read.
+        Unreadable = "unreadable",
+        /// The account left the room, or was removed.
+        Left = "left",
+        /// The room is only polled, and the last poll is too old.
+        OldPoll = "old_poll",
+        /// Memberships are encrypted: we see that there are some, but not whose.
+        Encrypted = "encrypted",
+        /// Of a past moment: nobody watched then, or history is hidden from the account.
+        NotWatched = "not_watched",
+        /// Of several rooms: their reasons differ.
+        Several = "several",
     }
 }
 

@@ -6,6 +6,7 @@ use super::member::ID_MAX;
 use super::member::statement::truncated_hint;
 use super::slot::{SlotId, is_open};
 use super::time::millis_of_json;
+use super::words::words;
 use serde_json::Value;
 
 /// Maximum number of stored names: a stranger may name a whole federation.
@@ -16,30 +17,16 @@ const AHEAD_MAX: i64 = 20_000;
 /// Maximum time for which somebody is rung, ms (MSC4075).
 const LIFETIME_MAX: i64 = 120_000;
 
-/// The kind of a related event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelatedKind {
-    Ring,
-    Notification,
-    /// The sender withdraws the invitation with this sticky key.
-    Withdrawal,
-    Decline,
-    SlotOpened,
-    SlotClosed,
-}
-
-impl RelatedKind {
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ring => "ring",
-            Self::Notification => "notification",
-            Self::Withdrawal => "withdrawal",
-            Self::Decline => "decline",
-            Self::SlotOpened => "slot_opened",
-            Self::SlotClosed => "slot_closed",
-        }
+words! {
+    /// The kind of a related event.
+    pub enum RelatedKind {
+        Ring = "ring",
+        Notification = "notification",
+        /// The sender withdraws the invitation with this sticky key.
+        Withdrawal = "withdrawal",
+        Decline = "decline",
+        SlotOpened = "slot_opened",
+        SlotClosed = "slot_closed",
     }
 }
 

@@ -1,6 +1,7 @@
 //! The outcome of a ring: somebody came, somebody declined, or nobody did either in time.
 
 use super::related::{Related, RelatedKind};
+use super::words::words;
 
 /// How long it rings if the notification does not state it, ms (MSC4075).
 const LIFETIME: i64 = 30_000;
@@ -14,32 +15,19 @@ const BEFORE_MS: i64 = 10_000;
 /// Maximum clock error assumed when somebody declines, ms.
 pub const OFF_MS: i64 = 60_000;
 
-/// The outcome of a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RingOutcome {
-    /// Somebody who was rung came before it stopped.
-    Answered,
-    /// Nobody came, and somebody said no.
-    Declined,
-    /// Nobody came or declined before the caller withdrew it.
-    Withdrawn,
-    /// Nobody came in time: while it rang, and before the call had ended.
-    Missed,
-    /// It still rings.
-    Ringing,
-}
-
-impl RingOutcome {
-    /// The word in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Declined => "declined",
-            Self::Withdrawn => "withdrawn",
-            Self::Missed => "missed",
-            Self::Ringing => "ringing",
-        }
+words! {
+    /// The outcome of a ring.
+    pub enum RingOutcome {
+        /// Somebody who was rung came before it stopped.
+        Answered = "answered",
+        /// Nobody came, and somebody said no.
+        Declined = "declined",
+        /// Nobody came or declined before the caller withdrew it.
+        Withdrawn = "withdrawn",
+        /// Nobody came in time: while it rang, and before the call had ended.
+        Missed = "missed",
+        /// It still rings.
+        Ringing = "ringing",
     }
 }
 

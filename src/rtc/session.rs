@@ -40,9 +40,9 @@ pub fn sessions_of_slot<'a>(
     room_id: &str,
     members: impl IntoIterator<Item = &'a Membership>,
 ) -> Vec<Session> {
-    let members = members.into_iter().filter(|m| m.until_ms > m.joined_ms);
     let mut stays: Vec<(&str, CountedStay)> = members
-        .map(|m| (m.slot.as_str(), CountedStay::of_membership(m)))
+        .into_iter()
+        .filter_map(|m| Some((m.slot.as_str(), CountedStay::of_membership(m)?)))
         .collect();
     stays.sort_by(|a, b| a.1.place().cmp(&b.1.place()));
     let mut sessions = Vec::new();
@@ -84,9 +84,12 @@ pub struct CountedStay {
 }
 
 impl CountedStay {
-    fn of_membership(member: &Membership) -> Self {
+    /// The part of a membership that counts towards a session; `None` if it has no length.
+    #[must_use]
+    pub fn of_membership(member: &Membership) -> Option<Self> {
         let (user, device) = member.device_key();
-        Self {
+
+        member.has_length().then(|| Self {
             id: member.id.clone(),
             user: user.to_owned(),
             device: device.to_owned(),
@@ -95,7 +98,7 @@ impl CountedStay {
             join_event_id: member.join_event_id.clone(),
             resumed: member.resumed,
             intent: member.intent.clone(),
-        }
+        })
     }
 
     /// Its sort key in the order in which [`SessionCounter`] takes the stays of a slot.

@@ -1,5 +1,6 @@
 //! Transports: where a member's media is sent, as its member event states (old name: foci).
 
+use super::words::words;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -88,37 +89,23 @@ pub fn host_of_url(url: &str) -> String {
     place[..port.unwrap_or(place.len())].to_lowercase()
 }
 
-/// How a client chooses among several transports (docs/matrixrtc.md section 13).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Selection {
-    /// The member publishes on its own first transport.
-    MultiSfu,
-    /// The member uses the first transport of the oldest active member of the slot.
-    OldestMembership,
-    /// Not stated, or an unknown word: not determinable.
-    Unknown,
+words! {
+    /// How a client chooses among several transports (docs/matrixrtc.md section 13).
+    pub enum Selection {
+        /// The member publishes on its own first transport.
+        MultiSfu = "multi_sfu",
+        /// The member uses the first transport of the oldest active member of the slot.
+        OldestMembership = "oldest_membership",
+        /// Not stated, or an unknown word: not determinable.
+        Unknown = "unknown",
+    }
 }
 
 impl Selection {
-    /// The word as stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MultiSfu => "multi_sfu",
-            Self::OldestMembership => "oldest_membership",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Reads the word of `focus_active.focus_selection` or of the database.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
-        match word {
-            "multi_sfu" => Self::MultiSfu,
-            "oldest_membership" => Self::OldestMembership,
-            _ => Self::Unknown,
-        }
+        word.parse().unwrap_or(Self::Unknown)
     }
 }
 

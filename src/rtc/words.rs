@@ -1,125 +1,225 @@
 //! The closed sets of words that are stored, shown in JSON and documented.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// The wire format a stay was stated in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Format {
-    /// One state event per device, flat content; what clients send today.
-    Session,
-    /// The `memberships` array of 2023 and 2024.
-    Legacy,
-    /// Full-mesh group calls, `m.calls` (MSC3401).
-    Mesh,
-    /// Sticky events (MSC4354), in the js-sdk's and the newest MSC's form.
-    Sticky,
+/// Declares a closed set: an enum, and for each of its members the word by which it is stored,
+/// shown in JSON and documented.
+macro_rules! words {
+    (
+        $(#[$about:meta])*
+        $vis:vis enum $set:ident {
+            $($(#[$note:meta])* $member:ident = $word:literal,)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        $vis enum $set {
+            $($(#[$note])* $member,)+
+        }
+
+        impl $set {
+            /// The word as stored and shown.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$member => $word,)+
+                }
+            }
+        }
+
+        impl std::str::FromStr for $set {
+            type Err = $crate::rtc::words::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $($word => Ok(Self::$member),)+
+                    _ => Err($crate::rtc::words::UnknownWord::new(stringify!($set), word)),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $set {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $set {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $set {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = String::deserialize(deserializer)?;
+
+                // Older checkpoints have the names of the members instead.
+                $(if word == stringify!($member) {
+                    return Ok(Self::$member);
+                })+
+
+                word.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+/// A word that is in none of the members of a closed set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownWord {
+    set: &'static str,
+    word: String,
 }
 
-impl Format {
-    /// The word as stored and shown.
+impl UnknownWord {
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Legacy => "legacy",
-            Self::Mesh => "mesh",
-            Self::Sticky => "sticky",
+    pub fn new(set: &'static str, word: &str) -> Self {
+        Self {
+            set,
+            word: word.to_owned(),
         }
     }
 }
 
-/// How a stay ended, as far as an observer can tell (docs/matrixrtc.md section 11).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum EndReason {
-    Left,
-    DelayedLeave,
-    Expired,
-    StickyExpired,
-    RoomLeft,
-    RoomKicked,
-    RoomBanned,
-    Superseded,
-    Switched,
-    Overwritten,
-    SlotClosed,
-    Redacted,
-    InvalidContent,
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no {}", self.word, self.set)
+    }
+}
+
+words! {
+    /// The wire format a stay was stated in.
+    pub enum Format {
+        /// One state event per device, flat content; what clients send today.
+        Session = "session",
+        /// The `memberships` array of 2023 and 2024.
+        Legacy = "legacy",
+        /// Full-mesh group calls, `m.calls` (MSC3401).
+        Mesh = "mesh",
+        /// Sticky events (MSC4354), in the js-sdk's and the newest MSC's form.
+        Sticky = "sticky",
+    }
+}
+
+words! {
+    /// How a stay ended, as far as an observer can tell (docs/matrixrtc.md section 11).
+    pub enum EndReason {
+        Left = "left",
+        DelayedLeave = "delayed_leave",
+        Expired = "expired",
+        StickyExpired = "sticky_expired",
+        RoomLeft = "room_left",
+        RoomKicked = "room_kicked",
+        RoomBanned = "room_banned",
+        Superseded = "superseded",
+        Switched = "switched",
+        Overwritten = "overwritten",
+        SlotClosed = "slot_closed",
+        Redacted = "redacted",
+        InvalidContent = "invalid_content",
+    }
 }
 
 impl EndReason {
-    /// The word as stored, shown in JSON and documented.
+    /// Did it end by its own expiry?
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Left => "left",
-            Self::DelayedLeave => "delayed_leave",
-            Self::Expired => "expired",
-            Self::StickyExpired => "sticky_expired",
-            Self::RoomLeft => "room_left",
-            Self::RoomKicked => "room_kicked",
-            Self::RoomBanned => "room_banned",
-            Self::Superseded => "superseded",
-            Self::Switched => "switched",
-            Self::Overwritten => "overwritten",
-            Self::SlotClosed => "slot_closed",
-            Self::Redacted => "redacted",
-            Self::InvalidContent => "invalid_content",
-        }
+    pub fn is_expiry(self) -> bool {
+        matches!(self, Self::Expired | Self::StickyExpired)
     }
 }
 
-/// How events came to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Sync,
-    Poll,
-    Backfill,
-}
-
-impl Source {
-    /// The word as stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Poll => "poll",
-            Self::Backfill => "backfill",
-        }
+words! {
+    /// How events came to us.
+    pub enum Source {
+        Sync = "sync",
+        Poll = "poll",
+        Backfill = "backfill",
     }
 }
 
-/// Our membership of a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
-    /// The bot is in it: it is followed by sync and polls.
-    Joined,
-    /// World-readable, polled without joining.
-    Peeked,
-    /// The bot left or was removed: what is known is outdated.
-    Left,
-    /// The room was requested and cannot be read.
-    Blind,
+words! {
+    /// Our membership of a room.
+    pub enum Watch {
+        /// The bot is in it: it is followed by sync and polls.
+        Joined = "joined",
+        /// World-readable, polled without joining.
+        Peeked = "peeked",
+        /// The bot left or was removed: what is known is outdated.
+        Left = "left",
+        /// The room was requested and cannot be read.
+        Blind = "blind",
+    }
 }
 
 impl Watch {
+    /// Is the room read, by the one way or the other?
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Joined => "joined",
-            Self::Peeked => "peeked",
-            Self::Left => "left",
-            Self::Blind => "blind",
-        }
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Joined | Self::Peeked)
     }
 
     /// Reads the stored value; an unknown one is `Blind`.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
-        match word {
-            "joined" => Self::Joined,
-            "peeked" => Self::Peeked,
-            "left" => Self::Left,
-            _ => Self::Blind,
-        }
+        word.parse().unwrap_or(Self::Blind)
+    }
+}
+
+words! {
+    /// How a vantage learns of events.
+    #[derive(Default)]
+    pub enum Mode {
+        /// By long-poll sync, and by polls as a check.
+        #[default]
+        Follow = "follow",
+        /// By polls only.
+        Poll = "poll",
+    }
+}
+
+words! {
+    /// What a walk through history reads.
+    #[derive(Default)]
+    pub enum WalkReason {
+        /// The whole room, from now to its beginning.
+        #[default]
+        History = "history",
+        /// The events that a limited timeline left out.
+        Gap = "gap",
+    }
+}
+
+words! {
+    /// Why a walk through history ended.
+    pub enum WalkEnd {
+        /// It reached the room's beginning.
+        Beginning = "beginning",
+        /// It reached what was known.
+        Met = "met",
+        /// It went as far back as configured.
+        Horizon = "horizon",
+        /// What is before is hidden by the room's history visibility.
+        NotVisible = "not_visible",
+        /// The homeserver gave no further page.
+        NoMore = "no_more",
+        /// Its pages turn in a circle.
+        Circle = "circle",
+        /// It gave page after page with nothing new.
+        Endless = "endless",
+        /// It refuses more.
+        Refused = "refused",
+    }
+}
+
+impl WalkEnd {
+    /// May there be more, which the homeserver did not give?
+    #[must_use]
+    pub fn is_short(self) -> bool {
+        matches!(
+            self,
+            Self::NoMore | Self::Circle | Self::Endless | Self::Refused
+        )
     }
 }

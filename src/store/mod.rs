@@ -11,6 +11,7 @@ pub mod read;
 mod reader;
 pub mod stats;
 mod stored_event;
+mod stored_membership;
 /// The same file as the tests of `tests/` open their databases by.
 #[cfg(test)]
 #[path = "../../tests/support/database.rs"]

@@ -1,9 +1,9 @@
 //! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and
 //! JSON.
 
+use crate::rtc::membership::Membership;
 use crate::rtc::power::SendAccess;
-use crate::rtc::transport::{Selection, Transport};
-use crate::rtc::words::Watch;
+use crate::rtc::words::{Mode, Source, Watch};
 use crate::store::Error;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -104,52 +104,11 @@ pub struct LoneCall {
 /// One stay of one device in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    pub id: String,
+    /// Its id is that of its row. Its `end_event_id` is also the event of the room that ended it.
+    pub stay: Membership,
     pub session_id: String,
-    pub user_id: String,
     /// Display name in the room, where known.
     pub name: Option<String>,
-    /// `None` if the format does not have it (newest sticky form).
-    pub device_id: Option<String>,
-    pub server: String,
-    /// `session`, `legacy`, `mesh` or `sticky`.
-    pub kind: String,
-    pub joined_ms: i64,
-    /// When it ends unless renewed, ms. Still here is `until_ms > now`.
-    pub until_ms: i64,
-    /// `left`, `expired`, ... (the words of [`crate::rtc::words::EndReason`]); meaningful only
-    /// once `until_ms <= now`.
-    pub end_reason: String,
-    pub updates: i64,
-    pub join_event_id: String,
-    /// The event at `until_ms` that ends it; `None` where it ends by its own expiry.
-    pub end_event_id: Option<String>,
-    /// It went on after a break without a new join: the room was re-joined or the slot re-opened.
-    pub resumed: bool,
-    /// `joined_ms` is the member's own statement (`created_ts`); we did not see the join.
-    pub claimed: bool,
-    pub intent: Option<String>,
-    /// The transport that the member itself names; see [`crate::rtc::transport::transports_in_use`]
-    /// for what it uses.
-    pub transport: Option<Transport>,
-    pub selection: Selection,
-    /// The first event says that an earlier stay had ended at this time, ms.
-    pub back_since_ms: Option<i64>,
-    /// The stay ran out; then, at this time, ms, its device left or renewed it.
-    pub outlived_ms: Option<i64>,
-}
-
-impl Member {
-    #[must_use]
-    pub fn is_active(&self, now: i64) -> bool {
-        self.until_ms > now
-    }
-
-    /// When it left, ms; `None` while it is here.
-    #[must_use]
-    pub fn left_ms(&self, now: i64) -> Option<i64> {
-        (self.until_ms <= now).then_some(self.until_ms)
-    }
 }
 
 /// Which calls a list asks for.
@@ -212,8 +171,8 @@ pub struct Evidence {
     pub origin_server_ts: i64,
     /// When our first live copy came, ms; `None` if only back-fill brought it.
     pub received_ms: Option<i64>,
-    /// How it first came: `sync`, `poll` or `backfill`.
-    pub source: String,
+    /// How it first came.
+    pub source: Source,
     /// Why it was rejected, if it was.
     pub rejected: Option<String>,
     /// The raw event, JSON text as stored.
@@ -295,8 +254,7 @@ pub struct Vantage {
     pub user_id: String,
     pub homeserver: String,
     pub device_id: Option<String>,
-    /// `follow` or `poll`.
-    pub mode: String,
+    pub mode: Mode,
     /// Server software and version, if known.
     pub software: Option<String>,
     /// Its features: MSC4140, MSC4354.

@@ -1,7 +1,10 @@
 //! Handwritten rows for tests: the calls of the page mocks.
 
 use crate::rtc::id::server_of;
+use crate::rtc::membership::Membership;
+use crate::rtc::slot::SlotId;
 use crate::rtc::transport::{Selection, Transport};
+use crate::rtc::words::Format;
 use crate::store::model::{Call, Member, RoomName};
 use crate::web::view::{CallContext, CallFacts, calls_with_members};
 
@@ -39,11 +42,11 @@ pub fn call_row(id: &str, room: RoomName, members: &[Member]) -> Call {
             .collect::<std::collections::BTreeSet<_>>()
     };
 
-    let people = distinct(|member| member.user_id.clone());
-    let devices = distinct(|member| format!("{} {:?}", member.user_id, member.device_id));
+    let people = distinct(|member| member.stay.user_id.clone());
+    let devices = distinct(|member| format!("{} {:?}", member.stay.user_id, member.stay.device_id));
     let started_ms = members
         .iter()
-        .map(|member| member.joined_ms)
+        .map(|member| member.stay.joined_ms)
         .min()
         .unwrap_or(NOW);
 
@@ -55,7 +58,7 @@ pub fn call_row(id: &str, room: RoomName, members: &[Member]) -> Call {
         started_ms,
         until_ms: members
             .iter()
-            .map(|member| member.until_ms)
+            .map(|member| member.stay.until_ms)
             .max()
             .unwrap_or(NOW),
         people: i64::try_from(people.len()).unwrap(),
@@ -63,7 +66,7 @@ pub fn call_row(id: &str, room: RoomName, members: &[Member]) -> Call {
         memberships: i64::try_from(members.len()).unwrap(),
         peak: i64::try_from(devices.len()).unwrap(),
         peak_users: i64::try_from(people.len()).unwrap(),
-        servers: distinct(|member| member.server.clone())
+        servers: distinct(|member| member.stay.server().to_owned())
             .into_iter()
             .collect(),
         intent: Some("video".to_owned()),
@@ -83,30 +86,36 @@ pub fn member_row(
     let (name, user_id, device) = who;
     let (until_ms, end_reason) = until.unwrap_or((NOW + 3 * 60 * MINUTE, "expired"));
 
-    Member {
+    let stay = Membership {
         id: format!("{call} {user_id} {device} {from}"),
-        session_id: call.to_owned(),
+        member_key: format!("k{user_id} {device}"),
+        slot: SlotId::new("m.call", ""),
         user_id: user_id.to_owned(),
-        name: (!name.is_empty()).then(|| name.to_owned()),
         device_id: (!device.is_empty()).then(|| device.to_owned()),
-        server: server_of(user_id).to_owned(),
-        kind: "session".to_owned(),
+        format: Format::Session,
         joined_ms: from,
+        opened_ms: from,
         until_ms,
-        end_reason: end_reason.to_owned(),
+        end_reason: end_reason.parse().unwrap(),
         updates: 0,
         join_event_id: format!("$join{from}"),
         end_event_id: None,
         resumed: false,
         claimed: false,
+        back_since_ms: None,
+        outlived_ms: None,
         intent: Some("video".to_owned()),
         transport: (!sfu.is_empty()).then(|| {
             let address = Some(format!("https://{sfu}"));
             Transport::stored("livekit".to_owned(), address, server_of(user_id))
         }),
         selection: Selection::MultiSfu,
-        back_since_ms: None,
-        outlived_ms: None,
+    };
+
+    Member {
+        stay,
+        session_id: call.to_owned(),
+        name: (!name.is_empty()).then(|| name.to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::rtc::evidence::Boundaries;
 use crate::rtc::ghost::GhostDoubt;
 use crate::rtc::present::{Unknown, UnknownReason};
 use crate::rtc::transport::{self, Transport};
+use crate::rtc::words::{EndReason, Format, words};
 use crate::store::model::{self, RoomName};
 use crate::store::read::large_calls::PeopleInCall;
 use serde::{Serialize, Serializer};
@@ -44,7 +45,7 @@ pub use certainty::{
 pub use clock::{ClockFacts, DelayedFacts, precise_duration};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use finding::room_state::power_levels_remedy;
-pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
+pub use finding::{ClearFacts, FindingFacts, FindingKind, LeftBehind, RoomStateFacts, Sureness};
 pub use finding_group::{FindingGroup, groups_of_findings};
 pub use flood::FloodFacts;
 pub(in crate::web) use ghosts::overdue_stays;
@@ -52,17 +53,15 @@ pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_in_calls};
 pub use history::{HistoryFacts, WalkFacts};
 pub use noun::{Noun, count_sessions, noun_of};
 pub use own_homeserver::OwnFacts;
-pub use probe::{
-    AnswerFacts, DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts,
-};
-pub use ring::{LinkedCallFacts, RingFacts, with_outcomes};
+pub use probe::{DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
+pub use ring::{CallLink, LinkedCallFacts, with_outcomes};
 pub use room::{InvitationFacts, RoomFacts, RoomPill, SettingFacts, VantageFacts};
 pub use room_at::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
 pub use room_finding::{
     AccessFacts, AccountFacts, RoomFindingFacts, RoomLink, RoomLook, StateResetFacts,
     find_rooms_to_look_at,
 };
-pub use room_needs::RoomNeedFacts;
+pub use room_needs::{RoomNeedFacts, RoomProblem};
 pub use server::{
     GhostFacts, PersonTime, Rate, RoomTime, ServerFacts, servers_with_time, top_room_ids, top_rooms,
 };
@@ -158,7 +157,8 @@ pub struct MemberFacts {
     /// The form of its events: `session` (a state event for each device, today's usual one),
     /// `sticky` (MSC4354), `legacy` (a list of devices in one state event) or `mesh` (calls before
     /// `MatrixRTC`).
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Format,
     pub joined_ms: i64,
     pub joined_at: Stamp,
     pub left_ms: Option<i64>,
@@ -167,7 +167,8 @@ pub struct MemberFacts {
     /// MSC4140), `expired`, `sticky_expired`, `room_left`, `room_kicked`, `room_banned`,
     /// `superseded` (a new join took its place), `switched` (to another call or SFU), `overwritten`
     /// (by somebody else), `slot_closed`, `redacted` or `invalid_content`.
-    pub end_reason: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub end_reason: Option<EndReason>,
     /// When it ends unless renewed; only while it lasts.
     pub expires_ms: Option<i64>,
     pub expires_at: Option<Stamp>,
@@ -221,35 +222,36 @@ impl MemberFacts {
         lost_ms: Option<i64>,
         now: i64,
     ) -> Self {
-        let left_ms = member.left_ms(now);
-        let expires_ms = left_ms.is_none().then_some(member.until_ms);
+        let model::Member { stay, name, .. } = member;
+        let left_ms = stay.left_ms(now);
+        let expires_ms = left_ms.is_none().then_some(stay.until_ms);
         let unknown_since_ms = ends
             .unknown_since_ms
             .or(lost_ms.filter(|_| left_ms.is_none()));
 
         Self {
-            user_id: member.user_id,
-            name: shorten_name(member.name),
-            device_id: member.device_id,
-            server: member.server,
-            kind: member.kind,
-            joined_ms: member.joined_ms,
-            joined_at: Stamp(member.joined_ms),
+            server: stay.server().to_owned(),
+            user_id: stay.user_id,
+            name: shorten_name(name),
+            device_id: stay.device_id,
+            kind: stay.format,
+            joined_ms: stay.joined_ms,
+            joined_at: Stamp(stay.joined_ms),
             left_ms,
             left_at: left_ms.map(Stamp),
-            end_reason: left_ms.map(|_| member.end_reason),
+            end_reason: left_ms.map(|_| stay.end_reason),
             expires_ms,
             expires_at: expires_ms.map(Stamp),
-            updates: member.updates,
-            join_event_id: member.join_event_id,
-            end_event_id: member.end_event_id.filter(|_| left_ms.is_some()),
-            resumed: member.resumed,
-            claimed: member.claimed,
-            back_since_ms: member.back_since_ms,
-            back_since_at: member.back_since_ms.map(Stamp),
-            outlived_ms: member.outlived_ms,
-            outlived_at: member.outlived_ms.map(Stamp),
-            intent: member.intent,
+            updates: i64::from(stay.updates),
+            join_event_id: stay.join_event_id,
+            end_event_id: stay.end_event_id.filter(|_| left_ms.is_some()),
+            resumed: stay.resumed,
+            claimed: stay.claimed,
+            back_since_ms: stay.back_since_ms,
+            back_since_at: stay.back_since_ms.map(Stamp),
+            outlived_ms: stay.outlived_ms,
+            outlived_at: stay.outlived_ms.map(Stamp),
+            intent: stay.intent,
             transport,
             evidence: EndsFacts {
                 start: ends.start.into(),
@@ -262,7 +264,7 @@ impl MemberFacts {
             silent_since_at: None,
             seen_until_ms: left_ms,
             seen_until_at: left_ms.map(Stamp),
-            seen_ms: left_ms.map(|left_ms| (left_ms - member.joined_ms).max(0)),
+            seen_ms: left_ms.map(|left_ms| (left_ms - stay.joined_ms).max(0)),
         }
     }
 
@@ -280,10 +282,7 @@ impl MemberFacts {
     /// Sets until when the stay was really seen: if it expired or is probably gone, until its last
     /// event.
     fn seen_until(self, heard_ms: Option<i64>) -> Self {
-        let ran_out = matches!(
-            self.end_reason.as_deref(),
-            Some("expired" | "sticky_expired")
-        );
+        let ran_out = self.end_reason.is_some_and(EndReason::is_expiry);
         let is_unseen =
             self.ghost || (ran_out && self.end_event_id.is_none() && self.outlived_ms.is_none());
         let Some(heard_ms) = heard_ms.filter(|_| is_unseen) else {
@@ -377,6 +376,18 @@ pub fn person_title(name: Option<&str>, user_id: &str) -> String {
     )
 }
 
+words! {
+    /// What a call does now, as far as that is known.
+    pub enum CallState {
+        Running = "running",
+        /// It counts as active, but only devices that are probably gone are in it.
+        Stuck = "stuck",
+        /// It ran when it was seen last.
+        Unknown = "unknown",
+        Ended = "ended",
+    }
+}
+
 /// A call with its members.
 #[allow(clippy::struct_excessive_bools, reason = "they are keys of the API")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -408,7 +419,8 @@ pub struct CallFacts {
     pub perhaps_gone_now: usize,
     /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it;
     /// `unknown`: it ran when it was seen last; or `ended`.
-    pub state: &'static str,
+    #[schema(value_type = String)]
+    pub state: CallState,
     /// For a stuck call: the last time at which somebody was certainly there. `duration_ms` ends
     /// then.
     pub stuck_since_ms: Option<i64>,
@@ -474,7 +486,7 @@ impl CallFacts {
         let members = members.into_iter().zip(used).zip(&ends).zip(&doubts);
         let members: Vec<MemberFacts> = members
             .map(|(((member, used), ends), doubt)| {
-                let origins = ledger.origins.get(&member.id);
+                let origins = ledger.origins.get(&member.stay.id);
                 let heard_ms = origins.and_then(|origins| origins.last_sign_ms);
                 MemberFacts::new(member, used, ends, lost_ms, now)
                     .with_doubt(doubt.as_ref(), heard_ms)
@@ -511,10 +523,10 @@ impl CallFacts {
         };
 
         let state = match (ended_ms, unknown_since_ms) {
-            (Some(_), _) => "ended",
-            (None, Some(_)) => "unknown",
-            (None, None) if is_stuck => "stuck",
-            (None, None) => "running",
+            (Some(_), _) => CallState::Ended,
+            (None, Some(_)) => CallState::Unknown,
+            (None, None) if is_stuck => CallState::Stuck,
+            (None, None) => CallState::Running,
         };
 
         let replaced = ledger
@@ -581,8 +593,9 @@ impl CallFacts {
         );
         self.people_now += people;
         self.devices_now += devices;
-        if people > 0 && self.state == "stuck" {
-            (self.state, self.stuck_since_ms, self.stuck_since_at) = ("running", None, None);
+        if people > 0 && self.state == CallState::Stuck {
+            self.state = CallState::Running;
+            (self.stuck_since_ms, self.stuck_since_at) = (None, None);
         }
 
         self.unlisted = PeopleInCall {
@@ -607,7 +620,7 @@ impl CallFacts {
     /// Notes that the call ran when we last heard of it, and that since then (or since now) it is
     /// unknown whether it still runs.
     pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
-        self.state = "unknown";
+        self.state = CallState::Unknown;
         let since = since_ms.unwrap_or(now).max(self.started_ms);
         let since = self
             .unknown_since_ms
@@ -716,11 +729,12 @@ impl CallFacts {
 /// The transport that each member of one call really uses.
 fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
     let stay = |member: &model::Member| {
+        let stay = &member.stay;
         (
-            member.joined_ms,
-            member.until_ms,
-            member.transport.clone(),
-            member.selection,
+            stay.joined_ms,
+            stay.until_ms,
+            stay.transport.clone(),
+            stay.selection,
         )
     };
 

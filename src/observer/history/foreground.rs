@@ -5,7 +5,7 @@ use super::schedule::{BackfillScope, JobStates};
 use crate::observer::backoff::Backoff;
 use crate::observer::error_state::Work;
 use crate::observer::{Error, Observer, RoomWish};
-use crate::rtc::words::Watch;
+use crate::rtc::words::{WalkEnd, Watch};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
 use crate::store::read::history_progress;

@@ -2,6 +2,7 @@
 //! it, so it is kept in memory, shared by all copies of a [`Reader`]. The observer notes the errors
 //! of its writes; pages and metrics show them.
 
+use crate::rtc::words::words;
 use crate::store::{Error, Reader, Writer};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,51 +11,29 @@ use std::time::{Duration, Instant};
 /// How long an error of a page's read is shown: the next read may succeed.
 const READ_TROUBLE_LASTS: Duration = Duration::from_mins(1);
 
-/// What is wrong with the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TroubleKind {
-    /// The disk, or our quota of it, is full.
-    Full,
-    /// Another program holds it locked.
-    Locked,
-    /// The file, or its file system, may only be read.
-    ReadOnly,
-    /// It was deleted, moved away or replaced by another file.
-    Gone,
-    /// Its content can no longer be read.
-    Damaged,
-    /// Anything else: a disk error, a server that does not answer.
-    Failing,
+words! {
+    /// What is wrong with the database.
+    pub enum TroubleKind {
+        /// The disk, or our quota of it, is full.
+        Full = "full",
+        /// Another program holds it locked.
+        Locked = "locked",
+        /// The file, or its file system, may only be read.
+        ReadOnly = "read_only",
+        /// It was deleted, moved away or replaced by another file.
+        Gone = "gone",
+        /// Its content can no longer be read.
+        Damaged = "damaged",
+        /// Anything else: a disk error, a server that does not answer.
+        Failing = "failing",
+    }
 }
 
 impl TroubleKind {
-    /// The value in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Locked => "locked",
-            Self::ReadOnly => "read_only",
-            Self::Gone => "gone",
-            Self::Damaged => "damaged",
-            Self::Failing => "failing",
-        }
-    }
-
     /// The kind for a value in JSON.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
-        let all = [
-            Self::Full,
-            Self::Locked,
-            Self::ReadOnly,
-            Self::Gone,
-            Self::Damaged,
-        ];
-
-        all.into_iter()
-            .find(|kind| kind.as_str() == word)
-            .unwrap_or(Self::Failing)
+        word.parse().unwrap_or(Self::Failing)
     }
 }
 

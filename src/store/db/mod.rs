@@ -11,3 +11,4 @@ pub(super) mod multi_row;
 #[macro_use]
 pub(super) mod packed;
 pub(super) mod select_text;
+pub(super) mod word_column;

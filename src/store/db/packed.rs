@@ -2,9 +2,12 @@
 //! column as its length, a colon and its text, one after the other, so that no text can be mistaken
 //! for a separator.
 
+use super::word_column::parse_word;
+use crate::rtc::words::UnknownWord;
 use crate::store::Error;
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use std::str::FromStr;
 
 /// A column of text, packed: `5:hello`; null is `:`.
 macro_rules! text {
@@ -81,6 +84,20 @@ impl<'t> Fields<'t> {
         self.text()?
             .map(ToOwned::to_owned)
             .ok_or_else(broken_row_error)
+    }
+
+    /// A word of a closed set, in this column.
+    pub fn word<T: FromStr<Err = UnknownWord>>(&mut self, column: &str) -> Result<T, Error> {
+        self.maybe_word(column)?.ok_or_else(broken_row_error)
+    }
+
+    /// The same where it may be null.
+    pub fn maybe_word<T: FromStr<Err = UnknownWord>>(
+        &mut self,
+        column: &str,
+    ) -> Result<Option<T>, Error> {
+        let word = self.text()?;
+        word.map(|word| parse_word(column, word)).transpose()
     }
 
     /// A text that may be null.

@@ -422,7 +422,7 @@ impl<'a> FoldGroup<'a> {
             self.changes
                 .entry(id)
                 .or_insert_with_key(|id| MembershipChange::new_change(id, None))
-                .replace_with(self.room_id, member);
+                .replace_with(member);
         }
 
         // A stay that is open at the cut is decided by the part after it. If there is no such part,
@@ -643,18 +643,18 @@ impl FoldGroup<'_> {
         }
 
         let opened = membership_rows::memberships_opened_within(tx, self.room_id, &spans).await?;
-        for (id, facts) in opened
+        for member in opened
             .into_iter()
             .chain(membership_rows::read_by_row_ids(tx, self.room_id, &open).await?)
         {
             // A stay that began before the seal is final.
             if seals
-                .get(facts.member_key.as_str())
-                .is_none_or(|seal| facts.joined_ms >= *seal)
+                .get(member.member_key.as_str())
+                .is_none_or(|seal| member.joined_ms >= *seal)
             {
                 self.changes
-                    .entry(id.clone())
-                    .or_insert_with(|| MembershipChange::new_change(&id, Some(facts)));
+                    .entry(member.id.clone())
+                    .or_insert_with_key(|id| MembershipChange::new_change(id, Some(member)));
             }
         }
 

@@ -2,9 +2,10 @@
 //! subtracted from them. Its peak and its end are checked from the first change on, and only for
 //! the users who came, went or changed since.
 
-use super::membership_rows::{MembershipChange, MembershipColumns, SessionAssignments};
+use super::membership_rows::{MembershipChange, SessionAssignments};
 use super::sessions::{stay_columns, stay_from_fields};
 use crate::rtc::id::server_of;
+use crate::rtc::membership::Membership;
 use crate::rtc::session::{CountedStay, PresentCount, Session, SessionCounter, peak_within};
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::unpack;
@@ -105,14 +106,14 @@ impl TallyUpdate<'_> {
     }
 
     /// Is this stay in the call? Only the start is checked: the call ends where its stays end.
-    fn is_in(&self, facts: Option<&MembershipColumns>) -> bool {
-        facts.is_some_and(|facts| {
-            facts.until_ms > facts.joined_ms && facts.joined_ms >= self.session.started_ms
+    fn is_in(&self, member: Option<&Membership>) -> bool {
+        member.is_some_and(|member| {
+            member.has_length() && member.joined_ms >= self.session.started_ms
         })
     }
 
-    fn was_in(&self, facts: Option<&MembershipColumns>) -> bool {
-        self.is_in(facts) && facts.is_some_and(|facts| facts.joined_ms <= self.session.until_ms)
+    fn was_in(&self, member: Option<&Membership>) -> bool {
+        self.is_in(member) && member.is_some_and(|member| member.joined_ms <= self.session.until_ms)
     }
 
     /// The changed stays as they are now, if they are in the call.
@@ -120,7 +121,7 @@ impl TallyUpdate<'_> {
         self.changes.iter().filter_map(|change| {
             let new = change.new.as_ref().filter(|new| self.is_in(Some(new)))?;
 
-            new.stay(change.id())
+            CountedStay::of_membership(new)
         })
     }
 
@@ -206,7 +207,7 @@ impl TallyUpdate<'_> {
             .changes
             .iter()
             .flat_map(|change| change.old.iter().chain(&change.new))
-            .map(|facts| facts.user_id.clone());
+            .map(|member| member.user_id.clone());
         let users: BTreeSet<String> = moving.into_iter().chain(changed).collect();
         if users.len() > MOST_USERS {
             return Ok(None);
@@ -304,13 +305,14 @@ impl TallyUpdate<'_> {
         for change in &self.changes {
             let was = change.old.as_ref().filter(|old| self.was_in(Some(old)));
             let is = change.new.as_ref().filter(|new| self.is_in(Some(new)));
-            for (facts, one) in was
+            for (member, one) in was
                 .map(|old| (old, -1))
                 .into_iter()
                 .chain(is.map(|new| (new, 1)))
             {
                 session.memberships = add_signed(session.memberships, one);
-                for key in counter_keys(&facts.user_id, facts.device(), facts.intent.as_deref()) {
+                let (user, device) = member.device_key();
+                for key in counter_keys(user, device, member.intent.as_deref()) {
                     *steps.entry(key).or_default() += one;
                 }
             }

@@ -2,8 +2,9 @@
 //! sessions that the changes touch. Many are read at once. A large session keeps a tally and is not
 //! recounted from its stays.
 
-use super::membership_rows::{self, MembershipChange, MembershipColumns, SessionAssignments};
+use super::membership_rows::{self, MembershipChange, SessionAssignments};
 use super::session_counters::{self, TallyUpdate};
+use crate::rtc::membership::Membership;
 use crate::rtc::session::{CountedStay, Session, SessionCounter};
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::db::packed::{Fields, unpack};
@@ -214,12 +215,13 @@ impl Window<'_> {
             && changes
                 .iter()
                 .flat_map(|change| change.old.iter().chain(&change.new))
-                .all(|facts| self.contains(facts))
+                .all(|member| self.contains(member))
     }
 
     /// Does this stay begin in the window?
-    fn contains(&self, facts: &MembershipColumns) -> bool {
-        facts.slot_id == self.slot && facts.joined_ms >= self.low && facts.joined_ms <= self.high
+    fn contains(&self, member: &Membership) -> bool {
+        let joined_ms = member.joined_ms;
+        member.slot.as_str() == self.slot && joined_ms >= self.low && joined_ms <= self.high
     }
 
     /// The one session of the window, if it is large and began before the changes.
@@ -431,10 +433,10 @@ impl<'w> Recount<'w> {
         let mut new: BTreeMap<&str, CountedStay> = BTreeMap::new();
         for change in changes() {
             // A stay that moved out of the window belongs to the window where it is now.
-            let facts = change.new.as_ref().filter(|facts| window.contains(facts));
+            let member = change.new.as_ref().filter(|member| window.contains(member));
             new.extend(
-                facts
-                    .and_then(|facts| facts.stay(change.id()))
+                member
+                    .and_then(CountedStay::of_membership)
                     .map(|stay| (change.id(), stay)),
             );
         }
@@ -581,6 +583,6 @@ pub(in crate::store) async fn write_memberships_and_sessions(
     stays: &[MembershipChange],
 ) -> Result<BTreeSet<String>, Error> {
     let (slots, assigned) = update_sessions(tx, tuning, room_id, stays).await?;
-    membership_rows::write_memberships(tx, stays, assigned).await?;
+    membership_rows::write_memberships(tx, room_id, stays, assigned).await?;
     Ok(slots)
 }

@@ -5,7 +5,7 @@ use super::history_jobs::job::{JobKey, JobKind};
 use super::invitations::Invitation;
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::sieve::OTHER;
-use crate::rtc::words::{Source, Watch};
+use crate::rtc::words::{Source, WalkEnd, WalkReason, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Records which time of a room was watched, in the transaction of what was heard.
 
 use super::rooms;
-use crate::rtc::words::Watch;
+use crate::rtc::words::{Mode, Watch};
+use crate::store::db::word_column::word_from_row;
 use crate::store::{Error, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -123,8 +124,8 @@ pub(in crate::store) async fn record_poll(
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = row else { return Ok(false) };
-    let (watch, mode): (String, String) = (row.try_get("watch")?, row.try_get("mode")?);
-    if mode != "poll" && Watch::from_word(&watch) != Watch::Peeked {
+    let mode: Mode = word_from_row(&row, "mode")?;
+    if mode != Mode::Poll && Watch::from_word(row.try_get("watch")?) != Watch::Peeked {
         return Ok(false);
     }
 

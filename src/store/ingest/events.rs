@@ -11,6 +11,7 @@ use crate::rtc::member;
 use crate::rtc::redaction::reduce_redacted_event;
 use crate::rtc::words::Source;
 use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::db::word_column::word_from_row;
 use crate::store::derive::dirty::Dirty;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Tx, to_i64};
@@ -230,7 +231,7 @@ async fn load_stored_copies(
         if row.try_get::<i64, _>("stream")? <= before {
             let by_this_way = row.try_get::<Option<&str>, _>("vantage_id")?
                 == Some(&batch.vantage_id)
-                && row.try_get::<&str, _>("source")? == room.source.as_str();
+                && word_from_row::<Source>(&row, "source")? == room.source;
             known.insert(row.try_get("event_id")?, by_this_way);
         }
     }

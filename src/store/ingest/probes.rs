@@ -1,19 +1,35 @@
 //! The answers of other servers and SFUs that were probed, and which are to be probed next.
 
 use crate::rtc::event::replace_nul;
+use crate::rtc::words::words;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
-/// The result of one request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+words! {
+    /// What became of one question.
+    pub enum AnswerState {
+        Ok = "ok",
+        /// It does not exist there.
+        Missing = "missing",
+        Failed = "failed",
+        /// It was not sent, because the address is not allowed.
+        Refused = "refused",
+    }
+}
+
+/// What became of one question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AnswerFacts)]
 pub struct RequestResult {
-    /// `ok`, `missing` (it does not exist there), `failed`, or `refused` (it was not sent, because
-    /// the address is not allowed).
-    pub state: String,
-    /// The error, in words.
+    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may
+    /// not be).
+    #[schema(value_type = String)]
+    pub state: AnswerState,
+    /// What went wrong, in words.
     pub why: Option<String>,
 }
 
@@ -90,7 +106,7 @@ impl ProbeKind for OwnResult {
 impl RequestResult {
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.state == "ok"
+        self.state == AnswerState::Ok
     }
 }
 

@@ -6,7 +6,8 @@ use super::batch::{Batch, RoomBatch};
 use super::events::LAST_STREAM;
 use crate::rtc::id::server_of;
 use crate::rtc::reading::{ClockDoubt, ClockReading, OurClock, ReadingJudge};
-use crate::rtc::words::Source;
+use crate::rtc::words::{Source, words};
+use crate::store::db::word_column::word_from_row;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx, Writer, to_i64};
 use sqlx::Row;
@@ -300,10 +301,10 @@ impl Correction {
             self.reading.seen_ms = seen_ms;
         }
 
-        let source: &str = row.try_get("source")?;
+        let source: Source = word_from_row(row, "source")?;
         let sender: &str = row.try_get("sender")?;
         let origin_server_ts: i64 = row.try_get("origin_server_ts")?;
-        if source == Source::Sync.as_str() && row.try_get::<i64, _>("in_timeline")? != 0 {
+        if source == Source::Sync && row.try_get::<i64, _>("in_timeline")? != 0 {
             let server = server_of(sender).to_owned();
             self.reading.stamps.push((server, origin_server_ts));
         }
@@ -315,7 +316,7 @@ impl Correction {
             origin_server_ts,
             received_ms: row.try_get("received_ms")?,
             seen_ms,
-            is_live: source != Source::Backfill.as_str(),
+            is_live: source != Source::Backfill,
         });
 
         Ok(())
@@ -422,6 +423,16 @@ async fn set_receive_time(
     Ok(())
 }
 
+words! {
+    /// What showed that the clock of this machine was wrong.
+    pub enum ClockWitness {
+        /// The monotonic clock, which went on as before.
+        Counting = "counting",
+        /// The homeserver, which reports another time. Which of the two is wrong is not known.
+        Homeserver = "homeserver",
+    }
+}
+
 /// A span of time in which the clock of this machine was wrong. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockError {
@@ -430,8 +441,7 @@ pub struct ClockError {
     pub to_ms: Option<i64>,
     /// How far it was off, ms; negative = behind.
     pub off_ms: i64,
-    /// `counting` or `homeserver`.
-    pub found_by: String,
+    pub found_by: ClockWitness,
 }
 
 const NOTE_OFF: &str =
@@ -457,7 +467,7 @@ pub async fn record_clock_errors(store: &Writer, offs: &[ClockError]) -> Result<
             .bind(off.from_ms)
             .bind(off.to_ms)
             .bind(off.off_ms)
-            .bind(&off.found_by)
+            .bind(off.found_by.as_str())
             .execute(&mut *tx)
             .await?;
     }
@@ -489,18 +499,22 @@ pub async fn list_clock_errors(
     limit: i64,
 ) -> Result<Vec<ClockError>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<(i64, Option<i64>, i64, String)> = sqlx::query_as(OFFS)
-        .bind(limit)
-        .fetch_all(&store.read)
-        .await?;
-    let off = |(from_ms, to_ms, off_ms, found_by)| ClockError {
-        from_ms,
-        to_ms,
-        off_ms,
-        found_by,
+    let query = sqlx::query(OFFS).bind(limit);
+    let off = |row: &AnyRow| {
+        Ok(ClockError {
+            from_ms: row.try_get("from_ms")?,
+            to_ms: row.try_get("to_ms")?,
+            off_ms: row.try_get("off_ms")?,
+            found_by: word_from_row(row, "found_by")?,
+        })
     };
 
-    Ok(rows.into_iter().map(off).collect())
+    query
+        .fetch_all(&store.read)
+        .await?
+        .iter()
+        .map(off)
+        .collect()
 }
 
 // The readings that were believed then are no longer believed: a rebuild computes without them. One
@@ -562,10 +576,10 @@ const DROP_OFF: &str = "delete from clock_offs where from_ms = $1 and found_by =
 
 /// Our clock was doubted and had been right all the same, plus so many ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Withdrawal<'a> {
+pub struct Withdrawal {
     /// When it was first doubted, ms, and how that was found.
     pub from_ms: i64,
-    pub found_by: &'a str,
+    pub found_by: ClockWitness,
     /// Until when it was, ms.
     pub to_ms: i64,
     pub back_by_ms: i64,
@@ -578,7 +592,7 @@ pub struct Withdrawal<'a> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn withdraw_doubt(store: &Writer, withdrawal: Withdrawal<'_>) -> Result<(), Error> {
+pub async fn withdraw_doubt(store: &Writer, withdrawal: Withdrawal) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     if let Some(after_stream) = withdrawal.after_stream {
         sqlx::query(WITHDRAW)
@@ -591,7 +605,7 @@ pub async fn withdraw_doubt(store: &Writer, withdrawal: Withdrawal<'_>) -> Resul
 
     sqlx::query(DROP_OFF)
         .bind(withdrawal.from_ms)
-        .bind(withdrawal.found_by)
+        .bind(withdrawal.found_by.as_str())
         .execute(&mut *tx)
         .await?;
 

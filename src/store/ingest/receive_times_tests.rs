@@ -73,10 +73,10 @@ const SPAN: OwnClockSpan = OwnClockSpan {
     after_stream: 0,
 };
 
-fn withdrawal(after_stream: i64, from_ms: i64, back_by_ms: i64) -> Withdrawal<'static> {
+fn withdrawal(after_stream: i64, from_ms: i64, back_by_ms: i64) -> Withdrawal {
     Withdrawal {
         from_ms,
-        found_by: "counting",
+        found_by: ClockWitness::Counting,
         to_ms: NOW + 10,
         back_by_ms,
         after_stream: Some(after_stream),
@@ -216,7 +216,7 @@ async fn the_newest_times_at_which_our_clock_was_wrong_are_kept() {
         from_ms,
         to_ms: Some(from_ms + 1),
         off_ms: 5,
-        found_by: "counting".to_owned(),
+        found_by: ClockWitness::Counting,
     };
     let all: Vec<ClockError> = (0..OFFS_MAX + 7).map(off).collect();
     record_clock_errors(&bed.store, &all).await.unwrap();

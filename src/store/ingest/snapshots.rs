@@ -9,6 +9,7 @@ use crate::rtc::id::hash;
 use crate::rtc::member;
 use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::words::Source;
+use crate::store::db::word_column::word_from_row;
 use crate::store::derive::dirty::Dirty;
 use crate::store::read::zombies;
 use crate::store::stored_event::event_from_row;
@@ -123,7 +124,7 @@ async fn repair_member_keys(
 fn is_settled(rows: &[AnyRow], look: &StateSnapshot) -> Result<bool, Error> {
     for row in rows {
         let received_ms: Option<i64> = row.try_get("received_ms")?;
-        let is_live = row.try_get::<&str, _>("source")? != Source::Backfill.as_str();
+        let is_live = word_from_row::<Source>(row, "source")? != Source::Backfill;
         let seen_ms: Option<i64> = row.try_get("seen_ms")?;
         let came_ms = received_ms.or(seen_ms.filter(|_| is_live));
         if came_ms.is_some_and(|came| came >= look.asked_ms) {

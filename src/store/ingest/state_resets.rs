@@ -4,44 +4,24 @@
 
 use super::batch::Batch;
 use crate::rtc::event::RoomEvent;
+use crate::rtc::words::words;
+use crate::store::db::word_column::word_from_row;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
-/// The finding of a poll of the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetKind {
-    /// An older membership of a call counts again.
-    CallMemberBack,
-    /// A membership of a call is gone.
-    CallMemberVanished,
-    /// Somebody is in the room again.
-    RoomMemberBack,
-    /// Somebody is no longer in the room.
-    RoomMemberVanished,
-}
-
-impl ResetKind {
-    /// The value as stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CallMemberBack => "call_member_back",
-            Self::CallMemberVanished => "call_member_vanished",
-            Self::RoomMemberBack => "room_member_back",
-            Self::RoomMemberVanished => "room_member_vanished",
-        }
-    }
-
-    /// The variant for a stored value.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "call_member_back" => Some(Self::CallMemberBack),
-            "call_member_vanished" => Some(Self::CallMemberVanished),
-            "room_member_back" => Some(Self::RoomMemberBack),
-            "room_member_vanished" => Some(Self::RoomMemberVanished),
-            _ => None,
-        }
+words! {
+    /// The finding of a poll of the state.
+    pub enum ResetKind {
+        /// An older membership of a call counts again.
+        CallMemberBack = "call_member_back",
+        /// A membership of a call is gone.
+        CallMemberVanished = "call_member_vanished",
+        /// Somebody is in the room again.
+        RoomMemberBack = "room_member_back",
+        /// Somebody is no longer in the room.
+        RoomMemberVanished = "room_member_vanished",
     }
 }
 
@@ -105,16 +85,6 @@ const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event
     left join people p on p.room_id = z.room_id and p.user_id = z.user_id
     order by z.noticed_ms desc, z.made_event_id";
 
-type ResetRow = (
-    String,
-    String,
-    Option<String>,
-    Option<String>,
-    String,
-    i64,
-    Option<String>,
-);
-
 /// The resets of a room, of one kind or of all, newest first, at most `limit`.
 ///
 /// # Errors
@@ -127,22 +97,23 @@ pub async fn resets_of_room(
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
     let Viewer::Operator = viewer;
-    let rows: Vec<ResetRow> = sqlx::query_as(OF_ROOM)
+    let rows = sqlx::query(OF_ROOM)
         .bind(room_id)
         .bind(limit)
         .bind(kind.map_or("", ResetKind::as_str))
         .fetch_all(&store.read)
         .await?;
-    let reset =
-        |(kind, user_id, name, holds, newest, noticed_ms, session_id): ResetRow| StateReset {
-            what: ResetKind::from_word(&kind).unwrap_or(ResetKind::RoomMemberVanished),
-            user_id,
-            name,
-            holds_event_id: holds,
-            newest_event_id: newest,
-            noticed_ms,
-            session_id,
-        };
+    let reset = |row: &AnyRow| {
+        Ok(StateReset {
+            what: word_from_row(row, "kind")?,
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("person")?,
+            holds_event_id: row.try_get("holds_event_id")?,
+            newest_event_id: row.try_get("newest_event_id")?,
+            noticed_ms: row.try_get("noticed_ms")?,
+            session_id: row.try_get("session_id")?,
+        })
+    };
 
-    Ok(rows.into_iter().map(reset).collect())
+    rows.iter().map(reset).collect()
 }

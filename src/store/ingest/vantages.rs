@@ -1,5 +1,7 @@
 //! Vantages: the accounts we observe from, their position in the sync stream and their state.
 
+use crate::rtc::words::Mode;
+use crate::store::db::word_column::word_from_row;
 use crate::store::model::{Vantage, Viewer};
 use crate::store::{Error, Reader, Tx, Writer};
 use sqlx::Row;
@@ -13,8 +15,7 @@ pub struct VantageStart<'a> {
     pub user_id: &'a str,
     pub homeserver: &'a str,
     pub device_id: Option<&'a str>,
-    /// `follow` or `poll`.
-    pub mode: &'a str,
+    pub mode: Mode,
     pub software: Option<&'a str>,
     pub delayed_events: bool,
     pub sticky_events: bool,
@@ -65,7 +66,7 @@ async fn upsert_vantage(
         .bind(start.user_id)
         .bind(start.homeserver)
         .bind(start.device_id)
-        .bind(start.mode)
+        .bind(start.mode.as_str())
         .bind(start.software)
         .bind(i64::from(start.delayed_events))
         .bind(i64::from(start.sticky_events))
@@ -118,7 +119,7 @@ pub async fn ensure_known(store: &Writer, start: &VantageStart<'_>) -> Result<()
         .bind(start.id)
         .bind(start.user_id)
         .bind(start.homeserver)
-        .bind(start.mode);
+        .bind(start.mode.as_str());
     query.bind(start.now).execute(&store.write).await?;
 
     Ok(())
@@ -336,7 +337,7 @@ fn vantage_from_row(row: &AnyRow) -> Result<Vantage, Error> {
         user_id: row.try_get("user_id")?,
         homeserver: row.try_get("homeserver")?,
         device_id: row.try_get("device_id")?,
-        mode: row.try_get("mode")?,
+        mode: word_from_row(row, "mode")?,
         software: row.try_get("software")?,
         delayed_events: row.try_get::<i64, _>("delayed_events")? != 0,
         sticky_events: row.try_get::<i64, _>("sticky_events")? != 0,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::rtc::fold::Rules;
 use crate::rtc::reading::OurClock;
-use crate::rtc::words::Source;
+use crate::rtc::words::{Source, WalkReason};
 use crate::store::derive::dirty::Dirty;
 use crate::store::derive::{memberships, rederive, sessions};
 use crate::store::{Derivation, Error, Writer};

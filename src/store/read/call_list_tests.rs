@@ -170,7 +170,7 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
         ];
         let people = members
             .iter()
-            .flat_map(|member| [Some(member.user_id.clone()), member.name.clone()]);
+            .flat_map(|member| [Some(member.stay.user_id.clone()), member.name.clone()]);
         let servers = call.servers.iter().map(|server| Some(server.clone()));
         room.into_iter()
             .chain(people)
@@ -198,7 +198,7 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
             .is_none_or(|server| call.servers.contains(server))
         && user
             .as_ref()
-            .is_none_or(|user| members.iter().any(|member| member.user_id == *user))
+            .is_none_or(|user| members.iter().any(|member| member.stay.user_id == *user))
         && group.is_none_or(|group| (call.peak_users >= 2) == group)
         && min_ms.is_none_or(|ms| call.until_ms.min(NOW) - call.started_ms >= ms)
         && min_people.is_none_or(|people| call.people >= people)

@@ -5,9 +5,10 @@ use crate::rtc::coverage::{
 };
 use crate::rtc::event::RoomEvent;
 use crate::rtc::visibility::hidden_spans;
-use crate::rtc::words::Watch;
+use crate::rtc::words::{Mode, WalkReason, Watch};
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
+use crate::store::db::word_column::{maybe_word_from_row, word_from_row};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
 use crate::store::stored_event::event_from_row;
@@ -132,7 +133,7 @@ async fn read_common_coverage(store: &Reader, now: i64) -> Result<CommonCoverage
         }
 
         wide.failing |= row.try_get::<Option<String>, _>("error")?.is_some();
-        if row.try_get::<String, _>("mode")? == "follow" {
+        if word_from_row::<Mode>(&row, "mode")? == Mode::Follow {
             wide.follows = true;
             let (last, started): (Option<i64>, i64) =
                 (row.try_get("last_sync_ms")?, row.try_get("started_ms")?);
@@ -209,7 +210,7 @@ async fn read_room_notes(
             since_ms: row.try_get("since_ms")?,
             reached_ms: row.try_get("reached_ms")?,
             horizon_ms: row.try_get("horizon_ms")?,
-            ended_by: row.try_get("ended_by")?,
+            ended_by: maybe_word_from_row(&row, "ended_by")?,
         };
 
         if let Some(notes) = found.get_mut(row.try_get::<&str, _>("room_id")?) {

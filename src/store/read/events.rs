@@ -1,6 +1,7 @@
 //! Raw events as they are read: for the fold, and for pages.
 
 use super::rings::is_related;
+use crate::store::db::word_column::word_from_row;
 use crate::store::model::{Call, Evidence, Rejected, RoomName, Viewer};
 use crate::store::read::memberships::ended_by_the_room;
 use crate::store::{Error, Reader};
@@ -218,7 +219,7 @@ fn evidence_from_row(row: &AnyRow) -> Result<Evidence, Error> {
         state_key: row.try_get("state_key")?,
         origin_server_ts: row.try_get("origin_server_ts")?,
         received_ms: row.try_get("received_ms")?,
-        source: row.try_get("source")?,
+        source: word_from_row(row, "source")?,
         rejected: row.try_get("rejected")?,
         json: row.try_get("json")?,
     })

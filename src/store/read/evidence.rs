@@ -2,7 +2,6 @@
 
 use crate::rtc::coverage::Span;
 use crate::rtc::evidence::Origin;
-use crate::rtc::words::Source;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::Viewer;
@@ -162,15 +161,10 @@ fn lost_span_from_fields(fields: &mut Fields<'_>) -> Result<Option<Span>, Error>
 
 fn origin_from_fields(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
     let (origin_ms, received_ms) = (fields.number()?, fields.number()?);
-    let source = match fields.text()? {
-        Some("sync") => Source::Sync,
-        Some("poll") => Source::Poll,
-        _ => Source::Backfill,
-    };
-
+    let source = fields.maybe_word("source")?;
     let made = fields.text()?;
     let lost_since_ms = fields.number()?;
-    let Some(origin_ms) = origin_ms else {
+    let Some((origin_ms, source)) = origin_ms.zip(source) else {
         return Ok(None);
     };
 

@@ -1,9 +1,10 @@
 //! Memberships as pages read them: by call, by id, and those that ended.
 
-use crate::rtc::transport::{Selection, Transport};
+use crate::rtc::membership::Membership;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::{Member, Viewer};
+use crate::store::stored_membership::{membership_columns, membership_from_fields};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -22,14 +23,11 @@ pub(in crate::store) use ended_by_the_room;
 macro_rules! members {
     ($which:literal) => {
         concat!(
-            "select ",
-            packed!(text "m.id", text "m.session_id", text "m.user_id", text "p.name",
-                text "m.device_id", text "m.server", text "m.kind", number "m.joined_ms",
-                number "m.until_ms", text "m.end_reason", number "m.updates",
-                text "m.join_event_id", text "m.ended_by", number "m.resumed", number "m.claimed",
-                text "m.intent", text "m.transport_type", text "m.transport_url",
-                text "m.selection", number "m.back_since_ms", number "m.outlived_ms"),
-            " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e
+            "select string_agg(",
+            membership_columns!(),
+            " || ",
+            row!(text "m.session_id", text "p.name", text "m.ended_by"),
+            ", '') from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e
                 where ",
             ended_by_the_room!(),
             ")) as ended_by from memberships m where ",
@@ -124,64 +122,34 @@ async fn read_members(
         &statement.read_by_ids(&mut connection, ids).await?,
         member_from_fields,
     )?;
-    members.sort_by(|one, other| {
-        (
-            &one.session_id,
-            one.joined_ms,
-            &one.user_id,
-            &one.device_id,
-            &one.id,
-        )
-            .cmp(&(
-                &other.session_id,
-                other.joined_ms,
-                &other.user_id,
-                &other.device_id,
-                &other.id,
-            ))
-    });
+    members.sort_by(|one, other| sort_key(one).cmp(&sort_key(other)));
 
     Ok(members)
 }
 
-fn member_from_fields(fields: &mut Fields<'_>) -> Result<Member, Error> {
-    let id = fields.some_text()?;
-    let session_id = fields.some_text()?;
-    let user_id = fields.some_text()?;
-    let name = fields.maybe_text()?;
-    let device_id = fields.maybe_text()?;
-    let server = fields.some_text()?;
+fn sort_key(member: &Member) -> (&str, i64, &str, Option<&str>, &str) {
+    let stay = &member.stay;
 
-    Ok(Member {
-        id,
-        session_id,
-        user_id,
-        name,
-        device_id,
-        kind: fields.some_text()?,
-        joined_ms: fields.some_number()?,
-        until_ms: fields.some_number()?,
-        end_reason: fields.some_text()?,
-        updates: fields.some_number()?,
-        join_event_id: fields.some_text()?,
-        end_event_id: fields.maybe_text()?,
-        resumed: fields.some_number()? != 0,
-        claimed: fields.some_number()? != 0,
-        intent: fields.maybe_text()?,
-        transport: transport_from_columns(fields.maybe_text()?, fields.maybe_text()?, &server),
-        selection: Selection::from_word(&fields.some_text()?),
-        back_since_ms: fields.number()?,
-        outlived_ms: fields.number()?,
-        server,
-    })
+    (
+        &member.session_id,
+        stay.joined_ms,
+        &stay.user_id,
+        stay.device_id.as_deref(),
+        &stay.id,
+    )
 }
 
-fn transport_from_columns(
-    kind: Option<String>,
-    address: Option<String>,
-    server: &str,
-) -> Option<Transport> {
-    kind.map(|kind| Transport::stored(kind, address, server))
+fn member_from_fields(fields: &mut Fields<'_>) -> Result<Member, Error> {
+    let stay = membership_from_fields(fields)?;
+
+    Ok(Member {
+        session_id: fields.some_text()?,
+        name: fields.maybe_text()?,
+        stay: Membership {
+            end_event_id: fields.maybe_text()?,
+            ..stay
+        },
+    })
 }
 
 const ENDED: &str =

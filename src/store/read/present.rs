@@ -2,7 +2,7 @@
 //! room can be read.
 
 use crate::rtc::present::{AccountStanding, RoomObservation, Sight};
-use crate::rtc::words::Watch;
+use crate::rtc::words::{Mode, Watch};
 use crate::store::ingest::{rooms, vantages};
 use crate::store::model::{Vantage, Viewer};
 use crate::store::{Error, Reader};
@@ -47,7 +47,7 @@ pub async fn read_present_rows(
 ) -> Result<PresentRows, Error> {
     let Viewer::Operator = viewer;
     let vantages = vantages::list_vantages_for(store, viewer).await?;
-    let follows = vantages.iter().any(|vantage| vantage.mode == "follow");
+    let follows = vantages.iter().any(|vantage| vantage.mode == Mode::Follow);
     let mut rooms = Vec::new();
     let rows = sqlx::query(ROOMS)
         .bind(now.saturating_sub(STICKY_MAX_MS))
@@ -86,7 +86,7 @@ pub async fn read_present_rows(
 #[must_use]
 pub fn account_of_vantage(vantage: &Vantage) -> AccountStanding {
     AccountStanding {
-        follows: vantage.mode == "follow",
+        follows: vantage.mode == Mode::Follow,
         has_read: vantage.first_sync_ms.is_some(),
         fails: vantage.unheard_since_ms.is_some(),
         fails_since_ms: vantage.unheard_since_ms,

@@ -15,12 +15,16 @@ use crate::store::model::Viewer;
 use crate::store::stats::scope::Scope;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader, escape_for_like};
+use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeSet, HashMap};
+use utoipa::ToSchema;
 
-/// The number of rings by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Rings of a span of time and their outcomes. The first that applies: a person who was rung joined
+/// the call; somebody declined; the caller withdrew it; nobody did anything while it rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[schema(as = RingFacts)]
 pub struct RingCounts {
     pub sent: i64,
     pub answered: i64,
@@ -32,9 +36,9 @@ pub struct RingCounts {
     pub ringing: i64,
     /// Notifications that do not ring.
     pub silent: i64,
-    /// Median time until a ring was answered, ms.
+    /// Half of the answered ones were answered within this time.
     pub usual_answer_ms: Option<i64>,
-    /// True if these are all rings of the span; else they are the newest.
+    /// False where there were more: then these are the newest.
     pub whole: bool,
 }
 

@@ -4,6 +4,8 @@ use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
 use crate::rtc::skew::{Differences, summarise_differences};
 use crate::rtc::time::millis_of_json;
+use crate::rtc::words::Source;
+use crate::store::db::word_column::word_from_row;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 use serde_json::Value;
@@ -83,7 +85,7 @@ pub async fn clock_of_server(
 
         let stamp: i64 = row.try_get("origin_server_ts")?;
         let came: Option<i64> = row.try_get("received_ms")?;
-        let is_sync = row.try_get::<&str, _>("source")? == "sync"
+        let is_sync = word_from_row::<Source>(&row, "source")? == Source::Sync
             && row.try_get::<i64, _>("in_timeline")? == 1;
         // The first answer after a break brings earlier events. Later answers bring events that
         // just happened.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::Rules;
-use crate::rtc::words::Source;
+use crate::rtc::words::{Mode, Source};
 use crate::store::derive::dirty::discard_day_totals;
 use crate::store::derive::rebuild;
 use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
@@ -319,7 +319,7 @@ async fn past() -> Bed {
         user_id: "@bot:h",
         homeserver: "https://h",
         device_id: None,
-        mode: "follow",
+        mode: Mode::Follow,
         software: None,
         delayed_events: true,
         sticky_events: true,

@@ -10,11 +10,16 @@ use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touchin
 use super::usage;
 use crate::rtc::coverage::Span;
 use crate::rtc::time::DAY_MS;
+use crate::rtc::words::EndReason;
 use crate::store::db::multi_row::MultiRow;
+use crate::store::db::word_column::word_from_row;
 use crate::store::model::{RoomName, Viewer};
 use crate::store::{Error, Reader};
+use serde::Serialize;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// Calls that began on one day, of one class of length and one class of number of people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -433,7 +438,15 @@ pub async fn is_known_server(store: &Reader, viewer: Viewer, server: &str) -> Re
     Ok(found.is_some())
 }
 
-const ENDS: &str = "select end_reason, count(*) from memberships
+// How many stays ended in one way. As a doc comment this would stand in the document of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EndFacts {
+    #[schema(value_type = String)]
+    pub reason: EndReason,
+    pub stays: i64,
+}
+
+const ENDS: &str = "select end_reason, count(*) as stays from memberships
     where server = $4 and until_ms > $1 and until_ms <= $3 and joined_ms < $2
     and until_ms > joined_ms
     group by end_reason order by 2 desc, 1";
@@ -448,15 +461,23 @@ pub async fn end_reasons_of_server(
     server: &str,
     span: Span,
     now: i64,
-) -> Result<Vec<(String, i64)>, Error> {
+) -> Result<Vec<EndFacts>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query_as(ENDS)
+    let query = sqlx::query(ENDS)
         .bind(span.from)
         .bind(span.to)
         .bind(now)
         .bind(server);
+    let count = |row: &AnyRow| {
+        Ok(EndFacts {
+            reason: word_from_row(row, "end_reason")?,
+            stays: row.try_get("stays")?,
+        })
+    };
 
-    Ok(query.fetch_all(&store.read).await?)
+    let rows = query.fetch_all(&store.read).await?;
+
+    rows.iter().map(count).collect()
 }
 
 /// A stay without an end event.

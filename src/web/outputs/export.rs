@@ -233,7 +233,7 @@ fn csv_line_of_call(base: &str, call: &CallFacts) -> String {
         number(Some(call.peak_users)),
         csv_cell(&call.servers.join(" ")),
         text(call.intent.as_deref()),
-        csv_cell(call.certainty.verdict),
+        csv_cell(call.certainty.verdict.as_str()),
         number(Some(call.certainty.error_ms)),
         number(Some(call.certainty.gap_ms)),
         stamp(call.unknown_since_ms),
@@ -241,7 +241,7 @@ fn csv_line_of_call(base: &str, call: &CallFacts) -> String {
         call.people_now.to_string(),
         call.devices_now.to_string(),
         call.ghosts_now.to_string(),
-        call.state.to_owned(),
+        call.state.to_string(),
         stamp(call.stuck_since_ms),
     ];
     let mut line = cells.join(",");

@@ -48,7 +48,7 @@ pub async fn get_readyz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
 
     let now = web.clock.now_ms();
     if let Some(trouble) = web.store.trouble(now) {
-        let words = storage_words(trouble.kind.as_str());
+        let words = storage_words(trouble.kind);
         return not_ready(format!("{}: {}", words.what, trouble.error));
     }
 

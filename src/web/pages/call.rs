@@ -1,6 +1,8 @@
 //! `/calls/{id}`: one call, its timeline, every stay, its transports and the evidence.
 
 use crate::rtc::coverage::{Interval, Span};
+use crate::rtc::ghost::GhostSign;
+use crate::rtc::related::RelatedKind;
 use crate::rtc::transport::host_of_url;
 use crate::store::ingest::rooms;
 use crate::store::model;
@@ -17,8 +19,8 @@ use crate::web::svg::shape;
 use crate::web::svg::timeline::{self, Renewal, Timeline};
 use crate::web::view::format as f;
 use crate::web::view::{
-    CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, FindingGroup, LinkedCallFacts,
-    MemberFacts, RelatedFacts, Stamp, groups_of_findings,
+    CallFacts, CoverageFacts, EvidenceFacts, FindingFacts, FindingGroup, FindingKind,
+    LinkedCallFacts, MemberFacts, RelatedFacts, Stamp, groups_of_findings,
 };
 use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -434,11 +436,11 @@ fn transports_of_call(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
 impl CallPage {
     /// Adds to the finding that nobody could come whether it rang for everybody.
     fn say_whether_it_rang(&mut self) {
-        let rang = |one: &RelatedFacts| one.kind == "ring" && one.whole_room;
+        let rang = |one: &RelatedFacts| one.kind == RelatedKind::Ring && one.whole_room;
         let rang = self.related.iter().any(rang);
 
         for finding in &mut self.call.findings {
-            if finding.kind == "nobody_could_come" {
+            if finding.kind == FindingKind::NobodyCouldCome {
                 finding.state.rang_everybody = Some(rang);
             }
         }
@@ -488,7 +490,7 @@ impl CallPage {
     pub fn earlier_of_finding(&self, finding: &FindingFacts) -> Option<&EarlierStayFacts> {
         let mut earlier = self.earlier_stays.iter();
         earlier.find(|stay| {
-            finding.sign == Some("came_back")
+            finding.sign == Some(GhostSign::CameBack)
                 && finding.users == [stay.user_id.as_str()]
                 && finding.device_id == stay.device_id
         })

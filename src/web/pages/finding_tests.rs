@@ -2,6 +2,7 @@
 
 use super::{call, calls, overview, wall};
 use crate::rtc::evidence::Origin;
+use crate::rtc::ghost::GhostSign;
 use crate::rtc::present::{Unknown, UnknownReason};
 use crate::rtc::transport::Selection;
 use crate::rtc::words::Source;
@@ -11,7 +12,7 @@ use crate::store::read::ghosts::{CurrentEvent, StayStatements};
 use crate::web::fixtures::{self, NOW};
 use crate::web::http::response::{self, Page, Shell};
 use crate::web::view::liveness::AllSeenFacts;
-use crate::web::view::{CallContext, CallFacts, List, StateResetFacts};
+use crate::web::view::{CallContext, CallFacts, FindingKind, List, StateResetFacts, Sureness};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -41,7 +42,7 @@ fn troubled() -> CallFacts {
         None,
         sfu[0],
     );
-    alice.selection = Selection::OldestMembership;
+    alice.stay.selection = Selection::OldestMembership;
     let mut dan = fixtures::member_row(
         "c",
         ("Dan", "@dan:one.example", "D"),
@@ -49,7 +50,7 @@ fn troubled() -> CallFacts {
         None,
         sfu[0],
     );
-    (dan.updates, dan.until_ms) = (2, NOW + 6 * HOUR);
+    (dan.stay.updates, dan.stay.until_ms) = (2, NOW + 6 * HOUR);
     let carol = fixtures::member_row(
         "c",
         ("", "@carol:two.example", "C"),
@@ -65,11 +66,13 @@ fn troubled() -> CallFacts {
 
     ledger
         .origins
-        .insert(alice.id.clone(), last(NOW - 10 * MINUTE));
-    ledger.origins.insert(dan.id.clone(), last(NOW - 2 * HOUR));
+        .insert(alice.stay.id.clone(), last(NOW - 10 * MINUTE));
     ledger
         .origins
-        .insert(carol.id.clone(), last(NOW - 30 * MINUTE));
+        .insert(dan.stay.id.clone(), last(NOW - 2 * HOUR));
+    ledger
+        .origins
+        .insert(carol.stay.id.clone(), last(NOW - 30 * MINUTE));
     let members = vec![alice, dan, carol];
     let row = fixtures::call_row(
         "c",
@@ -86,7 +89,13 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
     let found: Vec<(&str, &str, i64)> = facts
         .findings
         .iter()
-        .map(|finding| (finding.kind, finding.sure, finding.from_ms))
+        .map(|finding| {
+            (
+                finding.kind.as_str(),
+                finding.sure.as_str(),
+                finding.from_ms,
+            )
+        })
         .collect();
     assert_eq!(
         found,
@@ -174,7 +183,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
             ..Origins::default()
         };
 
-        ledger.origins.insert(member.id.clone(), origins);
+        ledger.origins.insert(member.stay.id.clone(), origins);
     }
 
     let row = fixtures::call_row(
@@ -187,7 +196,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
         facts
             .findings
             .iter()
-            .map(|finding| finding.kind)
+            .map(|finding| finding.kind.as_str())
             .collect::<Vec<_>>(),
         ["no_goodbye"; 2]
     );
@@ -401,11 +410,11 @@ fn alone(hourly: bool) -> CallFacts {
     );
     let mut ledger = CallContext::default();
     let origins = Origins {
-        last_sign_ms: Some(ada.joined_ms),
+        last_sign_ms: Some(ada.stay.joined_ms),
         ..Origins::default()
     };
 
-    ledger.origins.insert(ada.id.clone(), origins);
+    ledger.origins.insert(ada.stay.id.clone(), origins);
     let told = StayStatements {
         is_hourly_client: hourly,
         came_back: false,
@@ -416,7 +425,7 @@ fn alone(hourly: bool) -> CallFacts {
         }),
     };
 
-    ledger.ghosts.told.insert(ada.id.clone(), told);
+    ledger.ghosts.told.insert(ada.stay.id.clone(), told);
     let members = vec![ada];
     let row = fixtures::call_row(
         "a",
@@ -432,7 +441,7 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
     let call = alone(true);
     assert_eq!(
         (
-            call.state,
+            call.state.as_str(),
             call.people_now,
             call.devices_now,
             call.ghosts_now
@@ -446,7 +455,11 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
     let finding = &call.findings[0];
     assert_eq!(
         (finding.sure, finding.sign, finding.due_ms),
-        ("probably", Some("hourly_client"), Some(NOW - 35 * MINUTE))
+        (
+            Sureness::Probably,
+            Some(GhostSign::HourlyClient),
+            Some(NOW - 35 * MINUTE)
+        )
     );
     let clear = finding.clear.clone().unwrap();
     assert!(
@@ -496,12 +509,12 @@ fn a_call_of_ghosts_alone_is_stuck_and_says_how_to_clear_it() {
 fn without_a_sign_the_word_is_weaker_and_the_call_needs_a_look_all_the_same() {
     let call = alone(false);
     assert_eq!(
-        (call.state, call.people_now, call.ghosts_now),
+        (call.state.as_str(), call.people_now, call.ghosts_now),
         ("running", 1, 0)
     );
     let finding = &call.findings[0];
     assert_eq!(
-        (finding.sure, finding.sign, finding.signs.len()),
+        (finding.sure.as_str(), finding.sign, finding.signs.len()),
         ("perhaps", None, 0)
     );
     assert!(finding.clear.is_some() && call.needs_look());
@@ -540,9 +553,9 @@ fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
         Some((NOW - HOUR, "left")),
         "sfu.one.example",
     );
-    ada.end_event_id = Some(end_event_id.to_owned());
+    ada.stay.end_event_id = Some(end_event_id.to_owned());
     let mut ledger = CallContext::default();
-    ledger.origins.insert(ada.id.clone(), origins);
+    ledger.origins.insert(ada.stay.id.clone(), origins);
     let members = vec![ada];
     let row = fixtures::call_row(
         "a",
@@ -596,7 +609,7 @@ fn a_state_reset_is_one_finding_in_the_words_of_its_room() {
     let finding = resets[0];
     assert_eq!(
         (finding.reset, finding.kind),
-        (Some(told.kind), "reconciled")
+        (Some(told.kind), FindingKind::Reconciled)
     );
     assert_eq!(
         finding.title(&call),

@@ -217,11 +217,12 @@ pub(super) async fn read_call_with_window(
     let asked: HashSet<_> = rows
         .iter()
         .map(|row| {
+            let stay = &row.stay;
             (
-                &row.user_id,
-                &row.device_id,
-                row.joined_ms,
-                &row.join_event_id,
+                &stay.user_id,
+                &stay.device_id,
+                stay.joined_ms,
+                &stay.join_event_id,
             )
         })
         .collect();
@@ -405,8 +406,8 @@ async fn ghosts_among(
 
     let (store, viewer) = (&web.store, ask.viewer);
     let ids = silent.iter().take(SILENT_MAX);
-    let ids: Vec<String> = ids.map(|member| member.id.clone()).collect();
-    let servers: BTreeSet<&str> = silent.iter().map(|member| member.server.as_str()).collect();
+    let ids: Vec<String> = ids.map(|member| member.stay.id.clone()).collect();
+    let servers: BTreeSet<&str> = silent.iter().map(|member| member.stay.server()).collect();
     let from = ask.now - HABIT_DAYS * DAY;
     // A capability that a homeserver never reported is unknown.
     let without = vantages::list_vantages_for(store, viewer)

@@ -2,6 +2,7 @@
 //! what was not seen.
 
 use crate::rtc::present::{SILENT_MS, UnknownReason};
+use crate::rtc::words::Watch;
 use crate::store::ingest::rooms::is_unread;
 use crate::web::view::format as f;
 use crate::web::view::liveness::AllSeenFacts;
@@ -33,9 +34,9 @@ impl RoomCounts {
             }
 
             let fails = is_unread(room.error.as_deref());
-            if room.watch == "blind" || (room.watch != "left" && fails) {
+            if room.watch == Watch::Blind || (room.watch != Watch::Left && fails) {
                 counts.unread += 1;
-            } else if room.watch != "left" {
+            } else if room.watch != Watch::Left {
                 counts.followed += 1;
                 counts.encrypted += usize::from(room.unreadable > 0);
             }
@@ -92,7 +93,7 @@ pub fn refused_successors(rooms: &[RoomFacts]) -> BTreeSet<&str> {
 
     rooms
         .iter()
-        .filter(|room| room.watch == "blind")
+        .filter(|room| room.watch == Watch::Blind)
         .map(|room| room.room.room_id.as_str())
         .filter(|room_id| named.contains(room_id))
         .collect()
@@ -129,7 +130,7 @@ impl Standing {
         seen: &AllSeenFacts,
         now: i64,
     ) -> Self {
-        let because = |why: UnknownReason| seen.seen.unknown_why == Some(why.as_str());
+        let because = |why: UnknownReason| seen.seen.unknown_why == Some(why);
         let is_heard = !because(UnknownReason::NotRead) && !because(UnknownReason::NotHeard);
         let has_error = vantages.iter().any(|vantage| vantage.error.is_some());
         if trouble.is_some() {
@@ -186,13 +187,15 @@ impl VantageFacts {
     #[must_use]
     pub fn is_silent(&self, now: impl f::WholeNumber) -> bool {
         let heard = self.heard_ms().unwrap_or(0);
-        self.mode == "follow" && now.whole().saturating_sub(heard) > SILENT_MS
+        self.follows() && now.whole().saturating_sub(heard) > SILENT_MS
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rtc::words::Mode;
+    use crate::store::db::health::TroubleKind;
     use crate::store::model::Vantage;
 
     const NOW: i64 = 1_795_358_836_000;
@@ -203,7 +206,7 @@ mod tests {
             user_id: "@b:h".into(),
             homeserver: "https://h".into(),
             device_id: None,
-            mode: "follow".into(),
+            mode: Mode::Follow,
             software: None,
             delayed_events: false,
             sticky_events: false,
@@ -286,7 +289,7 @@ mod tests {
             ..rooms
         };
 
-        let hidden = |rooms: usize, why: Option<&'static str>| {
+        let hidden = |rooms: usize, why: Option<UnknownReason>| {
             let mut seen = AllSeenFacts {
                 unknown_rooms: rooms,
                 ..AllSeenFacts::default()
@@ -296,7 +299,7 @@ mod tests {
             seen
         };
 
-        let partly = hidden(1, Some("encrypted"));
+        let partly = hidden(1, Some(UnknownReason::Encrypted));
         assert_eq!(
             Standing::judge(&[vantage()], None, encrypted, &partly, NOW),
             Standing::PartlyBlind
@@ -306,7 +309,7 @@ mod tests {
             Standing::Well,
             "what came encrypted long ago hides nobody now"
         );
-        let unheard = hidden(3, Some("not_heard"));
+        let unheard = hidden(3, Some(UnknownReason::NotHeard));
         assert_eq!(
             Standing::judge(&[vantage()], None, rooms, &unheard, NOW),
             Standing::Silent
@@ -346,7 +349,7 @@ mod tests {
             "another work than listening fails"
         );
         let trouble = StorageTroubleFacts {
-            kind: "locked",
+            kind: TroubleKind::Locked,
             since_ms: 1,
             since_at: crate::web::view::Stamp(1),
             error: "database is locked".into(),

@@ -1,6 +1,7 @@
 //! The period of a statistics page: 7, 30, 90 or 365 days that end today, and the period before.
 
 use crate::rtc::coverage::Span;
+use crate::rtc::words::words;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::view::format as f;
@@ -100,12 +101,13 @@ impl Period {
     }
 }
 
-/// The unit into which a period is divided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bucket {
-    Day,
-    Week,
-    Month,
+words! {
+    /// The unit into which a period is divided.
+    pub enum Bucket {
+        Day = "day",
+        Week = "week",
+        Month = "month",
+    }
 }
 
 impl Bucket {
@@ -124,29 +126,19 @@ impl Bucket {
             return Ok(if is_long { Self::Week } else { Self::Day });
         };
 
-        match Self::of_word(word) {
-            Some(Self::Day) if is_long => Ok(Self::Week),
-            Some(step) => Ok(step),
-            None => Err(Error::Invalid(format!(
+        match word.parse() {
+            Ok(Self::Day) if is_long => Ok(Self::Week),
+            Ok(step) => Ok(step),
+            Err(_) => Err(Error::Invalid(format!(
                 "step must be one of {}",
-                Self::ALL.map(Self::word).join(", ")
+                Self::ALL.map(Self::as_str).join(", ")
             ))),
         }
     }
 
     #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|step| step.word() == word)
-    }
-
-    /// The word in the address and on the page.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
+    pub fn is_day(self) -> bool {
+        self == Self::Day
     }
 
     /// As a heading.
@@ -163,8 +155,7 @@ impl Bucket {
     #[must_use]
     pub fn choices(self, period: Period) -> Vec<(String, &'static str, bool)> {
         let fits = |step: &Self| *step != Self::Day || period.days <= Self::MOST_DAYS;
-        let href =
-            |step: Self| format!("/statistics?period={}&step={}", period.word(), step.word());
+        let href = |step: Self| format!("/statistics?period={}&step={step}", period.word());
 
         Self::ALL
             .into_iter()

@@ -1,10 +1,12 @@
 //! `/rooms/{id}`: one room: now, a year of calls, the last ones, and which times are known.
 
 use super::{room_at, status};
-use crate::rtc::coverage::{Interval, Span};
+use crate::rtc::coverage::{Cover, Interval, Span};
+use crate::rtc::words::{WalkEnd, Watch};
 use crate::store::ingest::{access, rooms, sender_limit, state_resets};
 use crate::store::model::{self, CallFilter};
-use crate::store::read::{calls, events, history_progress, rings, zombies};
+use crate::store::read::rings::{self, RingCounts};
+use crate::store::read::{calls, events, history_progress, zombies};
 use crate::store::stats::scope::Scope;
 use crate::store::stats::{concurrency, usage};
 use crate::web::http::assets;
@@ -17,9 +19,9 @@ use crate::web::svg::{blind, shape};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{Liveness, no_such_room};
 use crate::web::view::{
-    AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RingFacts,
-    RoomFacts, RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts,
-    SumFacts, WalkFacts, ZombieFacts,
+    AccessFacts, CallFacts, CoverageFacts, Flip, FloodFacts, Moment, RejectedFacts, RoomFacts,
+    RoomFindingFacts, RoomLink, RoomNeedFacts, SideBySideFacts, StateResetFacts, SumFacts,
+    WalkFacts, ZombieFacts,
 };
 use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -57,7 +59,7 @@ pub struct RoomPage {
     /// The sums of the last 30 days.
     pub last_30_days: SumFacts,
     /// Rings of the last 30 days.
-    pub rings: RingFacts,
+    pub rings: RingCounts,
     /// The calls of the last year as `[started ms, most devices at once]`, oldest first.
     pub year: Vec<(i64, i64)>,
     pub rejected_events: Vec<RejectedFacts>,
@@ -168,7 +170,7 @@ async fn load_room_page(
         .into_iter()
         .map(StateResetFacts::from)
         .collect();
-    let observer_counted = page.room.watch == "joined";
+    let observer_counted = page.room.watch == Watch::Joined;
     page.access = access::name_accounts(store, viewer, &room_id, NAMED)
         .await?
         .into_iter()
@@ -184,9 +186,8 @@ async fn load_room_page(
 
     page.room = page.room.with_needs(page.observer_user_id.as_deref());
     page.walks = reads.into_iter().map(WalkFacts::from).collect();
-    page.rings = rings::rings_within(store, viewer, Scope::Room(&room_id), month, now, RINGS)
-        .await?
-        .into();
+    page.rings =
+        rings::rings_within(store, viewer, Scope::Room(&room_id), month, now, RINGS).await?;
     page.floods = sender_limit::list_floods_of_room(store, viewer, &room_id, FLOODS)
         .await?
         .into_iter()
@@ -221,7 +222,7 @@ pub fn room_page(
         side_by_side: SideBySideFacts::of_calls(&recent),
         recent,
         last_30_days,
-        rings: RingFacts::default(),
+        rings: RingCounts::default(),
         year,
         rejected_events,
         coverage,
@@ -247,7 +248,7 @@ impl RoomPage {
     /// Is the present unknown because the room cannot be read?
     #[must_use]
     pub fn is_unread(&self) -> bool {
-        matches!(self.room.watch, "blind" | "left") || self.room.error.is_some()
+        !self.room.watch.is_read() || self.room.error.is_some()
     }
 
     /// The successor, if we are not in it.
@@ -269,8 +270,7 @@ impl RoomPage {
 
     /// Findings of the room that have no words of their own on the page.
     pub fn other_findings(&self) -> impl Iterator<Item = &RoomFindingFacts> {
-        let is_other =
-            |finding: &&RoomFindingFacts| matches!(finding.kind, "server_denied" | "lost_power");
+        let is_other = |finding: &&RoomFindingFacts| finding.kind.is_no_goodbye();
         self.room.findings.iter().filter(is_other)
     }
 
@@ -389,7 +389,8 @@ impl RoomPage {
         let days = |interval: &CoverageFacts| {
             f::start_of_day(interval.from_ms) < f::start_of_day(interval.to_ms)
         };
-        let hidden = |interval: &&CoverageFacts| interval.kind == "not_visible" && days(interval);
+        let hidden =
+            |interval: &&CoverageFacts| interval.kind == Cover::NotVisible && days(interval);
 
         self.coverage
             .iter()
@@ -401,7 +402,7 @@ impl RoomPage {
     /// time has not read everything.
     #[must_use]
     pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
-        if self.hidden_until().is_some() && walk.ended_by.as_deref() == Some("beginning") {
+        if self.hidden_until().is_some() && walk.ended_by == Some(WalkEnd::Beginning) {
             return "read as far as we may see";
         }
 
@@ -411,7 +412,7 @@ impl RoomPage {
     /// Breaks in our watching since we first saw the room: their number and total length, ms.
     /// `read`: those that were read later.
     fn breaks(&self, read: bool) -> (usize, i64) {
-        let kind = if read { "backfilled" } else { "gap" };
+        let kind = if read { Cover::Backfilled } else { Cover::Gap };
         let since = self.room.first_seen_ms;
         let found = self
             .coverage

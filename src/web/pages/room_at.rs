@@ -178,20 +178,25 @@ pub(super) async fn load_moment(
     let present = Liveness::read(web, ask.viewer, ask.now).await?;
     let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
 
-    let moment = Moment::new(room, at_ms, how.as_str(), unknown_why, calls);
+    let moment = Moment::new(room, at_ms, how, unknown_why, calls);
 
     Ok(moment.with_total(total))
 }
 
 /// Why it is unknown who was there at a moment, if so: nobody watched, or the reason why the
 /// present is unknown applied already then.
-fn why_unknown(how: Cover, present: Option<Unknown>, at_ms: i64, now: i64) -> Option<&'static str> {
+fn why_unknown(
+    how: Cover,
+    present: Option<Unknown>,
+    at_ms: i64,
+    now: i64,
+) -> Option<UnknownReason> {
     let hidden = present.filter(|unknown| {
         unknown.why == UnknownReason::Encrypted || at_ms >= unknown.since_ms.unwrap_or(now)
     });
-    let unwatched = how.is_blind().then_some("not_watched");
+    let unwatched = how.is_blind().then_some(UnknownReason::NotWatched);
 
-    hidden.map(|unknown| unknown.why.as_str()).or(unwatched)
+    hidden.map(|unknown| unknown.why).or(unwatched)
 }
 
 /// The flips of a room in the last part of `[from, to)`, newest first; and where that part begins

@@ -4,10 +4,12 @@
 use super::period::{Bucket, Period};
 use super::statistics::RINGS;
 use crate::rtc::id::server_of;
+use crate::rtc::words::EndReason;
 use crate::store::ingest::probes::{self, OwnResult, ServerResult, SfuResult};
 use crate::store::ingest::vantages;
-use crate::store::read::{coverage, rings};
-use crate::store::stats::distributions::{self, NamedTransport};
+use crate::store::read::coverage;
+use crate::store::read::rings::{self, RingCounts};
+use crate::store::stats::distributions::{self, EndFacts, NamedTransport};
 use crate::store::stats::scope::Scope;
 use crate::store::stats::{clock_skew, usage};
 use crate::web::http::assets;
@@ -21,7 +23,7 @@ use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
     CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
-    PerhapsGone, PersonTime, Rate, RingFacts, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
+    PerhapsGone, PersonTime, Rate, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
 };
 use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -116,15 +118,9 @@ pub struct Past {
     pub delayed_events: DelayedFacts,
     pub clock: ClockFacts,
     /// Rings that its people sent.
-    pub rings: RingFacts,
+    pub rings: RingCounts,
     #[serde(skip)]
     days: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct EndFacts {
-    pub reason: String,
-    pub stays: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -208,7 +204,7 @@ async fn load_server_page(
         .await?
         .remove(name)
         .map(ServerProbeFacts::from);
-    let offered = own.as_ref().filter(|own| own.transports.state == "ok");
+    let offered = own.as_ref().filter(|own| own.transports.is_ok());
     if let (Some(probe), Some(own)) = (&mut probe, offered) {
         // Clients use the endpoint; the well-known document is for old clients.
         probe.offer(&own.sfus);
@@ -369,10 +365,7 @@ async fn read_server_in_period(
         before: SumFacts::new(&sums_before, before),
         compared,
         together_all_ms: usage::device_time_of_span(store, viewer, span, now).await?,
-        ends: ends
-            .into_iter()
-            .map(|(reason, stays)| EndFacts { reason, stays })
-            .collect(),
+        ends,
         ended,
         expired,
         rate: Rate::with_bounds(expired, ended),
@@ -391,9 +384,7 @@ async fn read_server_in_period(
         )
         .await?
         .into(),
-        rings: rings::rings_within(store, viewer, scope, span, now, RINGS)
-            .await?
-            .into(),
+        rings: rings::rings_within(store, viewer, scope, span, now, RINGS).await?,
         days: period.days,
     })
 }
@@ -504,21 +495,21 @@ impl ServerPage {
     /// How its stays ended: words, share in percent, start and width of the band, and the class of
     /// its colour.
     #[must_use]
-    pub fn bands(&self) -> Vec<(String, i64, Num, Num, &'static str)> {
+    pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
         let all: i64 = self.past.ends.iter().map(|end| end.stays).sum();
         let mut at = 0;
         let band = |end: &EndFacts| {
-            let class = match end.reason.as_str() {
-                "left" => "h3",
-                "delayed_leave" => "h2",
-                "expired" | "sticky_expired" => "warned",
+            let class = match end.reason {
+                EndReason::Left => "h3",
+                EndReason::DelayedLeave => "h2",
+                EndReason::Expired | EndReason::StickyExpired => "warned",
                 _ => "h1",
             };
 
             let from = Num(100.0 * ratio(at, all));
             at += end.stays;
             (
-                end_reason_words(&end.reason),
+                end_reason_words(end.reason),
                 end.stays,
                 from,
                 Num(100.0 * ratio(end.stays, all)),

@@ -6,7 +6,8 @@ use super::servers;
 use crate::rtc::coverage::Span;
 use crate::store::Reader;
 use crate::store::ingest::rooms;
-use crate::store::read::{coverage, rings};
+use crate::store::read::coverage;
+use crate::store::read::rings::{self, RingCounts};
 use crate::store::stats::distributions::{self, CallClass, LENGTHS, PEOPLE};
 use crate::store::stats::scope::Scope;
 use crate::store::stats::{calls_ever, usage};
@@ -20,9 +21,7 @@ use crate::web::svg::week::{self, Week};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
-use crate::web::view::{
-    RingFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms,
-};
+use crate::web::view::{RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
 use crate::web::{Web, view};
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -68,7 +67,8 @@ pub struct Statistics {
     pub lengths_known: bool,
     pub lengths_before_known: bool,
     /// The unit of `days`: `day`, `week` (the default for a year) or `month`.
-    pub step: &'static str,
+    #[schema(value_type = String)]
+    pub step: Bucket,
     /// The period by days (UTC), by weeks from its first day on, or by calendar months; the first
     /// and last month are cut by the period.
     pub days: Vec<DayFacts>,
@@ -79,7 +79,7 @@ pub struct Statistics {
     pub hours: Vec<i64>,
     pub rooms: Vec<RoomTime>,
     pub servers: Vec<ServerFacts>,
-    pub rings: RingFacts,
+    pub rings: RingCounts,
     #[serde(flatten)]
     pub looked: LookedFacts,
     pub watched_rooms: usize,
@@ -139,7 +139,7 @@ pub async fn get_statistics(
         let step = Bucket::step_of_query(&query, period)?;
         // Results computed while calls are being derived again are not cached beyond that time.
         let older_rules = web.store.has_older_rules();
-        let key = format!("{} {} {older_rules}", period.word(), step.word());
+        let key = format!("{} {step} {older_rules}", period.word());
         let mut page = kept
             .get(&key, read_statistics_in_period(&web, &ask, period, step))
             .await?;
@@ -197,7 +197,7 @@ async fn read_statistics_in_period(
         // If there are calls, they have a median length.
         lengths_known: usual_length_ms.is_some() || classes.is_empty(),
         lengths_before_known: usual_length_before_ms.is_some() || classes_before.is_empty(),
-        step: step.word(),
+        step,
         days: numbers_per_bucket(store, ask, period, step, &classes, &classes_before, &hours)
             .await?,
         lengths: count_by_class(&LENGTHS, &classes, |class| class.length_ms),
@@ -205,9 +205,7 @@ async fn read_statistics_in_period(
         hours: week::fold_into_week(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
-        rings: rings::rings_within(store, viewer, Scope::All, span, now, RINGS)
-            .await?
-            .into(),
+        rings: rings::rings_within(store, viewer, Scope::All, span, now, RINGS).await?,
         looked: LookedFacts::default(),
         watched_rooms: rooms::list_watched_rooms(store).await?.len(),
         calls_ever: calls_ever::count_calls_begun(store, viewer, now).await?,
@@ -284,26 +282,21 @@ impl Statistics {
         }
     }
 
-    #[must_use]
-    pub fn step(&self) -> Bucket {
-        Bucket::of_word(self.step).unwrap_or(Bucket::Day)
-    }
-
     /// Calls by day, week or month, with the period before.
     #[must_use]
     pub fn chart(&self) -> Bars {
         let last = self.days.len().saturating_sub(1);
         let every = (self.days.len() / 7).max(1);
         let slot = |(at, day): (usize, &DayFacts)| {
-            let of = if self.step() == Bucket::Week {
+            let of = if self.step == Bucket::Week {
                 "week of "
             } else {
                 ""
             };
 
-            let name = self.step().name(day.from_ms);
+            let name = self.step.name(day.from_ms);
             let label =
-                (at % every == 0 && at + every / 2 < last).then(|| self.step().label(day.from_ms));
+                (at % every == 0 && at + every / 2 < last).then(|| self.step.label(day.from_ms));
             let calls = f::count_with_noun(day.calls, "call", "calls");
             let before = || format!(", {} before", f::group_digits(day.calls_before));
             let before = if self.compared {

@@ -8,7 +8,7 @@ use crate::store::db::health::{Trouble, TroubleKind};
 use crate::store::derive::rederive;
 use crate::store::ingest::invitations::{self, PendingInvitation};
 use crate::store::ingest::probes::{self, OwnResult, Probed};
-use crate::store::ingest::receive_times::{self, ClockDoubts, ClockError};
+use crate::store::ingest::receive_times::{self, ClockDoubts, ClockError, ClockWitness};
 use crate::store::ingest::sender_limit::{self, Flood};
 use crate::store::ingest::unrequested::{self, UnrequestedEvents};
 use crate::store::ingest::{rooms, vantages};
@@ -165,7 +165,8 @@ pub struct ClockOffFacts {
     pub off_ms: i64,
     /// `counting`: it disagreed with a monotonic clock. `homeserver`: it disagrees with the
     /// homeserver's clock, and it is unknown which of the two is wrong.
-    pub found_by: String,
+    #[schema(value_type = String)]
+    pub found_by: ClockWitness,
 }
 
 impl From<ClockError> for ClockOffFacts {
@@ -189,7 +190,7 @@ impl ClockOffFacts {
         let seconds = self.off_ms.saturating_abs() / 1000;
         let off = format!("{} s off ({way})", f::group_digits(seconds));
 
-        if self.found_by == "homeserver" {
+        if self.found_by == ClockWitness::Homeserver {
             format!("Our clock and the homeserver's differ: ours was {off}")
         } else {
             format!("Our clock was {off}")
@@ -658,7 +659,7 @@ impl Status {
             return HeardSince::Never;
         };
 
-        if self.vantages.iter().all(|vantage| vantage.mode != "follow") {
+        if self.vantages.iter().all(|vantage| !vantage.follows()) {
             return HeardSince::PollsOnly;
         }
 

@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::rtc::coverage::{Cover, Interval, Span};
-use crate::rtc::present::Sight;
-use crate::rtc::words::Watch;
+use crate::rtc::present::{Sight, UnknownReason};
+use crate::rtc::related::RelatedKind;
+use crate::rtc::ring::RingOutcome;
+use crate::rtc::words::{Mode, Source, Watch};
+use crate::store::db::health::TroubleKind;
 use crate::store::ingest::invitations::PendingInvitation;
 use crate::store::ingest::receive_times::ClockDoubts;
 use crate::store::ingest::sender_limit::Flood;
@@ -33,7 +36,7 @@ fn vantage() -> Vantage {
         user_id: "@callscope:example.org".to_owned(),
         homeserver: "https://example.org".to_owned(),
         device_id: Some("CALLSCOPE".to_owned()),
-        mode: "follow".to_owned(),
+        mode: Mode::Follow,
         software: Some("Synapse 1.157.1".to_owned()),
         delayed_events: true,
         sticky_events: false,
@@ -280,7 +283,11 @@ fn evidence(call: &CallFacts) -> Vec<Evidence> {
             member.joined_ms
         },
         received_ms: Some(member.joined_ms + 312),
-        source: if index == 2 { "backfill" } else { "sync" }.to_owned(),
+        source: if index == 2 {
+            Source::Backfill
+        } else {
+            Source::Sync
+        },
         rejected: None,
         json: format!(r#"{{"type":"org.matrix.msc3401.call.member","content":{content}}}"#),
     };
@@ -342,15 +349,15 @@ fn one_call(call: CallFacts) -> call::CallPage {
     let count = i64::try_from(events.len()).unwrap();
     let mut page = call::call_page(call, events, count, cover(), NOW);
     page.related = vec![
-        related("ring", "@grace:matrix.example.net"),
-        related("decline", NASTY),
+        related(RelatedKind::Ring, "@grace:matrix.example.net"),
+        related(RelatedKind::Decline, NASTY),
     ];
 
     page
 }
 
-fn related(kind: &'static str, who: &str) -> view::RelatedFacts {
-    let at_ms = today_at(14, if kind == "ring" { 1 } else { 6 }, 0);
+fn related(kind: RelatedKind, who: &str) -> view::RelatedFacts {
+    let at_ms = today_at(14, if kind == RelatedKind::Ring { 1 } else { 6 }, 0);
     view::RelatedFacts {
         kind,
         event_id: NASTY.to_owned(),
@@ -365,7 +372,7 @@ fn related(kind: &'static str, who: &str) -> view::RelatedFacts {
         intent: Some(NASTY.to_owned()),
         relates_to: None,
         slot_id: None,
-        outcome: (kind == "ring").then_some("missed"),
+        outcome: (kind == RelatedKind::Ring).then_some(RingOutcome::Missed),
         answered_ms: None,
         answered_at: None,
     }
@@ -420,8 +427,8 @@ fn with_past(mut page: room::RoomPage) -> room::RoomPage {
     page.then = Some(view::Moment::new(
         page.room.room.clone(),
         today_at(14, 6, 0),
-        "gap",
-        Some("not_watched"),
+        Cover::Gap,
+        Some(UnknownReason::NotWatched),
         calls,
     ));
 
@@ -556,7 +563,7 @@ fn the_status_says_what_went_by_age_and_that_the_disk_is_full() {
     assert!(html(&page).contains("0 calls and 0 snapshots were deleted so far"));
     assert!(!html(&page).contains("The disk is full"));
     page.storage_trouble = Some(StorageTroubleFacts {
-        kind: "full",
+        kind: TroubleKind::Full,
         since_ms: NOW - MINUTE,
         since_at: Stamp(NOW - MINUTE),
         error: "database or disk is full".into(),
@@ -625,7 +632,6 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
         member.user_id = format!("@{NASTY}:{long}");
         member.device_id = Some(format!("{NASTY}{long}"));
         member.server = format!("{NASTY}{long}");
-        member.end_reason = member.left_ms.map(|_| NASTY.to_owned());
         if let Some(transport) = &mut member.transport {
             transport.service_url = Some(format!("javascript:{NASTY}{long}"));
         }

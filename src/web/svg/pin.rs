@@ -64,7 +64,7 @@ pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Ve
         .map(|(at, finding)| {
             let from = axis.x(finding.from_ms);
             let width = (axis.x(finding.until_ms.unwrap_or(upto)) - from).max(WIDTH_MIN);
-            let band = (finding.kind == "apart").then_some((Num(from), Num(width)));
+            let band = finding.is_apart().then_some((Num(from), Num(width)));
             let x = free_position(
                 &taken,
                 if band.is_some() {
@@ -89,7 +89,7 @@ pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Ve
 pub fn band_legend(findings: &[FindingFacts]) -> Option<&'static str> {
     let mut apart = findings
         .iter()
-        .filter(|finding| finding.kind == "apart")
+        .filter(|finding| finding.is_apart())
         .peekable();
     apart.peek()?;
 

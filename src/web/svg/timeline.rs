@@ -12,6 +12,7 @@ use super::chart::{self, StepChart};
 use super::pin::BarPin;
 use super::sfu::{Paint, Sfus};
 use super::{Num, shape};
+use crate::rtc::words::EndReason;
 use crate::web::view::{CallFacts, MemberFacts, RelatedFacts, format};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,7 +127,7 @@ pub struct GlyphNote {
     pub x: Num,
     pub dx: i64,
     pub y: i64,
-    pub text: String,
+    pub text: &'static str,
     pub ending: Ending,
 }
 
@@ -143,16 +144,20 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The kind of an end reason; an unknown one is a plain end.
+    /// The kind of an end reason.
     #[must_use]
-    pub fn of_reason(reason: &str) -> Self {
+    pub fn of_reason(reason: EndReason) -> Self {
         match reason {
-            "delayed_leave" => Self::Lost,
-            "expired" | "sticky_expired" => Self::Computed,
-            "switched" | "superseded" | "overwritten" => Self::Moved,
-            "room_left" | "room_kicked" | "room_banned" | "slot_closed" | "redacted"
-            | "invalid_content" => Self::Removed,
-            _ => Self::Left,
+            EndReason::Left => Self::Left,
+            EndReason::DelayedLeave => Self::Lost,
+            EndReason::Expired | EndReason::StickyExpired => Self::Computed,
+            EndReason::Switched | EndReason::Superseded | EndReason::Overwritten => Self::Moved,
+            EndReason::RoomLeft
+            | EndReason::RoomKicked
+            | EndReason::RoomBanned
+            | EndReason::SlotClosed
+            | EndReason::Redacted
+            | EndReason::InvalidContent => Self::Removed,
         }
     }
 
@@ -215,25 +220,30 @@ impl Timeline {
 
 /// An end reason in words.
 #[must_use]
-pub fn end_reason_words(reason: &str) -> String {
-    let words = match reason {
-        "left" => "left",
-        "delayed_leave" => "connection lost",
-        "expired" => "expired",
-        "sticky_expired" => "expired, not renewed",
-        "room_left" => "left the room",
-        "room_kicked" => "removed from the room",
-        "room_banned" => "banned from the room",
-        "superseded" => "replaced by a new session",
-        "switched" => "moved to another SFU",
-        "overwritten" => "overwritten by another event",
-        "slot_closed" => "call closed for all",
-        "redacted" => "event redacted",
-        "invalid_content" => "event not readable",
-        other => return format::sanitize_line(other),
-    };
+pub fn end_reason_words(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Left => "left",
+        EndReason::DelayedLeave => "connection lost",
+        EndReason::Expired => "expired",
+        EndReason::StickyExpired => "expired, not renewed",
+        EndReason::RoomLeft => "left the room",
+        EndReason::RoomKicked => "removed from the room",
+        EndReason::RoomBanned => "banned from the room",
+        EndReason::Superseded => "replaced by a new session",
+        EndReason::Switched => "moved to another SFU",
+        EndReason::Overwritten => "overwritten by another event",
+        EndReason::SlotClosed => "call closed for all",
+        EndReason::Redacted => "event redacted",
+        EndReason::InvalidContent => "event not readable",
+    }
+}
 
-    words.to_owned()
+impl MemberFacts {
+    /// How it ended, in words.
+    #[must_use]
+    pub fn end_words(&self) -> Option<&'static str> {
+        self.end_reason.map(end_reason_words)
+    }
 }
 
 /// A renewal of a membership: whose, which device, when (ms).
@@ -469,7 +479,7 @@ fn span_words(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let from = time(from);
 
-    match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
+    match (stay.left_ms, stay.end_reason, stay.gone_since()) {
         (Some(ms), Some(reason), _) => {
             format!("{from} to {} UTC, {}", time(ms), end_reason_words(reason))
         }

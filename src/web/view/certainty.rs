@@ -4,6 +4,7 @@ use super::format as f;
 use super::{Ghosts, Stamp};
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::evidence::{self, BoundaryBasis, Certainty};
+use crate::rtc::membership::Membership;
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
 use crate::store::model;
@@ -23,7 +24,8 @@ pub struct BoundaryFacts {
     /// (`created_ts` claims more than a complete history allows: the stay began with its event),
     /// `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap` (nobody
     /// watched).
-    pub by: &'static str,
+    #[schema(value_type = String)]
+    pub by: BoundaryBasis,
     /// How far off it can be.
     pub error_ms: i64,
 }
@@ -31,7 +33,7 @@ pub struct BoundaryFacts {
 impl From<evidence::Boundary> for BoundaryFacts {
     fn from(boundary: evidence::Boundary) -> Self {
         Self {
-            by: boundary.by.as_str(),
+            by: boundary.by,
             error_ms: boundary.error_ms,
         }
     }
@@ -50,7 +52,8 @@ pub struct EndsFacts {
 pub struct CertaintyFacts {
     /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is
     /// known to lie within a span only).
-    pub verdict: &'static str,
+    #[schema(value_type = String)]
+    pub verdict: Certainty,
     pub start: Option<BoundaryFacts>,
     pub end: Option<BoundaryFacts>,
     /// How far off its length can be.
@@ -128,8 +131,8 @@ impl CallContext {
         cover: &[Interval],
         now: i64,
     ) -> (Vec<evidence::Boundaries>, Option<evidence::CallCertainty>) {
-        let stay = |member| {
-            let stay = self.stay(member);
+        let stay = |member: &model::Member| {
+            let stay = self.stay(&member.stay);
             (stay, evidence::boundaries_of_stay(&stay, cover, now))
         };
 
@@ -139,16 +142,16 @@ impl CallContext {
         (stays.into_iter().map(|(_, ends)| ends).collect(), verdict)
     }
 
-    fn stay<'a>(&self, member: &'a model::Member) -> evidence::EvidenceStay<'a> {
-        let origins = self.origins.get(&member.id).copied().unwrap_or_default();
+    fn stay(&self, stay: &Membership) -> evidence::EvidenceStay {
+        let origins = self.origins.get(&stay.id).copied().unwrap_or_default();
         evidence::EvidenceStay {
-            joined_ms: member.joined_ms,
-            until_ms: member.until_ms,
-            end_reason: &member.end_reason,
-            claimed: member.claimed,
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
+            end_reason: stay.end_reason,
+            claimed: stay.claimed,
             refuted: origins.is_claim_refuted,
-            resumed: member.resumed,
-            back_since_ms: member.back_since_ms,
+            resumed: stay.resumed,
+            back_since_ms: stay.back_since_ms,
             join: origins.join,
             end: origins.end,
             last_sign_ms: origins.last_sign_ms,
@@ -165,14 +168,14 @@ impl CallContext {
     ) -> Vec<CallClockFacts> {
         let mut heard: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for member in members {
-            let Some(origins) = self.origins.get(&member.id) else {
+            let Some(origins) = self.origins.get(&member.stay.id) else {
                 continue;
             };
 
             let live = [origins.join, origins.end].into_iter().flatten();
             for event in live.filter(|event| evidence::was_heard(event, cover)) {
                 let late_ms = event.received_ms.unwrap_or(event.origin_ms) - event.origin_ms;
-                heard.entry(&member.server).or_default().push(late_ms);
+                heard.entry(member.stay.server()).or_default().push(late_ms);
             }
         }
 
@@ -192,7 +195,7 @@ impl CertaintyFacts {
     pub(super) fn from_verdict(verdict: Option<evidence::CallCertainty>) -> Self {
         let Some(verdict) = verdict else {
             return Self {
-                verdict: Certainty::Exact.as_str(),
+                verdict: Certainty::Exact,
                 start: None,
                 end: None,
                 error_ms: 0,
@@ -201,7 +204,7 @@ impl CertaintyFacts {
         };
 
         Self {
-            verdict: verdict.certainty.as_str(),
+            verdict: verdict.certainty,
             start: Some(verdict.start.into()),
             end: verdict.end.map(BoundaryFacts::from),
             error_ms: verdict.error_ms,
@@ -211,55 +214,55 @@ impl CertaintyFacts {
 
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        self.verdict == Certainty::Exact.as_str()
+        self.verdict == Certainty::Exact
     }
 
     fn starts(&self, by: BoundaryBasis) -> bool {
-        self.start.is_some_and(|start| start.by == by.as_str())
+        self.start.is_some_and(|start| start.by == by)
     }
 
     fn ends(&self, by: BoundaryBasis) -> bool {
-        self.end.is_some_and(|end| end.by == by.as_str())
+        self.end.is_some_and(|end| end.by == by)
     }
 
     /// The words of the pill, which are short, and an explanation below the number.
     #[must_use]
     pub fn words(&self) -> (String, &'static str) {
         let (short, long) = match self.verdict {
-            "gapped" => {
+            Certainty::Gapped => {
                 return (
                     format!("Gap of {}", f::ended_duration(self.gap_ms)),
                     "time in it that nobody watched",
                 );
             }
-            "right_censored" if self.end.is_none() => {
+            Certainty::RightCensored if self.end.is_none() => {
                 ("Not watched", "whether it still runs is not known")
             }
-            "right_censored" => ("End not seen", "nobody watched when it ended"),
-            "left_censored" if self.starts(BoundaryBasis::Renewed) => {
+            Certainty::RightCensored => ("End not seen", "nobody watched when it ended"),
+            Certainty::LeftCensored if self.starts(BoundaryBasis::Renewed) => {
                 ("Came back", "it begins with a renewal after its goodbye")
             }
-            "left_censored" if self.starts(BoundaryBasis::Refuted) => (
+            Certainty::LeftCensored if self.starts(BoundaryBasis::Refuted) => (
                 "Claim refuted",
                 "no event came before: it began with its first one",
             ),
-            "bounded" => ("Not exact", "a time is known within a span only"),
-            "left_censored"
+            Certainty::Bounded => ("Not exact", "a time is known within a span only"),
+            Certainty::LeftCensored
                 if self.starts(BoundaryBasis::Claimed) && self.ends(BoundaryBasis::Computed) =>
             {
                 ("Both ends computed", "start claimed, end from expiry")
             }
-            "left_censored" if self.starts(BoundaryBasis::Claimed) => {
+            Certainty::LeftCensored if self.starts(BoundaryBasis::Claimed) => {
                 ("Start claimed", "by the first member itself")
             }
-            "left_censored" => ("Start not seen", "it may have begun earlier"),
-            "inferred_end" if self.ends(BoundaryBasis::Reconciled) => (
+            Certainty::LeftCensored => ("Start not seen", "it may have begun earlier"),
+            Certainty::InferredEnd if self.ends(BoundaryBasis::Reconciled) => (
                 "End found later",
                 "it was gone at a look at the room’s state",
             ),
-            "inferred_end" => ("End computed", "nobody said goodbye"),
-            _ if self.end.is_none() => ("Exact", "start from an event"),
-            _ => ("Exact", "start and end from events"),
+            Certainty::InferredEnd => ("End computed", "nobody said goodbye"),
+            Certainty::Exact if self.end.is_none() => ("Exact", "start from an event"),
+            Certainty::Exact => ("Exact", "start and end from events"),
         };
 
         (short.to_owned(), long)
@@ -269,9 +272,11 @@ impl CertaintyFacts {
     #[must_use]
     pub fn look(&self) -> (&'static str, &'static str) {
         match self.verdict {
-            "gapped" | "right_censored" | "bounded" => ("eye-off", "blind"),
-            "left_censored" if !self.starts(BoundaryBasis::Claimed) => ("eye-off", "blind"),
-            "left_censored" if !self.ends(BoundaryBasis::Computed) => ("info", ""),
+            Certainty::Gapped | Certainty::RightCensored | Certainty::Bounded => {
+                ("eye-off", "blind")
+            }
+            Certainty::LeftCensored if !self.starts(BoundaryBasis::Claimed) => ("eye-off", "blind"),
+            Certainty::LeftCensored if !self.ends(BoundaryBasis::Computed) => ("info", ""),
             _ => ("clock", "blind"),
         }
     }
@@ -295,17 +300,17 @@ impl EndsFacts {
 
 /// A basis of a boundary in words.
 #[must_use]
-pub fn boundary_words(by: &str) -> &'static str {
+pub fn boundary_words(by: BoundaryBasis) -> &'static str {
     match by {
-        "live" => "Live",
-        "backfilled" => "History",
-        "late" => "Came late",
-        "renewed" => "Renewal",
-        "refuted" => "Claim refuted",
-        "claimed" => "Claimed",
-        "computed" => "Computed",
-        "reconciled" => "By poll",
-        _ => "Not seen",
+        BoundaryBasis::Live => "Live",
+        BoundaryBasis::Backfilled => "History",
+        BoundaryBasis::Late => "Came late",
+        BoundaryBasis::Renewed => "Renewal",
+        BoundaryBasis::Refuted => "Claim refuted",
+        BoundaryBasis::Claimed => "Claimed",
+        BoundaryBasis::Computed => "Computed",
+        BoundaryBasis::Reconciled => "By poll",
+        BoundaryBasis::Gap => "Not seen",
     }
 }
 
@@ -315,7 +320,8 @@ pub fn boundary_words(by: &str) -> &'static str {
 pub struct CoverageFacts {
     /// `live`, `polled`, `backfilled`, `gap` (nobody watched) or `not_visible` (history is hidden
     /// from the account).
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: Cover,
     pub from_ms: i64,
     pub from_at: Stamp,
     pub to_ms: i64,
@@ -326,7 +332,7 @@ impl From<&Interval> for CoverageFacts {
     fn from(interval: &Interval) -> Self {
         let Span { from, to } = interval.span;
         Self {
-            kind: interval.cover.as_str(),
+            kind: interval.cover,
             from_ms: from,
             from_at: Stamp(from),
             to_ms: to,
@@ -338,18 +344,18 @@ impl From<&Interval> for CoverageFacts {
 impl CoverageFacts {
     #[must_use]
     pub fn is_blind(&self) -> bool {
-        matches!(self.kind, "gap" | "not_visible")
+        self.kind.is_blind()
     }
 
     /// The kind in words.
     #[must_use]
     pub fn words(&self) -> &'static str {
         match self.kind {
-            "live" => "Watched live",
-            "polled" => "Looked at by polls",
-            "backfilled" => "Read from history",
-            "not_visible" => "Hidden from us",
-            _ => "Not watched",
+            Cover::Live => "Watched live",
+            Cover::Polled => "Looked at by polls",
+            Cover::Backfilled => "Read from history",
+            Cover::NotVisible => "Hidden from us",
+            Cover::Gap => "Not watched",
         }
     }
 }

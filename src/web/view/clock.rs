@@ -4,7 +4,9 @@
 use super::Rate;
 use super::format as f;
 use super::format::WholeNumber;
+use crate::rtc::words::{EndReason, words};
 use crate::store::stats::clock_skew::ServerClock;
+use crate::store::stats::distributions::EndFacts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -90,6 +92,17 @@ pub fn precise_duration(ms: impl WholeNumber) -> String {
     }
 }
 
+words! {
+    /// Whether a server sends delayed events.
+    pub enum DelayedVerdict {
+        Works = "works",
+        Fails = "fails",
+        Unclear = "unclear",
+        /// Too few stays ended to say.
+        TooFew = "too_few",
+    }
+}
+
 /// How the stays of a server ended, as a sign of whether it sends delayed events (MSC4140). A
 /// client's delayed leave often says no more than a plain one, so that `left` holds both: what
 /// counts is how many only ran out.
@@ -101,27 +114,27 @@ pub struct DelayedFacts {
     pub delayed_leave: i64,
     pub expired: i64,
     /// `works`, `fails`, `unclear`, or `too_few` to say.
-    pub verdict: &'static str,
+    #[schema(value_type = String)]
+    pub verdict: DelayedVerdict,
 }
 
 impl DelayedFacts {
     /// Computes it from the number of stays per end reason.
     #[must_use]
-    pub fn new(ends: &[(String, i64)]) -> Self {
-        let of = |reasons: &[&str]| {
-            ends.iter()
-                .filter(|(reason, _)| reasons.contains(&reason.as_str()))
-                .map(|(_, stays)| stays)
-                .sum::<i64>()
+    pub fn new(ends: &[EndFacts]) -> Self {
+        let stays_with = |is: fn(EndReason) -> bool| {
+            let with = ends.iter().filter(|end| is(end.reason));
+            with.map(|end| end.stays).sum::<i64>()
         };
 
-        let (left, delayed_leave) = (of(&["left", "delayed_leave"]), of(&["delayed_leave"]));
-        let expired = of(&["expired", "sticky_expired"]);
+        let delayed_leave = stays_with(|reason| reason == EndReason::DelayedLeave);
+        let left = delayed_leave + stays_with(|reason| reason == EndReason::Left);
+        let expired = stays_with(EndReason::is_expiry);
         let verdict = match Rate::with_bounds(expired, left + expired) {
-            None => "too_few",
-            Some(rate) if rate.high_permille <= 50 => "works",
-            Some(rate) if rate.low_permille >= 50 => "fails",
-            Some(_) => "unclear",
+            None => DelayedVerdict::TooFew,
+            Some(rate) if rate.high_permille <= 50 => DelayedVerdict::Works,
+            Some(rate) if rate.low_permille >= 50 => DelayedVerdict::Fails,
+            Some(_) => DelayedVerdict::Unclear,
         };
 
         Self {
@@ -132,17 +145,24 @@ impl DelayedFacts {
         }
     }
 
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.verdict == DelayedVerdict::Fails
+    }
+
     /// The verdict: class, icon, words.
     #[must_use]
     pub fn words(&self) -> (&'static str, &'static str, &'static str) {
         match self.verdict {
-            "works" => ("ok", "check", "Goodbyes come, also from lost devices"),
-            "fails" => ("warn", "alert", "Goodbyes of lost devices do not come"),
-            "unclear" if self.expired == 0 => {
+            DelayedVerdict::Works => ("ok", "check", "Goodbyes come, also from lost devices"),
+            DelayedVerdict::Fails => ("warn", "alert", "Goodbyes of lost devices do not come"),
+            DelayedVerdict::Unclear if self.expired == 0 => {
                 ("faint", "unknown", "All goodbyes came; too few to be sure")
             }
-            "unclear" => ("faint", "unknown", "Most goodbyes came; too few to be sure"),
-            _ => ("faint", "unknown", "Too few stays to say"),
+            DelayedVerdict::Unclear => {
+                ("faint", "unknown", "Most goodbyes came; too few to be sure")
+            }
+            DelayedVerdict::TooFew => ("faint", "unknown", "Too few stays to say"),
         }
     }
 }
@@ -180,28 +200,37 @@ mod tests {
         );
     }
 
+    fn delayed(ends: &[(EndReason, i64)]) -> DelayedFacts {
+        let ends = ends
+            .iter()
+            .map(|&(reason, stays)| EndFacts { reason, stays });
+        DelayedFacts::new(&ends.collect::<Vec<_>>())
+    }
+
     #[test]
     fn what_only_runs_out_shows_whether_delayed_events_work() {
         let verdict = |left: i64, lost: i64, expired: i64| {
             let ends = [
-                ("left", left),
-                ("delayed_leave", lost),
-                ("expired", expired),
-                ("room_left", 500),
+                (EndReason::Left, left),
+                (EndReason::DelayedLeave, lost),
+                (EndReason::Expired, expired),
+                (EndReason::RoomLeft, 500),
             ];
-            DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).verdict
+            delayed(&ends).verdict
         };
 
-        assert_eq!(verdict(300, 20, 2), "works");
-        assert_eq!(verdict(200, 0, 60), "fails");
-        assert_eq!(verdict(40, 0, 2), "unclear");
-        assert_eq!(verdict(20, 0, 5), "too_few");
-        let ends = [("left", 3), ("delayed_leave", 2), ("sticky_expired", 1)];
-        let facts = DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays)));
+        assert_eq!(verdict(300, 20, 2), DelayedVerdict::Works);
+        assert_eq!(verdict(200, 0, 60), DelayedVerdict::Fails);
+        assert_eq!(verdict(40, 0, 2), DelayedVerdict::Unclear);
+        assert_eq!(verdict(20, 0, 5), DelayedVerdict::TooFew);
+        let facts = delayed(&[
+            (EndReason::Left, 3),
+            (EndReason::DelayedLeave, 2),
+            (EndReason::StickyExpired, 1),
+        ]);
         assert_eq!((facts.left, facts.delayed_leave, facts.expired), (5, 2, 1));
         let words = |left: i64, expired: i64| {
-            let ends = [("left", left), ("expired", expired)];
-            DelayedFacts::new(&ends.map(|(reason, stays)| (reason.to_owned(), stays))).words()
+            delayed(&[(EndReason::Left, left), (EndReason::Expired, expired)]).words()
         };
 
         assert_eq!(

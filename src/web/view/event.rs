@@ -3,6 +3,7 @@
 use super::{MemberFacts, RoomRef, Stamp, person_title};
 use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::member;
+use crate::rtc::words::{Source, words};
 use crate::store::model;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +12,20 @@ use utoipa::ToSchema;
 /// A stored event: as JSON if it parses, else as text.
 fn json_or_text(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
+
+words! {
+    /// What a member event meant for a call.
+    pub enum EventMeaning {
+        Join = "join",
+        /// A renewal, or another change.
+        Renewal = "renewal",
+        /// A stay begins with the renewal of an ended one.
+        RenewalAfterEnd = "renewal_after_end",
+        Goodbye = "goodbye",
+        /// The membership had expired, but the device was still there.
+        GoodbyeAfterEnd = "goodbye_after_end",
+    }
 }
 
 /// One event behind a call.
@@ -27,7 +42,8 @@ pub struct EvidenceFacts {
     pub received_ms: Option<i64>,
     pub received_at: Option<Stamp>,
     /// How it first came: `sync`, `poll` or `backfill`.
-    pub source: String,
+    #[schema(value_type = String)]
+    pub source: Source,
     /// Why it says nothing about a call, if so.
     pub rejected: Option<String>,
     /// It was redacted: its content is no longer stored, but what was derived from it stays.
@@ -36,7 +52,8 @@ pub struct EvidenceFacts {
     /// `renewal_after_end` (a stay begins with the renewal of an ended one), `goodbye`, or
     /// `goodbye_after_end` (the membership had expired, but the device was still there); null for
     /// all other events.
-    pub told: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub told: Option<EventMeaning>,
     pub event: Value,
 }
 
@@ -86,11 +103,11 @@ impl EvidenceFacts {
         };
 
         self.told = Some(match members.iter().find(begins) {
-            Some(member) if member.back_since_ms.is_some() => "renewal_after_end",
-            Some(_) => "join",
-            None if !self.devices().is_empty() => "renewal",
-            None if members.iter().any(outlives) => "goodbye_after_end",
-            None => "goodbye",
+            Some(member) if member.back_since_ms.is_some() => EventMeaning::RenewalAfterEnd,
+            Some(_) => EventMeaning::Join,
+            None if !self.devices().is_empty() => EventMeaning::Renewal,
+            None if members.iter().any(outlives) => EventMeaning::GoodbyeAfterEnd,
+            None => EventMeaning::Goodbye,
         });
 
         self
@@ -137,10 +154,10 @@ impl EvidenceFacts {
             EventKind::Member | EventKind::Slot | EventKind::Related if self.redacted => {
                 "sent an event that was redacted since"
             }
-            EventKind::Member if self.told == Some("renewal_after_end") => {
+            EventKind::Member if self.told == Some(EventMeaning::RenewalAfterEnd) => {
                 "renewed a membership that had ended: nothing says goodbye for it any more"
             }
-            EventKind::Member if self.told == Some("goodbye_after_end") => {
+            EventKind::Member if self.told == Some(EventMeaning::GoodbyeAfterEnd) => {
                 "said goodbye after it had run out: the device was still there"
             }
             EventKind::Member if is_join => "joined",
@@ -198,8 +215,8 @@ impl EvidenceFacts {
     /// How the event came to us, in words.
     #[must_use]
     pub fn learned(&self) -> String {
-        match (self.source.as_str(), self.received_ms) {
-            ("sync", Some(ms)) => {
+        match (self.source, self.received_ms) {
+            (Source::Sync, Some(ms)) => {
                 let tenths = (ms.saturating_sub(self.origin_server_ts) + 50) / 100;
                 match tenths {
                     ..0 => "Live, its clock is ahead of ours".to_owned(),
@@ -207,10 +224,9 @@ impl EvidenceFacts {
                     _ => format!("Seen {} later", super::format::ended_duration(tenths * 100)),
                 }
             }
-            ("sync", None) => "In the room’s state".to_owned(),
-            ("poll", _) => "Found by poll".to_owned(),
-            ("backfill", _) => "Read from history".to_owned(),
-            (other, _) => super::format::sanitize_line(other),
+            (Source::Sync, None) => "In the room’s state".to_owned(),
+            (Source::Poll, _) => "Found by poll".to_owned(),
+            (Source::Backfill, _) => "Read from history".to_owned(),
         }
     }
 }
@@ -274,7 +290,7 @@ mod tests {
             state_key: None,
             origin_server_ts: 1,
             received_ms: None,
-            source: "backfill".to_owned(),
+            source: Source::Backfill,
             rejected: None,
             json: event.to_string(),
         })

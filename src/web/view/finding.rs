@@ -6,8 +6,11 @@ use super::{CallContext, CallFacts, MemberFacts, Stamp, ghosts, person_title};
 use crate::rtc::finding::{self, Finding, FindingStay, People};
 use crate::rtc::ghost::{self, GhostDoubt, GhostSign};
 use crate::rtc::id::server_of;
+use crate::rtc::membership::Membership;
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::transport::Transport;
+use crate::rtc::words::{Format, words};
+use crate::store::ingest::state_resets::ResetKind;
 use crate::store::model;
 use crate::store::read::ghosts::CurrentEvent;
 use serde::Serialize;
@@ -22,6 +25,32 @@ pub use room_state::{LeftBehind, RoomStateFacts};
 /// are counted.
 const NAMED: usize = 3;
 const NAMED_SHORT: usize = 1;
+
+words! {
+    /// What a problem in a call is; [`FindingFacts::kind`] says more of each.
+    pub enum FindingKind {
+        Apart = "apart",
+        Silent = "silent",
+        NoGoodbye = "no_goodbye",
+        SideBySide = "side_by_side",
+        RanOut = "ran_out",
+        Reconciled = "reconciled",
+        StateReset = "state_reset",
+        RoomReplaced = "room_replaced",
+        NobodyCouldCome = "nobody_could_come",
+        ServerDenied = "server_denied",
+        LostPower = "lost_power",
+    }
+}
+
+words! {
+    /// How sure a finding is.
+    pub enum Sureness {
+        Computed = "computed",
+        Probably = "probably",
+        Perhaps = "perhaps",
+    }
+}
 
 /// A problem in a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,13 +67,16 @@ pub struct FindingFacts {
     /// the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody
     /// but `users` had the power to join. `server_denied`: the room takes no events of the server
     /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye.
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: FindingKind,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
-    pub reset: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub reset: Option<ResetKind>,
     /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone if `signs` say so.
     /// Without a sign it is `perhaps` gone: older clients renew every four hours and some never,
     /// and we do not know which client this is.
-    pub sure: &'static str,
+    #[schema(value_type = String)]
+    pub sure: Sureness,
     /// Since when; for a device, the time of its last event.
     pub from_ms: i64,
     pub from_at: Stamp,
@@ -74,9 +106,11 @@ pub struct FindingFacts {
     /// `other_device` (the same person joined later with another device) or `loses_goodbyes` (many
     /// stays of its homeserver end only by expiry). Empty if it is only `perhaps` gone, and for
     /// other kinds.
-    pub signs: Vec<&'static str>,
+    #[schema(value_type = Vec<String>)]
+    pub signs: Vec<GhostSign>,
     /// The first of them.
-    pub sign: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub sign: Option<GhostSign>,
     /// When the missing renewal was due.
     pub due_ms: Option<i64>,
     pub due_at: Option<Stamp>,
@@ -177,21 +211,21 @@ fn findings_of_stays(
     let stays: Vec<FindingStay> = members
         .iter()
         .zip(used)
-        .map(|(member, transport)| FindingStay {
-            user_id: &member.user_id,
-            device: member.device_id.as_deref(),
-            joined_ms: member.joined_ms,
-            until_ms: member.until_ms,
-            expires: ghosts::is_ended_by_expiry(member),
-            renewed_by_hours: member.kind == "session" && is_call,
+        .map(|(model::Member { stay, .. }, transport)| FindingStay {
+            user_id: &stay.user_id,
+            device: stay.device_id.as_deref(),
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
+            expires: ghosts::is_ended_by_expiry(stay),
+            renewed_by_hours: stay.format == Format::Session && is_call,
             last_sign_ms: ledger
                 .origins
-                .get(&member.id)
+                .get(&stay.id)
                 .and_then(|origins| origins.last_sign_ms),
-            updates: member.updates,
-            clues: ledger.ghosts.clues(member),
+            updates: i64::from(stay.updates),
+            clues: ledger.ghosts.clues(stay),
             transport: transport.as_ref(),
-            selection: member.selection,
+            selection: stay.selection,
         })
         .collect();
     let finding::Findings { shown, doubts } = finding::call_findings(&stays, upto);
@@ -210,21 +244,21 @@ const FINDINGS_MAX: usize = 50;
 
 impl FindingFacts {
     /// A finding about one device that is certain.
-    pub(super) fn of_device(kind: &'static str, member: &model::Member, from_ms: i64) -> Self {
+    pub(super) fn of_device(kind: FindingKind, stay: &Membership, from_ms: i64) -> Self {
         let base = Self::ongoing(kind, from_ms);
         Self {
-            users: vec![member.user_id.clone()],
+            users: vec![stay.user_id.clone()],
             users_total: 1,
-            device_id: member.device_id.clone(),
+            device_id: stay.device_id.clone(),
             ..base
         }
     }
 
     /// A finding of this kind that is computed (no guess) and still lasts; all else is empty.
-    pub(super) fn ongoing(kind: &'static str, from_ms: i64) -> Self {
+    pub(super) fn ongoing(kind: FindingKind, from_ms: i64) -> Self {
         Self {
             kind,
-            sure: "computed",
+            sure: Sureness::Computed,
             from_ms,
             from_at: Stamp(from_ms),
             until_ms: None,
@@ -257,17 +291,10 @@ impl FindingFacts {
         ledger: &CallContext,
         upto: i64,
     ) -> Self {
-        let base = Self::ongoing("apart", found.from_ms());
+        let base = Self::ongoing(FindingKind::Apart, found.from_ms());
         let owned = |people: &People| people.named.iter().map(ToString::to_string).collect();
-        let of = |stay: usize| {
-            let member = &members[stay];
-            Self {
-                users: vec![member.user_id.clone()],
-                users_total: 1,
-                device_id: member.device_id.clone(),
-                ..base.clone()
-            }
-        };
+        let from_ms = base.from_ms;
+        let of_stay = |kind, at: usize| Self::of_device(kind, &members[at].stay, from_ms);
 
         match found {
             Finding::Apart {
@@ -296,45 +323,41 @@ impl FindingFacts {
             }
 
             Finding::Silent { stay, doubt, .. } => {
-                of(stay).silent(&members[stay], &doubt, &call.room.room_id, ledger)
+                let found = of_stay(FindingKind::Silent, stay);
+                found.silent(&members[stay].stay, &doubt, &call.room.room_id, ledger)
             }
-            Finding::NoGoodbye { stay, .. } => Self {
-                kind: "no_goodbye",
-                ..of(stay)
+            Finding::NoGoodbye { stay, .. } => {
+                of_stay(FindingKind::NoGoodbye, stay).until(members[stay].stay.until_ms)
             }
-            .until(members[stay].until_ms),
         }
     }
 
     /// Fills in a finding about a silent device.
     fn silent(
         self,
-        member: &model::Member,
+        stay: &Membership,
         doubt: &GhostDoubt,
         room_id: &str,
         ledger: &CallContext,
     ) -> Self {
         let (sure, signs) = match doubt {
-            GhostDoubt::Probable(signs) => {
-                ("probably", signs.iter().map(|sign| sign.as_str()).collect())
-            }
-            GhostDoubt::Possible => ("perhaps", Vec::new()),
+            GhostDoubt::Probable(signs) => (Sureness::Probably, signs.clone()),
+            GhostDoubt::Possible => (Sureness::Perhaps, Vec::new()),
         };
 
         let due_ms = ghost::renewal_due_ms(self.from_ms);
-        let told = ledger.ghosts.told.get(&member.id);
+        let told = ledger.ghosts.told.get(&stay.id);
         let current = told.and_then(|told| told.current.as_ref());
 
         Self {
-            kind: "silent",
             sure,
             sign: signs.first().copied(),
             signs,
             due_ms: Some(due_ms),
             due_at: Some(Stamp(due_ms)),
-            counts_until_ms: Some(member.until_ms),
-            counts_until_at: Some(Stamp(member.until_ms)),
-            clear: current.and_then(|current| ClearFacts::new(room_id, &member.user_id, current)),
+            counts_until_ms: Some(stay.until_ms),
+            counts_until_at: Some(Stamp(stay.until_ms)),
+            clear: current.and_then(|current| ClearFacts::new(room_id, &stay.user_id, current)),
             ..self
         }
     }
@@ -350,26 +373,42 @@ impl FindingFacts {
     /// Does it count on the pill of its call?
     #[must_use]
     pub fn is_loud(&self) -> bool {
-        matches!(self.kind, "apart" | "side_by_side")
+        matches!(self.kind, FindingKind::Apart | FindingKind::SideBySide)
             || self.is_ghost()
             || self.is_loud_of_room_state()
     }
 
     #[must_use]
     pub fn is_ghost(&self) -> bool {
-        self.sure == "probably"
+        self.sure == Sureness::Probably
+    }
+
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.kind == FindingKind::Apart
+    }
+
+    #[must_use]
+    pub fn is_side_by_side(&self) -> bool {
+        self.kind == FindingKind::SideBySide
+    }
+
+    /// Is it about a stay that was counted until it expired, without a goodbye?
+    #[must_use]
+    pub fn is_no_goodbye(&self) -> bool {
+        self.kind == FindingKind::NoGoodbye
     }
 
     /// Is it about a device that is perhaps gone?
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.sure == "perhaps"
+        self.sure == Sureness::Perhaps
     }
 
     /// Is it about this stay?
     #[must_use]
     pub fn is_of(&self, stay: &MemberFacts) -> bool {
-        !matches!(self.kind, "apart" | "side_by_side")
+        !matches!(self.kind, FindingKind::Apart | FindingKind::SideBySide)
             && !self.is_of_room_state()
             && self.users == [stay.user_id.as_str()]
             && self.device_id == stay.device_id
@@ -385,11 +424,11 @@ impl FindingFacts {
         }
 
         match (self.kind, self.sure) {
-            ("apart", _) => ("bad", "split", "Split SFUs"),
-            ("side_by_side", _) => ("warn", "split", "Side by side"),
-            ("silent", "probably") => ("warn", "ghost", "Probably a ghost"),
-            ("silent", _) => ("", "clock", "Quiet"),
-            ("ran_out", _) => ("", "clock", "Ran out"),
+            (FindingKind::Apart, _) => ("bad", "split", "Split SFUs"),
+            (FindingKind::SideBySide, _) => ("warn", "split", "Side by side"),
+            (FindingKind::Silent, Sureness::Probably) => ("warn", "ghost", "Probably a ghost"),
+            (FindingKind::Silent, _) => ("", "clock", "Quiet"),
+            (FindingKind::RanOut, _) => ("", "clock", "Ran out"),
             _ => ("", "clock", "No goodbye"),
         }
     }
@@ -402,7 +441,7 @@ impl FindingFacts {
 
     /// Its `users` in words.
     fn user_words(&self, call: &CallFacts, named: usize) -> String {
-        if self.kind != "side_by_side" {
+        if !self.is_side_by_side() {
             return names_in_call(call, &self.users, self.users_total, named);
         }
 
@@ -427,14 +466,18 @@ impl FindingFacts {
         let could = if is_over { "could not" } else { "cannot" };
 
         match (self.kind, self.sure) {
-            ("apart", _) if self.mutual => format!("{users} and {unheard} {could} hear each other"),
-            ("apart", _) => format!("{users} {could} hear {unheard}"),
-            ("side_by_side", _) if is_over => {
+            (FindingKind::Apart, _) if self.mutual => {
+                format!("{users} and {unheard} {could} hear each other")
+            }
+            (FindingKind::Apart, _) => format!("{users} {could} hear {unheard}"),
+            (FindingKind::SideBySide, _) if is_over => {
                 format!("{users} were each alone, in calls side by side")
             }
-            ("side_by_side", _) => format!("{users} each wait alone, in calls side by side"),
-            ("silent", sure) => format!("{users} is {sure} gone"),
-            ("ran_out", _) => format!("{users} ran out while the device was still there"),
+            (FindingKind::SideBySide, _) => {
+                format!("{users} each wait alone, in calls side by side")
+            }
+            (FindingKind::Silent, sure) => format!("{users} is {sure} gone"),
+            (FindingKind::RanOut, _) => format!("{users} ran out while the device was still there"),
             _ => format!("No goodbye came for {users}"),
         }
     }
@@ -451,32 +494,34 @@ impl FindingFacts {
         ));
 
         match (self.kind, self.sure) {
-            ("apart", _) if self.mutual => format!(
+            (FindingKind::Apart, _) if self.mutual => format!(
                 "Each of their clients connects only to the SFU of whoever was there first, and \
                  those differ: {sfu} for some."
             ),
-            ("apart", _) => format!(
+            (FindingKind::Apart, _) => format!(
                 "Clients that follow the SFU of the oldest member connect to that one only, here \
                  {sfu}; the others sent to another."
             ),
-            ("side_by_side", _) => {
+            (FindingKind::SideBySide, _) => {
                 "They were probably looking for each other: who starts a call while another one \
                  starts makes a second one."
                     .to_owned()
             }
-            ("silent", "probably") => {
-                let words: Vec<&str> = self.signs.iter().map(|sign| sign_words(sign)).collect();
+            (FindingKind::Silent, Sureness::Probably) => {
+                let words: Vec<&str> = self.signs.iter().copied().map(sign_words).collect();
                 format!(
                     "The membership still counts, but the renewal that was due did not come. {} \
                      Others see an empty tile.",
                     words.join(" ")
                 )
             }
-            ("silent", _) => "The membership still counts, but nothing came for over an hour. \
+            (FindingKind::Silent, _) => {
+                "The membership still counts, but nothing came for over an hour. \
                               Perhaps only: clients of today renew every hour, older ones every \
                               four hours and some never, and nothing tells which one this is."
-                .to_owned(),
-            ("ran_out", _) => {
+                    .to_owned()
+            }
+            (FindingKind::RanOut, _) => {
                 "Its client does not renew; it ran out while the device was still there, and \
                  others lost sight of it. Its homeserver lost no goodbye."
                     .to_owned()
@@ -501,14 +546,14 @@ impl FindingFacts {
         }
 
         match (self.kind, self.sure) {
-            ("apart", _) => Some(
+            (FindingKind::Apart, _) => Some(
                 "update those clients to a version that connects to every SFU (multi-SFU), or let \
                  all their homeservers name the same SFU.",
             ),
-            ("side_by_side", _) if self.until_ms.is_none() => {
+            (FindingKind::SideBySide, _) if self.until_ms.is_none() => {
                 Some("tell them of each other: one of them has to leave and join the other call.")
             }
-            ("silent", _) => Some(
+            (FindingKind::Silent, _) => Some(
                 "ask them to open the room once, or empty the membership. Their own account can, \
                  or a moderator of the room whose power suffices for it.",
             ),
@@ -626,26 +671,25 @@ fn join_names(known: &HashMap<&str, &str>, users: &[String], total: usize, named
 }
 
 /// What a sign says, in a sentence.
-fn sign_words(sign: &str) -> &'static str {
-    match GhostSign::from_word(sign) {
-        Some(GhostSign::CameBack) => {
+fn sign_words(sign: GhostSign) -> &'static str {
+    match sign {
+        GhostSign::CameBack => {
             "It came back with the start of a stay that had already ended: a renewal after a \
              goodbye, so that no delayed leave stands behind it."
         }
-        Some(GhostSign::RenewedHourly) => "It renewed every hour before.",
-        Some(GhostSign::HourlyClient) => {
+        GhostSign::RenewedHourly => "It renewed every hour before.",
+        GhostSign::HourlyClient => {
             "Its event has fields that only clients write which renew every hour."
         }
-        Some(GhostSign::NoDelayedEvents) => {
+        GhostSign::NoDelayedEvents => {
             "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client \
              that is killed."
         }
-        Some(GhostSign::OtherDevice) => {
+        GhostSign::OtherDevice => {
             "The same person came later with another device, and is here with that one."
         }
-        Some(GhostSign::LosesGoodbyes) => {
+        GhostSign::LosesGoodbyes => {
             "Its homeserver is known to lose goodbyes: many of its stays only run out."
         }
-        None => "",
     }
 }

@@ -1,7 +1,7 @@
 //! Groups findings of a call that belong together: if one person cannot hear five others, that is
 //! one problem, though each pair has its own time.
 
-use super::finding::FindingFacts;
+use super::finding::{FindingFacts, FindingKind};
 use super::{CallFacts, Stamp};
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ impl SharedSide {
             Self::Speaker => (&finding.unheard, finding.unheard_total),
         };
 
-        let is_told_so = finding.kind == "apart" && !finding.mutual && total == 1;
+        let is_told_so = finding.is_apart() && !finding.mutual && total == 1;
         people.first().filter(|_| is_told_so).map(String::as_str)
     }
 
@@ -126,7 +126,7 @@ fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     let mut told = findings
         .next()
         .cloned()
-        .unwrap_or_else(|| FindingFacts::ongoing("apart", 0));
+        .unwrap_or_else(|| FindingFacts::ongoing(FindingKind::Apart, 0));
     for finding in findings {
         told.from_ms = told.from_ms.min(finding.from_ms);
         told.until_ms = told
@@ -175,7 +175,7 @@ mod tests {
             unheard: vec![unheard.to_owned()],
             unheard_total: 1,
             until_ms,
-            ..FindingFacts::ongoing("apart", from_ms)
+            ..FindingFacts::ongoing(FindingKind::Apart, from_ms)
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn what_one_person_cannot_hear_is_one_finding() {
         let findings = [
             apart("@q:h", "@x:h", 20, None),
-            FindingFacts::ongoing("silent", 5),
+            FindingFacts::ongoing(FindingKind::Silent, 5),
             apart("@q:h", "@y:h", 10, Some(30)),
             apart("@z:h", "@x:h", 40, Some(50)),
             apart("@z:h", "@y:h", 50, Some(70)),

@@ -4,6 +4,8 @@
 use super::format as f;
 use super::{CallFacts, MemberFacts};
 use crate::rtc::ghost::{self, Clues, Goodbyes, SilentStay};
+use crate::rtc::membership::Membership;
+use crate::rtc::words::Format;
 use crate::store::model;
 use crate::store::read::evidence::Origins;
 use crate::store::read::ghosts::StayStatements;
@@ -25,15 +27,15 @@ pub struct Ghosts {
 
 impl Ghosts {
     /// The evidence about a stay from outside it.
-    pub(super) fn clues(&self, member: &model::Member) -> Clues {
-        let told = self.told.get(&member.id);
+    pub(super) fn clues(&self, stay: &Membership) -> Clues {
+        let told = self.told.get(&stay.id);
         Clues {
             is_hourly_client: told.is_some_and(|told| told.is_hourly_client),
             came_back: told.is_some_and(|told| told.came_back),
-            has_no_delayed_events: self.without_delayed_events.contains(&member.server),
+            has_no_delayed_events: self.without_delayed_events.contains(stay.server()),
             goodbyes: self
                 .goodbyes
-                .get(&member.server)
+                .get(stay.server())
                 .copied()
                 .unwrap_or_default(),
         }
@@ -41,9 +43,8 @@ impl Ghosts {
 }
 
 /// Does it end by its own expiry as far as is known, without a later sign of its device?
-pub(super) fn is_ended_by_expiry(member: &model::Member) -> bool {
-    let by_expiry = matches!(member.end_reason.as_str(), "expired" | "sticky_expired");
-    by_expiry && member.outlived_ms.is_none()
+pub(super) fn is_ended_by_expiry(stay: &Membership) -> bool {
+    stay.end_reason.is_expiry() && stay.outlived_ms.is_none()
 }
 
 /// The stays among these whose renewal is overdue: few, mostly none.
@@ -53,20 +54,21 @@ pub(in crate::web) fn overdue_stays<'a>(
     now: i64,
 ) -> Vec<&'a model::Member> {
     let is_overdue = |member: &&model::Member| {
+        let stay = &member.stay;
         let heard_ms = origins
-            .get(&member.id)
+            .get(&stay.id)
             .and_then(|origins| origins.last_sign_ms);
         let Some(last_sign_ms) =
-            heard_ms.filter(|_| member.kind == "session" && is_ended_by_expiry(member))
+            heard_ms.filter(|_| stay.format == Format::Session && is_ended_by_expiry(stay))
         else {
             return false;
         };
 
         let silence = SilentStay {
-            joined_ms: member.joined_ms,
-            until_ms: member.until_ms,
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
             last_sign_ms,
-            updates: member.updates,
+            updates: i64::from(stay.updates),
             is_renewed_by_hours: true,
             is_elsewhere: false,
         };

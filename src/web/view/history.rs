@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 pub struct WalkFacts {
     pub room: RoomRef,
     /// `history` (the whole room) or `gap` (what live following left out).
-    pub reason: String,
+    #[schema(value_type = String)]
+    pub reason: WalkReason,
     pub opened_ms: i64,
     pub opened_at: Stamp,
     pub pages: i64,
@@ -36,7 +37,8 @@ pub struct WalkFacts {
     /// (hidden, as the room's history visibility says); where the homeserver did not give what
     /// there may be before: `no_more` (it gave no further page), `circle` (its pages turn in a
     /// circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
-    pub ended_by: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub ended_by: Option<WalkEnd>,
     /// When a walk that ended too early is tried again, and how often it was. Where that brings
     /// more, a new walk goes on.
     pub again_ms: Option<i64>,
@@ -81,7 +83,7 @@ impl From<ReadProgress> for WalkFacts {
 impl WalkFacts {
     #[must_use]
     pub fn is_history(&self) -> bool {
-        self.reason == "history"
+        self.reason == WalkReason::History
     }
 
     #[must_use]
@@ -137,17 +139,17 @@ impl WalkFacts {
     /// Where it ended.
     #[must_use]
     pub fn end(&self) -> &'static str {
-        match self.ended_by.as_deref() {
-            Some("beginning") => "read to the room’s beginning",
-            Some("met") => "read until what was known",
-            Some("horizon") => "read as far back as configured",
-            Some("not_visible") => "read as far as we may see",
-            Some("no_more") => "not read to its end: the homeserver gave no more",
-            Some("endless") => {
+        match self.ended_by {
+            Some(WalkEnd::Beginning) => "read to the room’s beginning",
+            Some(WalkEnd::Met) => "read until what was known",
+            Some(WalkEnd::Horizon) => "read as far back as configured",
+            Some(WalkEnd::NotVisible) => "read as far as we may see",
+            Some(WalkEnd::NoMore) => "not read to its end: the homeserver gave no more",
+            Some(WalkEnd::Endless) => {
                 "not read to its end: the homeserver gives page after page with nothing new"
             }
-            Some("refused") => "not read to its end: the homeserver refuses more",
-            Some(_) => "not read to its end: the homeserver’s pages turn in a circle",
+            Some(WalkEnd::Refused) => "not read to its end: the homeserver refuses more",
+            Some(WalkEnd::Circle) => "not read to its end: the homeserver’s pages turn in a circle",
             None => "being read",
         }
     }

@@ -12,9 +12,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// Several rooms are unknown, for different reasons.
-const SEVERAL: &str = "several";
-
 /// Whether the present is known, as part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct SeenFacts {
@@ -27,7 +24,8 @@ pub struct SeenFacts {
     /// looked at by polls, and the last one is too old), `encrypted` (memberships come encrypted:
     /// there may be others whom we cannot count) or `several` (of several rooms: their reasons
     /// differ).
-    pub unknown_why: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub unknown_why: Option<UnknownReason>,
     /// Since when, where that is known.
     pub unknown_since_ms: Option<i64>,
     pub unknown_since_at: Option<Stamp>,
@@ -38,7 +36,7 @@ impl From<Option<Unknown>> for SeenFacts {
         let unknown_since_ms = unknown.and_then(|unknown| unknown.since_ms);
         Self {
             unknown: unknown.is_some(),
-            unknown_why: unknown.map(|unknown| unknown.why.as_str()),
+            unknown_why: unknown.map(|unknown| unknown.why),
             unknown_since_ms,
             unknown_since_at: unknown_since_ms.map(Stamp),
         }
@@ -49,23 +47,27 @@ impl SeenFacts {
     /// Why it is not known, in words.
     #[must_use]
     pub fn words(&self) -> &'static str {
-        match self.unknown_why {
-            None => "it is known",
-            Some("not_read") => "no homeserver has been read yet",
-            Some("not_heard") => "the homeserver is not heard",
-            Some("not_stored") => "nothing can be stored",
-            Some("unreadable") => "the room cannot be read",
-            Some("left") => "the account is no longer in the room",
-            Some(SEVERAL) => "for several reasons",
-            Some("old_poll") => "the last poll is too old",
-            _ => "memberships are encrypted",
+        let Some(why) = self.unknown_why else {
+            return "it is known";
+        };
+
+        match why {
+            UnknownReason::NotRead => "no homeserver has been read yet",
+            UnknownReason::NotHeard => "the homeserver is not heard",
+            UnknownReason::NotStored => "nothing can be stored",
+            UnknownReason::Unreadable => "the room cannot be read",
+            UnknownReason::Left => "the account is no longer in the room",
+            UnknownReason::Several => "for several reasons",
+            UnknownReason::OldPoll => "the last poll is too old",
+            UnknownReason::Encrypted => "memberships are encrypted",
+            UnknownReason::NotWatched => "nobody watched then",
         }
     }
 
     /// Is the only reason that there may be others whom we cannot see?
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        self.unknown_why == Some(UnknownReason::Encrypted.as_str())
+        self.unknown_why == Some(UnknownReason::Encrypted)
     }
 }
 
@@ -84,14 +86,14 @@ impl AllSeenFacts {
     pub fn is_blind(&self) -> bool {
         matches!(
             self.seen.unknown_why,
-            Some("not_read" | "not_heard" | "not_stored")
+            Some(UnknownReason::NotRead | UnknownReason::NotHeard | UnknownReason::NotStored)
         )
     }
 
     /// Was nothing read yet? Then an empty page does not mean that there are no calls.
     #[must_use]
     pub fn has_read_nothing(&self) -> bool {
-        self.seen.unknown_why == Some(UnknownReason::NotRead.as_str())
+        self.seen.unknown_why == Some(UnknownReason::NotRead)
     }
 
     /// The number of rooms whose present is unknown although that of others is known.
@@ -287,7 +289,7 @@ impl Liveness {
         });
         let mut seen = SeenFacts::from(self.all.or(of_rooms));
         if first.is_some_and(|first| hidden.iter().any(|unknown| unknown.why != first.why)) {
-            seen.unknown_why = Some(SEVERAL);
+            seen.unknown_why = Some(UnknownReason::Several);
             (seen.unknown_since_ms, seen.unknown_since_at) = (None, None);
         }
 
@@ -315,6 +317,7 @@ fn unknown_by_vantages(
 mod tests {
     use super::*;
     use crate::rtc::present::RoomObservation;
+    use crate::rtc::words::Mode;
     use crate::store::model::Vantage;
     use crate::store::read::present::RoomSight;
 
@@ -336,7 +339,7 @@ mod tests {
 
     fn everything(rooms: Vec<RoomSight>) -> AllSeenFacts {
         let vantages = vec![Vantage {
-            mode: "follow".to_owned(),
+            mode: Mode::Follow,
             first_sync_ms: Some(1),
             last_sync_ms: Some(NOW),
             ..Vantage::default()
@@ -361,7 +364,7 @@ mod tests {
             room("!b:h", Sight::Blind, 50),
         ];
         let alike = everything(alike);
-        assert_eq!(alike.seen.unknown_why, Some("unreadable"));
+        assert_eq!(alike.seen.unknown_why, Some(UnknownReason::Unreadable));
         assert_eq!(alike.seen.unknown_since_ms, Some(50), "the first of them");
         assert_eq!(alike.unknown_rooms, 2);
 
@@ -371,7 +374,7 @@ mod tests {
             room("!b:h", Sight::Polled, 50),
         ];
         let other = everything(other);
-        assert_eq!(other.seen.unknown_why, Some("several"));
+        assert_eq!(other.seen.unknown_why, Some(UnknownReason::Several));
         assert_eq!(other.seen.unknown_since_ms, None);
         assert!(other.seen.unknown_since_at.is_none());
         assert_eq!(other.seen.words(), "for several reasons");
@@ -384,7 +387,7 @@ mod tests {
             room("!a:h", Sight::Blind, 70),
             room("!b:h", Sight::Left, 50),
         ]);
-        assert_eq!(left.seen.unknown_why, Some("unreadable"));
+        assert_eq!(left.seen.unknown_why, Some(UnknownReason::Unreadable));
         assert_eq!(left.unknown_rooms, 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Findings in hindsight: events that came after a stay had expired.
 
-use super::{CallContext, FindingFacts};
+use super::{CallContext, FindingFacts, FindingKind};
 use crate::store::model;
 
 /// The findings of these stays, as known at `upto`, ms.
@@ -9,14 +9,13 @@ pub(super) fn findings_in_hindsight<'a>(
     ledger: &'a CallContext,
     upto: i64,
 ) -> impl Iterator<Item = FindingFacts> + 'a {
-    let ran_out = members
-        .iter()
-        .filter(move |member| member.outlived_ms.is_some() && member.until_ms <= upto);
+    let stays = members.iter().map(|member| &member.stay);
+    let ran_out = stays.filter(move |stay| stay.outlived_ms.is_some() && stay.until_ms <= upto);
 
-    ran_out.map(move |member| {
-        let origins = ledger.origins.get(&member.id);
+    ran_out.map(move |stay| {
+        let origins = ledger.origins.get(&stay.id);
         let last_sign = origins.and_then(|origins| origins.last_sign_ms);
-        let since = last_sign.map_or(member.joined_ms, |at| at.max(member.joined_ms));
-        FindingFacts::of_device("ran_out", member, since).until(member.until_ms)
+        let since = last_sign.map_or(stay.joined_ms, |at| at.max(stay.joined_ms));
+        FindingFacts::of_device(FindingKind::RanOut, stay, since).until(stay.until_ms)
     })
 }

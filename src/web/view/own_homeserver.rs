@@ -1,8 +1,8 @@
 //! The features of our own homeserver for calls, as pages and JSON show them.
 
+use super::Stamp;
 use super::format as f;
-use super::{AnswerFacts, Stamp};
-use crate::store::ingest::probes::{OwnResult, Probed};
+use crate::store::ingest::probes::{OwnResult, Probed, RequestResult};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,11 +17,11 @@ pub struct OwnFacts {
     pub asked_at: Stamp,
     /// The endpoint of transports (MSC4143), which answers only signed-in users, and the SFUs that
     /// it offers. If it answers, clients use it; the well-known document is the older way.
-    pub transports: AnswerFacts,
+    pub transports: RequestResult,
     pub sfus: Vec<String>,
     /// `/capabilities`, and its limits of delayed events (MSC4140): the longest delay, and how many
     /// one user may have scheduled at a time; null where it does not say.
-    pub capabilities: AnswerFacts,
+    pub capabilities: RequestResult,
     pub max_delay_ms: Option<i64>,
     pub max_scheduled: Option<i64>,
     /// Whether a client may leave its goodbye to the SFU, which takes a delay of an hour; null
@@ -35,9 +35,9 @@ impl From<Probed<OwnResult>> for OwnFacts {
         Self {
             asked_ms: probed.asked_ms,
             asked_at: Stamp(probed.asked_ms),
-            transports: result.transports.into(),
+            transports: result.transports,
             sfus: result.sfus,
-            capabilities: result.capabilities.into(),
+            capabilities: result.capabilities,
             max_delay_ms: result.max_delay_ms,
             max_scheduled: result.max_scheduled,
             delegated_leave_possible: result.max_delay_ms.map(|longest| longest >= DELEGATED_MS),
@@ -103,13 +103,10 @@ fn delay_words(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ingest::probes::RequestResult;
+    use crate::store::ingest::probes::AnswerState;
 
-    fn own(state: &str, sfus: usize, max_delay_ms: Option<i64>) -> OwnFacts {
-        let answer = || RequestResult {
-            state: state.to_owned(),
-            why: None,
-        };
+    fn own(state: AnswerState, sfus: usize, max_delay_ms: Option<i64>) -> OwnFacts {
+        let answer = || RequestResult { state, why: None };
 
         let result = OwnResult {
             transports: answer(),
@@ -134,19 +131,23 @@ mod tests {
     #[test]
     fn what_it_offers_has_words() {
         assert_eq!(
-            own("ok", 2, None).offers(),
+            own(AnswerState::Ok, 2, None).offers(),
             "Offers 2 SFUs to those who are signed in"
         );
-        assert!(own("missing", 0, None).offers().contains("MSC4143"));
-        let day = own("ok", 0, Some(86_400_000));
+        assert!(
+            own(AnswerState::Missing, 0, None)
+                .offers()
+                .contains("MSC4143")
+        );
+        let day = own(AnswerState::Ok, 0, Some(86_400_000));
         assert_eq!(
             day.limits(),
             "up to 24 h, at most 100 at a time for each user"
         );
         assert_eq!(day.delegated_leave_possible, Some(true));
-        let short = own("ok", 0, Some(600_000));
+        let short = own(AnswerState::Ok, 0, Some(600_000));
         assert!(short.delegation().unwrap().starts_with("too short"));
-        let silent = own("ok", 0, None);
+        let silent = own(AnswerState::Ok, 0, None);
         assert_eq!(
             (silent.limits(), silent.delegation()),
             (String::new(), None)

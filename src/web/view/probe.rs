@@ -3,20 +3,10 @@
 use super::Stamp;
 use super::format as f;
 use crate::rtc::transport::normalise_url;
-use crate::store::ingest::probes::{Probed, RequestResult, ServerResult, SfuResult};
+use crate::store::ingest::probes::{AnswerState, Probed, RequestResult, ServerResult, SfuResult};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
-
-/// What became of one question.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct AnswerFacts {
-    /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may
-    /// not be).
-    pub state: String,
-    /// What went wrong, in words.
-    pub why: Option<String>,
-}
 
 /// A server, asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -27,12 +17,12 @@ pub struct ServerProbeFacts {
     pub well_ms: Option<i64>,
     pub well_at: Option<Stamp>,
     /// `/.well-known/matrix/client`, and the addresses in it: of the homeserver, and of its SFUs.
-    pub well_known: AnswerFacts,
+    pub well_known: RequestResult,
     pub homeserver_url: Option<String>,
     pub sfus: Vec<String>,
     /// `/_matrix/client/versions`, and what it says of delayed events (MSC4140), sticky events
     /// (MSC4354) and the endpoint of transports (MSC4143); null where it did not answer.
-    pub versions: AnswerFacts,
+    pub versions: RequestResult,
     pub delayed_events: Option<bool>,
     pub sticky_events: Option<bool>,
     pub rtc_transports: Option<bool>,
@@ -48,7 +38,7 @@ pub struct SfuProbeFacts {
     pub asked_at: Stamp,
     pub well_ms: Option<i64>,
     pub well_at: Option<Stamp>,
-    pub health: AnswerFacts,
+    pub health: RequestResult,
     /// How long it took to answer.
     pub took_ms: Option<i64>,
     /// Whether it takes over the goodbye of clients that lost their connection (delegated leave);
@@ -74,7 +64,7 @@ impl ReadyFacts {
     pub fn count_probes<'a>(probes: impl Iterator<Item = &'a ServerProbeFacts>) -> Self {
         probes.fold(Self::default(), |count, probe| Self {
             asked: count.asked + 1,
-            answer: count.answer + usize::from(probe.versions.state == "ok"),
+            answer: count.answer + usize::from(probe.versions.is_ok()),
             publish: count.publish + usize::from(!probe.sfus.is_empty()),
             delayed_events: count.delayed_events + usize::from(probe.delayed_events == Some(true)),
         })
@@ -143,15 +133,6 @@ pub struct DriftFacts {
     pub named_only: Vec<String>,
 }
 
-impl From<RequestResult> for AnswerFacts {
-    fn from(answer: RequestResult) -> Self {
-        Self {
-            state: answer.state,
-            why: answer.why,
-        }
-    }
-}
-
 impl From<Probed<ServerResult>> for ServerProbeFacts {
     fn from(
         Probed {
@@ -165,10 +146,10 @@ impl From<Probed<ServerResult>> for ServerProbeFacts {
             asked_at: Stamp(asked_ms),
             well_ms,
             well_at: well_ms.map(Stamp),
-            well_known: result.well_known.into(),
+            well_known: result.well_known,
             homeserver_url: result.homeserver_url,
             sfus: result.sfus,
-            versions: result.versions.into(),
+            versions: result.versions,
             delayed_events: result.delayed_events,
             sticky_events: result.sticky_events,
             rtc_transports: result.rtc_transports,
@@ -190,14 +171,14 @@ impl From<Probed<SfuResult>> for SfuProbeFacts {
             asked_at: Stamp(asked_ms),
             well_ms,
             well_at: well_ms.map(Stamp),
-            health: result.health.into(),
+            health: result.health,
             took_ms: result.took_ms,
             delegates_leave: result.delegates_leave,
         }
     }
 }
 
-impl AnswerFacts {
+impl RequestResult {
     /// The result in words; `ok` and `missing` are the words for those two states.
     pub(super) fn words(&self, ok: &str, missing: &str) -> String {
         let why = || {
@@ -207,21 +188,21 @@ impl AnswerFacts {
                 .unwrap_or_default()
         };
 
-        match self.state.as_str() {
-            "ok" => ok.to_owned(),
-            "missing" => missing.to_owned(),
-            "refused" => format!("Not asked{}", why()),
-            _ => format!("No good answer{}", why()),
+        match self.state {
+            AnswerState::Ok => ok.to_owned(),
+            AnswerState::Missing => missing.to_owned(),
+            AnswerState::Refused => format!("Not asked{}", why()),
+            AnswerState::Failed => format!("No good answer{}", why()),
         }
     }
 
     /// Class and icon.
     #[must_use]
     pub fn look(&self) -> (&'static str, &'static str) {
-        match self.state.as_str() {
-            "ok" => ("ok", "check"),
-            "missing" | "refused" => ("faint", "unknown"),
-            _ => ("warn", "alert"),
+        match self.state {
+            AnswerState::Ok => ("ok", "check"),
+            AnswerState::Missing | AnswerState::Refused => ("faint", "unknown"),
+            AnswerState::Failed => ("warn", "alert"),
         }
     }
 }
@@ -248,12 +229,12 @@ impl ServerProbeFacts {
     /// A summary in one line, and its class; problems come first.
     #[must_use]
     pub fn summary(&self) -> (&'static str, String) {
-        match (self.well_known.state.as_str(), self.versions.state.as_str()) {
-            ("refused", _) => ("", self.published()),
-            (_, "ok") if self.well_known.state == "failed" => {
+        match (self.well_known.state, self.versions.state) {
+            (AnswerState::Refused, _) => ("", self.published()),
+            (AnswerState::Failed, AnswerState::Ok) => {
                 ("warn", format!("Well-known document: {}", self.published()))
             }
-            (_, "ok") => (
+            (_, AnswerState::Ok) => (
                 "",
                 format!("{}; {}", self.published(), self.delayed().to_lowercase()),
             ),
@@ -292,7 +273,7 @@ impl ServerProbeFacts {
     /// if it could not be asked.
     #[must_use]
     pub fn drift<'a>(&self, named: impl Iterator<Item = &'a str>) -> Option<DriftFacts> {
-        if self.well_known.state != "ok" && !self.is_offered {
+        if !self.well_known.is_ok() && !self.is_offered {
             return None;
         }
 
@@ -326,9 +307,9 @@ impl SfuProbeFacts {
 mod tests {
     use super::*;
 
-    fn asked(state: &str, sfus: &[&str]) -> ServerProbeFacts {
+    fn asked(state: AnswerState, sfus: &[&str]) -> ServerProbeFacts {
         let answer = |why: Option<&str>| RequestResult {
-            state: state.into(),
+            state,
             why: why.map(ToOwned::to_owned),
         };
 
@@ -352,7 +333,10 @@ mod tests {
 
     #[test]
     fn drift_is_what_only_one_side_says() {
-        let server = asked("ok", &["https://a.example/jwt", "https://b.example/"]);
+        let server = asked(
+            AnswerState::Ok,
+            &["https://a.example/jwt", "https://b.example/"],
+        );
         let drift = server
             .drift(["https://B.example", "https://c.example"].into_iter())
             .unwrap();
@@ -364,7 +348,7 @@ mod tests {
             )
         );
         assert_eq!(
-            asked("failed", &[]).drift(std::iter::empty()),
+            asked(AnswerState::Failed, &[]).drift(std::iter::empty()),
             None,
             "not known is no drift"
         );
@@ -373,27 +357,30 @@ mod tests {
     #[test]
     fn each_answer_has_its_words() {
         assert_eq!(
-            asked("ok", &["https://a.example"]).published(),
+            asked(AnswerState::Ok, &["https://a.example"]).published(),
             "Names 1 SFU"
         );
         assert_eq!(
-            asked("missing", &[]).published(),
+            asked(AnswerState::Missing, &[]).published(),
             "No well-known document, which is the older way"
         );
         assert_eq!(
-            asked("failed", &[]).published(),
+            asked(AnswerState::Failed, &[]).published(),
             "No good answer: it answered 500"
         );
-        assert_eq!(asked("refused", &[]).answers(), "Not asked");
+        assert_eq!(asked(AnswerState::Refused, &[]).answers(), "Not asked");
         assert_eq!(
-            asked("failed", &[]).summary(),
+            asked(AnswerState::Failed, &[]).summary(),
             ("warn", "Client API: No good answer".to_owned())
         );
         assert_eq!(
-            asked("ok", &[]).summary(),
+            asked(AnswerState::Ok, &[]).summary(),
             ("", "Names no SFU; delayed events not known".to_owned())
         );
-        let all = [asked("ok", &["https://a.example"]), asked("failed", &[])];
+        let all = [
+            asked(AnswerState::Ok, &["https://a.example"]),
+            asked(AnswerState::Failed, &[]),
+        ];
         assert_eq!(
             ReadyFacts::count_probes(all.iter()),
             ReadyFacts {

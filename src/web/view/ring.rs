@@ -4,61 +4,14 @@ use super::format as f;
 use super::{MemberFacts, RelatedFacts, Stamp};
 use crate::rtc::related::{Related, RelatedKind};
 use crate::rtc::ring::{self, RingOutcome};
+use crate::rtc::words::words;
 use crate::store::read::related::LateAnswer;
 use crate::store::read::rings::RingCounts;
 use crate::web::svg::{Num, ratio};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Rings of a span of time and their outcomes. The first that applies: a person who was rung joined
-/// the call; somebody declined; the caller withdrew it; nobody did anything while it rang.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
-pub struct RingFacts {
-    pub sent: i64,
-    pub answered: i64,
-    pub declined: i64,
-    /// Taken back by the caller before anybody came.
-    pub withdrawn: i64,
-    pub missed: i64,
-    /// Not over yet.
-    pub ringing: i64,
-    /// Notifications that do not ring.
-    pub silent: i64,
-    /// Half of the answered ones were answered within this time.
-    pub usual_answer_ms: Option<i64>,
-    /// False where there were more: then these are the newest.
-    pub whole: bool,
-}
-
-impl From<RingCounts> for RingFacts {
-    fn from(rings: RingCounts) -> Self {
-        let RingCounts {
-            sent,
-            answered,
-            declined,
-            withdrawn,
-            missed,
-            ringing,
-            silent,
-            usual_answer_ms,
-            whole,
-        } = rings;
-
-        Self {
-            sent,
-            answered,
-            declined,
-            withdrawn,
-            missed,
-            ringing,
-            silent,
-            usual_answer_ms,
-            whole,
-        }
-    }
-}
-
-impl RingFacts {
+impl RingCounts {
     /// The outcomes as bands: words, number, start and width (percent), class of the colour.
     #[must_use]
     pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
@@ -147,7 +100,7 @@ pub fn with_outcomes(
     let said = |(one, outcome): (Related, Option<(RingOutcome, Option<i64>)>)| {
         let mut facts = RelatedFacts::from(one);
         if let Some((outcome, answered_ms)) = outcome {
-            facts.outcome = Some(outcome.as_str());
+            facts.outcome = Some(outcome);
             facts.answered_ms = answered_ms;
             facts.answered_at = answered_ms.map(Stamp);
         }
@@ -163,6 +116,16 @@ pub fn with_outcomes(
     told.map(said).collect()
 }
 
+words! {
+    /// How a call is linked to another one.
+    pub enum CallLink {
+        /// Somebody answered a ring of this call when it had ended, and was in the other call.
+        AnsweredAfterEnd = "answered_after_end",
+        /// Somebody of this call answered a ring of the other one, which had ended.
+        AnswersEndedRing = "answers_ended_ring",
+    }
+}
+
 /// A link between two calls: a person answered a ring after its call had ended, so it belongs to
 /// the call that the person joined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -170,7 +133,8 @@ pub struct LinkedCallFacts {
     /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in
     /// the other call. `answers_ended_ring`: somebody of this call answered a ring of the other
     /// one, which had ended.
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: CallLink,
     /// The other call.
     pub call_id: String,
     pub ring_event_id: String,
@@ -190,9 +154,9 @@ impl LinkedCallFacts {
     pub fn of_call(call_id: &str, late: LateAnswer) -> Self {
         let is_ended_one = late.ended_call_id == call_id;
         let (kind, other) = if is_ended_one {
-            ("answered_after_end", late.late_call_id)
+            (CallLink::AnsweredAfterEnd, late.late_call_id)
         } else {
-            ("answers_ended_ring", late.ended_call_id)
+            (CallLink::AnswersEndedRing, late.ended_call_id)
         };
 
         Self {
@@ -208,6 +172,12 @@ impl LinkedCallFacts {
         }
     }
 
+    /// Does the other call go on where this one had ended?
+    #[must_use]
+    pub fn is_answered_after_end(&self) -> bool {
+        self.kind == CallLink::AnsweredAfterEnd
+    }
+
     /// The page of the other call.
     #[must_use]
     pub fn href(&self) -> String {
@@ -219,11 +189,11 @@ impl LinkedCallFacts {
     pub fn words(&self) -> String {
         let who = f::isolate_bidi(&super::person_title(self.name.as_deref(), &self.user_id));
         match self.kind {
-            "answered_after_end" => {
+            CallLink::AnsweredAfterEnd => {
                 let late = late_words(self.came_ms.saturating_sub(self.ended_ms));
                 format!("{who} came {late} after the end")
             }
-            _ => format!("{who} answered a ring of a call that had ended"),
+            CallLink::AnswersEndedRing => format!("{who} answered a ring of a call that had ended"),
         }
     }
 }

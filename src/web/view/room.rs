@@ -6,7 +6,7 @@ use super::{
 };
 use crate::rtc::id::server_of;
 use crate::rtc::present::{Unknown, UnknownReason};
-use crate::rtc::words::Watch;
+use crate::rtc::words::{Mode, Watch};
 use crate::store::ingest::invitations::PendingInvitation;
 use crate::store::model;
 use serde::Serialize;
@@ -20,7 +20,8 @@ pub struct RoomFacts {
     pub version: Option<String>,
     pub encrypted: bool,
     /// `joined`, `peeked`, `left` or `blind`.
-    pub watch: &'static str,
+    #[schema(value_type = String)]
+    pub watch: Watch,
     pub history_visibility: Option<String>,
     pub replaced_by: Option<String>,
     /// Since when it is replaced.
@@ -68,7 +69,7 @@ pub struct RoomFacts {
 
 impl From<model::RoomRow> for RoomFacts {
     fn from(row: model::RoomRow) -> Self {
-        let is_seen = matches!(row.watch, Watch::Joined | Watch::Peeked);
+        let is_seen = row.watch.is_read();
         let successor = RoomLink::successor(&row);
         let predecessor = RoomLink::predecessor(&row);
         let findings = RoomFindingFacts::findings_of_room(&row);
@@ -77,7 +78,7 @@ impl From<model::RoomRow> for RoomFacts {
             room: row.room.into(),
             version: row.version,
             encrypted: row.encrypted,
-            watch: row.watch.as_str(),
+            watch: row.watch,
             history_visibility: row.history_visibility,
             replaced_by: row.replaced_by,
             replaced_ms: row.replaced_ms,
@@ -143,6 +144,17 @@ impl RoomFacts {
         }
     }
 
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.watch == Watch::Blind
+    }
+
+    /// Is it read by polls, without being joined?
+    #[must_use]
+    pub fn is_peeked(&self) -> bool {
+        self.watch == Watch::Peeked
+    }
+
     /// Has it never been read?
     #[must_use]
     pub fn is_never_read(&self) -> bool {
@@ -162,7 +174,7 @@ impl RoomFacts {
     /// Is some of it hidden from us?
     #[must_use]
     pub fn is_hidden(&self) -> bool {
-        !matches!(self.watch, "joined" | "peeked") || self.error.is_some() || self.unreadable > 0
+        !self.watch.is_read() || self.error.is_some() || self.unreadable > 0
     }
 
     /// Has it been replaced by a room that we follow and that names this one?
@@ -175,7 +187,7 @@ impl RoomFacts {
 
     #[must_use]
     pub fn pill(&self) -> RoomPill {
-        let (class, icon, words) = match Watch::from_word(self.watch) {
+        let (class, icon, words) = match self.watch {
             _ if self.replaced_by.is_some() && self.needs_look() => ("warn", "alert", "Replaced"),
             _ if self.replaced_by.is_some() => ("", "info", "Moved"),
             Watch::Blind => ("blind", "eye-off", "Blind"),
@@ -268,7 +280,8 @@ pub struct VantageFacts {
     pub homeserver: String,
     pub device_id: Option<String>,
     /// `follow` or `poll`.
-    pub mode: String,
+    #[schema(value_type = String)]
+    pub mode: Mode,
     pub software: Option<String>,
     pub delayed_events: bool,
     pub sticky_events: bool,
@@ -347,6 +360,12 @@ impl From<model::Vantage> for VantageFacts {
 }
 
 impl VantageFacts {
+    /// Does it follow its homeserver live?
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.mode == Mode::Follow
+    }
+
     /// Since when it receives nothing from its homeserver; else since when other work fails.
     #[must_use]
     pub fn troubled_since_ms(&self) -> Option<i64> {

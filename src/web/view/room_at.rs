@@ -1,7 +1,10 @@
 //! The facts for the time machine, the ring marks and the zombies.
 
 use super::{CallFacts, MemberFacts, RoomRef, Stamp, format, person_title};
-use crate::rtc::related;
+use crate::rtc::coverage::Cover;
+use crate::rtc::present::UnknownReason;
+use crate::rtc::related::{self, RelatedKind};
+use crate::rtc::ring::RingOutcome;
 use crate::store::model;
 use crate::store::read::zombies::Zombie;
 use serde::Serialize;
@@ -22,13 +25,15 @@ pub struct Moment {
     pub at_ms: i64,
     pub at_at: Stamp,
     /// How that moment is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
-    pub coverage: &'static str,
+    #[schema(value_type = String)]
+    pub coverage: Cover,
     /// It is not known, or not completely, who was there then. An empty `data` then does not mean
     /// that nobody was there.
     pub unknown: bool,
     /// Null where it is known. `not_watched` (nobody watched then, or history is hidden from the
     /// account), or one of the reasons for which the present of a room is not known.
-    pub unknown_why: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub unknown_why: Option<UnknownReason>,
     pub data: Vec<CallThen>,
     /// How many calls ran then. If they are very many, `data` has those with most people.
     pub calls_total: i64,
@@ -43,8 +48,8 @@ impl Moment {
     pub fn new(
         room: RoomRef,
         at_ms: i64,
-        coverage: &'static str,
-        unknown_why: Option<&'static str>,
+        coverage: Cover,
+        unknown_why: Option<UnknownReason>,
         calls: Vec<CallFacts>,
     ) -> Self {
         let here = |member: &MemberFacts| {
@@ -146,7 +151,8 @@ impl Flip {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RelatedFacts {
     /// `ring`, `notification`, `decline`, `slot_opened` or `slot_closed`.
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: RelatedKind,
     pub event_id: String,
     pub user_id: String,
     pub name: Option<String>,
@@ -164,7 +170,8 @@ pub struct RelatedFacts {
     pub slot_id: Option<String>,
     /// The outcome of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it
     /// lasts; null for all other kinds.
-    pub outcome: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub outcome: Option<RingOutcome>,
     /// When the first person who answered it came.
     pub answered_ms: Option<i64>,
     pub answered_at: Option<Stamp>,
@@ -173,7 +180,7 @@ pub struct RelatedFacts {
 impl From<related::Related> for RelatedFacts {
     fn from(event: related::Related) -> Self {
         Self {
-            kind: event.what.as_str(),
+            kind: event.what,
             event_id: event.event_id,
             user_id: event.who,
             name: None,
@@ -214,15 +221,15 @@ impl RelatedFacts {
     /// The outcome of a ring, in words.
     fn end(&self) -> String {
         match (self.outcome, self.answered_ms) {
-            (Some("answered"), Some(ms)) => {
+            (Some(RingOutcome::Answered), Some(ms)) => {
                 format!(
                     ": answered after {}",
                     super::precise_duration(ms - self.at_ms)
                 )
             }
-            (Some("missed"), _) => ": not answered".to_owned(),
-            (Some("withdrawn"), _) => ": taken back".to_owned(),
-            (Some("ringing"), _) => ": still ringing".to_owned(),
+            (Some(RingOutcome::Missed), _) => ": not answered".to_owned(),
+            (Some(RingOutcome::Withdrawn), _) => ": taken back".to_owned(),
+            (Some(RingOutcome::Ringing), _) => ": still ringing".to_owned(),
             (Some(outcome), _) => format!(": {outcome}"),
             (None, _) => String::new(),
         }
@@ -245,10 +252,10 @@ impl RelatedFacts {
         };
 
         match self.kind {
-            "ring" => format!("{who} rang {whom}{}", self.end()),
-            "notification" => format!("{who} told {whom} of the call"),
-            "decline" => format!("{who} declined"),
-            "slot_opened" => format!("{who} opened the slot or changed it"),
+            RelatedKind::Ring => format!("{who} rang {whom}{}", self.end()),
+            RelatedKind::Notification => format!("{who} told {whom} of the call"),
+            RelatedKind::Decline => format!("{who} declined"),
+            RelatedKind::SlotOpened => format!("{who} opened the slot or changed it"),
             _ => format!("{who} closed the slot for all"),
         }
     }
@@ -257,9 +264,9 @@ impl RelatedFacts {
     #[must_use]
     pub fn mark(&self) -> (&'static str, &'static str) {
         match self.kind {
-            "ring" | "notification" => ("e-ring", ""),
-            "decline" => ("e-no", "warn"),
-            "slot_opened" => ("e-left", ""),
+            RelatedKind::Ring | RelatedKind::Notification => ("e-ring", ""),
+            RelatedKind::Decline => ("e-no", "warn"),
+            RelatedKind::SlotOpened => ("e-left", ""),
             _ => ("e-cross", ""),
         }
     }

@@ -4,7 +4,10 @@
 use super::format as f;
 use super::room_needs::account_words;
 use super::state_reset::{advice_on_reset, reason_of_reset, reset_words};
-use super::{RoomFacts, RoomNeedFacts, RoomRef, Stamp, person_title, power_levels_remedy};
+use super::{
+    FindingKind, RoomFacts, RoomNeedFacts, RoomProblem, RoomRef, Stamp, person_title,
+    power_levels_remedy,
+};
 use crate::rtc::power::SendAccess;
 use crate::rtc::words::Watch;
 use crate::store::ingest::access::{NamedAccess, RoomAccount};
@@ -18,7 +21,8 @@ use utoipa::ToSchema;
 pub struct RoomLink {
     pub room_id: String,
     /// Our relation to it: `joined`, `peeked`, `left` or `blind`; null if unknown.
-    pub watch: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    pub watch: Option<Watch>,
     /// Does it name this room as well? Null while unknown.
     pub names_this_room: Option<bool>,
     /// When the later of the two took the place of the earlier.
@@ -38,7 +42,7 @@ impl RoomLink {
 
         Some(Self {
             names_this_room: (names || watch.is_some_and(is_seen)).then_some(names),
-            watch: watch.map(Watch::as_str),
+            watch,
             at_ms: row.replaced_ms,
             at_at: row.replaced_ms.map(Stamp),
             error: row
@@ -56,7 +60,7 @@ impl RoomLink {
 
         Some(Self {
             names_this_room: row.predecessor_watch.map(|_| names),
-            watch: row.predecessor_watch.map(Watch::as_str),
+            watch: row.predecessor_watch,
             at_ms: row.predecessor_replaced_ms.filter(|_| names),
             at_at: row.predecessor_replaced_ms.filter(|_| names).map(Stamp),
             error: None,
@@ -67,7 +71,7 @@ impl RoomLink {
     /// Do we follow it?
     #[must_use]
     pub fn is_followed(&self) -> bool {
-        matches!(self.watch, Some("joined" | "peeked"))
+        self.watch.is_some_and(Watch::is_read)
     }
 
     /// Its page.
@@ -84,7 +88,8 @@ pub struct RoomFindingFacts {
     /// room is not followed, or people are still in a call here. `state_reset`: within the last 24
     /// hours memberships vanished, or came back. `server_denied`, `lost_power`: people in a call
     /// here can no longer say goodbye.
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: RoomProblem,
     /// Since when, where that is known.
     pub from_ms: Option<i64>,
     pub from_at: Option<Stamp>,
@@ -107,7 +112,7 @@ pub struct RoomFindingFacts {
 }
 
 impl RoomFindingFacts {
-    fn new(kind: &'static str, from_ms: Option<i64>) -> Self {
+    fn new(kind: RoomProblem, from_ms: Option<i64>) -> Self {
         Self {
             kind,
             from_ms,
@@ -142,7 +147,7 @@ impl RoomFindingFacts {
                 found.push(Self {
                     replaced_by: Some(link.room_id.clone()),
                     count: (row.active > 0).then_some(row.active),
-                    ..Self::new("replaced", link.at_ms)
+                    ..Self::new(RoomProblem::Replaced, link.at_ms)
                 });
             }
         } else {
@@ -154,7 +159,7 @@ impl RoomFindingFacts {
         if row.resets > 0 {
             found.push(Self {
                 count: Some(row.resets),
-                ..Self::new("state_reset", None)
+                ..Self::new(RoomProblem::StateReset, None)
             });
         }
 
@@ -168,7 +173,7 @@ impl RoomFindingFacts {
             accounts: Some(access.accounts),
             may_join: Some(access.may),
             remedy: Some(power_levels_remedy(&access.join_type, 0)),
-            ..Self::new("few_may_join", None)
+            ..Self::new(RoomProblem::FewMayJoin, None)
         }
     }
 
@@ -177,15 +182,19 @@ impl RoomFindingFacts {
         let findings = calls
             .filter(|call| call.active)
             .flat_map(|call| &call.findings);
-        let muzzled = findings.filter(|finding| {
-            finding.until_ms.is_none() && matches!(finding.kind, "server_denied" | "lost_power")
-        });
-        let found = muzzled.map(|finding| Self {
+        let muzzled = findings
+            .filter(|finding| finding.until_ms.is_none())
+            .filter_map(|finding| match finding.kind {
+                FindingKind::ServerDenied => Some((RoomProblem::ServerDenied, finding)),
+                FindingKind::LostPower => Some((RoomProblem::LostPower, finding)),
+                _ => None,
+            });
+        let found = muzzled.map(|(kind, finding)| Self {
             event_type: finding.state.event_type.clone(),
             needed_power: finding.state.needed_power,
             count: i64::try_from(finding.users.len()).ok(),
             remedy: finding.state.remedy.clone(),
-            ..Self::new(finding.kind, Some(finding.from_ms))
+            ..Self::new(kind, Some(finding.from_ms))
         });
 
         found.take(20).collect()
@@ -196,19 +205,21 @@ impl RoomFindingFacts {
     pub fn title(&self) -> String {
         let count = self.count.unwrap_or_default();
         match self.kind {
-            "few_may_join" => format!(
+            RoomProblem::FewMayJoin => format!(
                 "{} of {} may join a call",
                 f::group_digits(self.may_join.unwrap_or_default()),
                 f::count_with_noun(self.accounts.unwrap_or_default(), "account", "accounts"),
             ),
-            "replaced" if count > 0 && self.now_unknown => {
+            RoomProblem::Replaced if count > 0 && self.now_unknown => {
                 "The room was replaced, and a call ran in it when it was last seen".to_owned()
             }
-            "replaced" if count > 0 => {
+            RoomProblem::Replaced if count > 0 => {
                 "The room was replaced, and a call still runs in it".to_owned()
             }
-            "replaced" => "The room was replaced, and the new one is not followed".to_owned(),
-            "state_reset" => format!(
+            RoomProblem::Replaced => {
+                "The room was replaced, and the new one is not followed".to_owned()
+            }
+            RoomProblem::StateReset => format!(
                 "A state reset changed {}",
                 f::count_with_noun(count, "membership", "memberships")
             ),
@@ -226,13 +237,17 @@ impl RoomFindingFacts {
         let needed = self.needed_power.unwrap_or_default();
 
         match self.kind {
-            "few_may_join" => format!("{event_type} needs power {needed} here."),
-            "replaced" => {
+            RoomProblem::FewMayJoin => format!("{event_type} needs power {needed} here."),
+            RoomProblem::Replaced => {
                 let by = f::sanitize_line(self.replaced_by.as_deref().unwrap_or_default());
                 format!("By {}.", f::isolate_bidi(&by))
             }
-            "state_reset" => "Within the last 24 hours, without an event that says so.".to_owned(),
-            "lost_power" => format!("{event_type} needs power {needed} now, and they have less."),
+            RoomProblem::StateReset => {
+                "Within the last 24 hours, without an event that says so.".to_owned()
+            }
+            RoomProblem::LostPower => {
+                format!("{event_type} needs power {needed} now, and they have less.")
+            }
             _ => "The room takes no events of their homeserver any more (m.room.server_acl)."
                 .to_owned(),
         }
@@ -413,9 +428,8 @@ fn join_account_names(accounts: &[AccountFacts], all: i64) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StateResetFacts {
     /// `call_member_back`, `call_member_vanished`, `room_member_back` or `room_member_vanished`.
-    pub kind: &'static str,
-    #[serde(skip)]
-    what: ResetKind,
+    #[schema(value_type = String)]
+    pub kind: ResetKind,
     pub user_id: String,
     pub name: Option<String>,
     /// The event that the state holds, null for none, and the newest that we know of its key.
@@ -430,8 +444,7 @@ pub struct StateResetFacts {
 impl From<StateReset> for StateResetFacts {
     fn from(row: StateReset) -> Self {
         Self {
-            kind: row.what.as_str(),
-            what: row.what,
+            kind: row.what,
             user_id: row.user_id,
             name: super::shorten_name(row.name),
             holds_event_id: row.holds_event_id,
@@ -453,18 +466,18 @@ impl StateResetFacts {
     /// What happened to the person.
     #[must_use]
     pub fn what(&self) -> &'static str {
-        reset_words(self.what)
+        reset_words(self.kind)
     }
 
     /// Why we think so.
     #[must_use]
     pub fn why(&self) -> &'static str {
-        reason_of_reset(self.what)
+        reason_of_reset(self.kind)
     }
 
     /// What to do about it.
     #[must_use]
     pub fn advice(&self) -> &'static str {
-        advice_on_reset(self.what)
+        advice_on_reset(self.kind)
     }
 }

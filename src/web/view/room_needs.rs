@@ -3,9 +3,42 @@
 
 use super::format as f;
 use super::{RoomFacts, RoomFindingFacts};
+use crate::rtc::words::{Watch, words};
 use crate::store::ingest::rooms::is_unread;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+words! {
+    /// What is wrong with a room.
+    pub enum RoomProblem {
+        /// It was asked for, and cannot be read.
+        NotReadable = "not_readable",
+        /// The account is no longer in it.
+        Left = "left",
+        /// The last look at it failed.
+        LookFailed = "look_failed",
+        /// Its history could not be read.
+        HistoryFailed = "history_failed",
+        /// Not every account may join a call.
+        FewMayJoin = "few_may_join",
+        /// It was replaced, and the new room is not followed, or people are still in a call here.
+        Replaced = "replaced",
+        /// Memberships vanished, or came back.
+        StateReset = "state_reset",
+        /// It takes no events of the homeserver of people in a call here any more.
+        ServerDenied = "server_denied",
+        /// People in a call here have no power any more to say goodbye.
+        LostPower = "lost_power",
+    }
+}
+
+impl RoomProblem {
+    /// Is it that people in a call can no longer say goodbye?
+    #[must_use]
+    pub fn is_no_goodbye(self) -> bool {
+        matches!(self, Self::ServerDenied | Self::LostPower)
+    }
+}
 
 /// Why a room needs a look, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -13,7 +46,8 @@ pub struct RoomNeedFacts {
     /// `not_readable` (it was asked for, and cannot be read), `left` (the account is no longer in
     /// it), `look_failed` (the last look at it failed), `history_failed` (its history could not be
     /// read), or the kind of one of its `findings`.
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: RoomProblem,
     pub why: String,
     pub remedy: String,
 }
@@ -41,31 +75,31 @@ impl RoomFacts {
         let error = self.error.as_deref();
         let because = |words: &str| error.map_or_else(|| words.to_owned(), f::sanitize_message);
         let (kind, why, remedy) = match self.watch {
-            "blind" if self.replaces.is_some() => (
-                "not_readable",
+            Watch::Blind if self.replaces.is_some() => (
+                RoomProblem::NotReadable,
                 because("It took the place of another room, and cannot be joined."),
                 format!("invite {account} to it."),
             ),
-            "blind" => (
-                "not_readable",
+            Watch::Blind => (
+                RoomProblem::NotReadable,
                 because("It is neither joined nor readable for everybody."),
                 format!(
                     "invite {account} to it, or let everybody join it; where the configuration \
                      names it (rooms, peek_rooms), it may be taken out there."
                 ),
             ),
-            "left" => (
-                "left",
+            Watch::Left => (
+                RoomProblem::Left,
                 "The account left it or was removed: what is shown of it is old.".to_owned(),
                 format!("invite {account} again if it is to be watched; else nothing."),
             ),
             _ if is_unread(error) => (
-                "look_failed",
+                RoomProblem::LookFailed,
                 because(""),
                 "see in the homeserver’s log why; it is tried again by itself.".to_owned(),
             ),
             _ if error.is_some() => (
-                "history_failed",
+                RoomProblem::HistoryFailed,
                 because(""),
                 "see in the homeserver’s log why; it is tried again by itself. What happens now is \
                  followed."
@@ -83,10 +117,10 @@ impl RoomNeedFacts {
     #[must_use]
     pub fn words(&self) -> &'static str {
         match self.kind {
-            "not_readable" => "This room cannot be read",
-            "left" => "This room is no longer watched",
-            "look_failed" => "The last look at this room failed",
-            "history_failed" => "Its history could not be read",
+            RoomProblem::NotReadable => "This room cannot be read",
+            RoomProblem::Left => "This room is no longer watched",
+            RoomProblem::LookFailed => "The last look at this room failed",
+            RoomProblem::HistoryFailed => "Its history could not be read",
             _ => "It needs a look",
         }
     }
@@ -94,8 +128,13 @@ impl RoomNeedFacts {
     /// Is the problem that the room cannot be seen?
     #[must_use]
     pub fn is_of_sight(&self) -> bool {
-        let words = ["not_readable", "left", "look_failed", "history_failed"];
-        words.contains(&self.kind)
+        matches!(
+            self.kind,
+            RoomProblem::NotReadable
+                | RoomProblem::Left
+                | RoomProblem::LookFailed
+                | RoomProblem::HistoryFailed
+        )
     }
 }
 
@@ -108,12 +147,12 @@ impl RoomFindingFacts {
     pub(super) fn need(&self, account: &str) -> RoomNeedFacts {
         let by = f::sanitize_line(self.replaced_by.as_deref().unwrap_or_default());
         let remedy = match (self.kind, &self.remedy) {
-            ("replaced", _) if self.count.is_some() => {
+            (RoomProblem::Replaced, _) if self.count.is_some() => {
                 format!("ask who is still in the call to go to {by}, and hang up here.")
             }
-            ("replaced", _) => format!("invite {account} to {by}."),
+            (RoomProblem::Replaced, _) => format!("invite {account} to {by}."),
             (_, Some(remedy)) => format!("change in the room’s state: {remedy}"),
-            ("state_reset", None) => {
+            (RoomProblem::StateReset, None) => {
                 "see the room’s page: it names each membership, and what to do.".to_owned()
             }
             (_, None) => "see the room’s page.".to_owned(),

@@ -1,7 +1,7 @@
 //! Calls that ran side by side in one room without a meeting: as findings of the calls, and as
 //! lines of the room.
 
-use super::{CallFacts, FindingFacts, Stamp, format, person_title};
+use super::{CallFacts, FindingFacts, FindingKind, Stamp, format, person_title};
 use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -102,7 +102,7 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
 impl FindingFacts {
     /// Is it about the silence of a device?
     fn is_silence(&self) -> bool {
-        matches!(self.kind, "silent" | "no_goodbye")
+        matches!(self.kind, FindingKind::Silent | FindingKind::NoGoodbye)
     }
 
     fn side_by_side(
@@ -121,7 +121,7 @@ impl FindingFacts {
             users_total: users.len(),
             users: users.iter().map(|one| one.user_id.to_owned()).collect(),
             other_call_ids: vec![other_call_id.to_owned()],
-            ..Self::ongoing("side_by_side", from_ms)
+            ..Self::ongoing(FindingKind::SideBySide, from_ms)
         }
     }
 
@@ -244,7 +244,7 @@ impl SideBySideFacts {
             let of_call = call
                 .findings
                 .iter()
-                .filter(|finding| finding.kind == "side_by_side");
+                .filter(|finding| finding.is_side_by_side());
             for finding in of_call {
                 let mut new = Self::new(call, finding);
                 groups.retain(|known| {
@@ -312,8 +312,7 @@ pub fn count_calls_to_look_at(calls: &[CallFacts]) -> (usize, Option<&CallFacts>
     let mut count = 0;
     for call in &troubled {
         let mut loud = call.loud().peekable();
-        let is_told =
-            told.contains(call.id.as_str()) && loud.all(|finding| finding.kind == "side_by_side");
+        let is_told = told.contains(call.id.as_str()) && loud.all(FindingFacts::is_side_by_side);
         if !is_told {
             count += 1;
         }

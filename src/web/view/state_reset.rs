@@ -3,16 +3,6 @@
 
 use crate::store::ingest::state_resets::ResetKind as Reset;
 
-/// The reset that a finding of this kind reports.
-#[must_use]
-pub fn reset_of_finding(kind: &str) -> Option<Reset> {
-    match kind {
-        "state_reset" | "came_back" => Some(Reset::CallMemberBack),
-        "reconciled" | "vanished" => Some(Reset::CallMemberVanished),
-        _ => Reset::from_word(kind),
-    }
-}
-
 /// What happened to the person, after the name.
 #[must_use]
 pub fn reset_words(reset: Reset) -> &'static str {

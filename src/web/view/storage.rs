@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 pub struct StorageTroubleFacts {
     /// `full` (the disk), `locked` (by another program), `read_only`, `gone` (the file was deleted
     /// or replaced), `damaged` or `failing`.
-    pub kind: &'static str,
+    #[schema(value_type = String)]
+    pub kind: TroubleKind,
     pub since_ms: i64,
     pub since_at: Stamp,
     /// What the database said.
@@ -20,7 +21,7 @@ pub struct StorageTroubleFacts {
 impl From<Trouble> for StorageTroubleFacts {
     fn from(trouble: Trouble) -> Self {
         Self {
-            kind: trouble.kind.as_str(),
+            kind: trouble.kind,
             since_ms: trouble.since_ms,
             since_at: Stamp(trouble.since_ms),
             error: trouble.error,
@@ -45,10 +46,10 @@ impl StorageTroubleFacts {
     }
 }
 
-/// The words for a kind of problem, by its word in JSON.
+/// The words for a kind of problem.
 #[must_use]
-pub fn storage_words(kind: &str) -> StorageWords {
-    let (what, to_do) = match TroubleKind::from_word(kind) {
+pub fn storage_words(kind: TroubleKind) -> StorageWords {
+    let (what, to_do) = match kind {
         TroubleKind::Full => (
             "The disk is full",
             "Make space; then it goes on by itself, and what happened meanwhile is read from the \

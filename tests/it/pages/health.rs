@@ -339,7 +339,7 @@ async fn how_stays_end_says_whether_goodbyes_come() {
 /// Sixty probed servers, one of them with a problem; and an SFU.
 async fn asked(site: &Site) {
     let answer = |state: &str, why: Option<&str>| RequestResult {
-        state: state.into(),
+        state: state.parse().unwrap(),
         why: why.map(ToOwned::to_owned),
     };
 

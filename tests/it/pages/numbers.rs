@@ -1,6 +1,7 @@
 //! The statistics pages: statistics, servers, SFUs, and the wall, as HTML and JSON.
 
 use crate::pages::site::{CALL, MINUTE, NOW, ROOM, Site, event, text};
+use callscope::rtc::words::Mode;
 use callscope::store::ingest::vantages;
 use serde_json::{Value, json};
 
@@ -463,7 +464,7 @@ async fn what_is_empty_says_what_was_looked_at() {
         user_id: "@bot:example.org",
         homeserver: "https://example.org",
         device_id: None,
-        mode: "follow",
+        mode: Mode::Follow,
         software: None,
         delayed_events: true,
         sticky_events: true,

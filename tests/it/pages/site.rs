@@ -5,7 +5,7 @@ use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
-use callscope::rtc::words::{Source, Watch};
+use callscope::rtc::words::{Mode, Source, Watch};
 use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::{vantages, write};
@@ -111,7 +111,7 @@ impl Site {
             user_id: "@bot:example.org",
             homeserver: "https://example.org",
             device_id: None,
-            mode: "follow",
+            mode: Mode::Follow,
             software: Some("Synapse 1.157.1"),
             delayed_events: true,
             sticky_events: false,

@@ -78,9 +78,9 @@ async fn shown(store: &Writer) -> Vec<String> {
     // The room's event by which somebody was removed is named only while it is stored.
     for member in members
         .iter_mut()
-        .filter(|member| member.end_reason.starts_with("room_"))
+        .filter(|member| member.stay.end_reason.as_str().starts_with("room_"))
     {
-        member.end_event_id = None;
+        member.stay.end_event_id = None;
     }
 
     calls

@@ -183,7 +183,7 @@ fn probes_answer() {
         assert_eq!(due.len(), 1);
         assert!(probes::list_due_sfus(&store, 0, 5, 9).await.unwrap().len() <= 1);
         let answer = |state: &str| RequestResult {
-            state: state.into(),
+            state: state.parse().unwrap(),
             why: None,
         };
 

@@ -24,7 +24,7 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::membership::Membership;
 use callscope::rtc::session::Session;
-use callscope::rtc::words::{Source, Watch};
+use callscope::rtc::words::{EndReason, Mode, Source, WalkEnd, WalkReason, Watch};
 use callscope::rtc::{self, Derived};
 use callscope::store::derive::rebuild;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch, StateSnapshot};
@@ -37,6 +37,7 @@ use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName, 
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, memberships, related, room_at, zombies,
 };
+use callscope::store::stats::distributions::EndFacts;
 use callscope::store::stats::ghost_time::Gone;
 use callscope::store::stats::scope::Scope;
 use callscope::store::stats::{
@@ -105,16 +106,20 @@ fn derived_call(s: &Session) -> Value {
 }
 
 #[rustfmt::skip]
-fn stored_member(m: &Member) -> Value {
-    json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason, m.updates, m.join_event_id, m.kind,
-        m.resumed, m.session_id, m.back_since_ms, m.outlived_ms])
+fn stored_member(member: &Member) -> Value {
+    member_of_session(&member.stay, &member.session_id)
 }
 
 #[rustfmt::skip]
 fn derived_member(m: &Membership, sessions: &[Session]) -> Value {
     let session = sessions.iter().find(|s| s.membership_ids.contains(&m.id)).unwrap();
+    member_of_session(m, &session.id)
+}
+
+#[rustfmt::skip]
+fn member_of_session(m: &Membership, session_id: &str) -> Value {
     json!([m.joined_ms, m.user_id, m.device_id, m.until_ms, m.end_reason.as_str(), m.updates, m.join_event_id,
-        m.format.as_str(), m.resumed, session.id, m.back_since_ms, m.outlived_ms])
+        m.format.as_str(), m.resumed, session_id, m.back_since_ms, m.outlived_ms])
 }
 
 /// All calls, newest first.
@@ -525,7 +530,7 @@ fn every_write_of_the_observer_answers() {
             user_id: "@b:h",
             homeserver: "http://h/",
             device_id: Some("D"),
-            mode: "follow",
+            mode: Mode::Follow,
             software: None,
             delayed_events: true,
             sticky_events: false,
@@ -734,7 +739,10 @@ async fn of_the_sums(store: &Writer, call: &Call) {
         distributions::end_reasons_of_server(store, viewer, "h", span, LATER)
             .await
             .unwrap(),
-        [("expired".to_owned(), 1)]
+        [EndFacts {
+            reason: EndReason::Expired,
+            stays: 1
+        }]
     );
     assert_eq!(
         distributions::list_ran_out_stays(store, viewer, "h", span, 5)

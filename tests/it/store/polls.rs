@@ -30,7 +30,14 @@ async fn stays(store: &Writer, now: i64) -> Vec<(i64, Option<i64>, String)> {
     let members = members_of(store, &calls).await;
     let mut stays: Vec<_> = members
         .iter()
-        .map(|m| (m.joined_ms, m.left_ms(now), m.end_reason.clone()))
+        .map(|member| {
+            let stay = &member.stay;
+            (
+                stay.joined_ms,
+                stay.left_ms(now),
+                stay.end_reason.to_string(),
+            )
+        })
         .collect();
     stays.sort();
 

@@ -17,7 +17,7 @@ async fn all(store: &Writer) -> (i64, Vec<(i64, String)>) {
         events,
         members
             .into_iter()
-            .map(|member| (member.until_ms, member.end_reason))
+            .map(|member| (member.stay.until_ms, member.stay.end_reason.to_string()))
             .collect(),
     )
 }

@@ -67,6 +67,7 @@ async fn outcomes(store: &Writer) -> Vec<Vec<RingOutcome>> {
         let stays = || {
             members
                 .iter()
+                .map(|member| &member.stay)
                 .map(|stay| (stay.user_id.as_str(), stay.joined_ms, stay.until_ms))
         };
 
@@ -180,7 +181,7 @@ async fn only_origins(store: &Writer) -> (Member, evidence::Origins) {
     let origins = evidence::origins_of_calls(store, Viewer::Operator, &ids)
         .await
         .unwrap();
-    let of_member = origins[&member.id];
+    let of_member = origins[&member.stay.id];
 
     (member, of_member)
 }
@@ -223,7 +224,7 @@ fn a_goodbye_after_it_ran_out_is_a_sign_of_life_and_no_ghost() {
         let (store, place) = with(&events).await;
         let (member, _) = only_origins(&store).await;
         assert_eq!(
-            (member.until_ms, member.outlived_ms),
+            (member.stay.until_ms, member.stay.outlived_ms),
             (BEGIN + HOUR, Some(BEGIN + 2 * HOUR))
         );
         let span = Span {
@@ -262,7 +263,7 @@ fn a_stamp_from_before_the_room_makes_no_call_of_decades() {
         let call = calls_of(&store).await.remove(0);
         assert_eq!((call.started_ms, call.until_ms), (BEGIN, BEGIN + HOUR));
         let (member, _) = only_origins(&store).await;
-        assert!(member.claimed, "and it is never exact");
+        assert!(member.stay.claimed, "and it is never exact");
         done(store, place).await;
     });
 }

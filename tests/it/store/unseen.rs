@@ -1,6 +1,7 @@
 //! Events that a stored one replaced and that cannot be obtained.
 
 use crate::store::*;
+use callscope::store::ingest::history_jobs::gaps::EventAnswer;
 
 /// An event that names an unavailable one.
 pub async fn of_the_missing_events(store: &Writer) {

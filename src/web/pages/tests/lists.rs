@@ -1,6 +1,7 @@
 //! What the pages of SFUs and of a room show for missing and for unknown data.
 
 use super::*;
+use crate::rtc::words::WalkEnd;
 use crate::store::stats::transport_usage::TransportUsage;
 
 fn carried(service_url: Option<String>, together_ms: i64) -> TransportUsage {

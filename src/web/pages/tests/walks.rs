@@ -102,13 +102,13 @@ fn a_read_that_is_done_says_why() {
     page.coverage.retain(|interval| !interval.is_blind());
 
     for (why, words) in [
-        ("beginning", "read to the room’s beginning, 40 pages"),
-        ("horizon", "read as far back as configured"),
-        ("not_visible", "read as far as we may see"),
-        ("no_more", "the homeserver gave no more"),
-        ("circle", "turn in a circle"),
-        ("endless", "page after page with nothing new"),
-        ("refused", "refuses more"),
+        (WalkEnd::Beginning, "read to the room’s beginning, 40 pages"),
+        (WalkEnd::Horizon, "read as far back as configured"),
+        (WalkEnd::NotVisible, "read as far as we may see"),
+        (WalkEnd::NoMore, "the homeserver gave no more"),
+        (WalkEnd::Circle, "turn in a circle"),
+        (WalkEnd::Endless, "page after page with nothing new"),
+        (WalkEnd::Refused, "refuses more"),
     ] {
         page.walks = vec![WalkFacts::from(done(why))];
         let html = html(&page);

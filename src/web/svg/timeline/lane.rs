@@ -5,6 +5,7 @@ use super::{
     Canvas, EndGlyph, Ending, GlyphNote, MemberFacts, Num, StayBar, TimelineRow, end_reason_words,
     span_words,
 };
+use crate::rtc::words::EndReason;
 use crate::web::svg::pin::{self, BarPin};
 use crate::web::view::format;
 
@@ -209,7 +210,7 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &StayBar, row: &mut Tim
     row.pins.push(BarPin { y, ..pin });
 
     if stay.gone_since().is_some() && until - pin.x.0 >= SILENT_ROOM {
-        let text = "no sign of life".to_owned();
+        let text = "no sign of life";
         row.notes.push(GlyphNote {
             x: pin.x,
             dx: pin.dx + 14,
@@ -264,7 +265,7 @@ fn add_glyph(
     row: &mut TimelineRow,
 ) {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
-    let (ms, ending, title) = match (stay.left_ms, stay.end_reason.as_deref(), stay.gone_since()) {
+    let (ms, ending, title) = match (stay.left_ms, stay.end_reason, stay.gone_since()) {
         (Some(ms), Some(reason), _) => (
             ms,
             Ending::of_reason(reason),
@@ -325,13 +326,13 @@ fn add_notes(
             stay.left_ms
                 .is_some_and(|ms| (canvas.axis.x(ms) - glyph.x.0).abs() < 0.001)
         });
-        let Some(reason) = ended.and_then(|stay| stay.end_reason.as_deref()) else {
+        let Some(reason) = ended.and_then(|stay| stay.end_reason) else {
             continue;
         };
 
         let text = end_reason_words(reason);
-        let text = if many && reason == "left" {
-            "this device left".to_owned()
+        let text = if many && reason == EndReason::Left {
+            "this device left"
         } else {
             text
         };

@@ -2,6 +2,7 @@
 //! lanes if they concern the room.
 
 use super::{ROOMY_MAX, RowGroup, Timeline, TimelineRow};
+use crate::rtc::related::RelatedKind;
 use crate::web::svg::Num;
 use crate::web::svg::axis::Axis;
 use crate::web::view::{RelatedFacts, format, person_title};
@@ -93,7 +94,7 @@ impl Timeline {
                     ..mark.clone()
                 },
             );
-            if row.absent && event.kind == "decline" {
+            if row.absent && event.kind == RelatedKind::Decline {
                 row.name = event.title();
                 row.title = format!(
                     "{}, declined and did not come",
@@ -124,8 +125,8 @@ impl Timeline {
         }
 
         let note = (mark.x.0 + NOTE_ROOM <= 100.0).then_some(match event.kind {
-            "decline" => "declined",
-            "ring" => "rung, did not come",
+            RelatedKind::Decline => "declined",
+            RelatedKind::Ring => "rung, did not come",
             _ => "told, did not come",
         });
         let name = if event.user_id == user_id {
@@ -137,7 +138,7 @@ impl Timeline {
         let title = format!(
             "{}, {}",
             format::isolate_bidi(&name),
-            if event.kind == "decline" {
+            if event.kind == RelatedKind::Decline {
                 "declined"
             } else {
                 "did not come"
@@ -188,8 +189,10 @@ impl TimelineRow {
 /// The people whom an event concerns; empty if it concerns the room, or more than `most` people.
 fn people_concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     match event.kind {
-        "decline" => vec![&event.user_id],
-        "ring" | "notification" if !event.whole_room && event.whom.len() <= most => {
+        RelatedKind::Decline => vec![&event.user_id],
+        RelatedKind::Ring | RelatedKind::Notification
+            if !event.whole_room && event.whom.len() <= most =>
+        {
             event.whom.iter().map(String::as_str).collect()
         }
         _ => Vec::new(),
@@ -216,7 +219,7 @@ mod tests {
     use crate::web::svg::timeline::draw_timeline;
     use crate::web::view::Stamp;
 
-    fn event(kind: &'static str, who: &str, whom: &[&str], minutes_ago: i64) -> RelatedFacts {
+    fn event(kind: RelatedKind, who: &str, whom: &[&str], minutes_ago: i64) -> RelatedFacts {
         let at_ms = NOW - minutes_ago * MINUTE;
         RelatedFacts {
             kind,
@@ -254,8 +257,12 @@ mod tests {
     #[test]
     fn a_ring_stands_on_the_lane_of_whom_it_rang() {
         let plain = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 0);
-        let declined = event("decline", ERIN, &[], 40).with_names(|_| Some("Erin".to_owned()));
-        let related = [event("ring", ALICE, &[BOB, ERIN], 45), declined.clone()];
+        let declined =
+            event(RelatedKind::Decline, ERIN, &[], 40).with_names(|_| Some("Erin".to_owned()));
+        let related = [
+            event(RelatedKind::Ring, ALICE, &[BOB, ERIN], 45),
+            declined.clone(),
+        ];
         let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
         assert!(picture.marks.is_empty(), "all of them have a lane");
         let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
@@ -303,8 +310,8 @@ mod tests {
     #[test]
     fn a_ring_of_the_evening_before_has_its_day() {
         let related = [
-            event("ring", ALICE, &[BOB], 15 * 60),
-            event("ring", ALICE, &["@grace:matrix.example.net"], 40),
+            event(RelatedKind::Ring, ALICE, &[BOB], 15 * 60),
+            event(RelatedKind::Ring, ALICE, &["@grace:matrix.example.net"], 40),
         ];
         let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
         let title = |user_id| row(&picture, user_id).marks[0].title.clone();
@@ -320,13 +327,13 @@ mod tests {
     fn what_concerns_the_room_stands_above() {
         let ring = RelatedFacts {
             whole_room: true,
-            ..event("ring", ALICE, &[BOB], 45)
+            ..event(RelatedKind::Ring, ALICE, &[BOB], 45)
         };
 
         let related = [
             ring,
-            event("slot_closed", ALICE, &[], 20),
-            event("slot_opened", ALICE, &[], 20),
+            event(RelatedKind::SlotClosed, ALICE, &[], 20),
+            event(RelatedKind::SlotOpened, ALICE, &[], 20),
         ];
         let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
         let glyphs: Vec<_> = picture.marks.iter().map(|mark| mark.glyph).collect();
@@ -341,7 +348,7 @@ mod tests {
     #[test]
     fn small_rows_keep_their_height_and_strangers_get_none() {
         let related = [event(
-            "ring",
+            RelatedKind::Ring,
             ALICE,
             &["@person3:server3.example", ERIN],
             45,
@@ -360,7 +367,7 @@ mod tests {
         let picture = draw_timeline(
             &fixtures::war_room_call(),
             &[],
-            &[event("ring", ALICE, &whom, 45)],
+            &[event(RelatedKind::Ring, ALICE, &whom, 45)],
             NOW,
             0,
         );

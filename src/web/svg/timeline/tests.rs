@@ -2,6 +2,7 @@
 //! too much.
 
 use super::*;
+use crate::rtc::words::EndReason;
 use crate::web::fixtures;
 
 fn timeline(call: &CallFacts) -> Timeline {
@@ -62,10 +63,13 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
     let mut stay = call.members[1].clone();
     let start = stay.joined_ms;
     call.members.clear();
-    for (from, to, reason) in [(0, 600, "left"), (605, 610, "delayed_leave")] {
+    for (from, to, reason) in [
+        (0, 600, EndReason::Left),
+        (605, 610, EndReason::DelayedLeave),
+    ] {
         stay.joined_ms = start + from * 1000;
         stay.left_ms = Some(start + to * 1000);
-        stay.end_reason = Some(reason.to_owned());
+        stay.end_reason = Some(reason);
         call.members.push(stay.clone());
     }
 
@@ -90,7 +94,7 @@ fn who_left_just_now_has_no_note_across_now() {
         .iter_mut()
         .find(|stay| stay.name.as_deref() == Some("Bob"))
         .unwrap();
-    (bob.left_ms, bob.end_reason) = (Some(fixtures::NOW - 100_000), Some("left".to_owned()));
+    (bob.left_ms, bob.end_reason) = (Some(fixtures::NOW - 100_000), Some(EndReason::Left));
     assert_eq!(noted(&call), 0);
 }
 
@@ -122,7 +126,7 @@ fn touching_stays_on_one_sfu_are_one_bar_with_a_seam() {
     let mut call = fixtures::war_room_call();
     let mut first = call.members[0].clone();
     first.left_ms = Some(first.joined_ms + 1_000_000);
-    first.end_reason = Some("superseded".to_owned());
+    first.end_reason = Some(EndReason::Superseded);
     let mut second = call.members[0].clone();
     second.joined_ms = first.joined_ms + 1_000_000;
     call.members = vec![first, second];
@@ -225,6 +229,5 @@ fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
 
 #[test]
 fn words_of_strangers_are_harmless() {
-    assert_eq!(end_reason_words("delayed_leave"), "connection lost");
-    assert_eq!(end_reason_words("a\u{202e}b\n"), "ab ");
+    assert_eq!(end_reason_words(EndReason::DelayedLeave), "connection lost");
 }

@@ -1,15 +1,15 @@
 //! Findings of a call from the room's own state: who could not join, who can no longer say goodbye,
 //! a replaced room, and what a state reset did.
 
-use super::FindingFacts;
+use super::{FindingFacts, FindingKind};
+use crate::rtc::membership::Membership;
 use crate::rtc::power::JoinType;
 use crate::rtc::room_finding::{RoomFinding, RoomFindingStay, RoomKnowledge, room_findings};
+use crate::rtc::words::Format;
 use crate::store::ingest::state_resets::ResetKind as Reset;
 use crate::store::model;
 use crate::web::view::format as f;
-use crate::web::view::state_reset::{
-    advice_on_reset, reason_of_reset, reset_of_finding, reset_words,
-};
+use crate::web::view::state_reset::{advice_on_reset, reason_of_reset, reset_words};
 use crate::web::view::{CallContext, CallFacts, Stamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -61,18 +61,18 @@ pub(super) fn findings_of_room_state(
     let is_ours = |event_id: &str| event_id.starts_with('~');
     let stays: Vec<RoomFindingStay> = members
         .iter()
-        .map(|member| RoomFindingStay {
-            user_id: &member.user_id,
-            joined_ms: member.joined_ms,
-            until_ms: member.until_ms,
-            expires: matches!(member.end_reason.as_str(), "expired" | "sticky_expired"),
-            is_sticky: member.kind == "sticky",
+        .map(|model::Member { stay, .. }| RoomFindingStay {
+            user_id: &stay.user_id,
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
+            expires: stay.end_reason.is_expiry(),
+            is_sticky: stay.format == Format::Sticky,
             last_sign_ms: ledger
                 .origins
-                .get(&member.id)
+                .get(&stay.id)
                 .and_then(|origins| origins.last_sign_ms),
-            found_begun: is_ours(&member.join_event_id),
-            found_gone: member.end_event_id.as_deref().is_some_and(is_ours),
+            found_begun: is_ours(&stay.join_event_id),
+            found_gone: stay.end_event_id.as_deref().is_some_and(is_ours),
         })
         .collect();
 
@@ -90,22 +90,12 @@ impl FindingFacts {
         upto: i64,
     ) -> Self {
         // The poll before the one that found it gone.
-        let looked_before = |member: &model::Member| {
-            let origins = ledger.origins.get(&member.id)?;
+        let looked_before = |stay: &Membership| {
+            let origins = ledger.origins.get(&stay.id)?;
             origins.end.and_then(|event| event.made_since_ms)
         };
 
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
-        let of_stay = |kind, stay: usize, from_ms: i64| {
-            let member = &members[stay];
-            let base = Self::ongoing(kind, from_ms);
-            Self {
-                users: vec![member.user_id.clone()],
-                device_id: member.device_id.clone(),
-                ..base
-            }
-        };
-
         let told = match found {
             RoomFinding::Replaced {
                 from_ms,
@@ -127,7 +117,7 @@ impl FindingFacts {
                         .collect(),
                     ..RoomStateFacts::default()
                 },
-                ..Self::ongoing("room_replaced", from_ms).ended(until_ms)
+                ..Self::ongoing(FindingKind::RoomReplaced, from_ms).ended(until_ms)
             },
             RoomFinding::NobodyCouldCome {
                 from_ms,
@@ -138,7 +128,7 @@ impl FindingFacts {
             } => Self {
                 users: owned(users),
                 state: RoomStateFacts::of_levels(join_type, needed),
-                ..Self::ongoing("nobody_could_come", from_ms).ended(until_ms)
+                ..Self::ongoing(FindingKind::NobodyCouldCome, from_ms).ended(until_ms)
             },
             RoomFinding::ServerDenied {
                 from_ms,
@@ -155,7 +145,7 @@ impl FindingFacts {
                     )),
                     ..RoomStateFacts::default()
                 },
-                ..Self::ongoing("server_denied", from_ms).ended(until_ms)
+                ..Self::ongoing(FindingKind::ServerDenied, from_ms).ended(until_ms)
             },
             RoomFinding::LostPower {
                 stay,
@@ -164,22 +154,24 @@ impl FindingFacts {
                 needed,
             } => Self {
                 state: RoomStateFacts::of_levels(join_type, needed),
-                ..of_stay("lost_power", stay, from_ms).ended_by(&members[stay], upto)
+                ..Self::of_device(FindingKind::LostPower, &members[stay].stay, from_ms)
+                    .ended_by(&members[stay].stay, upto)
             },
             RoomFinding::CameBack { stay } => {
-                let member = &members[stay];
-                of_stay("state_reset", stay, member.joined_ms).ended_by(member, upto)
+                let stay = &members[stay].stay;
+                Self::of_device(FindingKind::StateReset, stay, stay.joined_ms).ended_by(stay, upto)
             }
             RoomFinding::Vanished { stay } => {
-                let member = &members[stay];
-                let since_ms = looked_before(member).unwrap_or(member.until_ms);
-                of_stay("reconciled", stay, since_ms.max(member.joined_ms)).ended_by(member, upto)
+                let stay = &members[stay].stay;
+                let since_ms = looked_before(stay).unwrap_or(stay.until_ms);
+                let since_ms = since_ms.max(stay.joined_ms);
+                Self::of_device(FindingKind::Reconciled, stay, since_ms).ended_by(stay, upto)
             }
         };
 
         Self {
             users_total: told.users.len(),
-            reset: told.of_reset().map(Reset::as_str),
+            reset: told.of_reset(),
             ..told
         }
     }
@@ -191,13 +183,22 @@ impl FindingFacts {
         }
     }
 
-    fn ended_by(self, member: &model::Member, upto: i64) -> Self {
-        self.ended(Some(member.until_ms).filter(|until| *until <= upto))
+    fn ended_by(self, stay: &Membership, upto: i64) -> Self {
+        self.ended(Some(stay.until_ms).filter(|until| *until <= upto))
     }
 
     /// The state reset that it is about, if any.
     pub(super) fn of_reset(&self) -> Option<Reset> {
-        reset_of_finding(self.kind)
+        match self.kind {
+            FindingKind::StateReset => Some(Reset::CallMemberBack),
+            FindingKind::Reconciled => Some(Reset::CallMemberVanished),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_room_replaced(&self) -> bool {
+        self.kind == FindingKind::RoomReplaced
     }
 
     /// Is it a finding from the room's own state?
@@ -210,8 +211,10 @@ impl FindingFacts {
     pub(super) fn is_loud_of_room_state(&self) -> bool {
         match self.kind {
             // A person who has left a replaced room is no longer a problem.
-            "room_replaced" | "server_denied" | "lost_power" => self.until_ms.is_none(),
-            "nobody_could_come" => true,
+            FindingKind::RoomReplaced | FindingKind::ServerDenied | FindingKind::LostPower => {
+                self.until_ms.is_none()
+            }
+            FindingKind::NobodyCouldCome => true,
             _ => match self.of_reset() {
                 Some(Reset::CallMemberBack) => self.until_ms.is_none(),
                 Some(_) => true,
@@ -223,10 +226,10 @@ impl FindingFacts {
     /// Class, icon and words of its pill.
     pub(super) fn pill_of_room_state(&self) -> Option<(&'static str, &'static str, &'static str)> {
         Some(match self.kind {
-            "room_replaced" => ("warn", "alert", "Room replaced"),
-            "nobody_could_come" => ("bad", "stop", "Nobody could come"),
-            "server_denied" => ("bad", "stop", "Server shut out"),
-            "lost_power" => ("bad", "stop", "No power to leave"),
+            FindingKind::RoomReplaced => ("warn", "alert", "Room replaced"),
+            FindingKind::NobodyCouldCome => ("bad", "stop", "Nobody could come"),
+            FindingKind::ServerDenied => ("bad", "stop", "Server shut out"),
+            FindingKind::LostPower => ("bad", "stop", "No power to leave"),
             _ if self.of_reset().is_some() => ("warn", "alert", "State reset"),
             _ => return None,
         })
@@ -235,19 +238,19 @@ impl FindingFacts {
     pub(super) fn title_of_room_state(&self, users: &str) -> Option<String> {
         let state = &self.state;
         Some(match self.kind {
-            "room_replaced" => {
+            FindingKind::RoomReplaced => {
                 let by = f::sanitize_line(state.replaced_by.as_deref().unwrap_or_default());
                 format!("The room was replaced by {}", f::isolate_bidi(&by))
             }
-            "nobody_could_come" if state.rang_everybody == Some(true) => {
+            FindingKind::NobodyCouldCome if state.rang_everybody == Some(true) => {
                 "It rang for everybody, and nobody could come".to_owned()
             }
-            "nobody_could_come" => format!("Nobody could come to {users}"),
-            "server_denied" => {
+            FindingKind::NobodyCouldCome => format!("Nobody could come to {users}"),
+            FindingKind::ServerDenied => {
                 let server = f::sanitize_line(state.denied_server.as_deref().unwrap_or_default());
                 format!("People of {} cannot say goodbye", f::isolate_bidi(&server))
             }
-            "lost_power" => format!("{users} cannot say goodbye"),
+            FindingKind::LostPower => format!("{users} cannot say goodbye"),
             _ => format!("{users} {}", reset_words(self.of_reset()?)),
         })
     }
@@ -258,22 +261,22 @@ impl FindingFacts {
         let needed = state.needed_power.unwrap_or_default();
 
         Some(match self.kind {
-            "room_replaced" => {
+            FindingKind::RoomReplaced => {
                 "Clients hide a replaced room: whoever is still here is in a room that others do \
                  not see, and a call in the new room is another one."
                     .to_owned()
             }
-            "nobody_could_come" => format!(
+            FindingKind::NobodyCouldCome => format!(
                 "Joining a call here needs power {needed} ({event_type}), and nobody else in the \
                  room had it: their homeservers refuse the membership. To them the call does not \
                  work."
             ),
-            "server_denied" => {
+            FindingKind::ServerDenied => {
                 "The room takes no events of this homeserver any more (m.room.server_acl): its \
                  people stay counted until their memberships run out."
                     .to_owned()
             }
-            "lost_power" => format!(
+            FindingKind::LostPower => format!(
                 "Sending {event_type} needs power {needed} now, and they have less: their \
                  homeserver refuses the goodbye and every renewal."
             ),
@@ -283,15 +286,15 @@ impl FindingFacts {
 
     pub(super) fn advice_of_room_state(&self) -> Option<&'static str> {
         Some(match self.kind {
-            "room_replaced" => {
+            FindingKind::RoomReplaced => {
                 "ask those who are still here to hang up and to join in the new room."
             }
-            "nobody_could_come" => "let everybody join, in the room’s state:",
-            "server_denied" => {
+            FindingKind::NobodyCouldCome => "let everybody join, in the room’s state:",
+            FindingKind::ServerDenied => {
                 "let a moderator empty their membership events; to let the server in again, in the \
                  room’s state:"
             }
-            "lost_power" => {
+            FindingKind::LostPower => {
                 "let a moderator empty the membership event; to let everybody join and leave, in \
                  the room’s state:"
             }
@@ -335,6 +338,6 @@ impl CallFacts {
     /// The finding that the room was replaced while people are still in the call.
     #[must_use]
     pub fn replaced(&self) -> Option<&FindingFacts> {
-        self.loud().find(|finding| finding.kind == "room_replaced")
+        self.loud().find(|finding| finding.is_room_replaced())
     }
 }
