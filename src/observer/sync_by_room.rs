@@ -6,9 +6,9 @@ use super::sync::{PIECE, ROOMS_OF_PIECE};
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix::{self, SyncRequest};
-use crate::rtc::words::{Source, WalkReason, Watch};
+use crate::rtc::words::JobKind;
+use crate::rtc::words::{Source, Watch};
 use crate::store::ingest::batch::{Batch, RoomBatch};
-use crate::store::ingest::history_jobs::job::JobKind;
 use crate::store::ingest::rooms;
 use std::collections::{BTreeSet, HashMap};
 

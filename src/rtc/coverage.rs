@@ -1,7 +1,7 @@
 //! Coverage of a room over time: when it was watched live, polled, read from history, not watched,
 //! or not visible.
 
-use super::words::{WalkEnd, words};
+use super::words::{JobEnd, words};
 
 /// A span of time, ms since the Unix epoch, half open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +71,7 @@ pub struct HistoryRead {
     /// The limit of the read, ms: nothing older is read.
     pub horizon_ms: Option<i64>,
     /// Why it ended; `None` = still running.
-    pub ended_by: Option<WalkEnd>,
+    pub ended_by: Option<JobEnd>,
 }
 
 /// The observer's records about one room.
@@ -249,14 +249,10 @@ fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval
     let created = notes.created_ms.unwrap_or(reached).min(first);
     // A timestamp before the room's creation is a wrong clock or a joke.
     let reached = reached.clamp(created, first);
-    let ended_by = |word: &str| {
-        let mut ends = history.iter().filter_map(|read| read.ended_by.as_deref());
-        ends.any(|why| why == word)
-    };
-
     let last = history.iter().max_by_key(|read| read.opened_ms);
-    let is_hidden = last.is_some_and(|read| read.ended_by.as_deref() == Some("not_visible"));
-    let beyond = if ended_by("beginning") {
+    let is_hidden = last.is_some_and(|read| read.ended_by == Some(JobEnd::NotVisible));
+    let mut ends = history.iter().filter_map(|read| read.ended_by);
+    let beyond = if ends.any(|why| why == JobEnd::Beginning) {
         Cover::Backfilled
     } else if is_hidden {
         Cover::NotVisible
@@ -329,13 +325,9 @@ impl HistoryRead {
     /// The time from which on the gap was read, ms.
     fn read_from(&self) -> Option<i64> {
         match self.ended_by? {
-            WalkEnd::NotVisible
-            | WalkEnd::NoMore
-            | WalkEnd::Circle
-            | WalkEnd::Endless
-            | WalkEnd::Refused => None,
-            WalkEnd::Horizon => Some(self.horizon_ms.unwrap_or(i64::MIN)),
-            WalkEnd::Beginning | WalkEnd::Met => Some(i64::MIN),
+            JobEnd::Horizon => Some(self.horizon_ms.unwrap_or(i64::MIN)),
+            JobEnd::Beginning | JobEnd::Met => Some(i64::MIN),
+            _ => None,
         }
     }
 

@@ -180,20 +180,25 @@ words! {
 }
 
 words! {
-    /// What a walk through history reads.
+    /// What a job reads of a room's history.
     #[derive(Default)]
-    pub enum WalkReason {
-        /// The whole room, from now to its beginning.
+    pub enum JobKind {
+        /// The whole history of a room, from now to its beginning. This kind and a gap are *reads*:
+        /// they go back page by page.
         #[default]
-        History = "history",
-        /// The events that a limited timeline left out.
+        Backfill = "backfill",
+        /// The events that a limited timeline or a stop left out.
         Gap = "gap",
+        /// A gap that is read again.
+        Recheck = "recheck",
+        /// An event that another one replaced and that is not stored.
+        Event = "event",
     }
 }
 
 words! {
-    /// Why a walk through history ended.
-    pub enum WalkEnd {
+    /// Why a job that reads history was done.
+    pub enum JobEnd {
         /// It reached the room's beginning.
         Beginning = "beginning",
         /// It reached what was known.
@@ -210,13 +215,19 @@ words! {
         Endless = "endless",
         /// It refuses more.
         Refused = "refused",
+        /// All rounds of a recheck were read.
+        Read = "read",
+        /// A missing event was found.
+        Found = "found",
+        /// Attempt after attempt failed.
+        Failed = "failed",
     }
 }
 
-impl WalkEnd {
+impl JobEnd {
     /// May there be more, which the homeserver did not give?
     #[must_use]
-    pub fn is_short(self) -> bool {
+    pub fn is_early(self) -> bool {
         matches!(
             self,
             Self::NoMore | Self::Circle | Self::Endless | Self::Refused

@@ -3,6 +3,7 @@
 
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
+use crate::rtc::words::JobEnd;
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::RoomBatch;
 use crate::store::ingest::history_jobs::job::{self, HistoryJob};
@@ -35,7 +36,7 @@ impl Observer {
         self.ingest(&self.batch_of_room(room)).await?;
         tracing::debug!("found {event_id} of {room_id}, which was replaced unseen");
 
-        Ok(job::finish_job(&self.store, missing, "found", self.clock.now_ms()).await?)
+        Ok(job::finish_job(&self.store, missing, JobEnd::Found, self.clock.now_ms()).await?)
     }
 
     async fn await_hidden_event(&self, missing: &HistoryJob, now: i64) -> Result<(), Error> {
@@ -45,6 +46,6 @@ impl Observer {
             rechecks::open_recheck_of_newest(&self.store, room_id, since, now).await?;
         }
 
-        Ok(job::postpone_job(&self.store, missing, "not_visible", now).await?)
+        Ok(job::postpone_job(&self.store, missing, JobEnd::NotVisible, now).await?)
     }
 }

@@ -5,7 +5,7 @@ use super::schedule::{BackfillScope, JobStates};
 use crate::observer::backoff::Backoff;
 use crate::observer::error_state::Work;
 use crate::observer::{Error, Observer, RoomWish};
-use crate::rtc::words::{WalkEnd, Watch};
+use crate::rtc::words::{JobEnd, Watch};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
 use crate::store::read::history_progress;
@@ -201,10 +201,10 @@ impl Observer {
 
 /// Why a room's history is incomplete.
 fn why_history_is_short(read: &history_progress::ReadProgress) -> String {
-    let why = match read.job.ended_by.as_deref() {
-        Some("circle") => "the homeserver's pages turn in a circle",
-        Some("endless") => "the homeserver gives page after page with nothing new",
-        Some("refused") => "the homeserver refuses more",
+    let why = match read.job.ended_by {
+        Some(JobEnd::Circle) => "the homeserver's pages turn in a circle",
+        Some(JobEnd::Endless) => "the homeserver gives page after page with nothing new",
+        Some(JobEnd::Refused) => "the homeserver refuses more",
         _ => "the homeserver gave no more, though the room's beginning was not reached",
     };
 

@@ -7,9 +7,10 @@ use crate::matrix::{self, MessagesPage};
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
 use crate::rtc::sieve::{is_ours, kind_of};
+use crate::rtc::words::{JobEnd, JobKind};
 use crate::rtc::words::{Source, Watch};
 use crate::store::ingest::batch::{ReadContinuation, ReadPage, RoomBatch};
-use crate::store::ingest::history_jobs::job::{self, HistoryJob, JobKind};
+use crate::store::ingest::history_jobs::job::{self, HistoryJob};
 use crate::store::ingest::history_jobs::reads;
 use crate::store::ingest::rooms;
 use crate::store::read::coverage;
@@ -87,7 +88,8 @@ impl Observer {
         page: MessagesPage,
         states: &JobStates,
     ) -> Result<MessagesPage, Error> {
-        let gives_no_more = page.end.is_none() && self.last_page(read, &page).await? == "no_more";
+        let gives_no_more =
+            page.end.is_none() && self.last_page(read, &page).await? == JobEnd::NoMore;
         let is_barren = states.barren(read) + 1 == BARREN_FREE;
         if !gives_no_more && !is_barren {
             return Ok(page);
@@ -124,20 +126,20 @@ impl Observer {
         horizon: Option<i64>,
         page: &mut MessagesPage,
         states: &mut JobStates,
-    ) -> Result<Option<&'static str>, Error> {
+    ) -> Result<Option<JobEnd>, Error> {
         let seen = states.goes_on(read, page.end.as_deref(), ids_on_page(page));
         let (given, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
         let beyond = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
         let shorter = page.chunk.len() < given;
         if shorter && (page.end.is_none() || (created && !page.chunk.iter().any(is_creation))) {
             // The room's beginning was read and is older than wanted: nothing is hidden.
-            return Ok(Some("horizon"));
+            return Ok(Some(JobEnd::Horizon));
         }
 
         if read.kind == JobKind::Gap && ends_with_creation(page) {
             // The next page would be empty and would not show that this read reached the beginning:
             // the creation may be known from long before the gap.
-            return Ok(Some("beginning"));
+            return Ok(Some(JobEnd::Beginning));
         }
 
         if page.end.is_none() {
@@ -146,21 +148,21 @@ impl Observer {
 
         if seen.circle {
             // A server whose pages go in a circle must not keep us busy for ever.
-            return Ok(Some("circle"));
+            return Ok(Some(JobEnd::Circle));
         }
 
         if beyond {
-            return Ok(Some("horizon"));
+            return Ok(Some(JobEnd::Horizon));
         }
 
         if read.kind == JobKind::Gap {
             let ids = ids_to_store(page);
             if reads::has_reached_known_events(&self.store, read, ids).await? {
-                return Ok(Some("met"));
+                return Ok(Some(JobEnd::Met));
             }
         }
 
-        Ok((seen.barren >= BARREN_MAX).then_some("endless"))
+        Ok((seen.barren >= BARREN_MAX).then_some(JobEnd::Endless))
     }
 
     /// The time, ms, before which a read need not go: earlier events are not wanted, or would be
@@ -188,24 +190,20 @@ impl Observer {
 
     /// Why the homeserver gives nothing before this page. The room begins here; or what was before
     /// is hidden from us by the room's visibility; or there may be more that it just does not give.
-    async fn last_page(
-        &self,
-        read: &HistoryJob,
-        page: &MessagesPage,
-    ) -> Result<&'static str, Error> {
+    async fn last_page(&self, read: &HistoryJob, page: &MessagesPage) -> Result<JobEnd, Error> {
         if page.chunk.iter().any(is_creation) {
-            return Ok("beginning");
+            return Ok(JobEnd::Beginning);
         }
 
         let is_gap = read.kind == JobKind::Gap;
         if !is_gap && reads::has_seen_creation(&self.store, &read.room_id).await? {
-            return Ok("beginning");
+            return Ok(JobEnd::Beginning);
         }
 
         if is_gap {
             let ids = ids_to_store(page);
             if reads::has_reached_known_events(&self.store, read, ids).await? {
-                return Ok("met");
+                return Ok(JobEnd::Met);
             }
         }
 
@@ -217,9 +215,9 @@ impl Observer {
         Ok(match (is_hidden, is_gap) {
             // A gap may end where our access begins, and is then closed. Only a read of the
             // whole room reports hidden history.
-            (true, true) => "beginning",
-            (true, false) => "not_visible",
-            (false, _) => "no_more",
+            (true, true) => JobEnd::Beginning,
+            (true, false) => JobEnd::NotVisible,
+            (false, _) => JobEnd::NoMore,
         })
     }
 
@@ -236,7 +234,7 @@ impl Observer {
 
     /// Why the homeserver does not let us read on: the history is hidden, we are not in the room,
     /// or it just refuses.
-    async fn why_refused(&self, read: &HistoryJob) -> Result<&'static str, Error> {
+    async fn why_refused(&self, read: &HistoryJob) -> Result<JobEnd, Error> {
         let at = read.reached_ms.unwrap_or(read.opened_ms);
         let watched = rooms::list_watched_rooms(&self.store).await?;
         let is_in = watched
@@ -244,7 +242,11 @@ impl Observer {
             .any(|(room_id, watch)| *room_id == read.room_id && *watch == Watch::Joined);
         let is_hidden = !is_in || self.is_hidden_before(&read.room_id, at).await?;
 
-        Ok(if is_hidden { "not_visible" } else { "refused" })
+        Ok(if is_hidden {
+            JobEnd::NotVisible
+        } else {
+            JobEnd::Refused
+        })
     }
 
     /// Opens reads where earlier ones ended at a horizon that is wider now, and corrects ends that
@@ -263,7 +265,7 @@ impl Observer {
         let now = self.clock.now_ms();
         for ended in reads::list_ended_as_hidden(&self.store).await? {
             if !self.is_hidden_before(&ended.room_id, now).await? && self.is_joined(&ended).await? {
-                reads::correct_end_reason(&self.store, &ended, "no_more", Some(now)).await?;
+                reads::correct_end_reason(&self.store, &ended, JobEnd::NoMore, Some(now)).await?;
             }
         }
 
@@ -315,7 +317,7 @@ impl Observer {
         };
 
         let now = self.clock.now_ms();
-        let gave_no_more = ended.ended_by.as_deref() == Some("no_more");
+        let gave_no_more = ended.ended_by == Some(JobEnd::NoMore);
         let brings_new = reads::is_any_new(&self.store, room_id, ids_to_store(&page)).await?;
         let may_lead_on = page.end.is_some() && !ends_with_creation(&page);
         let leads_on = may_lead_on && (brings_new || gave_no_more);
@@ -334,9 +336,9 @@ impl Observer {
             tracing::info!("history of {room_id}: the homeserver gives more now; reading goes on");
             self.history.notify_one();
         } else if begins {
-            reads::correct_end_reason(&self.store, ended, "beginning", None).await?;
+            reads::correct_end_reason(&self.store, ended, JobEnd::Beginning, None).await?;
         } else {
-            job::postpone_job(&self.store, ended, "no_more", now).await?;
+            job::postpone_job(&self.store, ended, JobEnd::NoMore, now).await?;
         }
 
         self.changes.announce(Change::Room {

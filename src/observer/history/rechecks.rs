@@ -3,6 +3,7 @@
 use super::reads::{GAP_PAGE, drop_older_than};
 use crate::observer::ingest::add_events;
 use crate::observer::{Error, Observer};
+use crate::rtc::words::JobEnd;
 use crate::rtc::words::Source;
 use crate::store::ingest::batch::RoomBatch;
 use crate::store::ingest::history_jobs::job::{self, HistoryJob};
@@ -19,7 +20,7 @@ impl Observer {
         let now = self.clock.now_ms();
         let mut page = match answer {
             Err(error) if error.is_hidden() => {
-                let why = "not_visible";
+                let why = JobEnd::NotVisible;
                 return Ok(job::finish_job(&self.store, recheck, why, now).await?);
             }
             answer => answer?,

@@ -8,8 +8,9 @@ use crate::observer::backoff::Backoff;
 use crate::observer::error_state::Work;
 use crate::observer::{Error, Observer};
 use crate::rtc::time::DAY_MS;
+use crate::rtc::words::{JobEnd, JobKind};
 use crate::store::ingest::history_jobs::events;
-use crate::store::ingest::history_jobs::job::{self, HistoryJob, JobKind, JobTurn};
+use crate::store::ingest::history_jobs::job::{self, HistoryJob, JobTurn};
 use crate::store::ingest::rooms;
 use std::time::Duration;
 
@@ -192,7 +193,7 @@ impl Observer {
             (job.token, job.first_token, job.last_token) = (None, None, None);
         }
 
-        Ok(job::postpone_job(&self.store, &job, "failed", now).await?)
+        Ok(job::postpone_job(&self.store, &job, JobEnd::Failed, now).await?)
     }
 
     /// The time, ms, from which on the configuration wants history; `None` = all of it.

@@ -3,7 +3,8 @@
 
 use crate::observer::backoff::Backoff;
 use crate::observer::{Error, Observer};
-use crate::store::ingest::history_jobs::job::{HistoryJob, JobKey, JobKind};
+use crate::rtc::words::JobKind;
+use crate::store::ingest::history_jobs::job::{HistoryJob, JobKey};
 use crate::store::model::Viewer;
 use crate::store::read::history_progress::{self, ReadProgress};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

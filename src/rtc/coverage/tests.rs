@@ -6,8 +6,7 @@ fn span(from: i64, to: i64) -> Span {
     Span { from, to }
 }
 
-fn read(opened_ms: i64, history: bool, reached: i64, ended_by: Option<&str>) -> HistoryRead {
-    let ended_by = ended_by.map(ToOwned::to_owned);
+fn read(opened_ms: i64, history: bool, reached: i64, ended_by: Option<JobEnd>) -> HistoryRead {
     HistoryRead {
         opened_ms,
         history,
@@ -54,9 +53,9 @@ fn a_gap_is_read_after_a_look_at_the_state_and_its_read() {
     assert_eq!(words(&notes, 400), with("backfilled"));
     notes.reads.push(read(300, false, 250, None));
     assert_eq!(words(&notes, 400), with("gap"));
-    notes.reads[1].ended_by = Some("met".into());
+    notes.reads[1].ended_by = Some(JobEnd::Met);
     assert_eq!(words(&notes, 400), with("backfilled"));
-    notes.reads[1].ended_by = Some("not_visible".into());
+    notes.reads[1].ended_by = Some(JobEnd::NotVisible);
     assert_eq!(words(&notes, 400), with("gap"));
 }
 
@@ -93,15 +92,15 @@ fn a_limited_timeline_is_a_gap_until_its_read_has_met() {
         "what comes now is seen"
     );
     for (why, want) in [
-        ("met", "backfilled"),
-        ("beginning", "backfilled"),
-        ("not_visible", "gap"),
-        ("no_more", "gap"),
-        ("circle", "gap"),
-        ("endless", "gap"),
-        ("refused", "gap"),
+        (JobEnd::Met, "backfilled"),
+        (JobEnd::Beginning, "backfilled"),
+        (JobEnd::NotVisible, "gap"),
+        (JobEnd::NoMore, "gap"),
+        (JobEnd::Circle, "gap"),
+        (JobEnd::Endless, "gap"),
+        (JobEnd::Refused, "gap"),
     ] {
-        notes.reads[1].ended_by = Some(why.into());
+        notes.reads[1].ended_by = Some(why);
         assert_eq!(words(&notes, 400), with("gap", want), "{why}");
     }
 
@@ -113,7 +112,7 @@ fn a_limited_timeline_is_a_gap_until_its_read_has_met() {
         [(100, 200, "live"), (200, 300, "gap")]
     );
     notes.polled_ms = Some(301);
-    notes.reads[1].ended_by = Some("met".into());
+    notes.reads[1].ended_by = Some(JobEnd::Met);
     assert_eq!(
         words(&notes, 400)[2..4],
         [(100, 200, "live"), (200, 300, "backfilled")]
@@ -125,7 +124,7 @@ fn what_lies_beyond_the_horizon_was_not_read() {
     let horizon = |from, at| HistoryRead {
         since_ms: Some(from),
         horizon_ms: Some(at),
-        ..read(300, false, at, Some("horizon"))
+        ..read(300, false, at, Some(JobEnd::Horizon))
     };
 
     let mut notes = CoverageRecords {
@@ -173,11 +172,11 @@ fn history_says_where_it_ended() {
 
     for (why, want) in [
         (
-            "beginning",
+            JobEnd::Beginning,
             vec![(10, 100, "backfilled"), (100, 400, "live")],
         ),
         (
-            "not_visible",
+            JobEnd::NotVisible,
             vec![
                 (10, 40, "not_visible"),
                 (40, 100, "backfilled"),
@@ -185,15 +184,15 @@ fn history_says_where_it_ended() {
             ],
         ),
         (
-            "horizon",
+            JobEnd::Horizon,
             vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
         ),
         (
-            "no_more",
+            JobEnd::NoMore,
             vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
         ),
         (
-            "circle",
+            JobEnd::Circle,
             vec![(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")],
         ),
     ] {
@@ -212,7 +211,7 @@ fn a_read_that_goes_on_from_another_one_forgets_nothing() {
         ..followed()
     };
 
-    let first = read(100, true, 40, Some("horizon"));
+    let first = read(100, true, 40, Some(JobEnd::Horizon));
     let fresh = HistoryRead {
         reached_ms: None,
         ..read(300, true, 0, None)
@@ -221,10 +220,10 @@ fn a_read_that_goes_on_from_another_one_forgets_nothing() {
     notes.reads = vec![first.clone(), fresh];
     let known = [(10, 40, "gap"), (40, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), known);
-    notes.reads = vec![first.clone(), read(300, true, 20, Some("no_more"))];
+    notes.reads = vec![first.clone(), read(300, true, 20, Some(JobEnd::NoMore))];
     let more = [(10, 20, "gap"), (20, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), more);
-    notes.reads = vec![first, read(300, true, 20, Some("beginning"))];
+    notes.reads = vec![first, read(300, true, 20, Some(JobEnd::Beginning))];
     let all = [(10, 100, "backfilled"), (100, 400, "live")];
     assert_eq!(words(&notes, 400), all);
 }
@@ -271,7 +270,7 @@ fn silence_and_absence_are_blind() {
 #[test]
 fn what_is_hidden_was_not_read() {
     let mut notes = followed();
-    notes.reads[0].ended_by = Some("beginning".into());
+    notes.reads[0].ended_by = Some(JobEnd::Beginning);
     notes.hidden = vec![span(20, 90), span(250, 260), span(320, 330)];
     let want = [
         (10, 20, "backfilled"),
@@ -326,7 +325,7 @@ proptest::proptest! {
         let mut spans: Vec<Span> = heard.iter().map(|(from, long)| span(*from, from + long)).collect();
         spans.sort();
         let limited = |(from, long, met): &(i64, i64, bool)| HistoryRead {
-            since_ms: Some(*from), ..read(from + long, false, *from, met.then_some("met"))
+            since_ms: Some(*from), ..read(from + long, false, *from, met.then_some(JobEnd::Met))
         };
 
         let reads: Vec<HistoryRead> = gaps.iter().map(limited).collect();

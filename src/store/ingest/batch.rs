@@ -1,11 +1,11 @@
 //! What one homeserver answer brings, ready to be written: events by room, position, invitations;
 //! and what the commit changed.
 
-use super::history_jobs::job::{JobKey, JobKind};
+use super::history_jobs::job::JobKey;
 use super::invitations::Invitation;
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::sieve::OTHER;
-use crate::rtc::words::{Source, WalkEnd, WalkReason, Watch};
+use crate::rtc::words::{JobEnd, JobKind, Source, Watch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -157,9 +157,8 @@ pub struct ReadPage {
     pub read: JobKey,
     /// Where to continue; `None` = the read is done.
     pub token: Option<String>,
-    /// Why it is done: `beginning`, `met`, `horizon`, `not_visible`, or one of
-    /// [`super::history_jobs::reads::ENDED_EARLY`].
-    pub ended_by: Option<&'static str>,
+    /// Why it is done.
+    pub ended_by: Option<JobEnd>,
     /// Events older than this, ms, are not wanted.
     pub horizon_ms: Option<i64>,
     /// The duration of the request, ms.

@@ -2,7 +2,6 @@
 //! commit.
 
 use super::batch::{Batch, Changed, RoomBatch};
-use super::history_jobs::job::JobKind;
 use super::history_jobs::reads;
 use super::new_events::NewEvents;
 use super::sender_limit::Senders;
@@ -11,7 +10,8 @@ use super::{
 };
 use crate::rtc::fold::Rules;
 use crate::rtc::reading::OurClock;
-use crate::rtc::words::{Source, WalkReason};
+use crate::rtc::words::JobKind;
+use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
 use crate::store::derive::{memberships, rederive, sessions};
 use crate::store::{Derivation, Error, Writer};

@@ -5,7 +5,7 @@ use crate::rtc::coverage::{
 };
 use crate::rtc::event::RoomEvent;
 use crate::rtc::visibility::hidden_spans;
-use crate::rtc::words::{Mode, WalkReason, Watch};
+use crate::rtc::words::{Mode, Watch};
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::packed::{Fields, unpack};
 use crate::store::db::word_column::{maybe_word_from_row, word_from_row};

@@ -1,7 +1,8 @@
 //! Progress of reading history (back-fill): pages, events, how far back it is, and roughly how much
 //! is left.
 
-use crate::store::ingest::history_jobs::job::{HistoryJob, JobKind};
+use crate::rtc::words::JobKind;
+use crate::store::ingest::history_jobs::job::HistoryJob;
 use crate::store::model::{RoomName, Viewer};
 use crate::store::{Error, Reader};
 use sqlx::Row;

@@ -2,7 +2,7 @@
 
 use super::{room_at, status};
 use crate::rtc::coverage::{Cover, Interval, Span};
-use crate::rtc::words::{WalkEnd, Watch};
+use crate::rtc::words::{JobEnd, Watch};
 use crate::store::ingest::{access, rooms, sender_limit, state_resets};
 use crate::store::model::{self, CallFilter};
 use crate::store::read::rings::{self, RingCounts};
@@ -402,7 +402,7 @@ impl RoomPage {
     /// time has not read everything.
     #[must_use]
     pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
-        if self.hidden_until().is_some() && walk.ended_by == Some(WalkEnd::Beginning) {
+        if self.hidden_until().is_some() && walk.ended_by == Some(JobEnd::Beginning) {
             return "read as far as we may see";
         }
 

@@ -3,11 +3,20 @@
 
 use super::format as f;
 use super::{RoomRef, Stamp};
-use crate::store::ingest::history_jobs::job::JobKind;
-use crate::store::ingest::history_jobs::reads;
+use crate::rtc::words::{JobEnd, JobKind, words};
 use crate::store::read::history_progress::{ReadProgress, ReadSums};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+words! {
+    /// What a walk reads, in the words of the API.
+    pub enum WalkReason {
+        /// The whole room.
+        History = "history",
+        /// What live following left out.
+        Gap = "gap",
+    }
+}
 
 /// A walk back through the history of a room, finished or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,7 +47,7 @@ pub struct WalkFacts {
     /// there may be before: `no_more` (it gave no further page), `circle` (its pages turn in a
     /// circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
     #[schema(value_type = Option<String>)]
-    pub ended_by: Option<WalkEnd>,
+    pub ended_by: Option<JobEnd>,
     /// When a walk that ended too early is tried again, and how often it was. Where that brings
     /// more, a new walk goes on.
     pub again_ms: Option<i64>,
@@ -54,15 +63,15 @@ impl From<ReadProgress> for WalkFacts {
         // A read that is not done has its turn at any time.
         let again_ms = job.due_ms.filter(|_| job.done_ms.is_some());
         let reason = match job.kind {
-            JobKind::Backfill => "history",
-            _ => "gap",
+            JobKind::Backfill => WalkReason::History,
+            _ => WalkReason::Gap,
         };
 
         Self {
             ahead_percent: read.ahead_percent().filter(|_| is_measured),
             ahead_ms: read.ahead_ms().filter(|_| is_measured),
             events_per_second: read.events_per_second().filter(|_| is_measured),
-            reason: reason.to_owned(),
+            reason,
             opened_ms: job.opened_ms,
             opened_at: Stamp(job.opened_ms),
             pages: job.pages,
@@ -132,24 +141,24 @@ impl WalkFacts {
     /// Did it end although there may be older history?
     #[must_use]
     pub fn is_short(&self) -> bool {
-        let is_early = |why: &str| reads::ENDED_EARLY.contains(&why);
-        self.ended_by.as_deref().is_some_and(is_early)
+        self.ended_by.is_some_and(JobEnd::is_early)
     }
 
     /// Where it ended.
     #[must_use]
     pub fn end(&self) -> &'static str {
         match self.ended_by {
-            Some(WalkEnd::Beginning) => "read to the room’s beginning",
-            Some(WalkEnd::Met) => "read until what was known",
-            Some(WalkEnd::Horizon) => "read as far back as configured",
-            Some(WalkEnd::NotVisible) => "read as far as we may see",
-            Some(WalkEnd::NoMore) => "not read to its end: the homeserver gave no more",
-            Some(WalkEnd::Endless) => {
+            Some(JobEnd::Beginning) => "read to the room’s beginning",
+            Some(JobEnd::Met) => "read until what was known",
+            Some(JobEnd::Horizon) => "read as far back as configured",
+            Some(JobEnd::NotVisible) => "read as far as we may see",
+            Some(JobEnd::NoMore) => "not read to its end: the homeserver gave no more",
+            Some(JobEnd::Endless) => {
                 "not read to its end: the homeserver gives page after page with nothing new"
             }
-            Some(WalkEnd::Refused) => "not read to its end: the homeserver refuses more",
-            Some(WalkEnd::Circle) => "not read to its end: the homeserver’s pages turn in a circle",
+            Some(JobEnd::Refused) => "not read to its end: the homeserver refuses more",
+            Some(JobEnd::Circle) => "not read to its end: the homeserver’s pages turn in a circle",
+            Some(JobEnd::Read | JobEnd::Found | JobEnd::Failed) => "read",
             None => "being read",
         }
     }

@@ -11,9 +11,10 @@ use crate::support::database::Database;
 use callscope::rtc;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
+use callscope::rtc::words::{JobEnd, JobKind};
 use callscope::store::Writer;
 use callscope::store::derive::rederive::{self, RederiveStep};
-use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobKind, JobTurn};
+use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobTurn};
 use callscope::store::model::Viewer;
 use callscope::store::read::history_progress;
 use serde_json::Value;
@@ -122,7 +123,7 @@ fn what_is_still_to_be_read_of_the_past_goes_on() {
             room_id: "!b:h".to_owned(),
             due_ms: Some(10),
             done_ms: Some(9),
-            ended_by: text("no_more"),
+            ended_by: Some(JobEnd::NoMore),
             tries: 2,
             token: None,
             is_cut: false,
@@ -163,7 +164,7 @@ fn what_is_still_to_be_read_of_the_past_goes_on() {
             opened_ms: 6,
             due_ms: None,
             done_ms: Some(8),
-            ended_by: text("met"),
+            ended_by: Some(JobEnd::Met),
             tries: 0,
             first_token: text("t3"),
             last_token: text("t3"),

@@ -24,11 +24,11 @@ use callscope::rtc::event::RoomEvent;
 use callscope::rtc::fold::Rules;
 use callscope::rtc::membership::Membership;
 use callscope::rtc::session::Session;
-use callscope::rtc::words::{EndReason, Mode, Source, WalkEnd, WalkReason, Watch};
+use callscope::rtc::words::{EndReason, JobEnd, JobKind, Mode, Source, Watch};
 use callscope::rtc::{self, Derived};
 use callscope::store::derive::rebuild;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch, StateSnapshot};
-use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobKind, JobTurn};
+use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobTurn};
 use callscope::store::ingest::history_jobs::{events as missing_events, reads};
 use callscope::store::ingest::invitations::{self, Invitation};
 use callscope::store::ingest::write::write_batch;
@@ -604,8 +604,8 @@ async fn of_the_reads(store: &Writer) {
         .remove(0);
     let job = read.job;
     assert_eq!(
-        (job.ended_by.as_deref(), job.horizon_ms, job.spent_ms),
-        (Some("beginning"), Some(5), 7)
+        (job.ended_by, job.horizon_ms, job.spent_ms),
+        (Some(JobEnd::Beginning), Some(5), 7)
     );
     assert_eq!(
         (job.since_ms, job.reached_ms),
@@ -651,7 +651,7 @@ fn last(read: &HistoryJob) -> callscope::store::ingest::batch::ReadPage {
     callscope::store::ingest::batch::ReadPage {
         read: read.key(),
         token: None,
-        ended_by: Some("beginning"),
+        ended_by: Some(JobEnd::Beginning),
         horizon_ms: Some(5),
         took_ms: 7,
         is_cut: false,

@@ -1,7 +1,7 @@
 //! Events that a stored one replaced and that cannot be obtained.
 
 use crate::store::*;
-use callscope::store::ingest::history_jobs::gaps::EventAnswer;
+use callscope::rtc::words::JobEnd;
 
 /// An event that names an unavailable one.
 pub async fn of_the_missing_events(store: &Writer) {
@@ -25,7 +25,7 @@ pub async fn of_the_missing_events(store: &Writer) {
             .collect::<Vec<_>>(),
         ["$unseen"]
     );
-    job::postpone_job(store, &todo[0], "not_visible", 1)
+    job::postpone_job(store, &todo[0], JobEnd::NotVisible, 1)
         .await
         .unwrap();
     assert_eq!(

@@ -1,5 +1,7 @@
 //! A job that reads a part of a room's history: its row, and what jobs of all kinds do.
 
+use crate::rtc::words::{JobEnd, JobKind};
+use crate::store::db::word_column::{maybe_word_from_row, word_from_row};
 use crate::store::{Error, Reader, Tx, Writer};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -31,57 +33,20 @@ const RECHECK_TRIES_MAX: i64 = 20;
 const ENDED_READS_MAX: i64 = 10;
 const EVENTS_MAX: i64 = 20;
 
-/// What a job reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum JobKind {
-    /// The whole history of a room, from now to its beginning. This kind and a gap are *reads*:
-    /// they go back page by page.
-    #[default]
-    Backfill,
-    /// The events that a limited timeline or a stop left out.
-    Gap,
-    /// A gap that is read again.
-    Recheck,
-    /// An event that another one replaced and that is not stored.
-    Event,
-}
+/// How long a job waits after so many attempts in vain, ms; `None` = it is given up.
+pub(super) fn delay_after_tries(kind: JobKind, tries: i64) -> Option<i64> {
+    let at = |tries| usize::try_from(tries).ok();
 
-impl JobKind {
-    /// The word as stored.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Backfill => "backfill",
-            Self::Gap => "gap",
-            Self::Recheck => "recheck",
-            Self::Event => "event",
+    match kind {
+        // The end of a read is no attempt: that it was tried again is.
+        JobKind::Backfill | JobKind::Gap => {
+            let delay = at(tries).and_then(|tries| AFTER_READ.get(tries));
+            delay.or(AFTER_READ.last()).copied()
         }
-    }
-
-    fn of_word(word: &str) -> Self {
-        match word {
-            "backfill" => Self::Backfill,
-            "gap" => Self::Gap,
-            "recheck" => Self::Recheck,
-            _ => Self::Event,
-        }
-    }
-
-    /// How long a job waits after so many attempts in vain, ms; `None` = it is given up.
-    pub(super) fn delay_after(self, tries: i64) -> Option<i64> {
-        let at = |tries| usize::try_from(tries).ok();
-
-        match self {
-            // The end of a read is no attempt: that it was tried again is.
-            Self::Backfill | Self::Gap => {
-                let delay = at(tries).and_then(|tries| AFTER_READ.get(tries));
-                delay.or(AFTER_READ.last()).copied()
-            }
-            Self::Recheck => (tries < RECHECK_TRIES_MAX).then_some(AFTER_RECHECK),
-            Self::Event => at(tries - 1)
-                .and_then(|tries| AFTER_EVENT.get(tries))
-                .copied(),
-        }
+        JobKind::Recheck => (tries < RECHECK_TRIES_MAX).then_some(AFTER_RECHECK),
+        JobKind::Event => at(tries - 1)
+            .and_then(|tries| AFTER_EVENT.get(tries))
+            .copied(),
     }
 }
 
@@ -108,7 +73,7 @@ pub struct HistoryJob {
     /// When it was done, ms. A read that ended too early is due again.
     pub done_ms: Option<i64>,
     /// Why it was done.
-    pub ended_by: Option<String>,
+    pub ended_by: Option<JobEnd>,
     /// How often it was tried again, or in vain.
     pub tries: i64,
     /// Where to continue; `None` = at the newest event.
@@ -160,13 +125,13 @@ impl HistoryJob {
     /// From the columns of the same names.
     pub(in crate::store) fn from_row(row: &AnyRow) -> Result<Self, Error> {
         Ok(Self {
-            kind: JobKind::of_word(row.try_get("kind")?),
+            kind: word_from_row(row, "kind")?,
             room_id: row.try_get("room_id")?,
             opened_ms: row.try_get("opened_ms")?,
             event_id: row.try_get("event_id")?,
             due_ms: row.try_get("due_ms")?,
             done_ms: row.try_get("done_ms")?,
-            ended_by: row.try_get("ended_by")?,
+            ended_by: maybe_word_from_row(row, "ended_by")?,
             tries: row.try_get("tries")?,
             token: row.try_get("token")?,
             first_token: row.try_get("first_token")?,
@@ -225,7 +190,7 @@ pub(super) async fn save_job(tx: &mut Tx, job: &HistoryJob) -> Result<(), Error>
         .bind(&job.event_id)
         .bind(job.due_ms)
         .bind(job.done_ms)
-        .bind(&job.ended_by)
+        .bind(job.ended_by.map(JobEnd::as_str))
         .bind(job.tries)
         .bind(&job.token)
         .bind(&job.first_token)
@@ -359,13 +324,13 @@ pub(super) async fn replace_job(
 pub async fn finish_job(
     store: &Writer,
     job: &HistoryJob,
-    ended_by: &str,
+    ended_by: JobEnd,
     now: i64,
 ) -> Result<(), Error> {
     let done = HistoryJob {
         due_ms: None,
         done_ms: Some(now),
-        ended_by: Some(ended_by.to_owned()),
+        ended_by: Some(ended_by),
         ..job.clone()
     };
 
@@ -379,11 +344,11 @@ pub async fn finish_job(
 pub async fn postpone_job(
     store: &Writer,
     job: &HistoryJob,
-    why: &str,
+    why: JobEnd,
     now: i64,
 ) -> Result<(), Error> {
     let tries = job.tries + 1;
-    let Some(delay) = job.kind.delay_after(tries) else {
+    let Some(delay) = delay_after_tries(job.kind, tries) else {
         return finish_job(store, job, why, now).await;
     };
 
@@ -403,7 +368,10 @@ mod tests {
     #[test]
     fn what_is_in_vain_waits_longer_each_time() {
         let delays = |kind: JobKind, tries: &[i64]| -> Vec<_> {
-            tries.iter().map(|tries| kind.delay_after(*tries)).collect()
+            tries
+                .iter()
+                .map(|tries| delay_after_tries(kind, *tries))
+                .collect()
         };
 
         assert_eq!(

@@ -1,14 +1,12 @@
 //! Reads: jobs that go back through a room's history page by page, over all of it (back-fill) or
 //! over a gap.
 
-use super::job::{self, HistoryJob, JobKind};
+use super::job::{self, HistoryJob};
 use super::rechecks;
+use crate::rtc::words::{JobEnd, JobKind};
 use crate::store::ingest::batch::{ReadContinuation, ReadPage, RoomBatch};
 use crate::store::{Error, Reader, Tx, Writer, to_i64};
 
-/// Reasons for which a read ended although there may be more before it: the homeserver gave no
-/// more, its pages go in a circle, they endlessly bring nothing new, or it refuses.
-pub const ENDED_EARLY: [&str; 4] = ["no_more", "circle", "endless", "refused"];
 /// Tolerance for clocks and for a start that is a moment later: a horizon that moved back by less
 /// than this, ms, is not wider.
 const WIDER_MS: i64 = 3_600_000;
@@ -101,11 +99,10 @@ pub(in crate::store) async fn record_page(
     read.spent_ms += page.took_ms.max(0);
     read.reached_ms = timeline_stamps(room).next_back().or(read.reached_ms);
     if let Some(why) = page.ended_by {
-        let is_early = ENDED_EARLY.contains(&why);
-        let delay = read.kind.delay_after(0).filter(|_| is_early);
+        let delay = job::delay_after_tries(read.kind, 0).filter(|_| why.is_early());
         read.due_ms = delay.map(|delay| now + delay);
         read.done_ms = Some(now);
-        read.ended_by = Some(why.to_owned());
+        read.ended_by = Some(why);
     }
 
     job::save_job(tx, &read).await?;
@@ -114,7 +111,7 @@ pub(in crate::store) async fn record_page(
     }
 
     state_end_of_gap(tx, &read).await?;
-    if page.ended_by == Some("not_visible") {
+    if page.ended_by == Some(JobEnd::NotVisible) {
         return Ok(());
     }
 
@@ -136,7 +133,7 @@ async fn state_end_of_gap(tx: &mut Tx, read: &HistoryJob) -> Result<(), Error> {
         return Ok(());
     };
 
-    first.ended_by = read.ended_by.clone();
+    first.ended_by = read.ended_by;
     first.horizon_ms = read.horizon_ms;
     first.due_ms = None;
 
@@ -181,12 +178,12 @@ pub(in crate::store) async fn continue_ended_read(
 pub async fn correct_end_reason(
     store: &Writer,
     ended: &HistoryJob,
-    ended_by: &str,
+    ended_by: JobEnd,
     due_ms: Option<i64>,
 ) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     if let Some(mut read) = job::find_job(&mut tx, &ended.key()).await? {
-        read.ended_by = Some(ended_by.to_owned());
+        read.ended_by = Some(ended_by);
         read.due_ms = due_ms;
         job::save_job(&mut tx, &read).await?;
         state_end_of_gap(&mut tx, &read).await?;

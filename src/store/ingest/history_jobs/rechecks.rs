@@ -1,7 +1,8 @@
 //! Rechecks. A homeserver that lags adds events to a part of the history that we have already read,
 //! and does not say so. So each gap is read again a little later.
 
-use super::job::{self, HistoryJob, JobKind};
+use super::job::{self, HistoryJob};
+use crate::rtc::words::{JobEnd, JobKind};
 use crate::store::{Error, Tx, Writer};
 
 /// Delays after which a gap is read again, ms: twice, and a third time if the second found
@@ -73,7 +74,7 @@ pub async fn record_page_of_recheck(
 ) -> Result<(), Error> {
     match after_page(recheck, token, new, now) {
         Some(next) => job::replace_job(store, recheck, &next).await,
-        None => job::finish_job(store, recheck, "read", now).await,
+        None => job::finish_job(store, recheck, JobEnd::Read, now).await,
     }
 }
 

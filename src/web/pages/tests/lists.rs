@@ -1,7 +1,7 @@
 //! What the pages of SFUs and of a room show for missing and for unknown data.
 
 use super::*;
-use crate::rtc::words::WalkEnd;
+use crate::rtc::words::JobEnd;
 use crate::store::stats::transport_usage::TransportUsage;
 
 fn carried(service_url: Option<String>, together_ms: i64) -> TransportUsage {
@@ -122,7 +122,7 @@ fn history_is_hidden_or_read_to_its_beginning_and_never_both() {
             part(NOW - 37 * DAY, until, Cover::NotVisible),
             part(until, NOW, Cover::Live),
         ]);
-        page.walks = vec![walks::done("beginning").into()];
+        page.walks = vec![walks::done(JobEnd::Beginning).into()];
         html(&page)
     };
 

@@ -1,7 +1,8 @@
 //! The progress of reading history, on the room's page and on the status page.
 
 use super::*;
-use crate::store::ingest::history_jobs::job::{HistoryJob, JobKind};
+use crate::rtc::words::{JobEnd, JobKind};
+use crate::store::ingest::history_jobs::job::HistoryJob;
 use crate::store::read::history_progress::ReadProgress;
 use crate::web::view::WalkFacts;
 
@@ -29,10 +30,10 @@ pub fn history() -> ReadProgress {
 }
 
 /// The same, done.
-pub fn done(ended_by: &str) -> ReadProgress {
+pub fn done(ended_by: JobEnd) -> ReadProgress {
     let mut read = history();
     read.job.done_ms = Some(NOW - 1000);
-    read.job.ended_by = Some(ended_by.to_owned());
+    read.job.ended_by = Some(ended_by);
     read.job.due_ms = None;
 
     read
@@ -40,7 +41,7 @@ pub fn done(ended_by: &str) -> ReadProgress {
 
 /// A read that ended because the homeserver returned no more.
 pub fn short() -> ReadProgress {
-    let mut read = done("no_more");
+    let mut read = done(JobEnd::NoMore);
     read.job.due_ms = Some(NOW + 5 * MINUTE);
     read.job.tries = 2;
 
@@ -102,13 +103,13 @@ fn a_read_that_is_done_says_why() {
     page.coverage.retain(|interval| !interval.is_blind());
 
     for (why, words) in [
-        (WalkEnd::Beginning, "read to the room’s beginning, 40 pages"),
-        (WalkEnd::Horizon, "read as far back as configured"),
-        (WalkEnd::NotVisible, "read as far as we may see"),
-        (WalkEnd::NoMore, "the homeserver gave no more"),
-        (WalkEnd::Circle, "turn in a circle"),
-        (WalkEnd::Endless, "page after page with nothing new"),
-        (WalkEnd::Refused, "refuses more"),
+        (JobEnd::Beginning, "read to the room’s beginning, 40 pages"),
+        (JobEnd::Horizon, "read as far back as configured"),
+        (JobEnd::NotVisible, "read as far as we may see"),
+        (JobEnd::NoMore, "the homeserver gave no more"),
+        (JobEnd::Circle, "turn in a circle"),
+        (JobEnd::Endless, "page after page with nothing new"),
+        (JobEnd::Refused, "refuses more"),
     ] {
         page.walks = vec![WalkFacts::from(done(why))];
         let html = html(&page);
