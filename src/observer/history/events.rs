@@ -34,7 +34,7 @@ impl Observer {
         let mut room = RoomBatch::new(room_id, Source::Backfill);
         add_events(&mut room, &[event], false, now);
         self.ingest(&self.batch_of_room(room)).await?;
-        tracing::debug!("found {event_id} of {room_id}, which was replaced unseen");
+        tracing::debug!("found an event that was replaced unseen");
 
         Ok(job::finish_job(&self.store, missing, JobEnd::Found, self.clock.now_ms()).await?)
     }

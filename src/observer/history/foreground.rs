@@ -192,7 +192,7 @@ impl Observer {
                     taken.map(|read| (read.job.room_id.clone(), why_history_is_short(read))),
                 );
             }
-            Err(error) => tracing::error!("how reading history ended could not be read: {error}"),
+            Err(error) => tracing::error!(%error, "how reading history ended could not be read"),
         }
 
         Ok(unread)

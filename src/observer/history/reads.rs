@@ -1,7 +1,7 @@
 //! Reads of history: back page by page, over a gap to known events, and in a new room to its
 //! beginning.
 
-use super::schedule::{BARREN_FREE, BARREN_MAX, JobStates, describe_job};
+use super::schedule::{BARREN_FREE, BARREN_MAX, JobStates};
 use crate::changes::Change;
 use crate::matrix::{self, MessagesPage};
 use crate::observer::ingest::add_events;
@@ -255,7 +255,7 @@ impl Observer {
         match self.try_look_at_ends().await {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!("how reading history ended could not be looked at: {error}");
+                tracing::error!(%error, "how reading history ended could not be looked at");
                 false
             }
         }
@@ -280,10 +280,8 @@ impl Observer {
             (JobKind::Gap, kept.events_before(now)),
         ] {
             for ended in reads::cut_short_by_old_limit(&self.store, kind, asked.max(kept)).await? {
-                tracing::info!(
-                    "{}: more of the past is wanted now; reading goes on",
-                    ended.room_id
-                );
+                let room_id = ended.room_id.as_str();
+                tracing::info!(room_id, "more of the past is wanted now; reading goes on");
                 let mut room = RoomBatch::new(&ended.room_id, Source::Backfill);
                 room.goes_on = Some(ReadContinuation {
                     ended: ended.key(),
@@ -333,7 +331,7 @@ impl Observer {
 
         self.ingest(&self.batch_of_room(room)).await?;
         if leads_on {
-            tracing::info!("history of {room_id}: the homeserver gives more now; reading goes on");
+            tracing::info!("the homeserver gives more now; reading goes on");
             self.history.notify_one();
         } else if begins {
             reads::correct_end_reason(&self.store, ended, JobEnd::Beginning, None).await?;
@@ -360,14 +358,14 @@ impl Observer {
         let done = page.ended_by;
         room.page = Some(page);
         let new = self.ingest(&self.batch_of_room(room)).await?;
-        let (what, page) = (describe_job(read), read.pages + 1);
+        let pages = read.pages + 1;
         if let Some(why) = done {
             let found = read
                 .found
                 .saturating_add(i64::try_from(new).unwrap_or(i64::MAX));
-            tracing::info!("{what}: done after {page} pages with {found} new events ({why})");
+            tracing::info!(pages, found, ended_by = %why, "history is read");
         } else {
-            tracing::debug!("{what}: page {page}, {new} new events");
+            tracing::debug!(pages, new, "a page is read");
         }
 
         self.changes.announce(Change::Room {

@@ -33,10 +33,7 @@ impl Observer {
         add_events(&mut room, &page.chunk, true, now);
         let new = self.ingest(&self.batch_of_room(room)).await?;
         if new > 0 {
-            tracing::info!(
-                "gap in {}: read again, the homeserver has {new} more events now",
-                recheck.room_id
-            );
+            tracing::info!(new, "the homeserver has more events of a gap now");
         }
 
         let token = page

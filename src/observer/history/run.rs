@@ -1,7 +1,7 @@
 //! The runner of history jobs: takes those that are due, gives each one request, and decides what
 //! an error means for it and for the others. Reads that are not done come before all else.
 
-use super::schedule::{BackfillScope, JobStates, describe_job};
+use super::schedule::{BackfillScope, JobStates};
 use crate::changes::Change;
 use crate::matrix;
 use crate::observer::backoff::Backoff;
@@ -13,6 +13,7 @@ use crate::store::ingest::history_jobs::events;
 use crate::store::ingest::history_jobs::job::{self, HistoryJob, JobTurn};
 use crate::store::ingest::rooms;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Without a notification, look for work after this time.
 const IDLE: Duration = Duration::from_mins(1);
@@ -106,10 +107,17 @@ impl Observer {
                     continue;
                 }
 
-                match self.work_on(job, states).await {
+                let span = tracing::info_span!(
+                    "history_job",
+                    room_id = job.room_id,
+                    kind = job.kind.as_str(),
+                    event_id = Some(&job.event_id).filter(|id| !id.is_empty()),
+                );
+                match self.work_on(job, states).instrument(span.clone()).await {
                     Ok(()) => worked = true,
                     Err(error) if is_room_error(&error) => {
-                        self.postpone(job, states, &error).await?;
+                        let postponed = self.postpone(job, states, &error);
+                        postponed.instrument(span).await?;
                         // A room that fails again and again must not block the other jobs.
                         worked |= !is_first;
                     }
@@ -168,10 +176,10 @@ impl Observer {
         states: &mut JobStates,
         error: &Error,
     ) -> Result<(), Error> {
-        let (what, now) = (describe_job(job), self.clock.now_ms());
+        let now = self.clock.now_ms();
         if job.is_open_read() {
             let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
-            tracing::warn!("{}: {text}", job.room_id);
+            tracing::warn!(%error, "history could not be read");
             rooms::record_room_error(&self.store, &job.room_id, None, &text, now).await?;
             states.put_off(job, error, text);
             self.changes.announce(Change::Room {
@@ -182,9 +190,9 @@ impl Observer {
         }
 
         if job.kind == JobKind::Event {
-            tracing::warn!("{what}: {error}; it is tried again later");
+            tracing::warn!(%error, "an event could not be requested; it is tried again later");
         } else {
-            tracing::debug!("{what}: {error}; it is tried again later");
+            tracing::debug!(%error, "it is tried again later");
         }
 
         let mut job = job.clone();

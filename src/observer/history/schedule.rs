@@ -142,16 +142,6 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// Describes what is read, for the log.
-pub(super) fn describe_job(job: &HistoryJob) -> String {
-    match job.kind {
-        JobKind::Backfill => format!("history of {}", job.room_id),
-        JobKind::Gap => format!("gap in {}", job.room_id),
-        JobKind::Recheck => format!("gap in {}, read again", job.room_id),
-        JobKind::Event => format!("event {} of {}", job.event_id, job.room_id),
-    }
-}
-
 impl JobStates {
     /// Drops reads that are done.
     pub fn keep(&mut self, open: &[HistoryJob]) {
@@ -264,11 +254,8 @@ impl JobStates {
         let now = Instant::now();
         self.pace.entry(read.key()).or_insert_with(|| {
             match read.pages {
-                0 => tracing::info!("{}: reading begins", describe_job(read)),
-                pages => tracing::info!(
-                    "{}: reading goes on after {pages} pages",
-                    describe_job(read)
-                ),
+                0 => tracing::info!("reading begins"),
+                pages => tracing::info!(pages, "reading goes on"),
             }
 
             LogPace {
@@ -320,43 +307,35 @@ impl Observer {
             history_progress::progress_of_room(&self.store, Viewer::Operator, &read.room_id, READS)
                 .await?;
         if let Some(this) = reads.iter().find(|one| one.job.key() == read.key()) {
-            tracing::info!("{}: {}", describe_job(read), describe_progress(this));
+            log_progress(this);
         }
 
         Ok(())
     }
 }
 
-/// How far a read is, in words.
-fn describe_progress(read: &ReadProgress) -> String {
-    let mut parts = vec![
-        format!("{} pages", read.job.pages),
-        format!("{} new events", read.job.found),
-    ];
-    if let Some(at) = read
+/// Logs how far a read is.
+fn log_progress(read: &ReadProgress) {
+    let reached = read
         .job
         .reached_ms
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-    {
-        parts.push(format!("back to {}", at.strftime("%Y-%m-%d %H:%M UTC")));
-    }
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
 
-    if let Some(percent) = read.ahead_percent() {
-        parts.push(format!("about {percent} % still ahead"));
-    }
-
-    parts.extend(
-        read.events_per_second()
-            .map(|rate| format!("{rate} events/s")),
+    tracing::info!(
+        pages = read.job.pages,
+        found = read.job.found,
+        reached = reached.map(tracing::field::display),
+        ahead_percent = read.ahead_percent(),
+        events_per_second = read.events_per_second(),
+        "history is being read",
     );
-
-    parts.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store;
+    use std::sync::Mutex;
 
     fn read(pages: i64) -> HistoryJob {
         HistoryJob {
@@ -456,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_is_said_in_words() {
+    fn how_far_is_logged_in_fields() {
         let read = ReadProgress {
             created_ms: Some(1_600_000_000_000),
             job: HistoryJob {
@@ -470,8 +449,16 @@ mod tests {
             ..ReadProgress::default()
         };
 
-        let want = "12 pages, 3000 new events, back to 2021-12-20 11:33 UTC, about 40 % still \
-                    ahead, 2000 events/s";
-        assert_eq!(describe_progress(&read), want);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Mutex::new(log.reopen().unwrap()))
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || log_progress(&read));
+
+        let line = std::fs::read_to_string(log.path()).unwrap();
+        let want = "history is being read pages=12 found=3000 reached=2021-12-20T11:33:20Z \
+                    ahead_percent=40 events_per_second=2000";
+        assert!(line.trim_end().ends_with(want), "{line}");
     }
 }
