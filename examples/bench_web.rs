@@ -10,6 +10,9 @@
 //! takes into the database and onto a page while 20 viewers ask as fast as they can, first with 20
 //! events a second and then with 1,000.
 //!
+//! `bench_web databases POSTGRES_URL [CALLS]` prints how long the lists take on both databases, with
+//! 200,000 calls. The URL names an empty database.
+//!
 //! `bench_web ingest [BATCHES]` prints how many events a second are stored when nobody asks:
 //! batches of 50 into one call of 7,500 devices.
 #![allow(
@@ -391,6 +394,120 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     store.close().await;
 
     tails
+}
+
+/// The lists that both databases answer, each in variants, so that no answer is a cached one.
+fn lists() -> Vec<(String, Vec<String>)> {
+    let mut named = vec![(
+        String::from("/api/v1/calls"),
+        String::from("/api/v1/calls?"),
+    )];
+    for sort in [
+        "started",
+        "-duration",
+        "duration",
+        "-people",
+        "people",
+        "-peak",
+        "peak",
+    ] {
+        let path = format!("/api/v1/calls?sort={sort}");
+        named.push((path.clone(), format!("{path}&")));
+    }
+
+    for (_, filters) in &filters()[1..] {
+        for filter in filters.iter().step_by(4) {
+            let path = format!("/api/v1/calls?{}", &filter[1..]);
+            named.push((path.clone(), format!("{path}&")));
+            named.push((
+                format!("{path}&sort=-people"),
+                format!("{path}&sort=-people&"),
+            ));
+        }
+    }
+
+    let periods = [
+        "/api/v1/servers?period=30d",
+        "/api/v1/servers?period=30d&sort=-people",
+        "/api/v1/rooms?period=30d",
+    ];
+    named.extend(periods.map(|path| (path.to_owned(), format!("{path}&"))));
+
+    named
+        .into_iter()
+        .map(|(name, path)| {
+            let variants = (41..50).map(|limit| format!("{path}limit={limit}"));
+            (name, variants.collect())
+        })
+        .collect()
+}
+
+/// Median time of the answers to these requests, ms.
+async fn median_time(base: &str, paths: &[String]) -> f64 {
+    let client = reqwest::Client::new();
+    let mut times = Vec::new();
+    for path in paths {
+        let begun = std::time::Instant::now();
+        let answer = client.get(format!("{base}{path}")).send().await.unwrap();
+        let status = answer.status();
+        let body = answer.bytes().await.unwrap();
+        assert!(status.is_success(), "{path}: {status} {body:?}");
+        times.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+
+    times.sort_by(f64::total_cmp);
+
+    times[times.len() / 2]
+}
+
+/// Times of all lists on this database, ms.
+async fn times_of_lists(store: Writer) -> Vec<f64> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let web = Web {
+        store: store.reader(),
+        changes: Changes::default(),
+        clock: Clock::fixed(NOW),
+        public_url: None,
+        options: Options::default(),
+        memory: SharedMemory::default(),
+    };
+
+    let server = serve_with(listener, web, constants).unwrap();
+    let handle = server.handle();
+    tokio::spawn(server);
+    count_days(&store).await;
+    let mut times = Vec::new();
+    for (_, paths) in lists() {
+        times.push(median_time(&base, &paths).await);
+    }
+
+    handle.stop(false).await;
+    store.close().await;
+
+    times
+}
+
+/// Compares the lists on both databases.
+async fn compare_databases(postgres: &str, calls: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = times_of_lists(filled(folder.path(), calls).await).await;
+    let store = Writer::open(postgres).await.unwrap();
+    fill(&store, calls).await;
+    let postgres = times_of_lists(store).await;
+
+    println!("{:>10}{:>12}{:>8}", "SQLite ms", "Postgres ms", "times");
+    for (((name, _), ours), theirs) in lists().into_iter().zip(sqlite).zip(postgres) {
+        let verdict = if theirs > 3.0 * ours && theirs > 50.0 {
+            "  slow"
+        } else {
+            ""
+        };
+        println!(
+            "{ours:>10.1}{theirs:>12.1}{:>8.1}  {name}{verdict}",
+            theirs / ours
+        );
+    }
 }
 
 /// The room of the hostile member, and the member.
@@ -812,6 +929,14 @@ async fn main() {
             number(3, 30),
         )
         .await;
+    }
+
+    if words.first().is_some_and(|word| word == "databases") {
+        let url = words
+            .get(1)
+            .expect("the URL of an empty PostgreSQL database");
+        let calls = words.get(2).and_then(|text| text.parse().ok());
+        return compare_databases(url, calls.unwrap_or(200_000)).await;
     }
 
     if words.first().is_some_and(|word| word == "ingest") {
