@@ -83,7 +83,7 @@ impl App {
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let store = Writer::open(config.database_url.expose()).await?;
-        let changes = Changes::default();
+        let changes = Changes::since(clock.now_ms());
         let web = Web {
             store: store.reader(),
             changes: changes.clone(),

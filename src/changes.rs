@@ -18,20 +18,29 @@ pub enum Change {
 /// The announcing side and the listening side in one. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Changes {
+    /// When this process started, ms: changes are counted anew then.
+    pub run_ms: i64,
     sender: broadcast::Sender<Change>,
     announced: Arc<AtomicU64>,
 }
 
 impl Default for Changes {
     fn default() -> Self {
-        Self {
-            sender: broadcast::Sender::new(1024),
-            announced: Arc::default(),
-        }
+        Self::since(0)
     }
 }
 
 impl Changes {
+    /// The changes of a process that started at this time, ms.
+    #[must_use]
+    pub fn since(run_ms: i64) -> Self {
+        Self {
+            run_ms,
+            sender: broadcast::Sender::new(1024),
+            announced: Arc::default(),
+        }
+    }
+
     /// Notifies all listeners, if there are any.
     pub fn announce(&self, change: Change) {
         self.announced.fetch_add(1, Ordering::SeqCst);

@@ -87,7 +87,7 @@ pub struct Options {
 
 impl Web {
     /// The state of the data that an answer of now shows.
-    fn stamp(&self) -> http::cost_cache::DataVersion {
+    fn data_version(&self) -> http::cost_cache::DataVersion {
         http::cost_cache::DataVersion {
             generation: self.changes.generation(),
             second: self.clock.now_ms().div_euclid(1000),

@@ -6,9 +6,11 @@ use super::error::Error;
 use super::response::{self, PageRequest};
 use crate::web::Web;
 use crate::web::view::format;
+use actix_web::HttpRequest;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::uri::PathAndQuery;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use std::net::{IpAddr, SocketAddr};
@@ -147,6 +149,14 @@ pub fn base_url(headers: &HeaderMap) -> String {
     };
 
     format!("{scheme}://{}", said("host"))
+}
+
+/// The address of a request with its query, as it was asked for.
+#[must_use]
+pub fn full_address(req: &HttpRequest) -> String {
+    let address = req.uri().path_and_query().map_or("", PathAndQuery::as_str);
+
+    base_url(req.headers()) + address
 }
 
 /// The public URL if configured, else the same as [`base_url`].

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::indentation::without_indentation;
 use super::request::Query;
-use super::{assets, etag};
+use super::{assets, etag, host};
 use crate::store::db::health::Health;
 use crate::store::model::Viewer;
 use crate::web::Web;
@@ -22,6 +22,8 @@ pub struct PageRequest {
     /// The route asks for JSON.
     pub api: bool,
     pub query: String,
+    /// The entity tag of JSON that shows the data as they are now.
+    pub tag: String,
     /// Entity tags of answers that the client already has.
     pub known_tags: Option<String>,
     /// Records failures to read the database.
@@ -36,6 +38,11 @@ impl PageRequest {
             viewer: Viewer::Operator,
             api: is_for_programs(req.path()),
             query: req.query_string().to_owned(),
+            tag: etag::tag_of_state(
+                web.changes.run_ms,
+                web.data_version(),
+                &host::full_address(req),
+            ),
             known_tags: etag::tags_in_request(req),
             storage: web.store.health().clone(),
         }
@@ -287,11 +294,20 @@ pub async fn send_page<P: Page>(
 
 /// Writes JSON, or 304 if the client already has it.
 pub fn send_json<T: Serialize>(ask: &PageRequest, answer: Result<T, Error>) -> HttpResponse {
-    send_tagged(
-        ask,
-        "application/json",
-        answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)),
-    )
+    match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
+        Ok(body) => send_tagged(ask, "application/json", ask.tag.clone(), body),
+        Err(error) => send_error(ask, &error),
+    }
+}
+
+/// The answer for a client that already has the JSON of this state of the data.
+#[must_use]
+pub fn not_modified(ask: &PageRequest) -> HttpResponse {
+    HttpResponse::NotModified()
+        .insert_header((header::ETAG, ask.tag.as_str()))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::VARY, "accept-encoding"))
+        .finish()
 }
 
 /// Writes a body with an entity tag, or 304 if the client already has it.
@@ -299,14 +315,9 @@ pub fn send_json<T: Serialize>(ask: &PageRequest, answer: Result<T, Error>) -> H
 pub fn send_tagged(
     ask: &PageRequest,
     kind: &'static str,
-    body: Result<Vec<u8>, Error>,
+    tag: String,
+    body: Vec<u8>,
 ) -> HttpResponse {
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => return send_error(ask, &error),
-    };
-
-    let tag = etag::tag_of_body(&body);
     let is_known = etag::is_known(&tag, ask.known_tags.as_deref());
     let mut response = if is_known {
         HttpResponse::NotModified()

@@ -323,6 +323,11 @@ pub async fn answer_from_cache(
     // The cache has the complete answer. Whether the client already has it (304) is decided
     // afterwards.
     let known = etag::tags_in_request(req.request());
+    if etag::is_named(&ask.tag, known.as_deref()) {
+        // The tag names the state of the data: no answer has to be made.
+        return Ok(req.into_response(response::not_modified(&ask)));
+    }
+
     let key = cache_key(at(), &req);
     if key.is_some() {
         req.headers_mut().remove(header::IF_NONE_MATCH);
@@ -691,6 +696,7 @@ mod tests {
             viewer: crate::store::model::Viewer::Operator,
             api: true,
             query: String::new(),
+            tag: String::new(),
             known_tags: None,
             storage: crate::store::db::health::Health::default(),
         }

@@ -5,9 +5,9 @@ use crate::store::model::CallFilter;
 use crate::store::read::calls;
 use crate::web::Web;
 use crate::web::http::error::Error;
-use crate::web::http::host;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
+use crate::web::http::{etag, host};
 use crate::web::pages::read_calls_with_members;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, SeenFacts, no_such_room};
@@ -88,7 +88,13 @@ async fn send_feed(
         FeedFormat::Ics => ("text/calendar; charset=utf-8", feed.map(|feed| feed.ics())),
     };
 
-    response::send_tagged(&ask, kind, text.map(String::into_bytes))
+    match text {
+        Ok(text) => {
+            let tag = etag::tag_of_body(text.as_bytes());
+            response::send_tagged(&ask, kind, tag, text.into_bytes())
+        }
+        Err(error) => response::send_error(&ask, &error),
+    }
 }
 
 async fn load_feed(

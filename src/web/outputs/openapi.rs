@@ -172,8 +172,9 @@ impl ApiEntry {
             None => operation,
         };
 
-        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`, but for \
-                    how long running calls have lasted and for the moment of the answer";
+        let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`; only \
+                    times and durations that follow the clock may have moved, by less than a \
+                    minute";
         if self.has_tag() {
             return operation
                 .response("304", ResponseBuilder::new().description(same).build())

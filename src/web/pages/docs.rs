@@ -2,10 +2,10 @@
 //! hosts.
 
 use crate::web::Web;
-use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
+use crate::web::http::{assets, etag};
 use crate::web::outputs::openapi::params::{self, PATH, QUERY};
 use crate::web::outputs::openapi::table::ENTRIES;
 use crate::web::outputs::openapi::{self, ApiEntry, ResponseBody};
@@ -66,10 +66,15 @@ pub struct SchemaKey {
 /// `GET /api/v1/openapi.json`
 pub async fn get_openapi(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    response::send_json(
-        &ask,
-        Query::read(&ask.query, &[]).map(|_| openapi::openapi_document()),
-    )
+    let document = Query::read(&ask.query, &[])
+        .and_then(|_| Ok(serde_json::to_vec(openapi::openapi_document())?));
+    match document {
+        Ok(body) => {
+            let tag = etag::tag_of_body(&body);
+            response::send_tagged(&ask, "application/json", tag, body)
+        }
+        Err(error) => response::send_error(&ask, &error),
+    }
 }
 
 /// `GET /api/docs`

@@ -290,7 +290,7 @@ pub(super) async fn read_running_calls(
         Ok(RunningCalls { calls, total })
     };
 
-    web.memory.running.get(|| web.stamp(), read).await
+    web.memory.running.get(|| web.data_version(), read).await
 }
 
 /// The members who still count in a call though they are probably gone.
