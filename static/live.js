@@ -128,7 +128,7 @@
   };
   document.addEventListener("visibilitychange", () => !document.hidden && again && soon(0));
 
-  // Bars grow and times of "in step" age also when nothing changes.
+  // Bars grow and the time of the last sync ages also when nothing changes.
   setInterval(() => document.querySelector("[data-since], #watch") && soon(), 30000);
 
   let stream;

@@ -164,7 +164,7 @@ impl Shell {
 
     /// The line at the top right.
     #[must_use]
-    pub fn step(&self) -> Option<ObserverState> {
+    pub fn sync_state(&self) -> Option<ObserverState> {
         if let Some(trouble) = &self.storage_trouble {
             return Some(ObserverState {
                 class: "warn",
@@ -179,7 +179,8 @@ impl Shell {
             .find(|vantage| vantage.unheard_since_ms.is_some());
         if let Some(unheard) = unheard {
             let words = match unheard.heard_ms() {
-                Some(_) => "Not in step since",
+                Some(_) if unheard.follows() => "Sync failing since",
+                Some(_) => "Polls failing since",
                 None => "Not connected since",
             };
 
@@ -209,7 +210,7 @@ impl Shell {
         {
             return Some(ObserverState {
                 class: "warn",
-                words: "Not heard since",
+                words: "No answer since",
                 ms: heard,
             });
         }
@@ -217,14 +218,20 @@ impl Shell {
         if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
             return Some(ObserverState {
                 class: "warn",
-                words: "Heard, with trouble since",
+                words: if failing.follows() {
+                    "Syncing, with errors since"
+                } else {
+                    "Polling, with errors since"
+                },
                 ms: failing.error_since_ms,
             });
         }
 
+        let follows = vantages.iter().any(VantageFacts::follows);
+
         Some(ObserverState {
             class: "ok",
-            words: "In step",
+            words: if follows { "Syncing" } else { "Polling" },
             ms: heard,
         })
     }

@@ -246,11 +246,11 @@ mod tests {
                 spare: 0,
             };
 
-            shell.step().map(|step| step.words)
+            shell.sync_state().map(|state| state.words)
         };
 
-        assert_eq!(words(Some(NOW - 2000)), Some("In step"));
-        assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("Not heard since"));
+        assert_eq!(words(Some(NOW - 2000)), Some("Syncing"));
+        assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("No answer since"));
     }
 
     #[test]

@@ -342,7 +342,7 @@ impl Servers {
             ("people", "people"),
             ("calls", "calls"),
             ("time", "time"),
-            ("run_out", "only run out"),
+            ("run_out", "expired"),
             ("now", "now"),
         ]
         .map(|(name, words)| (words, self.head(name)))

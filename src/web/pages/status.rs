@@ -525,7 +525,7 @@ impl Status {
                 let error = vantage.and_then(|vantage| vantage.error.as_deref());
                 let was_heard = vantage.is_some_and(|vantage| vantage.heard_ms().is_some());
                 let title = if was_heard {
-                    "Not in step with the homeserver"
+                    "Reading from the homeserver fails"
                 } else {
                     "Not connected to the homeserver"
                 };

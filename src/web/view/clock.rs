@@ -67,7 +67,7 @@ impl ClockFacts {
                     precise_duration(ms)
                 ),
             ),
-            Some(_) => ("ok", "check", "In step with ours".to_owned()),
+            Some(_) => ("ok", "check", "Agrees with ours".to_owned()),
         }
     }
 
@@ -183,12 +183,8 @@ mod tests {
         };
 
         assert_eq!(at(Some(-3400)), "At least 3.4 s ahead of ours");
-        assert_eq!(
-            at(Some(-2000)),
-            "In step with ours",
-            "a way and a slow look"
-        );
-        assert_eq!(at(Some(10_000)), "In step with ours");
+        assert_eq!(at(Some(-2000)), "Agrees with ours", "a way and a slow look");
+        assert_eq!(at(Some(10_000)), "Agrees with ours");
         assert_eq!(
             at(Some(75_900)),
             "75 s behind ours, or its events take as long"

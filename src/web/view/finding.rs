@@ -689,7 +689,7 @@ fn sign_words(sign: GhostSign) -> &'static str {
             "The same person came later with another device, and is here with that one."
         }
         GhostSign::LosesGoodbyes => {
-            "Its homeserver is known to lose goodbyes: many of its stays only run out."
+            "Its homeserver is known to lose goodbyes: many of its stays expire."
         }
     }
 }

@@ -67,7 +67,7 @@ pub struct GhostFacts {
     pub expired_at: Stamp,
 }
 
-/// How often stays only run out: the share, and the 95 % interval (Wilson), in thousandths.
+/// How often stays expire: the share, and the 95 % interval (Wilson), in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rate {
     pub permille: i64,

@@ -13,7 +13,7 @@ const ALICE: &str = "@alice:sim.example";
 const CLAIMS: [&str; 18] = [
     "All is well",
     "is well and watching",
-    "In step",
+    "Syncing",
     "heard all the time",
     "No break",
     "offered (MSC",

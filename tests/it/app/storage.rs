@@ -45,7 +45,7 @@ async fn assert_told(bed: &Bed, app: &Running, kind: &str, words: &str) {
     for path in ["/", "/calls", "/rooms", "/servers", "/about"] {
         let page = app.page(path).await;
         assert!(
-            page.contains("Nothing stored since") && !page.contains("In step"),
+            page.contains("Nothing stored since") && !page.contains("Syncing"),
             "{path}: {page}"
         );
     }

@@ -275,7 +275,7 @@ async fn a_clock_is_read_from_what_came_live() {
         ["slow.example", "fast.example", "well.example"].map(|name| table.find(name).unwrap());
     assert!(slow < fast && fast < well, "the most off first: {table}");
     assert!(
-        page.contains("2 not in step with ours") && table.contains("In step with ours"),
+        page.contains("2 not in agreement with ours") && table.contains("Agrees with ours"),
         "{page}"
     );
 }
