@@ -43,27 +43,37 @@ impl Observer {
         }
     }
 
-    /// Derives it again, until everything is done.
+    /// Sets receive times right that a wrong clock gave, in all rooms. Calls depend on them, so
+    /// this comes before everything else is derived again.
+    async fn correct_receive_times(&self) {
+        let mut patience = Backoff::new();
+        loop {
+            match receive_times::correct_receive_times(&self.store, None).await {
+                Ok(0) => return,
+                Ok(mended) => {
+                    tracing::info!(
+                        mended,
+                        "receive times by a clock that was wrong are set right"
+                    );
+                    return;
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    self.failed(Work::Rederive, "setting receive times right", &error)
+                        .await;
+                    tokio::time::sleep(patience.next()).await;
+                }
+            }
+        }
+    }
+
+    /// Derives again what [`Self::find_older_rules`] found, until everything is done.
     pub(super) async fn rederive(&self) {
         if !self.store.has_older_rules() {
             return;
         }
 
-        match receive_times::correct_receive_times(&self.store, None).await {
-            Ok(0) => {}
-            Ok(mended) => tracing::info!(
-                mended,
-                "receive times by a clock that was wrong are set right"
-            ),
-            Err(error) => {
-                self.failed(
-                    Work::Rederive,
-                    "setting receive times right",
-                    &Error::from(error),
-                )
-                .await;
-            }
-        }
+        self.correct_receive_times().await;
 
         let mut patience = Backoff::new();
         let mut told = Instant::now();
@@ -83,6 +93,7 @@ impl Observer {
                     self.failed(Work::Rederive, "deriving calls again", &error)
                         .await;
                     tokio::time::sleep(patience.next()).await;
+                    continue;
                 }
             }
 

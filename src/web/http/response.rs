@@ -108,7 +108,7 @@ pub const PAGE_MAX: usize = 60_000;
 const PAGE_ROWS: i64 = 50;
 /// Maximum number of times that a page that is too long is rendered again, each time with half the
 /// rows.
-const SPARE_MAX: u32 = 6;
+const HALVINGS_MAX: u32 = 6;
 
 /// The frame of every page.
 #[derive(Debug, Clone)]
@@ -124,7 +124,7 @@ pub struct Shell {
     /// Why nothing can be stored now.
     pub storage_trouble: Option<StorageTroubleFacts>,
     /// How often the number of rows was halved to keep the page short; 0 = not at all.
-    pub spare: u32,
+    pub halvings: u32,
 }
 
 /// The state of the observer in a word and a time.
@@ -141,7 +141,7 @@ impl Shell {
     /// The number of rows of a list that the page may show.
     #[must_use]
     pub fn at_most(&self, rows: usize) -> usize {
-        rows >> self.spare
+        rows >> self.halvings
     }
 
     /// The first rows of a list.
@@ -154,7 +154,7 @@ impl Shell {
     #[must_use]
     pub fn name(&self, name: impl AsRef<str>) -> String {
         let name = name.as_ref();
-        let most = 160 >> self.spare;
+        let most = 160 >> self.halvings;
         if name.chars().nth(most).is_none() {
             return name.to_owned();
         }
@@ -354,7 +354,7 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
         vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
         older_rules: web.store.has_older_rules(),
         storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
-        spare: 0,
+        halvings: 0,
     };
 
     Ok(render_within_limit(page, shell)?.into_bytes())
@@ -368,11 +368,11 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
 pub fn render_within_limit<P: Page>(page: &P, mut shell: Shell) -> askama::Result<String> {
     loop {
         let text = without_indentation(&page.html(&shell)?);
-        if text.len() <= PAGE_MAX || shell.spare == SPARE_MAX {
+        if text.len() <= PAGE_MAX || shell.halvings == HALVINGS_MAX {
             return Ok(text);
         }
 
-        shell.spare += 1;
+        shell.halvings += 1;
     }
 }
 
@@ -423,7 +423,7 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
         vantages: None,
         older_rules: false,
         storage_trouble,
-        spare: 0,
+        halvings: 0,
     };
 
     let heading = match body.status {

@@ -468,7 +468,7 @@ impl CallPage {
             &renewals,
             &self.related,
             self.call.upto(now),
-            shell.spare,
+            shell.halvings,
         )
     }
 

@@ -25,7 +25,7 @@ fn html<P: Page>(page: &P) -> String {
         vantages: None,
         older_rules: false,
         storage_trouble: None,
-        spare: 0,
+        halvings: 0,
     };
 
     response::render_within_limit(page, shell).unwrap()

@@ -243,7 +243,7 @@ mod tests {
                 }]),
                 older_rules: false,
                 storage_trouble: None,
-                spare: 0,
+                halvings: 0,
             };
 
             shell.sync_state().map(|state| state.words)

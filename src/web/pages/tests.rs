@@ -313,7 +313,7 @@ fn shell(page: &impl Page) -> Shell {
         vantages: Some(vec![vantage().into()]),
         older_rules: false,
         storage_trouble: None,
-        spare: 0,
+        halvings: 0,
     }
 }
 

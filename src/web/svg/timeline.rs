@@ -267,7 +267,7 @@ struct Canvas<'a> {
     renewals: &'a [Renewal],
 }
 
-/// Draws a call. A higher level of `spare` draws less: 0 everything; 1 only small rows; 2 small
+/// Draws a call. A higher level of `halvings` draws less: 0 everything; 1 only small rows; 2 small
 /// rows with no text but names; from 3 on an area.
 #[must_use]
 pub fn draw_timeline(
@@ -275,17 +275,17 @@ pub fn draw_timeline(
     renewals: &[Renewal],
     related: &[RelatedFacts],
     now: i64,
-    spare: u32,
+    halvings: u32,
 ) -> Timeline {
     let people = stays_by_person(&call.members);
-    let is_area = people.len() > DENSE_MAX || spare > 2;
+    let is_area = people.len() > DENSE_MAX || halvings > 2;
     let mut axis = Axis::around(call.started_ms, call.end_ms(now));
     if is_area && call.active {
         // Do not draw steps after now: the future is unknown.
         axis.to = now.max(axis.from + 1);
     }
 
-    let dense = people.len() > ROOMY_MAX || spare > 0;
+    let dense = people.len() > ROOMY_MAX || halvings > 0;
     let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
     let dated = axis.span() > format::DAY
         || format::start_of_day(axis.from) != format::start_of_day(axis.to);
@@ -327,7 +327,7 @@ pub fn draw_timeline(
         };
 
         picture.add_rows(&canvas, people);
-        if spare > 1 {
+        if halvings > 1 {
             picture
                 .groups
                 .iter_mut()
