@@ -22,6 +22,7 @@ use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer};
 use pages::{overview, server, servers, statistics, transports};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
@@ -31,6 +32,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// Seconds that open streams are given when the process ends.
 const SHUTDOWN_S: u64 = 1;
+
+/// Maximum time that the totals of the status page are kept. They are shown without the time at
+/// which they were counted, so they must not be old.
+const TOTALS_LONGEST: Duration = Duration::from_secs(10);
 
 /// The data that pages need.
 #[derive(Debug, Clone)]
@@ -146,7 +151,7 @@ pub fn serve_with(
         Data::new(CostCache::<servers::Servers>::default()),
         Data::new(CostCache::<server::Past>::default()),
         Data::new(CostCache::<transports::Transports>::default()),
-        Data::new(CostCache::<Totals>::default()),
+        Data::new(CostCache::<Totals>::kept_at_most(TOTALS_LONGEST)),
     );
     let answers = ResponseCache::default();
     let connections = http::connections::max_connections_per_worker(worker_count());

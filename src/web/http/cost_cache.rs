@@ -9,14 +9,18 @@ use tokio::sync::{Mutex, RwLock};
 
 /// How long an answer is kept, as a multiple of the time that it took.
 const TIMES: u32 = 100;
-/// Maximum time that an answer is kept.
+/// Maximum time that an answer is kept, if nothing else is said.
 const LONGEST: Duration = Duration::from_hours(1);
 /// Maximum number of kept answers.
 const MOST: usize = 64;
 
 /// The kept answers of one kind, by request.
 #[derive(Debug)]
-pub struct CostCache<T>(Mutex<HashMap<String, Arc<CacheSlot<T>>>>);
+pub struct CostCache<T> {
+    slots: Mutex<HashMap<String, Arc<CacheSlot<T>>>>,
+    /// Maximum time that an answer is kept.
+    longest: Duration,
+}
 
 /// One answer, its expiry, and whether the next one is being computed.
 #[derive(Debug)]
@@ -27,7 +31,18 @@ struct CacheSlot<T> {
 
 impl<T> Default for CostCache<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self::kept_at_most(LONGEST)
+    }
+}
+
+impl<T> CostCache<T> {
+    /// A cache that keeps an answer for no longer than this.
+    #[must_use]
+    pub fn kept_at_most(longest: Duration) -> Self {
+        Self {
+            slots: Mutex::default(),
+            longest,
+        }
     }
 }
 
@@ -59,7 +74,7 @@ impl<T: Clone> CostCache<T> {
 
         let begun = Instant::now();
         let answer = compute.await?;
-        let until = Instant::now() + (begun.elapsed() * TIMES).min(LONGEST);
+        let until = Instant::now() + (begun.elapsed() * TIMES).min(self.longest);
         *place.answer.write().await = Some((until, answer.clone()));
 
         Ok(answer)
@@ -83,7 +98,7 @@ impl<T: Clone> CostCache<T> {
         let begun = Instant::now();
         let answer = compute.await?;
         if is_dear(&answer) {
-            let until = Instant::now() + (begun.elapsed() * TIMES).min(LONGEST);
+            let until = Instant::now() + (begun.elapsed() * TIMES).min(self.longest);
             *place.answer.write().await = Some((until, answer.clone()));
         }
 
@@ -91,7 +106,7 @@ impl<T: Clone> CostCache<T> {
     }
 
     async fn place(&self, key: &str) -> Arc<CacheSlot<T>> {
-        let mut kept = self.0.lock().await;
+        let mut kept = self.slots.lock().await;
         if kept.len() >= MOST && !kept.contains_key(key) {
             kept.clear();
         }
@@ -208,6 +223,13 @@ mod tests {
             "no",
             "nothing from before a change"
         );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_longer_than_allowed() {
+        let kept = CostCache::kept_at_most(Duration::ZERO);
+        assert_eq!(kept.get("a", slow(1)).await, Ok(1));
+        assert_eq!(kept.get("a", slow(2)).await, Ok(2));
     }
 
     #[tokio::test]

@@ -370,10 +370,9 @@ async fn a_call_that_is_over_is_not_sent_again_while_we_hear_on() {
     let path = format!("/api/v1/calls/{}", ended.as_str().unwrap());
     let mut tags = Vec::new();
     for _ in 0..2 {
-        site.write_live(Vec::new(), site.clock.now_ms() + 5000)
-            .await;
+        site.hear(site.clock.now_ms() + 5000).await;
         site.clock.advance(6000);
-        let known = site.get(&path).await.text;
+        let known = site.get_kept(&path).await.text;
         let answer = site
             .client
             .get(format!("{}{path}", site.base))
