@@ -47,7 +47,8 @@ pub struct App {
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
-    /// Released last, after the store was closed.
+    /// The lock of the database, which no second process may have. Released last, after the store
+    /// was closed.
     hold: InstanceLock,
 }
 
@@ -156,7 +157,8 @@ impl App {
     }
 }
 
-/// Why a part ended that should run until it is stopped: always an error, whatever it returned.
+/// The error for a part that ended although it should run until it is stopped, whatever it
+/// returned. `failed` wraps an error of the part itself.
 fn error_of_ended_part<E>(
     part: &'static str,
     ended: Result<Result<(), E>, JoinError>,
@@ -174,8 +176,8 @@ fn error_of_ended_part<E>(
     Error::Stopped { part, why }
 }
 
-/// Warns in the log that everybody who reaches this address may read everything, if it is reachable
-/// from other machines.
+/// Warns in the log that everybody who reaches this address may read everything, if other machines
+/// reach it.
 fn warn_of_strangers(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!(
@@ -190,7 +192,7 @@ pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who rea
      login. Put a proxy that does before it and let nobody else reach this port (in a container: publish it on 127.0.0.1 \
      only), or set CALLSCOPE_BIND=127.0.0.1:8080 and restart";
 
-/// The observer of an account. It is not started, and probes no other servers.
+/// An observer for this account. It is not started, and probes no other servers.
 pub(crate) fn build_observer(
     config: &Config,
     account: &config::ConfiguredAccount,
@@ -217,7 +219,8 @@ fn word_of_homeserver(heard: matrix::HeardTime) -> Word {
     }
 }
 
-/// The description of this process for other processes.
+/// A description of this process, which other processes show if they find the database locked: its
+/// number, the machine, and since when it runs.
 pub(crate) fn describe_process(clock: &Clock) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() {
@@ -245,6 +248,8 @@ pub fn build_client(
     })
 }
 
+/// The settings of the observer, from the configuration. Without a prober, no other server is
+/// probed.
 fn observer_settings(
     config: &Config,
     account: &config::ConfiguredAccount,
@@ -288,6 +293,7 @@ fn observer_settings(
     }
 }
 
+/// Waits for SIGTERM or Ctrl-C. If SIGTERM cannot be received, it waits for ever.
 pub(crate) async fn wait_for_stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {

@@ -160,7 +160,8 @@ struct OutputOptions {
     url: Option<String>,
 }
 
-/// A name that no user id can have would always seem idle.
+/// Checks the name of a server for `--server`: a name that no user id can have would always seem
+/// idle.
 fn server_name(text: &str) -> Result<String, String> {
     crate::config::check::parse_server_name(text)
         .map_err(|why| format!("{why}; write it as in user ids: example.org"))
@@ -191,6 +192,8 @@ pub async fn run() -> ExitCode {
     }
 }
 
+/// Runs a command that needs the configuration. The first ones work without an account; the others
+/// explain how to configure one if there is none.
 async fn run_with_config(
     command: Option<Command>,
     config: Config,
@@ -262,6 +265,7 @@ async fn run_with_config(
     }
 }
 
+/// Prints what is wrong with the configuration. Returns the exit code for that.
 fn report_faults(faults: &ConfigFaults) -> ExitCode {
     eprintln!("{faults}");
     ExitCode::from(MISUSED)

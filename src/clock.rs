@@ -23,6 +23,7 @@ pub enum Clock {
 /// The two clocks of a machine, and what is known of the one that may be set.
 #[derive(Debug)]
 pub struct Watched {
+    /// The beginning of the monotonic clock.
     began: Instant,
     /// The clock is set by so much, ms: by a test.
     set_by_ms: AtomicI64,
@@ -30,6 +31,7 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// What both clocks show now. A test may have set the wall clock.
     fn moment(&self) -> Moment {
         let counted = i64::try_from(self.began.elapsed().as_millis());
         let set_by_ms = self.set_by_ms.load(Ordering::SeqCst);
@@ -40,6 +42,7 @@ impl Watched {
         }
     }
 
+    /// What is known of the clock; nobody else may read it meanwhile.
     fn known(&self) -> MutexGuard<'_, Steady> {
         // Nothing that holds it can fail half-way.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,7 +66,7 @@ impl Clock {
         }))
     }
 
-    /// The homeserver says what time it is.
+    /// Takes the homeserver's time from an answer. Only a watched clock makes use of it.
     pub fn told(&self, word: Word) {
         if let Self::Watched(clock) = self {
             // The moment is taken while no other one can be: they come in order.
@@ -72,7 +75,8 @@ impl Clock {
         }
     }
 
-    /// Whether what the clock of the machine says is not believed now.
+    /// By how much the clock of the machine is wrong, if it is not believed now. Always `None` for
+    /// a clock that is not watched.
     #[must_use]
     pub fn doubt(&self) -> Option<Doubt> {
         match self {
@@ -81,7 +85,8 @@ impl Clock {
         }
     }
 
-    /// Does the homeserver say that it is about this time, too?
+    /// Does the homeserver say that it is about this time, too? Never for a clock that is not
+    /// watched.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         match self {
@@ -90,8 +95,8 @@ impl Clock {
         }
     }
 
-    /// The times at which it was found wrong since the start, oldest first; and a number that
-    /// changes with them.
+    /// The spans in which the clock was found wrong since the start, oldest first; and a number
+    /// that changes with them.
     #[must_use]
     pub fn offs(&self) -> (Vec<Off>, u64) {
         match self {

@@ -136,6 +136,7 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (to_lossy_text(&name), to_lossy_text(&value)))
 }
 
+/// The text with replacement characters for what is not Unicode.
 fn to_lossy_text(text: &std::ffi::OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
@@ -166,8 +167,8 @@ impl Config {
         self.account.is_none()
     }
 
-    /// Reads every key, even after a fault, so that all faults are found. `None` only if there is a
-    /// fault.
+    /// The configuration with this account. It reads every key, even after a fault, so that all
+    /// faults are found. `None` only if there is a fault.
     fn rest(layers: &mut Layers, account: Option<ConfiguredAccount>) -> Option<Self> {
         let database_url = layers.secret("database_url");
         let database_url = database_url.filter(|url| check::check_database_url(layers, url));
@@ -227,6 +228,7 @@ impl Config {
     }
 }
 
+/// The keys under `invites`: whose invitations are accepted.
 fn read_invites(layers: &mut Layers) -> InvitePolicy {
     InvitePolicy {
         allow_servers: layers.list("invites.allow_servers", check::parse_server_name),
@@ -234,6 +236,7 @@ fn read_invites(layers: &mut Layers) -> InvitePolicy {
     }
 }
 
+/// The keys under `probe`; `None` if one of them has a fault.
 fn read_probe(layers: &mut Layers) -> Option<ProbeConfig> {
     let (enabled, schedule) = (
         layers.switch("probe.enabled"),
@@ -246,6 +249,7 @@ fn read_probe(layers: &mut Layers) -> Option<ProbeConfig> {
     })
 }
 
+/// The keys about other programs; `None` if one of them has a fault.
 fn read_programs(layers: &mut Layers) -> Option<ProgramAccess> {
     let cors_origins = layers.list("cors_origins", check::parse_origin);
     Some(ProgramAccess {
@@ -254,12 +258,12 @@ fn read_programs(layers: &mut Layers) -> Option<ProgramAccess> {
     })
 }
 
-/// A number of days, at least one.
+/// A number of days, at least one; `None` if it is not set, or has a fault.
 fn read_days(layers: &mut Layers, name: &str) -> Option<u32> {
     u32::try_from(layers.number(name, 1, 100_000)?).ok()
 }
 
-/// The account, if any of its keys is set. Missing keys are then faults.
+/// The account; `None` if none of its keys is set, or if one is missing, which is a fault.
 fn read_account(layers: &mut Layers) -> Option<ConfiguredAccount> {
     let homeserver_url = layers.parsed("homeserver_url", check::parse_homeserver_url);
     let token = layers.secret("access_token");
@@ -278,7 +282,7 @@ fn read_account(layers: &mut Layers) -> Option<ConfiguredAccount> {
     })
 }
 
-/// Notes keys that the account lacks, and keys that exclude each other.
+/// Notes as faults which keys the account lacks, and which exclude each other.
 fn check_account_keys(layers: &mut Layers) {
     let by_token = layers.is_set("access_token") || layers.is_set("access_token_file");
     let by_password = layers.is_set("password") || layers.is_set("password_file");

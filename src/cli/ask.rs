@@ -49,7 +49,7 @@ impl RunningServer {
         Ok(Self { base, client })
     }
 
-    /// The answer to a path.
+    /// The JSON that the server answers to a path.
     ///
     /// # Errors
     /// Nobody answers, or not with what was asked for.
@@ -72,7 +72,7 @@ impl RunningServer {
         }
     }
 
-    /// A whole list, page by page, as one. The path has a `?`.
+    /// A whole list, page by page, as one. The path must have a `?`.
     ///
     /// # Errors
     /// Nobody answers, or not with what was asked for.
@@ -95,7 +95,8 @@ impl RunningServer {
     }
 }
 
-/// An address that can be requested and shown in an error.
+/// The address without a trailing `/`, if it can be requested and shown in an error; else what to
+/// write.
 fn check_address(text: &str) -> Result<String, &'static str> {
     // The invalid part may be a password, so the message does not repeat the address.
     let why = "--url takes the http(s) address of a Callscope, without user and password: \
@@ -106,7 +107,8 @@ fn check_address(text: &str) -> Result<String, &'static str> {
         .map_err(|_| why)
 }
 
-/// The address at which a server is reached: loopback, if it listens on all addresses.
+/// The address at which a server is reached that listens on `bind`: loopback, if it listens on all
+/// addresses.
 pub(super) fn reachable_address(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

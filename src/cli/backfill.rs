@@ -34,6 +34,9 @@ const READS: i64 = 100_000;
 const SERVER_DOES_IT: &str = "A running Callscope reads the history of its rooms by itself: \
                               /status on its pages says how far it is.";
 
+/// Runs `callscope backfill` for the rooms of `asked`, or for all watched rooms if that is empty.
+/// It needs the database for itself. The exit code is 0 if all was read, 1 if something is missing,
+/// 130 if it was stopped.
 pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     let Some(account) = &config.account else {
         return Ok(ExitCode::FAILURE);
@@ -95,6 +98,8 @@ async fn wait_for_stops(stop: &watch::Sender<bool>, bar: &ProgressBar) {
     app::wait_for_stop_signal().await;
 }
 
+/// Finds the rooms, reads their history, and reports the result. `asked` as in [`run`]; the rooms
+/// are not known before the account has signed in.
 async fn plan_and_read(
     observer: &Observer,
     store: &Writer,
@@ -135,7 +140,8 @@ async fn plan_and_read(
     report_result(&look, store, &unread, stopped, begun).await
 }
 
-/// Shows how many rooms were checked so far, for ever. A failed read is tried again the next time.
+/// Shows how many rooms were checked so far, for ever. If the database cannot be read, it tries
+/// again the next time.
 async fn show_rooms_checked(store: &Writer, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -145,7 +151,7 @@ async fn show_rooms_checked(store: &Writer, bar: &ProgressBar) -> Infallible {
     }
 }
 
-/// The last lines, and the exit code.
+/// Prints what was read and what is missing, and returns the exit code.
 async fn report_result(
     look: &ProgressDisplay,
     store: &Writer,
@@ -198,12 +204,14 @@ async fn report_result(
 struct ProgressDisplay {
     /// `None` = every room.
     rooms: Option<Vec<String>>,
+    /// What had been read before this run.
     before: ReadSums,
-    /// The reads that were left at the beginning.
+    /// The reads that were left at the beginning, as [`reads_ahead`] counts them.
     ahead: f64,
 }
 
 impl ProgressDisplay {
+    /// A display for these rooms (`None` = every room) that begins with what was read before.
     async fn read_progress(
         store: &Writer,
         rooms: Option<Vec<String>>,
@@ -220,6 +228,7 @@ impl ProgressDisplay {
         Ok(look)
     }
 
+    /// How much was read of these rooms so far, in all runs.
     async fn sums(&self, store: &Writer) -> Result<ReadSums, store::Error> {
         let Some(rooms) = &self.rooms else {
             return history_progress::sum_reads(store, Viewer::Operator, None).await;
@@ -233,6 +242,7 @@ impl ProgressDisplay {
         Ok(sums)
     }
 
+    /// The reads of these rooms that are not done.
     async fn open(&self, store: &Writer) -> Result<Vec<ReadProgress>, store::Error> {
         let mut open =
             history_progress::progress_of_open_reads(store, Viewer::Operator, READS).await?;
@@ -245,7 +255,7 @@ impl ProgressDisplay {
         Ok(open)
     }
 
-    /// Shows the progress, for ever.
+    /// Shows the progress twice a second, for ever; without a bar, as a line every ten seconds.
     async fn show(&self, store: &Writer, bar: &ProgressBar) -> Infallible {
         let (begun, mut said) = (Instant::now(), Instant::now());
         loop {
@@ -272,6 +282,8 @@ impl ProgressDisplay {
         clippy::cast_precision_loss,
         reason = "about"
     )]
+    /// The bar's position in per mille, and the text beside it. `ahead` is how many reads are left,
+    /// `seconds` how long this run has lasted.
     fn words(&self, sums: &ReadSums, ahead: f64, seconds: f64) -> (u64, String) {
         let found = sums.found - self.before.found;
         let rate = found as f64 / seconds.max(0.001);
@@ -320,7 +332,7 @@ fn reads_ahead(open: &[ReadProgress]) -> f64 {
     f64::from(i32::try_from(percent).unwrap_or(i32::MAX)) / 100.0
 }
 
-/// A rough duration in words.
+/// A duration in words, in seconds, minutes or hours.
 fn rough_duration(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
@@ -329,6 +341,7 @@ fn rough_duration(seconds: f64) -> String {
     }
 }
 
+/// A progress bar with room for a text beside it.
 fn new_progress_bar() -> Result<ProgressBar, Box<dyn Error>> {
     let bar = ProgressBar::new(WHOLE);
     bar.set_style(ProgressStyle::with_template(

@@ -12,6 +12,8 @@ const ON_POSTGRES: &str = "the database is on PostgreSQL, which has its own tool
                            pg_restore --clean --dbname=NAME FILE takes it back while Callscope is \
                            stopped";
 
+/// Copies the database to a new file and prints what it contains. An error if it is on PostgreSQL,
+/// which has its own tools.
 pub(super) async fn back_up_database(
     config: &Config,
     file: &Path,
@@ -27,6 +29,8 @@ pub(super) async fn back_up_database(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the copy in this file the database again, and prints what it contains. What was there
+/// before is kept beside it, with the time in its name.
 pub(super) async fn restore_database(
     config: &Config,
     file: &Path,
@@ -58,6 +62,7 @@ pub(super) async fn restore_database(
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a copy contains, as one line: rooms, events, stays, calls and bytes.
 fn contents_in_words(contents: &Contents) -> String {
     let Contents {
         rooms,

@@ -23,6 +23,8 @@ impl FaultCount {
     }
 }
 
+/// Runs `callscope check`: prints each thing that was tried, and what to do where it fails. The
+/// exit code is 1 if something fails.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let mut faults = FaultCount::default();
     say!("Configuration: no faults.");
@@ -51,6 +53,8 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::FAILURE)
 }
 
+/// Tries to open and write the database. One that does not exist yet is no fault: the server makes
+/// it.
 async fn check_database(config: &Config, faults: &mut FaultCount) {
     match store::check_database(config.database_url.expose()).await {
         Ok((name, true)) => say!("Database: {name} can be opened and written."),
@@ -64,8 +68,8 @@ async fn check_database(config: &Config, faults: &mut FaultCount) {
     }
 }
 
-/// Who may read the pages. Access for everybody is no fault if a proxy with a login is in front of
-/// them, which cannot be seen from here.
+/// Prints who may read the pages. Access for everybody is no fault if a proxy with a login is in
+/// front of them, which cannot be seen from here.
 fn print_page_access(config: &Config) {
     let bind = config.bind;
     if bind.ip().is_loopback() {
@@ -75,8 +79,8 @@ fn print_page_access(config: &Config) {
     }
 }
 
-/// Asks the homeserver what it can do and whether the rooms can be reached. Leaves no device
-/// behind.
+/// Signs in, asks the homeserver what it can do, and tries the rooms. A device that had to be made
+/// for that is removed again.
 async fn check_homeserver(
     config: &Config,
     account: &ConfiguredAccount,
@@ -108,7 +112,7 @@ async fn check_homeserver(
     asked
 }
 
-/// What to configure if the account is refused.
+/// What to look at in the configuration if the account is refused.
 fn remedy_for_account(account: &ConfiguredAccount) -> &'static str {
     match &account.login {
         Login::Token(_) => "See that CALLSCOPE_HOMESERVER_URL and CALLSCOPE_ACCESS_TOKEN are right",
@@ -127,7 +131,7 @@ struct SignedIn {
 }
 
 /// Signs in as the server does, but stores nothing. The stored device of the server is used if
-/// there is one; if it is no longer accepted, it is left alone.
+/// there is one; if it is no longer accepted, it is left alone and a new login is made.
 async fn sign_in(
     config: &Config,
     account: &ConfiguredAccount,
@@ -178,6 +182,7 @@ async fn sign_in(
     })
 }
 
+/// Prints who we are and what the homeserver can do, tries the rooms, and prints its transports.
 async fn ask_homeserver(
     config: &Config,
     account: &ConfiguredAccount,
@@ -208,6 +213,8 @@ async fn ask_homeserver(
     Ok(())
 }
 
+/// Prints the software of the homeserver, and which of two features it has; where one is missing,
+/// what follows from that.
 fn print_capabilities(can: &Capabilities) {
     say!(
         "Homeserver: {}",

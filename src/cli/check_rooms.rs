@@ -78,8 +78,8 @@ pub(super) async fn check_all_rooms(
     }
 }
 
-/// Reads the state of the rooms that the account is in, as the server's polls do, and names those
-/// that cannot be read.
+/// Reads the state of the rooms that the account is in, as the server's polls do. Those that cannot
+/// be read are faults; those that there was no time for are counted.
 async fn try_joined_rooms(client: &Client, room_ids: &[&str], faults: &mut FaultCount) {
     let until = Instant::now() + JOINED_LONGEST;
     let look = |room_id: &str| {
@@ -150,7 +150,7 @@ async fn read_state(client: &Client, room_id: &str) -> Result<(), Error> {
     parts.end()
 }
 
-/// The id of a room given by id or alias; or what is wrong, and what to do.
+/// The id of a room given by id or alias; as an error what is wrong, and what to do.
 async fn room_id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
     if !room.is_alias() {
         return Ok(room.id_or_alias.clone());
@@ -165,8 +165,8 @@ async fn room_id_of(client: &Client, room: &RoomSpec) -> Result<String, String> 
     }
 }
 
-/// The id of a room that the account should be in, and the account's membership of it. If the
-/// account is not in the room, it joins, as the server would.
+/// The id of a room that the account should be in, and in words how it is there. If the account is
+/// not in the room, it joins, as the server would. As an error what is wrong, and what to do.
 async fn try_room(
     client: &Client,
     room: &RoomSpec,
@@ -191,6 +191,7 @@ async fn try_room(
     Ok((room_id, words))
 }
 
+/// Why a room cannot be joined, and what to do.
 fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {
     let to_do = if error.is_forbidden() {
         format!("invite {bot} there, let its room settings allow everybody to join, or take it out")
@@ -205,7 +206,8 @@ fn cannot_join(error: &Error, room: &RoomSpec, bot: &str) -> String {
     format!("it cannot be joined; {to_do} ({error})")
 }
 
-/// Can everybody read this room? Returns the result in words, or what is wrong.
+/// Checks that everybody can read this room. Returns the result in words; as an error what is
+/// wrong, and what to do.
 async fn try_peek_room(client: &Client, room: &RoomSpec) -> Result<&'static str, String> {
     let room_id = room_id_of(client, room).await?;
     match client.room_state(&room_id).await {
@@ -237,6 +239,8 @@ async fn check_invitations(config: &Config, client: &Client, faults: &mut FaultC
     open.len()
 }
 
+/// Prints that the server will accept this invitation; if policy does not allow it, that is a
+/// fault.
 fn judge_invitation(config: &Config, invite: &Invite, faults: &mut FaultCount) {
     let inviter = invite.inviter.as_deref().unwrap_or_default();
     let name = invite.name.as_deref().or(invite.alias.as_deref());

@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use tempfile::TempDir;
 
+/// Runs `callscope demo` until it is stopped: a simulated homeserver with made-up calls, and
+/// everything else as in production. Another `seed` makes other calls.
 pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
     telemetry::start_log("info")?;
     telemetry::log_panics();
@@ -35,6 +37,8 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
+/// The configuration of the demo: the simulated homeserver, a database in its own folder, and the
+/// address for the pages.
 fn demo_config(
     homeserver: &Homeserver,
     world: &World,

@@ -15,6 +15,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Runs `callscope derive`: prints as JSON what follows from the events in a file. `now` is the
+/// time for which it answers, ms; `None` = the present.
 pub(super) fn run(
     file: &Path,
     now: Option<i64>,
@@ -35,6 +37,7 @@ pub(super) fn run(
     print_text(&format!("{answer:#}\n"))
 }
 
+/// The bytes of the file, or of standard input if the file is `-`.
 fn read_input(file: &Path) -> std::io::Result<Vec<u8>> {
     if file.as_os_str() != "-" {
         return std::fs::read(file);
@@ -46,6 +49,8 @@ fn read_input(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// The stays and calls that follow from the events in this text, as of `now`, ms, and the events
+/// that could not be used.
 fn derive_answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn Error>> {
     let mut events = Vec::new();
     let mut unusable = Vec::new();
@@ -81,9 +86,9 @@ fn derive_answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn E
     }))
 }
 
-/// Reads a JSON array, a `/messages` answer, or JSON values one after the other (NDJSON, or a
-/// single event). Invalid JSON is repaired as the server does it: one hostile event must not hide
-/// the room.
+/// The events in a text: a JSON array, a `/messages` answer, or JSON values one after the other
+/// (NDJSON, or a single event). Invalid JSON is repaired as the server does it: one hostile event
+/// must not hide the room.
 fn parse_events(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     let values = read_json_values(bytes).or_else(|error| {
         // A truncated input cannot be repaired.
@@ -119,12 +124,15 @@ fn parse_events(bytes: &[u8]) -> Result<Vec<Value>, Box<dyn Error>> {
     Ok(values.into_iter().flat_map(events_of).collect())
 }
 
+/// The JSON values in a text, one after the other.
 fn read_json_values(text: &[u8]) -> serde_json::Result<Vec<Value>> {
     serde_json::Deserializer::from_slice(text)
         .into_iter::<Value>()
         .collect()
 }
 
+/// The events in one value: those of a list, those of a `/messages` answer with its state, or the
+/// value itself.
 fn events_of(value: Value) -> Vec<Value> {
     match value {
         Value::Array(list) => list,
@@ -143,6 +151,7 @@ fn events_of(value: Value) -> Vec<Value> {
     }
 }
 
+/// One stay as JSON. It has an end only if that is not after `now`, ms.
 fn membership_json(member: &Membership, now: i64) -> Value {
     let left = member.until_ms <= now;
     json!({
@@ -159,6 +168,7 @@ fn membership_json(member: &Membership, now: i64) -> Value {
     })
 }
 
+/// One call as JSON. It has an end only if that is not after `now`, ms.
 fn session_json(session: &Session, now: i64) -> Value {
     json!({
         "slot_id": session.slot_id,

@@ -62,6 +62,8 @@ pub(super) struct KnownPresent {
     pub is_seen: bool,
 }
 
+/// Runs `callscope idle`: prints whether the homeserver may be restarted. The exit code is 0 if it
+/// may, 1 if a call would be interrupted, 2 if that is not known.
 pub(super) async fn run(
     config: &Config,
     url: Option<&str>,
@@ -107,15 +109,16 @@ pub(super) async fn run(
     }
 }
 
-/// Asks the running Callscope, and the homeserver about rooms that are only polled by schedule.
+/// The homeserver in question, and what is known of its calls now. The running Callscope is asked,
+/// and the homeserver about rooms that are only polled by schedule.
 async fn read_present(
     config: &Config,
     url: Option<&str>,
     asked: &IdleOptions,
 ) -> Result<(Subject, KnownPresent), Box<dyn Error>> {
     let server = RunningServer::new(config, url)?;
-    let first = server.get("/api/v1/status").await?;
-    let own = own_server(&first);
+    let status_before = server.get("/api/v1/status").await?;
+    let own = own_server(&status_before);
     let subject = Subject {
         server: asked.server.clone().or_else(|| own.clone()).ok_or(
             "the account has not signed in yet, so the name of its homeserver is not known; name \
@@ -127,7 +130,7 @@ async fn read_present(
     let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(&subject.server));
     let is_seen = is_own || has_been_seen(&server, &subject).await?;
     let rooms = server.all("/api/v1/rooms?limit=500").await?;
-    let polled = polled_rooms(&first, &rooms);
+    let polled = polled_rooms(&status_before, &rooms);
     let looked = poll_rooms_now(config, &polled).await;
     let calls = server.get("/api/v1/calls/active").await?;
     let known = KnownPresent {
@@ -142,8 +145,8 @@ async fn read_present(
     Ok((subject, known))
 }
 
-/// The running calls, from the server's answer and from the polls just now. In rooms that were
-/// polled now, the new poll counts, not the server's last one.
+/// The running calls, from the server's answer (`told`) and from the polls just now. In rooms that
+/// were polled now, the new poll counts, not the server's last one.
 fn calls_of_now(told: Vec<Value>, looked: &PollResults) -> Vec<Value> {
     let ghosts = ghosts_in(&told);
     let silent = silent_devices_in(&told);
@@ -162,8 +165,8 @@ fn calls_of_now(told: Vec<Value>, looked: &PollResults) -> Vec<Value> {
         .collect()
 }
 
-/// Room, person and device of each device that is probably gone, as the server says. A poll of the
-/// state cannot show that.
+/// The devices that are probably gone, as the server says: room, person and device of each. A poll
+/// of the state cannot show that.
 fn ghosts_in(calls: &[Value]) -> Vec<[Value; 3]> {
     let of_call = |call: &Value| -> Vec<[Value; 3]> {
         entries_of(&call["members"])
@@ -183,7 +186,7 @@ struct SilentDevice {
     since_ms: Value,
 }
 
-/// The silent devices, as the server says.
+/// The devices whose renewal is overdue, as the server says.
 fn silent_devices_in(calls: &[Value]) -> Vec<SilentDevice> {
     let of_call = |call: &Value| -> Vec<SilentDevice> {
         entries_of(&call["members"])
@@ -199,10 +202,11 @@ fn silent_devices_in(calls: &[Value]) -> Vec<SilentDevice> {
     calls.iter().flat_map(of_call).collect()
 }
 
+/// The call, with since when its devices are silent, where that is known.
 fn mark_silent(mut call: Value, silent: &[SilentDevice]) -> Value {
-    let whole = call.clone();
+    let unchanged = call.clone();
     for member in call["members"].as_array_mut().into_iter().flatten() {
-        let device = device_in_room(&whole, member);
+        let device = device_in_room(&unchanged, member);
         if let Some(known) = silent.iter().find(|known| known.device == device) {
             member["silent_since_ms"] = known.since_ms.clone();
         }
@@ -211,6 +215,7 @@ fn mark_silent(mut call: Value, silent: &[SilentDevice]) -> Value {
     call
 }
 
+/// What identifies a device of a call: its room, its person and its id.
 fn device_in_room(call: &Value, member: &Value) -> [Value; 3] {
     [
         call["room"]["room_id"].clone(),
@@ -219,11 +224,12 @@ fn device_in_room(call: &Value, member: &Value) -> [Value; 3] {
     ]
 }
 
+/// The call, with those of its devices marked that are probably gone.
 fn mark_ghosts(mut call: Value, ghosts: &[[Value; 3]]) -> Value {
-    let whole = call.clone();
+    let unchanged = call.clone();
     let members = call["members"].as_array_mut();
     for member in members.into_iter().flatten() {
-        if ghosts.contains(&device_in_room(&whole, member)) {
+        if ghosts.contains(&device_in_room(&unchanged, member)) {
             member["ghost"] = true.into();
         }
     }
@@ -238,7 +244,7 @@ fn has_sticky_member(call: &Value) -> bool {
         .any(|member| member["kind"] == "sticky" && member["left_ms"].is_null())
 }
 
-/// The account's own homeserver, by its user id.
+/// The account's own homeserver, by its user id; `None` before it has signed in for the first time.
 fn own_server(status: &Value) -> Option<String> {
     entries_of(&status["vantages"])
         .iter()
@@ -268,8 +274,8 @@ async fn has_been_seen(server: &RunningServer, subject: &Subject) -> Result<bool
         .any(|url| is_own(f::host_of_url(url), subject)))
 }
 
-/// Rooms that are not followed live: those that are only peeked into, and all rooms if the account
-/// only polls.
+/// The rooms that are not followed live: those that are only peeked into, and all rooms if the
+/// account only polls.
 fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
     let vantages = entries_of(&status["vantages"]);
     let follows = vantages.iter().any(|vantage| vantage["mode"] == "follow");
@@ -286,6 +292,8 @@ fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
         .collect()
 }
 
+/// May the server be restarted? A call with somebody who is there makes it busy, whatever else is
+/// not known. `visible_only`: rooms that cannot be read do not matter.
 fn judge_idleness(known: &KnownPresent, subject: &Subject, visible_only: bool) -> IdleVerdict {
     let mut ghosts = Vec::new();
     let mut busy = Vec::new();
@@ -314,7 +322,8 @@ fn judge_idleness(known: &KnownPresent, subject: &Subject, visible_only: bool) -
     }
 }
 
-/// Why it is unknown.
+/// Why it is not known whether the server is idle, one line each; empty if it is known.
+/// `visible_only`: rooms that cannot be read are no reason.
 fn reasons_for_doubt(known: &KnownPresent, subject: &Subject, visible_only: bool) -> Vec<String> {
     let mut reasons = list_troubles(&without_side_errors(&known.status));
     if !known.is_seen {
@@ -324,11 +333,11 @@ fn reasons_for_doubt(known: &KnownPresent, subject: &Subject, visible_only: bool
         ));
     }
 
-    let lost = known
+    let unwatched = known
         .calls
         .iter()
         .filter(|call| !call["unknown_since_ms"].is_null());
-    reasons.extend(lost.map(|call| {
+    reasons.extend(unwatched.map(|call| {
         format!(
             "nobody watches the call in {} since {}",
             room_name(&call["room"]),
@@ -357,8 +366,8 @@ fn reasons_for_doubt(known: &KnownPresent, subject: &Subject, visible_only: bool
     reasons
 }
 
-/// The status without errors of accounts that still hear their homeserver: only other work of
-/// theirs fails.
+/// The status without the errors of accounts that still hear their homeserver: then only other work
+/// of theirs fails. An answer that does not say whether the present is known stays as it is.
 fn without_side_errors(status: &Value) -> Value {
     let mut status = status.clone();
     let is_unheard = matches!(
@@ -385,13 +394,16 @@ struct CallConcern {
     words: String,
 }
 
-/// How the call concerns the server, if at all: its people are in it, or it carries the call.
+/// How the call concerns the server: its people are in it, or its SFU carries it. `None` if
+/// neither. `now` in ms.
 fn concern_of_call(call: &Value, subject: &Subject, now: i64) -> Option<CallConcern> {
     let present = entries_of(&call["members"])
         .iter()
         .filter(|member| member["left_ms"].is_null());
+    // The devices of the server, those of them that are probably gone, and the devices of all.
     let (mut own, mut own_ghosts, mut all) = (0, 0, 0);
     let mut silent = Vec::new();
+    // Whether an SFU of the server carries somebody who is there, or somebody who is probably gone.
     let (mut carried, mut carries_ghosts) = (false, false);
     for member in present {
         all += 1;
@@ -441,8 +453,8 @@ fn concern_of_call(call: &Value, subject: &Subject, now: i64) -> Option<CallConc
     })
 }
 
-/// Describes devices of the server that may be gone; they count as busy all the same. `silent`:
-/// since when each is silent, ms.
+/// How many devices of the server may be gone, in words; empty if none. They count as busy all the
+/// same. `silent`: since when each is silent, ms.
 fn words_of_silence(silent: &[i64], now: i64) -> String {
     let Some(last) = silent.iter().max() else {
         return String::new();

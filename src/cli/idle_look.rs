@@ -24,7 +24,7 @@ pub(super) struct PollResults {
     pub failed: Vec<String>,
 }
 
-/// Reads the current state of these rooms.
+/// Reads the current state of these rooms. Rooms that could not be read are told in words.
 pub(super) async fn poll_rooms_now(config: &Config, rooms: &[Value]) -> PollResults {
     let mut looked = PollResults::default();
     if rooms.is_empty() {
@@ -67,8 +67,8 @@ pub(super) async fn poll_rooms_now(config: &Config, rooms: &[Value]) -> PollResu
     looked
 }
 
-/// The client of the account, with the token that the server uses: a login of our own would make a
-/// device, or end the server's token.
+/// A client of the account with the token that the server uses: a login of our own would make a
+/// device, or end the server's token. As an error why there is none.
 fn client_of_account(config: &Config) -> Result<Client, String> {
     let account: &ConfiguredAccount = config
         .account
@@ -96,7 +96,7 @@ fn client_of_account(config: &Config) -> Result<Client, String> {
     Ok(client)
 }
 
-/// The members of a room's calls now, as one call.
+/// The members of a room's calls now, as one call in the form of the API; `None` if there are none.
 fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
     let now = Clock::System.now_ms();
     let events = state
@@ -116,6 +116,7 @@ fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
     Some(json!({ "room": room, "members": members }))
 }
 
+/// A present member in the form of the API.
 fn member_json(member: &Membership) -> Value {
     json!({
         "user_id": member.user_id,

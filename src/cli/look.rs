@@ -23,7 +23,8 @@ pub(super) struct CallsOptions {
     pub json: bool,
 }
 
-/// Lists calls, newest first.
+/// Prints calls, newest first. The exit code is 1 if it is not known of all rooms which calls run
+/// now.
 pub(super) async fn list_calls(
     server: &RunningServer,
     asked: CallsOptions,
@@ -85,6 +86,7 @@ pub(super) async fn list_calls(
     Ok(ExitCode::FAILURE)
 }
 
+/// The cells of a call in the table.
 fn call_row(call: &Value) -> Vec<String> {
     let ms = call["duration_ms"].as_i64().unwrap_or(0);
     let state = match (call["active"].as_bool(), call["unknown_since_at"].as_str()) {
@@ -100,7 +102,7 @@ fn call_row(call: &Value) -> Vec<String> {
         f::ended_duration(ms)
     };
 
-    let here = match state {
+    let people_now = match state {
         "unknown" => "?".to_owned(),
         "running" | "stuck" => people_cell(call),
         _ => "-".to_owned(),
@@ -109,7 +111,7 @@ fn call_row(call: &Value) -> Vec<String> {
     vec![
         short_time(&call["started_at"]),
         lasted,
-        here,
+        people_now,
         one_line_text(&call["people"]),
         room_name(&call["room"]),
         servers_cell(call),
@@ -118,7 +120,8 @@ fn call_row(call: &Value) -> Vec<String> {
     ]
 }
 
-/// Who is in the call: people, and devices that are probably gone.
+/// How many people are in the call now, with `+?` if there may be more, and how many devices are
+/// probably gone.
 fn people_cell(call: &Value) -> String {
     let (people, others) = (
         one_line_text(&call["people_now"]),
@@ -139,6 +142,7 @@ fn people_cell(call: &Value) -> String {
     }
 }
 
+/// The servers of a call: two by name, and how many more there are.
 fn servers_cell(call: &Value) -> String {
     let names: Vec<String> = entries_of(&call["servers"])
         .iter()
@@ -150,7 +154,7 @@ fn servers_cell(call: &Value) -> String {
     }
 }
 
-/// Lists the watched rooms.
+/// Prints the watched rooms; with `json`, as the API's JSON.
 pub(super) async fn list_rooms(
     server: &RunningServer,
     json: bool,
@@ -179,9 +183,11 @@ pub(super) async fn list_rooms(
     ))
 }
 
+/// The cells of a room in the table. If it is not known who is in a call in it, it shows `unknown`,
+/// not that no call runs.
 fn room_row(one: &Value) -> Vec<String> {
-    let some = |key: &str| one[key].as_i64().unwrap_or(0) > 0;
-    let now = match (some("active_calls"), some("stuck_calls")) {
+    let has_any = |key: &str| one[key].as_i64().unwrap_or(0) > 0;
+    let now = match (has_any("active_calls"), has_any("stuck_calls")) {
         (true, _) if one["unknown"] == true => "call?",
         (true, _) => "call",
         _ if one["unknown"] == true => "unknown",
@@ -229,7 +235,7 @@ pub(super) async fn print_status(
     Ok(code)
 }
 
-/// Reasons why the present state may be wrong; empty if all is well.
+/// The reasons why the present state may be wrong, one line each; empty if all is well.
 pub(super) fn list_troubles(status: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let stored = &status["storage_trouble"];
@@ -268,7 +274,7 @@ pub(super) fn list_troubles(status: &Value) -> Vec<String> {
     found
 }
 
-/// An account by its user id, once that is known.
+/// An account by its user id, or "the account" before that is known.
 fn account_name(vantage: &Value) -> String {
     match vantage["user_id"].as_str() {
         None | Some("") => "the account".to_owned(),
@@ -276,7 +282,8 @@ fn account_name(vantage: &Value) -> String {
     }
 }
 
-/// Accounts that follow live and were not heard for long, although there is no error.
+/// The accounts that follow live and were not heard for more than five minutes, although there is
+/// no error; one line each.
 fn silent_accounts(status: &Value) -> Vec<String> {
     let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
     let old = |one: &Value| {
@@ -300,6 +307,8 @@ fn silent_accounts(status: &Value) -> Vec<String> {
         .collect()
 }
 
+/// The status as text: its troubles, or that all is well; the accounts; the sums; and what waits
+/// for somebody.
 fn status_in_words(status: &Value, troubles: &[String]) -> String {
     let totals = &status["totals"];
     let mut said = match troubles {
@@ -349,7 +358,7 @@ fn status_in_words(status: &Value, troubles: &[String]) -> String {
     said
 }
 
-/// Why a room needs attention and what to do, one line each.
+/// Why a room needs attention and what to do, one line for each need.
 fn lines_of_needs(one: &Value) -> String {
     let line = |need: &Value| {
         let (remedy, why) = (long_text(&need["remedy"]), long_text(&need["why"]));
@@ -368,7 +377,8 @@ fn lines_of_needs(one: &Value) -> String {
     }
 }
 
-/// The words if no problem is known: "all is well" only if everything can be seen.
+/// The words if no problem is known: "all is well" only if everything can be seen and no room needs
+/// a look.
 fn well_words(status: &Value) -> String {
     let encrypted = entries_of(&status["encrypted"]).len();
     let unread = status["rooms_unread"].as_u64().unwrap_or(0);
@@ -410,7 +420,7 @@ fn well_words(status: &Value) -> String {
     )
 }
 
-/// An open invitation, and what it waits for.
+/// An open invitation, and what it waits for, as one line.
 pub(super) fn invitation_line(one: &Value) -> String {
     let who = format!(
         "invited to {} by {}",
@@ -438,7 +448,8 @@ pub(super) fn invitation_line(one: &Value) -> String {
     )
 }
 
-/// How many rooms are followed, and how many cannot be read.
+/// How many rooms are followed, and how many cannot be read. An older server tells only how many
+/// there are.
 fn rooms_words(status: &Value) -> String {
     let Some(followed) = status["rooms_followed"].as_i64() else {
         return value_with_noun(&status["totals"]["rooms"], "room", "rooms");
@@ -451,12 +462,13 @@ fn rooms_words(status: &Value) -> String {
     }
 }
 
-/// A number of the answer with its noun.
+/// A number of the answer with its noun, in the singular for 1.
 fn value_with_noun(number: &Value, one: &str, more: &str) -> String {
     let noun = if *number == 1 { one } else { more };
     format!("{} {noun}", one_line_text(number))
 }
 
+/// The entries of a list; none if it is no list.
 pub(super) fn entries_of(list: &Value) -> &[Value] {
     list.as_array().map_or(&[], Vec::as_slice)
 }
@@ -488,16 +500,19 @@ pub(super) fn room_name(room: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// `2026-11-22 14:47`
+/// A timestamp to the minute, `2026-11-22 14:47`; `-` if there is none.
 fn short_time(stamp: &Value) -> String {
     let text = stamp.as_str().unwrap_or("-");
     text.get(..16).unwrap_or(text).replace('T', " ")
 }
 
+/// The value as indented JSON, with a line break at the end.
 fn pretty_json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
+/// A table as text: each column as wide as its widest cell, but at most [`WIDE`]; longer cells are
+/// cut. The last column is never cut.
 fn format_table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
     let last = head.len() - 1;
@@ -553,7 +568,7 @@ pub(in crate::cli) fn print_text(text: &str) -> Result<ExitCode, Box<dyn Error>>
     }
 }
 
-/// A number with its noun, in digits that other programs can read.
+/// A number with its noun, in the singular for 1, in digits that other programs can read.
 pub(super) fn number_with_noun<N: std::fmt::Display + PartialEq + From<u8> + Copy>(
     number: N,
     one: &str,

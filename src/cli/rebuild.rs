@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 const BAR: &str = "{msg}  {wide_bar} {human_pos}/{human_len} events  {per_sec}  {eta} left";
 
+/// Runs `callscope rebuild` for one room, or for all. Beside a running server it opens the database
+/// a second time; else it also migrates it.
 pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
     let url = config.database_url.expose();
     if let (name, false) = store::check_database(url).await? {
@@ -47,6 +49,8 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
     done
 }
 
+/// Derives the calls of one room or of all anew and shows the progress. Receive times that our own
+/// wrong clock gave are corrected first.
 async fn rebuild_rooms(
     store: &Writer,
     rules: &Rules,

@@ -7,6 +7,7 @@ use crate::telemetry;
 use std::error::Error;
 use std::process::ExitCode;
 
+/// Runs the server until it is told to stop, or a part of it fails.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     telemetry::start_log(&config.log)?;
     telemetry::log_panics();

@@ -98,6 +98,9 @@ struct Distance {
 }
 
 impl Distance {
+    /// Our time minus the homeserver's, from one answer. `our_ms` is when the answer came. The
+    /// homeserver gave its time at some moment since the request was sent, and within a second: so
+    /// only an interval is known. `slept_ms` is how long the machine may have slept meanwhile.
     fn from_server(our_ms: i64, word: Word, slept_ms: i64) -> Self {
         let passed_ms = word.elapsed_ms.max(0).saturating_add(slept_ms);
         let most_ms = our_ms.saturating_sub(word.date_ms);
@@ -115,7 +118,7 @@ impl Distance {
         above.max(below).max(0)
     }
 
-    /// The intersection of both, or the new one if they do not overlap.
+    /// The intersection of both intervals, or the new one if they do not overlap.
     fn narrowed_by(self, new: Self) -> Self {
         if self.gap_ms(new) > 0 {
             return new;
@@ -127,15 +130,18 @@ impl Distance {
         }
     }
 
+    /// How far our time may be from the homeserver's at most, ms.
     fn farthest_ms(self) -> i64 {
         let least = self.least_ms.saturating_abs();
         least.max(self.most_ms.saturating_abs())
     }
 
+    /// How far our time is from the homeserver's at least, ms; 0 if they may be equal.
     fn nearest_ms(self) -> i64 {
         self.least_ms.max(self.most_ms.saturating_neg()).max(0)
     }
 
+    /// The middle of the interval, ms; negative if we are behind.
     fn middle_ms(self) -> i64 {
         self.least_ms / 2 + self.most_ms / 2
     }
@@ -144,8 +150,10 @@ impl Distance {
 /// The wall clock and the monotonic clock have diverged.
 #[derive(Debug, Clone, Copy)]
 struct Step {
+    /// Since when, ms by our time and by the monotonic clock.
     since_ms: i64,
     since_counted_ms: i64,
+    /// The wall clock minus the time by the monotonic clock, ms.
     off_ms: i64,
     /// When the homeserver last said that the wall clock is wrong, ms by the monotonic clock.
     told_ms: Option<i64>,
@@ -156,6 +164,8 @@ struct Step {
 }
 
 impl Step {
+    /// Is the step too long ago without a word of the homeserver, so that the wall clock is
+    /// believed again?
     fn is_lapsed(&self, counted_ms: i64) -> bool {
         // A small step, hardly larger than an ordinary one, is believed in any case.
         let is_small = self.off_ms.saturating_abs() <= NEAR_MS;
@@ -170,7 +180,9 @@ impl Step {
 struct Apart {
     /// Since when, ms.
     since_ms: i64,
+    /// The same by the monotonic clock, ms.
     since_counted_ms: i64,
+    /// By how much the distance changed, ms.
     off_ms: i64,
     distance: Distance,
     /// Meanwhile it was as far as usual, too.
@@ -184,6 +196,8 @@ struct EndedApart {
     ended_counted_ms: i64,
 }
 
+/// Which clock is right after a step, as the homeserver's time shows: the monotonic one (`Counted`)
+/// or the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     CountedIsRight,
@@ -198,21 +212,27 @@ pub struct Steady {
     begun_ms: Option<i64>,
     /// The last moment at which both clocks agreed.
     anchor: Option<Moment>,
+    /// The clocks have diverged and do not agree again yet.
     step: Option<Step>,
     /// The usual distance to the homeserver.
     usual: Option<Distance>,
     /// How far it is by turns, too.
     others: Vec<Distance>,
+    /// The distance is not a usual one.
     apart: Option<Apart>,
+    /// The distance was not a usual one until lately.
     ended_apart: Option<EndedApart>,
     /// When the homeserver last confirmed the usual distance, ms by the monotonic clock.
     usual_ms: Option<i64>,
+    /// The spans in which the clock was wrong, oldest first.
     offs: Vec<Off>,
+    /// The number of changes of `offs` so far.
     changes: u64,
 }
 
 impl Steady {
-    /// The best known time, ms.
+    /// The best known time, ms: that of the wall clock if both clocks agree, or if a step has
+    /// lapsed; else that of the monotonic clock. Each call notes what both clocks show.
     pub fn read(&mut self, moment: Moment) -> i64 {
         self.begun_ms.get_or_insert(moment.wall_ms);
         let counted_ms = self.count(moment);
@@ -259,7 +279,8 @@ impl Steady {
         counted_ms
     }
 
-    /// The time by the monotonic clock, ms.
+    /// The time by the monotonic clock, ms: the wall clock at the last moment at which both agreed,
+    /// plus what was counted since.
     fn count(&self, moment: Moment) -> i64 {
         self.anchor.map_or(moment.wall_ms, |anchor| {
             let passed_ms = moment.counted_ms.saturating_sub(anchor.counted_ms);
@@ -267,7 +288,8 @@ impl Steady {
         })
     }
 
-    /// Both clocks agree again: the wall clock was wrong meanwhile.
+    /// Ends the step, if there is one: both clocks agree again, so the wall clock was wrong
+    /// meanwhile.
     fn end_step(&mut self, moment: Moment, counted_ms: i64) {
         let Some(step) = self.step.take() else {
             return;
@@ -280,7 +302,7 @@ impl Steady {
         self.end_off(counted_ms, FoundBy::Counting);
     }
 
-    /// Takes the time that a homeserver reported.
+    /// Takes the time that the homeserver reported in an answer that came at this moment.
     pub fn told(&mut self, word: Word, moment: Moment) {
         let now_ms = self.read(moment);
         let Some(step) = self.step else {
@@ -345,6 +367,9 @@ impl Steady {
         }
     }
 
+    /// Which clock is right, by their distances to the homeserver. A clock at the usual distance is
+    /// right, or one that the step brought to the homeserver's time. `Unknown` if neither shows it
+    /// clearly.
     fn decide(&self, of_counted: Distance, of_wall: Distance) -> Verdict {
         let usual = self.usual;
         // The usual distance narrows the distance of the monotonic time.
@@ -375,7 +400,7 @@ impl Steady {
         Verdict::Unknown
     }
 
-    /// How far a distance is from the nearest one that is usual, ms.
+    /// How far a distance is from the nearest one that is usual, ms; `None` if none is usual yet.
     fn usual_gap_ms(&self, distance: Distance) -> Option<i64> {
         let usual = self.usual?.gap_ms(distance);
         let others = self.others.iter().map(|other| other.gap_ms(distance));
@@ -383,12 +408,14 @@ impl Steady {
         Some(others.fold(usual, i64::min))
     }
 
+    /// Is this distance about a usual one?
     fn is_usual(&self, distance: Distance) -> bool {
         self.usual_gap_ms(distance)
             .is_some_and(|gap_ms| gap_ms <= NEAR_MS)
     }
 
-    /// The wall clock had been right since the step, and the monotonic time was wrong.
+    /// Withdraws the doubt of a step: the wall clock had been right since then, and the monotonic
+    /// time was wrong.
     fn withdraw(&mut self, step: Step, counted_ms: i64) {
         let withdrawn_by_ms = Some(step.off_ms);
         let change = self.changes + 1;
@@ -403,7 +430,8 @@ impl Steady {
         self.note_step(step, counted_ms, withdrawn_by_ms);
     }
 
-    /// Notes a step that is over now and was not noted while it went on.
+    /// Notes a step that is over now and was not noted while it went on. `withdrawn_by_ms` is set
+    /// if the wall clock had been right.
     fn note_step(&mut self, step: Step, counted_ms: i64, withdrawn_by_ms: Option<i64>) {
         self.note(Off {
             from_ms: step.since_ms,
@@ -416,7 +444,8 @@ impl Steady {
         });
     }
 
-    /// The wall clock is right now. The machine slept, or the wall clock was wrong before.
+    /// Believes the wall clock from this moment on. Either the machine slept, or the wall clock was
+    /// wrong before and is right now; then the whole time before the step was wrong.
     fn believe(&mut self, step: Step, of_counted: Distance, moment: Moment) {
         self.step = None;
         self.anchor = Some(moment);
@@ -424,8 +453,8 @@ impl Steady {
         self.apart = None;
         self.ended_apart = None;
         self.end_off(step.since_ms, FoundBy::Homeserver);
-        let slept = step.distance.is_some_and(|wall| self.is_usual(wall));
-        let was_wrong = self.is_usual(of_counted) && !slept;
+        let has_slept = step.distance.is_some_and(|wall| self.is_usual(wall));
+        let was_wrong = self.is_usual(of_counted) && !has_slept;
         if was_wrong {
             self.usual = None;
             self.others.clear();
@@ -443,8 +472,9 @@ impl Steady {
         self.begun_ms = Some(moment.wall_ms);
     }
 
-    /// The clocks agree: is the distance to the homeserver the usual one? If not, it changed at
-    /// `since_counted_ms`, ms by the monotonic clock.
+    /// Compares a distance to the homeserver with the usual one, while the two clocks agree. If it
+    /// is another one, it changed at `since_counted_ms`, ms by the monotonic clock, and our clock
+    /// is doubted.
     fn compare(&mut self, distance: Distance, since_counted_ms: i64, moment: Moment, now_ms: i64) {
         let is_near = |known: &Distance| known.gap_ms(distance) <= NEAR_MS;
         let is_usual = self
@@ -471,6 +501,7 @@ impl Steady {
         let is_short = |ended: &EndedApart| {
             moment.counted_ms.saturating_sub(ended.ended_counted_ms) <= LAPSE_MS
         };
+        // It was usual only for a short time: the doubt goes on from where it began.
         let ended = self.ended_apart.take().filter(is_short);
         if let Some(EndedApart { apart, .. }) = ended {
             self.apart = Some(Apart {
@@ -494,7 +525,7 @@ impl Steady {
         self.note_apart(now_ms, off_ms);
     }
 
-    /// It is as far from us as usual.
+    /// Ends the doubt: the homeserver is as far from us as usual.
     fn end_apart(&mut self, moment: Moment, now_ms: i64) {
         self.usual_ms = Some(moment.counted_ms);
         if let Some(apart) = self.apart.take() {
@@ -507,7 +538,8 @@ impl Steady {
         self.end_off(now_ms, FoundBy::Homeserver);
     }
 
-    /// Tells that it is not, or is not again.
+    /// Notes that the distance is not the usual one since `from_ms`, by `off_ms`. If that was noted
+    /// before and had ended, it goes on.
     fn note_apart(&mut self, from_ms: i64, off_ms: i64) {
         let is_it = |off: &&mut Off| off.from_ms == from_ms && off.found_by == FoundBy::Homeserver;
         let change = self.changes + 1;
@@ -529,7 +561,8 @@ impl Steady {
         });
     }
 
-    /// A changed distance becomes the usual one after `LAPSE_MS`.
+    /// Makes a changed distance the usual one, if it has lasted longer than [`LAPSE_MS`]; the doubt
+    /// of it is withdrawn.
     fn adopt_after_a_while(&mut self, moment: Moment) {
         let Some(apart) = self.apart else {
             return;
@@ -561,11 +594,13 @@ impl Steady {
         }
     }
 
+    /// The span that still lasts and was found in this way; there is at most one.
     fn open(&mut self, found_by: FoundBy) -> Option<&mut Off> {
         let is_open = |off: &&mut Off| off.to_ms.is_none() && off.found_by == found_by;
         self.offs.iter_mut().rev().find(is_open)
     }
 
+    /// Ends the span that still lasts and was found in this way, if there is one.
     fn end_off(&mut self, now_ms: i64, found_by: FoundBy) {
         let change = self.changes + 1;
         if let Some(off) = self.open(found_by) {
@@ -575,6 +610,7 @@ impl Steady {
         }
     }
 
+    /// Stores a span. If there are too many, the oldest one that is over is dropped.
     fn note(&mut self, off: Off) {
         if self.offs.len() >= OFFS_MAX
             && let Some(at) = self.offs.iter().position(|off| off.to_ms.is_some())
@@ -589,7 +625,7 @@ impl Steady {
         });
     }
 
-    /// Is the wall clock not believed now, and how far is it off?
+    /// How far the wall clock is off, if it is not believed now.
     pub fn doubt(&mut self, moment: Moment) -> Option<Doubt> {
         let now_ms = self.read(moment);
         if let Some(step) = self.step {
@@ -633,7 +669,8 @@ impl Steady {
     }
 }
 
-/// Did setting the wall clock bring us from elsewhere to the homeserver's time?
+/// Did a step bring us from elsewhere to the homeserver's time? `before` and `after` are our
+/// distances to it.
 fn brings_to_the_homeserver(before: Distance, after: Distance) -> bool {
     let near_ms = THERE_MS.max(before.nearest_ms() / 4);
     before.nearest_ms() > THERE_MS && after.farthest_ms() <= near_ms.min(before.nearest_ms())

@@ -128,7 +128,7 @@ pub(super) fn parse_mode(text: &str) -> Checked<Mode> {
         .map_err(|_| format!("{} is not a mode", quote_for_display(text)))
 }
 
-/// A schedule, checked by the scheduler's own parser.
+/// A schedule in cron's form with seconds, checked by the scheduler's own parser.
 pub(super) fn parse_schedule(text: &str) -> Checked<String> {
     match tokio_cron_scheduler::Job::new(text, |_, _| ()) {
         Ok(_) => Ok(text.to_owned()),

@@ -20,6 +20,7 @@ pub struct ConfigFault {
 pub struct ConfigFaults(pub Vec<ConfigFault>);
 
 impl ConfigFaults {
+    /// Adds a fault of this key; the origin of its value may be empty.
     pub(super) fn add(&mut self, key: &str, origin: &str, problem: impl Into<String>) {
         let (key, origin, problem) = (key.to_owned(), origin.to_owned(), problem.into());
         self.0.push(ConfigFault {
@@ -29,13 +30,14 @@ impl ConfigFaults {
         });
     }
 
-    /// A value that `key` cannot have.
+    /// Adds the fault that a key cannot have its value. The fault also says what to write.
     pub(super) fn wrong(&mut self, key: &SettingKey, origin: &str, what: &str) {
         self.add(key.name, origin, format!("{what}. Write {}", key.write));
     }
 }
 
 impl fmt::Display for ConfigFaults {
+    /// All faults, one per line after a line with their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.0.len() == 1 { "fault" } else { "faults" };
         write!(f, "{} {word} in the configuration:", self.0.len())?;
@@ -48,6 +50,7 @@ impl fmt::Display for ConfigFaults {
 }
 
 impl fmt::Display for ConfigFault {
+    /// The key, the origin of its value if that is not the key itself, and what is wrong.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)?;
         if !self.origin.is_empty() && self.origin != self.key {
@@ -58,7 +61,7 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// A value as it may be shown: quoted, shortened, control characters escaped.
+/// A value as it may be shown: quoted, cut to 80 characters, control characters escaped.
 pub(super) fn quote_for_display(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     let more = if short.len() < text.len() { "…" } else { "" };

@@ -11,6 +11,7 @@ pub struct SettingKey {
     pub write: &'static str,
 }
 
+/// An entry of [`KEYS`]: name, default (`None` = not set), and what to write.
 const fn new_key(
     name: &'static str,
     default: Option<&'static str>,
@@ -117,12 +118,13 @@ impl SettingKey {
     }
 }
 
-/// The key of a name, if it is known.
+/// The key of this name; `None` if it is unknown.
 pub(super) fn find_key(name: &str) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The known key that is most similar to an unknown name.
+/// The known key that is most similar to an unknown name; `None` if none is similar enough to be
+/// meant.
 pub(super) fn nearest_key(unknown: &str) -> Option<&'static SettingKey> {
     let plain = |name: &str| name.to_lowercase().replace(['.', '-', '_'], "");
     let unknown = plain(unknown);

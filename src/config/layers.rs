@@ -14,6 +14,7 @@ const DEFAULT_FILE: &str = "callscope.toml";
 /// `None`.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
+    /// By the full name of the key, such as `invites.x`.
     values: BTreeMap<String, Value>,
     pub faults: ConfigFaults,
 }
@@ -33,7 +34,8 @@ impl Source for Environment {
 }
 
 impl Layers {
-    /// Reads file and environment and notes every unknown key.
+    /// The merged values of defaults, file and environment. What cannot be read, and every unknown
+    /// key, is a fault.
     pub(super) fn read(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Self {
         let mut layers = Self::default();
         // Compose files pass unset variables as empty ones.
@@ -60,6 +62,7 @@ impl Layers {
         layers
     }
 
+    /// The layer of our variables. An unknown one is a fault, unless Kubernetes set it.
     fn environment(&mut self, env: BTreeMap<String, String>) -> Environment {
         let mut known = Map::new();
         for (name, value) in env {
@@ -75,7 +78,8 @@ impl Layers {
         Environment(known)
     }
 
-    /// The file's text. The default file may be missing.
+    /// The text of the file; empty if it cannot be read, which is a fault. The default file may be
+    /// missing (`is_named` is `false`).
     pub(super) fn file(&mut self, path: &Path, is_named: bool) -> String {
         match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -91,6 +95,8 @@ impl Layers {
         }
     }
 
+    /// Stores the values of a table under their full names, such as `invites.x`. `path` is the name
+    /// so far. An unknown name is a fault.
     fn flatten(&mut self, path: &str, value: Value) {
         let origin = value.origin().unwrap_or_default().to_owned();
         match value.kind {
@@ -113,7 +119,7 @@ impl Layers {
         }
     }
 
-    /// Notes a value that its key cannot have.
+    /// Notes as a fault that a key cannot have its value.
     pub(super) fn wrong(&mut self, name: &str, what: &str) {
         let origin = self.origin(name);
         if let Some(key) = find_key(name) {
@@ -121,14 +127,14 @@ impl Layers {
         }
     }
 
-    /// Notes a key that must have a value.
+    /// Notes as a fault that a key must have a value.
     pub(super) fn missing(&mut self, name: &str, what: &str) {
         if let Some(key) = find_key(name) {
             self.faults.wrong(key, &format!("or {}", key.env()), what);
         }
     }
 
-    /// The origin of a key's value; empty for a default.
+    /// The origin of a key's value: a file or a variable. Empty for a default, and without a value.
     pub(super) fn origin(&self, name: &str) -> String {
         self.values
             .get(name)
@@ -137,6 +143,7 @@ impl Layers {
             .to_owned()
     }
 
+    /// Does the key have its value from a variable?
     fn is_from_environment(&self, name: &str) -> bool {
         self.origin(name).starts_with(PREFIX)
     }
@@ -146,7 +153,7 @@ impl Layers {
         self.values.contains_key(name)
     }
 
-    /// A text.
+    /// The value as a text; `None` if it is not set or no text, which is a fault.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         if let ValueKind::String(text) = &self.values.get(name)?.kind {
             return Some(text.clone());
@@ -157,7 +164,7 @@ impl Layers {
         None
     }
 
-    /// Any value that is read from a text.
+    /// The value as `parse` reads it from a text; `None` if it is not set or has a fault.
     pub(super) fn parsed<T>(
         &mut self,
         name: &str,
@@ -169,7 +176,8 @@ impl Layers {
             .ok()
     }
 
-    /// A list: in the file a list of texts, in the environment texts separated by commas or spaces.
+    /// The entries of a list: in the file a list of texts, in the environment texts separated by
+    /// commas or spaces. Entries with a fault are left out.
     pub(super) fn list<T>(
         &mut self,
         name: &str,
@@ -205,7 +213,8 @@ impl Layers {
             .collect()
     }
 
-    /// A whole number within bounds.
+    /// A whole number from `from` to `to`; `None` if it is not set or has a fault. In the
+    /// environment it is a text.
     pub(super) fn number(&mut self, name: &str, from: i64, to: i64) -> Option<i64> {
         let number = match &self.values.get(name)?.kind {
             ValueKind::I64(number) => Some(*number),
@@ -221,7 +230,7 @@ impl Layers {
         inside
     }
 
-    /// Yes or no.
+    /// Yes or no; `None` if it is not set or has a fault.
     pub(super) fn switch(&mut self, name: &str) -> Option<bool> {
         let switch = match &self.values.get(name)?.kind {
             ValueKind::Boolean(switch) => Some(*switch),
@@ -237,7 +246,8 @@ impl Layers {
     }
 
     /// A secret, given directly or as the file `NAME_file` that holds it. The one in the
-    /// environment takes precedence.
+    /// environment takes precedence; two in the same layer are a fault. `None` if it is not set or
+    /// has a fault.
     pub(super) fn secret(&mut self, name: &str) -> Option<Secret> {
         let file_key = format!("{name}_file");
         let (plain, file) = (self.is_given(name), self.is_given(&file_key));
@@ -270,6 +280,8 @@ impl Layers {
         !self.origin(name).is_empty()
     }
 
+    /// The secret in the file that this key names, without the line break at its end; `None` if it
+    /// cannot be read or is empty, which is a fault.
     fn secret_file(&mut self, name: &str) -> Option<Secret> {
         let path = self.text(name)?;
         match std::fs::read_to_string(&path)
@@ -294,21 +306,23 @@ impl Layers {
 }
 
 /// Is it a variable that Kubernetes sets for a service named `callscope`, or with a name that
-/// begins so (`callscope-db`)? Kubernetes sets it by itself, and nobody can remove it.
+/// begins so (`callscope-db`)? Kubernetes sets it by itself, and nobody can remove it. `name` is
+/// without our prefix.
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_service_link(name: &str, value: &str) -> bool {
     let name = format!("_{name}");
-    let number = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
-    let port = name
+    let begins_with_digit = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    let is_numbered_port = name
         .split_once("_PORT_")
-        .is_some_and(|(_, rest)| number(rest));
-    let service = name.ends_with("_SERVICE_HOST")
+        .is_some_and(|(_, rest)| begins_with_digit(rest));
+    let is_service = name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_");
 
-    service || port || (name.ends_with("_PORT") && value.contains("://"))
+    is_service || is_numbered_port || (name.ends_with("_PORT") && value.contains("://"))
 }
 
+/// The words for an unknown setting, with the name that was likely meant.
 fn unknown_setting_words(likely: Option<String>) -> String {
     match likely {
         Some(name) => format!("there is no such setting. Did you mean {name}?"),
@@ -317,6 +331,8 @@ fn unknown_setting_words(likely: Option<String>) -> String {
     }
 }
 
+/// All values, as one tree: the defaults, over them those of the file's text, over them those of
+/// the environment. Each has its origin. An error if the text is not TOML.
 fn merge_layers(path: &str, text: &str, environment: &Environment) -> Result<Value, ConfigError> {
     let mut builder = config::Config::builder();
     for key in KEYS {

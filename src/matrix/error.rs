@@ -68,6 +68,8 @@ pub struct Refusal {
 }
 
 impl std::fmt::Display for Refusal {
+    /// What was asked, what the refusal means for the operator, then status, code and message of
+    /// the homeserver.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: ", self.asked)?;
         match self.errcode.as_deref() {
@@ -132,25 +134,27 @@ impl Error {
     }
 
     /// Does the homeserver not know this kind of request at all? Then the caller tries another way.
+    /// A 404 counts, too, so ask only about requests whose object must exist.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         self.is("M_UNRECOGNIZED") || matches!(self.status(), Some(404 | 405 | 501))
     }
 
-    /// Does the homeserver say that it has no login by password?
+    /// Does the homeserver say that it has no login by password? Homeservers say so with many
+    /// codes, so the words of the message decide.
     #[must_use]
     pub(super) fn is_no_password_login(&self) -> bool {
         let words = self
             .refusal()
             .map(|no| no.message.to_lowercase())
             .unwrap_or_default();
-        let disabled = ["disabled", "not enabled", "not supported"]
+        let says_disabled = ["disabled", "not enabled", "not supported"]
             .iter()
             .any(|word| words.contains(word));
-        let login = words.contains("login") || words.contains("password");
-        let of_type = words.contains("login type") && !self.is_forbidden();
+        let says_login = words.contains("login") || words.contains("password");
+        let says_login_type = words.contains("login type") && !self.is_forbidden();
 
-        self.is_unsupported() || of_type || (disabled && login)
+        self.is_unsupported() || says_login_type || (says_disabled && says_login)
     }
 
     /// How long to wait before a retry, if the homeserver said so. A 429 always has a time.
@@ -172,7 +176,8 @@ impl Error {
     }
 
     /// Does the homeserver not know the position (`since`, `from`) that we gave? Then start without
-    /// one. Synapse says 400 `M_UNKNOWN` "Invalid stream token", others use words of their own.
+    /// one. Synapse says 400 `M_UNKNOWN` "Invalid stream token", others use words of their own, so
+    /// a part of the message decides.
     #[must_use]
     pub fn is_unknown_position(&self) -> bool {
         if self.is("M_UNKNOWN_POS") {
@@ -234,7 +239,7 @@ impl Error {
         }
     }
 
-    /// The homeserver's refusal, if it is one.
+    /// The homeserver's refusal; `None` for an error of another kind.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -243,13 +248,14 @@ impl Error {
         }
     }
 
+    /// Did the homeserver refuse with this Matrix error code?
     fn is(&self, errcode: &str) -> bool {
         self.refusal()
             .is_some_and(|no| no.errcode.as_deref() == Some(errcode))
     }
 }
 
-/// What to do if there is no login by password.
+/// The text of [`Error::NoPassword`]: what to do if there is no login by password.
 fn no_password(user_id: &str, offers: Option<&str>) -> String {
     let local = user_id.trim_start_matches('@');
     let local = local.split(':').next().unwrap_or(local);
@@ -265,6 +271,7 @@ fn no_password(user_id: &str, offers: Option<&str>) -> String {
     )
 }
 
+/// A size in whole MiB, or in bytes below one.
 fn size_in_words(bytes: usize) -> String {
     const MIB: usize = 1024 * 1024;
     if bytes >= MIB {

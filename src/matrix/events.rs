@@ -47,11 +47,13 @@ pub(super) struct EventBuilder {
     budget: usize,
     /// ... of which this many are used.
     used: usize,
+    /// How many events were replaced by a stand-in.
     stand_ins: usize,
 }
 
 impl EventBuilder {
-    /// For an answer of `bytes` bytes.
+    /// A builder for an answer of `bytes` bytes; the length of the answer bounds the memory of its
+    /// events.
     pub(super) fn within_bytes(bytes: usize) -> Self {
         Self {
             budget: bytes.saturating_mul(RATIO).saturating_add(ANSWER_FREE),
@@ -65,13 +67,13 @@ impl EventBuilder {
         self.used
     }
 
-    /// The events of a list; `None` if it is no list.
+    /// All events of a list; `None` if it is no list.
     pub(super) fn list(&mut self, raw: &RawValue) -> Result<Option<Vec<Value>>, AnswerTooLarge> {
         self.list_where(raw, |_| true)
     }
 
     /// The events of a list whose type is one of [`sieve::TYPES`], or that have no type: these are
-    /// stored and counted.
+    /// stored and counted. `None` if it is no list.
     pub(super) fn list_of_types(
         &mut self,
         raw: &RawValue,
@@ -84,6 +86,8 @@ impl EventBuilder {
         })
     }
 
+    /// The events of a list that are wanted; `None` if it is no list. An error if they take twice
+    /// the memory that is allowed, which only an answer of very many small events does.
     fn list_where(
         &mut self,
         raw: &RawValue,
@@ -105,8 +109,8 @@ impl EventBuilder {
         all.map(|()| Some(events)).ok_or(AnswerTooLarge)
     }
 
-    /// One event. If its type was not requested, only its identifying fields are kept: the sieve
-    /// counts it.
+    /// The value of one event. If its type was not requested, only its identifying fields are kept:
+    /// the sieve counts it. If it is too large, a stand-in.
     pub(super) fn event(&mut self, raw: &RawValue) -> Value {
         if let Some(event) = foreign_event_fields(raw) {
             self.used += estimate_memory(&event);
@@ -125,13 +129,15 @@ impl EventBuilder {
         event
     }
 
+    /// The value of one event; `None` if it is too large, has too many values, or takes too much
+    /// memory for its size or for what is left of this answer.
     fn build_within_limits(&self, text: &str) -> Option<Value> {
         let fits = text.len() <= EVENT_MAX && max_value_count(text) <= NODES_MAX;
         let event = fits.then(|| build_value(text).ok())??;
         let weight = estimate_memory(&event);
-        let light = weight <= WEIGHT_FREE.max(text.len().saturating_mul(RATIO));
+        let is_light = weight <= WEIGHT_FREE.max(text.len().saturating_mul(RATIO));
 
-        (light && self.used + weight <= self.budget).then_some(event)
+        (is_light && self.used + weight <= self.budget).then_some(event)
     }
 
     /// Logs the number of stand-ins among the events, if there are any.
@@ -146,7 +152,8 @@ impl EventBuilder {
     }
 }
 
-/// The identifying fields of an event, with a content that marks it as too large.
+/// A small value in place of an event that is too large: its identifying fields, with a content
+/// that says so.
 fn stand_in(raw: &RawValue) -> Value {
     let Some(fields) = fields_of_object(raw) else {
         return Value::String("too_large".to_owned());
@@ -180,6 +187,7 @@ fn foreign_event_fields(raw: &RawValue) -> Option<Value> {
     Some(Value::Object(event))
 }
 
+/// The identifying fields of an event, without those that are long or structured.
 fn identifying_fields(fields: &Fields<'_>) -> Map<String, Value> {
     let part = |key: &str| {
         let part = fields.get(key)?.get();

@@ -46,6 +46,7 @@ const SPECIAL: [([u8; 4], u32); 15] = [
     ([240, 0, 0, 0], 4),
 ];
 
+/// Is the address in none of the networks of [`SPECIAL`]?
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let within = |(network, length): &([u8; 4], u32)| {
         (ip.to_bits() ^ u32::from_be_bytes(*network)) >> (32 - length) == 0
@@ -54,6 +55,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     !SPECIAL.iter().any(within)
 }
 
+/// Is it one of the addresses that are allocated for the public Internet (`2000::/3`), without the
+/// special ones among them?
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     match ip.segments() {
         // NAT64: the embedded IPv4 address is what counts.
@@ -77,6 +80,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 pub(super) struct PublicResolver;
 
 impl Resolve for PublicResolver {
+    /// The public addresses of a name; an error if it has none.
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
@@ -90,6 +94,7 @@ impl Resolve for PublicResolver {
     }
 }
 
+/// The public ones among the addresses of a name, at most [`ADDRESSES_MAX`].
 fn only_public(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     found
         .filter(|address| is_public(address.ip()))

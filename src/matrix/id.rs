@@ -7,12 +7,12 @@ const ROOM_ID_MAX: usize = 255;
 /// Maximum length of a position, bytes: escaped in a URL it may become three times as long.
 pub(super) const POSITION_MAX: usize = 16 * 1024;
 
-/// Is this a valid id of a room?
+/// May this be the id of a room: is it not empty and not too long?
 pub(super) fn is_room_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= ROOM_ID_MAX
 }
 
-/// Is this a valid position in a stream?
+/// May this be a position in a stream: is it not empty and not too long?
 pub(super) fn is_position(text: &str) -> bool {
     !text.is_empty() && text.len() <= POSITION_MAX
 }

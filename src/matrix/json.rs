@@ -27,18 +27,18 @@ pub(super) fn fields_of_object(raw: &RawValue) -> Option<Fields<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// The value as a text, if it is one.
+/// The value as a text; `None` if it is not one.
 pub(super) fn text_of_value(raw: &RawValue) -> Option<String> {
     text_of_bytes(raw.get().as_bytes())
 }
 
-/// The text in these bytes of JSON, if they are one.
+/// The text in these bytes of JSON; `None` if they are not one.
 pub(super) fn text_of_bytes(json: &[u8]) -> Option<String> {
     serde_json::from_slice::<String>(json).ok().map(replace_nul)
 }
 
-/// Replaces NUL, which is not a valid character in any text here: `PostgreSQL` would reject it, and
-/// with it everything in the same answer.
+/// The text without NUL, which is not a valid character in any text here: `PostgreSQL` would reject
+/// it, and with it everything in the same answer.
 fn replace_nul(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', NO_CHARACTER)
@@ -47,13 +47,13 @@ fn replace_nul(text: String) -> String {
     }
 }
 
-/// Is all of it valid for a strict reader? (`RawValue` alone accepts half surrogate pairs, numbers
-/// out of range and any depth.)
+/// Checks that all of it is valid for a strict reader. (`RawValue` alone accepts half surrogate
+/// pairs, numbers out of range and any depth.)
 pub(super) fn check_strictly(text: &str) -> serde_json::Result<()> {
     serde_json::from_str::<StrictCheck>(text).map(|_| ())
 }
 
-/// Builds the value of a text that was checked and counted.
+/// The value of a text that was checked and counted.
 pub(super) fn build_value(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str::<PlainValue>(text).map(|plain| plain.0)
 }
@@ -61,6 +61,7 @@ pub(super) fn build_value(text: &str) -> serde_json::Result<Value> {
 /// An upper bound of the number of values in a text, containers included: each value is at the
 /// beginning or follows a comma or a bracket.
 pub(super) fn max_value_count(text: &str) -> usize {
+    // Whether the byte is within a string, and whether it follows a backslash there.
     let (mut count, mut in_text, mut escaped) = (1_usize, false, false);
     for byte in text.bytes() {
         match byte {
@@ -102,7 +103,7 @@ pub(super) fn estimate_memory(value: &Value) -> usize {
 }
 
 /// Passes each value of a list to `take`, one at a time, until it returns false. `None` if it did,
-/// or if it is no list.
+/// or if it is no list; `Some` if all values were passed.
 pub(super) fn for_each_item<'a>(
     raw: &'a RawValue,
     take: impl FnMut(&'a RawValue) -> bool,
@@ -121,6 +122,7 @@ impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for ItemVisitor<F> {
         words.write_str("a list")
     }
 
+    /// Passes each value to the closure; stops with an error once that returns false.
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         while let Some(raw) = list.next_element::<&RawValue>()? {
             if !(self.0)(raw) {
@@ -172,11 +174,13 @@ impl<'de> Visitor<'de> for StrictCheck {
         Ok(self)
     }
 
+    /// Reads every value of a list, and so checks it.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
         while list.next_element::<Self>()?.is_some() {}
         Ok(self)
     }
 
+    /// Reads every key and value of an object, and so checks them.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         while map.next_entry::<Self, Self>()?.is_some() {}
         Ok(self)
@@ -234,6 +238,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
         Ok(Value::Array(values))
     }
 
+    /// Builds an object. Keys that have a special meaning for `serde_json` are renamed.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
         while let Some((key, PlainValue(value))) = map.next_entry::<String, PlainValue>()? {

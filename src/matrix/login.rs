@@ -158,11 +158,12 @@ impl Client {
         }
     }
 
-    /// Does the stored token still work, or could it be refreshed?
+    /// Uses a stored token. Returns true if it still works, or could be refreshed; false if a login
+    /// is needed.
     async fn take_up(&self, kept: &Credentials, file: &Path, now_ms: i64) -> Result<bool> {
         self.use_credentials(kept, now_ms);
-        let is_over = kept.expires_ms.is_some_and(|expires| expires <= now_ms);
-        if !is_over {
+        let is_expired = kept.expires_ms.is_some_and(|expires| expires <= now_ms);
+        if !is_expired {
             match self.whoami().await {
                 Ok(_) => return Ok(true),
                 Err(error) if error.is_revoked() => {}
@@ -196,7 +197,8 @@ impl Client {
         }
     }
 
-    /// Asks which logins are offered. If the homeserver does not say, the login is simply tried.
+    /// Checks that the homeserver offers a login by password. If it does not say, the check passes:
+    /// the login is simply tried.
     async fn check_that_password_is_offered(&self, user_id: &str) -> Result<()> {
         let request = self.get(&["_matrix", "client", "v3", "login"]);
         let answer = match request.without_token().send().await {
@@ -242,7 +244,8 @@ impl Client {
         Ok(())
     }
 
-    /// Uses the token and the user id of an earlier login.
+    /// Uses the token and the user id of an earlier login, and plans its refresh at three quarters
+    /// of the time that it still lasts.
     pub fn use_credentials(&self, credentials: &Credentials, now_ms: i64) {
         self.set_token(Some(credentials.access_token.clone()));
         self.set_user_id(&credentials.user_id);
@@ -343,13 +346,14 @@ impl Credentials {
     }
 }
 
-/// When the token of this answer expires, ms since the Unix epoch.
+/// When the token of this answer expires, ms since the Unix epoch; `None` if it does not.
 fn expires_ms(answer: &Answer, now_ms: i64) -> Option<i64> {
     let expires_in = answer.value.get("expires_in_ms").and_then(Value::as_i64)?;
     now_ms.checked_add(expires_in.max(0))
 }
 
-/// The error for a refused login: it tells whether a retry without a change makes sense.
+/// The error for a refused login. It becomes [`Error::NoPassword`] or [`Error::LoginRefused`] if
+/// the same login would be refused again.
 fn login_error(error: Error, user_id: &str) -> Error {
     if error.is_no_password_login() && error.retry_after().is_none() {
         return Error::NoPassword {
@@ -358,14 +362,15 @@ fn login_error(error: Error, user_id: &str) -> Error {
         };
     }
 
-    let lasts = !error.is_transient();
+    let is_lasting = !error.is_transient();
 
     match error {
-        Error::Refused(no) if lasts => Error::LoginRefused(no),
+        Error::Refused(no) if is_lasting => Error::LoginRefused(no),
         other => other,
     }
 }
 
+/// Replaces a file atomically by one that only its owner can read.
 fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
@@ -384,6 +389,7 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     written
 }
 
+/// Writes a new file that only its owner can read, and waits until it is on the disk.
 fn write_draft(draft: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

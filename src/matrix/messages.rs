@@ -23,8 +23,8 @@ pub struct MessagesPage {
 
 impl Client {
     /// One page of a room's history backwards, only of the types in [`TYPES`]. `from` is an `end`
-    /// or `prev_batch`, `None` for the newest. Backwards is the only direction in which a
-    /// homeserver fetches missing events from others.
+    /// or `prev_batch`, `None` for the newest; `limit` is how many events are wanted. Backwards is
+    /// the only direction in which a homeserver fetches missing events from others.
     ///
     /// # Errors
     /// As every request; `is_forbidden` when the room is not ours to see, `is_unknown_position` for
@@ -88,6 +88,8 @@ impl Client {
         })
     }
 
+    /// Requests one page of history, and returns the answer as text. Without a filter, events of
+    /// all types come.
     async fn messages_page(
         &self,
         room_id: &str,
@@ -129,14 +131,14 @@ impl Client {
     }
 }
 
-/// Where the next page begins. A page that ends where it began counts as the last, because it would
-/// be requested again for ever.
+/// Where the next page begins; `None` if this is the last. A page that ends where it began counts
+/// as the last, because it would be requested again for ever.
 fn end_of_page(fields: &Fields<'_>, from: Option<&str>) -> Option<String> {
     let end = fields.get("end").and_then(|end| text_of_value(end));
     end.filter(|end| is_position(end) && Some(end.as_str()) != from)
 }
 
-/// The id of an event whose type is not ours.
+/// The id of an event whose type is not ours; `None` if the type is ours.
 fn id_of_other(raw: &RawValue) -> Option<String> {
     let fields = fields_of_object(raw)?;
     let kind = text_of_value(fields.get("type")?)?;

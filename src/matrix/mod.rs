@@ -94,6 +94,7 @@ struct Inner {
     http: reqwest::Client,
     token: RwLock<Option<Secret>>,
     user_id: RwLock<Option<String>>,
+    /// The number of requests so far.
     requests: AtomicU64,
     /// When to refresh the token, ms since the Unix epoch.
     refresh_due_ms: RwLock<Option<i64>>,
@@ -102,6 +103,7 @@ struct Inner {
     /// How many times timeouts are doubled now, because the last ones were too short.
     slowness: AtomicU32,
     time: TimeListener,
+    /// An answer had a date.
     has_dates: AtomicBool,
 }
 
@@ -161,7 +163,7 @@ impl Client {
         })
     }
 
-    /// The client that passes the homeserver's time to `listener`.
+    /// The client, which from now on passes the homeserver's time to `listener`.
     #[must_use]
     pub fn telling_time(self, listener: impl Fn(HeardTime) + Send + Sync + 'static) -> Self {
         let mut told = self
@@ -176,7 +178,7 @@ impl Client {
         self
     }
 
-    /// Do the homeserver's answers have a date?
+    /// Has any of the homeserver's answers had a date?
     #[must_use]
     pub fn has_dates(&self) -> bool {
         self.inner.has_dates.load(Ordering::Relaxed)
@@ -271,6 +273,7 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner) = due_ms;
     }
 
+    /// Notes the token of a request that was refused as not valid.
     fn note_refused(&self, token: Option<&Secret>) {
         *self
             .inner
@@ -279,6 +282,7 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner) = token.cloned();
     }
 
+    /// Is this the last token that was refused as not valid?
     fn was_refused(&self, token: &Secret) -> bool {
         let refused = self
             .inner
@@ -297,7 +301,7 @@ impl Client {
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A timeout, longer if the last ones were too short for this homeserver.
+    /// This timeout, doubled up to four times if the last ones were too short for this homeserver.
     fn stretched(&self, timeout: Duration) -> Duration {
         timeout.saturating_mul(
             1 << self
@@ -308,7 +312,7 @@ impl Client {
         )
     }
 
-    /// A request timed out: the next ones get more time.
+    /// Notes that a request timed out: the next ones get twice the time.
     fn was_too_slow(&self) {
         let more = |slowness: u32| (slowness < SLOWNESS_MAX).then_some(slowness + 1);
         let _ = self
@@ -317,7 +321,8 @@ impl Client {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
-    /// A request was answered long before its timeout: the next ones get less time again.
+    /// Notes that a request was answered long before its timeout: the next ones get half the time,
+    /// but never less than configured.
     fn was_quick(&self) {
         let less = |slowness: u32| slowness.checked_sub(1);
         let _ = self
@@ -327,6 +332,8 @@ impl Client {
     }
 }
 
+/// The HTTP client for our homeserver: it follows only redirects that [`may_follow`] allows, and
+/// uses no proxy.
 fn http_client(settings: &Settings) -> Result<reqwest::Client> {
     let redirect = reqwest::redirect::Policy::custom(|attempt| {
         if may_follow(&attempt) {
@@ -348,18 +355,19 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
         .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
 }
 
-/// Redirects are followed only within the same host: our requests are meant for the configured
-/// homeserver.
+/// May this redirect be followed? Only within the same host, and never from https to http: our
+/// requests are meant for the configured homeserver.
 fn may_follow(attempt: &reqwest::redirect::Attempt<'_>) -> bool {
     let Some(from) = attempt.previous().last() else {
         return false;
     };
 
     let to = attempt.url();
-    let secure = to.scheme() == "https" || from.scheme() == "http";
-    let same_port = from.port_or_known_default() == to.port_or_known_default();
-    let to_https = from.port().is_none() && to.port().is_none();
-    let same_place = from.host() == to.host() && (same_port || to_https);
+    let stays_secure = to.scheme() == "https" || from.scheme() == "http";
+    let has_same_port = from.port_or_known_default() == to.port_or_known_default();
+    // From http to https the usual port changes.
+    let have_usual_ports = from.port().is_none() && to.port().is_none();
+    let is_same_place = from.host() == to.host() && (has_same_port || have_usual_ports);
 
-    attempt.previous().len() <= REDIRECTS_MAX && secure && same_place
+    attempt.previous().len() <= REDIRECTS_MAX && stays_secure && is_same_place
 }

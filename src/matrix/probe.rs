@@ -110,8 +110,8 @@ impl Prober {
         })
     }
 
-    /// Requests the well-known document of a server by its name, and the versions at the address in
-    /// that document.
+    /// Asks for the well-known document of a server by its name, and for the versions at the
+    /// address in that document; without a document, at the name itself.
     pub async fn server(&self, name: &str) -> ServerProbe {
         // The document is at the host of the server's name, without its port.
         let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
@@ -147,9 +147,9 @@ impl Prober {
         }
     }
 
-    /// Requests the health endpoint of an SFU's service. Some proxies forward only what clients
-    /// need, and behind a homeserver this endpoint does not exist. Then it checks whether the
-    /// endpoint for clients exists.
+    /// Asks the health endpoint of an SFU's service whether it is ready, and measures how long that
+    /// takes. Some proxies forward only what clients need, and behind a homeserver this endpoint
+    /// does not exist. Then it checks whether the endpoint for clients exists.
     pub async fn sfu(&self, service_url: &str) -> SfuProbe {
         let begun = Instant::now();
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -182,7 +182,8 @@ impl Prober {
     }
 
     /// Does the service of an SFU send the leave event for clients that lost their connection
-    /// (`/delegate_delayed_leave`)? `None` if that is not known.
+    /// (`/delegate_delayed_leave`)? It does if it says that only POST is allowed. `None` if that is
+    /// not known.
     pub async fn delegates(&self, service_url: &str) -> Option<bool> {
         let asked = self
             .ask(Method::GET, service_url, "delegate_delayed_leave")
@@ -195,6 +196,7 @@ impl Prober {
         }
     }
 
+    /// The JSON at a path, or why there is none.
     async fn json(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
         match self.ask(Method::GET, base, path).await {
             Ok((StatusCode::NOT_FOUND, _)) => ProbeAnswer::Missing,
@@ -207,8 +209,8 @@ impl Prober {
         }
     }
 
-    /// Sends one request. Returns the status and the body, which is at most `BODY_MAX` bytes
-    /// long.
+    /// Sends one request. Returns the status and the body; a body of more than [`BODY_MAX`] bytes
+    /// counts as failed.
     async fn ask(
         &self,
         method: Method,
@@ -239,8 +241,8 @@ impl Prober {
         Ok((response.status(), body))
     }
 
-    /// The URL to request, if it is allowed. An IP address is not resolved later, so it is checked
-    /// here. Parsing has turned every way to write it into an address.
+    /// The URL to request, if it is allowed; else why it is not. An IP address is not resolved
+    /// later, so it is checked here. Parsing has turned every way to write it into an address.
     fn url(&self, base: &str, path: &str) -> std::result::Result<Url, ProbeFault> {
         let refused = |why: &str| ProbeFault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
@@ -281,6 +283,8 @@ impl Prober {
     }
 }
 
+/// The HTTP client for probes, from a builder that says which addresses are allowed: short
+/// timeouts, no redirects, no proxy, and no connection that is kept.
 fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     builder
         .user_agent(concat!("callscope/", env!("CARGO_PKG_VERSION"), " (probe)"))
@@ -302,6 +306,8 @@ enum ProbeFault {
 }
 
 impl ProbeFault {
+    /// Why a request failed, in words: refused if the guard stopped it, else the innermost cause
+    /// without the URL.
     fn from_request_error(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let timed_out = error.is_timeout();
@@ -326,6 +332,7 @@ impl ProbeFault {
         Self::Failed(why)
     }
 
+    /// This fault as the answer of a probe.
     fn asked<T>(self) -> ProbeAnswer<T> {
         match self {
             Self::Refused(why) => ProbeAnswer::Refused(why),
@@ -335,10 +342,12 @@ impl ProbeFault {
 }
 
 impl<T> ProbeAnswer<T> {
+    /// The same result, with what was said changed.
     fn map<U>(self, f: impl FnOnce(T) -> U) -> ProbeAnswer<U> {
         self.and_then(|said| ProbeAnswer::Said(f(said)))
     }
 
+    /// The result of reading what was said; anything else stays.
     fn and_then<U>(self, f: impl FnOnce(T) -> ProbeAnswer<U>) -> ProbeAnswer<U> {
         match self {
             Self::Said(said) => f(said),
@@ -349,6 +358,8 @@ impl<T> ProbeAnswer<T> {
     }
 }
 
+/// The relevant content of a well-known document for clients. Addresses that are too long are left
+/// out; a document that is no object counts as failed.
 fn read_published(json: &Value) -> ProbeAnswer<PublishedWellKnown> {
     if !json.is_object() {
         return ProbeAnswer::Failed("its well-known document is no object".to_owned());
@@ -380,6 +391,8 @@ fn read_published(json: &Value) -> ProbeAnswer<PublishedWellKnown> {
     })
 }
 
+/// The features that an answer of `/versions` names. A feature counts under its unstable name, with
+/// or without `.stable`.
 fn read_features(json: &Value) -> ProbeAnswer<ServerFeatures> {
     if !json.get("versions").is_some_and(Value::is_array) {
         return ProbeAnswer::Failed("its answer names no versions".to_owned());

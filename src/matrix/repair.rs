@@ -37,8 +37,11 @@ pub fn repair_json(body: &[u8]) -> String {
 }
 
 struct Scan<'a> {
+    /// What is still to be read.
     rest: &'a str,
+    /// The repaired text so far.
     out: String,
+    /// How many lists and objects are open.
     depth: usize,
 }
 
@@ -51,15 +54,19 @@ impl Scan<'_> {
         self.rest = later;
     }
 
+    /// Copies everything before the first byte at which to stop.
     fn copy_to(&mut self, stop: impl Fn(u8) -> bool) {
         let length = self.rest.bytes().position(stop).unwrap_or(self.rest.len());
         self.copy(length);
     }
 
+    /// Leaves out `bytes` bytes.
     fn skip(&mut self, bytes: usize) {
         self.rest = self.rest.get(bytes..).unwrap_or("");
     }
 
+    /// Enters a list or an object. One that is nested too deep is left out to its end, and `null`
+    /// stands in its place.
     fn open(&mut self) {
         if self.depth < DEPTH_MAX {
             self.depth += 1;
@@ -92,6 +99,7 @@ impl Scan<'_> {
         self.out.push_str("null");
     }
 
+    /// Copies a string, from its first quote to its last. Control characters are replaced.
     fn string(&mut self) {
         self.copy(1);
         while let Some(next) = self.rest.bytes().next() {
@@ -107,6 +115,8 @@ impl Scan<'_> {
         }
     }
 
+    /// Copies an escape, which begins with a backslash. A half of a surrogate pair is replaced;
+    /// both halves together are copied.
     fn escape(&mut self) {
         match (
             utf16_unit(self.rest),
@@ -125,6 +135,7 @@ impl Scan<'_> {
         }
     }
 
+    /// Copies a number. One that is too large for a 64 bit float becomes 1e308 or -1e308.
     fn number(&mut self) {
         let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
         let length = self
@@ -149,7 +160,7 @@ impl Scan<'_> {
     }
 }
 
-/// The UTF-16 unit of a `\uXXXX` at the beginning of `text`.
+/// The UTF-16 unit of a `\uXXXX` at the beginning of `text`; `None` if it begins otherwise.
 fn utf16_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u32::from_str_radix(digits, 16).ok()

@@ -45,6 +45,7 @@ pub(super) struct Request<'a> {
     body: Option<Value>,
     timeout: Duration,
     with_token: bool,
+    /// A secret in the body, which is kept out of error texts.
     hidden: Option<Secret>,
 }
 
@@ -59,6 +60,8 @@ impl Client {
         self.request(Method::POST, parts, Some(body))
     }
 
+    /// A request with our token and the usual timeout to the path made of `parts`. Each part is
+    /// escaped, so that an id cannot end it.
     fn request(&self, method: Method, parts: &[&str], body: Option<Value>) -> Request<'_> {
         let mut url = self.settings().homeserver_url.clone();
         let mut path = url.path().trim_end_matches('/').to_owned();
@@ -112,7 +115,7 @@ impl<'a> Request<'a> {
         self.client.stretched(self.timeout)
     }
 
-    /// Method and path: the name of this request in error texts and the log.
+    /// The name of this request in error texts and the log: method and path, never the query.
     fn asked(&self) -> String {
         format!("{} {}", self.method, one_line(self.url.path(), 200))
     }
@@ -144,6 +147,7 @@ impl<'a> Request<'a> {
         answer
     }
 
+    /// Sends the request and reads its whole answer as text.
     async fn answer(&self, token: Option<&Secret>) -> Result<JsonBody> {
         let built = self.build(token).timeout(self.limit());
         let response = self.begin(built, token).await?;
@@ -153,7 +157,8 @@ impl<'a> Request<'a> {
         JsonBody::read(self.asked(), status.as_u16(), body)
     }
 
-    /// Sends the request and waits until a successful answer begins.
+    /// Sends the request and waits until a successful answer begins. The answer's date goes to our
+    /// clock. An unsuccessful answer becomes an error.
     async fn begin(&self, built: RequestBuilder, token: Option<&Secret>) -> Result<Response> {
         let begun = Instant::now();
         let response = built.send().await.map_err(|error| self.lost(error, None))?;
@@ -184,7 +189,8 @@ impl<'a> Request<'a> {
         Err(self.refused(status, wait, &body, token))
     }
 
-    /// The error for a redirect to another host, which is not followed.
+    /// The error for a redirect to another host, which is not followed; `None` for any other
+    /// answer.
     fn leads_away(&self, response: &Response) -> Option<Error> {
         let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
         let to = self.url.join(location).ok()?;
@@ -208,9 +214,10 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Sends the request. The answer's body is read piece by piece, and may have up to
-    /// [`STREAM_FACTOR`] times the bytes of one that is kept in memory. Only the time that we wait
-    /// for the homeserver counts: the reader may take any time between the pieces.
+    /// Sends the request and returns its answer as it comes. The body is read piece by piece, and
+    /// may have up to [`STREAM_FACTOR`] times the bytes of one that is kept in memory. Only the
+    /// time that we wait for the homeserver counts: the reader may take any time between the
+    /// pieces.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -247,6 +254,7 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// The request for the HTTP client, with its token and body.
     fn build(&self, token: Option<&Secret>) -> RequestBuilder {
         let http = self.client.http();
         let mut builder = http.request(self.method.clone(), self.url.clone());
@@ -261,7 +269,8 @@ impl<'a> Request<'a> {
         builder
     }
 
-    /// Reads the (decompressed) body piece by piece and never keeps more than `limit` bytes.
+    /// Reads the (decompressed) body piece by piece and never keeps more than `limit` bytes. A
+    /// longer one is an error if it is wanted as a `whole`; else what came before is returned.
     async fn body_of(&self, mut response: Response, limit: usize, whole: bool) -> Result<Vec<u8>> {
         let status = response.status().as_u16();
         let too_large = || Error::TooLarge {
@@ -302,8 +311,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The error for a connection that failed, or that broke off in the middle of a body (status,
-    /// bytes so far).
+    /// The error for a connection that failed (`begun` is `None`), or that broke off in the middle
+    /// of a body (status, bytes so far).
     fn lost(&self, error: reqwest::Error, begun: Option<(u16, usize)>) -> Error {
         let asked = self.asked();
         if error.is_builder() {
@@ -339,7 +348,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The error that an unsuccessful answer means.
+    /// The error that an unsuccessful answer means. `wait` is the time of its `Retry-After` header;
+    /// `token` is kept out of the texts.
     fn refused(
         &self,
         status: StatusCode,
@@ -383,6 +393,8 @@ impl<'a> Request<'a> {
         }))
     }
 
+    /// The text without our token and without the secret of the request, which the homeserver may
+    /// echo.
     fn hide(&self, text: &str, token: Option<&Secret>) -> String {
         [token, self.hidden.as_ref()]
             .into_iter()
@@ -395,10 +407,12 @@ impl<'a> Request<'a> {
 pub(super) struct AnswerBody<'a> {
     request: Request<'a>,
     response: Response,
+    /// Maximum bytes of the body.
     limit: usize,
     /// Maximum total wait for the homeserver, and the wait so far.
     longest: Duration,
     waited: Duration,
+    /// Bytes received so far.
     read: usize,
 }
 
@@ -453,6 +467,7 @@ impl AnswerBody<'_> {
         self.read
     }
 
+    /// The HTTP status of the answer.
     fn status(&self) -> u16 {
         self.response.status().as_u16()
     }
@@ -467,7 +482,8 @@ impl AnswerBody<'_> {
     }
 }
 
-/// `Retry-After` in seconds. The form with a date depends on two clocks and is ignored.
+/// The wait that `Retry-After` asks for, in seconds; `None` without the header. The form with a
+/// date depends on two clocks and is ignored.
 fn retry_after_header(response: &Response) -> Option<Duration> {
     let seconds = response
         .headers()
@@ -479,8 +495,8 @@ fn retry_after_header(response: &Response) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// The answer's date, ms since the Unix epoch: the beginning of its second. The date of a cached
-/// answer (`Age`) is ignored: it is the time at which the answer was made.
+/// The answer's date, ms since the Unix epoch: the beginning of its second. `None` without one. The
+/// date of a cached answer (`Age`) is ignored: it is the time at which the answer was made.
 fn date_header(response: &Response) -> Option<i64> {
     let age = response.headers().get(header::AGE);
     if age.is_some_and(|age| age.as_bytes().trim_ascii() != b"0") {
@@ -492,8 +508,8 @@ fn date_header(response: &Response) -> Option<i64> {
     Some(at.timestamp().as_millisecond())
 }
 
-/// The innermost cause, without the URL: "connection refused" says more than "error sending
-/// request".
+/// The innermost cause of an error, without the URL: "connection refused" says more than "error
+/// sending request".
 fn innermost_cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;

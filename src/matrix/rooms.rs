@@ -35,7 +35,7 @@ impl std::fmt::Debug for StateParts<'_> {
 }
 
 impl StateParts<'_> {
-    /// The next events; `None` at the end.
+    /// The next events, about `STATE_PIECE` bytes of them; `None` at the end.
     ///
     /// # Errors
     /// The answer breaks off, or is no list of JSON.
@@ -57,7 +57,7 @@ impl StateParts<'_> {
         Ok((!part.is_empty()).then_some(part))
     }
 
-    /// Was the answer the complete state of a room?
+    /// Checks that the answer was the complete state of a room.
     ///
     /// # Errors
     /// It lacks the room's creation.
@@ -74,11 +74,15 @@ impl StateParts<'_> {
     }
 }
 
+/// Takes the events out of a list of state events as it comes.
 struct StateReader {
+    /// The events since the last part.
     found: Vec<Value>,
     events: EventBuilder,
     has_creation: bool,
+    /// The answer is no list.
     is_other: bool,
+    /// Memory of all parts returned so far, bytes.
     handed_over: usize,
 }
 
@@ -90,6 +94,7 @@ struct TypeOnly<'a> {
 }
 
 impl Taker for StateReader {
+    /// Each event of the list is wanted, as text. The list itself has an empty path.
     fn wants(&mut self, path: &[String]) -> Want {
         if path.is_empty() {
             Want::List
@@ -98,6 +103,7 @@ impl Taker for StateReader {
         }
     }
 
+    /// Keeps an event. Anything else than a list of events is noted in `is_other`.
     fn takes(&mut self, _: &[String], found: Found<'_>) {
         match found {
             Found::Text(text) => self.add(text),
@@ -108,6 +114,7 @@ impl Taker for StateReader {
 }
 
 impl StateReader {
+    /// A reader before the first byte; each part may take [`STATE_PIECE`] bytes of memory.
     fn new() -> Self {
         Self {
             found: Vec::new(),
@@ -118,7 +125,8 @@ impl StateReader {
         }
     }
 
-    /// Keeps events of our types, and those without a type, which are counted.
+    /// Keeps an event of our types, or without a type, which is counted. Others are left out before
+    /// they are built.
     fn add(&mut self, text: &[u8]) {
         let kind = serde_json::from_slice::<TypeOnly<'_>>(text);
         let kind = kind.ok().and_then(|kind| kind.kind);
@@ -134,6 +142,7 @@ impl StateReader {
         self.found.push(streamed.event);
     }
 
+    /// The events since the last part.
     fn hand_over(&mut self) -> Vec<Value> {
         self.handed_over += self.events.used();
         self.events = EventBuilder::within_bytes(STATE_PIECE);
@@ -306,7 +315,7 @@ impl Client {
     }
 }
 
-/// The room id in an answer.
+/// The room id in an answer. An error if there is none, or it is too long.
 fn room_id_of(answer: &Answer) -> Result<String> {
     let room_id = answer.text("room_id")?;
     if is_room_id(&room_id) {
@@ -316,10 +325,12 @@ fn room_id_of(answer: &Answer) -> Result<String> {
     }
 }
 
+/// Is it the room's creation?
 fn is_create(event: &Value) -> bool {
     event.get("type").and_then(Value::as_str) == Some("m.room.create")
 }
 
+/// The texts of a list; other values are left out.
 fn texts_of_list(list: &[Value]) -> Vec<String> {
     list.iter()
         .filter_map(Value::as_str)

@@ -67,7 +67,8 @@ impl Client {
         })
     }
 
-    /// The federation API returns it; on many homeservers it is at the same address.
+    /// The name and version of the homeserver's software. The federation API returns it; on many
+    /// homeservers it is at the same address. `None` if it does not answer here.
     async fn software(&self) -> Option<String> {
         let parts = ["_matrix", "federation", "v1", "version"];
         let timeout = SOFTWARE_TIMEOUT.min(self.settings().request_timeout);

@@ -35,7 +35,10 @@ pub(super) enum Found<'a> {
 
 /// Decides what is wanted, and receives it.
 pub(super) trait Taker {
+    /// What is wanted of the value at this path. A path is the keys of the objects around it; a
+    /// value of a list has an empty key.
     fn wants(&mut self, path: &[String]) -> Want;
+    /// Receives what was found at this path.
     fn takes(&mut self, path: &[String], found: Found<'_>);
 }
 
@@ -65,10 +68,13 @@ enum SplitState {
 #[derive(Debug)]
 pub(super) struct Splitter {
     state: SplitState,
+    /// The keys of the entered containers; a list has an empty one.
     path: Vec<String>,
-    /// The containers that were entered; true = object.
+    /// The containers that were entered; true = object, false = list.
     entered: Vec<bool>,
+    /// Bytes read so far.
     read: usize,
+    /// The current key as far as it has come.
     key: Vec<u8>,
     /// Position within the current value: its depth, whether in a text, whether after a backslash.
     depth: usize,
@@ -76,11 +82,14 @@ pub(super) struct Splitter {
     escaped: bool,
     /// Maximum wanted bytes of the current value; `None` = it is skipped.
     limit: Option<usize>,
+    /// The current value has more bytes than were wanted.
     too_long: bool,
+    /// The current value as far as it has come, if it is wanted.
     text: Vec<u8>,
 }
 
 impl Splitter {
+    /// A splitter before the first byte.
     pub(super) fn new() -> Self {
         Self {
             state: SplitState::Value,
@@ -102,12 +111,12 @@ impl Splitter {
         self.read
     }
 
-    /// Is the text complete?
+    /// Is the text complete? Only white space may follow.
     pub(super) fn is_done(&self) -> bool {
         self.state == SplitState::Done
     }
 
-    /// Reads the next bytes.
+    /// Reads the next bytes, which may begin and end anywhere, and passes on what is wanted.
     pub(super) fn feed(&mut self, bytes: &[u8], taker: &mut impl Taker) -> Result<(), BrokenJson> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
@@ -151,7 +160,8 @@ impl Splitter {
         Ok(1)
     }
 
-    /// A value begins: it is entered, collected or skipped.
+    /// Decides what happens to a value that begins with this byte: it is entered, collected or
+    /// skipped. Returns how many bytes were used: 0 if the value is read from this byte on.
     fn value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
         if !matches!(
             byte,
@@ -189,7 +199,8 @@ impl Splitter {
         Ok(0)
     }
 
-    /// Continues within a value, to its end or to the end of the bytes.
+    /// Continues within a value that is collected or skipped, to its end or to the end of the
+    /// bytes. Returns how many bytes were used.
     fn inside(&mut self, bytes: &[u8], taker: &mut impl Taker) -> usize {
         let (used, ended) = self.pass(bytes);
         if let Some(limit) = self.limit
@@ -218,7 +229,7 @@ impl Splitter {
         used
     }
 
-    /// How many bytes belong to the value, and whether it ends with them.
+    /// How many of these bytes belong to the current value, and whether it ends with them.
     fn pass(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
@@ -259,7 +270,8 @@ impl Splitter {
         (bytes.len(), false)
     }
 
-    /// Continues within a key, to its end or to the end of the bytes.
+    /// Continues within a key, to its end or to the end of the bytes. Returns how many bytes were
+    /// used.
     fn key_text(&mut self, bytes: &[u8]) -> Result<usize, BrokenJson> {
         let mut at = 0;
         let mut ended = false;
@@ -295,7 +307,7 @@ impl Splitter {
         Ok(at)
     }
 
-    /// The end of a container that was entered.
+    /// Leaves a container that was entered, at its end.
     fn close(&mut self, taker: &mut impl Taker) {
         match self.entered.pop() {
             Some(true) => taker.takes(&self.path, Found::End),
@@ -307,6 +319,7 @@ impl Splitter {
         self.end_of_value();
     }
 
+    /// Takes the key of a value that has ended off the path, and decides what comes next.
     fn end_of_value(&mut self) {
         match self.entered.last() {
             Some(true) => {

@@ -35,7 +35,8 @@ impl<'a> Stream<'a> {
         self.body.read()
     }
 
-    /// Passes the next piece to the taker. Returns false at the end of a complete answer.
+    /// Passes the next piece to the taker. Returns true if there may be more, false at the end of a
+    /// complete answer.
     pub(super) async fn next(&mut self, taker: &mut impl Taker) -> Result<bool> {
         let Some(piece) = self.body.next().await? else {
             return if self.splitter.is_done() {
@@ -55,6 +56,7 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// The error for an answer that ends before its JSON does.
     fn broken_off(&self) -> Error {
         if self.head.is_none() {
             return self.not_matrix("an empty answer");

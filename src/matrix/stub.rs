@@ -52,6 +52,7 @@ pub(super) struct Stub {
 }
 
 impl Stub {
+    /// A server that gives these replies, one for each request, in order.
     pub(super) fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -83,6 +84,7 @@ impl Stub {
         self.client_with(|_| ())
     }
 
+    /// A client of this server, with a token and settings that `change` has changed.
     pub(super) fn client_with(&self, change: impl FnOnce(&mut Settings)) -> Client {
         let mut settings = Settings::new(self.url.parse().unwrap());
         change(&mut settings);
@@ -103,6 +105,7 @@ impl Stub {
     }
 }
 
+/// The head and the body of one request, as text.
 fn read_request(stream: &mut TcpStream) -> String {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
@@ -125,6 +128,8 @@ fn read_request(stream: &mut TcpStream) -> String {
     head + &String::from_utf8(body).unwrap()
 }
 
+/// Sends a reply. `sent` counts the bytes of endless ones, which end after 300 MiB or when the
+/// client hangs up.
 fn send_reply(stream: &mut TcpStream, reply: Reply, sent: &AtomicUsize) {
     match reply {
         Reply::Bytes(bytes) => {

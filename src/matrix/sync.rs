@@ -264,6 +264,9 @@ impl Client {
         })
     }
 
+    /// The request for `/sync`. Its time-out is the wait that was asked for and some more: much
+    /// more if the homeserver has to prepare the answer. It asks for `state_after` (MSC4222) under
+    /// both names.
     fn sync_request(&self, sync: SyncRequest<'_>) -> Request<'_> {
         let wait = Duration::from_millis(sync.timeout_ms);
         let more = if sync.timeout_ms < SHORT_MS {
@@ -334,7 +337,7 @@ impl SyncParts<'_> {
         self.stream.read()
     }
 
-    /// What is known at the end.
+    /// What is known at the end: the position, and what was skipped.
     ///
     /// # Errors
     /// The answer names no position.
@@ -355,6 +358,7 @@ impl SyncParts<'_> {
 }
 
 impl SyncBatch {
+    /// Adds a part. A part of a room that goes on is added to the room before.
     fn add(&mut self, part: SyncPart) {
         match part {
             SyncPart::Joined(room) => match self.joined.last_mut().filter(|last| last.goes_on) {
@@ -385,6 +389,7 @@ impl SyncBatch {
 
 /// Splits an answer and notes what has the wrong form.
 struct SyncReader {
+    /// Our own user id, to find our invitation among others.
     own_user_id: Option<String>,
     next_batch: Option<String>,
     malformed: Vec<String>,
@@ -394,6 +399,7 @@ struct SyncReader {
     is_other: bool,
     /// The room that is being read. For an invitation, its events are the state.
     room: JoinedRoom,
+    /// Complete parts that the caller has not taken yet.
     parts: VecDeque<SyncPart>,
     events: EventBuilder,
     /// Memory of all parts returned so far, bytes.
@@ -404,6 +410,8 @@ const AFTER: [&str; 2] = ["state_after", "org.matrix.msc4222.state_after"];
 const STICKY: [&str; 2] = ["sticky", "msc4354_sticky"];
 
 impl Taker for SyncReader {
+    /// Which parts of the answer are wanted: the position, and of each room its events, whether its
+    /// timeline is limited, and where history goes on. Notes the room that is being read.
     fn wants(&mut self, path: &[String]) -> Want {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match path.as_slice() {
@@ -425,6 +433,8 @@ impl Taker for SyncReader {
         }
     }
 
+    /// Takes a part: the position, an event, a flag of a timeline, or the end of a room, which is
+    /// then passed on. A part of the wrong form is noted and left out.
     fn takes(&mut self, path: &[String], found: Found<'_>) {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         if let Found::Other(byte) = found {
@@ -457,11 +467,13 @@ impl Taker for SyncReader {
     }
 }
 
+/// Is this a section of a room that has events of use to us?
 fn is_section(name: &str) -> bool {
     name == "timeline" || name == "state" || AFTER.contains(&name) || STICKY.contains(&name)
 }
 
 impl SyncReader {
+    /// A reader before the first byte; each part may take [`PIECE`] bytes of memory.
     fn new(own_user_id: Option<String>) -> Self {
         Self {
             own_user_id,
@@ -476,6 +488,7 @@ impl SyncReader {
         }
     }
 
+    /// Notes what is wrong with a part of the answer; up to [`MALFORMED_MAX`] such notes are kept.
     fn complain(&mut self, place: &str, what: &str) {
         if self.malformed.len() < MALFORMED_MAX {
             self.malformed
@@ -483,7 +496,8 @@ impl SyncReader {
         }
     }
 
-    /// Something has the wrong form. A null is accepted.
+    /// Notes that the value at this path has the wrong form; `byte` is its first byte. A null is
+    /// accepted.
     fn complain_of(&mut self, path: &[&str], byte: u8) {
         let (place, wanted) = match path {
             [] => {
@@ -505,6 +519,8 @@ impl SyncReader {
         }
     }
 
+    /// Adds an event to the room that is being read. Once the room's events take too much memory,
+    /// they are passed on before the room's end.
     fn add_event(&mut self, section: &str, part: &str, text: &[u8]) {
         if section == "invite" && self.events.used() > PIECE {
             // The first events of an invitation are enough.
@@ -517,6 +533,7 @@ impl SyncReader {
             return;
         };
 
+        // Reported once for each answer.
         if streamed.repaired && !std::mem::replace(&mut self.repaired, true) {
             self.complain("the answer", "not JSON in places, which were replaced");
         }
@@ -534,7 +551,8 @@ impl SyncReader {
         }
     }
 
-    /// Queues the room, or the part of it so far, for the caller.
+    /// Queues the room for the caller, or with `goes_on` the part of it so far. `section` is that
+    /// of the room: `join`, `leave` or `invite`.
     fn hand_over(&mut self, section: &str, goes_on: bool) {
         let next = JoinedRoom {
             room_id: self.room.room_id.clone(),
@@ -580,7 +598,8 @@ impl SyncReader {
     }
 }
 
-/// An invitation from its stripped state.
+/// An invitation from its stripped state; `own` is our user id. If a type comes several times, the
+/// last one counts.
 fn read_invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     let events = room.state;
     let text = |kind: &str, key: &str| {
@@ -600,8 +619,9 @@ fn read_invite(room: JoinedRoom, own: Option<&str>) -> Invite {
     }
 }
 
-/// Who sent our invite. All such events but the last come from the inviter's server, and may name
-/// somebody whom our policy trusts. The last one is added by our own homeserver.
+/// Who sent our invite; `None` if there is none. All such events but the last come from the
+/// inviter's server, and may name somebody whom our policy trusts. The last one is added by our own
+/// homeserver.
 fn find_inviter(events: &[Value], own: Option<&str>) -> Option<String> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
@@ -621,7 +641,7 @@ fn find_inviter(events: &[Value], own: Option<&str>) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-/// The kind of value that begins with this byte.
+/// The kind of value that begins with this byte, in words.
 fn json_kind_of_byte(byte: u8) -> &'static str {
     match byte {
         b'n' => "null",

@@ -13,13 +13,15 @@ const NODES_MAX: usize = 500_000;
 /// A JSON answer as text, from which large parts are taken one by one.
 #[derive(Debug)]
 pub(super) struct JsonBody {
+    /// The request: method and path.
     pub asked: String,
     pub status: u16,
     pub text: String,
 }
 
 impl JsonBody {
-    /// Checks that a body is JSON. Invalid parts are repaired if possible.
+    /// The body as JSON text. Invalid parts are repaired if possible; a body that is cut off is an
+    /// error.
     pub(super) fn read(asked: String, status: u16, body: Vec<u8>) -> Result<Self> {
         let text = match String::from_utf8(body) {
             Ok(text) => match check_strictly(&text) {
@@ -66,7 +68,7 @@ impl JsonBody {
         }
     }
 
-    /// The whole answer.
+    /// The whole answer, not yet parsed.
     pub(super) fn raw(&self) -> Result<&RawValue> {
         serde_json::from_str(&self.text)
             .map_err(|error| self.not_matrix(describe_broken_json(&self.text, &error)))
@@ -86,13 +88,15 @@ impl JsonBody {
 /// A JSON answer with the data for error texts.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// The request: method and path.
     pub asked: String,
     pub status: u16,
     pub value: Value,
 }
 
 impl Answer {
-    /// Builds an answer that has no events in it.
+    /// The answer as a value. It must have no events in it: those are built one by one, within
+    /// limits.
     pub(super) fn parse_page(page: JsonBody) -> Result<Self> {
         if max_value_count(&page.text) > NODES_MAX {
             return Err(page.not_matrix(format!("more than {NODES_MAX} values")));
@@ -136,7 +140,7 @@ impl Answer {
             .ok_or_else(|| self.not_matrix(format!("`{key}` is missing")))
     }
 
-    /// The text under `key`, if there is one.
+    /// The text under `key`; `None` if there is none.
     pub(super) fn optional_text(&self, key: &str) -> Option<String> {
         self.value
             .get(key)
@@ -153,6 +157,7 @@ impl Answer {
     }
 }
 
+/// What is wrong with a body that is not JSON, in words: empty, a web page, cut off, or broken.
 fn describe_broken_json(body: &str, error: &serde_json::Error) -> String {
     let start = body.trim_ascii_start();
     if start.is_empty() {

@@ -12,6 +12,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 pub(super) struct Backoff(ExponentialBackoff);
 
 impl Backoff {
+    /// A back-off at its beginning. Make a new one after each success.
     pub fn new() -> Self {
         let builder = ExponentialBuilder::new()
             .with_min_delay(FIRST)
@@ -26,6 +27,7 @@ impl Backoff {
         )
     }
 
+    /// How long to wait after the next error.
     pub fn next(&mut self) -> Duration {
         self.0.next().unwrap_or(LONGEST)
     }

@@ -11,7 +11,8 @@ const EVERY: Duration = Duration::from_mins(1);
 const BREATH: Duration = Duration::from_millis(20);
 
 impl Observer {
-    /// Stores signs when stays run out, and counts days when they are over, for ever.
+    /// Every minute stores what sums over long spans need, for ever: signs of life of stays that
+    /// ran out, and the totals of days that are over.
     pub(super) async fn keep_signs(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -31,7 +32,8 @@ impl Observer {
         }
     }
 
-    /// Stores all missing signs. Also called before events are deleted.
+    /// Stores all missing signs of life. It is also called before events are deleted, since the
+    /// signs are read from them.
     pub(super) async fn note_signs(&self) -> Result<(), Error> {
         while last_seen::record_last_seen(&self.store, self.clock.now_ms()).await? {
             tokio::time::sleep(BREATH).await;
@@ -40,8 +42,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Counts the days that are over and not counted. Each is tried once, because a day that
-    /// changes meanwhile is missing again.
+    /// Counts the days that are over and not counted. Each is tried once: a day that changes
+    /// meanwhile is not counted and is found again at the next round.
     async fn count_days(&self) -> Result<(), Error> {
         for day in daily_rollup::list_uncounted_days(&self.store, self.clock.now_ms()).await? {
             if daily_rollup::count_day(&self.store, day, self.clock.now_ms()).await? {

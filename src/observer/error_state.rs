@@ -51,7 +51,8 @@ pub(super) struct Troubles {
     unwritten: BTreeSet<Work>,
 }
 
-/// What to do if the homeserver does not answer, or fails. Pages show it before the error.
+/// What the operator can do if the homeserver does not answer, or fails; pages show it before the
+/// error. `None` for other errors.
 fn remedy_of_error(error: &Error) -> Option<&'static str> {
     let Error::Matrix(error) = error else {
         return None;
@@ -67,7 +68,9 @@ fn remedy_of_error(error: &Error) -> Option<&'static str> {
 }
 
 impl Observer {
-    /// Logs an error once, counts it and keeps it for the status page until this work succeeds.
+    /// Logs an error of this work and keeps it for the status page until the work succeeds. `doing`
+    /// says in words what failed. An error of the database goes to [`Self::not_stored`], since it
+    /// could not be kept there.
     pub(super) async fn failed(&self, work: Work, doing: &str, error: &Error) {
         if let Error::Store(error) = error {
             return self.not_stored(work, doing, error).await;
@@ -83,12 +86,14 @@ impl Observer {
         self.trouble(work, &told).await;
     }
 
-    /// Keeps a trouble that is logged already.
+    /// Keeps an error of this work for the status page until the work succeeds. The caller has
+    /// logged it.
     pub(super) async fn trouble(&self, work: Work, text: &str) {
         let now = self.clock.now_ms();
         // The lock is held until the database is written, so that another loop's news cannot
         // overtake it.
         let mut troubles = self.troubles.lock().await;
+        // A trouble that goes on keeps the time at which it began.
         let since = troubles
             .standing
             .get(&work)
@@ -106,7 +111,7 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// This work succeeded: its trouble is over, if it had one.
+    /// Ends the trouble of this work, if it had one.
     pub(super) async fn succeeded(&self, work: Work) {
         let mut troubles = self.troubles.lock().await;
         if troubles.unwritten.remove(&work)
@@ -135,14 +140,16 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// Nothing could be stored. Each loop pauses and tries again, and the position does not move,
-    /// so nothing is lost. The trouble cannot be stored either, so pages get it from the store
-    /// itself.
+    /// Notes that this work could not store something. Each loop pauses and tries again, and the
+    /// position does not move, so nothing is lost. The trouble cannot be stored either, so pages
+    /// get it from the store itself.
     pub(super) async fn not_stored(&self, work: Work, doing: &str, error: &store::Error) {
         let mut troubles = self.troubles.lock().await;
         self.record_storage_failure(&mut troubles, work, doing, error);
     }
 
+    /// Logs that nothing could be stored, and tells the store's health. The work counts as
+    /// unwritten until it succeeds, except after a lock.
     fn record_storage_failure(
         &self,
         troubles: &mut Troubles,
@@ -162,7 +169,8 @@ impl Observer {
         }
     }
 
-    /// Without a valid token everything fails, so that trouble comes first; else the oldest.
+    /// Stores the trouble that the status page shows: that of signing in, since without a valid
+    /// token everything fails; else the oldest. Also stores since when the present is not known.
     async fn write_oldest_trouble(&self, troubles: &Troubles) -> Result<(), store::Error> {
         let oldest = troubles.standing.values().min_by_key(|(_, since)| *since);
         let told = troubles

@@ -8,7 +8,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 
 impl Observer {
-    /// Announces the slots whose memberships ran out since the last check, for ever.
+    /// Tells open pages every second which slots had a stay that ran out, for ever. Nothing is
+    /// written.
     pub(super) async fn watch_expiry(&self) {
         let mut from = self.clock.now_ms();
         loop {

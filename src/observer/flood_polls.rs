@@ -23,14 +23,16 @@ pub(super) struct Flooded(HashMap<String, Flood>);
 struct Flood {
     /// Since when events have been dropped that no poll has repaired yet, ms.
     since_ms: Option<i64>,
+    /// When an event was last dropped, ms.
     last_ms: i64,
+    /// When the room was last polled because of a flood, ms.
     looked_ms: i64,
     /// Minimum time between the last poll and the next, ms.
     pause: i64,
 }
 
 impl Flooded {
-    /// Some events of these rooms were not stored.
+    /// Notes that some events of these rooms were not stored at `now`, ms.
     pub fn record_floods(&mut self, rooms: &BTreeSet<String>, now: i64) {
         for room_id in rooms {
             let flood = self.0.entry(room_id.clone()).or_insert(Flood {
@@ -44,7 +46,8 @@ impl Flooded {
         }
     }
 
-    /// The rooms that are to be polled now.
+    /// The rooms that are to be polled now: their flood is over, or has lasted long, and the last
+    /// poll is long enough ago. They count as polled; the pause until their next poll doubles.
     fn due(&mut self, now: i64) -> Vec<String> {
         let mut due = Vec::new();
         for (room_id, flood) in &mut self.0 {
@@ -72,7 +75,8 @@ impl Flooded {
 }
 
 impl Observer {
-    /// Polls rooms after floods, for ever.
+    /// Polls rooms after floods, for ever. A poll that fails is due again, as if events had been
+    /// dropped.
     pub(super) async fn repair_flooded(&self) {
         loop {
             tokio::time::sleep(EVERY).await;

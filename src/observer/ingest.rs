@@ -24,11 +24,12 @@ use std::sync::atomic::Ordering;
 const DOUBTS_MAX: usize = 100;
 
 /// Adds raw events to a batch, through the sieve. Events of types that we do not use are counted by
-/// type and discarded. `now` is our clock, ms. It is the receive time of a live event, which
-/// happened no later. A back-filled event keeps it only if its timestamp is in the future, because
-/// no event happened after it was seen.
+/// type and discarded; those that are no events are kept with the reason. `in_timeline`: they come
+/// in the order of the timeline, not as state. `now` is our clock, ms: the receive time of a live
+/// event, which happened no later. A back-filled event gets it only if its timestamp is in the
+/// future, because no event happened after it was seen.
 pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
-    let told = if room.source == Source::Backfill && in_timeline {
+    let times_of_neighbours = if room.source == Source::Backfill && in_timeline {
         refuted_by_neighbours(events)
     } else {
         Vec::new()
@@ -46,7 +47,8 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
         match RoomEvent::from_json(&raw, Some(now)) {
             Ok(mut event) => {
                 if room.source == Source::Backfill && event.origin_server_ts <= now {
-                    event.received_ts = told.get(at).copied().flatten();
+                    // A refuted timestamp is bounded by what the neighbours suggest.
+                    event.received_ts = times_of_neighbours.get(at).copied().flatten();
                 }
 
                 let json = event_json(&raw, &event);
@@ -70,8 +72,9 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
     }
 }
 
-/// For each event of a page of history (newest first): if its neighbours refute its stamp, the time
-/// that they give instead.
+/// For each event of a page of history (newest first): the time that its neighbours suggest, ms, if
+/// they refute its timestamp; else `None`. Empty if an event has no timestamp, since that is no
+/// valid event.
 fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
     let stamp = |event| {
         let event: &Value = event;
@@ -87,8 +90,8 @@ fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
     stamps.map_or_else(Vec::new, |stamps| corrected_times(&stamps))
 }
 
-/// The event as JSON text. If it is too large, only the fields that identify it, with an empty
-/// content.
+/// The event as JSON text, to be stored. If it is too large, only the fields that identify it, with
+/// a content that says so.
 fn event_json(raw: &Value, event: &RoomEvent) -> String {
     let text = raw.to_string();
     if may_be_kept_whole(&text) {
@@ -106,7 +109,7 @@ fn event_json(raw: &Value, event: &RoomEvent) -> String {
     small.to_string()
 }
 
-/// May the room have a predecessor or successor that we did not know?
+/// May this batch tell of a predecessor or successor of its room that we did not know?
 fn may_have_neighbour(room: &RoomBatch) -> bool {
     let arrivals = room.arrivals.iter();
     arrivals
@@ -123,8 +126,8 @@ fn witness_of_clock(found_by: FoundBy) -> ClockWitness {
 }
 
 impl Observer {
-    /// Commits a batch and then announces what it changed, never before the commit. Returns how
-    /// many events were new.
+    /// Commits a batch, and then announces what it changed, never before. It also wakes the loops
+    /// that have work by it. Returns how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let clock = self.note_clock().await?;
         let changed = write_batch_by_clock(&self.store, &self.settings.rules, batch, clock).await?;
@@ -158,7 +161,8 @@ impl Observer {
         Ok(changed.new_events)
     }
 
-    /// Stores newly found errors of our clock. Returns what the clock knows of itself now.
+    /// What our clock knows of its own errors now. Errors that were found, ended or withdrawn since
+    /// the last call are stored first.
     async fn note_clock(&self) -> Result<OurClock, Error> {
         let doubt = self.clock.doubt();
         let known = OurClock {
@@ -226,7 +230,8 @@ impl Observer {
         Ok(known)
     }
 
-    /// Remembers what was stored before our clock was doubted.
+    /// Remembers the last event that was stored before our clock was doubted, so that a doubt that
+    /// is withdrawn later can be undone.
     async fn note_doubt(&self, doubt: Doubt) -> Result<(), Error> {
         let mut doubted_after = self.doubted_after.lock().await;
         if doubted_after.contains_key(&doubt.since_ms) {
@@ -242,7 +247,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Announces what a commit changed: slots with their rooms, and rooms.
+    /// Announces what a commit changed: slots (room and slot id), and rooms.
     pub(super) fn announce(&self, slots: BTreeSet<(String, String)>, rooms: BTreeSet<String>) {
         for (room_id, slot_id) in slots {
             self.changes.announce(Change::Slot { room_id, slot_id });
@@ -253,7 +258,7 @@ impl Observer {
         }
     }
 
-    /// A batch of one room.
+    /// A batch of this vantage and moment with one room.
     pub(super) fn batch_of_room(&self, room: RoomBatch) -> Batch {
         Batch {
             rooms: vec![room],

@@ -17,8 +17,9 @@ const PAUSE_MAX_MS: i64 = 3_600_000;
 const ASKED_AT_MOST: Duration = Duration::from_mins(1);
 
 impl Observer {
-    /// Requests the open invitations if there is no stream, or if some were refused and none is
-    /// stored: earlier versions only counted them, and the stream does not report them again.
+    /// Requests the open invitations if the stream cannot have told of them: there is no stream, or
+    /// some were refused and none is stored. Earlier versions only counted refused ones, and the
+    /// stream does not report them again.
     pub(super) async fn look_for_forgotten_invitations(&self) {
         let wanted = async {
             if self.settings.mode == Mode::Poll {
@@ -44,7 +45,8 @@ impl Observer {
         }
     }
 
-    /// Requests the open invitations, unless the last request was expensive and recent.
+    /// Requests the open invitations, unless the last request was expensive and recent: the pause
+    /// after one is 60 times as long as it took, at most an hour.
     pub(super) async fn look_for_invitations_now_and_then(&self) {
         let begun_ms = self.clock.now_ms();
         if begun_ms < self.invitations_due_ms.load(Ordering::Relaxed) {
@@ -66,13 +68,16 @@ impl Observer {
         self.invitations_due_ms.store(due_ms, Ordering::Relaxed);
     }
 
-    /// Requests the open invitations. A failure is no problem for the rooms that are followed.
+    /// Requests the open invitations. A failure is only logged: it is no problem for the rooms that
+    /// are followed.
     pub(super) async fn look_for_invitations(&self) {
         if let Err(error) = self.try_look_for_invitations().await {
             tracing::warn!(%error, "the homeserver did not say which invitations are open");
         }
     }
 
+    /// Stores the invitations that are open, with what policy says of them, and closes stored ones
+    /// that are not.
     async fn try_look_for_invitations(&self) -> Result<(), Error> {
         let kept = invitations::list_invitations(&self.store, &self.vantage_id).await?;
         let open = self.client.open_invitations().await?;

@@ -110,7 +110,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Is the error that the database cannot be written or read?
+    /// Is it an error of the database?
     fn is_of_storage(&self) -> bool {
         matches!(self, Self::Store(_))
     }
@@ -164,7 +164,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// An observer that has not started.
+    /// An observer that has not started. Its vantage is the homeserver's address.
     #[must_use]
     pub fn new(
         client: Client,
@@ -222,6 +222,8 @@ impl Observer {
         }
     }
 
+    /// Clears what an earlier process left in the status, then observes the homeserver and derives
+    /// older state again side by side. Ends only if a schedule cannot be set up.
     async fn observe(&self) -> Result<(), Error> {
         // Troubles of the previous process are not ours.
         if let Err(error) = vantages::set_standing(&self.store, &self.vantage_id, None, None).await
@@ -254,6 +256,8 @@ impl Observer {
         ended
     }
 
+    /// Signs in, finds the rooms, and runs all loops that need the homeserver, each restarted if it
+    /// panics. Ends only if a schedule cannot be set up.
     async fn observe_homeserver(&self) -> Result<(), Error> {
         self.keep(Work::SignIn, || self.sign_in()).await;
         self.keep(Work::Rooms, || self.settle_rooms()).await;
@@ -276,7 +280,8 @@ impl Observer {
         Ok(scheduler.shutdown().await?)
     }
 
-    /// The first poll comes after the first sync, or at once in poll mode.
+    /// Follows by sync, for ever; or in poll mode only starts the first poll. With sync, the first
+    /// poll comes after the first answer.
     async fn run_sync_or_first_poll(&self) {
         match self.settings.mode {
             Mode::Follow => self.follow().await,
@@ -285,8 +290,8 @@ impl Observer {
     }
 
     /// How long to wait after this error: as the homeserver says, or else by the back-off.
-    fn pause(error: &Error, patience: &mut backoff::Backoff) -> Duration {
-        let own = patience.next();
+    fn pause(error: &Error, backoff: &mut backoff::Backoff) -> Duration {
+        let own = backoff.next();
         match error {
             Error::Matrix(error) => error
                 .retry_after()

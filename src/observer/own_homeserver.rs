@@ -17,7 +17,8 @@ const SOON: Duration = Duration::from_mins(2);
 const SFUS_MAX: usize = 16;
 
 impl Observer {
-    /// Asks at once and then every hour, for ever.
+    /// Asks our homeserver at once and then every hour what it can do, for ever; after a failure
+    /// sooner.
     pub(super) async fn keep_asking_our_server(&self) {
         loop {
             let wait = match self.ask_our_server().await {
@@ -33,7 +34,8 @@ impl Observer {
         }
     }
 
-    /// Returns true if it answered everything, or said that it does not know the endpoint.
+    /// Asks our homeserver for its versions, transports and limits, and stores the answers. Returns
+    /// true if it answered everything, or said that it does not know an endpoint.
     async fn ask_our_server(&self) -> Result<bool, Error> {
         let versions = self.client.versions().await;
         let now = self.clock.now_ms();
@@ -73,7 +75,8 @@ impl Observer {
     }
 }
 
-/// The result of a request, and its answer; `None` = the homeserver does not know the endpoint.
+/// The result of a request, and the answer if there is one. `None` instead of a request's result =
+/// the homeserver does not know the endpoint.
 fn answer_and_body<T>(asked: Option<Result<T, matrix::Error>>) -> (RequestResult, Option<T>) {
     let (state, why, said) = match asked {
         Some(Ok(said)) => (AnswerState::Ok, None, Some(said)),
@@ -85,7 +88,7 @@ fn answer_and_body<T>(asked: Option<Result<T, matrix::Error>>) -> (RequestResult
     (RequestResult { state, why }, said)
 }
 
-/// The addresses of the `LiveKit` services that are offered, normalised.
+/// The addresses of the `LiveKit` services that are offered, normalised, each once.
 fn livekit_urls(offered: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for one in offered {

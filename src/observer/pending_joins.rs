@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 /// Pause before a failed wish is tried again, unless the homeserver named another.
 const AGAIN: Duration = Duration::from_mins(1);
 
+/// How we want to get into a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JoinWay {
     Join,
@@ -23,6 +24,7 @@ enum JoinWay {
     Peek,
 }
 
+/// A room to get into, how, and when it is tried next.
 #[derive(Debug)]
 struct PendingJoin {
     room: RoomWish,
@@ -31,6 +33,7 @@ struct PendingJoin {
 }
 
 impl PendingJoin {
+    /// A wish that is due at once.
     fn new(room: RoomWish, way: JoinWay) -> Self {
         Self {
             room,
@@ -75,7 +78,7 @@ impl Observer {
     }
 
     /// Adds the invitations that the current policy allows, also those from before the last stop.
-    /// Returns when to ask again if that failed.
+    /// Returns when to ask again if reading them failed.
     async fn add_accepted(&self, wishes: &mut Vec<PendingJoin>) -> Option<Instant> {
         let open = match invitations::list_invitations(&self.store, &self.vantage_id).await {
             Ok(open) => open,
@@ -109,6 +112,7 @@ impl Observer {
         None
     }
 
+    /// Stores whether policy allows this invitation.
     async fn judge_invitation(&self, room_id: &str, allowed: bool) {
         let noted =
             invitations::set_accepted(&self.store, &self.vantage_id, room_id, allowed).await;
@@ -120,7 +124,8 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// Tries the wishes that are due. Returns those that are left.
+    /// Tries the wishes that are due. Returns those that are left: not due yet, or to be tried
+    /// again.
     async fn try_due(&self, wishes: Vec<PendingJoin>) -> Vec<PendingJoin> {
         let mut left = Vec::new();
         for mut wish in wishes {
@@ -143,7 +148,8 @@ impl Observer {
         left
     }
 
-    /// Returns after what time to try again; `None` if there is nothing more to try.
+    /// Tries one wish. Returns after what time to try it again; `None` if it worked, or there is
+    /// nothing more to try.
     async fn try_one(&self, wish: &PendingJoin) -> Option<Duration> {
         let room = &wish.room;
         if wish.way == JoinWay::Peek {
@@ -176,6 +182,7 @@ impl Observer {
         }
     }
 
+    /// Tries to peek into a room. Returns after what time to try it again; `None` if it worked.
     async fn look_into(&self, wish: &RoomWish) -> Option<Duration> {
         let error = match self.peek(wish).await {
             Ok(there) => {
@@ -201,6 +208,8 @@ impl Observer {
         Some(error.retry_after().unwrap_or(AGAIN))
     }
 
+    /// Reads a room without joining it. Returns false if it could not be read, which is then
+    /// recorded on the room.
     pub(super) async fn peek(&self, wish: &RoomWish) -> Result<bool, Error> {
         let room_id = if wish.room.starts_with('#') {
             self.client.resolve_alias(&wish.room).await?.room_id
@@ -211,13 +220,14 @@ impl Observer {
         self.poll(&room_id, Watch::Peeked).await
     }
 
-    /// A room that was known only by its alias, as blind, is now known by its id.
+    /// Removes the room that stood for an alias, as blind: it is now known by its id.
     async fn clear_join_error(&self, wish: &RoomWish) {
         if wish.room.starts_with('#') {
             self.finish_pending_join(wish).await;
         }
     }
 
+    /// Removes the room that stood for a wish while it could not be watched.
     async fn finish_pending_join(&self, wish: &RoomWish) {
         if let Err(error) = rooms::delete_pending_room(&self.store, &wish.room).await {
             let doing = format!("forgetting that {} is not there", wish.room);
@@ -225,6 +235,7 @@ impl Observer {
         }
     }
 
+    /// Forgets an invitation: it was accepted, or is no longer valid.
     async fn close_invitation(&self, room_id: &str) {
         if let Err(error) =
             invitations::close_invitation(&self.store, &self.vantage_id, room_id).await
@@ -236,6 +247,7 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
+    /// Records and shows that a room cannot be watched yet, and why.
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
         tracing::warn!(room = %wish.room, %error, "a room cannot be watched yet; it is tried again");
         let now = self.clock.now_ms();

@@ -21,14 +21,15 @@ const TRIES: u32 = 3;
 const PIECE: usize = 2 * 1024 * 1024;
 
 impl Observer {
-    /// Polls whenever a poll is due, for ever. If polls become due during a poll, one more follows.
+    /// Polls all rooms whenever a poll is due, for ever. If polls become due during a poll, one
+    /// more follows.
     pub(super) async fn polls(&self) {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         loop {
             self.poll_due.notified().await;
             match self.poll_all().await {
                 Ok(failed) => {
-                    patience = Backoff::new();
+                    backoff = Backoff::new();
                     self.succeeded(Work::Polls).await;
                     if failed > 0 {
                         tracing::warn!(
@@ -40,7 +41,7 @@ impl Observer {
                 Err(Error::Matrix(error)) if error.is_revoked() => {
                     tracing::warn!(%error, "polling needs a new sign-in");
                     self.sign_in().await;
-                    tokio::time::sleep(patience.next()).await;
+                    tokio::time::sleep(backoff.next()).await;
                     self.poll_due.notify_one();
                 }
                 Err(error) => {
@@ -49,7 +50,7 @@ impl Observer {
                     if error.is_of_storage() {
                         // The schedule's next time may be far away, and storing may work long
                         // before.
-                        self.rest_after(&error, patience.next()).await;
+                        self.rest_after(&error, backoff.next()).await;
                         self.poll_due.notify_one();
                     }
                 }
@@ -57,8 +58,8 @@ impl Observer {
         }
     }
 
-    /// Polls every room once: those we are in, and those we only peek into. Returns how many could
-    /// not be read.
+    /// Polls every room once: those we are in, and those we only peek into. Returns how many rooms
+    /// could not be read.
     async fn poll_all(&self) -> Result<usize, Error> {
         let mut todo: BTreeMap<String, Watch> = BTreeMap::new();
         for (room_id, watch) in rooms::list_watched_rooms(&self.store).await? {
@@ -89,9 +90,10 @@ impl Observer {
         Ok(failed)
     }
 
-    /// Polls one room. Returns false if it could not be read, which is then recorded on the room.
+    /// Polls one room. Returns true if it was read; if not, the reason is recorded on the room. An
+    /// error only for what concerns all rooms.
     pub(super) async fn poll(&self, room_id: &str, watch: Watch) -> Result<bool, Error> {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         for try_ in 1..=TRIES {
             let asked_ms = self.clock.now_ms();
             let error = match self.read_state(room_id, watch, asked_ms).await {
@@ -121,14 +123,14 @@ impl Observer {
                 return Ok(false);
             }
 
-            tokio::time::sleep(Self::pause(&Error::Matrix(error), &mut patience)).await;
+            tokio::time::sleep(Self::pause(&Error::Matrix(error), &mut backoff)).await;
         }
 
         Ok(false)
     }
 
-    /// Reads the state of a room as it comes and writes it to the store, in pieces if it is very
-    /// large. The last piece says that the state is complete.
+    /// Reads the state of a room as it comes and stores it, in pieces if it is very large.
+    /// `asked_ms` is when it was requested. The last piece says that the state is complete.
     async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
         let mut parts = self.client.room_state_parts(room_id).await?;
         let (mut members, mut people) = (BTreeSet::new(), BTreeSet::new());
@@ -182,11 +184,12 @@ impl Observer {
     }
 }
 
-/// The size of a batch's events, as text.
+/// The size of a batch's events, as text, bytes.
 fn bytes_of_events(room: &RoomBatch) -> usize {
     room.arrivals.iter().map(|arrival| arrival.json.len()).sum()
 }
 
+/// What a raw event is to us, by its type.
 fn kind_of_event(event: &Value) -> EventKind {
     EventKind::of_event_type(
         event
@@ -196,7 +199,7 @@ fn kind_of_event(event: &Value) -> EventKind {
     )
 }
 
-/// The user whose membership of the room this event states.
+/// The user whose membership of the room this event states; `None` for other events.
 fn user_in_room(event: &Value) -> Option<String> {
     let user_id = event.get("state_key")?.as_str()?;
     (kind_of_event(event) == EventKind::Presence).then(|| user_id.to_owned())

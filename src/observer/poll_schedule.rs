@@ -17,7 +17,7 @@ pub(super) struct PollInterval {
 }
 
 impl PollInterval {
-    /// The interval of polls, ms, if known.
+    /// The interval of polls, ms; `None` while it is not known.
     pub fn every_ms(&self) -> Option<i64> {
         [&self.shortest_ms, &self.to_first_ms]
             .into_iter()
@@ -25,13 +25,14 @@ impl PollInterval {
             .find(|ms| *ms > 0)
     }
 
-    /// The first poll comes in `ms`.
+    /// Notes that the first poll comes in `ms`.
     fn first_is_in(&self, ms: i64) {
         self.to_first_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// After a poll the next one comes in `ms`. The shortest interval counts: after a night or a
-    /// weekend without polls the last poll is old, and what it saw may no longer be true.
+    /// Notes that after this poll the next one comes in `ms`. The shortest interval counts: after a
+    /// night or a weekend without polls the last poll is old, and what it saw may no longer be
+    /// true.
     fn next_is_in(&self, ms: i64) {
         let known = self.shortest_ms.load(Ordering::Relaxed);
         if ms > 0 && (known == 0 || ms < known) {
@@ -40,7 +41,8 @@ impl PollInterval {
     }
 }
 
-/// The time until this moment, ms.
+/// The time until this moment, ms; negative if it is past. It uses the system's clock, as the
+/// scheduler does. `None` if that is before 1970.
 fn ms_from_now(next_ms: i64) -> Option<i64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = i64::try_from(now.ok()?.as_millis()).ok()?;
@@ -48,7 +50,8 @@ fn ms_from_now(next_ms: i64) -> Option<i64> {
 }
 
 impl Observer {
-    /// Notifies for polls, and for probes if they are enabled, by their schedules.
+    /// Starts the schedules of polls, and of probes if they are enabled. The scheduler that it
+    /// returns must be kept.
     pub(super) async fn schedule(&self) -> Result<JobScheduler, Error> {
         let mut scheduler = JobScheduler::new().await?;
         let polls = scheduler
@@ -78,8 +81,9 @@ impl Observer {
     }
 }
 
-/// Notifies by a schedule, and notes how long it is until the next time. The scheduler has a task
-/// of its own that may outlive the observer, so it holds the notifier only weakly.
+/// A job that notifies `bell` by a schedule, and notes how long it is until the next time. The
+/// scheduler has a task of its own that may outlive the observer, so it holds the notifier only
+/// weakly.
 fn notifying_job(
     schedule: &str,
     bell: &Arc<Notify>,

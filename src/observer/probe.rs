@@ -46,7 +46,7 @@ pub struct ProbeSettings {
 }
 
 impl Observer {
-    /// Probes at the start and by the schedule, for ever; never if it is disabled.
+    /// Probes servers and SFUs at the start and by the schedule, for ever; never if it is disabled.
     pub(super) async fn probes(&self) {
         let Some(probe) = &self.settings.probe else {
             return;
@@ -76,14 +76,14 @@ impl Observer {
         }
     }
 
-    /// Runs one round. Returns how many were asked.
+    /// Runs one round of probes, and stores each result. Returns how many were asked.
     async fn probe_once(&self, prober: &Prober) -> Result<usize, Error> {
         let now = self.clock.now_ms();
-        let (since, asked) = (now - SEEN_MS, now - AGAIN_MS);
-        let servers = probes::list_due_servers(&self.store, since, asked, SERVERS_MAX).await?;
-        let mut sfus = few_of_each_host(
-            probes::list_due_sfus(&self.store, since, asked, SFUS_SEEN_MAX).await?,
-        );
+        // Seen in a call since then, and not asked since then.
+        let (seen, asked) = (now - SEEN_MS, now - AGAIN_MS);
+        let servers = probes::list_due_servers(&self.store, seen, asked, SERVERS_MAX).await?;
+        let mut sfus =
+            few_of_each_host(probes::list_due_sfus(&self.store, seen, asked, SFUS_SEEN_MAX).await?);
         let mut count = servers.len();
         for name in servers {
             let result = server_result(prober.server(&name).await);
@@ -126,8 +126,8 @@ impl Observer {
     }
 }
 
-/// Limits the addresses per host: a stranger who names a thousand addresses of one host must not
-/// cause a thousand requests to it.
+/// The addresses, at most [`PER_HOST_MAX`] of one host: a stranger who names a thousand addresses
+/// of one host must not cause a thousand requests to it.
 fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
     let mut hosts: HashMap<String, usize> = HashMap::new();
     let host = |url: &String| {
@@ -145,6 +145,8 @@ fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
     urls.into_iter().filter(|url| is_one_of_few(url)).collect()
 }
 
+/// The result of probing a server as it is stored. A feature is `None` if the versions are not
+/// known.
 fn server_result(server: ServerProbe) -> ServerResult {
     let published = match &server.well_known {
         ProbeAnswer::Said(published) => published.clone(),
@@ -167,6 +169,8 @@ fn server_result(server: ServerProbe) -> ServerResult {
     }
 }
 
+/// The result of probing an SFU as it is stored; whether it sends goodbyes for clients is asked
+/// later.
 fn sfu_result(sfu: SfuProbe) -> SfuResult {
     let took_ms = match &sfu.health {
         ProbeAnswer::Said(ms) => i64::try_from(*ms).ok(),
@@ -180,6 +184,7 @@ fn sfu_result(sfu: SfuProbe) -> SfuResult {
     }
 }
 
+/// How a request of a probe ended, and why it failed, without the answer itself.
 fn probe_answer<T>(asked: ProbeAnswer<T>) -> RequestResult {
     let (state, why) = match asked {
         ProbeAnswer::Said(_) => (AnswerState::Ok, None),

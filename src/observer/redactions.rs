@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 const BREATH: Duration = Duration::from_millis(5);
 
 impl Observer {
-    /// Redacts what is left, at the start and whenever there is more, for ever.
+    /// Redacts in small parts what bans took back, at the start and whenever there is more, for
+    /// ever.
     pub(super) async fn take_back(&self) {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         loop {
             let began = Instant::now();
             match redact_next_of_ban(&self.store, &self.settings.rules).await {
@@ -22,7 +23,7 @@ impl Observer {
                     tokio::time::sleep(began.elapsed().max(BREATH)).await;
                 }
                 Ok(None) => {
-                    patience = Backoff::new();
+                    backoff = Backoff::new();
                     self.succeeded(Work::TakingBack).await;
                     self.ban_open.notified().await;
                 }
@@ -30,7 +31,7 @@ impl Observer {
                     let error = Error::from(error);
                     let doing = "taking out what a ban took back";
                     self.failed(Work::TakingBack, doing, &error).await;
-                    tokio::time::sleep(patience.next()).await;
+                    tokio::time::sleep(backoff.next()).await;
                 }
             }
         }

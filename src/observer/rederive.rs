@@ -15,10 +15,11 @@ const BREATH: Duration = Duration::from_millis(5);
 const TELL: Duration = Duration::from_secs(10);
 
 impl Observer {
-    /// Finds state of other rules, before anything new is derived.
+    /// Finds the rooms whose state was derived by other rules, before anything new is derived. It
+    /// tries until that works.
     pub(super) async fn find_older_rules(&self) {
         let (store, rules) = (&self.store, &self.settings.rules);
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         while let Err(error) = rederive::find_stale_rooms(store, rules, self.clock.now_ms()).await {
             let error = Error::from(error);
             self.failed(
@@ -27,7 +28,7 @@ impl Observer {
                 &error,
             )
             .await;
-            tokio::time::sleep(patience.next()).await;
+            tokio::time::sleep(backoff.next()).await;
         }
 
         self.succeeded(Work::Rederive).await;
@@ -46,7 +47,7 @@ impl Observer {
     /// Sets receive times right that a wrong clock gave, in all rooms. Calls depend on them, so
     /// this comes before everything else is derived again.
     async fn correct_receive_times(&self) {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         loop {
             match receive_times::correct_receive_times(&self.store, None).await {
                 Ok(0) => return,
@@ -61,13 +62,13 @@ impl Observer {
                     let error = Error::from(error);
                     self.failed(Work::Rederive, "setting receive times right", &error)
                         .await;
-                    tokio::time::sleep(patience.next()).await;
+                    tokio::time::sleep(backoff.next()).await;
                 }
             }
         }
     }
 
-    /// Derives again what [`Self::find_older_rules`] found, until everything is done.
+    /// Derives again, in small steps, what other rules derived, until everything is done.
     pub(super) async fn rederive(&self) {
         if !self.store.has_older_rules() {
             return;
@@ -75,14 +76,14 @@ impl Observer {
 
         self.correct_receive_times().await;
 
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         let mut told = Instant::now();
         loop {
             let began = Instant::now();
             match rederive::rederive_next_part(&self.store, &self.settings.rules).await {
                 Ok(RederiveStep::AllDone) => break,
                 Ok(step) => {
-                    patience = Backoff::new();
+                    backoff = Backoff::new();
                     self.succeeded(Work::Rederive).await;
                     if let RederiveStep::RoomDone(room_id) = step {
                         self.changes.announce(Change::Room { room_id });
@@ -92,7 +93,7 @@ impl Observer {
                     let error = Error::from(error);
                     self.failed(Work::Rederive, "deriving calls again", &error)
                         .await;
-                    tokio::time::sleep(patience.next()).await;
+                    tokio::time::sleep(backoff.next()).await;
                     continue;
                 }
             }
@@ -109,6 +110,7 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
+    /// Logs how far deriving again is, and updates the status page.
     fn tell_progress(&self) {
         if let Some(progress) = self.store.rederiving() {
             tracing::info!(

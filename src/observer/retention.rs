@@ -25,7 +25,8 @@ pub struct RetentionSettings {
 }
 
 impl RetentionSettings {
-    /// The time, ms, before which events are deleted; the events of a deleted call always are.
+    /// The time, ms, before which events are deleted; `None` = never. The events of a deleted call
+    /// always are deleted.
     pub(super) fn events_before(&self, now: i64) -> Option<i64> {
         self.events
             .into_iter()
@@ -34,17 +35,20 @@ impl RetentionSettings {
             .map(|days| deletion_cutoff(now, days))
     }
 
+    /// The time, ms, before which calls are deleted; `None` = never.
     pub(super) fn calls_before(&self, now: i64) -> Option<i64> {
         self.calls.map(|days| deletion_cutoff(now, days))
     }
 }
 
+/// The time this many days before `now`, ms.
 fn deletion_cutoff(now: i64, days: u32) -> i64 {
     now.saturating_sub(i64::from(days) * DAY_MS)
 }
 
 impl Observer {
-    /// Deletes what is too old, at the start and then every day, for ever.
+    /// Deletes what is too old, at the start and then every day, for ever. It ends at once if
+    /// nothing is to be deleted.
     pub(super) async fn delete_by_age_daily(&self) {
         if self.settings.retention == RetentionSettings::default() {
             return;
@@ -72,7 +76,8 @@ impl Observer {
         }
     }
 
-    /// Runs one round. Returns false if some rooms had to wait.
+    /// Deletes what is too old, once. Returns false if some rooms had to wait because their history
+    /// is still being read.
     async fn forget_once(&self) -> Result<bool, Error> {
         let now = self.clock.now_ms();
         let Some(events_before) = self.settings.retention.events_before(now) else {
@@ -114,6 +119,9 @@ impl Observer {
         Ok(settled.len() == all)
     }
 
+    /// Deletes the events of a room from before this time, ms. Member events go only up to the seal
+    /// of their key, so that what they gave stays. Events that are in the room's present state are
+    /// kept.
     async fn forget_events(&self, room_id: &str, before: i64, now: i64) -> Result<(), Error> {
         let (store, rules) = (&self.store, &self.settings.rules);
         let in_state = retention::events_in_state(store, room_id).await?;
@@ -133,6 +141,7 @@ impl Observer {
             .await
     }
 
+    /// Deletes these events in batches, except those that `keep` names.
     async fn delete_events(
         &self,
         room_id: &str,

@@ -16,10 +16,10 @@ use std::collections::HashSet;
 const TRIES: u32 = 3;
 
 impl Observer {
-    /// Marks the rooms that we are no longer in. If the homeserver answers with errors, we do not
-    /// wait for it: sync reports later changes, and each poll asks again.
+    /// Marks the rooms that we are no longer in. If the homeserver answers with errors three times,
+    /// we do not wait for it: sync reports later changes, and each poll asks again.
     pub(super) async fn settle_rooms(&self) {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         let mut answered = 0;
         while let Err(error) = self.try_settle_rooms().await {
             self.failed(Work::Rooms, "asking which rooms we are in", &error)
@@ -31,13 +31,14 @@ impl Observer {
                 return;
             }
 
-            let pause = Self::pause(&error, &mut patience);
+            let pause = Self::pause(&error, &mut backoff);
             self.rest_after(&error, pause).await;
         }
 
         self.succeeded(Work::Rooms).await;
     }
 
+    /// Removes rooms that were never seen, and asks which rooms we are in.
     async fn try_settle_rooms(&self) -> Result<(), Error> {
         rooms::delete_unseen_rooms(&self.store).await?;
         self.joined_now().await?;
@@ -74,8 +75,8 @@ impl Observer {
         Ok(joined)
     }
 
-    /// The rooms we are in, by a first sync with a minimal filter, for a homeserver without that
-    /// list. A room that is not in the answer may still be ours: it is kept.
+    /// The rooms we are in, by a first sync with a minimal filter, for a homeserver that has no
+    /// list of them. A room of `known` that is not in the answer may still be ours: it is kept.
     async fn joined_by_sync(&self, known: &[(String, Watch)]) -> Result<HashSet<String>, Error> {
         let filter = matrix::filter_of_names().to_string();
         let ask = SyncRequest {
@@ -94,7 +95,8 @@ impl Observer {
             .collect())
     }
 
-    /// The decision of the policy about an invitation. One that policy does not allow stays open.
+    /// The invitation, with what policy says of it. One that policy does not allow stays open, and
+    /// is logged.
     pub(super) fn answered(&self, invite: &Invite) -> Invitation {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);
@@ -118,7 +120,7 @@ impl Observer {
         }
     }
 
-    /// May this user, by full id, invite us?
+    /// May this user, by full id, invite us? The id or its server must be in the settings.
     pub(super) fn allows(&self, inviter: &str) -> bool {
         let server = server_of(inviter);
         !inviter.is_empty()

@@ -18,9 +18,10 @@ const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 impl Observer {
     /// Signs in, and tries until it works. Errors are shown in the log and on the status page.
+    /// After a refusal that only somebody can mend, it waits for that.
     pub(super) async fn sign_in(&self) {
         let _one_at_a_time = self.signing_in.lock().await;
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
 
         loop {
             let error = match self.try_sign_in().await {
@@ -46,14 +47,15 @@ impl Observer {
                 self.note_needs_action(true).await;
                 self.wait_for_another_login(&error).await;
             } else {
-                let pause = Self::pause(&error, &mut patience);
+                let pause = Self::pause(&error, &mut backoff);
                 self.rest_after(&error, pause).await;
             }
         }
     }
 
-    /// The same login would be refused again, so a password is not tried twice. Only whether
-    /// passwords are accepted at all may be asked again, because that does not touch the account.
+    /// Waits after a refused login: for ever, since the same login would be refused again and a
+    /// password is not tried twice. Only whether passwords are accepted at all is asked again,
+    /// after ten minutes, because that does not touch the account.
     async fn wait_for_another_login(&self, error: &Error) {
         match error {
             Error::Matrix(matrix::Error::NoPassword {
@@ -63,6 +65,7 @@ impl Observer {
         }
     }
 
+    /// The words before an error of signing in: what the operator has to do, or just what failed.
     fn what_to_do(&self, error: &Error) -> &'static str {
         let Error::Matrix(error) = error else {
             return "signing in";
@@ -89,6 +92,7 @@ impl Observer {
         }
     }
 
+    /// Signs in once, and stores who we are and what the homeserver can do.
     pub(super) async fn try_sign_in(&self) -> Result<(), Error> {
         match &self.settings.account {
             AccountLogin::Token(token) => self.client.set_token(Some(token.clone())),
@@ -121,8 +125,8 @@ impl Observer {
         Ok(())
     }
 
-    /// The owner of our token. If the homeserver does not know that endpoint, the answer to the
-    /// login is believed.
+    /// Who owns our token. If the homeserver does not know that endpoint, the answer to the login
+    /// is believed.
     async fn who_we_are(&self) -> Result<Whoami, Error> {
         match self.client.whoami().await {
             Ok(who) => Ok(who),
@@ -150,10 +154,10 @@ impl Observer {
         }
     }
 
-    /// Gets the next token before the present one expires, for ever; for accounts with expiring
-    /// tokens.
+    /// Gets the next token before the present one expires, for ever. For a token that does not
+    /// expire, it only checks every minute whether that changed.
     pub(super) async fn keep_token_fresh(&self) {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         loop {
             let Some(due_ms) = self.client.refresh_due_ms() else {
                 tokio::time::sleep(TOKEN_LOOK).await;
@@ -169,12 +173,12 @@ impl Observer {
 
             match self.refresh().await {
                 Ok(()) => {
-                    patience = Backoff::new();
+                    backoff = Backoff::new();
                     tokio::time::sleep(TOKEN_PAUSE).await;
                 }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "the access token could not be renewed yet");
-                    tokio::time::sleep(Self::pause(&error.into(), &mut patience)).await;
+                    tokio::time::sleep(Self::pause(&error.into(), &mut backoff)).await;
                 }
                 // Only a new login helps; it uses the same device.
                 Err(_) => self.sign_in().await,
@@ -182,7 +186,8 @@ impl Observer {
         }
     }
 
-    /// Did the token only expire, and do we have the next one?
+    /// Had the token only expired, and do we have the next one now? Then the request can be sent
+    /// again at once.
     pub(super) async fn renewed(&self, error: &Error) -> bool {
         let Error::Matrix(error) = error else {
             return false;
@@ -205,6 +210,8 @@ impl Observer {
             .unwrap_or_default()
     }
 
+    /// Gets the next token and stores it. Does nothing if no refresh is due, or the login is a
+    /// token.
     async fn refresh(&self) -> Result<(), matrix::Error> {
         let AccountLogin::Password { file, .. } = &self.settings.account else {
             return Ok(());
@@ -225,6 +232,7 @@ impl Observer {
         self.client.refresh(&kept, now).await?.save(file)
     }
 
+    /// Stores whether somebody has to act before signing in can work.
     async fn note_needs_action(&self, needs_action: bool) {
         let noted = vantages::set_needs_action(&self.store, &self.vantage_id, needs_action).await;
         if let Err(error) = noted {
@@ -233,6 +241,8 @@ impl Observer {
         }
     }
 
+    /// Stores our account and homeserver. With `can`, the features are stored as well; without, a
+    /// vantage that is known already is not changed.
     pub(super) async fn note_vantage(
         &self,
         user_id: &str,
@@ -250,6 +260,7 @@ impl Observer {
         }
     }
 
+    /// The vantage as it is at this start. Without `can`, no features.
     fn start<'a>(
         &'a self,
         user_id: &'a str,

@@ -15,7 +15,8 @@ const EVERY_IN_TROUBLE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 
 impl Observer {
-    /// Writes to the database, for ever, and reports when that stops or begins to work.
+    /// Writes to the database, for ever, and reports when that stops or begins to work. While a
+    /// write hangs, it goes on looking, so that the trouble is told then.
     pub(super) async fn watch_storage(&self) {
         let mut was: Option<TroubleKind> = None;
         let mut look = tokio::time::interval(LOOK);
@@ -34,7 +35,7 @@ impl Observer {
         }
     }
 
-    /// Writes once, and waits until the next time.
+    /// Writes once, and waits until the next time: a second while there is a problem, else two.
     async fn beat(&self) {
         let written = health::write_heartbeat(&self.store, self.clock.now_ms()).await;
         let wait = match written {
@@ -51,7 +52,8 @@ impl Observer {
         tokio::time::sleep(wait).await;
     }
 
-    /// Announces to pages and the log what changed since the last check.
+    /// Announces to pages and the log if the trouble with storing is another than at the last check
+    /// (`was`).
     fn tell_of_storage(&self, was: &mut Option<TroubleKind>) {
         let trouble = self.store.trouble(self.clock.now_ms());
         let kind = trouble.as_ref().map(|trouble| trouble.kind);
@@ -74,13 +76,14 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// A write failed that is not tried again: the next successful write ends the trouble.
+    /// Notes that a write failed that is not tried again: the next successful write ends the
+    /// trouble.
     pub(super) async fn cannot_store(&self, doing: &str, error: &crate::store::Error) {
         self.not_stored(Work::Storage, doing, error).await;
     }
 
-    /// Waits after an error. If the error was that nothing can be stored, the wait ends as soon as
-    /// storing works again.
+    /// Waits after an error, for `pause`. If the error was that nothing can be stored, the wait
+    /// ends as soon as storing works again.
     pub(super) async fn rest_after(&self, error: &Error, pause: Duration) {
         if !error.is_of_storage() {
             return tokio::time::sleep(pause).await;

@@ -53,7 +53,8 @@ enum PredecessorNamed {
     Unknown,
 }
 
-/// One thing to do.
+/// One thing to do: join the room that replaced another one, peek into the room before ours, or
+/// poll a room of ours that is new to us.
 #[derive(Debug, Clone)]
 enum SuccessorTask {
     Follow(PendingSuccessor),
@@ -62,7 +63,7 @@ enum SuccessorTask {
 }
 
 impl SuccessorTask {
-    /// The room that the task is about.
+    /// The room that the task reaches for; there is one task for each room at a time.
     fn room_id(&self) -> &str {
         match self {
             Self::Follow(pending) => &pending.new_room_id,
@@ -75,7 +76,9 @@ impl SuccessorTask {
 /// When something was last tried, and when it is tried again.
 #[derive(Debug, Clone, Copy)]
 struct TaskTurn {
+    /// When it was last begun.
     tried: Instant,
+    /// When it may be begun again.
     due: Instant,
     is_under_way: bool,
     /// The task that does it, while it is running.
@@ -125,7 +128,8 @@ impl Observer {
         }
     }
 
-    /// Starts what is due, up to the maximum of running tasks.
+    /// Starts the tasks that are due, up to [`AT_ONCE`] at a time. A room that has a turn already
+    /// is left out: its task is running, or waits to be run again.
     async fn begin_due(
         &self,
         turns: &mut HashMap<String, TaskTurn>,
@@ -158,7 +162,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The possible tasks, successors first.
+    /// The possible tasks, successors first, without those of the rooms that are waiting.
     async fn tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<SuccessorTask>, Error> {
         let now_ms = self.clock.now_ms();
         let pending =
@@ -198,7 +202,9 @@ impl Observer {
         }
     }
 
-    /// Tries to join one successor. Returns after what time to check again.
+    /// Tries to join one successor. Returns after what time to check again. The room must name the
+    /// old one as its predecessor, unless we trust the sender; if it turns out inside that it does
+    /// not, we leave it.
     async fn follow_one(&self, pending: &PendingSuccessor) -> Result<Duration, Error> {
         let new_room_id = pending.new_room_id.as_str();
         if !is_room_id(new_room_id) || pending.recent_chain >= TRAIL_MAX {
@@ -259,14 +265,14 @@ impl Observer {
         Ok(AGAIN)
     }
 
-    /// Would an invitation to the new room by the user who replaced the old one be accepted, or
-    /// does the configuration name the new room?
+    /// Is the successor trusted without naming its predecessor? It is if we would accept an
+    /// invitation by the user who replaced the room, or if the configuration names the new room.
     fn trusts(&self, pending: &PendingSuccessor) -> bool {
         let is_asked_for = |wish: &super::RoomWish| wish.room == pending.new_room_id;
         self.allows(&pending.sender) || self.settings.rooms.iter().any(is_asked_for)
     }
 
-    /// What a room's creation says about its predecessor.
+    /// What a room's creation says about its predecessor: is it this one?
     async fn named_by(&self, room_id: &str, predecessor: &str) -> PredecessorNamed {
         let Ok(creation) = self.client.state_content(room_id, "m.room.create").await else {
             return PredecessorNamed::Unknown;
@@ -281,10 +287,12 @@ impl Observer {
         }
     }
 
+    /// Records that a successor is not followed because it does not name the old room.
     async fn does_not_name(&self, pending: &PendingSuccessor) -> Result<(), Error> {
         self.cannot_follow(pending, NOT_NAMED).await
     }
 
+    /// Records that a successor could not be joined. Returns after what time to try again.
     async fn not_joined(
         &self,
         pending: &PendingSuccessor,
@@ -298,6 +306,7 @@ impl Observer {
         Ok(pause_after(error, age_ms))
     }
 
+    /// Records and shows on both rooms that a successor is not followed, and why.
     async fn cannot_follow(&self, pending: &PendingSuccessor, why: &str) -> Result<(), Error> {
         tracing::warn!(
             old = %escape_for_log(&pending.old_room_id),
@@ -334,7 +343,7 @@ impl Observer {
 }
 
 /// After what time to try again to join a room that refused us. `age_ms`: how long ago the old room
-/// was replaced.
+/// was replaced, ms.
 fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if let Some(pause) = error.retry_after() {
         return pause.max(Duration::from_secs(1));
@@ -350,7 +359,7 @@ fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if is_no && !is_young { LATER } else { AGAIN }
 }
 
-/// Notes when a finished task has its next turn. A task that broke off is tried again; the running
+/// Notes when a finished task has its next turn. A task that panicked is tried again; the running
 /// tasks are not affected.
 fn record_finished_task(
     turns: &mut HashMap<String, TaskTurn>,

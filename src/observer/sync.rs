@@ -43,8 +43,8 @@ struct SyncMemory {
     /// The timeout of a first request, ms. It stays the same for each attempt: when the connection
     /// breaks, a homeserver goes on preparing its answer, and returns it to the same request.
     first_timeout_ms: u64,
-    /// Answers in a row with the same position.
-    still: u32,
+    /// Answers in a row that brought rooms but the same position.
+    repeats: u32,
     /// Failures in a row.
     failures: u32,
 }
@@ -53,34 +53,35 @@ struct SyncMemory {
 struct AnswerOutcome {
     /// It contained no room.
     nothing: bool,
+    /// Its position is another than the one that we asked with.
     moved: bool,
 }
 
 impl Observer {
-    /// Follows the sync stream for ever.
+    /// Follows the sync stream, for ever.
     pub(super) async fn follow(&self) {
-        let mut patience = Backoff::new();
-        let mut way = SyncMemory {
+        let mut backoff = Backoff::new();
+        let mut memory = SyncMemory {
             filter: None,
             first: true,
             first_timeout_ms: 0,
-            still: 0,
+            repeats: 0,
             failures: 0,
         };
 
         loop {
-            match self.follow_once(&mut way).await {
+            match self.follow_once(&mut memory).await {
                 Ok(breath) => {
-                    patience = Backoff::new();
-                    way.failures = 0;
+                    backoff = Backoff::new();
+                    memory.failures = 0;
                     self.succeeded(Work::Sync).await;
                     tokio::time::sleep(breath).await;
-                    if std::mem::take(&mut way.first) {
+                    if std::mem::take(&mut memory.first) {
                         self.changes.announce(Change::Observer);
                     }
                 }
                 Err(error) => {
-                    way.failures += 1;
+                    memory.failures += 1;
                     if self.renewed(&error).await {
                         continue;
                     }
@@ -90,29 +91,30 @@ impl Observer {
                     let revoked = matches!(&error, Error::Matrix(error) if error.is_revoked());
                     let work = if revoked { Work::SignIn } else { Work::Sync };
                     self.failed(work, failed_work_words(&error), &error).await;
-                    self.mend(&error, &mut way).await;
-                    let pause = Self::pause(&error, &mut patience);
+                    self.mend(&error, &mut memory).await;
+                    let pause = Self::pause(&error, &mut backoff);
                     self.rest_after(&error, pause).await;
                 }
             }
         }
     }
 
-    /// Does what an error needs besides waiting.
-    async fn mend(&self, error: &Error, way: &mut SyncMemory) {
+    /// Does what an error needs besides waiting: signs in again, drops the stored filter or the
+    /// position, or reads the rooms one by one.
+    async fn mend(&self, error: &Error, memory: &mut SyncMemory) {
         let Error::Matrix(error) = error else { return };
         if error.is_revoked() {
             self.sign_in().await;
         } else if error.is_unknown_filter() {
-            way.filter = None;
+            memory.filter = None;
         } else if error.is_unknown_position() {
             // The homeserver may have cached the answer with this position. A different request
             // brings another answer.
-            way.first_timeout_ms = 1 + self.clock.now_ms().unsigned_abs() % 98;
+            memory.first_timeout_ms = 1 + self.clock.now_ms().unsigned_abs() % 98;
             if let Err(error) = vantages::delete_position(&self.store, &self.vantage_id).await {
                 self.cannot_store("forgetting the position", &error).await;
             }
-        } else if self.is_too_much(error, way).await
+        } else if self.is_too_much(error, memory).await
             && let Err(error) = self.read_in_parts(error).await
         {
             self.failed(Work::Sync, "reading the rooms one by one", &error)
@@ -120,8 +122,9 @@ impl Observer {
         }
     }
 
-    /// Is it an answer that never comes completely, however often it is requested?
-    async fn is_too_much(&self, error: &matrix::Error, way: &mut SyncMemory) -> bool {
+    /// Is it an answer that never comes completely, however often it is requested: too large, or a
+    /// first answer that failed [`FAILURES_MAX`] times?
+    async fn is_too_much(&self, error: &matrix::Error, memory: &mut SyncMemory) -> bool {
         if matches!(error, matrix::Error::TooLarge { .. }) {
             return true;
         }
@@ -133,27 +136,28 @@ impl Observer {
             && is_answer
             && error.is_transient()
             && error.retry_after().is_none()
-            && way.failures >= FAILURES_MAX;
+            && memory.failures >= FAILURES_MAX;
         if is_too_much {
-            way.failures = 0;
+            memory.failures = 0;
         }
 
         is_too_much
     }
 
-    /// Sends one request and processes its answer. Returns the pause before the next request.
-    async fn follow_once(&self, way: &mut SyncMemory) -> Result<Duration, Error> {
-        let filter = match way.filter.take() {
+    /// Sends one request and stores its answer. Returns the pause before the next request: none
+    /// after an ordinary answer, since the homeserver holds the next request until there is news.
+    async fn follow_once(&self, memory: &mut SyncMemory) -> Result<Duration, Error> {
+        let filter = match memory.filter.take() {
             Some(filter) => filter,
             None => self.filter().await?,
         };
 
-        let filter: &str = way.filter.insert(filter);
+        let filter: &str = memory.filter.insert(filter);
         let since = vantages::sync_position(&self.store, &self.vantage_id).await?;
-        let prepares = way.first || since.is_none();
+        let prepares = memory.first || since.is_none();
         // The first answer should come at once.
         let timeout_ms = if prepares {
-            way.first_timeout_ms
+            memory.first_timeout_ms
         } else {
             WAIT_MS
         };
@@ -171,10 +175,10 @@ impl Observer {
 
         let asked = Instant::now();
         let answer = self.client.sync_parts(ask).await?;
-        let taken = self.take(answer, since.as_deref(), way.still).await?;
+        let taken = self.take(answer, since.as_deref(), memory.repeats).await?;
         let hasty = timeout_ms == WAIT_MS && asked.elapsed() < EARLY_ANSWER;
         if taken.moved || taken.nothing {
-            way.still = 0;
+            memory.repeats = 0;
             let breathes = hasty && (taken.nothing || !taken.moved);
             return Ok(if breathes {
                 PAUSE_AFTER_EARLY_ANSWER
@@ -183,8 +187,8 @@ impl Observer {
             });
         }
 
-        way.still += 1;
-        if way.still == STILL_SAID {
+        memory.repeats += 1;
+        if memory.repeats == STILL_SAID {
             let text = "the homeserver answers with the same position again and again, so that \
                         everything comes again, too";
             tracing::warn!("{text}");
@@ -192,11 +196,12 @@ impl Observer {
         }
 
         Ok(PAUSE_AFTER_EARLY_ANSWER
-            .saturating_mul(1 << way.still.min(8))
+            .saturating_mul(1 << memory.repeats.min(8))
             .min(BREATH_MAX))
     }
 
-    /// The filter, stored at the homeserver; or its text, if the homeserver does not store filters.
+    /// The id of the filter at the homeserver; or its text, if the homeserver does not store
+    /// filters.
     async fn filter(&self) -> Result<String, Error> {
         let inline = || matrix::filter_json().to_string();
         let Some(user_id) = self.client.user_id().filter(|user_id| !user_id.is_empty()) else {
@@ -223,7 +228,8 @@ impl Observer {
         }
     }
 
-    /// The homeserver may prepare its first answer for minutes. The status page shows since when.
+    /// Notes since when the homeserver prepares its first answer, for the status page: that may
+    /// take minutes.
     async fn note_preparing(&self) -> Result<(), Error> {
         let mut since = self.preparing.lock().await;
         if since.is_none() {
@@ -236,13 +242,14 @@ impl Observer {
         Ok(())
     }
 
-    /// Writes one answer to the store, a large one in pieces as it comes. The position moves with
-    /// the last piece.
+    /// Stores one answer, a large one in pieces as it comes. The position moves with the last
+    /// piece. `since` is the position that we asked with; `repeats` counts the answers before that
+    /// did not move it.
     async fn take(
         &self,
         mut answer: SyncParts<'_>,
         since: Option<&str>,
-        still: u32,
+        repeats: u32,
     ) -> Result<AnswerOutcome, Error> {
         let known = rooms::list_watched_rooms(&self.store).await?;
         let known: HashMap<String, Watch> = known.into_iter().collect();
@@ -263,7 +270,7 @@ impl Observer {
         let end = answer.end()?;
         self.say_malformed(&end.malformed).await;
         let moved = since != Some(end.next_batch.as_str());
-        if !moved && still > 0 {
+        if !moved && repeats > 0 {
             // The answer repeats the gaps of the answer before.
             batch.rooms.iter_mut().for_each(|room| room.unread = None);
         }
@@ -278,7 +285,7 @@ impl Observer {
         })
     }
 
-    /// Adds a part of an answer to a batch.
+    /// Adds a part of an answer to a batch. `known` is how the rooms are watched so far.
     pub(super) fn add_part(
         &self,
         batch: &mut Batch,
@@ -299,6 +306,8 @@ impl Observer {
         }
     }
 
+    /// Logs what was skipped in an answer because it was not Matrix, and counts the first as an
+    /// error.
     pub(super) async fn say_malformed(&self, malformed: &[String]) {
         for complaint in malformed {
             tracing::warn!(
@@ -315,8 +324,8 @@ impl Observer {
         }
     }
 
-    /// If the homeserver's answers have no date, the age of its own new events gives its time. The
-    /// homeserver computed that age at some time since the request was sent.
+    /// Tells our clock the homeserver's time by the age of its own new events, if its answers have
+    /// no date. The homeserver computed that age at some time since the request was sent.
     pub(super) fn hear_time(&self, part: &SyncPart, elapsed: Duration) {
         let SyncPart::Joined(room) = part else {
             return;
@@ -333,12 +342,16 @@ impl Observer {
         }
     }
 
+    /// What an answer says of a room that we are in. A room that is new to us gets a read of its
+    /// history; a limited timeline of a known one leaves a gap. `known` is how it is watched so
+    /// far.
     fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
         // A room that was only requested so far counts as new.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
         batch.is_first_answer = is_new;
         batch.watch = Some(Watch::Joined);
+        // `true`: in the order of the timeline.
         add_events(&mut batch, &room.state, false, seen_ms);
         add_events(&mut batch, &room.timeline, true, seen_ms);
         add_events(&mut batch, &room.sticky, false, seen_ms);
@@ -367,10 +380,13 @@ fn failed_work_words(error: &Error) -> &'static str {
     }
 }
 
+/// What an answer says of a room that we left. `known` is how it is watched so far; only of a room
+/// that we were in, a limited timeline leaves a gap to read.
 fn batch_of_left_room(room: &LeftRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
     let mut batch = RoomBatch::new(&room.room_id, Source::Sync);
     batch.is_first_answer = known.is_none();
     batch.watch = Some(Watch::Left);
+    // `true`: in the order of the timeline.
     add_events(&mut batch, &room.state, false, seen_ms);
     add_events(&mut batch, &room.timeline, true, seen_ms);
     if matches!(known, Some(Watch::Joined | Watch::Left))

@@ -24,7 +24,7 @@ const FEW: [&str; 6] = [
 
 impl Observer {
     /// Reads each room separately, and moves the position to before that: later events come by
-    /// sync. What timelines left out is read later, as history.
+    /// sync. What timelines left out is read later, as history. `why` is logged.
     pub(super) async fn read_in_parts(&self, why: &matrix::Error) -> Result<(), Error> {
         tracing::warn!(%why, "the rooms are read one by one");
         let known: HashMap<String, Watch> = rooms::list_watched_rooms(&self.store)
@@ -56,7 +56,7 @@ impl Observer {
         Ok(())
     }
 
-    /// The position at which sync continues afterwards, and the list of rooms. Invitations are
+    /// The position at which sync continues afterwards, and the rooms to read. Invitations are
     /// added to the batch.
     async fn rooms_and_position(
         &self,
@@ -89,8 +89,8 @@ impl Observer {
         Ok((answer.next_batch, room_ids))
     }
 
-    /// Reads one room. Returns false if it could not be read completely, which is recorded on the
-    /// room.
+    /// Reads one room, by sync and by a poll; `read` collects the rooms that came by sync. Returns
+    /// false if it could not be read completely, which is recorded on the room.
     async fn read_room(
         &self,
         room_id: &str,
@@ -122,7 +122,8 @@ impl Observer {
         Ok(false)
     }
 
-    /// Reads one room by a first sync of its own.
+    /// Reads one room by a first sync of its own, and adds it to `read` if it came. `sparing`:
+    /// without the people of the room, and with a short timeline.
     async fn sync_room(
         &self,
         room_id: &str,
@@ -158,7 +159,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Reads the minimum that is needed to show a room whose state is not available.
+    /// Reads the minimum that is needed to show a room whose state is not available, one event at a
+    /// time.
     async fn read_few(&self, room_id: &str) -> Result<(), Error> {
         let mut room = RoomBatch::new(room_id, Source::Poll);
         room.watch = Some(Watch::Joined);
@@ -187,7 +189,7 @@ impl Observer {
     }
 }
 
-/// A first sync with this filter.
+/// A first sync with this filter, answered at once.
 fn first_sync_request(filter: &str) -> SyncRequest<'_> {
     SyncRequest {
         since: None,

@@ -10,9 +10,9 @@ use std::panic::AssertUnwindSafe;
 
 impl Observer {
     /// Runs a kind of work until it ends by itself. A panic is logged, counted and shown as its
-    /// trouble; then the work is restarted.
+    /// trouble; then the work is begun again.
     pub(super) async fn keep<F: Future<Output = ()>>(&self, work: Work, begin: impl Fn() -> F) {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         loop {
             // Half-done work is in the database as the last commit left it, and every loop begins
             // from there.
@@ -28,7 +28,7 @@ impl Observer {
                  was begun again. Please report it"
             );
             self.trouble(work, &text).await;
-            tokio::time::sleep(patience.next()).await;
+            tokio::time::sleep(backoff.next()).await;
         }
     }
 }

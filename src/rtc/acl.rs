@@ -14,9 +14,9 @@ pub struct ServerAcl {
 }
 
 impl ServerAcl {
-    /// Reads the content of an `m.room.server_acl` event. A content without a list of allowed
-    /// servers denies all servers, as homeservers read it, too. `None` for a redacted (empty)
-    /// content: nothing is known.
+    /// What an `m.room.server_acl` content says. A content without a list of allowed servers denies
+    /// all servers; homeservers read it that way, too. `None` for a redacted (empty) content:
+    /// nothing is known.
     #[must_use]
     pub fn read(content: &Value) -> Option<Self> {
         let content = content.as_object().filter(|content| !content.is_empty())?;
@@ -36,7 +36,8 @@ impl ServerAcl {
         })
     }
 
-    /// Is this server denied? Its port is ignored.
+    /// Is this server denied: does it match a pattern of `deny`, or none of `allow`? Its port is
+    /// ignored, and so is the case of letters.
     #[must_use]
     pub fn denies(&self, server: &str) -> bool {
         let host = without_port(server);
@@ -52,11 +53,12 @@ impl ServerAcl {
     }
 }
 
+/// The characters of the text in lower case; patterns and hosts are compared in this form.
 fn lowercase_letters(text: &str) -> Vec<char> {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// `h:8448` is `h`; `[::1]:8448` is `[::1]`.
+/// The host of a server name: `h` for `h:8448`, and `[::1]` for `[::1]:8448`.
 fn without_port(server: &str) -> &str {
     match server.rsplit_once(':') {
         Some((host, port))
@@ -71,15 +73,19 @@ fn without_port(server: &str) -> &str {
     }
 }
 
+/// Is this host an IP address (`10.0.0.1` or `[::1]`), not a name?
 fn is_ip_literal(host: &str) -> bool {
     let is_four_numbers =
         host.split('.').count() == 4 && host.split('.').all(|part| part.parse::<u8>().is_ok());
     host.starts_with('[') || is_four_numbers
 }
 
-/// `*` matches any characters, `?` exactly one. Backtracking to the last `*` is enough.
+/// Does the whole text match the pattern? `*` matches any characters, also none; `?` matches
+/// exactly one. On a mismatch only the last `*` takes one character more; earlier ones need no
+/// second try.
 fn is_glob_match(pattern: &[char], text: &[char]) -> bool {
     let (mut at, mut in_text) = (0, 0);
+    // The place in the pattern of the last `*`, and the place in the text where what it takes ends.
     let mut star: Option<(usize, usize)> = None;
     while in_text < text.len() {
         match pattern.get(at) {

@@ -16,7 +16,7 @@ impl Span {
         self.to <= self.from
     }
 
-    /// The intersection of both spans.
+    /// The intersection of both spans. It is empty ([`Self::is_empty`]) if they do not meet.
     #[must_use]
     pub fn within(&self, other: &Self) -> Self {
         Self {
@@ -43,7 +43,7 @@ words! {
 }
 
 impl Cover {
-    /// Is nothing known of this time?
+    /// Is nothing known of this time, be it unwatched or hidden?
     #[must_use]
     pub fn is_blind(self) -> bool {
         matches!(self, Self::Gap | Self::NotVisible)
@@ -60,6 +60,7 @@ pub struct Interval {
 /// A read of history: the observer reads it backwards (back-fill).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRead {
+    /// When it was opened, ms. A read of a gap is opened when the gap ends.
     pub opened_ms: i64,
     /// It covers the whole room, not one gap.
     pub history: bool,
@@ -98,8 +99,8 @@ pub struct CoverageRecords {
 /// half a minute.
 pub const GRACE_MS: i64 = 90_000;
 
-/// The intervals from the room's known beginning until `now`. They are contiguous, and neighbours
-/// have different coverage.
+/// How the room was known, from its known beginning until `now`. The intervals are contiguous, and
+/// neighbours have different coverage.
 #[must_use]
 pub fn coverage_of_room(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     let mut found = coverage_before_first_seen(notes, now);
@@ -135,8 +136,9 @@ pub fn coverage_of_room(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     )
 }
 
-/// Marks the spans that limited timelines left out although the stream was received. Such a span is
-/// known once its read has finished.
+/// The same intervals, with the spans that limited timelines left out although the stream was
+/// received. Only live time changes: such a span is a gap until its read has finished, and
+/// back-filled after that.
 fn with_gaps_of_limited_timelines(
     intervals: Vec<Interval>,
     reads: &[HistoryRead],
@@ -177,7 +179,8 @@ fn with_gaps_of_limited_timelines(
     found
 }
 
-/// Marks hidden spans. They count as not visible, whatever else was read.
+/// The same intervals, with those spans not visible in which the room's history was hidden from us.
+/// Only gaps and back-filled time change: what we saw live or by polls stays.
 fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
     let mut found = Vec::new();
     for Interval { span, cover } in intervals {
@@ -204,7 +207,8 @@ fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval>
     found
 }
 
-/// The coverage at `ms`; a time before all intervals is a gap.
+/// The coverage at `ms`. A time before all intervals is a gap; a time after them is as the last
+/// one.
 #[must_use]
 pub fn cover_at(intervals: &[Interval], ms: i64) -> Cover {
     let last = intervals.last().filter(|last| ms >= last.span.to);
@@ -225,6 +229,8 @@ pub fn unwatched_since(intervals: &[Interval]) -> Option<i64> {
         .map(|last| last.span.from)
 }
 
+/// Adds a span at the end. It extends the last interval if that has the same coverage and reaches
+/// the span; an empty span is ignored.
 fn append_interval(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     if span.is_empty() {
         return;
@@ -239,7 +245,9 @@ fn append_interval(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     }
 }
 
-/// Coverage before we first saw the room, by the read of its history.
+/// The coverage from the room's creation until we first saw it, by the reads of its history: what a
+/// read has reached is back-filled. Older time is back-filled if a read ended at the beginning of
+/// the room, not visible if the last read found it hidden, else a gap.
 fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     let first = notes.first_seen_ms.min(now);
     // A read begins where an earlier one ended, so what was read stays read.
@@ -247,7 +255,7 @@ fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval
     let reached = history.iter().filter_map(|read| read.reached_ms).min();
     let reached = reached.unwrap_or(first);
     let created = notes.created_ms.unwrap_or(reached).min(first);
-    // A timestamp before the room's creation is a wrong clock or a joke.
+    // A timestamp before the room's creation is wrong.
     let reached = reached.clamp(created, first);
     let last = history.iter().max_by_key(|read| read.opened_ms);
     let is_hidden = last.is_some_and(|read| read.ended_by == Some(JobEnd::NotVisible));
@@ -281,7 +289,8 @@ fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval
     found
 }
 
-/// The spans in which the room was watched, in order, disjoint.
+/// The spans in which the room was watched, live or by polls, in order. Times when we were away are
+/// left out. The last span lasts until `now`, unless the source is silent.
 fn watched_spans(notes: &CoverageRecords, now: i64) -> Vec<(Span, Cover)> {
     let live = notes.heard.iter().map(|span| (*span, Cover::Live));
     let polled = notes.polled.iter().map(|span| (*span, Cover::Polled));
@@ -322,7 +331,8 @@ fn watched_spans(notes: &CoverageRecords, now: i64) -> Vec<(Span, Cover)> {
 }
 
 impl HistoryRead {
-    /// The time from which on the gap was read, ms.
+    /// The time from which on the gap was read, ms; `i64::MIN` if all of it was read. `None` while
+    /// the read runs, or if it ended without having read the gap.
     fn read_from(&self) -> Option<i64> {
         match self.ended_by? {
             JobEnd::Horizon => Some(self.horizon_ms.unwrap_or(i64::MIN)),
@@ -331,7 +341,8 @@ impl HistoryRead {
         }
     }
 
-    /// The span that a limited timeline left out, and its coverage now.
+    /// The span that a limited timeline left out, as up to two parts: the older one still unread,
+    /// the newer one read. Empty if this read belongs to no limited timeline.
     fn left_out_span(&self) -> Vec<(Span, Cover)> {
         let Some(from) = self.since_ms.filter(|_| !self.history) else {
             return Vec::new();
@@ -351,8 +362,8 @@ impl HistoryRead {
     }
 }
 
-/// Splits a gap at the time from which on it was read, with the coverage of both parts; either part
-/// may be empty.
+/// Splits a gap at the time from which on it was read, ms: first the part that stays a gap, then
+/// the back-filled part. Either may be empty. With `None` nothing was read.
 fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
     let cut = read_from
         .unwrap_or(i64::MAX)
@@ -376,8 +387,9 @@ fn split_at_read_from(gap: Span, read_from: Option<i64>) -> [(Span, Cover); 2] {
     ]
 }
 
-/// The time from which on a gap that ended at `end` is known. The gap is known once the full state
-/// was read after it and its read has finished.
+/// The time from which on a gap that ended at `end` is known, both in ms; `i64::MIN` if all of it
+/// is, also if nobody asked to read it. `None` if it is not known: the full state was not read
+/// since then, or a read of the gap has not finished.
 fn gap_read_from(notes: &CoverageRecords, end: i64) -> Option<i64> {
     if notes.polled_ms.is_none_or(|polled| polled < end) {
         return None;

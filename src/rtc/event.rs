@@ -38,8 +38,9 @@ pub struct RoomEvent {
     pub replaces_state: Option<String>,
     /// For a redaction: the event it redacts.
     pub redacts: Option<String>,
-    /// We saw its content, or it has no content to hide. `false` if every copy was already redacted
-    /// when it arrived.
+    /// This copy came with its content, or the event has none to hide. `false` if every copy was
+    /// already redacted when it arrived, so that we never saw what was redacted. A redaction that
+    /// comes later leaves this `true`: what was seen before it still counts.
     pub readable: bool,
     /// Set if the event was already redacted when it arrived: the redaction's `origin_server_ts`,
     /// or `LATEST_MS` if that is unknown.
@@ -47,8 +48,8 @@ pub struct RoomEvent {
 }
 
 impl RoomEvent {
-    /// Reads an event in client format. Tolerant: only the fields that identify an event are
-    /// required.
+    /// Reads an event in client format. It is tolerant: only the fields that identify an event are
+    /// required. `received_ts` is our clock when a live copy arrived, ms; `None` for history.
     ///
     /// # Errors
     /// The reason why this is not an event.
@@ -86,9 +87,9 @@ impl RoomEvent {
         })
     }
 
-    /// Reads an event of a file. Like [`Self::from_json`], but takes our receive time from
-    /// `_received_ts` if present. Never use it for events from a homeserver: a stranger could set
-    /// that key.
+    /// Reads an event of a file. It differs from [`Self::from_json`] in one point: our receive time
+    /// is read from `_received_ts`, if present. Never use it for events from a homeserver: a
+    /// stranger could set that key.
     ///
     /// # Errors
     /// The reason why this is not an event.
@@ -101,8 +102,8 @@ impl RoomEvent {
         Self::from_json(json, received)
     }
 
-    /// Sets the fields that only the event's JSON text has: content, stickiness, readability. It
-    /// parses nothing else, so it is fast.
+    /// This event with the fields that only its JSON text has: content, stickiness, and whether it
+    /// came unredacted (`readable`). It parses nothing else, so it is fast.
     ///
     /// # Errors
     /// If the text is not a JSON object.
@@ -124,8 +125,8 @@ impl RoomEvent {
         })
     }
 
-    /// When the event happened, as far as we can know: at the latest when we first saw it
-    /// (docs/matrixrtc.md section 5, rule 1).
+    /// When the event happened, ms, as far as we can know: the server's timestamp, or our receive
+    /// time if that is earlier (docs/matrixrtc.md section 5, rule 1).
     #[must_use]
     pub fn time(&self) -> i64 {
         self.received_ts.map_or(self.origin_server_ts, |received| {
@@ -134,7 +135,7 @@ impl RoomEvent {
     }
 
     /// Adds what another copy of the same event has and this one lacks. The result does not depend
-    /// on which copy came first: a readable content wins over a redacted one, and the earliest
+    /// on which copy came first: a copy with its content wins over a redacted one, and the earliest
     /// receive time counts.
     pub fn absorb(&mut self, other: &Self) {
         if other.readable && !self.readable {
@@ -183,7 +184,7 @@ pub fn replace_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Checks the length of an id, a type or a key.
+/// The id, type or key, with NUL replaced. An error if it is longer than [`ID_MAX`].
 fn check_id_length(text: &str) -> Result<String, Reason> {
     if text.len() > ID_MAX {
         return Err("id_too_long");
@@ -197,6 +198,8 @@ fn referenced_event_id(value: &Value) -> Option<String> {
     check_id_length(value.as_str()?).ok()
 }
 
+/// The state key as a text; `None` for an event that is not state. The first revision of MSC4143
+/// has an array as its key, which becomes its compact JSON text.
 fn parse_state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     match value {
         None => Ok(None),
@@ -208,12 +211,15 @@ fn parse_state_key(value: Option<&Value>) -> Result<Option<String>, Reason> {
     }
 }
 
+/// The requested stickiness, ms, under its unstable or its stable name; `None` if there is none.
 fn parse_sticky_ms(json: &Value) -> Option<i64> {
     ["msc4354_sticky", "sticky"]
         .iter()
         .find_map(|key| parse_duration_ms(json.get(key)?))
 }
 
+/// The `duration_ms` of a stickiness; `None` if it is not a whole number from 0 on. One that is too
+/// large for `i64` becomes the largest `i64`.
 fn parse_duration_ms(sticky: &Value) -> Option<i64> {
     let duration = sticky.get("duration_ms")?;
     duration
@@ -233,9 +239,9 @@ struct JsonOnlyParts {
     unsigned: Option<Value>,
 }
 
-/// Room versions 1 to 10 name the target at the top level, later ones in the content. The key is
-/// read only in redactions: anybody may write it into an event of another type, where it redacts
-/// nothing.
+/// The id of the event that this one redacts; `None` if it is no redaction. Room versions 1 to 10
+/// name the target at the top level, later ones in the content. The key counts only in redactions:
+/// anybody may write it into an event of another type, where it redacts nothing.
 fn redaction_target(json: &Value, content: &Value) -> Option<String> {
     json.get("type")
         .filter(|kind| *kind == "m.room.redaction")?;

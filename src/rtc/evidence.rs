@@ -35,12 +35,15 @@ pub struct EvidenceStay {
     pub joined_ms: i64,
     pub until_ms: i64,
     pub end_reason: EndReason,
+    /// `joined_ms` is not the time of an event: it is the member's own `created_ts`, or a bound.
     pub claimed: bool,
     /// Its claimed start is impossible: its key has no event before the stay's first one.
     pub refuted: bool,
+    /// It continued after a break without a new join.
     pub resumed: bool,
     /// Set if it begins with the renewal of an ended stay: when that one ended, ms.
     pub back_since_ms: Option<i64>,
+    /// The event that began it, and the one that ended it, if any.
     pub join: Option<Origin>,
     pub end: Option<Origin>,
     /// The last event of the stay: the device was still there then.
@@ -121,7 +124,8 @@ pub struct CallCertainty {
     pub unknown_since_ms: Option<i64>,
 }
 
-/// The evidence for the boundaries of a stay. `cover` is the room's coverage until `now`.
+/// What the start and the end of a stay rest on. A stay that lasts at `now` has no end; instead it
+/// may have a time since when the room is not watched. `cover` is the room's coverage until `now`.
 #[must_use]
 pub fn boundaries_of_stay(stay: &EvidenceStay, cover: &[Interval], now: i64) -> Boundaries {
     let start = start_boundary(stay, cover);
@@ -141,6 +145,9 @@ pub fn boundaries_of_stay(stay: &EvidenceStay, cover: &[Interval], now: i64) -> 
     }
 }
 
+/// What the start of a stay rests on. The first case that fits counts: a resumed stay began with a
+/// change in the room, so its basis is how the room was watched; then a claim that history refutes,
+/// a claim, a poll, the renewal of an ended stay; else its first event.
 fn start_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
     let seen = |event: &Origin| {
         event
@@ -176,6 +183,9 @@ fn start_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
     }
 }
 
+/// What the end of a stay rests on: the event that ended it, or its expiry, or else how the room
+/// was watched then. The device may have gone at any time after its last sign, so the error of an
+/// expiry reaches back to that sign.
 fn end_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
     let last_sign = stay
         .last_sign_ms
@@ -198,7 +208,8 @@ fn end_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
     }
 }
 
-/// The boundary of an event with its own time. Its basis and error depend on how the event came.
+/// What a boundary rests on that an event states. Its basis and error depend on how the event came:
+/// found by a poll, received at once, received late although we listened, or read from history.
 fn boundary_by_event(event: &Origin, cover: &[Interval]) -> Boundary {
     if let Some(since) = event.made_since_ms {
         return Boundary {
@@ -213,6 +224,7 @@ fn boundary_by_event(event: &Origin, cover: &[Interval]) -> Boundary {
     let is_prompt = late_ms.is_some_and(|late| late < PROMPT_MS);
     let (by, error_ms) = match (event.source, late_ms) {
         (Source::Poll, _) => (BoundaryBasis::Reconciled, 0),
+        // It came soon, but later than federation takes: it may have happened in between.
         (Source::Sync, Some(late_ms))
             if is_prompt && late_ms >= SMALL_MS && was_heard(event, cover) =>
         {
@@ -263,8 +275,8 @@ pub fn was_heard(event: &Origin, cover: &[Interval]) -> bool {
         })
 }
 
-/// A boundary without an event of the member itself (it left the room, or the slot was closed): its
-/// basis is the coverage of that time.
+/// What a boundary rests on that no event of the member itself states (it left the room, or the
+/// slot was closed): how the room was watched at that time. The error is 0.
 fn boundary_by_coverage(cover: &[Interval], ms: i64) -> Boundary {
     let by = match cover_at(cover, ms) {
         Cover::Live => BoundaryBasis::Live,
@@ -276,7 +288,7 @@ fn boundary_by_coverage(cover: &[Interval], ms: i64) -> Boundary {
     Boundary { by, error_ms: 0 }
 }
 
-/// The unwatched span around a moment.
+/// The span that contains `ms` and that nobody watched; `None` if the room was watched then.
 fn unwatched_span_at(cover: &[Interval], ms: i64) -> Option<Span> {
     let mut blind = cover.iter().filter(|interval| interval.cover.is_blind());
     blind
@@ -284,8 +296,9 @@ fn unwatched_span_at(cover: &[Interval], ms: i64) -> Option<Span> {
         .map(|interval| interval.span)
 }
 
-/// How certain a call is, from its stays with their boundaries. A call has at least one stay;
-/// `None` without any.
+/// How certain a call is, from its stays with their boundaries. `None` without stays; a call has at
+/// least one. One word stands for all: first that it may have lasted longer, then doubts about its
+/// start, then gaps within it, then an end that nobody stated.
 #[must_use]
 pub fn certainty_of_call(
     stays: &[(EvidenceStay, Boundaries)],
@@ -321,9 +334,9 @@ pub fn certainty_of_call(
         .map(|lost| lost.to.saturating_sub(lost.from).max(0))
         .sum();
     let gap_ms = gap_ms.saturating_add(lost_ms);
-    let is_early = start.error_ms > 0 && unwatched_span_at(cover, from).is_some();
+    let may_be_earlier = start.error_ms > 0 && unwatched_span_at(cover, from).is_some();
     let unsure = |boundary: &Boundary| {
-        is_early
+        may_be_earlier
             || matches!(
                 boundary.by,
                 BoundaryBasis::Claimed

@@ -99,7 +99,9 @@ pub struct Findings<'a> {
     pub doubts: Vec<Option<GhostDoubt>>,
 }
 
-/// The findings of one call.
+/// What is wrong in one call: whose renewal is overdue, who was counted long after the last sign,
+/// and who could not hear whom. For the last, a stay counts only until its last sign if its device
+/// is probably gone or nobody said goodbye.
 #[must_use]
 pub fn call_findings<'a>(stays: &[FindingStay<'a>], now: i64) -> Findings<'a> {
     let reach = presence_by_device(stays);
@@ -137,7 +139,7 @@ pub fn call_findings<'a>(stays: &[FindingStay<'a>], now: i64) -> Findings<'a> {
     Findings { shown, doubts }
 }
 
-/// The sort rank: present problems come before past ones.
+/// The rank by which findings are sorted, 0 first: present problems come before past ones.
 fn severity_rank(finding: &Finding, now: i64) -> u8 {
     match finding {
         Finding::Apart { until_ms, .. } if *until_ms >= now => 0,
@@ -152,6 +154,7 @@ fn severity_rank(finding: &Finding, now: i64) -> u8 {
 /// know whether there is a device other than a given one.
 type ArrivalsByPerson<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
 
+/// When each person who is still here last came, with up to two devices, the newest first.
 fn newest_arrivals<'a>(stays: &[FindingStay<'a>], now: i64) -> ArrivalsByPerson<'a> {
     let mut arrivals = ArrivalsByPerson::new();
     for stay in stays.iter().filter(|stay| stay.until_ms > now) {
@@ -175,10 +178,13 @@ fn is_elsewhere(stay: &FindingStay, arrivals: &ArrivalsByPerson, since_ms: i64) 
         .iter()
         .any(|(joined_ms, device)| *device != stay.device && *joined_ms > since_ms)
 }
+
 /// The stays of each device in order of arrival: the start of each, and the latest end of all stays
 /// up to it, ms.
 type PresenceByDevice<'a> = BTreeMap<(&'a str, Option<&'a str>), Vec<(i64, i64)>>;
 
+/// The spans of all stays, by device. The end of each is the latest end so far, so that one look at
+/// the last stay that has begun tells until when the device was there.
 fn presence_by_device<'a>(stays: &[FindingStay<'a>]) -> PresenceByDevice<'a> {
     let mut reach = PresenceByDevice::new();
     for stay in stays {
@@ -200,12 +206,14 @@ fn presence_by_device<'a>(stays: &[FindingStay<'a>]) -> PresenceByDevice<'a> {
     reach
 }
 
-/// Was the device still there when this stay ended, or back within [`GOES_ON_MS`]?
+/// Was the device still there by another stay when this one ended, or back within [`GOES_ON_MS`]?
+/// Then nobody missed a goodbye.
 fn is_device_still_there(stay: &FindingStay, reach: &PresenceByDevice) -> bool {
     let Some(spans) = reach.get(&(stay.user_id, stay.device)) else {
         return false;
     };
 
+    // The number of stays that had begun by then.
     let begun =
         spans.partition_point(|(joined, _)| *joined <= stay.until_ms.saturating_add(GOES_ON_MS));
 
@@ -214,7 +222,8 @@ fn is_device_still_there(stay: &FindingStay, reach: &PresenceByDevice) -> bool {
         .is_some_and(|(_, until)| *until > stay.until_ms)
 }
 
-/// The finding about the silence of one stay, if any.
+/// The finding about the silence of the stay at index `at`: its renewal is overdue, or it ran out
+/// long after its last sign. `None` for a stay that somebody ended, or whose silence is usual.
 fn find_silence<'a>(
     stays: &[FindingStay<'a>],
     at: usize,
@@ -228,8 +237,9 @@ fn find_silence<'a>(
         .filter(|_| stay.expires)?
         .max(stay.joined_ms);
     if stay.until_ms <= now {
-        let forgot = stay.until_ms - since_ms > LATE_MS && !is_device_still_there(stay, reach);
-        return forgot.then_some(Finding::NoGoodbye { stay: at, since_ms });
+        let lacks_goodbye =
+            stay.until_ms - since_ms > LATE_MS && !is_device_still_there(stay, reach);
+        return lacks_goodbye.then_some(Finding::NoGoodbye { stay: at, since_ms });
     }
 
     let silence = SilentStay {
@@ -248,7 +258,8 @@ fn find_silence<'a>(
     })
 }
 
-/// Finds people who were on another SFU than people who could hear only one (MSC4195; matrix-js-sdk
+/// The findings about people who could not hear others: devices that are connected only to the SFU
+/// of the oldest member do not hear those who publish on another (MSC4195; matrix-js-sdk
 /// `oldest_membership`).
 fn find_people_apart<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>> {
     // The key and the name of each SFU.
@@ -265,10 +276,10 @@ fn find_people_apart<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>
     }
 
     let mut found = Vec::new();
-    for (one, address) in sfus {
-        let parts = side_spans(stays, one, now);
-        let few = pairs_apart(&parts, address);
-        for finding in few.unwrap_or_else(|| groups_apart(&parts, address, now)) {
+    for (sfu, address) in sfus {
+        let parts = side_spans(stays, sfu, now);
+        let by_pair = pairs_apart(&parts, address);
+        for finding in by_pair.unwrap_or_else(|| groups_apart(&parts, address, now)) {
             add_apart_finding(&mut found, finding);
         }
     }
@@ -276,8 +287,8 @@ fn find_people_apart<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>
     found
 }
 
-/// Each pair by the span in which it was apart; pairs with the same span together. `None` if there
-/// are more than [`PAIRS_MAX`].
+/// The findings for one SFU, by the span in which a pair was apart; pairs with the same span are
+/// one finding. `None` if there are more than [`PAIRS_MAX`] pairs or [`TIMES_MAX`] spans.
 fn pairs_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str) -> Option<Vec<Finding<'a>>> {
     let (deaf, unheard): (Vec<&SideSpan>, Vec<&SideSpan>) =
         parts.iter().partition(|part| part.side == Side::Deaf);
@@ -323,8 +334,9 @@ struct PairsApart<'a> {
     unheard: Vec<&'a str>,
 }
 
-/// The same for very many people: the spans in which anybody was apart. If there are too many
-/// spans, those that last come first, then the longest.
+/// The findings for one SFU with very many people: not by pairs as in [`pairs_apart`], but by the
+/// spans in which anybody was apart. If there are too many spans, those that last come first, then
+/// the longest.
 fn groups_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
     let mut spans = spans_apart(parts, now);
     spans.sort_by_key(|span| Reverse((span.lasts, span.until_ms - span.from_ms)));
@@ -336,6 +348,7 @@ fn groups_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str, now: i64) -> Vec<Findi
         .collect()
 }
 
+/// The SFU that a stay uses; `None` if it states none.
 fn sfu_of_stay<'a>(stay: &FindingStay<'a>) -> Option<&'a str> {
     stay.transport?.sfu.as_deref()
 }
@@ -358,15 +371,13 @@ struct SideSpan<'a> {
     until_ms: i64,
 }
 
-/// The sides of all people over time. Handovers are left out: a person who is there only for
-/// moments is on no side.
+/// When each person could not hear (or not be heard by) others, seen from the SFU `one`; the times
+/// are cut at `now`. Handovers are left out: a person who is there only for moments is on no side.
 fn side_spans<'a>(stays: &[FindingStay<'a>], one: &str, now: i64) -> Vec<SideSpan<'a>> {
     let mut people: BTreeMap<&'a str, Vec<(i64, i64, DevicePlace)>> = BTreeMap::new();
     for stay in stays {
         let until_ms = stay.until_ms.min(now);
-        if let Some(place) =
-            DevicePlace::side_of_stay(stay, one).filter(|_| stay.joined_ms < until_ms)
-        {
+        if let Some(place) = DevicePlace::of_stay(stay, one).filter(|_| stay.joined_ms < until_ms) {
             people
                 .entry(stay.user_id)
                 .or_default()
@@ -419,7 +430,8 @@ enum DevicePlace {
 }
 
 impl DevicePlace {
-    fn side_of_stay(stay: &FindingStay, one: &str) -> Option<Self> {
+    /// The place of a stay's device, seen from the SFU `one`; `None` if its SFU is not known.
+    fn of_stay(stay: &FindingStay, one: &str) -> Option<Self> {
         let is_here = sfu_of_stay(stay)? == one;
         Some(match (is_here, stay.selection) {
             (true, Selection::OldestMembership) => Self::OnlyHere,
@@ -429,9 +441,11 @@ impl DevicePlace {
     }
 }
 
-/// The sides of one person over time, in order. A person with devices in several places hears and
-/// is heard, so is on no side.
+/// The spans in which one person was on a side, in order, from the spans of the devices: start and
+/// end in ms, and the side. A person with devices in several places hears and is heard, so is on no
+/// side.
 fn sides_of_person(stays: &[(i64, i64, DevicePlace)]) -> Vec<(i64, i64, Side)> {
+    // At this time, one device more (1) or fewer (-1) is in this place.
     let mut steps: Vec<(i64, i64, DevicePlace)> = Vec::with_capacity(2 * stays.len());
     for (from_ms, until_ms, place) in stays {
         steps.push((*from_ms, 1, *place));
@@ -481,9 +495,11 @@ struct SpanApart {
     lasts: bool,
 }
 
-/// The spans in which somebody could not hear somebody. An arrival begins a new span if somebody of
-/// the other side has gone meanwhile. So all people of one span were there at the same time.
+/// The spans in which somebody could not hear somebody, in order. An arrival begins a new span if
+/// somebody of the other side has gone since the span began. So all people of one span were there
+/// at the same time.
 fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
+    // The time, ms; whether a person comes (or goes); the person's side.
     let mut steps: Vec<(i64, bool, Side)> = Vec::with_capacity(2 * parts.len());
     for part in parts {
         steps.push((part.start(), true, part.side));
@@ -493,7 +509,9 @@ fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
     // At the same time, departures come before arrivals.
     steps.sort_unstable_by_key(|(ms, comes, _)| (*ms, *comes));
 
+    // Per side: how many are there, and how many have gone since the open span began.
     let (mut here, mut gone) = ([0_usize; 2], [0_usize; 2]);
+    // When the open span began, ms.
     let mut open: Option<i64> = None;
     let mut spans = Vec::new();
     for (ms, comes, side) in steps {
@@ -546,13 +564,15 @@ fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
 }
 
 impl SideSpan<'_> {
-    /// People who meet only during a handover do not count as having met.
+    /// When the span begins to count, ms: [`HANDOVER_MS`] after it began, since people who meet
+    /// only during a handover do not count as having met.
     fn start(&self) -> i64 {
         self.from_ms.saturating_add(HANDOVER_MS)
     }
 }
 
 impl SpanApart {
+    /// A span that has ended; `None` if it has no length.
     fn over(from_ms: i64, until_ms: i64) -> Option<Self> {
         (from_ms < until_ms).then_some(Self {
             from_ms,
@@ -561,8 +581,8 @@ impl SpanApart {
         })
     }
 
-    /// The finding, with the people who were there within the span; if it lasts, with those who
-    /// still are.
+    /// The finding of this span, with the people who were there within it; if it lasts, with those
+    /// who still are. It begins when the first people of both sides were there.
     fn told<'a>(&self, parts: &[SideSpan<'a>], sfu: &'a str) -> Finding<'a> {
         let is_of = |part: &&SideSpan| {
             let was = part.start() < self.until_ms && part.until_ms > self.from_ms;
@@ -599,6 +619,7 @@ impl SpanApart {
 }
 
 impl<'a> People<'a> {
+    /// These people in order, each once: the first [`NAMED_MAX`] by name, and the number of all.
     fn sorted(mut people: Vec<&'a str>) -> Self {
         people.sort_unstable();
         people.dedup();
@@ -612,7 +633,8 @@ impl<'a> People<'a> {
     }
 }
 
-/// Two findings for the same span with both sides exchanged become one mutual finding.
+/// Adds a finding about people apart. If one for the same span has both sides exchanged, it becomes
+/// mutual instead: neither group hears the other.
 fn add_apart_finding<'a>(found: &mut Vec<Finding<'a>>, new: Finding<'a>) {
     let Finding::Apart {
         from_ms,

@@ -36,7 +36,7 @@ impl Default for Rules {
     }
 }
 
-/// What one event says about one device.
+/// What one event says about one device. `time` is its effective time, ms.
 #[derive(Debug, Clone)]
 struct Statement<'a> {
     time: i64,
@@ -44,6 +44,8 @@ struct Statement<'a> {
     says: StatementContent,
 }
 
+/// The device joins or renews, or left for a reason, or the content cannot be used, or it was
+/// redacted before we could read it.
 #[derive(Debug, Clone)]
 enum StatementContent {
     Join(Box<Join>),
@@ -53,6 +55,7 @@ enum StatementContent {
 }
 
 impl StatementContent {
+    /// What an event says about a device that it does not list as joined.
     fn from_otherwise(otherwise: UnlistedDevices) -> Self {
         match otherwise {
             UnlistedDevices::Left(reason) => Self::Left(reason),
@@ -62,8 +65,9 @@ impl StatementContent {
     }
 }
 
-/// Folds one member key. `events` are its member events without duplicates; `room` holds the
-/// conditions. The result depends only on the set of events, not on their order.
+/// The stays of one member key, and its events that could not be used. `events` are its member
+/// events without duplicates; `room` holds the conditions. The result depends only on the set of
+/// events, not on their order.
 #[must_use]
 pub fn fold_member_key<'a>(
     member_key: &str,
@@ -75,16 +79,17 @@ pub fn fold_member_key<'a>(
     (part.members, part.rejected)
 }
 
-/// The statements of a member key, by device key, in order. A device that an array no longer names
-/// gets one leave statement. So the cost is linear in the content of the events, not devices times
-/// events.
+/// The statements of a member key, by device key, in order of time. `sticky`: it is a sticky key,
+/// whose only device key is empty. `joined` are the devices that the last event named, before and
+/// after; unusable events go to `rejected`. A device that an array no longer names gets one leave
+/// statement. So the cost is linear in the content of the events, not devices times events.
 fn statements_by_device<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     sticky: bool,
     joined: &mut BTreeSet<String>,
     rejected: &mut Vec<Rejection>,
 ) -> BTreeMap<String, Vec<Statement<'a>>> {
-    let mut subs: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
+    let mut by_device: BTreeMap<String, Vec<Statement<'a>>> = BTreeMap::new();
     // A leave of a sticky key competes with its other events even if nobody is joined, so each
     // leave is kept there.
     let always: BTreeSet<String> = if sticky {
@@ -112,17 +117,21 @@ fn statements_by_device<'a>(
             rejected.push((event.event_id.clone(), "redacted"));
         }
 
-        let now_joined: BTreeSet<String> =
-            parsed.joins.iter().map(|(sub, _)| sub.clone()).collect();
-        for sub in joined.difference(&now_joined).cloned() {
+        let now_joined: BTreeSet<String> = parsed
+            .joins
+            .iter()
+            .map(|(array_device, _)| array_device.clone())
+            .collect();
+        for array_device in joined.difference(&now_joined).cloned() {
             let says = says.clone();
-            subs.entry(sub)
+            by_device
+                .entry(array_device)
                 .or_default()
                 .push(Statement { time, event, says });
         }
 
-        for (sub, join) in parsed.joins {
-            subs.entry(sub).or_default().push(Statement {
+        for (array_device, join) in parsed.joins {
+            by_device.entry(array_device).or_default().push(Statement {
                 time,
                 event,
                 says: StatementContent::Join(Box::new(join)),
@@ -132,14 +141,15 @@ fn statements_by_device<'a>(
         *joined = if sticky { always.clone() } else { now_joined };
     }
 
-    subs
+    by_device
 }
 
 /// Maximum difference between a client's own clock (`created_ts`) and its server's timestamp of the
 /// same join, ms.
 const SAME_JOIN_MS: i64 = 60_000;
 
-/// When a join expires, ms. `created` is its claimed start, if that claim counts.
+/// When a join expires, ms. `created` is its claimed start, ms, if that claim counts; `time` is
+/// when it was stated.
 fn expiry_of_join(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -> i64 {
     match join.expiry {
         Expiry::After(length) => {
@@ -151,15 +161,16 @@ fn expiry_of_join(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -
     }
 }
 
-/// Is the end of this join a guess? Clients that write flat contents without an expiry never let a
-/// membership expire. Clients that read them apply four hours (docs/matrixrtc.md section 6.4).
+/// Is the end of this join a guess: a flat content that states no expiry? Clients that write those
+/// never let a membership expire; clients that read them apply four hours (docs/matrixrtc.md
+/// section 6.4).
 fn is_end_guessed(join: &Join) -> bool {
     join.format == crate::rtc::words::Format::Session && join.expiry == Expiry::After(None)
 }
 
-/// `created_ts`, if it counts. It is a timestamp of the sender's server, so it is compared only
-/// with timestamps of that server. It counts if it is not later than the event, or if it is close
-/// to the `identity` of the stay that it may belong to.
+/// The claimed start of a join (`created_ts`), ms, if it counts. It is a timestamp of the sender's
+/// server, so it is compared only with timestamps of that server. It counts if it is not later than
+/// the event, or if it is close to the `identity` of the stay that it may belong to, ms.
 fn created_ts_if_it_counts(
     join: &Join,
     event: &RoomEvent,
@@ -177,8 +188,9 @@ fn created_ts_if_it_counts(
         .filter(|created| *created <= stamped || is_near(*created))
 }
 
-/// Why this join does not count at `time`: its sender is not in the room, or its slot is closed.
-/// `None` if it counts.
+/// Why this join does not count at `time`: its sender is not in the room, or its slot is closed; as
+/// the end reason of a stay, and as the reason of a rejection. `None` if it counts. Only sticky
+/// memberships depend on slots.
 fn failed_condition(
     room: &RoomConditions,
     rules: &Rules,
@@ -190,9 +202,9 @@ fn failed_condition(
         return Some((reason, "not_in_room"));
     }
 
-    let bound = join.format == crate::rtc::words::Format::Sticky;
+    let is_sticky = join.format == crate::rtc::words::Format::Sticky;
     let open = match rules.slot_policy {
-        _ if !bound => true,
+        _ if !is_sticky => true,
         SlotPolicy::Ignore => true,
         SlotPolicy::Required => room.slot(join.slot.as_str(), time).unwrap_or(false),
         SlotPolicy::IfPresent => room.slot(join.slot.as_str(), time).unwrap_or(true),

@@ -14,9 +14,11 @@ use serde_json::Value;
 pub const RENEWED_MS: i64 = 3_600_000;
 /// A renewal that is late by no more than this, ms, may still be on its way.
 pub const OVERDUE_MS: i64 = 300_000;
-/// How long a membership of the clients in use lasts unless renewed, ms.
+/// What one renewal adds to the expiry, ms: 4 h, in all clients in use. So it is also how long a
+/// membership lasts that is never renewed.
 const TERM_MS: i64 = 4 * RENEWED_MS;
-/// A longer term is a time, ms, not a length; and no client that renews hourly writes it so.
+/// An `expires` above this is a time, ms, not a length; and no client that renews hourly writes it
+/// so.
 const LENGTH_MAX_MS: i64 = 100_000_000_000;
 /// Maximum average time between two renewals of a client that renews every hour, ms.
 const HOURLY_MS: i64 = 2 * RENEWED_MS;
@@ -65,7 +67,7 @@ pub struct Goodbyes {
 }
 
 impl Goodbyes {
-    /// Is the server known to lose goodbyes?
+    /// Is the server known to lose goodbyes: of enough ended stays, one in five or more had none?
     #[must_use]
     pub fn are_lost(&self) -> bool {
         self.ended >= ENDED_MIN && self.missed.saturating_mul(LOST_ONE_OF) >= self.ended
@@ -116,7 +118,8 @@ impl GhostDoubt {
     }
 }
 
-/// The doubt about a stay that still counts at `now`; `None` if no renewal is overdue.
+/// How sure it is that the device of a stay that counts at `now` is gone; `None` if no renewal is
+/// overdue, or if its client is not known to renew at all.
 #[must_use]
 pub fn doubt_about_stay(stay: &SilentStay, clues: &Clues, now: i64) -> Option<GhostDoubt> {
     if !is_overdue(stay, now) {
@@ -145,21 +148,21 @@ pub fn doubt_about_stay(stay: &SilentStay, clues: &Clues, now: i64) -> Option<Gh
     }
 }
 
-/// When the missing renewal was due, ms, for a client that renews every hour.
+/// When the next renewal after the last sign is due, ms, for a client that renews every hour.
 #[must_use]
 pub fn renewal_due_ms(last_sign_ms: i64) -> i64 {
     last_sign_ms.saturating_add(RENEWED_MS)
 }
 
-/// Does it still count although a client that renews every hour would have renewed by now?
+/// Does the stay still count although a client that renews every hour would have renewed by now?
 #[must_use]
 pub fn is_overdue(stay: &SilentStay, now: i64) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
     stay.until_ms > now && now > renewal_due_ms(last).saturating_add(OVERDUE_MS)
 }
 
-/// Each renewal moves the end by one term. So only a client that renews more often is more than one
-/// term ahead.
+/// Did the client of this stay renew every hour? Each renewal moves the end by one term of four
+/// hours, whenever it comes. So only a client that renews more often is more than one term ahead.
 fn has_renewed_hourly(stay: &SilentStay) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);
     let is_ahead = stay.until_ms.saturating_sub(last) > TERM_MS + OVERDUE_MS;
@@ -167,11 +170,11 @@ fn has_renewed_hourly(stay: &SilentStay) -> bool {
     is_ahead && stay.updates > 0 && is_often
 }
 
-/// Was this content written by a client that renews every hour? Three signs tell, each written only
-/// by such clients. (1) `membershipID`: matrix-js-sdk since 40. (2) An intent beside a term of a
-/// multiple of four hours: the intent is written since 38, hourly renewal came with 39.1, and no
-/// client of today is older. (3) Such a term that is longer than the age of the membership allows
-/// for any other client.
+/// Was this content written by a client that renews every hour? `origin_ms` is the event's
+/// timestamp. Three signs tell, each written only by such clients. (1) `membershipID`:
+/// matrix-js-sdk since 40. (2) An intent beside an `expires` that is a multiple of four hours: the
+/// intent is written since 38, hourly renewal came with 39.1, and no client of today is older. (3)
+/// Such an `expires` that is longer than the age of the membership allows for any other client.
 #[must_use]
 pub fn is_by_hourly_client(content: &Value, origin_ms: i64) -> bool {
     let Some(expires) = content.get("expires").and_then(Value::as_i64) else {
@@ -194,7 +197,8 @@ pub fn is_by_hourly_client(content: &Value, origin_ms: i64) -> bool {
     is_usual && (has_text("m.call.intent") || is_far_ahead(content, expires, origin_ms))
 }
 
-/// A client that renews once per term is never more than one term ahead of its last renewal.
+/// Is the end more than one term (4 h) after this event? A client that renews once per term never
+/// states that. `expires` is the whole length since `created_ts`, ms.
 fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
     let Some(created) = content.get("created_ts").and_then(Value::as_i64) else {
         return false;
@@ -205,8 +209,9 @@ fn is_far_ahead(content: &Value, expires: i64, origin_ms: i64) -> bool {
     age >= 0 && expires.saturating_sub(age) > TERM_MS + OVERDUE_MS
 }
 
-/// Did a stay with this first content begin with a renewal after a goodbye? `goodbye_ms`: the last
-/// goodbye on the same key before it, if any.
+/// Did a stay with this first content begin with a renewal after a goodbye? `goodbye_ms` is when
+/// the last goodbye on the same key before it came, ms, if any. The renewal still has the
+/// `created_ts` of the stay that had ended.
 #[must_use]
 pub fn has_come_back(content: &Value, goodbye_ms: Option<i64>) -> bool {
     let created = content.get("created_ts").and_then(Value::as_i64);

@@ -4,8 +4,8 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-/// A hash of some texts, `bytes` long, in hex. Each text is hashed with its length, so that the
-/// concatenation is unambiguous.
+/// A hash of some texts: `bytes` bytes, written in hex. Each text is hashed with its length, so
+/// that the concatenation is unambiguous.
 #[must_use]
 pub fn hash(parts: &[&str], bytes: usize) -> String {
     let mut digest = Sha256::new();
@@ -19,7 +19,7 @@ pub fn hash(parts: &[&str], bytes: usize) -> String {
     HEXLOWER.encode(digest.get(..bytes).unwrap_or(&digest))
 }
 
-/// The homeserver in a user id: what follows the first colon.
+/// The homeserver in a user id: what follows the first colon. Empty without a colon.
 #[must_use]
 pub fn server_of(user_id: &str) -> &str {
     user_id.split_once(':').map_or("", |(_, server)| server)

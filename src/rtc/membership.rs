@@ -63,13 +63,14 @@ impl Membership {
         server_of(&self.user_id)
     }
 
-    /// Does it last? One without length is in no session.
+    /// Does it last at all? One without length is in no session.
     #[must_use]
     pub fn has_length(&self) -> bool {
         self.until_ms > self.joined_ms
     }
 
-    /// Identifies a device. If a format names no device, each member key counts as one.
+    /// What identifies a device: its user, and its id. If a format names no device, each member key
+    /// counts as one.
     #[must_use]
     pub fn device_key(&self) -> (&str, &str) {
         (

@@ -61,7 +61,7 @@ pub struct Derived {
     pub rejected: Vec<Rejection>,
 }
 
-/// Merges copies of the same event; by event id.
+/// The events by event id; copies of the same event become one ([`RoomEvent::absorb`]).
 #[must_use]
 pub fn merge_copies(events: impl IntoIterator<Item = RoomEvent>) -> BTreeMap<String, RoomEvent> {
     let mut distinct: BTreeMap<String, RoomEvent> = BTreeMap::new();
@@ -115,6 +115,7 @@ pub fn derive(
     derived
 }
 
+/// The key by which [`Derived::memberships`] are sorted.
 fn membership_sort_key(member: &Membership) -> (i64, &str, Option<&str>, &str) {
     (
         member.joined_ms,

@@ -17,8 +17,8 @@ pub struct EventStamp<'e> {
     pub at_ms: i64,
 }
 
-/// Takes the timestamps of one page of history, newest event first. For each timestamp that its
-/// neighbours refute, returns the time that they suggest instead, ms; for all others `None`.
+/// For each timestamp of one page of history, newest event first: if its neighbours refute it, the
+/// time that they suggest instead, ms; else `None`.
 ///
 /// One server alone cannot move an event of another server. Only neighbours of the event's own
 /// server count, or those of at least two other servers.
@@ -41,8 +41,8 @@ pub fn corrected_times(stamps: &[EventStamp<'_>]) -> Vec<Option<i64>> {
     found
 }
 
-/// The times that older neighbours suggest: that of its own server, and that of several other
-/// servers.
+/// The times that older neighbours suggest, ms: the median of its own server's stamps, and that of
+/// other servers if there are at least two of them. Either may be missing.
 fn times_of_older_neighbours(near: &[EventStamp<'_>], server: &str) -> Vec<i64> {
     let of_own = near.iter().filter(|one| one.server == server);
     let own_ms = median_stamp(of_own.map(|one| one.at_ms).collect());
@@ -52,6 +52,7 @@ fn times_of_older_neighbours(near: &[EventStamp<'_>], server: &str) -> Vec<i64> 
     }
 
     let has_several = by_server.len() > 1;
+    // One median for each server, so that a server with many events counts once.
     let others_ms =
         earlier_median_stamp(by_server.into_values().filter_map(median_stamp).collect());
 
@@ -61,12 +62,15 @@ fn times_of_older_neighbours(near: &[EventStamp<'_>], server: &str) -> Vec<i64> 
         .collect()
 }
 
-/// The latest timestamp of the newer events; `None` if they may not judge an event of this server.
+/// The latest timestamp of the newer events, ms; `None` if they may not judge an event of this
+/// server. `newer` has the latest stamp of each server.
 fn latest_newer_time(newer: &BTreeMap<&str, i64>, server: &str) -> Option<i64> {
     let may_tell = newer.contains_key(server) || newer.len() > 1;
     newer.values().max().copied().filter(|_| may_tell)
 }
 
+/// The time that the neighbours suggest for a stamp, ms: that of the older ones if the stamp is far
+/// before them, that of the newer ones if it is far after both. `None` if the stamp may be right.
 fn corrected_time(stamp: EventStamp<'_>, older_ms: i64, newest_ms: Option<i64>) -> Option<i64> {
     // Neighbours that contradict each other prove nothing.
     if newest_ms.is_some_and(|newest_ms| older_ms > newest_ms) {
@@ -83,13 +87,14 @@ fn corrected_time(stamp: EventStamp<'_>, older_ms: i64, newest_ms: Option<i64>) 
     newest_ms.filter(|newest_ms| is_after(*newest_ms) && is_after(older_ms))
 }
 
-/// The median timestamp: one wrong clock among several does not move it.
+/// The median timestamp, ms: one wrong clock among several does not move it. `None` of nothing.
 fn median_stamp(mut stamps: Vec<i64>) -> Option<i64> {
     stamps.sort_unstable();
     stamps.get(stamps.len() / 2).copied()
 }
 
-/// The median timestamp; with an even number, the earlier of the two in the middle.
+/// The median timestamp, ms; with an even number, the earlier of the two in the middle. `None` of
+/// nothing.
 fn earlier_median_stamp(mut stamps: Vec<i64>) -> Option<i64> {
     stamps.sort_unstable();
     stamps.get(stamps.len().checked_sub(1)? / 2).copied()

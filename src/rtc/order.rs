@@ -6,7 +6,7 @@ use std::collections::HashMap;
 /// A timestamp later than its successor's by more than this is treated as a wrong clock, ms.
 const SKEW_MS: i64 = 3_600_000;
 
-/// Sorts events by their effective time and returns that time with each, ms (docs/matrixrtc.md
+/// The events in the order in which they count, each with its effective time, ms (docs/matrixrtc.md
 /// section 5, rule 4). The order is by event time, then by event id, with two exceptions. (1) A
 /// state event never comes before the event that its `replaces_state` names; if its own time is
 /// earlier, it takes that event's time. (2) If the replaced event is stamped far later than both
@@ -24,6 +24,7 @@ pub fn sort_by_effective_time<'a>(
         .enumerate()
         .map(|(at, event)| (event.event_id.as_str(), at))
         .collect();
+    // For each event, the index of the event that it replaces, if that is among these.
     let before: Vec<Option<usize>> = events
         .iter()
         .map(|event| {
@@ -43,8 +44,8 @@ pub fn sort_by_effective_time<'a>(
         .collect()
 }
 
-/// Each event's own time. An event that is stamped far later than the ones before and after it gets
-/// an earlier time.
+/// Each event's own time, ms; an event that is stamped far later than the ones before and after it
+/// gets an earlier one. `before` has the index of the event that each one replaces.
 fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     let mut own: Vec<i64> = events.iter().map(|event| event.time()).collect();
     let stamped = own.clone();
@@ -67,7 +68,8 @@ fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> 
     own
 }
 
-/// For each event, its effective time and its rank after predecessors with the same time.
+/// For each event, its effective time, ms, and its rank after predecessors with the same time: 0,
+/// or one more than the event that it replaces. `before` has the index of that event.
 fn sort_keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
     let own_times = times_without_odd_stamps(events, before);
     let mut keys: Vec<Option<(i64, u32)>> = vec![None; events.len()];

@@ -27,7 +27,7 @@ pub struct RoomCreation {
 }
 
 impl RoomCreation {
-    /// Reads an `m.room.create` event.
+    /// What an `m.room.create` event says.
     #[must_use]
     pub fn read(sender: &str, content: &Value) -> Self {
         let text = |key: &str| content.get(key).and_then(Value::as_str);
@@ -55,7 +55,7 @@ impl RoomCreation {
     }
 }
 
-/// Can this be the id of a room?
+/// Can this be the id of a room: `!` and more, short, without spaces and control characters?
 #[must_use]
 pub fn is_room_id(text: &str) -> bool {
     let plain = |letter: char| !letter.is_control() && !letter.is_whitespace();
@@ -67,7 +67,7 @@ fn number_of_version(version: &str) -> u32 {
     version.parse().unwrap_or(11)
 }
 
-/// From version 12 on creators are above all levels.
+/// Are creators above all levels in this room version? They are from version 12 on.
 fn has_creators(version: &str) -> bool {
     number_of_version(version) >= 12 || version.starts_with("org.matrix.hydra")
 }
@@ -125,6 +125,7 @@ impl PowerLevels {
         levels
     }
 
+    /// Gives creators a power above all levels, in room versions that have it.
     fn raise_creators(&mut self, creation: &RoomCreation) {
         if has_creators(&creation.version) {
             for creator in &creation.creators {
@@ -133,7 +134,7 @@ impl PowerLevels {
         }
     }
 
-    /// The power of a user.
+    /// The power of a user: the one stated, else that of users who are not named.
     #[must_use]
     pub fn of_user(&self, user_id: &str) -> i64 {
         let stated = self.users.get(user_id).copied();
@@ -172,6 +173,8 @@ impl PowerLevels {
     }
 }
 
+/// The levels of a map, by user or event type. Values that are no level are left out. `texts`: the
+/// room version accepts numbers written as strings, and fractions.
 fn parse_levels(entries: Option<&Map<String, Value>>, texts: bool) -> BTreeMap<String, i64> {
     let entries = entries.into_iter().flatten().take(USERS_MAX);
     entries
@@ -179,7 +182,8 @@ fn parse_levels(entries: Option<&Map<String, Value>>, texts: bool) -> BTreeMap<S
         .collect()
 }
 
-/// One level. Old servers accepted `"50"`, `" +50 "` and `50.9`; the last is truncated.
+/// One level; `None` if the value is no number. With `texts`, as old servers did, `"50"`, `" +50 "`
+/// and `50.9` are accepted too; the last is truncated.
 fn parse_level(value: &Value, texts: bool) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| {
@@ -207,6 +211,7 @@ pub struct JoinType {
 }
 
 impl JoinType {
+    /// A type by which people join calls; `is_state`: it is sent as room state.
     #[must_use]
     pub fn new(event_type: &str, is_state: bool) -> Self {
         Self {
@@ -226,14 +231,17 @@ impl JoinType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendAccess {
     pub join_type: JoinType,
+    /// The power that this type needs.
     pub needed: i64,
-    /// The number of accounts in the room, and of those that may send it.
+    /// The number of accounts in the room.
     pub accounts: i64,
+    /// How many of them may send it.
     pub may: i64,
 }
 
-/// Counts the accounts that may send a type. `accounts`: the number of accounts in the room;
-/// `joined_named`: those of them that [`PowerLevels::named`] names.
+/// How many accounts may send a type. `accounts` is the number of accounts in the room;
+/// `joined_named` are those of them that [`PowerLevels::named`] names. So the others need not be
+/// known one by one.
 #[must_use]
 pub fn count_allowed_senders(
     levels: &PowerLevels,

@@ -48,7 +48,9 @@ pub struct Unknown {
 pub struct AccountStanding {
     /// The account follows by live sync, not only by polls.
     pub follows: bool,
+    /// It has read its homeserver at least once.
     pub has_read: bool,
+    /// It fails now.
     pub fails: bool,
     pub fails_since_ms: Option<i64>,
     /// When it last received something from its homeserver.
@@ -83,7 +85,7 @@ pub struct RoomObservation {
 }
 
 /// Why nothing about the present is known: no account receives from its homeserver, or nothing can
-/// be stored. `None` if the present is known.
+/// be stored (`not_stored_since_ms`: since when, ms). `None` if the present is known.
 #[must_use]
 pub fn unknown_by_accounts(
     accounts: &[AccountStanding],
@@ -113,6 +115,8 @@ pub fn unknown_by_accounts(
     })
 }
 
+/// Why this account does not know the present: it has read nothing yet, it fails, or its homeserver
+/// has been silent for too long. `None` if it knows.
 fn unknown_by_account(account: &AccountStanding, now: i64) -> Option<Unknown> {
     if !account.has_read {
         return Some(Unknown {
@@ -144,14 +148,15 @@ fn unknown_by_account(account: &AccountStanding, now: i64) -> Option<Unknown> {
     })
 }
 
-/// Maximum age of a poll, ms.
+/// Maximum age at which a poll still tells of the present, ms: two intervals and [`GRANTED_MS`].
 fn max_poll_age_ms(polls_every_ms: Option<i64>) -> i64 {
     let every_ms = polls_every_ms.unwrap_or(POLLS_MS).max(0);
     every_ms.saturating_mul(2).saturating_add(GRANTED_MS)
 }
 
-/// Why the present of a room is unknown; `None` if it is known. `polls_every_ms`: the interval of
-/// polls, if known.
+/// Why the present of a room is unknown; `None` if it is known. `accounts` is the answer of
+/// [`unknown_by_accounts`], and comes first. `polls_every_ms` is the interval of polls, ms, if
+/// known.
 #[must_use]
 pub fn unknown_in_room(
     accounts: Option<Unknown>,

@@ -54,7 +54,8 @@ impl ClockDoubt {
 }
 
 impl ClockReading {
-    /// The median timestamp: one wrong clock among several does not move it.
+    /// The median timestamp of the events, ms: one wrong clock among several does not move it.
+    /// `None` without events.
     fn middle(&self) -> Option<i64> {
         let mut stamps: Vec<i64> = self.stamps.iter().map(|(_, at)| *at).collect();
         stamps.sort_unstable();
@@ -62,16 +63,16 @@ impl ClockReading {
     }
 
     /// Do several servers agree that all of these events happened after our clock says they
-    /// arrived?
+    /// arrived? Then our clock is behind.
     fn is_before_all(&self) -> bool {
         let Some((first, _)) = self.stamps.first() else {
             return false;
         };
 
-        let several = self.stamps.iter().any(|(server, _)| server != first);
+        let are_several = self.stamps.iter().any(|(server, _)| server != first);
         let limit = self.seen_ms.saturating_add(SKEW_MS);
 
-        several && self.stamps.iter().all(|(_, at)| *at > limit)
+        are_several && self.stamps.iter().all(|(_, at)| *at > limit)
     }
 }
 
@@ -79,8 +80,8 @@ impl ClockReading {
 /// server.
 const AGE_MAX_MS: i64 = 60_000;
 
-/// The time of our homeserver, computed from the age that it gives to new events of its own users
-/// (`unsigned.age`), ms.
+/// The time of our homeserver, ms: the median of timestamp plus age, as it states them for new
+/// events of its own users (`unsigned.age`). `None` without such an event.
 #[must_use]
 pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
     let of_event = |event: &Value| {
@@ -109,7 +110,8 @@ pub struct ReadingJudge {
 }
 
 impl ReadingJudge {
-    /// Is this reading believed?
+    /// Is this reading believed? It is noted either way. While readings are not believed,
+    /// `latest_ms` goes on by the time that passes between them.
     pub fn believes(&mut self, reading: &ClockReading) -> bool {
         let is_believed = self.judge(reading);
         if is_believed {
@@ -126,7 +128,7 @@ impl ReadingJudge {
         is_believed
     }
 
-    /// Would this reading be believed only because our homeserver confirms it?
+    /// Would this reading be believed only because our homeserver confirms it? Nothing is noted.
     #[must_use]
     pub fn needs_confirmation(mut self, reading: &ClockReading) -> bool {
         let unconfirmed = ClockReading {
@@ -137,6 +139,9 @@ impl ReadingJudge {
         reading.is_confirmed && !self.judge(&unconfirmed)
     }
 
+    /// Is this reading believed? A reading that is not before the last good one is believed, unless
+    /// the events say that our clock is behind. A step back is believed only if something shows
+    /// that the clock was ahead before.
     fn judge(&mut self, reading: &ClockReading) -> bool {
         let seen_ms = reading.seen_ms;
         let Some(high_ms) = self.high_ms else {
@@ -154,7 +159,8 @@ impl ReadingJudge {
             return is_believed;
         }
 
-        // The clock went back: either it is behind now, or it was ahead before.
+        // The clock went back: either it is behind now, or it was ahead before. It was ahead if the
+        // events are nearer to this reading than to the last good one.
         let off = high_ms.saturating_sub(seen_ms) / 2;
         let was_ahead = reading
             .middle()
@@ -167,8 +173,8 @@ impl ReadingJudge {
         false
     }
 
-    /// The latest possible arrival of an event, ms, while our clock is not believed; `None` = its
-    /// own timestamp may be right.
+    /// The latest possible arrival of an event, ms, while our clock is not believed. `None` if the
+    /// event's own timestamp may be right, or if no reading was believed yet.
     #[must_use]
     pub fn at_the_latest(&self, origin_server_ts: i64) -> Option<i64> {
         let latest_ms = self.latest_ms.or(self.high_ms)?;

@@ -17,8 +17,8 @@ const REDACT_EVENTS: [&str; 2] = ["redact_events", "org.matrix.msc4293.redact_ev
 /// Maximum number of names in an invitation; more is abuse.
 const WHOM_MAX: usize = 100;
 
-/// For a ban or kick that redacts everything that the user had sent until then: the user and the
-/// time of the ban or kick, ms (MSC4293).
+/// The user and the time, ms, if this is a ban or kick that redacts everything that the user had
+/// sent until then (MSC4293); else `None`.
 #[must_use]
 pub fn redacting_ban(event: &RoomEvent) -> Option<(&str, i64)> {
     let user = event.state_key.as_deref()?;
@@ -33,7 +33,8 @@ pub fn redacting_ban(event: &RoomEvent) -> Option<(&str, i64)> {
         .then(|| (user, event.time()))
 }
 
-/// Reduces the contents of all redacted events of a room.
+/// Reduces the contents of all redacted events of a room: those that a redaction names, those that
+/// arrived redacted, and those of users whose ban redacts what they sent.
 pub fn apply_redactions(events: &mut BTreeMap<String, RoomEvent>) {
     let mut bans: HashMap<String, Vec<i64>> = HashMap::new();
     for (user, at) in events.values().filter_map(redacting_ban) {
@@ -58,7 +59,8 @@ pub fn apply_redactions(events: &mut BTreeMap<String, RoomEvent>) {
     }
 }
 
-/// Reduces a redacted event to what is needed for the data derived from it.
+/// Reduces the content of a redacted event to what is needed for the data derived from it. An event
+/// whose content we never saw (`readable` is `false`) has nothing to reduce.
 pub fn reduce_redacted_event(event: &mut RoomEvent) {
     if event.readable {
         event.content = derivation_relevant_content(event)
@@ -66,7 +68,7 @@ pub fn reduce_redacted_event(event: &mut RoomEvent) {
     }
 }
 
-/// The content as Matrix leaves it (room version 11).
+/// The content as Matrix leaves it in a redacted event of this type (room version 11).
 #[must_use]
 pub fn content_after_redaction(kind: &str, content: &Value) -> Value {
     let keys: &[&str] = match kind {
@@ -98,7 +100,8 @@ pub fn content_after_redaction(kind: &str, content: &Value) -> Value {
     )
 }
 
-/// What is kept in addition to what Matrix leaves; `None` if that is enough.
+/// What we keep of the content instead of what Matrix leaves, for the types that calls are derived
+/// from; `None` for all others.
 #[must_use]
 pub fn derivation_relevant_content(event: &RoomEvent) -> Option<Value> {
     match EventKind::of_event_type(&event.kind) {
@@ -192,6 +195,8 @@ const RELATED_PARTS: [KeptPart; 13] = [
     Object("m.relation", &RELATION_PARTS),
 ];
 
+/// A copy of the object with these parts only. A part whose value has another shape than expected
+/// is left out.
 fn pick_parts(from: &Map<String, Value>, parts: &[KeptPart]) -> Map<String, Value> {
     let mut kept = Map::new();
     for part in parts {
@@ -218,8 +223,8 @@ fn pick_parts(from: &Map<String, Value>, parts: &[KeptPart]) -> Map<String, Valu
     kept
 }
 
-/// Reduces a list item about one device. Such an item is compared by itself, so it gets its own
-/// fingerprint.
+/// A list item about one device with these parts only. Such an item is compared by itself, so it
+/// gets its own fingerprint.
 fn pick_item(item: &Map<String, Value>, parts: &[KeptPart]) -> Map<String, Value> {
     let mut kept = pick_parts(item, parts);
     kept.insert(
@@ -229,6 +234,8 @@ fn pick_item(item: &Map<String, Value>, parts: &[KeptPart]) -> Map<String, Value
     kept
 }
 
+/// Is this value short and without structure of its own, so that it may be kept: an id, a number, a
+/// flag, or a short list of texts?
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::String(text) => text.len() <= ID_MAX,
@@ -239,6 +246,8 @@ fn is_plain(value: &Value) -> bool {
     }
 }
 
+/// What is kept of a member event, so that it says the same as before. A join keeps its protocol
+/// fields and a fingerprint of the rest; an event without a join keeps only why nobody is joined.
 fn member_content_to_keep(event: &RoomEvent) -> Value {
     let Some(object) = event.content.as_object() else {
         return Value::Null;
@@ -253,7 +262,7 @@ fn member_content_to_keep(event: &RoomEvent) -> Value {
         }
 
         let (key, value) = match before.otherwise {
-            // A number is never a valid application.
+            // A number is never a valid application, so the event stays invalid.
             UnlistedDevices::Invalid => ("application", Value::from(0)),
             UnlistedDevices::Left(reason) => ("leave_reason", Value::from(reason.as_str())),
             UnlistedDevices::Redacted => return Value::Object(rest),
@@ -271,6 +280,8 @@ fn member_content_to_keep(event: &RoomEvent) -> Value {
     Value::Object(kept)
 }
 
+/// What is kept of a slot event: that it opens its slot, and for which application. A closed slot
+/// is empty.
 fn slot_content_to_keep(event: &RoomEvent) -> Value {
     let key = event.state_key.as_deref().unwrap_or_default();
     let mut kept = Map::new();
@@ -285,7 +296,7 @@ fn slot_content_to_keep(event: &RoomEvent) -> Value {
 /// Keys that may differ between a statement and its renewal: they state only when it ends.
 const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
 
-/// Are two contents equal except for the expiry? For redacted contents the fingerprints are
+/// Are two contents equal except for the expiry? If one is redacted, the fingerprints of both are
 /// compared.
 #[must_use]
 pub fn equal_but_for_end(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
@@ -296,12 +307,15 @@ pub fn equal_but_for_end(a: &Map<String, Value>, b: &Map<String, Value>) -> bool
     fields_without_end(a).eq(fields_without_end(b))
 }
 
+/// The fields of a content, without those that state its expiry.
 fn fields_without_end(object: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
     object
         .iter()
         .filter(|(key, _)| !END_KEYS.contains(&key.as_str()))
 }
 
+/// A hash of all fields except the expiry, 12 bytes in hex. A redacted content has the hash of what
+/// it was.
 fn fingerprint_without_end(object: &Map<String, Value>) -> String {
     if let Some(said) = object.get(SAID).and_then(Value::as_str) {
         return said.to_owned();

@@ -52,9 +52,9 @@ pub struct Related {
     pub sticky_key: Option<String>,
 }
 
-/// Parses a related event, either flat as clients send it or nested in `application` as in the
-/// newest MSC (docs/matrixrtc.md section 14). `None` if it is another kind of event, or was
-/// redacted.
+/// What a related event says, either flat as clients send it or nested in `application` as in the
+/// newest MSC (docs/matrixrtc.md section 14). `None` if it is another kind of event, if it was
+/// redacted before we saw it, or if it is a withdrawal without a sticky key.
 #[must_use]
 pub fn parse_related(event: &RoomEvent) -> Option<Related> {
     let content = &event.content;
@@ -97,10 +97,10 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
         _ => return None,
     };
 
-    let is_call = matches!(what, RelatedKind::Ring | RelatedKind::Notification);
+    let is_invitation = matches!(what, RelatedKind::Ring | RelatedKind::Notification);
     let stated = nested("sender_ts")
         .and_then(millis_of_json)
-        .filter(|_| is_call);
+        .filter(|_| is_invitation);
     let is_believed =
         |ms: &i64| (0..=event.origin_server_ts.saturating_add(AHEAD_MAX)).contains(ms);
     let mentioned = content
@@ -134,7 +134,7 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
         at_ms: stated.filter(is_believed).unwrap_or_else(|| event.time()),
         lifetime_ms: nested("lifetime")
             .and_then(millis_of_json)
-            .filter(|_| is_call)
+            .filter(|_| is_invitation)
             .map(|ms| ms.clamp(0, LIFETIME_MAX)),
         intent: truncated_hint(nested("m.call.intent")),
         relates_to: relation
@@ -146,7 +146,7 @@ pub fn parse_related(event: &RoomEvent) -> Option<Related> {
         slot_id: if EventKind::of_event_type(kind) == EventKind::Slot {
             event.state_key.clone()
         } else {
-            slot_of(content).filter(|slot| is_call && is_id(&slot.as_str()))
+            slot_of(content).filter(|slot| is_invitation && is_id(&slot.as_str()))
         },
         sticky_key: sticky_key.map(ToOwned::to_owned),
     })
@@ -160,7 +160,8 @@ fn is_id(text: &&str) -> bool {
 /// The names of the sticky key (MSC4354).
 const STICKY_KEYS: [&str; 2] = ["msc4354_sticky_key", "sticky_key"];
 
-/// Does this content have only a sticky key?
+/// Does this content have nothing but a sticky key? By that a sender withdraws an invitation with
+/// the same key.
 fn is_withdrawal(content: &Value) -> bool {
     content.as_object().is_some_and(|fields| {
         !fields.is_empty() && fields.keys().all(|key| STICKY_KEYS.contains(&key.as_str()))
@@ -168,7 +169,7 @@ fn is_withdrawal(content: &Value) -> bool {
 }
 
 /// The slot that a notification names: by slot id, or in the oldest form by application and call
-/// id.
+/// id. `None` if it names none.
 fn slot_of(content: &Value) -> Option<String> {
     let text = |key: &str| content.get(key).and_then(Value::as_str);
     let (application, call_id) = match text("slot_id") {

@@ -34,7 +34,7 @@ words! {
 /// A stay in the call that a ring belongs to: user, from, until, ms.
 pub type RingStay<'a> = (&'a str, i64, i64);
 
-/// When it stops ringing, ms.
+/// When it stops ringing, ms: after the time that the notification states, else after [`LIFETIME`].
 fn ringing_until_ms(ring: &Related) -> i64 {
     let lifetime = ring.lifetime_ms.filter(|ms| *ms > 0).unwrap_or(LIFETIME);
     ring.at_ms.saturating_add(lifetime)
@@ -46,7 +46,8 @@ pub fn answerable_until_ms(ring: &Related) -> i64 {
     ringing_until_ms(ring).saturating_add(GRACE_MS)
 }
 
-/// The span in which a join counts as an answer: from, and until (exclusive), ms.
+/// The span in which a join counts as an answer: from, and until (exclusive), ms. It begins a
+/// little before the ring, since clocks of servers differ.
 #[must_use]
 pub fn answer_span_ms(ring: &Related) -> (i64, i64) {
     (
@@ -76,7 +77,8 @@ pub struct NearCall {
 /// differ.
 const NEAR_MS: i64 = 60_000;
 
-/// The latest start and the earliest end of calls that a ring can belong to, ms.
+/// Which calls a ring can belong to: the latest time at which they may start, then the earliest
+/// time at which they may end, ms.
 #[must_use]
 pub fn attachable_span_ms(ring: &Related) -> (i64, i64) {
     (
@@ -85,9 +87,10 @@ pub fn attachable_span_ms(ring: &Related) -> (i64, i64) {
     )
 }
 
-/// The call that a ring belongs to. If the ring names a slot, only calls of that slot count.
-/// `referred` is the call of the event that the ring refers to. Without it, the choice is the call
-/// that ran when it rang, then the next one that began, then the one that had just ended.
+/// The call that a ring belongs to; `None` if there is none near it. If the ring names a slot, only
+/// calls of that slot count. `referred` is the call of the event that the ring refers to. Without
+/// it, the choice is the call that ran when it rang, then the next one that began, then the one
+/// that had just ended.
 #[must_use]
 pub fn call_of_ring<'a>(
     ring: &Related,
@@ -124,9 +127,9 @@ pub fn call_of_ring<'a>(
     running.or_else(next).or_else(last)
 }
 
-/// The outcome of a ring as known at `now`, ms, and when the first person came who answered it.
-/// `came` are the stays of its call; a person who comes after the call's end has answered nobody.
-/// `related` are declines and withdrawals.
+/// The outcome of a ring as known at `now`, ms, and when the first person came who answered it, ms;
+/// `None` in all other outcomes. `came` are the stays of its call; a person who comes after the
+/// call's end has answered nobody. `related` are declines and withdrawals.
 #[must_use]
 pub fn outcome_of_ring<'a>(
     ring: &Related,
@@ -143,6 +146,7 @@ pub fn outcome_of_ring<'a>(
     };
 
     let taken_back_ms = related.iter().filter(takes_back).map(|one| one.at_ms).min();
+    // From then on a join is no answer any more.
     let over = taken_back_ms.map_or(answerable_until_ms(ring), |ms| ms.saturating_add(GRACE_MS));
     let over = over.min(answerable_until_ms(ring));
     let near = ring.at_ms.saturating_sub(BEFORE_MS)..over;
@@ -153,6 +157,7 @@ pub fn outcome_of_ring<'a>(
         return (RingOutcome::Answered, Some(first));
     }
 
+    // A decline is stamped by another server, so its time may be off by a minute.
     let answers =
         ring.at_ms.saturating_sub(OFF_MS)..answerable_until_ms(ring).saturating_add(OFF_MS);
     let says_no = |one: &Related| {

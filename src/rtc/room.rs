@@ -17,7 +17,8 @@ const MATRIX_BEGAN_MS: i64 = 1_409_529_600_000;
 pub struct ValueOverTime<T>(Vec<(i64, T)>);
 
 impl<T: Copy + PartialEq> ValueOverTime<T> {
-    /// Adds the next value. If several have the same time, the last one counts.
+    /// Adds the next value; times must come in order. If several have the same time, the last one
+    /// counts.
     fn push(&mut self, time: i64, value: T) {
         if self.0.last().is_some_and(|last| last.0 >= time) {
             self.0.pop();
@@ -29,7 +30,7 @@ impl<T: Copy + PartialEq> ValueOverTime<T> {
         }
     }
 
-    /// The value at `time`; `None` before the first change.
+    /// The value at `time`, ms; `None` before the first change.
     #[must_use]
     pub fn at(&self, time: i64) -> Option<T> {
         let after = self.0.partition_point(|(start, _)| *start <= time);
@@ -53,9 +54,13 @@ pub enum Presence {
 /// The conditions of one room, for [`super::fold::fold_member_key`].
 #[derive(Debug, Clone, Default)]
 pub struct RoomConditions {
+    /// By user id.
     presence: HashMap<String, ValueOverTime<Presence>>,
+    /// By slot id, whether it is open.
     slots: HashMap<String, ValueOverTime<bool>>,
+    /// By event id, when the event was redacted, ms.
     redactions: HashMap<String, i64>,
+    /// When the room was created, ms; `None` if that event is not known.
     created_ms: Option<i64>,
     /// For each user, the first known time in the room.
     joins: HashMap<String, FirstJoin>,
@@ -70,7 +75,7 @@ pub struct FirstJoin {
 }
 
 impl RoomConditions {
-    /// Reads the conditions from a room's events; ignores all other kinds.
+    /// The conditions that follow from a room's events; ignores all other kinds.
     #[must_use]
     pub fn from_events<'a>(events: impl IntoIterator<Item = &'a RoomEvent>) -> Self {
         let mut room = Self::default();
@@ -110,7 +115,8 @@ impl RoomConditions {
         room
     }
 
-    /// Was the user in the room? Unknown counts as yes: a server lets only members send events.
+    /// Was the user in the room at `time`, ms? Unknown counts as yes: a server lets only members
+    /// send events.
     #[must_use]
     pub fn presence(&self, user: &str, time: i64) -> Presence {
         self.presence
@@ -119,7 +125,7 @@ impl RoomConditions {
             .unwrap_or(Presence::In)
     }
 
-    /// Every known change of a user's presence in the room.
+    /// Every known change of a user's presence in the room, with its time, ms, in order.
     pub fn presence_changes(&self, user: &str) -> impl Iterator<Item = (i64, Presence)> + '_ {
         self.presence
             .get(user)
@@ -127,7 +133,7 @@ impl RoomConditions {
             .flat_map(ValueOverTime::changes)
     }
 
-    /// Was the slot open? `None` = no slot event so far.
+    /// Was the slot open at `time`, ms? `None` = no slot event until then.
     #[must_use]
     pub fn slot(&self, slot_id: &str, time: i64) -> Option<bool> {
         self.slots.get(slot_id).and_then(|steps| steps.at(time))
@@ -140,7 +146,8 @@ impl RoomConditions {
             .insert(slot_id.to_owned(), ValueOverTime(changes));
     }
 
-    /// Every known change of a slot.
+    /// Every known change of a slot: its time, ms, and whether the slot is open from then on; in
+    /// order.
     pub fn slot_changes(&self, slot_id: &str) -> impl Iterator<Item = (i64, bool)> + '_ {
         self.slots
             .get(slot_id)
@@ -148,43 +155,43 @@ impl RoomConditions {
             .flat_map(ValueOverTime::changes)
     }
 
-    /// When an event was redacted, ms.
+    /// When an event was redacted, ms; `None` if it was not.
     #[must_use]
     pub fn redacted(&self, event_id: &str) -> Option<i64> {
         self.redactions.get(event_id).copied()
     }
 
-    /// The earliest time at which the user can have been in a call, seen from `time`: the start of
-    /// the user's present time in the room, else the room's creation. `created_ts` cannot claim an
-    /// earlier time.
+    /// The earliest time at which the user can have been in a call, seen from `time`, both in ms:
+    /// the start of the user's present time in the room, else the room's creation. `created_ts`
+    /// cannot claim an earlier time.
     #[must_use]
     pub fn earliest_possible_start(&self, user: &str, time: i64) -> i64 {
         let steps = self.presence.get(user).map_or(&[][..], |steps| &steps.0);
         let known = &steps[..steps.partition_point(|(start, _)| *start <= time)];
-        let stay = known
+        let last_join = known
             .iter()
             .rev()
             .take_while(|(_, presence)| *presence == Presence::In)
             .last();
         // The first known `join` may be a new display name; only a join after an absence is a
         // start.
-        let begins = known.iter().any(|(_, presence)| *presence != Presence::In);
-        let stay = stay.filter(|_| begins).map(|(start, _)| *start);
+        let was_absent = known.iter().any(|(_, presence)| *presence != Presence::In);
+        let joined = last_join.filter(|_| was_absent).map(|(start, _)| *start);
 
-        stay.or(self.created_ms).unwrap_or(0).min(time)
+        joined.or(self.created_ms).unwrap_or(0).min(time)
     }
 
-    /// When the user is first known to be in the room.
+    /// When the user is first known to be in the room; `None` if no join of the user is known.
     #[must_use]
     pub fn first_join(&self, user: &str) -> Option<FirstJoin> {
         self.joins.get(user).copied()
     }
 
-    /// A bound for the start of a stay whose timestamp is refuted: by the room's creation, or by a
-    /// later join of the user. The bound is when we first heard of the event, or what its
-    /// neighbours in the stream suggest; else the later of creation and join. Clocks of servers
-    /// differ, and the creation's own timestamp may be wrong. So `None` if the refutation is not
-    /// certain.
+    /// A later start for a stay whose timestamp is certainly wrong, ms; `None` if it may be right.
+    /// A timestamp is refuted if it is long before the room's creation or the user's join. The
+    /// start is when we first heard of the event, or what its neighbours in the stream suggest;
+    /// else the later of creation and join. Clocks of servers differ, and the creation's own
+    /// timestamp may be wrong, so without a time of ours the refutation must be proven.
     #[must_use]
     pub fn start_if_stamp_is_refuted(&self, event: &RoomEvent, joined_ms: i64) -> Option<i64> {
         let is_refuted_by = |at_ms: &i64| joined_ms < at_ms.saturating_sub(REFUTED_MS);
@@ -205,11 +212,13 @@ impl RoomConditions {
         }
     }
 
+    /// Notes that an event was redacted; the earliest time counts, ms.
     fn redact(&mut self, target: &str, time: i64) {
         let known = self.redactions.entry(target.to_owned()).or_insert(time);
         *known = (*known).min(time);
     }
 
+    /// When the slot was opened and closed, from its events: `true` while it is open.
     fn slot_steps(&self, slot: &str, events: &[&RoomEvent]) -> ValueOverTime<bool> {
         let mut steps = ValueOverTime(Vec::new());
         let ordered = sort_by_effective_time(events.iter().copied());
@@ -229,9 +238,9 @@ impl RoomConditions {
     }
 }
 
-/// The first known time in the room. It is the join itself in two cases: the user was not in the
-/// room before; or the homeserver states what other events of this user replaced, but states
-/// nothing for this one.
+/// The first known time in the room; `None` without a join. It is the join itself in two cases: the
+/// user was not in the room before; or the homeserver states what other events of this user
+/// replaced, but states nothing for this one.
 fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
     let is_in = |event: &RoomEvent| {
         event
@@ -257,10 +266,12 @@ fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
     })
 }
 
+/// When a user came into the room and went, and why, from the user's `m.room.member` events. A
+/// leave that somebody else sent is a kick.
 fn presence_steps(events: &[&RoomEvent]) -> ValueOverTime<Presence> {
     let mut steps = ValueOverTime(Vec::new());
     for (time, event) in sort_by_effective_time(events.iter().copied()) {
-        let own = event.state_key.as_deref() == Some(event.sender.as_str());
+        let is_own = event.state_key.as_deref() == Some(event.sender.as_str());
         let presence = match event
             .content
             .get("membership")
@@ -271,7 +282,7 @@ fn presence_steps(events: &[&RoomEvent]) -> ValueOverTime<Presence> {
             Some("invite" | "knock") => continue,
             Some("join") => Presence::In,
             Some("ban") => Presence::Out(EndReason::RoomBanned),
-            _ if own => Presence::Out(EndReason::RoomLeft),
+            _ if is_own => Presence::Out(EndReason::RoomLeft),
             _ => Presence::Out(EndReason::RoomKicked),
         };
 

@@ -28,8 +28,9 @@ pub struct RoomFindingStay<'a> {
     /// Its events are sticky messages, not state.
     pub is_sticky: bool,
     pub last_sign_ms: Option<i64>,
-    /// A poll of the state found its begin or its end; no event states it.
+    /// A poll of the state found that it began; no event states it.
     pub found_begun: bool,
+    /// A poll of the state found that it was gone; no event states it.
     pub found_gone: bool,
 }
 
@@ -131,10 +132,12 @@ struct CallSpan {
     from_ms: i64,
     /// Its end, or the moment up to which it is known.
     to_ms: i64,
+    /// It lasts.
     runs: bool,
 }
 
 impl CallSpan {
+    /// The span of a call with these stays, as known until `upto`, ms; `None` without stays.
     fn around_stays(stays: &[RoomFindingStay], upto: i64) -> Option<Self> {
         let from_ms = stays.iter().map(|stay| stay.joined_ms).min()?;
         let until_ms = stays.iter().map(|stay| stay.until_ms).max()?;
@@ -146,15 +149,19 @@ impl CallSpan {
         })
     }
 
+    /// When the call ended, ms; `None` while it runs.
     fn until(&self) -> Option<i64> {
         (!self.runs).then_some(self.to_ms)
     }
 }
 
+/// These users in order, each once.
 fn distinct_users<'a>(users: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     users.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+/// The finding that the room was replaced by an upgrade while people were in the call. `None` if it
+/// was not, or if the call was over by then. Left behind are those who have shown no sign since.
 fn find_replaced_room<'a>(
     stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
@@ -190,12 +197,15 @@ fn find_replaced_room<'a>(
     })
 }
 
-/// The event types that can state such a stay in this room.
+/// The event types that can state such a stay in this room: messages for a sticky stay, else state.
 fn join_types_in_room(room: &RoomKnowledge, is_sticky: bool) -> Vec<JoinType> {
     let fits = |one: &&JoinType| one.joins() && one.is_state != is_sticky;
     room.types.iter().filter(fits).cloned().collect()
 }
 
+/// The finding that one person waited alone in a call that nobody else in the room had the power to
+/// join. `None` if several people were in it, if nobody else is in the room, or if its accounts or
+/// its power levels are not known. It ends when the levels let somebody in.
 fn find_nobody_could_come<'a>(
     stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
@@ -208,13 +218,14 @@ fn find_nobody_could_come<'a>(
         return None;
     }
 
-    let is_shut = |time_ms: i64| {
+    // If nobody else can join at this time: the type that needs the least power, and that power.
+    let shut_at = |time_ms: i64| {
         let levels = room.rules.levels_at(time_ms)?;
         let needed = |one: &JoinType| levels.needed(&one.event_type, one.is_state);
         let joins = || room.types.iter().filter(|one| one.joins());
         let lowest = joins().min_by_key(|one| needed(one))?;
-        let shut = levels.of_others() < needed(lowest);
-        let others = levels.named().filter(|(user, level)| {
+        let is_shut_for_others = levels.of_others() < needed(lowest);
+        let strong_users = levels.named().filter(|(user, level)| {
             *user != caller && !room.observers.contains(*user) && *level >= needed(lowest)
         });
         // A user whose membership has changed since may have been here then.
@@ -223,17 +234,17 @@ fn find_nobody_could_come<'a>(
             standing.is_some_and(|standing| standing.joined || standing.since_ms > time_ms)
         };
 
-        let nobody = others.into_iter().all(|(user, _)| !here(user));
-        (shut && nobody).then(|| (lowest, needed(lowest)))
+        let are_all_away = strong_users.into_iter().all(|(user, _)| !here(user));
+        (is_shut_for_others && are_all_away).then(|| (lowest, needed(lowest)))
     };
 
-    let (join_type, needed) = is_shut(call.from_ms)?;
+    let (join_type, needed) = shut_at(call.from_ms)?;
     let opened = room
         .rules
         .levels_changes()
         .map(|(from_ms, _)| from_ms)
         .find(|from_ms| {
-            (call.from_ms..call.to_ms).contains(from_ms) && is_shut(*from_ms).is_none()
+            (call.from_ms..call.to_ms).contains(from_ms) && shut_at(*from_ms).is_none()
         });
 
     Some(RoomFinding::NobodyCouldCome {
@@ -245,16 +256,19 @@ fn find_nobody_could_come<'a>(
     })
 }
 
-/// Could a rule of this time have prevented a goodbye of this stay, and has it sent no event since?
+/// Could a rule that holds since `since_ms` have prevented a goodbye of this stay? It could if the
+/// rule began within the stay, nobody said goodbye, and no event of the stay came since.
 fn may_be_silenced(stay: &RoomFindingStay, since_ms: i64, upto: i64) -> bool {
-    let unsaid = stay.until_ms > upto || stay.expires;
-    let silent = stay
+    let lacks_goodbye = stay.until_ms > upto || stay.expires;
+    let is_silent = stay
         .last_sign_ms
         .is_none_or(|sign| sign <= since_ms.saturating_add(ON_ITS_WAY_MS));
 
-    unsaid && silent && since_ms > stay.joined_ms && since_ms < stay.until_ms
+    lacks_goodbye && is_silent && since_ms > stay.joined_ms && since_ms < stay.until_ms
 }
 
+/// The findings about servers whose events the room refuses by its ACL, one for each server, with
+/// the users who could not say goodbye since.
 fn find_denied_servers<'a>(
     stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
@@ -271,6 +285,7 @@ fn find_denied_servers<'a>(
     let mut found = Vec::new();
     for (server, stays) in servers.into_iter().take(SERVERS_MAX) {
         let until_ms = stays.iter().map(|stay| stay.until_ms).max().unwrap_or(upto);
+        // The last moment at which somebody of this server was counted.
         let at_ms = until_ms.saturating_sub(1).min(upto);
         let Some(since_ms) = room.rules.denied_since(server, at_ms) else {
             continue;
@@ -295,6 +310,8 @@ fn find_denied_servers<'a>(
     found
 }
 
+/// The finding that the person of the stay at index `at` lost the power to send memberships, and so
+/// to say goodbye. `None` if that is not so.
 fn find_lost_power<'a>(
     stays: &[RoomFindingStay<'a>],
     at: usize,

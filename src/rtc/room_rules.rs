@@ -42,7 +42,7 @@ pub struct RoomRules {
 }
 
 impl RoomRules {
-    /// Reads the rules from a room's events, in any order; ignores all other types.
+    /// The rules that a room's events state, in any order; ignores all other types.
     #[must_use]
     pub fn from_events(events: &[RoomEvent]) -> Self {
         let of_type = |wanted: &str| {
@@ -79,31 +79,31 @@ impl RoomRules {
         }
     }
 
-    /// The room that replaced this one, by the newest tombstone.
+    /// The room that replaced this one, by the newest tombstone; `None` if it was not replaced.
     #[must_use]
     pub fn replaced(&self) -> Option<&Replacement> {
         self.replaced.as_ref()
     }
 
-    /// The power levels at a time, ms.
+    /// The power levels at a time, ms; `None` before the first known event.
     #[must_use]
     pub fn levels_at(&self, time_ms: i64) -> Option<&PowerLevels> {
         let known = self.levels.partition_point(|step| step.from_ms <= time_ms);
         Some(&self.levels[known.checked_sub(1)?].value)
     }
 
-    /// The current power levels.
+    /// The current power levels; `None` if no event is known.
     #[must_use]
     pub fn levels(&self) -> Option<&PowerLevels> {
         self.levels_at(i64::MAX)
     }
 
-    /// Every known change of the power levels, in order: since when, ms.
+    /// Every known state of the power levels, in order, with the time since which it holds, ms.
     pub fn levels_changes(&self) -> impl Iterator<Item = (i64, &PowerLevels)> {
         self.levels.iter().map(|step| (step.from_ms, &step.value))
     }
 
-    /// Can any of these rules prevent anybody from joining calls?
+    /// Have the power levels ever kept ordinary users from sending one of these types?
     #[must_use]
     pub fn restricts_calls(&self, types: &[JoinType]) -> bool {
         self.levels.iter().any(|step| {
@@ -114,14 +114,15 @@ impl RoomRules {
     }
 
     /// Since when a server has been denied, ms, as of a given time: the start of the denial in
-    /// force then.
+    /// force then. `None` if the server was not denied at that time.
     #[must_use]
     pub fn denied_since(&self, server: &str, time_ms: i64) -> Option<i64> {
         let denies = |acl: &Option<ServerAcl>| acl.as_ref().is_some_and(|acl| acl.denies(server));
         start_of_run(&self.acls, time_ms, denies)
     }
 
-    /// Since when a user may send none of these types, ms, as of a given time.
+    /// Since when a user may send none of these types, ms, as of a given time. `None` if the user
+    /// may send one then, or if there are no types.
     #[must_use]
     pub fn powerless_since(&self, user: &str, types: &[JoinType], time_ms: i64) -> Option<i64> {
         let none = |levels: &PowerLevels| {
@@ -151,6 +152,8 @@ fn start_of_run<T>(
     run.last().map(|step| step.from_ms)
 }
 
+/// The room that the newest tombstone names, since the first of the tombstones that name the same
+/// one in a row. `None` if it names none.
 fn find_replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
     let named = |event: &RoomEvent| {
         let room_id = event.content.get("replacement_room");

@@ -33,8 +33,8 @@ pub struct Session {
     pub membership_ids: Vec<String>,
 }
 
-/// The sessions of one slot: merged half-open intervals `[joined, until)`; touching stays are one
-/// session, stays without length are in none (docs/matrixrtc.md section 12).
+/// The sessions of one slot, in order: merged half-open intervals `[joined, until)`. Touching stays
+/// are one session; stays without length are in none (docs/matrixrtc.md section 12).
 #[must_use]
 pub fn sessions_of_slot<'a>(
     room_id: &str,
@@ -128,14 +128,16 @@ pub struct SessionCounter {
     pub intents: BTreeMap<String, i64>,
     /// The last join, ms.
     last_join_ms: i64,
-    /// Who is present at the last join, and until when.
+    /// Who is present at the last join: the earliest end comes first, ms, with user and device.
     ends: BinaryHeap<Reverse<(i64, String, String)>>,
+    /// The number of stays that are present then, by user and device, and by user.
     here: HashMap<(String, String), i64>,
     users_here: HashMap<String, i64>,
 }
 
 impl SessionCounter {
-    /// Does this next stay begin another session?
+    /// Does this next stay begin another session? It does if it comes after the end of all stays so
+    /// far.
     #[must_use]
     pub fn is_over(&self, next: &CountedStay) -> bool {
         self.session
@@ -143,7 +145,8 @@ impl SessionCounter {
             .is_some_and(|session| next.joined_ms > session.until_ms)
     }
 
-    /// Adds the next stay of the session; its length must not be zero.
+    /// Adds the next stay of the session; its length must not be zero. Stays that ended before it
+    /// no longer count as present.
     pub fn push(&mut self, room_id: &str, slot: &str, stay: &CountedStay) {
         while self
             .ends
@@ -198,7 +201,8 @@ impl SessionCounter {
         }
     }
 
-    /// The complete session. The caller has to fill its `membership_ids`.
+    /// The complete session, and a counter that is empty again; `None` if no stay was added. The
+    /// caller has to fill its `membership_ids`.
     pub fn end(&mut self) -> Option<Session> {
         let count = std::mem::take(self);
         let mut intents = count.intents.into_keys();
@@ -218,6 +222,8 @@ impl SessionCounter {
     }
 }
 
+/// The session that begins with this stay. Its counts are zero: [`SessionCounter::push`] adds the
+/// stay.
 fn begin_session(room_id: &str, slot: &str, first: &CountedStay) -> Session {
     // A resumed stay has the same event as the one before, so its start distinguishes the two.
     let resumed = if first.resumed {
@@ -244,6 +250,8 @@ fn begin_session(room_id: &str, slot: &str, first: &CountedStay) -> Session {
     }
 }
 
+/// Takes one from the count of this key; a count of zero is removed, so that the number of keys is
+/// the number of those present.
 fn decrement_count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K) {
     if let Entry::Occupied(mut count) = counts.entry(key) {
         *count.get_mut() -= 1;
@@ -253,8 +261,8 @@ fn decrement_count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, i64>, key: K
     }
 }
 
-/// Maximum number of distinct devices, and of distinct users, at the same time within `[from, to)`,
-/// ms.
+/// Maximum number of distinct devices, then of distinct users, at the same time within `[from,
+/// to)`, ms.
 pub fn peak_within<'a>(
     stays: impl Iterator<Item = &'a CountedStay> + Clone,
     from: i64,
@@ -270,8 +278,8 @@ pub fn peak_within<'a>(
     (max_at_once(devices), max_at_once(users))
 }
 
-/// Maximum number of distinct keys at the same time. At one instant leaves come before joins:
-/// intervals are half-open.
+/// Maximum number of distinct keys at the same time; each span is from, until (ms), key. At one
+/// instant leaves come before joins: intervals are half-open.
 fn max_at_once<'a>(spans: impl Iterator<Item = (i64, i64, (&'a str, &'a str))>) -> usize {
     let steps = spans.flat_map(|(joined, until, key)| [(joined, 1, key), (until, -1, key)]);
     let mut steps: Vec<(i64, i32, (&str, &str))> = steps.collect();

@@ -74,6 +74,9 @@ pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
     pairs
 }
 
+/// Were two people looking for each other in these two calls? The calls are of one kind in
+/// different slots, their people differ, they began within an hour of each other and ran together
+/// long enough.
 fn missed_each_other(first: &LoneCall, second: &LoneCall, pair: &SideBySide) -> bool {
     first.application == second.application
         && first.slot_id != second.slot_id

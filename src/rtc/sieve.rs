@@ -34,16 +34,19 @@ struct OurType {
     keep: Keep,
 }
 
+/// A type of ours of whose content all is kept.
 const fn keep_whole(kind: &'static str) -> OurType {
     let keep = Keep::Whole;
     OurType { kind, keep }
 }
 
+/// A type of ours of whose content all but the texts is kept.
 const fn keep_without_texts(kind: &'static str) -> OurType {
     let keep = Keep::NoTexts;
     OurType { kind, keep }
 }
 
+/// A type of ours of whose content only these keys are kept.
 const fn keep_only(kind: &'static str, keys: &'static [&'static str]) -> OurType {
     let keep = Keep::Only(keys);
     OurType { kind, keep }
@@ -107,6 +110,7 @@ const OURS: &[OurType] = &[
     keep_only("m.space.parent", &["via", "canonical"]),
 ];
 
+/// The names of the types in [`OURS`], in its order.
 const fn types_of_ours() -> [&'static str; OURS.len()] {
     let mut kinds = [""; OURS.len()];
     let mut at = 0;
@@ -175,7 +179,9 @@ pub fn kind_of(event: &Value) -> Option<&str> {
     event.get("type")?.as_str()
 }
 
-/// Reduces an event as a homeserver sent it to what is kept.
+/// What is kept of an event as a homeserver sent it, or the name under which it is counted if its
+/// type is foreign. An event without a type is kept without its content, so that it can be
+/// rejected.
 #[must_use]
 pub fn sift_event(event: &Value) -> Sifted {
     let Some(parts) = event.as_object() else {
@@ -192,23 +198,25 @@ pub fn sift_event(event: &Value) -> Sifted {
     }
 
     if kind == ENCRYPTED && parts.get("state_key").is_none() && is_sticky(parts) {
-        let mut there = identifying_fields(parts);
-        there.extend(kept_sticky_duration(parts));
-        there.insert("content".to_owned(), Value::Object(Map::new()));
-        there.extend(kept_unsigned(parts));
-        return Sifted::Kept(Value::Object(there));
+        let mut kept = identifying_fields(parts);
+        kept.extend(kept_sticky_duration(parts));
+        kept.insert("content".to_owned(), Value::Object(Map::new()));
+        kept.extend(kept_unsigned(parts));
+        return Sifted::Kept(Value::Object(kept));
     }
 
     Sifted::Foreign(name_to_count(kind))
 }
 
-/// The name under which a foreign type is counted. It comes from strangers, so it must be short and
-/// on one line.
+/// The name under which a foreign type is counted: its own, or [`OTHER`]. It comes from strangers,
+/// so it must be short and on one line.
 fn name_to_count(kind: &str) -> String {
     let is_name = !kind.is_empty() && kind.len() <= NAME_MAX && !kind.contains(char::is_control);
     if is_name { kind } else { OTHER }.to_owned()
 }
 
+/// The parts of an event of ours that are kept: its ids, its time, its target if it redacts, its
+/// stickiness, its content and what the homeserver added.
 fn kept_event(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
     let mut event = Map::new();
     for key in APART {
@@ -240,6 +248,8 @@ fn kept_event(parts: &Map<String, Value>, keep: Keep) -> Map<String, Value> {
     event
 }
 
+/// The part of a content that is kept by this rule. A content that is no object loses its text and
+/// stays invalid.
 fn kept_content(content: &Value, keep: Keep) -> Value {
     let Some(object) = content.as_object() else {
         return without_text(content);
@@ -260,7 +270,7 @@ fn kept_content(content: &Value, keep: Keep) -> Value {
     }
 }
 
-/// The identifying fields of an event, if they are short and not structured.
+/// The identifying fields of an event, without those that are long or structured.
 fn identifying_fields(parts: &Map<String, Value>) -> Map<String, Value> {
     let is_plain = |part: &Value| match part {
         Value::String(text) => text.len() <= PART_MAX,
@@ -291,6 +301,7 @@ fn kept_sticky_duration(parts: &Map<String, Value>) -> Map<String, Value> {
     kept
 }
 
+/// Does the event state how long it is sticky?
 fn is_sticky(parts: &Map<String, Value>) -> bool {
     STICKY
         .iter()
@@ -298,8 +309,9 @@ fn is_sticky(parts: &Map<String, Value>) -> bool {
         .any(|duration| duration.as_u64().is_some())
 }
 
-/// The kept part of `unsigned`, which the homeserver adds: no content of this or of other events
-/// (`prev_content`, `m.relations`).
+/// The kept part of `unsigned`, with its key; `None` if nothing of it is kept. The homeserver adds
+/// it. No content of this or of other events is kept (`prev_content`, `m.relations`); of the
+/// redaction, only its ids.
 fn kept_unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
     let parts = parts.get("unsigned")?.as_object()?;
     let mut kept: Map<String, Value> = UNSIGNED
@@ -320,9 +332,10 @@ fn kept_unsigned(parts: &Map<String, Value>) -> Option<(String, Value)> {
     (!kept.is_empty()).then(|| ("unsigned".to_owned(), Value::Object(kept)))
 }
 
-/// Replaces a value of an unexpected type: keeps its shape but no text, so that it stays invalid.
+/// A value of an unexpected type, without its text: its shape stays, so that it stays invalid.
 fn without_text(value: &Value) -> Value {
     match value {
+        // The parser of answers writes this word in place of what was too large.
         Value::String(text) if text == "too_large" => value.clone(),
         Value::String(text) => Value::String(format!("a text of {} bytes", text.len())),
         Value::Array(_) => Value::Array(Vec::new()),

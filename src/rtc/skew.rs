@@ -13,6 +13,7 @@ const LOW_PERCENT: usize = 5;
 /// Time differences, summarised by two numbers, ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Differences {
+    /// The low percentile: nearly the difference of the clocks.
     pub low_ms: i64,
     pub middle_ms: i64,
 }

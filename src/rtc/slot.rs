@@ -30,7 +30,8 @@ impl SlotId {
         }
     }
 
-    /// The slot that a sticky member event names: `slot_id` must be `application`, one `#`, an id.
+    /// The slot that a sticky member event names. `slot_id` must be `application`, one `#`, an id;
+    /// else `None`.
     #[must_use]
     pub fn parse_sticky_slot_id(slot_id: &str, application: &str) -> Option<Self> {
         let id = slot_id.strip_prefix(application)?.strip_prefix('#')?;
@@ -89,6 +90,7 @@ pub enum SlotPolicy {
 impl std::str::FromStr for SlotPolicy {
     type Err = String;
 
+    /// The policy of this word; as an error the words that are possible.
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "if_present" => Ok(Self::IfPresent),

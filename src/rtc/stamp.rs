@@ -10,7 +10,7 @@ pub fn derivation_stamp(rules: &Rules) -> String {
     derivation_stamp_of_version(RULES_VERSION, rules)
 }
 
-/// The same for another version of the rules.
+/// The stamp of another version of the rules, with these settings.
 #[must_use]
 pub fn derivation_stamp_of_version(version: u32, rules: &Rules) -> String {
     // All settings are included, also those added later.

@@ -54,7 +54,8 @@ impl Transport {
         transport.of_member(server)
     }
 
-    /// The same transport with its SFU key, for a member of this homeserver.
+    /// The same transport with its SFU key, for a member of this homeserver. The key is the host of
+    /// the stated address; without one it is the homeserver, for `LiveKit` only.
     #[must_use]
     pub fn of_member(self, server: &str) -> Self {
         let own = || (self.kind == LIVEKIT[0]).then(|| server.to_lowercase());
@@ -62,7 +63,7 @@ impl Transport {
         Self { sfu, ..self }
     }
 
-    /// The address that it states.
+    /// The address that it states: that of the JWT service, else that of the SFU itself.
     #[must_use]
     pub fn stated(&self) -> Option<&str> {
         self.service_url.as_deref().or(self.url.as_deref())
@@ -75,8 +76,8 @@ impl Transport {
     }
 }
 
-/// The host of an address in lower case, without user and port. If the text is not a URL, its first
-/// part.
+/// The host of an address in lower case, without user and port. If the text is not a URL, its part
+/// before the first `/`, `?` or `#`.
 #[must_use]
 pub fn host_of_url(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -102,19 +103,21 @@ words! {
 }
 
 impl Selection {
-    /// Reads the word of `focus_active.focus_selection` or of the database.
+    /// The selection of a word of `focus_active.focus_selection` or of the database.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         word.parse().unwrap_or(Self::Unknown)
     }
 }
 
-/// The first usable transport of a JSON array of transports.
+/// The first usable transport of a JSON array of transports; `None` if there is none.
 #[must_use]
 pub fn first_usable_transport(list: Option<&Value>) -> Option<Transport> {
     list?.as_array()?.iter().find_map(parse_transport)
 }
 
+/// One transport as a member states it, without its SFU key; `None` if it has no type. An address
+/// that is too long is left out.
 fn parse_transport(value: &Value) -> Option<Transport> {
     let kind = value.get("type")?.as_str()?;
     let address = |key: &str| {
@@ -136,8 +139,8 @@ fn parse_transport(value: &Value) -> Option<Transport> {
     })
 }
 
-/// Strips trailing `/` and converts scheme and host to lower case, so that each service has one
-/// text.
+/// The same URL without trailing `/` and with scheme and host in lower case, so that each service
+/// has one text.
 #[must_use]
 pub fn normalise_url(url: &str) -> String {
     let url = url.trim_end_matches('/');
@@ -154,9 +157,9 @@ pub fn normalise_url(url: &str) -> String {
 /// that it states, how it selects.
 pub type TransportStay = (i64, i64, Option<Transport>, Selection);
 
-/// The transport that each member uses: its own first one. With `oldest_membership`, it is the
-/// transport of the oldest member of the slot that was active when this one joined (matrix-js-sdk
-/// `getTransport`).
+/// The transport that each stay uses, in the given order; `None` if it cannot be told. It is the
+/// stay's own first one. With `oldest_membership`, it is the transport of the oldest member of the
+/// slot that was active when this one joined (matrix-js-sdk `getTransport`).
 #[must_use]
 pub fn transports_in_use(stays: &[TransportStay]) -> Vec<Option<Transport>> {
     let mut order: Vec<usize> = (0..stays.len()).collect();

@@ -40,10 +40,10 @@ pub fn hidden_spans<'a>(
             );
         }
 
-        let enough = |words: &[&str]| standing.values().any(|standing| words.contains(standing));
+        let is_any = |words: &[&str]| standing.values().any(|standing| words.contains(standing));
         let is_hidden = match visibility {
-            "joined" => !enough(&["join"]),
-            "invited" => !enough(&["join", "invite"]),
+            "joined" => !is_any(&["join"]),
+            "invited" => !is_any(&["join", "invite"]),
             _ => false,
         };
 

@@ -225,7 +225,7 @@ words! {
 }
 
 impl JobEnd {
-    /// May there be more, which the homeserver did not give?
+    /// Did it end although there may be more, which the homeserver did not give?
     #[must_use]
     pub fn is_early(self) -> bool {
         matches!(

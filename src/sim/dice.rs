@@ -26,7 +26,7 @@ impl Dice {
         Self(mixed)
     }
 
-    /// The next 64 bits.
+    /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -57,7 +57,7 @@ impl Dice {
         items.get(usize::try_from(self.range(0, len)).unwrap_or(0))
     }
 
-    /// `count` different items in a random order (fewer where there are not that many).
+    /// `count` different items in a random order; fewer if there are not that many.
     pub fn some_of<T: Clone>(&mut self, items: &[T], count: usize) -> Vec<T> {
         let mut left: Vec<T> = items.to_vec();
         let mut taken = Vec::with_capacity(count.min(left.len()));

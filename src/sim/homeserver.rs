@@ -42,11 +42,14 @@ pub struct Homeserver {
 struct Inner {
     url: String,
     ledger: Mutex<Ledger>,
+    /// The number of changes so far; waiting syncs are woken by it.
     news: watch::Sender<u64>,
     clock: Mutex<Clock>,
     faults: Mutex<Vec<Fault>>,
     odd: Mutex<Misbehaviour>,
+    /// Method and target of all requests so far.
     requests: Mutex<Vec<(String, String)>>,
+    /// `None` once it was stopped.
     server: Mutex<Option<ServerHandle>>,
 }
 
@@ -128,7 +131,7 @@ impl Homeserver {
         lock_ignoring_poison(&self.inner.odd).capabilities = Some(capabilities);
     }
 
-    /// Makes an account, or gives it a new password; answers user id and access token of a new
+    /// Makes an account, or gives it a new password; returns user id and access token of a new
     /// device.
     pub fn register(&self, localpart: &str, password: &str) -> (String, String) {
         let mut ledger = self.ledger();
@@ -166,10 +169,13 @@ impl Homeserver {
         requests.iter().filter(|(_, target)| fit(target)).count()
     }
 
+    /// Remembers a request: method, and path with query.
     fn note_request(&self, method: &str, target: &str) {
         lock_ignoring_poison(&self.inner.requests).push((method.to_owned(), target.to_owned()));
     }
 
+    /// The oldest fault that matches this path with query, if there is one. It happens once less
+    /// from now on.
     fn take_fault(&self, target: &str) -> Option<FaultKind> {
         let mut faults = lock_ignoring_poison(&self.inner.faults);
         let at = faults
@@ -187,6 +193,7 @@ impl Homeserver {
         Some(kind)
     }
 
+    /// How the server misbehaves now.
     fn odd(&self) -> MutexGuard<'_, Misbehaviour> {
         lock_ignoring_poison(&self.inner.odd)
     }
@@ -195,15 +202,17 @@ impl Homeserver {
         lock_ignoring_poison(&self.inner.ledger)
     }
 
+    /// The time by the server's own clock, ms since the Unix epoch.
     fn now_ms(&self) -> i64 {
         lock_ignoring_poison(&self.inner.clock)()
     }
 
+    /// A receiver that is told of each change of the data.
     fn news(&self) -> watch::Receiver<u64> {
         self.inner.news.subscribe()
     }
 
-    /// Changes the data and wakes waiting syncs.
+    /// Changes the data and wakes waiting syncs. Returns what `change` returned.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> T {
         let outcome = change(&mut self.ledger());
         self.inner.news.send_modify(|count| *count += 1);
@@ -211,12 +220,12 @@ impl Homeserver {
     }
 }
 
-/// Locks, ignoring poisoning by a panic elsewhere: a test then fails at the place of the error and
-/// not here.
+/// Locks, also after a panic elsewhere: a test then fails at the place of the error and not here.
 fn lock_ignoring_poison<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The time of the machine, ms since the Unix epoch.
 fn wall_clock() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -57,6 +57,7 @@ pub const SFUS: [&str; 5] = [
     "https://livekit.uni.example/jwt",
 ];
 
+/// A person, by localpart, server and display name.
 const fn new_person(localpart: &'static str, server: &'static str, name: &'static str) -> Person {
     Person {
         localpart,

@@ -23,6 +23,7 @@ pub struct Scene {
     pub size: usize,
 }
 
+/// A room with the usual properties; `size` is how many people are in it.
 const fn new_scene(
     key: &'static str,
     name: &'static str,
@@ -109,7 +110,7 @@ pub static SCENES: [Scene; 15] = [
 /// The only room without the bot; it is world-readable.
 pub const OUTSIDE: &str = "townhall";
 
-/// The room of this short name.
+/// The room of this short name; `None` if there is none.
 #[must_use]
 pub fn find_scene(key: &str) -> Option<&'static Scene> {
     SCENES.iter().find(|scene| scene.key == key)

@@ -107,13 +107,16 @@ impl World {
     }
 }
 
-/// Sleeps in short steps, to follow a clock that jumps (a suspended laptop).
+/// Waits until the clock shows this time, ms. It sleeps in short steps, to follow a clock that
+/// jumps (a suspended laptop).
 async fn wait_until(at_ms: i64, clock: &(impl Fn() -> i64 + Send)) {
     while let Ok(left @ 1..) = u64::try_from(at_ms - clock()) {
         tokio::time::sleep(Duration::from_millis(left.min(1000))).await;
     }
 }
 
+/// Creates a room of the demo and lets its people join, one each second; first the bot, unless this
+/// is the room without it. Returns the room's id.
 fn create_scene_room(
     hs: &Homeserver,
     scene: &Scene,

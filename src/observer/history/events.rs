@@ -10,8 +10,8 @@ use crate::store::ingest::history_jobs::job::{self, HistoryJob};
 use crate::store::ingest::history_jobs::rechecks;
 
 impl Observer {
-    /// The time, ms, from which on predecessors are wanted: events deleted by age need not come
-    /// back.
+    /// The time, ms, from which on predecessors are wanted; `None` = all of them. Events that would
+    /// be deleted by age need not come back.
     pub(super) fn wanted_since(&self, now: i64) -> Option<i64> {
         let kept = self.settings.retention;
         self.asked_since(now)
@@ -19,7 +19,8 @@ impl Observer {
             .max(kept.calls_before(now))
     }
 
-    /// Requests a predecessor.
+    /// Asks for the missing event of this job, and stores it. If it is hidden from us, it is tried
+    /// again later.
     pub(super) async fn ask_for_event(&self, missing: &HistoryJob) -> Result<(), Error> {
         let (room_id, event_id) = (&missing.room_id, &missing.event_id);
         let answer = self.client.event(room_id, event_id).await;
@@ -32,6 +33,7 @@ impl Observer {
         };
 
         let mut room = RoomBatch::new(room_id, Source::Backfill);
+        // `false`: a single event has no place in the timeline.
         add_events(&mut room, &[event], false, now);
         self.ingest(&self.batch_of_room(room)).await?;
         tracing::debug!("found an event that was replaced unseen");
@@ -39,6 +41,8 @@ impl Observer {
         Ok(job::finish_job(&self.store, missing, JobEnd::Found, self.clock.now_ms()).await?)
     }
 
+    /// Postpones the job of an event that the homeserver does not show us: it may still be fetching
+    /// it.
     async fn await_hidden_event(&self, missing: &HistoryJob, now: i64) -> Result<(), Error> {
         if missing.tries == 0 {
             // More than this event may be missing: the homeserver may be fetching it just now.

@@ -24,8 +24,8 @@ pub struct BackfillPlan {
 
 impl Observer {
     /// Signs in, joins the rooms that the configuration names, and opens a read in each room that
-    /// never had one: in all watched rooms, or in those given by id or alias. `None` if it was
-    /// stopped before it was done.
+    /// never had one: in the rooms of `asked`, by id or alias, or if there are none, in all watched
+    /// rooms. `None` if it was stopped before it was done.
     ///
     /// # Errors
     /// When the account is refused, a room asked for is not watched, or the database fails; a
@@ -35,7 +35,7 @@ impl Observer {
         asked: &[String],
         scope: &BackfillScope,
     ) -> Result<Option<BackfillPlan>, Error> {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         while !scope.stopped() {
             let error = match self.try_plan(asked, scope).await {
                 Ok(plan) => {
@@ -52,12 +52,14 @@ impl Observer {
                 &error,
             )
             .await;
-            scope.pause(Self::pause(&error, &mut patience)).await;
+            scope.pause(Self::pause(&error, &mut backoff)).await;
         }
 
         Ok(None)
     }
 
+    /// Does what [`Self::plan`] says, once. Polling a room opens its read; a room that cannot be
+    /// polled is in the plan with the reason.
     async fn try_plan(
         &self,
         asked: &[String],
@@ -107,8 +109,8 @@ impl Observer {
         Ok(plan)
     }
 
-    /// Joins or peeks into the rooms that the configuration names. Returns those that could not be
-    /// reached, and why.
+    /// Joins or peeks into the rooms that the configuration names; with `asked`, only those of
+    /// them. Returns those that could not be reached, and why.
     async fn wished(&self, asked: &[String]) -> BTreeMap<String, String> {
         let mut unread = BTreeMap::new();
         let is_asked = |wish: &&RoomWish| asked.is_empty() || asked.contains(&wish.room);
@@ -127,6 +129,8 @@ impl Observer {
         unread
     }
 
+    /// The rooms of `asked` by their ids, with how they are watched. An error that says what to do
+    /// if an alias is unknown, or a room is not watched.
     async fn chosen(
         &self,
         asked: &[String],
@@ -160,6 +164,7 @@ impl Observer {
         Ok(chosen)
     }
 
+    /// Was a read of the whole history of this room ever opened, done or not?
     async fn has_read(&self, room_id: &str) -> Result<bool, Error> {
         let reads =
             history_progress::progress_of_room(&self.store, Viewer::Operator, room_id, 1).await?;
@@ -168,8 +173,8 @@ impl Observer {
             .is_some_and(history_progress::ReadProgress::is_of_whole_room))
     }
 
-    /// Works on the jobs of the scope until none is left, or until it is stopped. Returns what
-    /// could not be read, and why.
+    /// Works on the jobs of the scope until none is left, or until it is stopped. Returns the rooms
+    /// whose history could not be read completely, and why.
     ///
     /// # Errors
     /// When the account is refused.
@@ -199,7 +204,7 @@ impl Observer {
     }
 }
 
-/// Why a room's history is incomplete.
+/// Why a room's history is incomplete, in words for the operator.
 fn why_history_is_short(read: &history_progress::ReadProgress) -> String {
     let why = match read.job.ended_by {
         Some(JobEnd::Circle) => "the homeserver's pages turn in a circle",
@@ -211,7 +216,8 @@ fn why_history_is_short(read: &history_progress::ReadProgress) -> String {
     format!("{why}; a running Callscope asks again later")
 }
 
-/// Is another attempt worth it?
+/// May the same request succeed later: is the homeserver away or busy, or the database full or
+/// locked?
 fn is_worth_retrying(error: &Error) -> bool {
     match error {
         Error::Matrix(error) => error.is_transient(),

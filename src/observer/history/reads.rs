@@ -29,8 +29,10 @@ const HIDDEN_MARGIN_MS: i64 = 60_000;
 const SMALL_PAGE: u32 = 10;
 /// Events per request if a homeserver gave no more: as many as possible.
 const LARGE_PAGE: u32 = 1000;
+
 impl Observer {
-    /// Reads the next page.
+    /// Reads the next page of a read, and stores its events with the new position. It also decides
+    /// whether the read ends with this page, and why.
     pub(super) async fn read_page(
         &self,
         read: &HistoryJob,
@@ -79,9 +81,9 @@ impl Observer {
         self.say_how_far(read, states).await
     }
 
-    /// The page, or the page without the filter of types. It is requested without the filter if no
-    /// more comes although the room's beginning is not reached, or if page after page brings
-    /// nothing new.
+    /// The page, or the same page without the filter of types. It is requested without the filter
+    /// if no more comes although the room's beginning is not reached, or if page after page brings
+    /// nothing new: some homeservers give less with a filter.
     async fn or_without_filter(
         &self,
         read: &HistoryJob,
@@ -118,8 +120,8 @@ impl Observer {
         }
     }
 
-    /// Why the read ends with this page, if it does. Events beyond the horizon are removed from the
-    /// page.
+    /// Why the read ends with this page; `None` if it goes on. Events beyond the horizon, ms, are
+    /// removed from the page.
     async fn ended_by(
         &self,
         read: &HistoryJob,
@@ -127,11 +129,12 @@ impl Observer {
         page: &mut MessagesPage,
         states: &mut JobStates,
     ) -> Result<Option<JobEnd>, Error> {
-        let seen = states.goes_on(read, page.end.as_deref(), ids_on_page(page));
-        let (given, created) = (page.chunk.len(), page.chunk.iter().any(is_creation));
-        let beyond = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
-        let shorter = page.chunk.len() < given;
-        if shorter && (page.end.is_none() || (created && !page.chunk.iter().any(is_creation))) {
+        let novelty = states.goes_on(read, page.end.as_deref(), ids_on_page(page));
+        let (given, had_creation) = (page.chunk.len(), page.chunk.iter().any(is_creation));
+        let is_all_older = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
+        let is_shorter = page.chunk.len() < given;
+        let lost_creation = had_creation && !page.chunk.iter().any(is_creation);
+        if is_shorter && (page.end.is_none() || lost_creation) {
             // The room's beginning was read and is older than wanted: nothing is hidden.
             return Ok(Some(JobEnd::Horizon));
         }
@@ -146,12 +149,12 @@ impl Observer {
             return self.last_page(read, page).await.map(Some);
         }
 
-        if seen.circle {
+        if novelty.circle {
             // A server whose pages go in a circle must not keep us busy for ever.
             return Ok(Some(JobEnd::Circle));
         }
 
-        if beyond {
+        if is_all_older {
             return Ok(Some(JobEnd::Horizon));
         }
 
@@ -162,11 +165,12 @@ impl Observer {
             }
         }
 
-        Ok((seen.barren >= BARREN_MAX).then_some(JobEnd::Endless))
+        Ok((novelty.barren >= BARREN_MAX).then_some(JobEnd::Endless))
     }
 
-    /// The time, ms, before which a read need not go: earlier events are not wanted, or would be
-    /// deleted again. Without back-fill a gap ends where we last heard of the room.
+    /// The time, ms, before which a read need not go; `None` = to the room's beginning. Earlier
+    /// events are not wanted, or would be deleted again. Without back-fill a gap ends where we last
+    /// heard of the room.
     async fn horizon(&self, read: &HistoryJob) -> Result<Option<i64>, Error> {
         let (now, kept) = (self.clock.now_ms(), self.settings.retention);
         let is_gap = read.kind == JobKind::Gap;
@@ -188,8 +192,9 @@ impl Observer {
         Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
-    /// Why the homeserver gives nothing before this page. The room begins here; or what was before
-    /// is hidden from us by the room's visibility; or there may be more that it just does not give.
+    /// Why the homeserver gives nothing before this page. The room begins here; or a gap is closed;
+    /// or what was before is hidden from us by the room's visibility; or there may be more that it
+    /// just does not give.
     async fn last_page(&self, read: &HistoryJob, page: &MessagesPage) -> Result<JobEnd, Error> {
         if page.chunk.iter().any(is_creation) {
             return Ok(JobEnd::Beginning);
@@ -232,8 +237,8 @@ impl Observer {
             .any(|span| span.from < at && ends_there(span.to)))
     }
 
-    /// Why the homeserver does not let us read on: the history is hidden, we are not in the room,
-    /// or it just refuses.
+    /// Why the homeserver does not let us read on: the history is hidden (also if we are not in the
+    /// room), or it just refuses.
     async fn why_refused(&self, read: &HistoryJob) -> Result<JobEnd, Error> {
         let at = read.reached_ms.unwrap_or(read.opened_ms);
         let watched = rooms::list_watched_rooms(&self.store).await?;
@@ -250,7 +255,7 @@ impl Observer {
     }
 
     /// Opens reads where earlier ones ended at a horizon that is wider now, and corrects ends that
-    /// an earlier version recorded. Returns false if that must be tried again.
+    /// an earlier version recorded. Returns false if that failed and must be tried again.
     pub(super) async fn look_at_ends(&self) -> bool {
         match self.try_look_at_ends().await {
             Ok(()) => true,
@@ -261,6 +266,8 @@ impl Observer {
         }
     }
 
+    /// Does what [`Self::look_at_ends`] says. A read that an earlier version called hidden is
+    /// corrected if nothing hides the history from us.
     async fn try_look_at_ends(&self) -> Result<(), Error> {
         let now = self.clock.now_ms();
         for ended in reads::list_ended_as_hidden(&self.store).await? {
@@ -294,6 +301,7 @@ impl Observer {
         Ok(())
     }
 
+    /// Are we in the room of this read, or do we peek into it?
     async fn is_joined(&self, ended: &HistoryJob) -> Result<bool, Error> {
         let watched = rooms::list_watched_rooms(&self.store).await?;
         Ok(watched.iter().any(|(room_id, watch)| {
@@ -301,8 +309,8 @@ impl Observer {
         }))
     }
 
-    /// Requests the last page of a read that ended too early again. If it brings more, a new read
-    /// continues from there.
+    /// Requests the last page of a read that ended too early once more. If it brings more, a new
+    /// read continues from there; else the read is due again later.
     pub(super) async fn try_ended_again(&self, ended: &HistoryJob) -> Result<(), Error> {
         let (room_id, token) = (ended.room_id.as_str(), ended.last_token.as_deref());
         // Alternates between requests with and without the filter.
@@ -321,6 +329,7 @@ impl Observer {
         let leads_on = may_lead_on && (brings_new || gave_no_more);
         let begins = page.chunk.iter().any(is_creation);
         let mut room = RoomBatch::new(room_id, Source::Backfill);
+        // `true`: in the order of the timeline.
         add_events(&mut room, &page.chunk, true, now);
         if leads_on {
             room.goes_on = Some(ReadContinuation {
@@ -346,7 +355,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Writes the page's events and the read's new position, in one commit.
+    /// Stores the page's events and the read's new position, in one commit.
     async fn write_page(
         &self,
         read: &HistoryJob,
@@ -354,6 +363,7 @@ impl Observer {
         events: &[Value],
     ) -> Result<(), Error> {
         let mut room = RoomBatch::new(&read.room_id, Source::Backfill);
+        // `true`: in the order of the timeline.
         add_events(&mut room, events, true, self.clock.now_ms());
         let done = page.ended_by;
         room.page = Some(page);
@@ -376,7 +386,7 @@ impl Observer {
     }
 }
 
-/// The ids of all events on a page.
+/// The ids of all events on a page, also of types that are not stored.
 fn ids_on_page(page: &MessagesPage) -> impl Iterator<Item = &str> {
     let ours = page
         .chunk
@@ -396,10 +406,12 @@ fn ids_to_store(page: &MessagesPage) -> impl Iterator<Item = &str> {
     ours.filter_map(|event| event.get("event_id")?.as_str())
 }
 
+/// The timestamp of a raw event, ms; `None` if it has none.
 fn origin_ts(event: &Value) -> Option<i64> {
     event.get("origin_server_ts")?.as_i64()
 }
 
+/// Is it the room's creation?
 fn is_creation(event: &Value) -> bool {
     event
         .get("type")
@@ -412,8 +424,8 @@ fn ends_with_creation(page: &MessagesPage) -> bool {
     page.chunk.last().is_some_and(is_creation)
 }
 
-/// A page with nothing on it, after which the read begins at the newest event again, until the
-/// answer changes that.
+/// A page with nothing on it, after which the read begins at the newest event again; the caller
+/// fills in what the answer brought.
 fn empty_page(read: &HistoryJob, horizon_ms: Option<i64>) -> ReadPage {
     ReadPage {
         read: read.key(),
@@ -425,8 +437,9 @@ fn empty_page(read: &HistoryJob, horizon_ms: Option<i64>) -> ReadPage {
     }
 }
 
-/// Removes the end of a page (newest first) where all events are older than the horizon. Returns
-/// true if nothing is left. A single event with an odd stamp removes nothing.
+/// Removes the end of a page (newest first) from where on all events are older than the horizon,
+/// ms. Returns true if it had events and none is left. A single event with an odd stamp removes
+/// nothing.
 pub(super) fn drop_older_than(page: &mut Vec<Value>, horizon: i64) -> bool {
     let was_empty = page.is_empty();
     let keep = page

@@ -10,7 +10,8 @@ use crate::store::ingest::history_jobs::job::{self, HistoryJob};
 use crate::store::ingest::history_jobs::rechecks;
 
 impl Observer {
-    /// Reads the next page of a gap again.
+    /// Reads the next page of a recheck, stores what is new, and notes where the next page begins.
+    /// A recheck whose history is hidden from us is done.
     pub(super) async fn read_again(&self, recheck: &HistoryJob) -> Result<(), Error> {
         let size = self.settings.backfill_page.max(GAP_PAGE);
         let answer = self
@@ -26,10 +27,11 @@ impl Observer {
             answer => answer?,
         };
 
-        let beyond = recheck
+        let is_all_older = recheck
             .horizon_ms
             .is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
         let mut room = RoomBatch::new(&recheck.room_id, Source::Backfill);
+        // `true`: in the order of the timeline.
         add_events(&mut room, &page.chunk, true, now);
         let new = self.ingest(&self.batch_of_room(room)).await?;
         if new > 0 {
@@ -38,7 +40,7 @@ impl Observer {
 
         let token = page
             .end
-            .filter(|end| !beyond && Some(end) != recheck.token.as_ref());
+            .filter(|end| !is_all_older && Some(end) != recheck.token.as_ref());
         let new = i64::try_from(new).unwrap_or(i64::MAX);
         let (store, now) = (&self.store, self.clock.now_ms());
 

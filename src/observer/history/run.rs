@@ -19,7 +19,7 @@ use tracing::Instrument;
 const IDLE: Duration = Duration::from_mins(1);
 
 impl Observer {
-    /// Works on all jobs, for ever.
+    /// Works on all history jobs, for ever.
     pub(in crate::observer) async fn read_history(&self) {
         let (scope, mut states) = (BackfillScope::everything(), JobStates::default());
         let mut looked = false;
@@ -35,7 +35,8 @@ impl Observer {
         }
     }
 
-    /// Works on jobs until none is due, or until it is time to stop.
+    /// Works on jobs until none is due, or until it is time to stop. After an error that is not of
+    /// one room it waits, longer each time.
     ///
     /// # Errors
     /// Only those at which the scope gives up.
@@ -44,11 +45,11 @@ impl Observer {
         scope: &BackfillScope,
         states: &mut JobStates,
     ) -> Result<(), Error> {
-        let mut patience = Backoff::new();
+        let mut backoff = Backoff::new();
         while !scope.stopped() {
             let error = match self.work_round(scope, states).await {
                 Ok(worked) => {
-                    patience = Backoff::new();
+                    backoff = Backoff::new();
                     self.succeeded(Work::History).await;
                     if worked {
                         continue;
@@ -62,14 +63,14 @@ impl Observer {
 
             states.broke();
             self.failed(Work::History, "reading history", &error).await;
-            let pause = Self::pause(&error, &mut patience);
+            let pause = Self::pause(&error, &mut backoff);
             scope.unless_stopped(self.rest_after(&error, pause)).await;
         }
 
         Ok(())
     }
 
-    /// Waits for work: a notification, or a job that is due.
+    /// Waits for work: a notification, or a job that is due, but at most [`IDLE`].
     async fn rest(&self, scope: &BackfillScope, states: &JobStates) {
         let now = self.clock.now_ms();
         let stored = job::next_due_time(&self.store, now).await.ok().flatten();
@@ -84,7 +85,8 @@ impl Observer {
     }
 
     /// Gives each job that is due one request, so that no room waits for another. While there are
-    /// reads that are not done, the other jobs wait. Returns false if no job was due.
+    /// reads that are not done, the other jobs wait. Returns false if nothing was done: no job was
+    /// due, or only reads were, and all of them failed.
     async fn work_round(
         &self,
         scope: &BackfillScope,
@@ -133,6 +135,8 @@ impl Observer {
         Ok(worked)
     }
 
+    /// The jobs of this turn that are due. Without back-fill there are none of the kinds that only
+    /// complete the history. Missing events are looked for first.
     async fn list_due_jobs(&self, turn: JobTurn) -> Result<Vec<HistoryJob>, Error> {
         let now = self.clock.now_ms();
         let is_of_backfill = matches!(turn, JobTurn::EndedRead | JobTurn::Event);
@@ -147,7 +151,8 @@ impl Observer {
         Ok(job::list_due_jobs(&self.store, turn, now).await?)
     }
 
-    /// One request for this job.
+    /// Makes one request for this job. If its room showed an error of reading history, that is
+    /// over.
     async fn work_on(&self, job: &HistoryJob, states: &mut JobStates) -> Result<(), Error> {
         match job.kind {
             JobKind::Recheck => return self.read_again(job).await,
@@ -168,8 +173,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Schedules another attempt of a job that failed. A read that is not done waits in memory, and
-    /// its room shows the error. The other jobs continue.
+    /// Schedules another attempt of a job that failed; the other jobs continue. A read that is not
+    /// done waits in memory, and its room shows the error. All others wait in the database.
     async fn postpone(
         &self,
         job: &HistoryJob,

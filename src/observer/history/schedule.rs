@@ -47,23 +47,25 @@ impl BackfillScope {
         }
     }
 
+    /// Does this work read the room?
     pub(in crate::observer) fn takes(&self, room_id: &str) -> bool {
         self.rooms
             .as_ref()
             .is_none_or(|rooms| rooms.contains(room_id))
     }
 
+    /// Is it time to stop?
     pub(in crate::observer) fn stopped(&self) -> bool {
         *self.stop.borrow()
     }
 
-    /// Single events are asked for in every room, since they are few.
+    /// Is this job worked on? Missing events are asked for in every room, since they are few.
     pub(super) fn takes_job(&self, job: &HistoryJob) -> bool {
         job.kind == JobKind::Event || self.takes(&job.room_id)
     }
 
-    /// Does the error end this work? Only the command `callscope backfill` gives up, when its
-    /// account is refused.
+    /// Does the error end this work? Only the command `callscope backfill` gives up (it limits the
+    /// attempts), when its account is refused.
     pub(super) fn gives_up_at(&self, error: &Error) -> bool {
         let is_revoked = matches!(error, Error::Matrix(error) if error.is_revoked());
 
@@ -75,10 +77,11 @@ impl BackfillScope {
         self.unless_stopped(tokio::time::sleep(time)).await;
     }
 
-    /// Waits for this, or until it is time to stop.
+    /// Waits for this future, or until it is time to stop.
     pub(super) async fn unless_stopped(&self, wait: impl Future<Output = ()>) {
         let mut stop = self.stop.clone();
         let stopped = async {
+            // If nobody can stop it any more, it never ends.
             if stop.wait_for(|stop| *stop).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -94,7 +97,7 @@ impl BackfillScope {
 /// A read that failed.
 #[derive(Debug)]
 struct FailedRead {
-    patience: Backoff,
+    backoff: Backoff,
     due: Instant,
     /// The error recorded on its room.
     text: String,
@@ -104,7 +107,9 @@ struct FailedRead {
 /// The progress of a read in this process, for the log.
 #[derive(Debug)]
 struct LogPace {
+    /// When the last page came.
     last: Instant,
+    /// The last line in the log: when, and after how many pages.
     said: Instant,
     said_pages: i64,
 }
@@ -129,13 +134,18 @@ pub(super) struct PageNovelty {
     pub barren: u32,
 }
 
+/// What this process knows of its reads. What is stored of them is in the database.
 #[derive(Debug, Default)]
 pub(super) struct JobStates {
+    /// The reads that failed last time.
     failed: HashMap<JobKey, FailedRead>,
+    /// The reads that get pages, for the log.
     pace: HashMap<JobKey, LogPace>,
+    /// What each read has seen, to find pages that bring nothing new.
     trails: HashMap<JobKey, VisitedPages>,
 }
 
+/// A short hash, so that a long trail takes little memory.
 fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
@@ -143,7 +153,7 @@ fn hash(text: &str) -> u64 {
 }
 
 impl JobStates {
-    /// Drops reads that are done.
+    /// Forgets reads that are not among these open ones: they are done.
     pub fn keep(&mut self, open: &[HistoryJob]) {
         let open: BTreeSet<JobKey> = open.iter().map(HistoryJob::key).collect();
         self.failed.retain(|name, _| open.contains(name));
@@ -151,8 +161,9 @@ impl JobStates {
         self.trails.retain(|name, _| open.contains(name));
     }
 
-    /// Notes a page that was requested with the read's token, and compares it with the pages
-    /// before. Pages that bring nothing new make the read wait.
+    /// Notes a page that was requested with the read's token, and tells how it relates to the pages
+    /// before it. `end` is the token of the next page. Pages that bring nothing new make the read
+    /// wait longer each time.
     pub fn goes_on<'a>(
         &mut self,
         read: &HistoryJob,
@@ -183,14 +194,14 @@ impl JobStates {
         }
     }
 
-    /// Pages in a row that brought nothing new to this read.
+    /// How many pages in a row have brought nothing new to this read.
     pub fn barren(&self, read: &HistoryJob) -> u32 {
         self.trails.get(&read.key()).map_or(0, |trail| trail.barren)
     }
 
     /// May this job be worked on now? Not while a read without news pauses, nor while a failed read
-    /// waits for its next try, nor when its tries are used up (only the command
-    /// `callscope backfill` limits them).
+    /// waits for its next try, nor when its tries are used up (only the command `callscope
+    /// backfill` limits them).
     pub fn is_due(&self, read: &HistoryJob, scope: &BackfillScope) -> bool {
         let (key, now) = (read.key(), Instant::now());
         let next_page = self.trails.get(&key).and_then(|trail| trail.due);
@@ -200,7 +211,7 @@ impl JobStates {
             && failed.is_none_or(|failed| failed.due <= now && failed.tries < scope.tries)
     }
 
-    /// When the next failed or delayed read is due; `None` if there is none.
+    /// How long until the next failed or delayed read is due; `None` if there is none.
     pub fn next_due(&self, scope: &BackfillScope) -> Option<Duration> {
         let again = self
             .failed
@@ -215,28 +226,29 @@ impl JobStates {
             .min()
     }
 
-    /// A read failed: it waits.
+    /// Notes that a read failed: it waits, longer each time. `text` is the error that its room
+    /// shows.
     pub fn put_off(&mut self, read: &HistoryJob, error: &Error, text: String) {
         self.pace.remove(&read.key());
         let new = || FailedRead {
-            patience: Backoff::new(),
+            backoff: Backoff::new(),
             due: Instant::now(),
             text: String::new(),
             tries: 0,
         };
 
         let failed = self.failed.entry(read.key()).or_insert_with(new);
-        failed.due = Instant::now() + Observer::pause(error, &mut failed.patience);
+        failed.due = Instant::now() + Observer::pause(error, &mut failed.backoff);
         failed.text = text;
         failed.tries += 1;
     }
 
-    /// The read succeeded again. Returns the error that was recorded on its room.
+    /// Notes that a read works. Returns the error that was recorded on its room, if it had failed.
     pub fn overcome(&mut self, read: &HistoryJob) -> Option<String> {
         self.failed.remove(&read.key()).map(|failed| failed.text)
     }
 
-    /// Rooms whose reads failed, and the recorded errors.
+    /// The rooms whose reads failed last time, with the recorded errors.
     pub fn failed(&self) -> BTreeMap<String, String> {
         self.failed
             .iter()
@@ -244,12 +256,12 @@ impl JobStates {
             .collect()
     }
 
-    /// Nothing was read for a while: that time does not count as reading.
+    /// Notes that nothing was read for a while, so that this time does not count as reading.
     pub fn broke(&mut self) {
         self.pace.clear();
     }
 
-    /// A page is requested. The first one of this process is logged.
+    /// Notes that a page is requested. The first one of this process is logged.
     pub fn begins(&mut self, read: &HistoryJob) {
         let now = Instant::now();
         self.pace.entry(read.key()).or_insert_with(|| {
@@ -266,7 +278,7 @@ impl JobStates {
         });
     }
 
-    /// A page came. Returns the time since the one before, ms.
+    /// Notes that a page came. Returns the time since the one before, or since the read began, ms.
     pub fn took(&mut self, read: &HistoryJob) -> i64 {
         let Some(pace) = self.pace.get_mut(&read.key()) else {
             return 0;
@@ -277,7 +289,7 @@ impl JobStates {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Is it time for a line in the log?
+    /// Is it time for a line in the log about this read? If so, it counts as written.
     fn is_time(&mut self, read: &HistoryJob) -> bool {
         let Some(pace) = self.pace.get_mut(&read.key()) else {
             return false;
@@ -293,7 +305,7 @@ impl JobStates {
 }
 
 impl Observer {
-    /// Logs now and then how far a read is.
+    /// Logs now and then how far a read is: after [`SAY_PAGES`] pages or [`SAY`].
     pub(super) async fn say_how_far(
         &self,
         read: &HistoryJob,

@@ -19,7 +19,9 @@ pub struct KeyState {
     pub at_ms: Option<i64>,
     /// The devices that the last event named.
     joined: BTreeSet<String>,
-    subs: BTreeMap<String, DeviceState>,
+    /// By device key: empty, or the device within an array.
+    #[serde(rename = "subs")]
+    devices: BTreeMap<String, DeviceState>,
     /// Rejected events among the carried ones, with the reason so far; by event id.
     pub rejected: BTreeMap<String, String>,
 }
@@ -28,28 +30,33 @@ pub struct KeyState {
 pub(super) static BEGINNING: KeyState = KeyState {
     at_ms: None,
     joined: BTreeSet::new(),
-    subs: BTreeMap::new(),
+    devices: BTreeMap::new(),
     rejected: BTreeMap::new(),
 };
 
 /// The state of one device of a member key.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct DeviceState {
+    /// The join that is current, whether or not its conditions hold.
     pub current: Option<PastStatement>,
-    /// When the current statement expires, ms, and the identity of its stay.
+    /// When the current statement expires, ms.
     #[serde(default)]
     pub current_until: Option<i64>,
+    /// The identity of the stay that the current statement belongs to, ms.
     #[serde(default)]
     pub current_identity: Option<i64>,
     /// The current statement began or continued a stay.
     #[serde(default)]
     pub current_was_live: bool,
+    /// The stay that counts at the cut.
     pub live: Option<OpenStay>,
     /// The stay that expired last, while the next event can still change it: extend a guessed end,
     /// or show that the device was still there.
-    #[serde(default)]
-    pub ran_out: Option<OpenStay>,
+    #[serde(default, rename = "ran_out")]
+    pub revivable: Option<OpenStay>,
+    /// The latest end of all stays so far, ms.
     pub last_end: Option<i64>,
+    /// The sticky statements that may still become current.
     pub candidates: Vec<PastStatement>,
 }
 
@@ -73,9 +80,13 @@ pub(super) struct PastStatement {
 }
 
 impl PastStatement {
-    pub fn statement(&self, sub: &str) -> Statement<'_> {
+    /// This statement again, as parsed from its event: what it says about the device with this key.
+    pub fn statement(&self, array_device: &str) -> Statement<'_> {
         let parsed = member::parse_member_event(&self.event);
-        let join = parsed.joins.into_iter().find(|(key, _)| key == sub);
+        let join = parsed
+            .joins
+            .into_iter()
+            .find(|(key, _)| key == array_device);
         let says = join.map_or_else(
             || StatementContent::from_otherwise(parsed.otherwise),
             |(_, join)| StatementContent::Join(Box::new(join)),
@@ -90,20 +101,23 @@ impl PastStatement {
 }
 
 impl KeyState {
-    /// The ids of stays that later events can still change: open ones and expired ones.
+    /// The ids of stays that later events can still change: open ones, and expired ones that may go
+    /// on.
     pub fn open_stays(&self) -> impl Iterator<Item = &str> {
-        self.subs
+        self.devices
             .values()
-            .flat_map(|sub| sub.live.iter().chain(&sub.ran_out))
+            .flat_map(|device| device.live.iter().chain(&device.revivable))
             .map(|open| open.member.id.as_str())
     }
 
-    /// Events before the cut whose meaning later events can still change.
+    /// The events before the cut whose meaning later events can still change; they are folded again
+    /// with them.
     pub fn carried(&self) -> impl Iterator<Item = &RoomEvent> {
-        self.subs.values().flat_map(|sub| {
-            sub.candidates
+        self.devices.values().flat_map(|device| {
+            device
+                .candidates
                 .iter()
-                .chain(&sub.current)
+                .chain(&device.current)
                 .map(|said| &said.event)
         })
     }
@@ -121,8 +135,8 @@ pub struct FoldedPart {
     pub state: KeyState,
 }
 
-/// Folds the events of a member key from one cut to the next, or to the end. `events` are those
-/// with a time in between.
+/// Folds the events of a member key from the cut of `from` to the cut `until`, ms, or to the end if
+/// that is `None`. `events` are those with a time in between.
 #[must_use]
 pub fn fold_between_cuts<'a>(
     member_key: &str,
@@ -134,28 +148,29 @@ pub fn fold_between_cuts<'a>(
 ) -> FoldedPart {
     let mut part = FoldedPart::default();
     let mut joined = from.joined.clone();
+    // A member key begins with `k` if it is a sticky key, with `s` if it is a state key.
     let mut said = statements_by_device(
         events,
         member_key.starts_with('k'),
         &mut joined,
         &mut part.rejected,
     );
-    for sub in from
-        .subs
+    for array_device in from
+        .devices
         .keys()
-        .filter(|sub| !said.contains_key(*sub))
+        .filter(|array_device| !said.contains_key(*array_device))
         .cloned()
         .collect::<Vec<_>>()
     {
-        said.insert(sub, Vec::new());
+        said.insert(array_device, Vec::new());
     }
 
-    for (sub, new) in said {
-        let mut stay = DeviceFold::new(member_key, &sub, room, rules);
+    for (array_device, new) in said {
+        let mut stay = DeviceFold::new(member_key, &array_device, room, rules);
         let mut statements = from
-            .subs
-            .get(&sub)
-            .map(|sub| stay.carry(sub))
+            .devices
+            .get(&array_device)
+            .map(|device| stay.carry(device))
             .unwrap_or_default();
         let span = RunSpan {
             from: from.at_ms.unwrap_or(i64::MIN),
@@ -169,19 +184,21 @@ pub fn fold_between_cuts<'a>(
         part.rejected.append(&mut stay.rejected);
         if let Some(until) = until {
             part.state
-                .subs
-                .insert(sub.clone(), stay.state(&statements, until));
+                .devices
+                .insert(array_device.clone(), stay.state(&statements, until));
         }
     }
+
+    // A device without state needs no entry: it is as before its first event.
+    part.state
+        .devices
+        .retain(|_, device| *device != DeviceState::default());
 
     // One event may be rejected for several devices of an array; it is listed once.
     part.rejected.sort();
     part.rejected.dedup_by(|a, b| a.0 == b.0);
     part.members
         .sort_by(|a, b| (a.joined_ms, &a.id).cmp(&(b.joined_ms, &b.id)));
-    part.state
-        .subs
-        .retain(|_, sub| *sub != DeviceState::default());
     part.state.at_ms = until;
     part.state.joined = joined;
     part.state.rejected = rejections_of_carried(&part.state, &from.rejected, &part.rejected);
@@ -189,8 +206,9 @@ pub fn fold_between_cuts<'a>(
     part
 }
 
-/// The rejections of carried events, from earlier parts and from this one. If an event has two
-/// reasons, the alphabetically first one counts.
+/// The reasons for which carried events are rejected, by event id, from earlier parts and from this
+/// one. If an event has two reasons, the alphabetically first one counts, as in a fold of all
+/// events.
 fn rejections_of_carried(
     state: &KeyState,
     before: &BTreeMap<String, String>,
@@ -217,14 +235,15 @@ fn rejections_of_carried(
 /// The times at which the events of one member key can be cut, ms, ascending. A cut is a time at
 /// which a fold may stop and continue later, because no event moves across it. `rtc::order` moves
 /// events only between an event and the one that it replaces, so a cut is a time that no such link
-/// crosses backwards. `end`, ms, is included if it is a possible cut. `times` returns the time of a
-/// replaced event.
+/// crosses backwards. `end`, ms, is included if it is a possible cut. `times` gives the time of an
+/// event by its id, ms; `None` if it is not stored.
 #[must_use]
 pub fn find_cuts<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,
     times: impl Fn(&str) -> Option<i64>,
     end: Option<i64>,
 ) -> Vec<i64> {
+    // The time of the event that this one replaces. If that is later, the two are moved.
     let reach = |event: &RoomEvent| {
         event
             .replaces_state
@@ -252,7 +271,7 @@ pub fn find_cuts<'a>(
 }
 
 /// The first time, ms, at which all events of one member key are past: the cut after the last one.
-/// `None` without events. `times` returns the time of a replaced event.
+/// `None` without events. `times` gives the time of an event by its id, ms.
 #[must_use]
 pub fn find_cut_after<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,

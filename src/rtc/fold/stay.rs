@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 struct CurrentJoin<'a> {
     join: Join,
     event: &'a RoomEvent,
-    /// The time of the statement.
+    /// The time of the statement, ms.
     stated: i64,
+    /// When it expires, ms.
     until: i64,
     /// The identity of the stay that it belongs to.
     identity: i64,
@@ -47,9 +48,13 @@ enum JoinRelation {
 /// redactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum FoldStep {
+    /// A condition begins to hold: the user came into the room, or the slot was opened.
     Holds,
+    /// The statement at this index.
     Statement(usize),
+    /// A condition fails: the user left the room, or the slot was closed.
     Fails,
+    /// The event of the statement at this index is redacted.
     Redaction(usize),
 }
 
@@ -61,39 +66,46 @@ pub(super) struct RunSpan {
     pub carried: usize,
 }
 
+/// The fold of one device: what holds at the present step, and the stays that are complete.
 pub(super) struct DeviceFold<'a> {
     member_key: &'a str,
-    sub: &'a str,
+    /// The device key: the device within an array; empty in all other formats.
+    array_device: &'a str,
     room: &'a RoomConditions,
     rules: &'a Rules,
     current: Option<CurrentJoin<'a>>,
+    /// The stay that counts now.
     live: Option<OpenStay>,
-    /// The stay that expired last, while the next statement can still change it.
-    ran_out: Option<OpenStay>,
+    /// The stay that expired last. It is kept here because the next statement can still change it:
+    /// a late renewal or goodbye shows that the device was still there.
+    revivable: Option<OpenStay>,
+    /// The latest end of all stays so far, ms; `i64::MIN` if there is none.
     last_end: i64,
-    /// Indices of sticky statements, in the order of MSC4354 (unclamped end, event id). Expired
-    /// ones are removed lazily.
+    /// Indices of sticky statements by [`sticky_key`], the order of MSC4354: the last one is
+    /// current. Expired ones are removed lazily.
     candidates: BTreeMap<(i64, &'a str), usize>,
+    /// The stays that are complete.
     pub members: Vec<Membership>,
     pub rejected: Vec<Rejection>,
 }
 
 impl<'a> DeviceFold<'a> {
+    /// A fold of one device before its first statement. `array_device` is the device key.
     pub fn new(
         member_key: &'a str,
-        sub: &'a str,
+        array_device: &'a str,
         room: &'a RoomConditions,
         rules: &'a Rules,
     ) -> Self {
         let (members, rejected, candidates) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self {
             member_key,
-            sub,
+            array_device,
             room,
             rules,
             current: None,
             live: None,
-            ran_out: None,
+            revivable: None,
             last_end: i64::MIN,
             candidates,
             members,
@@ -101,16 +113,16 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Restores the state at the end of an earlier part. Returns the statements that can still
-    /// matter; they must be run together with the new ones.
+    /// Restores the state at the end of an earlier part. Returns the statements of that part that
+    /// can still matter; they must be run together with the new ones.
     pub fn carry(&mut self, from: &'a DeviceState) -> Vec<Statement<'a>> {
         self.last_end = from.last_end.unwrap_or(i64::MIN);
         self.live.clone_from(&from.live);
-        self.ran_out.clone_from(&from.ran_out);
+        self.revivable.clone_from(&from.revivable);
         let mut statements: Vec<Statement<'a>> = from
             .candidates
             .iter()
-            .map(|said| said.statement(self.sub))
+            .map(|said| said.statement(self.array_device))
             .collect();
         let keys = statements
             .iter()
@@ -118,7 +130,7 @@ impl<'a> DeviceFold<'a> {
             .map(|(at, statement)| (sticky_key(statement, self.rules), at));
         self.candidates = keys.collect();
         if let Some(said) = &from.current {
-            let statement = said.statement(self.sub);
+            let statement = said.statement(self.array_device);
             if let StatementContent::Join(join) = &statement.says {
                 let created = created_ts_if_it_counts(join, statement.event, statement.time, None);
                 self.current = Some(CurrentJoin {
@@ -145,13 +157,15 @@ impl<'a> DeviceFold<'a> {
         statements
     }
 
-    /// The state that later parts need; `until` is where this part ended.
+    /// The state that later parts need; `until` is where this part ended, ms. A join that has
+    /// expired is left out, unless a stay depends on it; so are statements that are no longer
+    /// sticky.
     pub fn state(self, statements: &[Statement<'a>], until: i64) -> DeviceState {
         let rules = self.rules;
-        let alive = self.live.is_some() || self.ran_out.is_some();
+        let has_stay = self.live.is_some() || self.revivable.is_some();
         let current = self
             .current
-            .filter(|current| alive || current.until >= until);
+            .filter(|current| has_stay || current.until >= until);
         let candidates = self.candidates.values().map(|&at| &statements[at]);
         let candidates = candidates.filter(|said| sticky_until(said, rules) > until);
 
@@ -171,37 +185,40 @@ impl<'a> DeviceFold<'a> {
             }),
             last_end: Some(self.last_end).filter(|end| *end != i64::MIN),
             live: self.live,
-            ran_out: self.ran_out,
+            revivable: self.revivable,
         }
     }
 
     /// Applies the steps of this span and closes stays that expire in it. If the span has no end,
     /// open stays close at their own expiry. `statements` must begin with those that
-    /// [`Self::carry`] returned.
+    /// [`Self::carry`] returned; their own steps are past.
     pub fn run(&mut self, statements: &[Statement<'a>], span: &RunSpan) {
-        let sticky = self.member_key.starts_with('k');
+        // A member key begins with `k` if it is a sticky key, with `s` if it is a state key.
+        let is_sticky = self.member_key.starts_with('k');
         for (time, step) in self.steps(statements, span) {
             self.expire(time);
             match step {
                 FoldStep::Holds => self.resume_if_conditions_hold(time),
                 FoldStep::Fails => self.end_if_condition_failed(time),
-                FoldStep::Statement(at) if sticky => self.apply_sticky(statements, at),
+                FoldStep::Statement(at) if is_sticky => self.apply_sticky(statements, at),
                 FoldStep::Statement(at) => {
                     self.apply_statement(&statements[at], statements[at].time);
                 }
-                FoldStep::Redaction(at) if sticky => self.redact_sticky(statements, at, time),
+                FoldStep::Redaction(at) if is_sticky => self.redact_sticky(statements, at, time),
                 FoldStep::Redaction(at) => self.redact(statements[at].event, time),
             }
         }
 
+        // The end of the span belongs to the next part.
         self.expire(span.until.map_or(i64::MAX, |until| until - 1));
 
         if span.until.is_none() {
-            self.settle_ran_out();
+            self.give_up_revivable();
         }
     }
 
-    /// Everything that can change this device's stays in this span, in order of time.
+    /// Everything that can change this device's stays in this span, with its time, ms, in order:
+    /// new statements, redactions, and changes of the conditions that its stays depend on.
     fn steps(&self, statements: &[Statement<'a>], span: &RunSpan) -> Vec<(i64, FoldStep)> {
         let mut steps = BTreeSet::new();
         let mut senders: BTreeSet<&str> = BTreeSet::new();
@@ -223,7 +240,7 @@ impl<'a> DeviceFold<'a> {
             }
         }
 
-        for open in self.live.iter().chain(&self.ran_out) {
+        for open in self.live.iter().chain(&self.revivable) {
             senders.insert(&open.member.user_id);
             slots.insert(open.member.slot.as_str());
         }
@@ -251,49 +268,51 @@ impl<'a> DeviceFold<'a> {
             .collect()
     }
 
-    /// Applies an expiry at its own time, before anything later.
+    /// Ends the open stay if it has expired by `time`, ms. Each step calls this first, so that an
+    /// expiry counts before anything later.
     fn expire(&mut self, time: i64) {
         let Some(open) = self.live.take_if(|open| open.member.until_ms <= time) else {
             return;
         };
 
-        self.settle_ran_out();
+        self.give_up_revivable();
         self.last_end = self.last_end.max(open.member.until_ms);
 
         // An array may name any number of devices, so no state is kept for expired stays of its
         // devices. A sticky stay ends for good: others stop showing it at that time, too.
-        if self.sub.is_empty() && open.member.format != Format::Sticky {
-            self.ran_out = Some(open);
+        if self.array_device.is_empty() && open.member.format != Format::Sticky {
+            self.revivable = Some(open);
         } else {
             self.members.push(open.member);
         }
     }
 
-    /// The expired stay is final: nothing can change it any more.
-    fn settle_ran_out(&mut self) {
+    /// Makes the expired stay final, if there is one: nothing can change it any more.
+    fn give_up_revivable(&mut self) {
         self.members
-            .extend(self.ran_out.take().map(|open| open.member));
+            .extend(self.revivable.take().map(|open| open.member));
     }
 
     /// Decides what a statement means for the stay that expired before it. If the same user says
     /// goodbye or renews the stay, the device was still there. If the end was a guess, the stay
-    /// continues. If the end was stated, it stays closed, because others had dropped it.
-    fn judge_ran_out_stay(&mut self, statement: &Statement<'a>) {
-        let Some(mut open) = self.ran_out.take() else {
+    /// continues. If the end was stated, it stays closed, because others had dropped it; then only
+    /// `outlived_ms` tells.
+    fn judge_revivable(&mut self, statement: &Statement<'a>) {
+        let Some(mut open) = self.revivable.take() else {
             return;
         };
 
         let event = statement.event;
         let renews = |join: &Join| {
-            let is_renewal = !open.is_end_guessed
+            let repeats_content = !open.is_end_guessed
                 && self
                     .current
                     .as_ref()
-                    .is_some_and(|current| is_renewal(event, current.event, self.sub));
+                    .is_some_and(|current| is_renewal(event, current.event, self.array_device));
             let created = created_ts_if_it_counts(join, event, statement.time, Some(open.identity));
-            let updates = created
+            let has_same_start = created
                 .is_some_and(|created| created <= open.identity.saturating_add(SAME_JOIN_MS));
-            is_same_place(&open.member, join, event) && (updates || is_renewal)
+            is_same_place(&open.member, join, event) && (has_same_start || repeats_content)
         };
 
         let was_there = match &statement.says {
@@ -314,6 +333,8 @@ impl<'a> DeviceFold<'a> {
         self.members.push(open.member);
     }
 
+    /// Ends the open stay, if there is one, at `time` for this reason. `event` is the event that
+    /// ended it; `None` if the conditions of the room did.
     fn close(&mut self, time: i64, reason: EndReason, event: Option<&RoomEvent>) {
         let Some(OpenStay { mut member, .. }) = self.live.take() else {
             return;
@@ -328,7 +349,9 @@ impl<'a> DeviceFold<'a> {
         self.members.push(member);
     }
 
-    /// Opens the membership of a join that begins now.
+    /// Opens the stay of a join. `times` are its start, which may be claimed, and the time at which
+    /// it takes effect, both in ms. `resumed`: it goes on after a break without a new join.
+    /// `claimed`: its start is the member's own word.
     fn open(&mut self, current: &CurrentJoin<'a>, times: (i64, i64), resumed: bool, claimed: bool) {
         let (joined_ms, opened_ms) = times;
         let CurrentJoin {
@@ -336,6 +359,7 @@ impl<'a> DeviceFold<'a> {
         } = current;
         let bound = self.room.start_if_stamp_is_refuted(event, joined_ms);
         let joined_ms = bound.unwrap_or(joined_ms);
+        // A resumed stay has the same event as the one before, so its id contains its start.
         let begun = if resumed {
             joined_ms.to_string()
         } else {
@@ -358,7 +382,13 @@ impl<'a> DeviceFold<'a> {
             twins.to_string()
         };
 
-        let parts = [self.member_key, self.sub, &event.event_id, &begun, &twin];
+        let parts = [
+            self.member_key,
+            self.array_device,
+            &event.event_id,
+            &begun,
+            &twin,
+        ];
         let sticky = join.format == Format::Sticky;
         let member = Membership {
             id: hash(&parts, 12),
@@ -394,17 +424,18 @@ impl<'a> DeviceFold<'a> {
         });
     }
 
-    /// Applies one statement of a state key, or the winning one of a sticky key, at `time`.
+    /// Applies one statement of a state key, or the winning one of a sticky key. `time` is when it
+    /// takes effect, ms; it is later than the statement if a redaction made it current again.
     fn apply_statement(&mut self, statement: &Statement<'a>, time: i64) {
         let event = statement.event;
-        self.judge_ran_out_stay(statement);
-        let foreign = self
+        self.judge_revivable(statement);
+        let is_by_other_user = self
             .live
             .as_ref()
             .is_some_and(|open| open.member.user_id != event.sender);
         let join = match &statement.says {
             StatementContent::Join(join) => join,
-            StatementContent::Left(_) if foreign => {
+            StatementContent::Left(_) if is_by_other_user => {
                 return self.apply_leave(time, EndReason::Overwritten, event);
             }
             StatementContent::Left(reason) => return self.apply_leave(time, *reason, event),
@@ -423,19 +454,22 @@ impl<'a> DeviceFold<'a> {
         self.apply_join(join, event, time, statement.time);
     }
 
+    /// Ends the open stay, if there is one, and forgets the current join.
     fn apply_leave(&mut self, time: i64, reason: EndReason, event: &RoomEvent) {
         self.close(time, reason, Some(event));
         self.current = None;
     }
 
-    /// Applies a join, with or without an open stay.
+    /// Applies a join: it renews the open stay, replaces it by another one, begins a stay, or
+    /// cannot begin one. `time` is when it takes effect and `stated` when it was stated, ms; they
+    /// differ only if a redaction made an earlier statement current again.
     fn apply_join(&mut self, join: &Join, event: &'a RoomEvent, time: i64, stated: i64) {
-        let near = self
+        let identity = self
             .live
             .as_ref()
             .filter(|open| is_same_place(&open.member, join, event))
             .map(|open| open.identity);
-        let created = created_ts_if_it_counts(join, event, stated, near);
+        let created = created_ts_if_it_counts(join, event, stated, identity);
         let relation = self
             .live
             .as_ref()
@@ -456,6 +490,9 @@ impl<'a> DeviceFold<'a> {
             was_live: false,
         };
 
+        // A redaction made an earlier statement current again: this is no new join, the old one
+        // goes on.
+        let is_resumed = time != stated;
         let is_born_expired = until <= time && !(updates && is_end_guessed(join));
         let fails = failed_condition(self.room, self.rules, &event.sender, join, time);
         match (relation, fails) {
@@ -468,24 +505,23 @@ impl<'a> DeviceFold<'a> {
                 self.close(time, reason, Some(event));
             }
             (Some(JoinRelation::Update(identity)), None) => self.renew(&current, identity),
-            // A redaction made an earlier statement current again. This is not a new join; the old
-            // one continues.
             (Some(JoinRelation::Switched), None) => {
                 self.close(time, EndReason::Switched, Some(event));
-                self.open(&current, (time, time), time != stated, false);
+                self.open(&current, (time, time), is_resumed, false);
             }
             (Some(JoinRelation::Missed(start)), None) => {
                 self.close(start, EndReason::Superseded, Some(event));
-                self.open(&current, (start, time), time != stated, true);
+                self.open(&current, (start, time), is_resumed, true);
             }
             (Some(JoinRelation::Superseded), None) => {
                 self.close(time, EndReason::Superseded, Some(event));
-                self.open(&current, (time, time), time != stated, false);
+                self.open(&current, (time, time), is_resumed, false);
             }
             (None, None) => {
                 let claimed = self.claimed_start(event, created, time);
                 let start = claimed.unwrap_or(time);
-                self.open(&current, (start, time), time != stated, start < time);
+                self.open(&current, (start, time), is_resumed, start < time);
+                // Its claimed start belongs to a stay that ended: the device is back.
                 let is_back = created.is_some() && claimed.is_none();
                 if let Some(open) = self.live.as_mut().filter(|_| is_back) {
                     open.member.back_since_ms = Some(self.last_end);
@@ -501,9 +537,9 @@ impl<'a> DeviceFold<'a> {
         self.current = Some(current);
     }
 
-    /// The start of a stay whose first visible event is an update, ms. It is the claimed start, but
-    /// not before the user was in the room. `None` if an earlier stay of the member key ended after
-    /// it.
+    /// The claimed start of a stay whose first visible event is an update, ms; but not before the
+    /// user was in the room. `None` if nothing is claimed, or if an earlier stay of the member key
+    /// ended after it: then the claim belongs to that one.
     fn claimed_start(&self, event: &RoomEvent, created: Option<i64>, time: i64) -> Option<i64> {
         let floor = self.room.earliest_possible_start(&event.sender, time);
         created
@@ -511,8 +547,9 @@ impl<'a> DeviceFold<'a> {
             .filter(|start| *start >= self.last_end)
     }
 
-    /// Applies a join that has expired before it begins. Other clients drop the member at that
-    /// moment (a quirk of intent updates).
+    /// Applies a join that has expired before it begins: the open stay ends, since other clients
+    /// drop the member at that moment (a quirk of intent updates). `updates`: the join belongs to
+    /// the open stay; else it is rejected.
     fn expire_by(&mut self, event: &RoomEvent, updates: bool, time: i64) {
         match &mut self.live {
             Some(open) if updates => open.member.updates += 1,
@@ -522,6 +559,9 @@ impl<'a> DeviceFold<'a> {
         self.close(time, EndReason::Expired, Some(event));
     }
 
+    /// How a join relates to the open stay (docs/matrixrtc.md section 7.3). `created` is its
+    /// claimed start if that counts, and `time` when it takes effect, both in ms. What identifies
+    /// the stay decides: the place, then an id of the stay, then the claimed start.
     fn relation(
         &self,
         open: &OpenStay,
@@ -549,11 +589,12 @@ impl<'a> DeviceFold<'a> {
             return JoinRelation::Update(Some(stamped).filter(|_| created.is_none()));
         }
 
+        // Without a claimed start, only a repeated content shows that it is no new join.
         let Some(created) = created else {
             let renews = self
                 .current
                 .as_ref()
-                .is_some_and(|current| is_renewal(event, current.event, self.sub));
+                .is_some_and(|current| is_renewal(event, current.event, self.array_device));
             return if renews {
                 JoinRelation::Update(Some(stamped))
             } else {
@@ -565,6 +606,7 @@ impl<'a> DeviceFold<'a> {
             return JoinRelation::Update(None);
         }
 
+        // It began later than the stay that we know.
         let start = created.min(time);
 
         if start > open.member.joined_ms {
@@ -574,6 +616,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
+    /// Continues the open stay by this join: its new expiry, intent and transport. `identity`, if
+    /// given, identifies the stay from now on.
     fn renew(&mut self, current: &CurrentJoin<'a>, identity: Option<i64>) {
         let Some(open) = &mut self.live else {
             return;
@@ -593,8 +637,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// A condition began to hold. The current join counts again if all other conditions hold too;
-    /// it may count for the first time.
+    /// Opens a stay of the current join, if it has not expired and all its conditions hold. One of
+    /// them has just begun to hold; the join may count for the first time.
     fn resume_if_conditions_hold(&mut self, time: i64) {
         if self.live.is_some() {
             return;
@@ -614,15 +658,16 @@ impl<'a> DeviceFold<'a> {
         self.current = Some(current);
     }
 
-    /// A condition failed: the open stay ends if it depends on it.
+    /// Ends the open stay if one of its conditions has failed. An expired stay is final once its
+    /// user has left the room.
     fn end_if_condition_failed(&mut self, time: i64) {
         let left = |user: &str| self.room.presence(user, time) != Presence::In;
         if self
-            .ran_out
+            .revivable
             .as_ref()
             .is_some_and(|open| left(&open.member.user_id))
         {
-            self.settle_ran_out();
+            self.give_up_revivable();
         }
 
         let (Some(current), Some(open)) = (&self.current, &self.live) else {
@@ -637,22 +682,23 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Redacting the current state event empties it; redacting an older one changes nothing.
+    /// Ends the stay if the redacted event is the current one of a state key, since that empties
+    /// the state. Redacting an older one changes nothing.
     fn redact(&mut self, event: &RoomEvent, time: i64) {
         if self
             .current
             .as_ref()
             .is_some_and(|current| current.event.event_id == event.event_id)
         {
-            self.settle_ran_out();
+            self.give_up_revivable();
             self.close(time, EndReason::Redacted, None);
             self.current = None;
         }
     }
 
-    /// MSC4354: among the events of one key that are still sticky, the current one is that whose
-    /// stickiness ends last, by its unchanged origin time; ties are broken by event id. The others
-    /// have no effect while the current one exists.
+    /// Applies the sticky statement at index `at`, if it is the current one of its key. By MSC4354
+    /// that is the one whose stickiness ends last, by its unchanged origin time; ties are broken by
+    /// event id. The others are rejected and have no effect while the current one exists.
     fn apply_sticky(&mut self, statements: &[Statement<'a>], at: usize) {
         let statement = &statements[at];
         self.candidates
@@ -666,8 +712,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// The statement that is current at `time`. Each expired statement is removed once, so the
-    /// total cost is small.
+    /// The index of the statement that is current at `time`, ms; `None` if none is sticky any more.
+    /// Each expired statement is removed once, so the total cost is small.
     fn winner(&mut self, statements: &[Statement<'a>], time: i64) -> Option<usize> {
         while let Some(last) = self.candidates.last_entry() {
             if sticky_until(&statements[*last.get()], self.rules) > time {
@@ -680,8 +726,9 @@ impl<'a> DeviceFold<'a> {
         None
     }
 
-    /// The next event of the key becomes current (matrix-js-sdk does the same); if there is none,
-    /// the stay ends.
+    /// Takes the redacted sticky statement at index `at` out of the contest. If it was the current
+    /// one, the next one becomes current (matrix-js-sdk does the same); if there is none, the stay
+    /// ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
         let was_current = self.winner(statements, time) == Some(at);
         self.candidates
@@ -699,6 +746,7 @@ impl<'a> DeviceFold<'a> {
     }
 }
 
+/// How long the event of a statement is sticky, ms, cut to the maximum of the rules.
 fn sticky_length(statement: &Statement, rules: &Rules) -> i64 {
     statement
         .event
@@ -707,20 +755,24 @@ fn sticky_length(statement: &Statement, rules: &Rules) -> i64 {
         .min(rules.sticky_max_ms)
 }
 
+/// Until when a statement is sticky, ms, from the time at which we count it.
 fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
     add_within_calendar(statement.time, sticky_length(statement, rules))
 }
 
+/// The sort key of a sticky statement: the end of its stickiness by its unchanged origin time, ms,
+/// and its event id.
 fn sticky_key<'a>(statement: &Statement<'a>, rules: &Rules) -> (i64, &'a str) {
-    let raw = add_within_calendar(
+    let unchanged_end = add_within_calendar(
         statement.event.origin_server_ts,
         sticky_length(statement, rules),
     );
 
-    (raw, &statement.event.event_id)
+    (unchanged_end, &statement.event.event_id)
 }
 
-/// Do slot, device and sender match? A sticky event without a device matches any device.
+/// Does this join belong to the slot, device and sender of the stay? A sticky event without a
+/// device fits any device.
 fn is_same_place(member: &Membership, join: &Join, event: &RoomEvent) -> bool {
     let unnamed =
         join.format == Format::Sticky && (member.device_id.is_none() || join.device_id.is_none());

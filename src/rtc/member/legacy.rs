@@ -9,8 +9,8 @@ use crate::rtc::transport::{Selection, first_usable_transport};
 use crate::rtc::words::{EndReason, Format};
 use serde_json::Value;
 
-/// The `memberships` array: one item per device; a device that is missing has left. Invalid items
-/// are skipped.
+/// What a content with a `memberships` array says: one item per device; a device that is missing
+/// has left. Invalid items are skipped.
 #[must_use]
 pub fn parse_memberships(content: &Value) -> MemberEvent {
     let Some(items) = content.get("memberships").and_then(Value::as_array) else {
@@ -20,6 +20,8 @@ pub fn parse_memberships(content: &Value) -> MemberEvent {
     collect_joins(items.iter().map(join_of_item).collect())
 }
 
+/// The join of one item of a `memberships` array, with its device key: slot and device id. An error
+/// if a required field is missing or invalid.
 fn join_of_item(item: &Value) -> Result<(String, Join), Reason> {
     let application = match item.get("application") {
         // The first version had no application: all were calls.
@@ -30,7 +32,7 @@ fn join_of_item(item: &Value) -> Result<(String, Join), Reason> {
     let call_id = super::state::parse_call_id(item.get("call_id"))?;
     let device_id = required_id(item.get("device_id"), "no_device_id")?;
     let slot = SlotId::new(application, call_id);
-    let sub = format!("{}\u{1f}{device_id}", slot.as_str());
+    let array_device = format!("{}\u{1f}{device_id}", slot.as_str());
     let join = Join {
         slot,
         device_id: Some(device_id.to_owned()),
@@ -46,10 +48,10 @@ fn join_of_item(item: &Value) -> Result<(String, Join), Reason> {
         selection: Selection::OldestMembership,
     };
 
-    Ok((sub, join))
+    Ok((array_device, join))
 }
 
-/// The random id of a join (`membershipID`), if present.
+/// The random id of a join (`membershipID`); `None` if it is absent or too long.
 fn hint_of_stay(value: Option<&Value>) -> Option<String> {
     required_id(value, "no_membership_id")
         .ok()
@@ -59,13 +61,14 @@ fn hint_of_stay(value: Option<&Value>) -> Option<String> {
 /// The item of a `memberships` array for the device with this key; the last one if there are
 /// several.
 #[must_use]
-pub fn item_of_device<'a>(content: &'a Value, sub: &str) -> Option<&'a Value> {
+pub fn item_of_device<'a>(content: &'a Value, array_device: &str) -> Option<&'a Value> {
     let items = content.get("memberships")?.as_array()?;
-    let speaks_of_it = |item: &&Value| join_of_item(item).is_ok_and(|(key, _)| key == sub);
+    let speaks_of_it = |item: &&Value| join_of_item(item).is_ok_and(|(key, _)| key == array_device);
     items.iter().rev().find(speaks_of_it)
 }
 
-/// The `m.calls` array of full-mesh calls: all devices of all calls in it.
+/// What a content with an `m.calls` array (full-mesh calls) says: all devices of all calls in it. A
+/// device that is missing has left.
 #[must_use]
 pub fn parse_mesh_calls(content: &Value) -> MemberEvent {
     let Some(calls) = content.get("m.calls").and_then(Value::as_array) else {
@@ -83,6 +86,8 @@ pub fn parse_mesh_calls(content: &Value) -> MemberEvent {
     )
 }
 
+/// The joins of all devices of one mesh call, each with its device key or the reason why it is
+/// invalid. `expires_ts` is the expiry of devices that state none, ms.
 fn joins_of_mesh_call(
     call: &Value,
     expires_ts: Option<i64>,
@@ -101,6 +106,8 @@ fn joins_of_mesh_call(
     }
 }
 
+/// The join of one device of a mesh call, with its device key. `expires_ts` counts if the device
+/// states no expiry, ms; without either the device is invalid.
 fn join_of_mesh_device(
     call_id: &str,
     device: &Value,
@@ -114,7 +121,7 @@ fn join_of_mesh_device(
         .or(expires_ts)
         .ok_or("no_expires_ts")?;
     let slot = SlotId::new("m.call", call_id);
-    let sub = format!("mesh\u{1f}{}\u{1f}{device_id}", slot.as_str());
+    let array_device = format!("mesh\u{1f}{}\u{1f}{device_id}", slot.as_str());
     let join = Join {
         slot,
         device_id: Some(device_id.to_owned()),
@@ -127,18 +134,18 @@ fn join_of_mesh_device(
         selection: Selection::Unknown,
     };
 
-    Ok((sub, join))
+    Ok((array_device, join))
 }
 
-/// The valid items; if a device has two, the last one. An event is rejected if none of its items is
-/// valid.
+/// The event of these items: the valid ones, and if a device has two, the last one. An event is
+/// rejected, with the first reason, if none of its items is valid.
 fn collect_joins(items: Vec<Result<(String, Join), Reason>>) -> MemberEvent {
     let mut joins = std::collections::BTreeMap::new();
     let mut rejected = None;
     for item in items {
         match item {
-            Ok((sub, join)) => {
-                joins.insert(sub, join);
+            Ok((array_device, join)) => {
+                joins.insert(array_device, join);
             }
             Err(reason) => rejected = rejected.or(Some(reason)),
         }

@@ -20,7 +20,9 @@ const LEAVE_KEYS: [&str; 7] = [
     "m.relates_to",
 ];
 
-/// Reads the content of a member state event (docs/matrixrtc.md section 3).
+/// What the content of a member state event says (docs/matrixrtc.md section 3). Its keys tell which
+/// of the formats it has; without an application it is a leave, if it has no other keys than a
+/// leave may have.
 #[must_use]
 pub fn parse_state_content(content: &Value) -> MemberEvent {
     let Some(object) = content.as_object() else {
@@ -53,11 +55,12 @@ pub fn parse_state_content(content: &Value) -> MemberEvent {
     join_or_invalid(parse_flat_join(object))
 }
 
+/// The event of a parsed join; if it was not valid, an invalid event with the reason.
 fn join_or_invalid(result: Result<Join, Reason>) -> MemberEvent {
     result.map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
-/// The flat content, checked as matrix-js-sdk checks it (`checkSessionsMembershipData`).
+/// The join of a flat content, checked as matrix-js-sdk checks it (`checkSessionsMembershipData`).
 fn parse_flat_join(object: &Map<String, Value>) -> Result<Join, Reason> {
     let application = parse_application(object.get("application"))?;
     let call_id = parse_call_id(object.get("call_id"))?;
@@ -75,8 +78,8 @@ fn parse_flat_join(object: &Map<String, Value>) -> Result<Join, Reason> {
     })
 }
 
-/// The nested draft of 2025, with `session` and `member` objects. It was never released. It is
-/// mapped to the flat form.
+/// The join of the nested draft of 2025, with `session` and `member` objects, as if it were flat.
+/// The draft was never released.
 fn parse_nested_join(session: &Value, object: &Map<String, Value>) -> Result<Join, Reason> {
     let application = parse_application(session.get("application"))?;
     let call_id = match session.get("id") {
@@ -94,6 +97,7 @@ fn parse_nested_join(session: &Value, object: &Map<String, Value>) -> Result<Joi
     })
 }
 
+/// The application id; an error if it is missing, empty, too long or contains `#`.
 pub(super) fn parse_application(value: Option<&Value>) -> Result<&str, Reason> {
     let text = free_of_hash(required_id(value, "bad_application")?, "bad_application")?;
     if text.is_empty() {
@@ -103,12 +107,14 @@ pub(super) fn parse_application(value: Option<&Value>) -> Result<&str, Reason> {
     }
 }
 
-/// The id of a call within its application.
+/// The id of a call within its application; it may be empty. An error if it is missing, too long or
+/// contains `#`.
 pub(super) fn parse_call_id(value: Option<&Value>) -> Result<&str, Reason> {
     free_of_hash(required_id(value, "no_call_id")?, "bad_call_id")
 }
 
-/// MSC4143: neither part of a slot id may contain `#`, which separates them.
+/// The same text, or this reason as an error if it contains `#`. By MSC4143 neither part of a slot
+/// id may contain it, since it separates them.
 fn free_of_hash(text: &str, otherwise: Reason) -> Result<&str, Reason> {
     if text.contains('#') {
         Err(otherwise)
@@ -117,7 +123,8 @@ fn free_of_hash(text: &str, otherwise: Reason) -> Result<&str, Reason> {
     }
 }
 
-/// The fields that both forms share; the caller sets slot and device.
+/// A join with the fields that the flat and the nested form share; the caller sets slot and device.
+/// An error if one of them has a type that matrix-js-sdk does not accept.
 fn parse_shared_fields(object: &Map<String, Value>) -> Result<Join, Reason> {
     let text_or_absent = |key: &str| object.get(key).is_none_or(Value::is_string);
     if !text_or_absent("scope") {

@@ -72,12 +72,14 @@ pub struct MemberEvent {
     /// The joined devices, each with its device key. The key is empty except in arrays, which list
     /// many devices.
     pub joins: Vec<(String, Join)>,
+    /// What it says about all devices that are not in `joins`.
     pub otherwise: UnlistedDevices,
     /// Why the event, or an item in it, could not be used.
     pub rejected: Option<Reason>,
 }
 
 impl MemberEvent {
+    /// An event that states one join and no other device.
     pub(super) fn join(join: Join) -> Self {
         Self {
             joins: vec![(String::new(), join)],
@@ -86,6 +88,7 @@ impl MemberEvent {
         }
     }
 
+    /// A leave: no device is joined, and each that was has left for this reason.
     pub(super) fn left(reason: EndReason) -> Self {
         Self {
             joins: Vec::new(),
@@ -94,6 +97,7 @@ impl MemberEvent {
         }
     }
 
+    /// An event that cannot be used, with the reason.
     pub(super) fn invalid(reason: Reason) -> Self {
         Self {
             joins: Vec::new(),
@@ -103,7 +107,8 @@ impl MemberEvent {
     }
 }
 
-/// The end reason that a leave content states (docs/matrixrtc.md section 3.8).
+/// The end reason that a leave content states (docs/matrixrtc.md section 3.8). Clients and drafts
+/// name it in several ways; a word that is not known is an ordinary leave.
 pub(super) fn leave_reason(content: &Value) -> EndReason {
     let stated = content
         .get("leave_reason")
@@ -125,7 +130,7 @@ pub(super) fn leave_reason(content: &Value) -> EndReason {
     }
 }
 
-/// A required id: a string of at most `ID_MAX` bytes.
+/// A required id: a string of at most `ID_MAX` bytes. `missing` is the reason if it is no string.
 pub(super) fn required_id(value: Option<&Value>, missing: Reason) -> Result<&str, Reason> {
     let text = value.and_then(Value::as_str).ok_or(missing)?;
     if text.len() > ID_MAX {
@@ -135,7 +140,7 @@ pub(super) fn required_id(value: Option<&Value>, missing: Reason) -> Result<&str
     }
 }
 
-/// A hint, cut to 64 characters.
+/// A text that is only shown, cut to 64 characters; `None` if it is no string.
 pub(in crate::rtc) fn truncated_hint(value: Option<&Value>) -> Option<String> {
     value
         .and_then(Value::as_str)

@@ -8,8 +8,8 @@ use crate::rtc::transport::{Selection, first_usable_transport};
 use crate::rtc::words::Format;
 use serde_json::Value;
 
-/// The sticky key. At least one of its two names must be present; the values must be strings, and
-/// equal if both are present.
+/// The sticky key of a sticky event. At least one of its two names must be present; the values must
+/// be strings, and equal if both are present.
 ///
 /// # Errors
 /// Why the event is not a sticky event with a key.
@@ -31,7 +31,8 @@ pub fn sticky_key_of_event(event: &RoomEvent) -> Result<&str, Reason> {
     }
 }
 
-/// Reads a sticky member event. A content without an application, or with `leave`, is a leave.
+/// What a sticky member event says. A content without an application, or whose `member.membership`
+/// is `leave`, is a leave.
 #[must_use]
 pub fn parse_sticky_event(event: &RoomEvent) -> MemberEvent {
     let content = &event.content;
@@ -49,9 +50,9 @@ pub fn parse_sticky_event(event: &RoomEvent) -> MemberEvent {
     parse_sticky_join(event).map_or_else(MemberEvent::invalid, MemberEvent::join)
 }
 
-/// The check of docs/matrixrtc.md section 3.5: `application.type`, `slot_id` and `member.id` are
-/// required. Everything else is optional, but must be valid if present; the id of another user is
-/// rejected.
+/// The join of a sticky event, checked by docs/matrixrtc.md section 3.5: `application.type`,
+/// `slot_id` and `member.id` are required. Everything else is optional, but must be valid if
+/// present; the id of another user is rejected.
 fn parse_sticky_join(event: &RoomEvent) -> Result<Join, Reason> {
     let content = &event.content;
     let member = content
@@ -94,6 +95,8 @@ fn parse_sticky_join(event: &RoomEvent) -> Result<Join, Reason> {
     })
 }
 
+/// The list of transports that the member publishes on, under its new or its old name; `null` if it
+/// states none. An error if an item has no type.
 fn published_transports(content: &Value) -> Result<&Value, Reason> {
     let list = content
         .pointer("/transports/published")

@@ -33,6 +33,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
+    /// No accounts; devices and tokens will come from the seed.
     pub fn new(seed: u64) -> Self {
         Self {
             by_user: HashMap::new(),
@@ -42,7 +43,7 @@ impl Accounts {
         }
     }
 
-    /// Makes the account, or gives an existing one a new password; logs in a first device.
+    /// Makes the account, or gives an existing one a new password, and logs in a new device.
     pub fn register(&mut self, user_id: &str, password: &str) -> Caller {
         let account = self.by_user.entry(user_id.to_owned()).or_default();
         password.clone_into(&mut account.password);
@@ -56,6 +57,8 @@ impl Accounts {
         (account.password == password).then(|| self.open_device(user_id, device))
     }
 
+    /// A new access token for a device of this user. The device is new if none is named; a named
+    /// one loses its old token.
     fn open_device(&mut self, user_id: &str, device: Option<&str>) -> Caller {
         let device_id = device.map_or_else(
             || {
@@ -81,7 +84,8 @@ impl Accounts {
         caller
     }
 
-    /// Sets the expiry of a token, and returns its refresh token.
+    /// Sets when a token expires, ms, and returns its refresh token; `None` if the token does not
+    /// exist.
     pub fn limit(&mut self, token: &str, expires_ms: i64) -> Option<String> {
         let caller = self.callers.get_mut(token)?;
         caller.expires_ms = Some(expires_ms);
@@ -92,12 +96,13 @@ impl Accounts {
         Some(refresh)
     }
 
-    /// The next token of a device; each refresh token can be used once.
+    /// The next token of a device; `None` if the refresh token is not known. Each can be used once.
     pub fn next_token(&mut self, refresh: &str) -> Option<Caller> {
         let (user_id, device_id) = self.refresh.remove(refresh)?;
         Some(self.open_device(&user_id, Some(&device_id)))
     }
 
+    /// The user and device of an access token; `None` if it is not valid.
     pub fn caller(&self, token: &str) -> Option<Caller> {
         self.callers.get(token).cloned()
     }
@@ -107,7 +112,7 @@ impl Accounts {
         self.callers.remove(token).is_some()
     }
 
-    /// Stores a filter and returns its id.
+    /// Stores a filter and returns its id. An equal filter of the same user keeps its id.
     pub fn keep_filter(&mut self, user_id: &str, filter: Value) -> String {
         let account = self.by_user.entry(user_id.to_owned()).or_default();
         let known = account.filters.iter().position(|old| *old == filter);
@@ -119,6 +124,7 @@ impl Accounts {
         at.to_string()
     }
 
+    /// The stored filter with this id; `None` if the user has none.
     pub fn filter(&self, user_id: &str, filter_id: &str) -> Option<&Value> {
         let at: usize = filter_id.parse().ok()?;
         self.by_user.get(user_id)?.filters.get(at)

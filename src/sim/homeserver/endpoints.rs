@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::sync::{self, SyncPosition, SyncQuestion};
 use super::{Homeserver, room_endpoints};
 
-/// Routes a request to its endpoint.
+/// The answer of the endpoint that the request is for.
 pub(super) async fn route_request(hs: &Homeserver, call: &ApiRequest) -> Answer {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     let method = call.method.as_str();
@@ -49,6 +49,7 @@ pub(super) async fn route_request(hs: &Homeserver, call: &ApiRequest) -> Answer 
     }
 }
 
+/// The answer of an endpoint that needs an access token; `rest` is the path after the version.
 fn route_account_request(
     hs: &Homeserver,
     call: &ApiRequest,
@@ -85,6 +86,7 @@ fn route_account_request(
     }
 }
 
+/// The well-known document: the address of the homeserver, and its transports if it has any.
 fn get_well_known(hs: &Homeserver) -> Value {
     let mut body = json!({"m.homeserver": {"base_url": hs.url()}});
     let transports = &hs.ledger().transports;
@@ -95,6 +97,7 @@ fn get_well_known(hs: &Homeserver) -> Value {
     body
 }
 
+/// The answer of `/versions`: the versions, and the features that are switched on.
 fn get_versions(ledger: &Ledger) -> Value {
     let versions: Vec<String> = (1..=12).map(|minor| format!("v1.{minor}")).collect();
     let mut features = ledger.features.clone();
@@ -104,6 +107,7 @@ fn get_versions(ledger: &Ledger) -> Value {
     json!({"versions": versions, "unstable_features": features})
 }
 
+/// The answer of the transports endpoint; unknown if the feature is off.
 fn get_transports(ledger: &Ledger) -> Answer {
     if !ledger.has("org.matrix.msc4143") {
         return Err(Refusal::unrecognized());
@@ -117,6 +121,8 @@ fn get_transports(ledger: &Ledger) -> Answer {
     })
 }
 
+/// Logs in with a password. If tokens expire and the client can refresh, the answer has a refresh
+/// token.
 fn post_login(hs: &Homeserver, body: &Value) -> Answer {
     let text = |path: &str| body.pointer(path).and_then(Value::as_str);
     if text("/type") != Some("m.login.password") {
@@ -151,7 +157,7 @@ fn post_login(hs: &Homeserver, body: &Value) -> Answer {
     }
 }
 
-/// The next token of a device.
+/// The next token of a device, for a refresh token.
 fn post_refresh(hs: &Homeserver, body: &Value) -> Answer {
     let life_ms = hs.odd().token_life_ms.unwrap_or(300_000);
     let token = body.get("refresh_token").and_then(Value::as_str);
@@ -170,6 +176,7 @@ fn post_refresh(hs: &Homeserver, body: &Value) -> Answer {
     Ok(json!({"access_token": caller.token, "refresh_token": next, "expires_in_ms": life_ms}))
 }
 
+/// The room of an alias, and servers that are in it.
 fn get_directory_room(ledger: &Ledger, alias: &str) -> Answer {
     let Some(room) = ledger.aliases.get(alias).map(|at| &ledger.rooms[*at]) else {
         let text = format!("Room alias {alias} not found");
@@ -179,6 +186,7 @@ fn get_directory_room(ledger: &Ledger, alias: &str) -> Answer {
     Ok(json!({"room_id": room.id, "servers": room_endpoints::servers_in_room(ledger, room)}))
 }
 
+/// The rooms that the user has joined.
 fn get_joined_rooms(ledger: &Ledger, user: &str) -> Value {
     let rooms = ledger.rooms_of(user).iter().map(|at| &ledger.rooms[*at]);
     let joined = rooms.filter(|room| room.membership(user) == Some("join"));
@@ -186,7 +194,8 @@ fn get_joined_rooms(ledger: &Ledger, user: &str) -> Value {
     json!({"joined_rooms": ids})
 }
 
-/// Answers when there is something new, or when the time is over.
+/// The answer of a long poll: it comes when there is something new, or when the time is over. A
+/// first sync is answered at once.
 async fn get_sync(hs: &Homeserver, call: &ApiRequest, caller: &Caller) -> Answer {
     let since = match call.param("since") {
         None => None,
@@ -233,6 +242,7 @@ async fn get_sync(hs: &Homeserver, call: &ApiRequest, caller: &Caller) -> Answer
     }
 }
 
+/// The filter of a sync request: given as JSON, by the id of a stored one, or none.
 fn sync_filter(hs: &Homeserver, call: &ApiRequest, caller: &Caller) -> Result<SyncFilter, Refusal> {
     let Some(text) = call.param("filter") else {
         return Ok(SyncFilter::read(None));

@@ -28,7 +28,7 @@ pub(super) struct SimEvent {
 }
 
 impl SimEvent {
-    /// Reads what the server needs from an event in client format.
+    /// An event as the server stores it, from client format. `received_ms` is the server's clock.
     pub fn new(raw: Value, id: String, pos: u64, received_ms: i64) -> Self {
         let text = |key: &str| raw.get(key).and_then(Value::as_str).map(str::to_owned);
         let ts = raw.get("origin_server_ts").and_then(Value::as_i64);
@@ -53,6 +53,7 @@ impl SimEvent {
         }
     }
 
+    /// The content; null if a hostile event has none.
     pub fn content(&self) -> &Value {
         self.raw.get("content").unwrap_or(&Value::Null)
     }
@@ -62,11 +63,13 @@ impl SimEvent {
         self.content().get(key).and_then(Value::as_str)
     }
 
+    /// Is the event sticky at this time, ms?
     pub fn is_sticky_at(&self, now_ms: i64) -> bool {
         self.sticky_until.is_some_and(|until| until > now_ms)
     }
 
-    /// Removes what a redaction removes; a redacted event is no longer sticky.
+    /// Removes what a redaction removes; a redacted event is no longer sticky. `by` is the index of
+    /// the redaction.
     pub fn prune(&mut self, by: usize) {
         self.redacted_by = Some(by);
         self.sticky_until = None;
@@ -96,7 +99,7 @@ impl SimEvent {
     }
 }
 
-/// Content keys that survive a redaction (room version 11).
+/// The content keys that survive a redaction of this type (room version 11).
 fn kept_fields(kind: &str) -> &'static [&'static str] {
     match kind {
         "m.room.member" => &["membership", "join_authorised_via_users_server"],

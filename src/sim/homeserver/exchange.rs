@@ -20,6 +20,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// An error that does not log the device out.
     pub fn new(status: u16, errcode: &'static str, error: impl Into<String>) -> Self {
         Self {
             status,
@@ -29,7 +30,7 @@ impl Refusal {
         }
     }
 
-    /// The error for an expired token.
+    /// The error for an expired token: the device is still there (`soft_logout`).
     pub fn run_out() -> Self {
         Self {
             soft: true,
@@ -37,6 +38,7 @@ impl Refusal {
         }
     }
 
+    /// The error for an endpoint that does not exist.
     pub fn unrecognized() -> Self {
         Self::new(404, "M_UNRECOGNIZED", "Unrecognized request")
     }
@@ -53,6 +55,7 @@ pub(super) struct ApiRequest {
 }
 
 impl ApiRequest {
+    /// Takes a request apart. The token is in the header, or in the query as older clients have it.
     pub fn read(request: &HttpRequest, body: web::Bytes) -> Self {
         let segments = request.uri().path().split('/').skip(1);
         let query = form_urlencoded::parse(request.query_string().as_bytes());
@@ -76,25 +79,29 @@ impl ApiRequest {
         call
     }
 
+    /// The first query parameter of this name.
     pub fn param(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All query parameters of this name.
     pub fn params<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.query.iter().filter(move |(key, _)| key == name);
         named.map(|(_, value)| value.as_str())
     }
 
+    /// A query parameter as a number; `None` if it is none.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.param(name)?.parse().ok()
     }
 
+    /// Is this query parameter `true`?
     pub fn is_set(&self, name: &str) -> bool {
         self.param(name) == Some("true")
     }
 
-    /// The body as a JSON object; no body is an empty one.
+    /// The body as a JSON object; no body is an empty one. Anything else is refused.
     pub fn json(&self) -> Answer {
         if self.body.is_empty() {
             return Ok(json!({}));
@@ -107,7 +114,7 @@ impl ApiRequest {
             .ok_or_else(|| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))
     }
 
-    /// The account of the access token.
+    /// The account of the access token. Refused if there is none, or if it expired or is unknown.
     pub fn caller(&self, hs: &Homeserver) -> Result<Caller, Refusal> {
         let Some(token) = &self.token else {
             let text = "Missing access token";
@@ -127,7 +134,7 @@ impl ApiRequest {
     }
 }
 
-/// Percent-decoding of one path segment.
+/// One path segment without percent-encoding; an invalid `%` stays.
 fn decode_segment(segment: &str) -> String {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -142,6 +149,7 @@ fn decode_segment(segment: &str) -> String {
 }
 
 impl Refusal {
+    /// The error as JSON.
     pub fn body(&self) -> Value {
         let mut body = json!({"errcode": self.errcode, "error": self.error});
         if self.soft {

@@ -85,8 +85,8 @@ pub enum FaultKind {
 /// The socket of a connection, beside the one the server itself holds.
 pub(super) type SocketHandle = Arc<TcpStream>;
 
-/// Keeps a second handle of the socket, so that a fault can write to it or close it while the
-/// server uses it.
+/// A second handle of the connection's socket, so that a fault can write to it or close it while
+/// the server uses it.
 pub(super) fn hold_socket(connection: &dyn std::any::Any) -> Option<SocketHandle> {
     use std::os::fd::AsFd;
     let stream = connection.downcast_ref::<actix_web::rt::net::TcpStream>()?;
@@ -94,7 +94,7 @@ pub(super) fn hold_socket(connection: &dyn std::any::Any) -> Option<SocketHandle
     Some(Arc::new(TcpStream::from(held)))
 }
 
-/// Whether a fault needs the answer that would have been given.
+/// Does this fault need the answer that would have been given?
 pub(super) fn needs_answer(kind: &FaultKind) -> bool {
     matches!(
         kind,
@@ -102,7 +102,8 @@ pub(super) fn needs_answer(kind: &FaultKind) -> bool {
     )
 }
 
-/// Performs a fault; `right` is the correct answer, for faults that need it.
+/// Performs a fault and returns the answer, if the connection is still open; `right` is the correct
+/// one, for faults that need it.
 pub(super) async fn perform_fault(
     kind: FaultKind,
     request: &HttpRequest,
@@ -151,6 +152,7 @@ pub(super) async fn perform_fault(
     }
 }
 
+/// A 429 that asks to wait this long, ms; with `header` also in `Retry-After`, in whole seconds.
 fn rate_limited_response(retry_after_ms: u64, header: bool) -> HttpResponse {
     let mut response = HttpResponse::TooManyRequests();
     if header {
@@ -164,6 +166,7 @@ fn rate_limited_response(retry_after_ms: u64, header: bool) -> HttpResponse {
     )
 }
 
+/// About the first half of the text, without cutting a character.
 fn first_half(body: &str) -> &str {
     let mut middle = body.len() / 2;
     while !body.is_char_boundary(middle) {
@@ -173,9 +176,9 @@ fn first_half(body: &str) -> &str {
     &body[..middle]
 }
 
-/// Writes an answer directly to the socket, with a length of our choice.
+/// Writes an answer directly to the socket. `length` is the length that it states, right or not.
 async fn write_response(request: &HttpRequest, length: usize, body: &str) {
-    let Some(line) = request.conn_data::<SocketHandle>() else {
+    let Some(socket) = request.conn_data::<SocketHandle>() else {
         return;
     };
 
@@ -186,7 +189,7 @@ async fn write_response(request: &HttpRequest, length: usize, body: &str) {
     let mut rest = whole.as_slice();
 
     while !rest.is_empty() {
-        match (&**line).write(rest) {
+        match (&**socket).write(rest) {
             Ok(0) => return,
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -197,17 +200,17 @@ async fn write_response(request: &HttpRequest, length: usize, body: &str) {
     }
 }
 
-/// Closes the connection; nothing that the server writes afterwards arrives.
+/// Closes the connection. Nothing of the answer that it returns arrives.
 fn close_connection(request: &HttpRequest) -> HttpResponse {
-    if let Some(line) = request.conn_data::<SocketHandle>() {
+    if let Some(socket) = request.conn_data::<SocketHandle>() {
         // An error means that the other side has already closed it, which is fine.
-        let _ = line.shutdown(Shutdown::Both);
+        let _ = socket.shutdown(Shutdown::Both);
     }
 
     HttpResponse::ServiceUnavailable().force_close().finish()
 }
 
-/// A body of `bytes` bytes that parses, sent in pieces.
+/// An answer with about `bytes` bytes of valid JSON, sent in pieces.
 fn huge_response(bytes: u64) -> HttpResponse {
     const HEAD: &[u8] = br#"{"next_batch":"s1_1","padding":["#;
     const TAIL: &[u8] = br#""x"]}"#;

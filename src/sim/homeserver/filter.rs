@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::event::SimEvent;
 
-/// Removes the types from a filter: plays a homeserver that applies only the limit.
+/// The filter without its types, at any depth: plays a homeserver that applies only the limit.
 fn without_types(filter: &Value) -> Value {
     match filter {
         Value::Object(parts) => parts
@@ -16,7 +16,7 @@ fn without_types(filter: &Value) -> Value {
     }
 }
 
-/// A filter as this homeserver understands it.
+/// A filter as this homeserver understands it: with `ignores_types`, without the types.
 pub(super) fn effective_filter(filter: Option<Value>, ignores_types: bool) -> Option<Value> {
     filter.map(|filter| {
         if ignores_types {
@@ -41,7 +41,7 @@ pub(super) struct EventFilter {
 }
 
 impl EventFilter {
-    /// Reads a filter object; whatever is missing or malformed does not restrict.
+    /// The filter of this JSON; whatever is missing or malformed does not restrict.
     pub fn read(filter: Option<&Value>, default_limit: usize) -> Self {
         let list = |key: &str| {
             let items = filter?.get(key)?.as_array()?;
@@ -69,11 +69,13 @@ impl EventFilter {
         }
     }
 
+    /// Does the filter let events of this room through?
     pub fn takes_room(&self, room_id: &str) -> bool {
         let named = |list: &[String]| list.iter().any(|room| room == room_id);
         self.rooms.as_deref().is_none_or(named) && !named(&self.not_rooms)
     }
 
+    /// Does the filter let this event through, by its type and sender?
     pub fn takes(&self, event: &SimEvent) -> bool {
         let of_type = |list: &[String]| {
             list.iter()
@@ -98,6 +100,7 @@ pub(super) struct SyncFilter {
 }
 
 impl SyncFilter {
+    /// The filter of a sync request; without one, with the limits of Synapse.
     pub fn read(filter: Option<&Value>) -> Self {
         let part = |path: &str| filter.and_then(|f| f.pointer(path));
         Self {
@@ -111,7 +114,8 @@ impl SyncFilter {
     }
 }
 
-/// A `*` matches any run of characters; Synapse accepts it anywhere, clients use it at the end.
+/// Does the type match the pattern? A `*` matches any run of characters; Synapse accepts it
+/// anywhere, clients use it at the end.
 fn is_matching_type(pattern: &str, kind: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == kind,

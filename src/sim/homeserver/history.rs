@@ -27,7 +27,7 @@ pub(super) struct MessagesRequest {
 }
 
 impl<'a> RoomReader<'a> {
-    /// Opens a room for reading.
+    /// A reader of this room for this account.
     ///
     /// # Errors
     /// 403 if the account was never in the room and the room is not world-readable, or if the room
@@ -55,6 +55,7 @@ impl<'a> RoomReader<'a> {
         }
     }
 
+    /// How the account sees events; `timeline` is that of [`EventView`].
     fn view(&self, timeline: bool) -> EventView<'a> {
         EventView {
             viewer: self.viewer,
@@ -65,6 +66,8 @@ impl<'a> RoomReader<'a> {
         }
     }
 
+    /// The state that the account may read: the current one, or after it left, the one at that
+    /// time.
     fn state_events(&self) -> Vec<usize> {
         match self.access {
             Access::Until(pos) => self.room.state_at(pos),
@@ -77,7 +80,7 @@ impl<'a> RoomReader<'a> {
         json!(self.view(false).show_all(self.room, &self.state_events()))
     }
 
-    /// `/state/{type}/{key}`: the content, or the event.
+    /// `/state/{type}/{key}`: the content, or with `whole` the event.
     pub fn one_state(&self, kind: &str, key: &str, whole: bool) -> Answer {
         let fits =
             |event: &&SimEvent| event.kind == kind && event.state_key.as_deref() == Some(key);
@@ -91,7 +94,7 @@ impl<'a> RoomReader<'a> {
         }
     }
 
-    /// `/event/{id}`.
+    /// `/event/{id}`: the event, if the account may see it.
     pub fn event(&self, event_id: &str) -> Answer {
         let found = self
             .room
@@ -105,7 +108,7 @@ impl<'a> RoomReader<'a> {
         }
     }
 
-    /// `/members`, with `membership` or without `not_membership`.
+    /// `/members`: with `only`, those of this membership; with `not`, all others.
     pub fn members(&self, only: Option<&str>, not: Option<&str>) -> Value {
         let wanted = |event: &&SimEvent| {
             let membership = event.field("membership");
@@ -120,8 +123,8 @@ impl<'a> RoomReader<'a> {
         json!({"chunk": chunk})
     }
 
-    /// `/messages`: scans at most `scan` events, so a page may be empty and still have an `end`.
-    /// There is no `end` if nothing is left to scan.
+    /// `/messages`: one page. It scans a limited number of events, so it may be empty and still
+    /// have an `end`. There is no `end` if nothing is left to scan.
     pub fn messages(&self, page: &MessagesRequest) -> Value {
         let newest = match self.access {
             Access::Until(pos) => pos,
@@ -171,7 +174,7 @@ impl<'a> RoomReader<'a> {
     }
 }
 
-/// Reads a position out of a token of `/messages` or `/sync`.
+/// The position in a token of `/messages` (`t12`) or `/sync` (`s12_7`); `None` if it is neither.
 pub(super) fn parse_position(token: &str) -> Option<u64> {
     let digits = token.strip_prefix(['t', 's'])?;
     digits.split('_').next()?.parse().ok()

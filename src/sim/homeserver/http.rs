@@ -48,8 +48,8 @@ impl Homeserver {
                 .default_service(web::to(handle_request))
         })
         .on_connect(|connection, data| {
-            if let Some(line) = faults::hold_socket(connection) {
-                data.insert(line);
+            if let Some(socket) = faults::hold_socket(connection) {
+                data.insert(socket);
             }
         })
         .workers(2)
@@ -64,7 +64,7 @@ impl Homeserver {
     }
 }
 
-/// Every request comes here.
+/// Answers any request: notes it, performs a fault if one waits for it, or asks its endpoint.
 async fn handle_request(
     request: HttpRequest,
     body: web::Bytes,
@@ -90,6 +90,7 @@ async fn handle_request(
     }
 }
 
+/// The body, or the error with its status.
 fn to_http_response(answer: Answer) -> HttpResponse {
     match answer {
         Ok(body) => HttpResponse::Ok().json(body),

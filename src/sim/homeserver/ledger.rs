@@ -27,9 +27,13 @@ pub(super) struct Ledger {
     pub scan: usize,
     /// Events of all types are sent, whatever a filter says.
     pub ignores_filters: bool,
+    /// Display names by user id.
     names: HashMap<String, String>,
+    /// Indices into `rooms` by room id.
     by_room_id: HashMap<String, usize>,
+    /// By user id, the rooms in which the user has or had any membership.
     rooms_of: HashMap<String, Vec<usize>>,
+    /// The event ids of transaction ids that were used.
     txns: HashMap<String, String>,
     dice: Dice,
 }
@@ -46,6 +50,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl Ledger {
+    /// An empty server with all features on. Ids come from the seed.
     pub fn new(server_name: String, seed: u64) -> Self {
         let on = |name: &str| (name.to_owned(), true);
         Self {
@@ -72,6 +77,7 @@ impl Ledger {
         }
     }
 
+    /// Is this feature on?
     pub fn has(&self, feature: &str) -> bool {
         self.features.get(feature).copied().unwrap_or(false)
     }
@@ -85,11 +91,12 @@ impl Ledger {
         }
     }
 
-    /// `!` and 43 characters, as a room of version 12 is called.
+    /// A new id: `!` and 43 characters, as a room of version 12 is called.
     pub fn new_room_id(&mut self) -> String {
         format!("!{}", self.dice.letters(43))
     }
 
+    /// The room of this id, if it exists.
     pub fn room(&self, room_id: &str) -> Option<&SimRoom> {
         self.rooms.get(*self.by_room_id.get(room_id)?)
     }
@@ -112,12 +119,13 @@ impl Ledger {
         self.rooms_of.get(user_id).map_or(&[], Vec::as_slice)
     }
 
+    /// Sets the display name that later joins of this user carry.
     pub fn rename(&mut self, user_id: &str, name: &str) {
         self.names.insert(user_id.to_owned(), name.to_owned());
     }
 
-    /// Writes an event as Synapse does: state that is equal to the current one, from the same
-    /// sender, makes no event.
+    /// Writes an event as Synapse does, and returns its id. State that is equal to the current one,
+    /// from the same sender, makes no event: its id is returned. `now_ms` is the server's clock.
     pub fn write(&mut self, draft: Draft<'_>, sticky_ms: Option<i64>, now_ms: i64) -> String {
         if let Some(same) = self.unchanged(&draft) {
             return same;
@@ -141,6 +149,7 @@ impl Ledger {
         self.append(draft.room, Value::Object(raw), event_id, now_ms)
     }
 
+    /// The id of the current state event, if this one would say the same.
     fn unchanged(&self, draft: &Draft<'_>) -> Option<String> {
         let old = self
             .room(draft.room)?
@@ -161,6 +170,7 @@ impl Ledger {
         self.append(room, raw, event_id, now_ms)
     }
 
+    /// Stores an event at the next position, and returns its id. An unknown room is created.
     fn append(&mut self, room_id: &str, raw: Value, event_id: String, now_ms: i64) -> String {
         self.pos += 1;
         let event = SimEvent::new(raw, event_id, self.pos, now_ms);
@@ -176,6 +186,7 @@ impl Ledger {
         id
     }
 
+    /// Remembers that the user of a member event has or had something to do with this room.
     fn note_membership(&mut self, room: usize, event: &SimEvent) {
         if event.kind != "m.room.member" {
             return;
@@ -189,7 +200,8 @@ impl Ledger {
         }
     }
 
-    /// Changes the state with no event in any timeline, as a state reset does.
+    /// Changes the state with no event in any timeline, as a state reset does. Returns the id of
+    /// the event that only the state shows.
     pub fn write_silently(&mut self, draft: &Draft<'_>, now_ms: i64) -> String {
         let event_id = format!("${}", self.dice.letters(43));
         let room = self.room_index(draft.room);
@@ -203,7 +215,7 @@ impl Ledger {
         event_id
     }
 
-    /// Redacts: the target is pruned for all who ask from now on.
+    /// Writes a redaction, and returns its id. The target is pruned for all who ask from now on.
     pub fn redact(&mut self, draft: Draft<'_>, target: &str, now_ms: i64) -> String {
         let room_id = draft.room.to_owned();
         let event_id = self.write(draft, None, now_ms);
@@ -222,7 +234,7 @@ impl Ledger {
         event_id
     }
 
-    /// The content of a member event: the membership and, for a join, the display name.
+    /// The content of a member event: the membership, and unless the user goes, the display name.
     pub fn member_content(&self, user_id: &str, membership: &str) -> Value {
         match self.names.get(user_id) {
             Some(name) if membership != "ban" && membership != "leave" => {
@@ -232,7 +244,8 @@ impl Ledger {
         }
     }
 
-    /// Sends once for each transaction id of a token, as clients may repeat a request.
+    /// Sends once for each transaction id of a token, as clients may repeat a request. Returns the
+    /// event id of the first time.
     pub fn once(&mut self, txn: String, send: impl FnOnce(&mut Self) -> String) -> String {
         if let Some(event_id) = self.txns.get(&txn) {
             return event_id.clone();

@@ -40,7 +40,8 @@ pub(super) struct Misbehaviour {
 }
 
 impl Misbehaviour {
-    /// An invented page that needs no room, if the present mode has such pages.
+    /// An invented page that needs no room; `None` if the present mode has no such pages. `from` is
+    /// the token that the client gave.
     pub fn made_up_page(&mut self, from: Option<&str>) -> Option<Value> {
         let start = from.unwrap_or_default();
         let page = |end: String| Some(json!({"chunk": [], "start": start, "end": end}));
@@ -64,7 +65,7 @@ impl Misbehaviour {
         self.pages == MessagesMode::EndlessSame
     }
 
-    /// Applies the present mode to a correct page.
+    /// A correct page as the present mode spoils it.
     pub fn bend(&mut self, mut page: Value) -> Value {
         let length = page["chunk"].as_array().map_or(0, Vec::len);
         match self.pages {
@@ -93,12 +94,14 @@ impl Misbehaviour {
     }
 }
 
+/// Cuts the events of a page to this number.
 fn truncate_chunk(page: &mut Value, length: usize) {
     if let Some(chunk) = page["chunk"].as_array_mut() {
         chunk.truncate(length);
     }
 }
 
+/// Removes the token of the next page.
 fn remove_end(page: &mut Value) {
     if let Some(page) = page.as_object_mut() {
         page.remove("end");

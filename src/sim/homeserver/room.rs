@@ -22,7 +22,9 @@ pub(super) struct SimRoom {
     pub last_pos: u64,
     /// The server that must be named to join by id, while no local user is in the room.
     pub via: Option<String>,
+    /// By user, the position of each member event and the membership that it states.
     stays: HashMap<String, Vec<(u64, String)>>,
+    /// The position of each change of the history visibility, and its word.
     visibility: Vec<(u64, String)>,
 }
 
@@ -76,18 +78,19 @@ impl SimRoom {
         at
     }
 
+    /// The current state event of this type and key.
     pub fn current(&self, kind: &str, key: &str) -> Option<&SimEvent> {
         let at = *self.state.get(kind)?.get(key)?;
         self.events.get(at)
     }
 
-    /// All current state events.
+    /// The indices of all current state events.
     pub fn current_state(&self) -> Vec<usize> {
         let keys = self.state.values().flat_map(BTreeMap::values);
         keys.copied().collect()
     }
 
-    /// The state as it was after the event at `pos`.
+    /// The indices of the state as it was after the event at `pos`.
     pub fn state_at(&self, pos: u64) -> Vec<usize> {
         let mut state = self.state.clone();
         for event in self.events.iter().rev().take_while(|event| event.pos > pos) {
@@ -110,7 +113,7 @@ impl SimRoom {
         start..end.max(start)
     }
 
-    /// The newest state event of each key within the span, without silent changes.
+    /// The indices of the newest state event of each key within the span, without silent changes.
     pub fn state_changes(&self, since: u64, until: u64) -> Vec<usize> {
         let mut newest = BTreeMap::new();
         for at in self.span(since, until) {
@@ -123,12 +126,14 @@ impl SimRoom {
         newest.into_values().collect()
     }
 
-    /// `join`, `invite`, `leave`, `ban`, `knock`; `None` for a user who never had a membership.
+    /// The current membership: `join`, `invite`, `leave`, `ban`, `knock`; `None` for a user who
+    /// never had one.
     pub fn membership(&self, user_id: &str) -> Option<&str> {
         let (_, membership) = self.stays.get(user_id)?.last()?;
         Some(membership)
     }
 
+    /// The membership after the event at `pos`; `None` for a user who had none by then.
     fn membership_at(&self, user_id: &str, pos: u64) -> Option<&str> {
         let stays = self.stays.get(user_id)?;
         let upto = stays.partition_point(|(at, _)| *at <= pos);
@@ -138,7 +143,7 @@ impl SimRoom {
             .map(|(_, membership)| membership.as_str())
     }
 
-    /// Position at which the current membership began (repeated joins do not count).
+    /// The position at which the current membership began; repeated joins do not count.
     pub fn membership_since(&self, user_id: &str) -> Option<u64> {
         let stays = self.stays.get(user_id)?;
         let (_, present) = stays.last()?;
@@ -151,12 +156,13 @@ impl SimRoom {
         self.current("m.room.member", user_id)
     }
 
+    /// The current member event of each user, whatever the membership.
     pub fn members(&self) -> impl Iterator<Item = &SimEvent> {
         let members = self.state.get("m.room.member").into_iter().flatten();
         members.map(|(_, at)| &self.events[*at])
     }
 
-    /// Members who are joined, without looking at events.
+    /// The users who are joined.
     pub fn joined(&self) -> impl Iterator<Item = &str> {
         let joined = |stays: &Vec<(u64, String)>| stays.last().is_some_and(|(_, m)| m == "join");
         self.stays
@@ -165,6 +171,8 @@ impl SimRoom {
             .map(|(user, _)| user.as_str())
     }
 
+    /// How much of the room this user may see: all of the present, the time until the user left, or
+    /// nothing.
     pub fn access(&self, user_id: &str) -> Access {
         let was_in = self.stays.get(user_id).and_then(|stays| {
             let joined = stays.iter().rposition(|(_, m)| m == "join")?;
@@ -180,13 +188,15 @@ impl SimRoom {
         }
     }
 
+    /// The history visibility at this position; `shared` if the room states none.
     fn visibility_at(&self, pos: u64) -> &str {
         let upto = self.visibility.partition_point(|(at, _)| *at <= pos);
         let last = self.visibility[..upto].last();
         last.map_or("shared", |(_, seen)| seen.as_str())
     }
 
-    /// History visibility for one account and one event.
+    /// May this user see this event, by the history visibility at its time? One's own member events
+    /// are always visible.
     pub fn may_see(&self, user_id: &str, event: &SimEvent) -> bool {
         if event.state_key.as_deref() == Some(user_id) && event.kind == "m.room.member" {
             return true;
@@ -208,12 +218,12 @@ impl SimRoom {
         }
     }
 
-    /// The membership of `user_id` when an event came.
+    /// The membership of `user_id` when an event came; `leave` if there was none.
     pub fn membership_then(&self, user_id: &str, event: &SimEvent) -> &str {
         self.membership_at(user_id, event.pos).unwrap_or("leave")
     }
 
-    /// A field of a state event, for rules that the server itself applies.
+    /// A text in the content of a state event with an empty key.
     pub fn state_text(&self, kind: &str, field: &str) -> Option<&str> {
         self.current(kind, "")?
             .content()

@@ -13,6 +13,7 @@ use super::ledger::{Draft, Ledger};
 use super::room::SimRoom;
 use super::{Homeserver, rules};
 
+/// The answer of an endpoint of this room; `rest` is the path after the room id.
 pub(super) fn route_room_request(
     hs: &Homeserver,
     call: &ApiRequest,
@@ -41,6 +42,7 @@ pub(super) fn route_room_request(
     }
 }
 
+/// The answer of an endpoint that reads this room, if the user may.
 fn get_from_room(
     hs: &Homeserver,
     call: &ApiRequest,
@@ -76,6 +78,8 @@ fn get_from_room(
     }
 }
 
+/// A request for `/messages`. `ignores_types`: the filter's types do not count; `from_newest`: its
+/// tokens do not count. Refused if a parameter is invalid.
 fn parse_messages_request(
     call: &ApiRequest,
     ignores_types: bool,
@@ -120,6 +124,8 @@ fn parse_messages_request(
 /// Type, state key, transaction id.
 type EventTarget<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
 
+/// Sends an event of the caller, if the caller is in the room and has the power. A transaction id
+/// is sent only once.
 fn put_event(
     hs: &Homeserver,
     call: &ApiRequest,
@@ -154,6 +160,7 @@ fn put_event(
     Ok(json!({"event_id": event_id}))
 }
 
+/// Refuses a user who is not in the room.
 fn must_be_joined(ledger: &Ledger, user: &str, room: &str) -> Result<(), Refusal> {
     let membership = ledger.room(room).and_then(|room| room.membership(user));
     if membership == Some("join") {
@@ -165,8 +172,8 @@ fn must_be_joined(ledger: &Ledger, user: &str, room: &str) -> Result<(), Refusal
     Err(Refusal::new(403, "M_FORBIDDEN", text))
 }
 
-/// Joins by id or alias. If no local user is in the room, the request must name a server that is
-/// (`via`, formerly `server_name`).
+/// Joins a room by id or alias, if its rules allow it. If no local user is in the room, a request
+/// by id must name a server that is (`via`, formerly `server_name`).
 pub(super) fn post_join(
     hs: &Homeserver,
     call: &ApiRequest,
@@ -213,6 +220,7 @@ pub(super) fn post_join(
     Ok(json!({"room_id": room_id}))
 }
 
+/// Refuses a user who is banned, or who is not invited to a room that is not public.
 fn must_be_welcome(room: &SimRoom, user: &str) -> Result<(), Refusal> {
     let public = room.state_text("m.room.join_rules", "join_rule") == Some("public");
     match room.membership(user) {
@@ -229,12 +237,13 @@ fn must_be_welcome(room: &SimRoom, user: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Is a user of this server in the room?
 fn has_local_member(ledger: &Ledger, room: &SimRoom) -> bool {
     room.joined()
         .any(|user| server_of(user) == ledger.server_name)
 }
 
-/// Servers in the room, most members first.
+/// The servers in the room, most members first; this server if nobody is in it.
 pub(super) fn servers_in_room(ledger: &Ledger, room: &SimRoom) -> Vec<String> {
     let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
     for user in room.joined() {

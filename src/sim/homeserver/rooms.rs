@@ -139,6 +139,7 @@ impl Homeserver {
         self.membership(room, user, by, "invite", ts)
     }
 
+    /// Sends a member event for `user` by `by`.
     fn membership(&self, room: &str, user: &str, by: &str, membership: &str, ts: i64) -> String {
         let content = self.ledger().member_content(user, membership);
         self.send_state(room, by, "m.room.member", user, content, ts)
@@ -194,6 +195,7 @@ impl Homeserver {
         self.send(room, sender, kind, content, Some(duration_ms), ts)
     }
 
+    /// Sends a message event, sticky for `sticky_ms` if that is given.
     fn send(
         &self,
         room: &str,
@@ -266,7 +268,7 @@ impl Homeserver {
         self.change(|ledger| ledger.write_silently(&draft, now_ms))
     }
 
-    /// Removes a key from the state, without an event.
+    /// Removes a key from the state, without an event: a state reset.
     pub fn drop_state_silently(&self, room: &str, kind: &str, state_key: &str) {
         self.change(|ledger| {
             let at = ledger.room_index(room);
@@ -295,7 +297,7 @@ impl Homeserver {
         });
     }
 
-    /// The content of a current state event.
+    /// The content of a current state event; `None` if there is none.
     #[must_use]
     pub fn state(&self, room: &str, kind: &str, state_key: &str) -> Option<Value> {
         let ledger = self.ledger();
@@ -304,7 +306,7 @@ impl Homeserver {
     }
 }
 
-/// As Element sets them: everybody may send call events.
+/// The power levels of a new room as Element sets them: everybody may send call events.
 fn power_levels(creator: &str) -> Value {
     let mut levels = json!({
         "users": {}, "users_default": 0, "events_default": 0, "state_default": 50,

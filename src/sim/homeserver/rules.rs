@@ -43,7 +43,8 @@ impl Homeserver {
         self.upgrade_room_to(room, by, NewRoom::default(), ts)
     }
 
-    /// The same with a given new room; creator and time are those of the upgrade.
+    /// Replaces a room by a given new one, as [`Self::upgrade_room`] does; creator and time are
+    /// those of the upgrade. Join rules of its own are not replaced by the old ones.
     pub fn upgrade_room_to(&self, room: &str, by: &str, like: NewRoom, ts: i64) -> String {
         let own_rule = like.join_rule.clone();
         let taken_along: Vec<(&str, Value)> = TAKEN_ALONG
@@ -67,7 +68,7 @@ impl Homeserver {
     }
 }
 
-/// Checks that this user may send such an event; the errors are worded as in Synapse.
+/// Refuses an event that its sender has not the power to send; the errors are worded as in Synapse.
 pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), Refusal> {
     let Some(room) = ledger.room(draft.room) else {
         return Ok(());
@@ -89,10 +90,13 @@ pub(super) fn must_have_power(ledger: &Ledger, draft: &Draft<'_>) -> Result<(), 
     Err(Refusal::new(403, "M_FORBIDDEN", text))
 }
 
+/// The content of the power levels, if the room has any.
 fn current_power_levels(room: &SimRoom) -> Option<&Value> {
     Some(room.current("m.room.power_levels", "")?.content())
 }
 
+/// The power of a user. The creator has more than everybody in room version 12, and 100 in older
+/// rooms without levels.
 fn power_of_user(room: &SimRoom, user: &str) -> i64 {
     let creator = room.current("m.room.create", "");
     let is_creator = creator.is_some_and(|event| event.sender == user);
@@ -111,6 +115,7 @@ fn power_of_user(room: &SimRoom, user: &str) -> i64 {
     named.or(usual).and_then(Value::as_i64).unwrap_or(0)
 }
 
+/// The power that an event of this type needs; 0 in a room without levels.
 fn power_to_send(room: &SimRoom, kind: &str, is_state: bool) -> i64 {
     let Some(levels) = current_power_levels(room) else {
         return 0;
@@ -128,7 +133,7 @@ fn power_to_send(room: &SimRoom, kind: &str, is_state: bool) -> i64 {
     level.and_then(Value::as_i64).unwrap_or(otherwise)
 }
 
-/// `POST /rooms/{id}/upgrade`
+/// `POST /rooms/{id}/upgrade`: replaces the room, if the user may send a tombstone.
 pub(super) fn post_upgrade(hs: &Homeserver, call: &ApiRequest, user: &str, room: &str) -> Answer {
     let draft = Draft {
         room,

@@ -20,7 +20,8 @@ pub(super) struct SyncPosition {
 }
 
 impl SyncPosition {
-    /// Parses `s12_7`. `None` for a token that this server cannot have issued.
+    /// The position in a token such as `s12_7`; `None` for a token that this server cannot have
+    /// issued.
     pub fn read(token: &str, newest: u64) -> Option<Self> {
         let (pos, sticky) = token.strip_prefix('s')?.split_once('_')?;
         let since = Self {
@@ -31,6 +32,7 @@ impl SyncPosition {
         (since.pos <= newest && since.sticky <= newest).then_some(since)
     }
 
+    /// The token of this position.
     fn write(self) -> String {
         format!("s{}_{}", self.pos, self.sticky)
     }
@@ -61,7 +63,7 @@ struct TimelinePart {
     start: u64,
 }
 
-/// Answers a sync request from the current data.
+/// The answer to a sync request from the current data.
 pub(super) fn answer_sync(ledger: &Ledger, question: &SyncQuestion<'_>) -> SyncResponse {
     let mut join = Map::new();
     let mut invite = Map::new();
@@ -107,7 +109,7 @@ pub(super) fn answer_sync(ledger: &Ledger, question: &SyncQuestion<'_>) -> SyncR
     SyncResponse { body, is_empty }
 }
 
-/// Did the current membership begin after the requested position?
+/// Did the current membership begin after the requested position? Always, in a first sync.
 fn is_membership_new(room: &SimRoom, question: &SyncQuestion<'_>) -> bool {
     let Some(since) = question.since else {
         return true;
@@ -117,6 +119,7 @@ fn is_membership_new(room: &SimRoom, question: &SyncQuestion<'_>) -> bool {
         .is_none_or(|pos| pos > since.pos)
 }
 
+/// Is a room that the user left shown? Later only once, when that is news.
 fn is_left_shown(room: &SimRoom, question: &SyncQuestion<'_>) -> bool {
     if question.since.is_some() {
         return is_membership_new(room, question);
@@ -131,6 +134,7 @@ fn is_left_shown(room: &SimRoom, question: &SyncQuestion<'_>) -> bool {
     question.filter.include_leave || forced
 }
 
+/// How the user sees events; `timeline` is that of [`EventView`].
 fn event_view<'a>(
     ledger: &'a Ledger,
     question: &SyncQuestion<'a>,
@@ -145,7 +149,8 @@ fn event_view<'a>(
     }
 }
 
-/// The section of a joined room and the events in its timeline; `None` if nothing is new.
+/// The section of a joined room and the indices of the events in its timeline; `None` if nothing is
+/// new.
 fn joined_section(
     ledger: &Ledger,
     room: &SimRoom,
@@ -186,6 +191,7 @@ fn joined_section(
     Some((body, timeline.events))
 }
 
+/// The timeline as JSON.
 fn show_timeline(
     ledger: &Ledger,
     room: &SimRoom,
@@ -196,7 +202,7 @@ fn show_timeline(
            "prev_batch": format!("t{}", part.start), "limited": part.limited})
 }
 
-/// The newest matching events after `since`, at most the filter's limit.
+/// The newest matching events after `since` up to `until`, at most the filter's limit.
 fn select_timeline(
     room: &SimRoom,
     question: &SyncQuestion<'_>,
@@ -231,8 +237,8 @@ fn select_timeline(
     }
 }
 
-/// The state section: complete at first, changes later. It is the state before the timeline, or
-/// after it if requested (MSC4222).
+/// The indices of the state section: complete at first, changes later. It is the state before the
+/// timeline, or after it if requested (MSC4222).
 fn select_state(
     room: &SimRoom,
     question: &SyncQuestion<'_>,
@@ -272,6 +278,8 @@ fn select_state(
     state
 }
 
+/// The section of an invitation: the state that a server gives to those it invites, then the
+/// invitation.
 fn invited_section(room: &SimRoom, viewer: &str) -> Value {
     let kinds = [
         "m.room.create",
@@ -291,6 +299,7 @@ fn invited_section(room: &SimRoom, viewer: &str) -> Value {
     json!({"invite_state": {"events": events}})
 }
 
+/// The section of a room that the user left: its timeline and state until then.
 fn left_section(ledger: &Ledger, room: &SimRoom, question: &SyncQuestion<'_>) -> Value {
     let until = room.membership_since(question.viewer).unwrap_or(u64::MAX);
     let since = question.since.map(|since| since.pos);
@@ -310,8 +319,8 @@ fn left_section(ledger: &Ledger, room: &SimRoom, question: &SyncQuestion<'_>) ->
 }
 
 /// Adds the sticky sections (MSC4354), oldest first, at most 100 events per response. Filters do
-/// not apply to them, and events in the timeline are left out. Returns the position up to which
-/// they were sent.
+/// not apply to them, and events in the timeline (`shown`) are left out. Returns the position up to
+/// which they were sent.
 fn add_sticky(
     ledger: &Ledger,
     question: &SyncQuestion<'_>,

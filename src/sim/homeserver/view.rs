@@ -18,7 +18,7 @@ pub(super) struct EventView<'a> {
 }
 
 impl EventView<'_> {
-    /// Several events of one room in client format.
+    /// The events at these indices in client format.
     pub fn show_all(&self, room: &SimRoom, events: &[usize]) -> Vec<Value> {
         let events = events.iter().filter_map(|at| room.events.get(*at));
         events.map(|event| self.show(room, event)).collect()
@@ -42,6 +42,8 @@ impl EventView<'_> {
         Value::Object(shown)
     }
 
+    /// Adds what the server knows about an event: its age, what it replaced, the viewer's
+    /// membership, how long it is still sticky, and its redaction.
     fn add_unsigned(&self, unsigned: &mut Map<String, Value>, room: &SimRoom, event: &SimEvent) {
         let ts = event.raw.get("origin_server_ts").and_then(Value::as_i64);
         // As observed in Synapse: events of other servers have no age.

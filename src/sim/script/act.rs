@@ -57,7 +57,8 @@ impl Act {
         }
     }
 
-    /// Writes it to the homeserver.
+    /// Writes it to the homeserver, and its event id into `names` if it has a name. An act that it
+    /// refers to must be there already.
     pub fn play(&self, hs: &Homeserver, names: &mut EventIdsByName) {
         let (room, sender, at) = (self.room.as_str(), self.sender.as_str(), self.at_ms);
         let about = self.about.and_then(|name| names.get(&name)).cloned();

@@ -46,19 +46,21 @@ pub fn hostile_acts(room: &str, now_ms: i64) -> Vec<Act> {
     acts
 }
 
+/// A valid join in the format of today, which lasts ten minutes.
 fn flat_content(device: &str, call_id: &str) -> Value {
     json!({"application": "m.call", "call_id": call_id, "scope": "m.room", "device_id": device,
            "expires": 600_000, "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
            "foci_preferred": []})
 }
 
+/// A join with one field replaced.
 fn content_with_field(field: &str, value: Value) -> Value {
     let mut content = flat_content("MALFORMED", "");
     content[field] = value;
     content
 }
 
-/// Contents that are not a valid join.
+/// Contents that are not a valid join, each with its state key.
 fn malformed_contents() -> Vec<(String, Value)> {
     let contents = [
         content_with_field("application", json!(7)),
@@ -80,7 +82,8 @@ fn malformed_contents() -> Vec<(String, Value)> {
     keys.zip(contents).collect()
 }
 
-/// Valid joins with dangerous content, which must be shown safely; each is left four minutes later.
+/// Valid joins with dangerous content, which must be shown safely, each with its state key. Each is
+/// left four minutes later.
 fn dangerous_valid_contents() -> Vec<(&'static str, Value)> {
     let mut far = flat_content("FUTURE", "");
     far["created_ts"] = json!(9_007_199_254_740_991_i64);
@@ -111,7 +114,7 @@ fn dangerous_valid_contents() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Events with an invalid envelope.
+/// Events with an invalid envelope, most of them with the time `at_ms`.
 fn raw_events(at_ms: i64) -> Vec<Value> {
     let event = |ts: Value, key: Value, content: Value| {
         json!({"type": MEMBER, "sender": MALLORY, "origin_server_ts": ts, "state_key": key,
@@ -144,11 +147,12 @@ fn raw_events(at_ms: i64) -> Vec<Value> {
     ]
 }
 
+/// An object nested this many levels deep.
 fn nested_content(levels: usize) -> Value {
     (0..levels).fold(json!({}), |inner, _| json!({"application": inner}))
 }
 
-/// A stay that ends by redaction.
+/// A stay that ends by redaction two minutes later.
 fn redacted_stay(room: &str, at_ms: i64) -> [Act; 2] {
     let key = format!("_{MALLORY}_REDACTED_m.call");
     let what = ActKind::State(MEMBER, key, flat_content("REDACTED", ""));

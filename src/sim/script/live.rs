@@ -65,8 +65,8 @@ impl LivePlan {
     pub fn next_minute(&mut self) -> Vec<Act> {
         let from = self.start_ms + self.minute * MINUTE_MS;
         let mut acts = self.renewals(from);
-        self.finish(from, &mut acts);
-        self.appear(from, &mut acts);
+        self.end_short_call(from, &mut acts);
+        self.begin_short_call(from, &mut acts);
         self.come_and_go(from, &mut acts);
         self.minute += 1;
         acts.sort_by_key(|act| act.at_ms);
@@ -74,6 +74,7 @@ impl LivePlan {
         acts
     }
 
+    /// The renewals of the lasting calls in the minute that begins at `from`, ms.
     fn renewals(&self, from: i64) -> Vec<Act> {
         let mut acts = Vec::new();
         for stay in &self.lasting {
@@ -87,8 +88,9 @@ impl LivePlan {
         acts
     }
 
-    /// The last of the short call leaves 34 to 39 s after the minute began, the others just before.
-    fn finish(&mut self, from: i64, acts: &mut Vec<Act>) {
+    /// Ends the short call: the last member leaves 34 to 39 s after the minute began, the others
+    /// just before.
+    fn end_short_call(&mut self, from: i64, acts: &mut Vec<Act>) {
         let last = from + self.dice.range(34_000, 39_000);
         for stay in std::mem::take(&mut self.short) {
             let at_ms = last - self.dice.range(0, 3500);
@@ -96,7 +98,9 @@ impl LivePlan {
         }
     }
 
-    fn appear(&mut self, from: i64, acts: &mut Vec<Act>) {
+    /// Begins the next short call: one to four people join within half a minute. Some of these
+    /// calls ring.
+    fn begin_short_call(&mut self, from: i64, acts: &mut Vec<Act>) {
         let turn = usize::try_from(self.minute).unwrap_or(0) % TURNS.len();
         let (key, form) = TURNS[turn];
         let Some(scene) = find_scene(key) else { return };
@@ -126,20 +130,24 @@ impl LivePlan {
         }
     }
 
+    /// Lets people join and leave the lasting calls every few seconds in the minute that begins at
+    /// `from`, ms.
     fn come_and_go(&mut self, from: i64, acts: &mut Vec<Act>) {
         let mut at_ms = from + self.dice.range(1000, 4000);
         while at_ms < from + MINUTE_MS {
             // Renewals of this minute are already planned: a member who renews does not leave.
             if self.dice.chance(50) {
-                self.come(at_ms, acts);
+                self.join_lasting_call(at_ms, acts);
             } else {
-                self.go(at_ms, from, acts);
+                self.leave_lasting_call(at_ms, from, acts);
             }
 
             at_ms += self.dice.range(3000, 6500);
         }
     }
 
+    /// One of the lasting calls: its short name, its room id, and the minimum and maximum number of
+    /// people.
     fn pick_call(&mut self) -> Option<(&'static str, String, usize, usize)> {
         // The big call has more changes than the small ones.
         let at = usize::try_from(self.dice.range(0, 5).min(2)).unwrap_or(2);
@@ -147,7 +155,8 @@ impl LivePlan {
         Some((key, room_id_of_scene(key, self.seed)?, least, most))
     }
 
-    fn come(&mut self, at_ms: i64, acts: &mut Vec<Act>) {
+    /// Lets a member of the room join one of the lasting calls, unless it is full.
+    fn join_lasting_call(&mut self, at_ms: i64, acts: &mut Vec<Act>) {
         let Some((key, room, _, most)) = self.pick_call() else {
             return;
         };
@@ -167,13 +176,16 @@ impl LivePlan {
         }
     }
 
-    /// The ghost's person does not come back; otherwise nobody would see that it was a ghost.
+    /// Was this person the ghost of the call? That person does not come back; otherwise nobody
+    /// would see that it was a ghost.
     fn was_ghost(&self, key: &str, person: &Person) -> bool {
         let members = find_scene(key).map(|scene| scene.members(self.seed));
         key == "ops" && members.and_then(|members| members.get(1).copied()) == Some(person)
     }
 
-    fn go(&mut self, at_ms: i64, minute_ms: i64, acts: &mut Vec<Act>) {
+    /// Lets somebody leave one of the lasting calls, unless there are too few. Stays that renew in
+    /// this minute (`minute_ms`, its begin) or began in it are left alone.
+    fn leave_lasting_call(&mut self, at_ms: i64, minute_ms: i64, acts: &mut Vec<Act>) {
         let Some((_, room, least, _)) = self.pick_call() else {
             return;
         };
@@ -204,15 +216,18 @@ impl LivePlan {
         }
     }
 
+    /// The stays in this lasting call.
     fn in_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = &'a SimStay> {
         self.lasting.iter().filter(move |stay| stay.room == room)
     }
 }
 
+/// The room id for this short name.
 fn room_id_of_scene(key: &str, seed: u64) -> Option<String> {
     find_scene(key).map(|scene| scene.room_id(seed))
 }
 
+/// The notification by which the first member of a call rings the whole room.
 fn ring_act(stay: &SimStay) -> Act {
     let at_ms = stay.from_ms + 300;
     let content = json!({

@@ -19,9 +19,12 @@ struct CallPattern {
     minute: i64,
     /// Shortest and longest, in minutes.
     length: (i64, i64),
+    /// The fewest and most people.
     people: (i64, i64),
 }
 
+/// A recurring call: room, days (0 is Monday), minute of the day, then the shortest and longest
+/// length in minutes and the fewest and most people.
 const fn new_pattern(
     room: &'static str,
     days: &'static [i64],
@@ -77,7 +80,7 @@ pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
         names: 0,
     };
 
-    writer.all();
+    writer.plan_all();
     let mut past = writer.past;
     past.acts.retain(|act| act.at_ms <= now_ms);
     past.acts.sort_by_key(|act| act.at_ms);
@@ -85,7 +88,7 @@ pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
     past
 }
 
-/// 0 is Monday.
+/// The day of the week of a day since the Unix epoch; 0 is Monday.
 fn weekday(day: i64) -> i64 {
     (day + 3).rem_euclid(7)
 }
@@ -96,23 +99,26 @@ pub(super) struct PastWriter {
     pub seed: u64,
     pub dice: Dice,
     pub past: PastPlan,
+    /// How many names were given to acts so far.
     names: u64,
 }
 
 impl PastWriter {
-    fn all(&mut self) {
+    /// Plans everything: the recurring calls and the drop-ins of each day, the incidents, the calls
+    /// that still run, and the hostile events.
+    fn plan_all(&mut self) {
         let today = self.now_ms.div_euclid(DAY_MS);
         for day in today - DAYS..=today {
             for pattern in &PATTERNS {
                 if pattern.days.contains(&weekday(day)) {
-                    self.repeat(pattern, day);
+                    self.plan_recurring_call(pattern, day);
                 }
             }
 
-            self.drop_ins(day);
+            self.plan_drop_ins(day);
         }
 
-        self.slot();
+        self.open_slot();
         self.incidents();
         self.present();
         let lab = self.room("lab");
@@ -121,38 +127,43 @@ impl PastWriter {
             .extend(hostile::hostile_acts(&lab, self.now_ms));
     }
 
+    /// The room id for this short name.
     pub(super) fn room(&self, key: &str) -> String {
         find_scene(key)
             .map(|scene| scene.room_id(self.seed))
             .unwrap_or_default()
     }
 
-    fn repeat(&mut self, pattern: &CallPattern, day: i64) {
+    /// Plans one call of the pattern on this day, at about its time.
+    fn plan_recurring_call(&mut self, pattern: &CallPattern, day: i64) {
         let jitter = self.dice.range(-2 * MINUTE_MS, 3 * MINUTE_MS);
         let start = day * DAY_MS + pattern.minute * MINUTE_MS + jitter;
         let length = self.dice.range(pattern.length.0, pattern.length.1 + 1) * MINUTE_MS;
         let people = self.dice.range(pattern.people.0, pattern.people.1 + 1);
-        self.call(pattern.room, start, length, people);
+        self.plan_call(pattern.room, start, length, people);
     }
 
-    /// Calls at random times: the desk, the lounge, two friends.
-    fn drop_ins(&mut self, day: i64) {
+    /// Plans calls of this day at random times: the desk, the lounge, two friends.
+    fn plan_drop_ins(&mut self, day: i64) {
+        // Each line: the hours of the day, how many calls, their minutes, their people.
         let working = weekday(day) < 5;
         if working {
             let calls = self.dice.range(5, 10);
-            self.spread("support", day, (8, 17), calls, (3, 18), (1, 2));
+            self.plan_spread_calls("support", day, (8, 17), calls, (3, 18), (1, 2));
         }
 
         let (from, calls) = if working { (11, 5) } else { (9, 7) };
-        self.spread("lounge", day, (from, 23), calls, (15, 90), (2, 6));
+        self.plan_spread_calls("lounge", day, (from, 23), calls, (15, 90), (2, 6));
 
         if self.dice.chance(45) {
             let calls = self.dice.range(1, 3);
-            self.spread("dm", day, (17, 22), calls, (4, 40), (1, 3));
+            self.plan_spread_calls("dm", day, (17, 22), calls, (4, 40), (1, 3));
         }
     }
 
-    fn spread(
+    /// Plans up to `calls` calls in a room, one after the other between two hours of a day.
+    /// `length` in minutes and `people` are ranges.
+    fn plan_spread_calls(
         &mut self,
         room: &str,
         day: i64,
@@ -175,12 +186,12 @@ impl PastWriter {
                 return;
             }
 
-            self.call(room, start, length, people);
+            self.plan_call(room, start, length, people);
             free = start + length + 3 * MINUTE_MS;
         }
     }
 
-    /// The time from which on a room is kept free for the call that runs in it now.
+    /// The time from which on a room is kept free for the call that runs in it now, ms.
     fn kept_free_from(&self, key: &str) -> i64 {
         let minutes = match key {
             "ops" => 12 * 60,
@@ -193,7 +204,9 @@ impl PastWriter {
         self.now_ms - minutes * MINUTE_MS
     }
 
-    fn call(&mut self, key: &str, start: i64, length: i64, people: i64) {
+    /// Plans one call from `start` for `length`, both in ms, in the format that the room's clients
+    /// had then. It is left out if it would disturb the call that runs now.
+    fn plan_call(&mut self, key: &str, start: i64, length: i64, people: i64) {
         let Some(scene) = find_scene(key) else { return };
         let end = start + length;
         if end + 2 * MINUTE_MS > self.kept_free_from(key) {
@@ -268,6 +281,7 @@ impl PastWriter {
         }
     }
 
+    /// Who made the room.
     fn maker(&self, scene: &Scene) -> String {
         let members = scene.members(self.seed);
         members
@@ -276,6 +290,7 @@ impl PastWriter {
             .unwrap_or_default()
     }
 
+    /// Adds the events of a stay to the past. A stay without an end still runs.
     pub(super) fn tell(&mut self, stay: &SimStay) {
         let scene = SCENES
             .iter()
@@ -288,7 +303,8 @@ impl PastWriter {
         }
     }
 
-    /// The first member of a call rings; if nobody comes, somebody may have declined.
+    /// Adds the stay of the first member of a call, who rings; if nobody else comes (`lonely`),
+    /// somebody may decline.
     pub(super) fn ring(&mut self, scene: &Scene, stay: &SimStay, lonely: bool) {
         let mut acts = stay.acts(self.now_ms, "");
         let (join, notice) = (self.names, self.names + 1);
@@ -325,8 +341,8 @@ impl PastWriter {
         }
     }
 
-    /// The moderators' room has an open slot because its clients are of the newest kind.
-    fn slot(&mut self) {
+    /// Opens the slot in the moderators' room, whose clients are of the newest kind and need one.
+    fn open_slot(&mut self) {
         let Some(scene) = find_scene("mods") else {
             return;
         };

@@ -76,7 +76,7 @@ pub struct SimStay {
 }
 
 impl SimStay {
-    /// A stay on the own server's SFU.
+    /// A stay that lasts, on the person's first device and on the SFU of the person's server.
     #[must_use]
     pub fn new(room: &str, person: &'static Person, form: StayFormat, from_ms: i64) -> Self {
         Self {
@@ -92,7 +92,8 @@ impl SimStay {
         }
     }
 
-    /// All its events up to and including `until_ms`, in order.
+    /// All its events up to and including `until_ms`, in order. `kicker` is who removes the person,
+    /// if it ends so.
     #[must_use]
     pub fn acts(&self, until_ms: i64, kicker: &str) -> Vec<Act> {
         let last = self.end.map_or(i64::MAX, |(at, _)| at);
@@ -128,10 +129,12 @@ impl SimStay {
         self.update(n, self.from_ms + HOUR_MS * n - 5000)
     }
 
+    /// How many renewals came before this time, ms.
     fn renewals_before(&self, at_ms: i64) -> i64 {
         (at_ms - self.from_ms + 5000) / HOUR_MS
     }
 
+    /// The event of renewal number `n`, or of a change after it.
     fn update(&self, n: i64, at_ms: i64) -> Act {
         self.write(at_ms, self.content(n, Some(at_ms)))
     }
@@ -158,6 +161,7 @@ impl SimStay {
         }
     }
 
+    /// The content of a leave; with `said`, it states the reason where the format can.
     fn farewell(&self, said: bool) -> Value {
         match self.form {
             StayFormat::Mesh => json!({"m.calls": []}),
@@ -175,6 +179,7 @@ impl SimStay {
         }
     }
 
+    /// The event with this content, with the type and state key of the format.
     fn write(&self, at_ms: i64, content: Value) -> Act {
         let user = self.person.user_id();
         let device = &self.device;
@@ -225,10 +230,12 @@ impl SimStay {
         content
     }
 
+    /// A transport as older formats name it.
     fn focus(&self, sfu: &str) -> Value {
         json!({"type": "livekit", "livekit_service_url": sfu, "livekit_alias": self.room})
     }
 
+    /// The content of today's format after `n` renewals: each adds four hours to the expiry.
     fn flat(&self, n: i64) -> Value {
         // Each newer client uses its own SFU, older ones that of the oldest member.
         let newer = self.form == StayFormat::Flat;
@@ -246,6 +253,7 @@ impl SimStay {
         })
     }
 
+    /// The content of the draft of 2025, which has no expiry.
     fn nested(&self) -> Value {
         json!({
             "session": {"application": "m.call", "id": ""},
@@ -254,6 +262,7 @@ impl SimStay {
         })
     }
 
+    /// The content of the `memberships` array after `n` renewals: each adds an hour to the expiry.
     fn array(&self, n: i64, sfu: &str) -> Value {
         let mut item = json!({
             "application": "m.call", "call_id": "", "scope": "m.room", "device_id": self.device,
@@ -266,6 +275,7 @@ impl SimStay {
         json!({"memberships": [item]})
     }
 
+    /// The content of a full-mesh call after `n` renewals.
     fn mesh(&self, n: i64) -> Value {
         json!({"m.calls": [{"m.call_id": "1668002318158qFGsGVvsvmqlhQQd", "m.devices": [{
             "device_id": self.device, "session_id": self.member_id(),
@@ -274,6 +284,7 @@ impl SimStay {
         }]}]})
     }
 
+    /// The content of a sticky event, as matrix-js-sdk writes it.
     fn sticky(&self, sfu: &str) -> Value {
         json!({
             "slot_id": SLOT, "msc4354_sticky_key": self.member_id(), "versions": [],
@@ -283,6 +294,7 @@ impl SimStay {
         })
     }
 
+    /// The content of a sticky event, as the newest MSC has it.
     fn slot(&self) -> Value {
         json!({
             "slot_id": SLOT, "sticky_key": self.member_id(),
@@ -292,6 +304,7 @@ impl SimStay {
         })
     }
 
+    /// A content that looks encrypted. Another `salt` makes another text.
     fn ciphertext(&self, salt: i64) -> Value {
         let part = format!("{} {salt}", self.member_id());
         let mut dice = crate::sim::dice::Dice::for_part(3, &part);
