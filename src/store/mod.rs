@@ -67,7 +67,7 @@ impl Default for Tuning {
     }
 }
 
-/// A number as the database stores it.
+/// A number as the database stores it; one that is too large becomes the largest.
 fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,9 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 /// Who asks. Every read that returns calls, rooms, people or counts of them takes a viewer, and the
-/// SQL respects it, so that a new page cannot forget it. So far there is one kind.
+/// SQL respects it, so that a new page cannot forget it. So far there is one kind. Each read has
+/// the line `let Viewer::Operator = viewer;`, which does not compile once there is a second one:
+/// then each read must say what that one may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Viewer {
     /// The operator, on loopback: sees everything.

@@ -40,7 +40,8 @@ pub(in crate::store) struct Pools {
 }
 
 impl Pools {
-    /// Connections are opened when they are needed.
+    /// The pools for a database. Connections are opened when they are needed. Each connection has
+    /// 24 MB of cache, but only 2 MB for watchers, whose queries are small.
     pub(in crate::store) fn new(url: &str, space: &DiskLimit) -> Result<Self, sqlx::Error> {
         Ok(Self {
             pages: connect::pool_options(PAGES_MOST, 24_000, space, None)

@@ -79,6 +79,7 @@ impl Writer {
         Ok(store)
     }
 
+    /// Connects to a database that exists, with all pools, without migrating it.
     async fn connect(url: &str) -> Result<Self, Error> {
         connect::connect_once(url).await?;
         // From here on a missing file is an error; no new database is made.
@@ -129,6 +130,7 @@ impl Writer {
         self
     }
 
+    /// How this writer derives by these rules.
     pub(in crate::store) fn derivation<'a>(&self, rules: &'a Rules) -> Derivation<'a> {
         Derivation {
             rules,
@@ -145,7 +147,7 @@ impl Writer {
     }
 
     /// Begins a write transaction; other writers wait until its end. While another program has the
-    /// lock, that is reported.
+    /// lock, that is noted, so that pages can tell it, and the lock is waited for a few times.
     pub(in crate::store) async fn writing(&self) -> Result<Tx, Error> {
         for _ in 1..LOCK_TRIES {
             match self.try_writing().await {
@@ -157,6 +159,7 @@ impl Writer {
         self.try_writing().await
     }
 
+    /// Begins a write transaction, with one wait for another program's lock.
     async fn try_writing(&self) -> Result<Tx, Error> {
         let tx = self.write.begin_with(self.begin).await?;
         self.health.note_unlocked();

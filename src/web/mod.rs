@@ -91,7 +91,7 @@ pub struct Options {
 }
 
 impl Web {
-    /// The state of the data that an answer of now shows.
+    /// The state of the data that an answer made now shows.
     fn data_version(&self) -> http::cost_cache::DataVersion {
         http::cost_cache::DataVersion {
             generation: self.changes.generation(),
@@ -99,7 +99,7 @@ impl Web {
         }
     }
 
-    /// The same with a database connection for expensive queries.
+    /// The same data, read through the connections for expensive queries.
     #[must_use]
     pub fn for_dear_questions(&self) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl Web {
         }
     }
 
-    /// A path as a public address.
+    /// The path as an address that others can follow. Without a public URL it stays a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!(
@@ -121,8 +121,8 @@ impl Web {
     }
 }
 
-/// Serves on a bound socket until the returned server is stopped; it must be polled (spawned) to
-/// run.
+/// Serves on a bound socket until the returned server is stopped. The server must be polled
+/// (spawned) to run.
 ///
 /// # Errors
 /// The socket cannot be used.
@@ -130,7 +130,7 @@ pub fn serve(listener: std::net::TcpListener, web: Web) -> std::io::Result<Serve
     serve_with(listener, web, |_| ())
 }
 
-/// [`serve`] with more addresses.
+/// Like [`serve`], with more addresses: `more` adds them.
 ///
 /// # Errors
 /// The socket cannot be used.

@@ -9,8 +9,8 @@ use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
-/// All addresses. Expensive queries and health checks use connections of their own. So they neither
-/// wait for the pages nor delay them.
+/// Adds all addresses. Expensive queries (`dear`) and health checks (`watched`) use connections of
+/// their own, so that they neither wait for the pages nor delay them.
 pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     add_program_routes(config, dear, watched);
     add_api_routes(config, dear);
@@ -40,7 +40,7 @@ pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: 
         .default_service(actix::to(http::response::refuse_unknown_path));
 }
 
-/// The API: the pages as JSON, and everything else below it.
+/// Adds the API: the pages as JSON, and everything else below it.
 fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
     config
         .service(read_only("/api/v1/overview", overview::get_overview))
@@ -84,7 +84,7 @@ fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
         .service(read_only("/api/docs/{name}", docs::get_schema));
 }
 
-/// Addresses that are neither a page nor its JSON.
+/// Adds the addresses that are neither a page nor its JSON.
 fn add_program_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     config
         .service(read_only("/metrics", metrics::get_metrics).app_data(watched.clone()))

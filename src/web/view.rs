@@ -98,6 +98,7 @@ impl Serialize for Stamp {
     }
 }
 
+/// The display name, cut if it is very long.
 fn shorten_name(name: Option<String>) -> Option<String> {
     let name = name?;
     if name.chars().nth(NAME_MAX).is_none() {
@@ -215,6 +216,8 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
+    /// A stay from its row. `ends` is what its boundaries rest on; `lost_ms` is since when
+    /// its room cannot be seen, ms, if that is so.
     fn new(
         member: model::Member,
         transport: Option<Transport>,
@@ -268,7 +271,8 @@ impl MemberFacts {
         }
     }
 
-    /// Notes the silence of a stay whose device may be gone.
+    /// The stay with the doubt whether its device is gone (`None` = no doubt) and when the device
+    /// was last heard, ms.
     fn with_doubt(self, doubt: Option<&GhostDoubt>, heard_ms: Option<i64>) -> Self {
         let silent_since_ms = doubt.and(heard_ms).map(|ms| ms.max(self.joined_ms));
         Self {
@@ -279,8 +283,8 @@ impl MemberFacts {
         }
     }
 
-    /// Sets until when the stay was really seen: if it expired or is probably gone, until its last
-    /// event.
+    /// The stay with the time until which it was really seen. If it expired or is probably gone,
+    /// that is `heard_ms`, when its device was last heard.
     fn seen_until(self, heard_ms: Option<i64>) -> Self {
         let ran_out = self.end_reason.is_some_and(EndReason::is_expiry);
         let is_unseen =
@@ -326,11 +330,12 @@ impl MemberFacts {
     }
 
     /// Until when it was certainly there, ms: when it left, or the last event of a silent device.
+    /// `None` if it is still there.
     fn there_until_ms(&self) -> Option<i64> {
         self.left_ms.or(self.silent_since_ms)
     }
 
-    /// Is its last part only inferred?
+    /// Is a minute or more at the end of its bar only inferred?
     #[must_use]
     pub fn is_inferred(&self, now: impl format::WholeNumber) -> bool {
         let end_ms = self.end_ms(now);
@@ -338,14 +343,14 @@ impl MemberFacts {
             .is_some_and(|seen_ms| end_ms.saturating_sub(seen_ms) >= 60_000)
     }
 
-    /// The end of its bar: when it left, or now.
+    /// The end of its bar, ms: when it left, or now.
     #[must_use]
     pub fn end_ms(&self, now: impl format::WholeNumber) -> i64 {
         self.left_ms.unwrap_or(now.whole()).max(self.joined_ms)
     }
 
-    /// Identifies its device, also across calls at the same moment. If no device is named, each
-    /// stay counts as one.
+    /// The user id and the device id, which identify its device also across calls at the same
+    /// moment. If no device is named, each stay counts as one.
     #[must_use]
     pub fn device(&self) -> (&str, &str) {
         (
@@ -361,7 +366,7 @@ impl MemberFacts {
     }
 }
 
-/// A display name, else the local part of the user id.
+/// What to call a person: the display name, else the local part of the user id; made harmless.
 #[must_use]
 pub fn person_title(name: Option<&str>, user_id: &str) -> String {
     let local = user_id
@@ -458,7 +463,8 @@ pub struct CallFacts {
 }
 
 impl CallFacts {
-    /// A call from its row, the rows of its members, and the ledger's facts about them.
+    /// A call from its row, the rows of its members, and what else the store knows of them.
+    /// All members are given; [`Self::is_part_of`] says otherwise.
     #[must_use]
     pub fn new(
         call: model::Call,
@@ -575,8 +581,9 @@ impl CallFacts {
         }
     }
 
-    /// Notes that only some of its stays were read. `total`: the number of all its stays;
-    /// `present`: all people and devices in it now.
+    /// Notes that only some of the call's stays were read, and adds the others to the counts of
+    /// now. `total` is the number of all its stays; `present` are all people and devices in it now.
+    /// A call that seemed stuck is running if people are there whose stays were not read.
     pub fn is_part_of(&mut self, total: i64, present: PeopleInCall) {
         // The counts include those who are probably gone.
         let here: Vec<&MemberFacts> = self.present().chain(self.ghosts()).collect();
@@ -607,7 +614,7 @@ impl CallFacts {
         self.members_whole = false;
     }
 
-    /// Notes that the present of its room is unknown: the call ran when we last heard of it, or
+    /// Takes it that the present of its room is unknown: the call ran when we last heard of it, or
     /// others may be in it.
     pub fn with_unknown(&mut self, unknown: Unknown, now: i64) {
         if unknown.why == UnknownReason::Encrypted {
@@ -617,8 +624,8 @@ impl CallFacts {
         }
     }
 
-    /// Notes that the call ran when we last heard of it, and that since then (or since now) it is
-    /// unknown whether it still runs.
+    /// Takes it that the call ran when we last heard of it, and that it is unknown whether it runs
+    /// since `since_ms` (`None` = since now).
     pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
         self.state = CallState::Unknown;
         let since = since_ms.unwrap_or(now).max(self.started_ms);
@@ -651,13 +658,13 @@ impl CallFacts {
         self.ended_ms.unwrap_or(self.upto(now)).max(self.started_ms)
     }
 
-    /// Was its room lost while it ran? It was not observed whether it went on.
+    /// Was its room lost while it ran, so that nobody saw whether it went on?
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.ended_ms.is_none() && !self.active
     }
 
-    /// How long it ran as far as it is known, ms.
+    /// How long it ran as far as that is known, ms: until the room was last watched.
     #[must_use]
     pub fn known_duration_ms(&self) -> i64 {
         self.unknown_since_ms
@@ -665,7 +672,7 @@ impl CallFacts {
             .clamp(0, self.duration_ms.max(0))
     }
 
-    /// Now, or when the room was lost.
+    /// Now, ms; for a call whose room was lost while it ran, that time.
     #[must_use]
     pub fn upto(&self, now: impl format::WholeNumber) -> i64 {
         self.unknown_since_ms
@@ -726,7 +733,8 @@ impl CallFacts {
     }
 }
 
-/// The transport that each member of one call really uses.
+/// The transport that each member of one call really uses, in the order of `members`; `None` if it
+/// is not known.
 fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
     let stay = |member: &model::Member| {
         let stay = &member.stay;

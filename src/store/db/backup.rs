@@ -58,7 +58,8 @@ pub async fn copy_database(url: &str, to: &Path) -> Result<Contents, Error> {
 }
 
 /// Makes the copy at `from` the database, after a check, and keeps what was there before under
-/// another name that ends in `stamp`.
+/// another name that ends in `stamp`. `who` describes this process to another one that wants the
+/// database meanwhile.
 ///
 /// # Errors
 /// When a server has the database, or the copy is damaged, not ours, or of a newer version; then
@@ -107,6 +108,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     })
 }
 
+/// A connection to a `SQLite` file that exists.
 async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
     // SQLite would only say "unable to open".
     let cannot = |source| Error::File {
@@ -127,6 +129,7 @@ async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Err
         .await?)
 }
 
+/// Makes an empty file that only the user of this process can read. An existing one is an error.
 fn new_file(path: &Path) -> Result<(), Error> {
     let made = OpenOptions::new()
         .write(true)
@@ -141,6 +144,7 @@ fn new_file(path: &Path) -> Result<(), Error> {
     })
 }
 
+/// Renames a file so that the new name also survives a power cut.
 fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
     let cannot = |source| Error::File {
         doing: "moving",
@@ -160,8 +164,8 @@ fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
         .map_err(cannot)
 }
 
-/// Copies to a name that exists and is ours. The content appears there at once or not at all.
-/// Returns the size, bytes.
+/// Copies the database to a file that exists and is ours. The content appears there at once or not
+/// at all. Returns the size, bytes.
 async fn copy_to_file(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
     let part = path_with_suffix(to, ".partial");
     new_file(&part)?;
@@ -175,6 +179,8 @@ async fn copy_to_file(connection: &mut SqliteConnection, to: &Path) -> Result<u6
     done
 }
 
+/// Writes a copy of the database without free pages into this file, to the disk. Returns the size,
+/// bytes.
 async fn vacuum_into_file(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
     // Makes the copy release free pages in small steps, even if the original was made before that
     // was the default.
@@ -208,8 +214,8 @@ async fn vacuum_into_file(connection: &mut SqliteConnection, part: &Path) -> Res
 /// How the names of the files of a database end: itself, its log, and the log's index.
 const PARTS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// A file name beside the database that is not in use. Two restores within one second must not
-/// overwrite what the first one kept.
+/// A file name beside the database that is not in use: its name and this suffix, if need be with a
+/// number. Two restores within one second must not overwrite what the first one kept.
 fn unused_file_name(database: &Path, suffix: &str) -> PathBuf {
     let (mut name, mut number) = (path_with_suffix(database, suffix), 1);
     while PARTS
@@ -223,8 +229,8 @@ fn unused_file_name(database: &Path, suffix: &str) -> PathBuf {
     name
 }
 
-/// Moves the database away with its other files: a write-ahead log that is not checkpointed yet is
-/// part of it.
+/// Moves the database to the name `aside` with its other files: a write-ahead log that is not
+/// checkpointed yet is part of it. Returns `aside`, or `None` if there was nothing to move.
 fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     let mut moved = None;
     for end in PARTS {
@@ -241,7 +247,8 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(moved)
 }
 
-/// Checks that this is an intact Callscope database whose version is not newer than this program.
+/// What the copy holds, after a check that it is an intact Callscope database whose version is not
+/// newer than this program.
 async fn check_copy(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: String| Error::Backup(path.to_owned(), why);
     let query = sqlx::query_scalar("pragma integrity_check(3)");
@@ -256,7 +263,8 @@ async fn check_copy(connection: &mut SqliteConnection, path: &Path) -> Result<Co
     count_contents(connection, path).await
 }
 
-/// Counts what is in it, once it is known to be ours.
+/// Counts what is in a database, after a check that Callscope made it and that its version is not
+/// newer than this program. `bytes` is 0: the caller knows the size.
 async fn count_contents(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
     let bad = |why: &str| Error::Backup(path.to_owned(), why.to_owned());
     let query =

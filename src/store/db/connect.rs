@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
-/// Connects once and closes the connection. A pool would retry for half a minute even if that is
-/// hopeless, and would not say why.
+/// Connects and sets the connection up, then closes it, to find out whether that works. A pool
+/// would retry for half a minute even if that is hopeless, and would not say why.
 pub(in crate::store) async fn connect_once(url: &str) -> Result<(), Error> {
     let mut connection = open_connection(url).await?;
     set_up(&mut connection, 2000)
@@ -31,6 +31,7 @@ pub(in crate::store) async fn open_connection(url: &str) -> Result<AnyConnection
         .map_err(|source| open_error(url, source))
 }
 
+/// The error that a database cannot be opened, with its name and without its password.
 fn open_error(url: &str, source: sqlx::Error) -> Error {
     Error::Open {
         database: database_name(url),
@@ -65,7 +66,7 @@ pub async fn check_database(url: &str) -> Result<(String, bool), Error> {
     Ok((database_name(url), is_there))
 }
 
-/// Can we take the lock that every write needs? Nothing is written with it.
+/// Takes the lock that every write needs and gives it back. Nothing is written with it.
 async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
     install_default_drivers();
     let mut connection = AnyConnection::connect(url).await?;
@@ -76,8 +77,8 @@ async fn try_lock(url: &str) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// May the file be written, and does it begin with the magic string of the format? An empty file
-/// becomes a database.
+/// Checks that the file may be written and is a database: it begins with the magic string of the
+/// format, or is empty, so that it becomes one.
 /// <https://sqlite.org/fileformat.html#magic_header_string>
 fn is_database(file: &Path) -> io::Result<()> {
     let mut head = Vec::new();
@@ -95,7 +96,8 @@ fn is_database(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Is there a folder in which the file can be made? A file is made and deleted again to find out.
+/// Checks that there is a folder in which the file can be made, and that the address allows that. A
+/// file is made and deleted again to find out.
 fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     if !with_create(url).contains("mode=rwc") {
         return Err(io::Error::other(
@@ -109,9 +111,10 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-/// The file, or the server and its database, to be read after "the database". No password is shown.
-/// A password with an unescaped `@` or `/` is parsed as a part of the host or the path. Such an
-/// address has more `@` or `/` than usual, and nothing of it is shown.
+/// The name of a database, to be read after "the database": its file, or its server and the
+/// database there. No password is shown. A password with an unescaped `@` or `/` is parsed as a
+/// part of the host or the path. Such an address has more `@` or `/` than usual, and nothing of it
+/// is shown.
 fn database_name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
@@ -136,7 +139,8 @@ fn database_name(url: &str) -> String {
     name.trim_start_matches('/').to_owned()
 }
 
-/// A pool of one connection that is in a transaction from its beginning.
+/// The options of a pool of one connection that is in a transaction from its beginning: `begin` is
+/// the statement that begins it, `limit` the time limit of each statement.
 pub(in crate::store) fn transaction_pool_options(
     begin: &'static str,
     space: &DiskLimit,
@@ -157,8 +161,9 @@ pub(in crate::store) fn transaction_pool_options(
         })
 }
 
-/// `cache` in kB for each connection, `limit` for each statement. `SQLite` has no such limit; there
-/// the small size of a pool limits the load.
+/// The options of a pool of so many connections, with `cache` in kB for each connection and `limit`
+/// as the time limit of each statement. `SQLite` has no such limit; there the small size of a pool
+/// limits the load.
 pub(in crate::store) fn pool_options(
     connections: u32,
     cache: u32,
@@ -205,6 +210,8 @@ async fn set_limit(
     Ok(())
 }
 
+/// Sets up a new connection to a `SQLite` file, with a cache of so many kB. `PostgreSQL` needs
+/// nothing.
 async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::Error> {
     if Dialect::of_connection(connection) == Dialect::Postgres {
         return Ok(());
@@ -244,6 +251,8 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     Ok(())
 }
 
+/// The address with the wish that a missing `SQLite` file is made, unless it says something of its
+/// own.
 pub(in crate::store) fn with_create(url: &str) -> String {
     if url.starts_with("sqlite:") && !url.contains('?') {
         format!("{url}?mode=rwc")

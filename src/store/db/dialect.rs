@@ -29,7 +29,7 @@ impl Dialect {
         }
     }
 
-    /// The parameter with this number, beginning with 1.
+    /// The text of the parameter with this number, which begins with 1.
     pub fn parameter(self, number: usize) -> String {
         match self {
             Self::Sqlite => "?".to_owned(),
@@ -37,8 +37,8 @@ impl Dialect {
         }
     }
 
-    /// A column whose index must not be used. `SQLite` chooses an index without knowing how many
-    /// rows match, and `+` takes it the choice (<https://sqlite.org/optoverview.html>).
+    /// The text of a column whose index must not be used. `SQLite` chooses an index without knowing
+    /// how many rows match, and `+` takes it the choice (<https://sqlite.org/optoverview.html>).
     /// `PostgreSQL` knows it, and an expression would hide it.
     pub fn without_index(self, column: &str) -> String {
         match self {

@@ -12,6 +12,7 @@ const NO_LIMIT: i64 = 1_073_741_823;
 pub(in crate::store) struct DiskLimit(Arc<AtomicI64>);
 
 impl DiskLimit {
+    /// The limit in pages; `None` if there is none.
     pub(in crate::store) fn pages(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|pages| *pages > 0)
     }
@@ -48,7 +49,7 @@ impl Writer {
     }
 }
 
-/// The statement that limits a connection: it takes no parameters.
+/// The statement that limits the file of a connection to so many pages. It takes no parameters.
 pub(in crate::store) fn limit_statement(pages: i64) -> String {
     format!("pragma max_page_count = {pages}")
 }

@@ -72,6 +72,7 @@ impl Error {
     }
 }
 
+/// The kind of problem that an error of the database means, by its code:
 /// <https://sqlite.org/rescode.html>, and the classes of `PostgreSQL`'s codes.
 fn kind_of(error: &sqlx::Error) -> TroubleKind {
     let sqlx::Error::Database(error) = error else {
@@ -122,6 +123,7 @@ struct HealthState {
 pub struct Health(Arc<Mutex<HealthState>>);
 
 impl Health {
+    /// Locks the state, which all clones share.
     fn inner(&self) -> MutexGuard<'_, HealthState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,7 +198,8 @@ impl Health {
         self.inner().unwritten.take().is_some()
     }
 
-    /// Notes the error of a page's read.
+    /// Notes the error of a page's read at `now`, ms. It is shown for a minute, unless the database
+    /// is damaged or the page only had to wait for a connection.
     pub fn note_unread(&self, error: &Error, now: i64) {
         let kind = error.kind();
         let trouble = Trouble {
@@ -219,12 +222,12 @@ impl Health {
         }
     }
 
-    /// Another program holds the lock that we wait for.
+    /// Notes that another program holds the lock that we wait for.
     pub(in crate::store) fn note_locked(&self) {
         self.inner().locked.get_or_insert_with(Instant::now);
     }
 
-    /// We got the lock.
+    /// Notes that we got the lock.
     pub(in crate::store) fn note_unlocked(&self) {
         self.inner().locked = None;
     }
@@ -265,6 +268,7 @@ impl FileIdentity {
         })
     }
 
+    /// An error if the file of this name is gone, or is another one now.
     fn check(&self) -> Result<(), Error> {
         if Self::of_path(&self.path).as_ref() == Some(self) {
             return Ok(());
@@ -276,7 +280,7 @@ impl FileIdentity {
 
 const BEAT: &str = "update pulse set at_ms = $1 where one = 1";
 
-/// Writes a few bytes. That shows whether the database can be written while nothing else happens.
+/// Writes a few bytes, which shows whether the database can be written while nothing else happens.
 ///
 /// # Errors
 /// When they cannot be written, or what is written would not be found by the next start.

@@ -53,8 +53,9 @@ impl InstanceLock {
         }
     }
 
-    /// Checks the lock for ever. A server that was restarted has lost it; then it is taken again.
-    /// Returns only if another process took it first.
+    /// Waits until another process has taken the lock, and returns that error. Until then it checks
+    /// the lock again and again. A database server that was restarted has lost it; then it is taken
+    /// again. For a file it waits for ever.
     pub async fn lost(&self) -> Error {
         let LockKind::Server {
             url,
@@ -86,7 +87,7 @@ impl InstanceLock {
     }
 }
 
-/// The file of a `SQLite` database, `None` if it has none.
+/// The file of a `SQLite` database; `None` for one in memory and for a database server.
 pub(in crate::store) fn file_of(url: &str) -> Result<Option<PathBuf>, Error> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return Ok(None);
@@ -112,7 +113,7 @@ pub(in crate::store) fn path_with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// One canonical path for each file, however it was named.
+/// The one path of a file, however it was named. It may be missing, as long as its folder is there.
 pub(super) fn canonical_path(path: &Path) -> PathBuf {
     let folder = path
         .parent()
@@ -126,6 +127,8 @@ pub(super) fn canonical_path(path: &Path) -> PathBuf {
         })
 }
 
+/// Locks the file `.lock` beside a database file and writes `who` into it. An error tells who has
+/// the lock.
 fn lock_file(path: &Path, who: &str) -> Result<File, Error> {
     let path = canonical_path(path);
     let lock = path_with_suffix(&path, ".lock");
@@ -171,6 +174,7 @@ fn lock_file(path: &Path, who: &str) -> Result<File, Error> {
     Ok(file)
 }
 
+/// The error that another process, which described itself as `by`, has the lock of a database.
 fn held_error(database: String, by: &str) -> Error {
     let by = if by.is_empty() {
         "a process that has not said which"
@@ -196,6 +200,8 @@ const HOLDER: &str =
     and cast(cast(l.objid as bigint) as bit(32)) = cast(cast(hashtext(current_schema()) as bigint) as bit(32))
     limit 1), '') as by";
 
+/// A new connection to a database server that holds its lock, with `who` as the name that others
+/// see. An error tells who has the lock.
 async fn lock_server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error> {
     let mut connection = connect::open_connection(url).await?;
     if sqlx::query_scalar::<Db, bool>(TAKE)
@@ -213,6 +219,7 @@ async fn lock_server(url: &str, who: &str) -> Result<sqlx::AnyConnection, Error>
     Err(held_error(format!("{name} on PostgreSQL"), &by))
 }
 
+/// Says in the log that the lock was lost and could not be taken again yet.
 fn report_lost_lock(error: &dyn std::fmt::Display) {
     tracing::warn!(%error, "the database's lock was lost and cannot be taken yet");
 }

@@ -24,10 +24,13 @@ pub(in crate::store) struct MultiRow {
     head: &'static str,
     row: &'static str,
     tail: &'static str,
+    /// The texts that were made so far: by whether the rows' own parameters are numbered, then by
+    /// size.
     texts: [[OnceLock<&'static str>; SIZES.len()]; 2],
 }
 
 impl MultiRow {
+    /// A statement of these parts. Its texts are made when they are first needed.
     pub const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
         Self {
             head,
@@ -37,9 +40,11 @@ impl MultiRow {
         }
     }
 
-    /// The text in one of its sizes: the rows' own parameters first, then the shared ones.
-    fn text(&self, size: usize, named: bool) -> &'static str {
-        self.texts[usize::from(named)][size].get_or_init(|| {
+    /// The text of the statement for `SIZES[size]` rows, made once. In the parts, `?` is a row's
+    /// own parameter and `$n` one that all rows share; in the text the rows' own come first. With
+    /// `numbered` each `?` becomes a number, which `PostgreSQL` requires.
+    fn text(&self, size: usize, numbered: bool) -> &'static str {
+        self.texts[usize::from(numbered)][size].get_or_init(|| {
             let own = self.row.matches('?').count() * SIZES[size];
             let mut parameter = 0;
             let mut text = shift_parameters(self.head, own);
@@ -49,7 +54,7 @@ impl MultiRow {
                 for (at, part) in row.split('?').enumerate() {
                     if at > 0 {
                         parameter += 1;
-                        let _ = if named {
+                        let _ = if numbered {
                             write!(text, "${parameter}")
                         } else {
                             text.write_str("?")
@@ -72,8 +77,9 @@ impl MultiRow {
         self.text(SIZES.len() - 1, false)
     }
 
-    /// Runs the statement for all rows; `shared` binds what all rows have in common, `bind` one
-    /// row.
+    /// Runs the statement for all rows, in as many statements as needed. `bind` binds one row's own
+    /// parameters, `shared` those that all rows have in common. Returns how many rows of the
+    /// database were written.
     pub async fn write<T>(
         &self,
         tx: &mut Tx,
@@ -81,7 +87,7 @@ impl MultiRow {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, &T) -> Statement,
     ) -> Result<u64, sqlx::Error> {
-        let (mut done, mut rest, named) = (0, rows, has_numbered_parameters(tx));
+        let (mut done, mut rest, numbered) = (0, rows, has_numbered_parameters(tx));
         while !rest.is_empty() {
             let size = SIZES
                 .iter()
@@ -89,15 +95,20 @@ impl MultiRow {
                 .unwrap_or(SIZES.len() - 1);
             let (now, later) = rest.split_at(SIZES[size]);
             rest = later;
-            let query = shared(now.iter().fold(sqlx::query(self.text(size, named)), &bind));
+            let query = shared(
+                now.iter()
+                    .fold(sqlx::query(self.text(size, numbered)), &bind),
+            );
             done += query.execute(&mut **tx).await?.rows_affected();
         }
 
         Ok(done)
     }
 
-    /// The rows that the statement returns. If there are fewer rows than the size of the statement,
-    /// the others are bound as null, which matches nothing.
+    /// The rows that the statement returns for all of `rows`. `bind` binds one row's own
+    /// parameters, `shared` those that all rows have in common. If there are fewer rows than the
+    /// size of the statement, `bind` gets `None` for the others and binds null, which matches
+    /// nothing.
     pub async fn read<T>(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -105,12 +116,13 @@ impl MultiRow {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, Option<&T>) -> Statement,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let (mut found, mut rest, named) = (Vec::new(), rows, has_numbered_parameters(connection));
+        let (mut found, mut rest, numbered) =
+            (Vec::new(), rows, has_numbered_parameters(connection));
         while !rest.is_empty() {
             let size = size_for_rows(rest.len());
             let (now, later) = rest.split_at(rest.len().min(SIZES[size]));
             rest = later;
-            let text = self.text(size, named);
+            let text = self.text(size, numbered);
             let query =
                 (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
             found.append(&mut shared(query).fetch_all(&mut *connection).await?);
@@ -119,7 +131,7 @@ impl MultiRow {
         Ok(found)
     }
 
-    /// [`Self::read`] for ids, without shared parameters.
+    /// [`Self::read`] for rows of one id each, without shared parameters.
     pub async fn read_by_ids<T: AsRef<str>>(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -130,7 +142,7 @@ impl MultiRow {
         self.read(connection, ids, |query| query, bind).await
     }
 
-    /// [`Self::read`] for texts, with the room as the shared parameter.
+    /// [`Self::read`] for rows of one text each, with the room as the only shared parameter.
     pub async fn look_up(
         &self,
         connection: &mut sqlx::AnyConnection,
@@ -147,8 +159,8 @@ impl MultiRow {
     }
 }
 
-/// The index of the size for this many rows: one that holds them all, unless most of it would be
-/// empty.
+/// The index in [`SIZES`] of the size to read this many rows with: the smallest that holds them
+/// all. If that one is large and most of it would be empty, the largest that is full.
 fn size_for_rows(rows: usize) -> usize {
     let enough = SIZES.iter().rposition(|size| *size >= rows).unwrap_or(0);
     let filled = SIZES

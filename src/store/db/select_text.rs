@@ -21,6 +21,7 @@ pub(in crate::store) struct SelectText {
 }
 
 impl SelectText {
+    /// A statement that begins with this text, in which braces mean the same as in [`Self::push`].
     pub fn new(dialect: Dialect, text: &'static str) -> Self {
         let mut select = Self {
             dialect,
@@ -55,6 +56,7 @@ impl SelectText {
         self.bind(Value::Text(text.to_owned()))
     }
 
+    /// Appends a parameter, and its value to the values.
     fn bind(&mut self, value: Value) -> &mut Self {
         self.values.push(value);
         self.text

@@ -14,7 +14,7 @@ pub(in crate::store) fn word_from_row<T: FromStr<Err = UnknownWord>>(
     parse_word(column, row.try_get(column)?)
 }
 
-/// The same for a column that may be null.
+/// The member of a closed set that this column holds; `None` if it is null.
 pub(in crate::store) fn maybe_word_from_row<T: FromStr<Err = UnknownWord>>(
     row: &AnyRow,
     column: &str,

@@ -46,7 +46,7 @@ static AROUND: MultiRow = MultiRow::new(
     where a.chain is not null",
 );
 
-/// The checkpoints around these spans, by member key.
+/// The checkpoints around these spans, by member key: where the fold of each may begin and end.
 pub(super) async fn checkpoints_around(
     tx: &mut Tx,
     room_id: &str,
@@ -72,7 +72,8 @@ pub(super) async fn checkpoints_around(
     Ok(around)
 }
 
-/// Binds a span of a member key.
+/// Binds the three parameters of a span, in this order: member key, from, to. `None` binds nulls,
+/// for a statement of which not all rows are used.
 pub(in crate::store) fn bind_key_span(query: Statement, span: Option<&KeySpan<'_>>) -> Statement {
     query
         .bind(span.map(|(member_key, ..)| (*member_key).to_owned()))
@@ -80,9 +81,9 @@ pub(in crate::store) fn bind_key_span(query: Statement, span: Option<&KeySpan<'_
         .bind(span.map(|(.., to)| *to))
 }
 
-/// A checkpoint. `None` also if it cannot be read: an event may be nested so deeply that it exceeds
-/// the depth limit once it is inside a checkpoint. That must not stop writing. The fold then begins
-/// at an earlier checkpoint, or continues past this one.
+/// The checkpoint in this column; `None` if there is none or if it cannot be read: an event may be
+/// nested so deeply that it exceeds the depth limit once it is inside a checkpoint. That must not
+/// stop writing. The fold then begins at an earlier checkpoint, or continues past this one.
 fn state_from_row(row: &AnyRow, column: &str) -> Result<Option<KeyState>, Error> {
     let text: Option<&str> = row.try_get(column)?;
     let read = |text: &str| {
@@ -161,7 +162,8 @@ static KEEP: MultiRow = MultiRow::new(
     " on conflict (room_id, chain, at_ms) do update set state = excluded.state",
 );
 
-/// Stores checkpoints, each with its member key.
+/// Stores checkpoints, each with its member key. A state without a cut is the beginning and is not
+/// stored.
 pub(super) async fn store_checkpoints(
     tx: &mut Tx,
     room_id: &str,

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 )]
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Dirty {
-    /// For each member key the first and the last time at which something changed.
+    /// For each member key the first and the last time at which something changed. `i64::MIN` and
+    /// `i64::MAX` mean from the beginning and to the end.
     pub member_keys: BTreeMap<String, (i64, i64)>,
     /// For each user the changed events of the user's membership of the room, by id, with the event
     /// as it was before.
@@ -59,8 +60,8 @@ const BETWEEN: &str = "select day from days where day >= $1 and day <= $2";
 static TAKE: MultiRow = MultiRow::new("delete from days where day in (", "?", ")");
 const TAKE_ALL: &str = "delete from days";
 
-/// Deletes the totals of the days that these spans (from and to, ms) touch: something of them
-/// changes.
+/// Deletes the stored totals of every day that one of these spans (from and to, ms) touches,
+/// because something of those days changes. They are counted again when somebody asks.
 pub(in crate::store) async fn discard_day_totals(
     tx: &mut Tx,
     spans: &[(i64, i64)],

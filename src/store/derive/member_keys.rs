@@ -13,6 +13,7 @@ use crate::store::{Error, Tx};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// The span of a whole member key, from its beginning to its end.
 const WHOLE: (i64, i64) = (i64::MIN, i64::MAX);
 
 /// For each member key the first and the last time, ms, at which something changed.
@@ -26,7 +27,9 @@ const CREATIONS: &str =
 const CLAIMED: &str = "select distinct chain from memberships where room_id = $1
     and (claimed <> 0 and joined_ms < $2 or opened_ms < $2)";
 
-/// The member keys that can have changed, and when.
+/// The member keys that the new events can have changed, each with the first and the last time, ms,
+/// of the change: those of the events themselves, and those that depend on the room's creation, on
+/// slots, or on a user's membership of the room.
 pub(super) async fn find_touched_keys(
     tx: &mut Tx,
     room_id: &str,
@@ -34,6 +37,7 @@ pub(super) async fn find_touched_keys(
     rules: &Rules,
     conditions: &mut FoldConditions,
 ) -> Result<TouchedSpans, Error> {
+    // Only its member keys are used.
     let mut wider = Dirty {
         member_keys: touched.member_keys.clone(),
         ..Dirty::default()
@@ -45,6 +49,7 @@ pub(super) async fn find_touched_keys(
             .bind(room_id)
             .fetch_one(&mut **tx)
             .await?;
+        // With several creations, another one than before may count now.
         everything = creations > 1;
         let query = sqlx::query_scalar::<_, String>(CLAIMED)
             .bind(room_id)
@@ -87,8 +92,9 @@ static OF_SENDERS: MultiRow = MultiRow::new(
     ")",
 );
 
-/// The member keys of users whose membership of the room changed, from the first difference on.
-/// Most events of this kind are new names or avatars, and most users are in no call.
+/// Adds to `wider` the member keys of users whose membership of the room changed, from the first
+/// difference on. Most events of this kind are new names or avatars and make no difference, and
+/// most users are in no call.
 async fn keys_of_changed_members(
     tx: &mut Tx,
     room_id: &str,
@@ -152,7 +158,8 @@ async fn keys_of_changed_members(
 const EARLY: &str =
     "select distinct chain from memberships where room_id = $1 and user_id = $2 and opened_ms < $3";
 
-/// The first time, ms, from which on two histories of a membership differ.
+/// The first time, ms, at which two histories of a membership of the room differ; `None` if they
+/// are the same.
 fn first_difference(
     mut a: impl Iterator<Item = (i64, Presence)>,
     mut b: impl Iterator<Item = (i64, Presence)>,
@@ -186,7 +193,7 @@ static PRESENCE: MultiRow = MultiRow::new(
 );
 
 impl FoldConditions {
-    /// Reads the conditions of the whole room.
+    /// Reads the conditions of the whole room: its events of creation.
     pub async fn read(&mut self, tx: &mut Tx, room_id: &str) -> Result<(), Error> {
         for row in sqlx::query(CREATION)
             .bind(room_id)
@@ -199,8 +206,8 @@ impl FoldConditions {
         Ok(())
     }
 
-    /// Reads the state at a time, ms, and the later changes of the slots that these sticky events
-    /// name.
+    /// Reads, for each slot that these sticky events name, whether it is open at `from`, ms, and
+    /// its changes since then. A slot that is known from that time on is not read again.
     pub async fn know_slots<'e>(
         &mut self,
         tx: &mut Tx,
@@ -227,7 +234,8 @@ impl FoldConditions {
         Ok(())
     }
 
-    /// Reads the events of these users' membership of the room, unless that was done before.
+    /// Reads the events of these users' membership of the room, except for users who were read
+    /// before.
     pub async fn know<'u>(
         &mut self,
         tx: &mut Tx,
@@ -253,8 +261,9 @@ impl FoldConditions {
         Ok(())
     }
 
-    /// The conditions for these events of member keys. All their senders must have been read
-    /// before.
+    /// The conditions under which these events of member keys are folded. The memberships of all
+    /// their senders must have been read with [`Self::know`], and their slots with
+    /// [`Self::know_slots`].
     pub fn room(&self, events: &[&RoomEvent]) -> RoomConditions {
         let senders: BTreeSet<&str> = events.iter().map(|event| event.sender.as_str()).collect();
         let presence = senders
@@ -279,8 +288,8 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
         and r.room_id = e.room_id) as redaction_ms
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
-/// The input for folding one member key now: its events since the seal at `cut`, ms, and the
-/// conditions.
+/// All that is needed to fold one member key by itself: its stored events from `cut`, ms, on, and
+/// the conditions of the room.
 pub(in crate::store) async fn read_fold_input(
     tx: &mut Tx,
     room_id: &str,

@@ -13,7 +13,8 @@ use crate::store::stored_membership::{
 use crate::store::{Error, Tx};
 use std::collections::BTreeMap;
 
-/// A membership as it is stored and as it will be.
+/// A membership as it is stored (`old`, `None` = not stored) and as it will be (`new`, `None` = it
+/// will be deleted).
 #[derive(Debug)]
 pub(in crate::store) struct MembershipChange {
     id: String,
@@ -22,7 +23,8 @@ pub(in crate::store) struct MembershipChange {
 }
 
 impl MembershipChange {
-    /// A stored membership. It is deleted unless a new state is set.
+    /// The change of a membership that is stored as `old`. It will be deleted unless
+    /// [`Self::replace_with`] or [`Self::keep`] says otherwise.
     pub fn new_change(id: &str, old: Option<Membership>) -> Self {
         Self {
             id: id.to_owned(),
@@ -31,6 +33,7 @@ impl MembershipChange {
         }
     }
 
+    /// Says that the membership will be this one.
     pub fn replace_with(&mut self, member: &Membership) {
         self.new = Some(membership_as_stored(&self.id, member));
     }
@@ -40,13 +43,16 @@ impl MembershipChange {
         self.new.clone_from(&self.old);
     }
 
+    /// The id of the membership's row.
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// The spans in which this changes what the calls of a slot consist of: slot, from and to, ms.
-    /// If only the end of a stay of the same device moves, the span is between its old and its new
-    /// end. A renewal can name the device of a stay that had no name for it.
+    /// If only the end of a stay moves, this is one span, between its old and its new end. In all
+    /// other cases it is the whole stay as it was and the whole stay as it is now, as far as they
+    /// exist. The device must be the same too, because a renewal can name the device of a stay
+    /// that had no name for it: this changes the whole stay.
     pub fn spans(&self) -> impl Iterator<Item = (&str, i64, i64)> {
         let both = self.old.as_ref().zip(self.new.as_ref());
         let both = both.filter(|(old, new)| {
@@ -70,6 +76,7 @@ impl MembershipChange {
             .map(move |member| (member.slot.as_str(), whole(member).0, whole(member).1))
     }
 
+    /// Does the membership really change?
     pub fn is_one(&self) -> bool {
         self.old != self.new
     }
@@ -87,7 +94,7 @@ static OPENED: MultiRow = MultiRow::new(
     ),
 );
 
-/// The stored memberships of member keys that began to count in a span of time.
+/// The stored memberships of these member keys that began to count within the span of their key.
 pub(in crate::store) async fn memberships_opened_within(
     tx: &mut Tx,
     room_id: &str,
@@ -127,7 +134,8 @@ static DELETE: MultiRow = MultiRow::new("delete from memberships where id in (",
 /// id.
 pub(super) type SessionAssignments = BTreeMap<String, Option<String>>;
 
-/// Writes the changed memberships, and which session each belongs to.
+/// Writes the changed memberships and deletes those that are gone. `assigned` says which session
+/// each membership belongs to; it may name unchanged memberships as well.
 pub(in crate::store) async fn write_memberships(
     tx: &mut Tx,
     room_id: &str,
@@ -196,7 +204,8 @@ pub(super) async fn assign_sessions(
     Ok(())
 }
 
-/// Ids are unique within a room; together with the room id they are unique everywhere.
+/// The id of a membership's row. The fold's own ids are unique within a room; together with the
+/// room id they are unique everywhere.
 pub(super) fn row_id(room_id: &str, member_id: &str) -> String {
     crate::rtc::id::hash(&[room_id, member_id], 12)
 }

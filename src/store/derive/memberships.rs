@@ -23,7 +23,8 @@ use std::sync::Arc;
 /// Maximum member keys folded at once.
 pub(super) const GROUP: usize = 64;
 
-/// Folds every touched member key again and returns the memberships that changed.
+/// Folds every touched member key again and returns the memberships that changed. Nothing of them
+/// is written yet.
 pub(in crate::store) async fn fold_touched_keys(
     tx: &mut Tx,
     derivation: Derivation<'_>,
@@ -41,9 +42,9 @@ pub(in crate::store) async fn fold_touched_keys(
     conditions.read(tx, room_id).await?;
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
-    for some in spans.chunks(GROUP) {
+    for group in spans.chunks(GROUP) {
         let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &touched.fresh);
-        let mut tasks = work.begin(tx, some).await?;
+        let mut tasks = work.begin(tx, group).await?;
         while !tasks.is_empty() {
             tasks = work.fold_next_page(tx, tasks).await?;
         }
@@ -57,11 +58,11 @@ pub(in crate::store) async fn fold_touched_keys(
 /// The progress of the fold of one member key.
 pub(super) struct KeyFold {
     member_key: String,
-    /// Where something changed, ms.
+    /// The first and the last time, ms, at which something changed.
     span: (i64, i64),
     /// The folded state so far.
     from: KeyState,
-    /// The first checkpoint after the change.
+    /// The first checkpoint after the change, where the fold may end; `None` if there is none.
     next: Option<KeyState>,
     /// Events before this time, ms, do not count.
     seal: i64,
@@ -81,12 +82,14 @@ impl KeyFold {
         self.begins()
     }
 
+    /// Up to where it was folded, ms: the fold goes on from there. `i64::MIN` at the beginning.
     fn begins(&self) -> i64 {
         self.from.at_ms.unwrap_or(i64::MIN)
     }
 
-    /// From when on, ms, it matters which slots are open; `None` = never. Before its first event a
-    /// member key says nothing.
+    /// The time, ms, from which on the fold must know which slots are open: where it goes on, or
+    /// the first event of the page at the beginning of a member key. `None` if it needs no slots,
+    /// because there is no event.
     fn matters_from(&self, page: Option<&EventPage>) -> Option<i64> {
         let events = || page.into_iter().flat_map(|page| &page.events);
         // A link can move an event. Sticky events have no links.
@@ -101,6 +104,7 @@ impl KeyFold {
         self.from.at_ms.or_else(|| events().map(own).min())
     }
 
+    /// The time, ms, of the next checkpoint, where the fold may end; `i64::MAX` if there is none.
     fn ends(&self) -> i64 {
         self.next
             .as_ref()
@@ -113,30 +117,33 @@ impl KeyFold {
 #[derive(Default)]
 struct EventPage {
     events: Vec<Arc<RoomEvent>>,
-    /// More follow, from this time on, ms.
+    /// More events follow, from this time on, ms; `None` if this is the last page.
     end: Option<i64>,
-    /// The cuts: times, ms, at which the page can be cut.
+    /// The cuts: times, ms, at which the fold may stop and go on later, because no event moves
+    /// across them.
     cuts: Vec<i64>,
-    /// The cut after the last event, ms.
+    /// A cut after the last event, ms, at which a head may be stored.
     cut_after: Option<i64>,
 }
 
 impl EventPage {
-    /// Up to where a page that is not the last can be folded, ms.
+    /// The last cut of a page that is not the last one, ms: up to there it can be folded. `None` if
+    /// the page has no cut, or if it is the last one and can be folded to its end.
     fn reached(&self) -> Option<i64> {
         self.cuts.last().copied().filter(|_| self.end.is_some())
     }
 }
 
-/// The fold of several member keys of a room.
+/// The fold of several member keys of a room, in one transaction. The order of use is
+/// [`Self::begin`], [`Self::fold_next_page`] until no task is left, [`Self::done`].
 pub(super) struct FoldGroup<'a> {
     rules: &'a Rules,
     tuning: Tuning,
     room_id: &'a str,
     conditions: &'a mut FoldConditions,
-    /// Maximum events of each member key read at once.
+    /// Maximum events of each member key in the next page; it grows while the fold is stuck.
     limit: usize,
-    /// The events read so far.
+    /// The number of events read so far.
     read: i64,
     /// By row id: the stored membership and the new one.
     changes: BTreeMap<String, MembershipChange>,
@@ -144,10 +151,12 @@ pub(super) struct FoldGroup<'a> {
     heads: Vec<Head>,
     /// Member keys whose head is not valid any more.
     without_head: Vec<String>,
+    /// The events that this transaction stores: they are in memory and are not read again.
     fresh: &'a NewEvents,
 }
 
 impl<'a> FoldGroup<'a> {
+    /// A group of which nothing is folded yet.
     pub fn new(
         derivation: Derivation<'a>,
         room_id: &'a str,
@@ -171,7 +180,7 @@ impl<'a> FoldGroup<'a> {
         }
     }
 
-    /// Must the next page be larger, because no fold could end within the last one?
+    /// Must the next pages be larger, because some fold could not go on within its last page?
     pub fn is_stuck(&self) -> bool {
         self.limit > self.tuning.page
     }
@@ -181,7 +190,9 @@ impl<'a> FoldGroup<'a> {
         self.read
     }
 
-    /// Finds where the folds begin, and deletes checkpoints that are no longer valid.
+    /// Begins the fold of these member keys, each with the first and the last time, ms, at which
+    /// something changed: finds the checkpoint from which it goes on, and deletes those that the
+    /// change makes invalid. Returns one task for each member key.
     pub async fn begin(
         &mut self,
         tx: &mut Tx,
@@ -217,7 +228,8 @@ impl<'a> FoldGroup<'a> {
         Ok(tasks)
     }
 
-    /// Folds one page of each member key. Returns those that are not done.
+    /// Folds one page of each member key: reads its events and what they need, folds them, and
+    /// stores the checkpoints reached. Returns the tasks that are not done.
     pub async fn fold_next_page(
         &mut self,
         tx: &mut Tx,
@@ -238,6 +250,7 @@ impl<'a> FoldGroup<'a> {
                 events.iter().map(|event| event.sender.as_str()),
             )
             .await?;
+        // Only sticky memberships depend on whether their slot is open.
         let sticky = tasks.iter().filter(|task| task.member_key.starts_with('k'));
         let from = sticky
             .filter_map(|task| task.matters_from(pages.get(&task.member_key)))
@@ -278,7 +291,7 @@ impl<'a> FoldGroup<'a> {
         Ok(rest)
     }
 
-    /// Finds the next checkpoints for folds that did not end at the last ones.
+    /// Finds the next checkpoint of each fold that went past the one at which it could have ended.
     async fn look_on(&self, tx: &mut Tx, tasks: &mut [KeyFold]) -> Result<(), Error> {
         let open = tasks
             .iter()
@@ -302,7 +315,8 @@ impl<'a> FoldGroup<'a> {
         Ok(())
     }
 
-    /// All changed memberships. Events that the fold still carries keep their current marks.
+    /// Ends the group: writes the marks of rejection and the heads that are left, and returns all
+    /// memberships that changed.
     pub async fn done(mut self, tx: &mut Tx) -> Result<Vec<MembershipChange>, Error> {
         self.marks
             .settle(tx, self.room_id, std::iter::empty())
@@ -317,7 +331,9 @@ impl<'a> FoldGroup<'a> {
             .collect())
     }
 
-    /// Folds one page, cut by cut. Returns the task if it must continue.
+    /// Folds one page of a member key, cut by cut, and adds the states that become checkpoints to
+    /// `states`. Returns the task if it must go on with another page. `None` when it is done: at
+    /// the last event, or at a checkpoint that is as it was before.
     fn fold(
         &mut self,
         task: KeyFold,
@@ -367,8 +383,9 @@ impl<'a> FoldGroup<'a> {
         })
     }
 
-    /// Folds the last events of a member key. A head is stored after them if it is worth it:
-    /// `events` is how many there are since the last checkpoint.
+    /// Folds `rest`, the last events of a member key, and notes the head after them if it is worth
+    /// it, or that its head is not valid any more. `events` is how many events there are since the
+    /// last checkpoint.
     fn fold_to_end(
         &mut self,
         task: &KeyFold,
@@ -400,6 +417,9 @@ impl<'a> FoldGroup<'a> {
         });
     }
 
+    /// Folds some events of a member key, from the state `from` up to `until`, ms, which is a cut;
+    /// `None` = to the end. Notes the memberships and the rejections that follow. Returns the state
+    /// at the end.
     fn part(
         &mut self,
         task: &KeyFold,
@@ -469,7 +489,8 @@ static TIMES: MultiRow = MultiRow::new(
 );
 
 impl FoldGroup<'_> {
-    /// The next page of each member key.
+    /// Reads the next page of each member key, from where its fold goes on to its next checkpoint,
+    /// or at most as many events as the limit allows. The cuts are not in it yet.
     async fn pages(
         &mut self,
         tx: &mut Tx,
@@ -492,7 +513,8 @@ impl FoldGroup<'_> {
         let limit = crate::store::to_i64(self.limit);
         let shared = |query: Statement| query.bind(self.room_id.to_owned()).bind(limit);
         let mut pages: BTreeMap<String, EventPage> = BTreeMap::new();
-        // All events after a head are new. Few of them fit in one page.
+        // A fold that goes on from a head has events before it (`events > 0`), and all events after
+        // the head are new. If they fit in one page, the page needs no end.
         let is_one_page = self.fresh.count() <= self.limit;
         let (short, long): (Vec<&KeyFold>, Vec<&KeyFold>) = tasks
             .iter()
@@ -547,7 +569,8 @@ impl FoldGroup<'_> {
         Ok(pages)
     }
 
-    /// The events of member keys between these times. Events in memory are not read.
+    /// The events of member keys in these spans of time, each with its mark of rejection and its
+    /// member key. Of an event that is in memory, the database sends no content.
     async fn events(
         &self,
         tx: &mut Tx,
@@ -566,7 +589,8 @@ impl FoldGroup<'_> {
         unpack(&rows, |fields| key_event_from_fields(fields, self.fresh))
     }
 
-    /// Finds the cuts of the pages: everything that the events link to is known there.
+    /// Finds the cuts of each page, for which the times of the events that its events replace are
+    /// needed; those outside of the page are read.
     async fn cut(
         &self,
         tx: &mut Tx,
@@ -617,8 +641,8 @@ impl FoldGroup<'_> {
         Ok(())
     }
 
-    /// Reads the stored memberships that these pages can change: those that began to count in them,
-    /// and those that were open before.
+    /// Reads the stored memberships that these pages can change, as the state before the change:
+    /// those that began to count in them, and those that were open before.
     async fn stored(
         &mut self,
         tx: &mut Tx,

@@ -21,7 +21,8 @@ const SIZES: &str =
     "select room_id, count(*) from events where chain is not null and ($1 = '' or room_id = $1)
     group by room_id order by room_id";
 
-/// Rooms that have member events, and how many; of one room or of all.
+/// How many member events each room has, by room id; of one room or, with `None`, of all. Rooms
+/// without member events are left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -40,14 +41,15 @@ pub async fn count_member_events(
 pub struct RebuildPlace {
     /// The last member key that was begun.
     member_key: String,
-    /// Long member keys that are not finished, and up to which time they are done, ms.
+    /// Member keys that are not finished, because they have many events, and up to which time they
+    /// are done, ms.
     open: Vec<(String, i64)>,
     /// The member events read so far.
     pub events: i64,
 }
 
 impl RebuildPlace {
-    /// Reads a place as [`Self::to_text`] wrote it.
+    /// The place of a text that [`Self::to_text`] wrote; `None` if the text cannot be read.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -61,8 +63,9 @@ impl RebuildPlace {
 const SOME: &str =
     "select distinct chain from events where room_id = $1 and chain > $2 order by chain limit $3";
 
-/// Derives the next part of a room again: one page of each of several member keys. Returns where to
-/// continue; `None` at the end.
+/// Derives the next part of a room again: one page of events of each of several member keys.
+/// Returns the place where to continue; `None` when all member keys of the room are done. Its calls
+/// are not complete until [`recount_calls`] has run.
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.
@@ -147,7 +150,8 @@ pub(super) async fn rebuild_part_in(
 const SLOTS: &str = "select slot_id from memberships where room_id = $1 union select slot_id
     from sessions where room_id = $1";
 
-/// Counts the calls of a room again from its stays, each slot from its first stay to its last.
+/// Computes all calls of a room again from its stored stays, slot by slot, and deletes those that
+/// no longer exist.
 ///
 /// # Errors
 /// When the database fails.
@@ -173,9 +177,12 @@ pub async fn recount_calls(store: &Writer, room_id: &str) -> Result<(), Error> {
 /// How many times a portion is read without blocking the writer; after that the writer waits once.
 const TRIES: usize = 5;
 
-/// Counts the next calls of a slot from this time on, ms. They are read without blocking the
-/// writer, who waits only while the result is written. If the room was written to meanwhile, they
-/// are read again. Returns from when on there may be more.
+/// Computes the next calls of a slot, from this time on, ms, and writes them. Returns the time, ms,
+/// from which on there may be more; `None` at the end of the slot.
+///
+/// The stays are read without blocking the writer, who waits only while the result is written. If
+/// somebody wrote to the room meanwhile, they are read again; after a few tries they are read while
+/// the writer waits.
 async fn recount_next_calls(
     store: &Writer,
     room_id: &str,
@@ -186,6 +193,7 @@ async fn recount_next_calls(
         let mut connection = store.read.acquire().await?;
         let writes = rooms::read_write_count(&mut connection, room_id).await?;
         let mut portion = CallPortion::new(room_id, slot, from);
+        // False means that somebody wrote to the room, so that the portion is out of date.
         if !portion.read(&mut connection, Some((store, writes))).await? {
             continue;
         }
@@ -193,6 +201,7 @@ async fn recount_next_calls(
         drop(connection);
         let mut tx = store.writing().await?;
         rooms::count_write(&mut tx, room_id).await?;
+        // The one write since is the line above.
         if rooms::read_write_count(&mut tx, room_id).await? == writes + 1 {
             let more = portion.record_sessions(&mut tx).await?;
             tx.commit().await?;
@@ -212,10 +221,11 @@ async fn recount_next_calls(
     Ok(more)
 }
 
-/// Some consecutive calls of a slot.
+/// Some consecutive calls of a slot, computed anew from its stays.
 struct CallPortion<'a> {
     room_id: &'a str,
     slot: &'a str,
+    /// Where the portion begins, ms. No call reaches across it.
     from: i64,
     /// Where the portion ends, ms, if more calls follow.
     end: Option<i64>,
@@ -223,6 +233,7 @@ struct CallPortion<'a> {
 }
 
 impl<'a> CallPortion<'a> {
+    /// A portion that begins at `from`, ms, and of which nothing is read yet.
     fn new(room_id: &'a str, slot: &'a str, from: i64) -> Self {
         Self {
             room_id,
@@ -233,9 +244,13 @@ impl<'a> CallPortion<'a> {
         }
     }
 
-    /// Reads whole calls until there are enough. For a long call, its memberships are assigned on
-    /// the way, if a store is given and nobody wrote to the room since. Returns false if somebody
-    /// did.
+    /// Reads stays and counts them to calls, until there are enough whole calls or no stays are
+    /// left. Returns false if somebody wrote to the room meanwhile, so that all must be read again.
+    ///
+    /// `beside` is given if the writer is not kept waiting: the store, and the room's count of
+    /// writes from before the reading. Then which call each stay belongs to is written on the way,
+    /// so that it does not pile up in memory for a call of many stays. With `None` the caller's
+    /// transaction keeps others out, and the result is always true.
     async fn read(
         &mut self,
         connection: &mut AnyConnection,
@@ -263,9 +278,9 @@ impl<'a> CallPortion<'a> {
                 }
 
                 count.push(self.room_id, self.slot, &stay);
-                let is = count.session().map(|session| session.id.clone());
-                if is != session {
-                    self.outcome.assigned.insert(stay.id, is);
+                let counted = count.session().map(|session| session.id.clone());
+                if counted != session {
+                    self.outcome.assigned.insert(stay.id, counted);
                 }
             }
 
@@ -295,14 +310,16 @@ impl<'a> CallPortion<'a> {
         Ok(true)
     }
 
-    /// Removes the assignments to a call that is not part of this portion.
+    /// Removes the assignments to this call, which is not part of the portion because it was read
+    /// in part only.
     fn let_go(&mut self, session: Option<&Session>) {
         self.outcome
             .assigned
             .retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
     }
 
-    /// Writes the assignments to a call before the call itself is written.
+    /// Writes which call each stay read so far belongs to, before the calls themselves are written.
+    /// Returns false, and writes nothing, if the room's count of writes is no longer `writes`.
     async fn assign(&mut self, store: &Writer, writes: i64) -> Result<bool, Error> {
         if self.outcome.assigned.is_empty() {
             return Ok(true);
@@ -321,7 +338,9 @@ impl<'a> CallPortion<'a> {
         Ok(fresh)
     }
 
-    /// Writes the calls of the portion and deletes those that no longer exist.
+    /// Writes the calls of the portion that changed, and deletes the stored ones that no longer
+    /// exist. Returns the time, ms, at which the next portion begins; `None` if this is the last
+    /// one.
     async fn record_sessions(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
         let to = self.end.unwrap_or(i64::MAX);
         let query = sqlx::query(WITHIN)
@@ -374,7 +393,7 @@ const WITHIN: &str = concat!(
 
 const STAYS: &str = "select count(*) from memberships";
 
-/// How large the database is, bytes, and how many stays it holds.
+/// The size of the database in bytes, and the number of stays in it.
 ///
 /// # Errors
 /// When the database fails.

@@ -28,7 +28,7 @@ pub struct RederiveProgress {
 }
 
 impl Reader {
-    /// What is being derived again; `None` if everything is from the current rules.
+    /// How far deriving again has come; `None` if everything is from the current rules.
     #[must_use]
     pub fn rederiving(&self) -> Option<RederiveProgress> {
         self.held().clone()
@@ -48,6 +48,7 @@ impl Reader {
         self.held().is_some()
     }
 
+    /// Locks the progress, which all copies of the reader share.
     fn held(&self) -> std::sync::MutexGuard<'_, Option<RederiveProgress>> {
         // After a panic elsewhere a number may be slightly outdated; that is harmless.
         self.rederiving
@@ -60,7 +61,7 @@ impl Reader {
 const SET: &str =
     "insert into derivations (room_id, stamp) values ($1, $2) on conflict (room_id) do nothing";
 
-/// Notes the rules by which a new room is derived.
+/// Stores that a new room is derived by these rules, so that it is not derived again.
 pub(in crate::store) async fn record_new_room(
     tx: &mut Tx,
     room_id: &str,
@@ -85,7 +86,10 @@ const AIM: &str = "insert into derivations (room_id, stamp, target) values ($1, 
 const HAS_STAYS: &str =
     "select count(*) from (select 1 from memberships where room_id = $1 limit 1) as stays";
 
-/// Finds state from other rules than these, before anything is derived by these.
+/// Finds the rooms whose derived state is from other rules than these, and makes them the progress
+/// that [`Reader::rederiving`] tells. It must run before anything is derived by these rules. A room
+/// without member events and stays needs no work, and is marked as done. A room for which deriving
+/// again by these rules was begun earlier goes on where it was.
 ///
 /// # Errors
 /// When the database fails.
@@ -136,8 +140,8 @@ pub async fn find_stale_rooms(store: &Writer, rules: &Rules, now: i64) -> Result
     Ok(())
 }
 
-/// From now on the room is being derived for this stamp. Its checkpoints are deleted: they are from
-/// other rules, and maybe of a form that is no longer read.
+/// Stores that the room is being derived again for the stamp `target`. Deletes its checkpoints:
+/// they are from other rules, and maybe of a form that is no longer read.
 async fn begin_stale_room(store: &Writer, room_id: &str, target: &str) -> Result<(), Error> {
     let mut tx = store.writing().await?;
     checkpoints::delete_room_checkpoints(&mut tx, room_id).await?;
@@ -151,7 +155,8 @@ async fn begin_stale_room(store: &Writer, room_id: &str, target: &str) -> Result
     Ok(())
 }
 
-/// Notes that a room is now derived by the rules of this stamp.
+/// Stores that a room is now derived by the rules of this stamp, and that nothing of it is left to
+/// do.
 ///
 /// # Errors
 /// When the database fails.
@@ -179,7 +184,8 @@ pub enum RederiveStep {
     AllDone,
 }
 
-/// Derives the next part: a few member keys of a room or, when all are done, its calls.
+/// Derives the next part of the rooms that [`find_stale_rooms`] found: a few member keys of the
+/// first room or, when all of them are done, its calls. Returns what that was.
 ///
 /// # Errors
 /// When the database fails; then nothing of this step was written.

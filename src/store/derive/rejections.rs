@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct RejectionMarks(BTreeMap<String, (StoredMark, Option<String>)>);
 
+/// The mark of an event in the database: the reason why it is rejected, or none.
 #[derive(Debug, Clone, PartialEq)]
 enum StoredMark {
+    /// It was not read, so the new mark is always written.
     Unread,
     Mark(Option<String>),
 }
@@ -26,7 +28,8 @@ static REJECT: MultiRow = MultiRow::new(
 );
 
 impl RejectionMarks {
-    /// Adds the events from before the first page whose marks later events can still change.
+    /// Adds the events that a fold carries from before its first page: later events can still
+    /// change whether they are rejected. Their stored marks are not known.
     pub fn carry(&mut self, state: &KeyState) {
         for event in state.carried().filter(|event| event.state_key.is_none()) {
             let known = state.rejected.get(&event.event_id).cloned();
@@ -35,7 +38,7 @@ impl RejectionMarks {
         }
     }
 
-    /// Adds an event as it was read.
+    /// Notes the mark with which an event is stored, `None` if it is not rejected.
     pub fn stored(&mut self, event: &RoomEvent, mark: Option<String>) {
         self.0
             .entry(event.event_id.clone())
@@ -55,15 +58,16 @@ impl RejectionMarks {
         }
     }
 
-    /// The fold ends here and continues as it did before: the events that it still carries keep
-    /// their marks.
+    /// Drops the marks of the events that the fold carries beyond this state. The fold ends here
+    /// because it would continue as it did before, so these events keep their stored marks.
     pub fn keep(&mut self, state: &KeyState) {
         for event in state.carried() {
             self.0.remove(&event.event_id);
         }
     }
 
-    /// Writes the marks that changed, except for events that the fold still carries.
+    /// Writes the marks that changed and forgets them. `states` are the folds that go on: the marks
+    /// of events that they carry may still change, and stay.
     pub async fn settle<'s>(
         &mut self,
         tx: &mut Tx,

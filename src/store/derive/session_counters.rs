@@ -13,7 +13,7 @@ use crate::store::{Error, Tx, to_i64};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is counted, and for whom: a user, a device, a server or an intent.
+/// What is counted, and its name: `u` a user, `d` a device, `s` a server, `i` an intent.
 type CounterKey = (&'static str, String);
 
 /// Maximum users whose stays are read for one update, and maximum stays of theirs. Beyond these the
@@ -41,10 +41,12 @@ struct StaysBeforeAfter {
 }
 
 impl StaysBeforeAfter {
+    /// The stays of these users as they are stored.
     fn before(&self) -> impl Iterator<Item = &CountedStay> + Clone {
         self.before.iter()
     }
 
+    /// The stays of these users with the changes made.
     fn after(&self) -> impl Iterator<Item = &CountedStay> + Clone {
         self.before()
             .filter(|stay| !self.changed.contains(&stay.id))
@@ -60,8 +62,10 @@ struct Peaks {
 }
 
 impl TallyUpdate<'_> {
-    /// The call after the changes. `None` if it must be recounted: its beginning changed, it fell
-    /// into several calls, or its peak was where stays became shorter.
+    /// The call after the changes, whose counts are written to its tally. Adds the stays that
+    /// belong to it to `assigned`. `None` if the call must be recounted from its stays: its
+    /// beginning changed, it fell into several calls, its peak was where stays became shorter, or
+    /// too many stays would have to be read.
     pub async fn apply(
         &self,
         tx: &mut Tx,
@@ -112,6 +116,7 @@ impl TallyUpdate<'_> {
         })
     }
 
+    /// Was this stay in the call before the changes? It began while the stored call lasted.
     fn was_in(&self, member: Option<&Membership>) -> bool {
         self.is_in(member) && member.is_some_and(|member| member.joined_ms <= self.session.until_ms)
     }
@@ -146,6 +151,8 @@ impl TallyUpdate<'_> {
             }));
         }
 
+        // Only the users who come, go or change are read. The others are the same before and after,
+        // so how many they are follows from who is present at the stored last join.
         let low = present.at_ms.min(self.from - 1);
         let Some(stays) = self.read_touched(tx, low, last_join).await? else {
             return Ok(None);
@@ -160,6 +167,7 @@ impl TallyUpdate<'_> {
             return Ok(None);
         };
 
+        // With nobody else in the call, a moment without anybody would split it.
         if devices == 0 && !self.is_unbroken(&stays) {
             return Ok(None);
         }
@@ -260,8 +268,8 @@ impl TallyUpdate<'_> {
         Ok(stays > to_i64(MOST_STAYS))
     }
 
-    /// Is somebody present all the time from just before the first change to the last join? Asked
-    /// only if these are all the stays.
+    /// Is somebody present all the time from just before the first change to the last join? The
+    /// answer holds for the call only if `stays` are the stays of all users who are in it.
     fn is_unbroken(&self, stays: &StaysBeforeAfter) -> bool {
         let mut spans: Vec<(i64, i64)> = stays
             .after()
@@ -299,7 +307,8 @@ impl TallyUpdate<'_> {
         Ok(last)
     }
 
-    /// Adds the changed stays to the counts, and writes them.
+    /// Adds the changed stays to the counts of the tally and to those of the session, and writes
+    /// the tally.
     async fn count(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
         let mut steps: BTreeMap<CounterKey, i64> = BTreeMap::new();
         for change in &self.changes {
@@ -407,6 +416,7 @@ fn updated_peak(known: usize, before: usize, after: usize) -> Option<usize> {
     }
 }
 
+/// The count plus this step, which may be negative; never below 0.
 fn add_signed(count: usize, step: i64) -> usize {
     count.saturating_add_signed(isize::try_from(step).unwrap_or(0))
 }
@@ -414,6 +424,8 @@ fn add_signed(count: usize, step: i64) -> usize {
 const INTENTS: &str =
     "select key from tallies where tally = $1 and what = 'i' and n > 0 order by key limit 2";
 
+/// The counters to which one stay adds: those of its user, its device, its server, and its intent
+/// if there is one.
 fn counter_keys(
     user: &str,
     device: &str,
@@ -443,6 +455,7 @@ static WRITE: MultiRow = MultiRow::new(
     " on conflict (tally, what, key) do update set n = excluded.n",
 );
 
+/// How many stays these counters of a tally have. Counters that are not stored are left out.
 async fn read_counts(
     tx: &mut Tx,
     tally: i64,
@@ -470,6 +483,7 @@ async fn read_counts(
     Ok(counts)
 }
 
+/// Stores these counters of a tally, each with its new number of stays.
 async fn write_counts(tx: &mut Tx, tally: i64, counts: &[(CounterKey, i64)]) -> Result<(), Error> {
     let shared = |query: Statement| query.bind(tally);
     let bind = |query: Statement, (key, n): &(CounterKey, i64)| {
@@ -510,6 +524,7 @@ async fn read_present(tx: &mut Tx, tally: i64) -> Result<Option<PresentCount>, E
     }))
 }
 
+/// Stores who is present at the last join of a call, in place of what was stored.
 async fn store_present(tx: &mut Tx, tally: i64, present: PresentCount) -> Result<(), Error> {
     sqlx::query(STORE_PRESENT)
         .bind(tally)
@@ -522,7 +537,8 @@ async fn store_present(tx: &mut Tx, tally: i64, present: PresentCount) -> Result
     Ok(())
 }
 
-/// Begins the tally of a call that was recounted.
+/// Stores the tally of a call that was just counted from its stays. Returns the number of the
+/// tally.
 pub(in crate::store) async fn create_tally(
     tx: &mut Tx,
     count: &SessionCounter,
@@ -551,7 +567,7 @@ pub(in crate::store) async fn create_tally(
 const END_PRESENT: &str = "delete from tallies_present where tally = $1";
 const END: &str = "delete from tallies where tally = $1";
 
-/// Deletes a tally.
+/// Deletes the tally of this number.
 pub(in crate::store) async fn delete_tally(tx: &mut Tx, tally: i64) -> Result<(), Error> {
     sqlx::query(END).bind(tally).execute(&mut **tx).await?;
     sqlx::query(END_PRESENT)

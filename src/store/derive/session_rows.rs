@@ -61,7 +61,7 @@ static WRITE: MultiRow = MultiRow::new(
         intent = excluded.intent, tally = excluded.tally",
 );
 
-/// Writes sessions of a room, each with its tally.
+/// Writes sessions of a room, each with the number of its tally; `None` = it keeps none.
 pub(in crate::store) async fn write_sessions(
     tx: &mut Tx,
     room_id: &str,

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Maximum stays in memory at once; it may be a few more.
 const PORTION: usize = 2048;
 
-/// Changes of one slot that overlap in time, and their span of time, ms.
+/// Changes of one slot whose spans of time overlap: from the first begin to the last end, ms. A
+/// change of a stay that moved has two spans, its old and its new one, and may be listed twice.
 struct Cluster<'a> {
     slot: &'a str,
     from: i64,
@@ -23,17 +24,19 @@ struct Cluster<'a> {
     changes: Vec<&'a MembershipChange>,
 }
 
-/// The clusters between two gaps of a slot: a span of time, ms, outside of which nothing changes,
-/// and the sessions that were in it, by id.
+/// A span of time of a slot, ms, that is recounted as a whole: one or more clusters, widened to the
+/// stored sessions that they touch. No session outside of it changes.
 struct Window<'a> {
     slot: &'a str,
     low: i64,
     high: i64,
-    old: BTreeMap<String, (Session, Option<i64>)>,
+    /// The stored sessions in the window, by id, each with the number of its tally if it has one.
+    stored: BTreeMap<String, (Session, Option<i64>)>,
     clusters: Vec<Cluster<'a>>,
 }
 
-/// The result: sessions to write with their tallies, sessions to delete, and memberships to assign.
+/// The result: sessions to write, each with the number of its tally if it has one; sessions to
+/// delete; and memberships whose session changes.
 #[derive(Default)]
 pub(in crate::store) struct SessionChanges {
     pub sessions: Vec<(Session, Option<i64>)>,
@@ -42,7 +45,8 @@ pub(in crate::store) struct SessionChanges {
 }
 
 /// Updates the sessions from changed memberships that are not written yet. Returns the slots
-/// concerned, and which session each membership belongs to now.
+/// concerned, and the memberships whose session changes. Small windows are recounted together, so
+/// that few statements are needed; a large one is recounted alone, portion by portion.
 pub(in crate::store) async fn update_sessions(
     tx: &mut Tx,
     tuning: Tuning,
@@ -86,6 +90,7 @@ pub(in crate::store) async fn update_sessions(
     Ok((slots, outcome.assigned))
 }
 
+/// The changes in clusters, in order of slot and time.
 fn cluster_changes(changes: &[MembershipChange]) -> Vec<Cluster<'_>> {
     let spans = changes
         .iter()
@@ -126,8 +131,9 @@ static TOUCHING: MultiRow = MultiRow::new(
     ),
 );
 
-/// The windows of these clusters, which are in order. Sessions do not overlap, so a cluster can
-/// change only the sessions that it touches.
+/// The windows around these clusters, which are in order of slot and time. Sessions of a slot do
+/// not overlap, so a cluster can change only the sessions that it touches. Clusters that touch the
+/// same session come into one window.
 async fn find_windows<'a>(
     tx: &mut Tx,
     room_id: &str,
@@ -159,8 +165,9 @@ async fn find_windows<'a>(
     let mut windows: Vec<Window> = Vec::new();
     for cluster in clusters {
         let (slot, mut low, mut high) = (cluster.slot, cluster.from, cluster.to);
-        let mut old = BTreeMap::new();
-        // Only the last of the sessions that began before the cluster can reach it.
+        let mut touched = BTreeMap::new();
+        // From the last one backwards: of the sessions that began before the cluster, only the last
+        // can reach it.
         let begun = stored
             .range((slot.to_owned(), i64::MIN)..=(slot.to_owned(), cluster.to))
             .rev();
@@ -168,20 +175,20 @@ async fn find_windows<'a>(
             begun.take_while(|(_, (session, _))| session.until_ms >= cluster.from)
         {
             (low, high) = (low.min(session.started_ms), high.max(session.until_ms));
-            old.insert(session.id.clone(), (session.clone(), *tally));
+            touched.insert(session.id.clone(), (session.clone(), *tally));
         }
 
         match windows.last_mut() {
             Some(last) if last.slot == slot && low <= last.high => {
                 last.high = last.high.max(high);
-                last.old.append(&mut old);
+                last.stored.append(&mut touched);
                 last.clusters.push(cluster);
             }
             _ => windows.push(Window {
                 slot,
                 low,
                 high,
-                old,
+                stored: touched,
                 clusters: vec![cluster],
             }),
         }
@@ -191,7 +198,7 @@ async fn find_windows<'a>(
 }
 
 impl Window<'_> {
-    /// How many stays a recount reads.
+    /// How many stays a recount of this window takes into memory at most.
     fn size(&self) -> usize {
         let changes: usize = self
             .clusters
@@ -199,15 +206,16 @@ impl Window<'_> {
             .map(|cluster| cluster.changes.len())
             .sum();
 
-        self.old
+        self.stored
             .values()
             .map(|(session, _)| session.memberships)
             .sum::<usize>()
             + changes
     }
 
-    /// Do all changes stay within the window? A stay that changes its slot or moves out of the
-    /// window is rare; then the window is recounted.
+    /// Do all changed stays begin in the window, before and after the change? A stay that changes
+    /// its slot or moves out of the window is rare; then the window is recounted. So it is if one
+    /// change is listed twice, which a tally would count twice.
     fn is_moved_only_inside(&self, changes: &[&MembershipChange]) -> bool {
         let ids: BTreeSet<&str> = changes.iter().map(|change| change.id()).collect();
 
@@ -224,18 +232,24 @@ impl Window<'_> {
         member.slot.as_str() == self.slot && joined_ms >= self.low && joined_ms <= self.high
     }
 
-    /// The one session of the window, if it is large and began before the changes.
+    /// The only stored session of the window and the number of its tally, if the session has enough
+    /// stays for a tally and began before the first change. `None` otherwise.
     fn large(&self, tuning: Tuning) -> Option<(&Session, Option<i64>)> {
-        let (session, tally) = self.old.values().next().filter(|_| self.old.len() == 1)?;
-        let later = self
+        let (session, tally) = self
+            .stored
+            .values()
+            .next()
+            .filter(|_| self.stored.len() == 1)?;
+        let began_before = self
             .clusters
             .first()
             .is_some_and(|cluster| session.started_ms < cluster.from);
 
-        (session.memberships >= tuning.tally && later).then_some((session, *tally))
+        (session.memberships >= tuning.tally && began_before).then_some((session, *tally))
     }
 
-    /// Adds the changes to a tally. Returns false if the window must be recounted.
+    /// Adds the changes to the tally of the window's large session, if it has one. Returns true if
+    /// the window is done, and false if it must be recounted from its stays.
     async fn update_tally(
         &self,
         tx: &mut Tx,
@@ -267,13 +281,13 @@ impl Window<'_> {
         };
 
         let mut assigned = SessionAssignments::new();
-        let Some(now) = update.apply(tx, &mut assigned).await? else {
+        let Some(updated) = update.apply(tx, &mut assigned).await? else {
             return Ok(false);
         };
 
         outcome.assigned.append(&mut assigned);
-        if now != *session {
-            outcome.sessions.push((now, Some(tally)));
+        if updated != *session {
+            outcome.sessions.push((updated, Some(tally)));
         }
 
         Ok(true)
@@ -328,7 +342,8 @@ static MEMBERS: MultiRow = MultiRow::new(
     ),
 );
 
-/// Recounts these windows, which are in order.
+/// Recounts these windows, which are in order of slot and time, from the changed stays and the
+/// stored ones. All stored stays are read at once.
 async fn recount_windows(
     tx: &mut Tx,
     tuning: Tuning,
@@ -356,7 +371,7 @@ async fn recount_windows(
         while let Some((_, row)) =
             stored.next_if(|(slot, (stay, _))| slot == window.slot && stay.joined_ms <= window.high)
         {
-            recount.row(tx, row, outcome).await?;
+            recount.merge_stored_stay(tx, row, outcome).await?;
         }
 
         recount.end(tx, outcome).await?;
@@ -365,17 +380,22 @@ async fn recount_windows(
     Ok(())
 }
 
-/// The recount of one window, from stored stays in order and the changed stays.
+/// The recount of one window. It merges the stored stays and the changed ones in the order of
+/// [`CountedStay::place`], gives each to the counter, and puts each session that is over into the
+/// outcome.
 struct Recount<'w> {
     room_id: &'w str,
+    /// It says from how many stays on a session keeps a tally.
     tuning: Tuning,
     window: &'w Window<'w>,
     count: SessionCounter,
-    /// These ids have changed, so their stored stays do not count, ...
-    changed: BTreeSet<&'w str>,
-    /// ... but these stays do, in order.
-    new: std::iter::Peekable<std::vec::IntoIter<CountedStay>>,
-    old: BTreeMap<String, (Session, Option<i64>)>,
+    /// The row ids of the changed stays. What is stored of them does not count any more.
+    changed_ids: BTreeSet<&'w str>,
+    /// The changed stays as they are now, in order, as far as they begin in this window.
+    changed_stays: std::iter::Peekable<std::vec::IntoIter<CountedStay>>,
+    /// The stored sessions of the window that were not found again so far, by id, each with the
+    /// number of its tally. What is left at the end no longer exists.
+    stored_sessions: BTreeMap<String, (Session, Option<i64>)>,
 }
 
 const PORTION_ENDS: &str =
@@ -388,9 +408,10 @@ const BETWEEN: &str = concat!(
         and m.joined_ms <= $4"
 );
 
-/// The next stored stays of a slot from a time on and up to `high`, ms, in order; and from when on
-/// there may be more. Stays of the same instant are not split between portions, because we order
-/// them, not the database.
+/// Reads the next stored stays of a slot that begin from `from` to `high`, ms, in order, with their
+/// sessions. Returns them and the time, ms, from which on the next portion begins; `None` if there
+/// are no more. Stays of the same instant are not split between portions, because we order them,
+/// not the database.
 pub(in crate::store) async fn read_next_stays(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -422,6 +443,7 @@ pub(in crate::store) async fn read_next_stays(
 }
 
 impl<'w> Recount<'w> {
+    /// Prepares the recount of a window: nothing is counted yet.
     fn new(room_id: &'w str, tuning: Tuning, window: &'w Window<'w>) -> Self {
         let changes = || {
             window
@@ -430,33 +452,34 @@ impl<'w> Recount<'w> {
                 .flat_map(|cluster| cluster.changes.iter().copied())
         };
 
-        let mut new: BTreeMap<&str, CountedStay> = BTreeMap::new();
+        // By id, because a change that is listed twice must count once.
+        let mut stays: BTreeMap<&str, CountedStay> = BTreeMap::new();
         for change in changes() {
             // A stay that moved out of the window belongs to the window where it is now.
             let member = change.new.as_ref().filter(|member| window.contains(member));
-            new.extend(
+            stays.extend(
                 member
                     .and_then(CountedStay::of_membership)
                     .map(|stay| (change.id(), stay)),
             );
         }
 
-        let mut new: Vec<CountedStay> = new.into_values().collect();
-        new.sort_by(|a, b| a.place().cmp(&b.place()));
-        let ids = changes().map(MembershipChange::id).collect();
+        let mut stays: Vec<CountedStay> = stays.into_values().collect();
+        stays.sort_by(|a, b| a.place().cmp(&b.place()));
+        let changed_ids = changes().map(MembershipChange::id).collect();
 
         Self {
             room_id,
             tuning,
             window,
             count: SessionCounter::default(),
-            changed: ids,
-            new: new.into_iter().peekable(),
-            old: window.old.clone(),
+            changed_ids,
+            changed_stays: stays.into_iter().peekable(),
+            stored_sessions: window.stored.clone(),
         }
     }
 
-    /// Counts portion by portion.
+    /// Recounts a window of many stays: reads its stored stays portion by portion and counts them.
     async fn stream(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
         let (room_id, window) = (self.room_id, self.window);
         let mut from = Some(window.low);
@@ -465,14 +488,14 @@ impl<'w> Recount<'w> {
                 read_next_stays(tx, room_id, window.slot, begin, window.high).await?;
             from = more;
             for row in rows {
-                self.row(tx, row, outcome).await?;
+                self.merge_stored_stay(tx, row, outcome).await?;
             }
 
-            // Assignments of unchanged memberships are written now; the changed ones are written
-            // with their changes.
+            // Assignments of unchanged memberships are written now, so that they do not pile up in
+            // memory; the changed ones are written with their changes.
             let (later, now) = std::mem::take(&mut outcome.assigned)
                 .into_iter()
-                .partition(|(id, _)| self.changed.contains(id.as_str()));
+                .partition(|(id, _)| self.changed_ids.contains(id.as_str()));
             outcome.assigned = later;
             membership_rows::assign_sessions(tx, now).await?;
         }
@@ -480,18 +503,23 @@ impl<'w> Recount<'w> {
         self.end(tx, outcome).await
     }
 
-    async fn row(
+    /// Counts a stored stay, and before it the changed stays whose place is before it. A stored
+    /// stay that has changed is left out. A stay without length belongs to no session.
+    async fn merge_stored_stay(
         &mut self,
         tx: &mut Tx,
         (stay, session): StoredStay,
         outcome: &mut SessionChanges,
     ) -> Result<(), Error> {
-        if self.changed.contains(stay.id.as_str()) {
+        if self.changed_ids.contains(stay.id.as_str()) {
             return Ok(());
         }
 
-        while let Some(new) = self.new.next_if(|new| new.place() < stay.place()) {
-            self.push(tx, &new, None, outcome).await?;
+        while let Some(changed) = self
+            .changed_stays
+            .next_if(|changed| changed.place() < stay.place())
+        {
+            self.push(tx, &changed, None, outcome).await?;
         }
 
         if stay.until_ms > stay.joined_ms {
@@ -505,6 +533,9 @@ impl<'w> Recount<'w> {
         Ok(())
     }
 
+    /// Counts one stay. If the session so far is over before it, that session is closed first.
+    /// `known` is the session that the row of the stay names now; if it is another one, the stay is
+    /// assigned anew.
     async fn push(
         &mut self,
         tx: &mut Tx,
@@ -525,6 +556,9 @@ impl<'w> Recount<'w> {
         Ok(())
     }
 
+    /// Ends the session that is being counted, and puts it into the outcome unless it is stored
+    /// just so. A session with many stays begins a new tally, and a tally that it had is deleted.
+    /// Does nothing if no session was begun.
     async fn close(&mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
         let stays = self
             .count
@@ -543,26 +577,27 @@ impl<'w> Recount<'w> {
             return Ok(());
         };
 
-        let old = self.old.remove(&session.id);
-        if let Some((_, Some(tally))) = &old {
+        let stored = self.stored_sessions.remove(&session.id);
+        if let Some((_, Some(tally))) = &stored {
             session_counters::delete_tally(tx, *tally).await?;
         }
 
-        if old.as_ref() != Some(&(session.clone(), tally)) {
+        if stored.as_ref() != Some(&(session.clone(), tally)) {
             outcome.sessions.push((session, tally));
         }
 
         Ok(())
     }
 
-    /// Counts the remaining stays and deletes sessions that no longer exist.
+    /// Counts the changed stays that are left, closes the last session, and puts the stored
+    /// sessions that were not found again into the outcome, to be deleted.
     async fn end(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
-        while let Some(new) = self.new.next() {
-            self.push(tx, &new, None, outcome).await?;
+        while let Some(changed) = self.changed_stays.next() {
+            self.push(tx, &changed, None, outcome).await?;
         }
 
         self.close(tx, outcome).await?;
-        for (session, tally) in self.old.into_values() {
+        for (session, tally) in self.stored_sessions.into_values() {
             if let Some(tally) = tally {
                 session_counters::delete_tally(tx, tally).await?;
             }
@@ -574,8 +609,8 @@ impl<'w> Recount<'w> {
     }
 }
 
-/// Writes changed memberships and updates the sessions derived from them. Returns the slots
-/// concerned.
+/// Writes the changed memberships of a room and the sessions that follow from them. Returns the
+/// slots concerned.
 pub(in crate::store) async fn write_memberships_and_sessions(
     tx: &mut Tx,
     tuning: Tuning,

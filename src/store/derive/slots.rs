@@ -22,8 +22,8 @@ static KEEP: MultiRow = MultiRow::new(
     "",
 );
 
-/// Updates a slot from its events. Returns the span of time, ms, in which it differs from what was
-/// stored; `None` if it does not.
+/// Computes the changes of a slot from its events and stores them. Returns the span of time, ms, in
+/// which they differ from what was stored; `None` if they do not differ.
 pub(super) async fn update_slots(
     tx: &mut Tx,
     room_id: &str,
@@ -60,7 +60,7 @@ pub(super) async fn update_slots(
 }
 
 /// The first time, ms, at which two histories of a slot differ, and the time from which on they are
-/// equal again.
+/// equal again (`i64::MAX` if they never are); `None` if they are the same.
 fn differing_span(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[same..], &b[same..]);
@@ -128,7 +128,8 @@ static HAVE_EVENTS: MultiRow = MultiRow::new(
     ")",
 );
 
-/// The state of these slots at a time, ms, and every change since then.
+/// Whether each of these slots is open at `from`, ms, as its last change until then, and every
+/// change since. A slot of which nothing is stored is computed from its events, if it has any.
 pub(super) async fn slot_changes_since(
     tx: &mut Tx,
     room_id: &str,
@@ -186,8 +187,9 @@ const CONCERNED: &str =
     "select distinct chain from events where room_id = $1 and substr(chain, 1, 1) = 'k'
     and time_ms >= $2 and time_ms < $3";
 
-/// The member keys of sticky events that may have counted in this span, ms. No event counts longer
-/// than `longest`, ms.
+/// The member keys of the room's sticky events that may have counted between `from` and `to`, ms.
+/// No sticky event counts longer than `longest`, ms, so older ones are left out. They need not be
+/// of one slot.
 pub(super) async fn sticky_keys_of_slot(
     tx: &mut Tx,
     room_id: &str,

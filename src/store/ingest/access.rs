@@ -38,7 +38,7 @@ const COUNTED: &str = "select members_ms from rooms where room_id = $1";
 const SET: &str =
     "update rooms set access = $2 where room_id = $1 and coalesce(access, '') <> coalesce($2, '')";
 
-/// Counts again who may join a call in the room, and stores the result unless everybody may.
+/// Computes again who may join a call in the room, and stores the result; null if everybody may.
 /// Returns true if the result changed.
 pub(in crate::store) async fn refresh_access(tx: &mut Tx, room_id: &str) -> Result<bool, Error> {
     let found = find_restricted_types(tx, room_id).await?;
@@ -57,7 +57,9 @@ pub(in crate::store) async fn refresh_access(tx: &mut Tx, room_id: &str) -> Resu
     Ok(done.rows_affected() > 0)
 }
 
-/// The types of events in use that not everybody may send to join a call or to open its slot.
+/// For each type of event in use that not everybody in the room may send, how many may. Those are
+/// the types that join a call or open its slot. Empty also if too little is known: no call was
+/// seen, or the members were not counted.
 async fn find_restricted_types(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -84,7 +86,7 @@ async fn find_restricted_types(
     let types: Vec<JoinType> = types
         .iter()
         .map(|(kind, is_state)| JoinType::new(kind, *is_state != 0))
-        .filter(|one| may_be_restricted(levels, one))
+        .filter(|join_type| may_be_restricted(levels, join_type))
         .collect();
     if types.is_empty() {
         return Ok(Vec::new());
@@ -117,17 +119,18 @@ async fn find_restricted_types(
 
     let found = types
         .iter()
-        .map(|one| count_allowed_senders(levels, one, accounts, &joined));
+        .map(|join_type| count_allowed_senders(levels, join_type, accounts, &joined));
 
     Ok(found.filter(is_restricted).collect())
 }
 
 /// Is there any account, in the room or not, that may not send this type?
-fn may_be_restricted(levels: &PowerLevels, one: &JoinType) -> bool {
-    let needed = levels.needed(&one.event_type, one.is_state);
+fn may_be_restricted(levels: &PowerLevels, join_type: &JoinType) -> bool {
+    let needed = levels.needed(&join_type.event_type, join_type.is_state);
     levels.of_others() < needed || levels.named().any(|(_, level)| level < needed)
 }
 
+/// The user ids of the accounts from which we observe or have observed.
 async fn list_own_accounts(
     connection: &mut sqlx::AnyConnection,
 ) -> Result<BTreeSet<String>, Error> {
@@ -135,6 +138,7 @@ async fn list_own_accounts(
     Ok(found.into_iter().collect())
 }
 
+/// Whether each of these users is in the room, and since when, by user. Unknown users are left out.
 async fn read_standings(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -154,8 +158,8 @@ async fn read_standings(
     Ok(found)
 }
 
-/// What is known of the rooms of these calls, by room. Rooms of which nothing is known are left
-/// out.
+/// What a room's own state says about its calls, for each of these rooms, by room id. A room whose
+/// state is not known is left out. The accounts are read only if its rules restrict calls.
 ///
 /// # Errors
 /// When the database fails.
@@ -171,11 +175,11 @@ pub async fn knowledge_of_rooms(
     let mut types: HashMap<String, Vec<(JoinType, i64)>> = HashMap::new();
     for row in TYPES_OF_ROOMS.read_by_ids(&mut connection, &ids).await? {
         let kind: String = row.try_get("kind")?;
-        let one = JoinType::new(&kind, row.try_get::<i64, _>("is_state")? != 0);
+        let join_type = JoinType::new(&kind, row.try_get::<i64, _>("is_state")? != 0);
         types
             .entry(row.try_get("room_id")?)
             .or_default()
-            .push((one, row.try_get("last_ms")?));
+            .push((join_type, row.try_get("last_ms")?));
     }
 
     let observers = list_own_accounts(&mut connection).await?;
@@ -203,12 +207,14 @@ pub async fn knowledge_of_rooms(
     Ok(found)
 }
 
+/// The types that are in use, of types with the time of their last use, ms. One that was last used
+/// long before the newest one is not.
 fn types_in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
     let newest = types.iter().map(|(_, last_ms)| *last_ms).max().unwrap_or(0);
     types
         .into_iter()
         .filter(|(_, last_ms)| *last_ms > newest - OUT_OF_USE_MS)
-        .map(|(one, _)| one)
+        .map(|(join_type, _)| join_type)
         .collect()
 }
 
@@ -222,6 +228,8 @@ fn accounts_with_power(rules: &RoomRules) -> BTreeSet<&str> {
     named.map(|(user, _)| user).collect()
 }
 
+/// How many accounts are in the room; `None` if they were never counted by a poll of the full
+/// state.
 async fn counted_accounts(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -265,8 +273,9 @@ const JOINED: &str = "select m.user_id, p.name from room_members m
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.room_id = $1 and m.joined = 1 order by m.user_id limit $2";
 
-/// Names the accounts that may join and those that may not, at most `limit` of each. Only the first
-/// few thousand accounts are looked at for names; the others are only counted.
+/// For each type of event that not everybody in the room may send to join a call, the accounts that
+/// may and those that may not, at most `limit` of each. Only the first few thousand accounts are
+/// looked at for names; the others are only counted.
 ///
 /// # Errors
 /// When the database fails.

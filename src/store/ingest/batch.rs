@@ -75,8 +75,9 @@ impl RoomBatch {
 }
 
 impl RoomBatch {
-    /// Does the answer say that an invitation to this room is no longer open? That we are not in
-    /// the room says nothing: a user who was removed may be invited again.
+    /// Does the answer say that an invitation to this room is no longer open? We are in the room,
+    /// or sync says that we left it. A poll that we are not in the room says nothing: a user who
+    /// was removed may be invited again.
     pub(super) fn answers_invitation(&self) -> bool {
         match self.watch {
             Some(Watch::Joined) => true,

@@ -22,8 +22,9 @@ const BEGIN: &str =
     "insert into coverage (vantage_id, room_id, kind, from_ms, to_ms) values ($1, $2, $3, $4, $5)
     on conflict (vantage_id, room_id, kind, from_ms) do nothing";
 
-/// The sync stream was heard. The last span is extended; after a stop, a long silence or a lost
-/// position a new one begins, and the result is true.
+/// Notes that the sync stream of this account was heard at `now`, ms. Returns true if a new span of
+/// coverage begins, and false if the last one is extended. A new one begins after a stop, a long
+/// silence, a lost position, or when our clock was set back.
 pub(in crate::store) async fn record_stream_heard(
     tx: &mut Tx,
     vantage_id: &str,
@@ -56,7 +57,8 @@ const FUTURE: [&str; 3] = [
     "update vantages set started_ms = $2 where id = $1",
 ];
 
-/// Was our clock set back? Then the account of this row begins again.
+/// Was our clock set back to before our start? If so, what is noted of later times is deleted and
+/// the account starts anew at `now`, ms. `row` is the account's row, with the column `started_ms`.
 async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> Result<bool, Error> {
     if row.try_get::<i64, _>("started_ms")? <= now {
         return Ok(false);
@@ -73,7 +75,8 @@ async fn is_set_back(tx: &mut Tx, vantage_id: &str, row: &AnyRow, now: i64) -> R
     Ok(true)
 }
 
-/// Extends the last span of this kind, or begins a new one.
+/// Extends the last span of this kind of coverage up to `now`, ms, if it goes on and there is one;
+/// else begins a new one. An empty room id means all rooms of the account.
 async fn record_span(
     tx: &mut Tx,
     vantage: &str,
@@ -110,8 +113,9 @@ const POLLED_LAST: &str =
         where c.vantage_id = v.id and c.room_id = r.room_id and c.kind = 'polled') as last_ms
     from rooms r, vantages v where r.room_id = $1 and v.id = $2";
 
-/// A room was polled. If the room is only polled, the polls are its coverage. Returns true if there
-/// is a gap before this poll.
+/// Notes that the full state of a room was read at `now`, ms. That is the room's coverage if it is
+/// only polled; otherwise nothing is noted. Returns true if the room was polled before and there is
+/// a gap before this poll.
 pub(in crate::store) async fn record_poll(
     tx: &mut Tx,
     vantage_id: &str,
@@ -143,7 +147,8 @@ pub(in crate::store) async fn record_poll(
 const COME_BACK: &str =
     "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
 
-/// Our membership of a room changed.
+/// Notes that our membership of a room changed. From then on until the next change nobody sees the
+/// room if it is left or cannot be read; that is stored as a span of the kind `away`.
 pub(in crate::store) async fn record_watch_change(
     tx: &mut Tx,
     room_id: &str,

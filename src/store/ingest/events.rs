@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub(super) const LAST_STREAM: &str = "select coalesce(max(stream), 0) from events";
 
-/// The number of the last event stored.
+/// The number of the last event stored; 0 if there is none.
 pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(LAST_STREAM).fetch_one(&mut **tx).await?)
 }
@@ -37,6 +37,8 @@ struct EventToInsert<'a> {
 }
 
 impl<'a> EventToInsert<'a> {
+    /// The row to insert for an arrival, under the number `stream`. An event whose member key
+    /// cannot be told is stored as rejected, with the reason.
     fn from_arrival(arrival: &'a Arrival, kept: Option<&'a str>, stream: i64) -> Self {
         let (member_key, rejected) = match member::member_key_of(&arrival.event) {
             Ok(member_key) => (member_key, None),
@@ -56,7 +58,7 @@ impl<'a> EventToInsert<'a> {
 /// An event that is new, or of which we now know more.
 struct EventChange {
     event: Arc<RoomEvent>,
-    /// The event as it was before.
+    /// The event as it was before; `None` if it is new.
     old: Option<RoomEvent>,
     member_key: Option<String>,
 }
@@ -73,8 +75,9 @@ impl EventChange {
     }
 }
 
-/// Appends the events of one room that are not known yet, within the limits of their senders, and
-/// notes each sighting.
+/// Stores the events of one room that are not known yet, merges what copies of known ones add, and
+/// marks what becomes stale. With `senders`, events beyond their limits are counted and not stored.
+/// `None` = there is no limit.
 pub(in crate::store) async fn append_events(
     tx: &mut Tx,
     batch: &Batch,
@@ -86,7 +89,11 @@ pub(in crate::store) async fn append_events(
     let limited = senders
         .as_ref()
         .and_then(|senders| senders.choose(room, batch.seen_ms));
-    let chosen = |at: &usize| limited.as_ref().is_none_or(|(some, _)| some.contains(at));
+    let chosen = |at: &usize| {
+        limited
+            .as_ref()
+            .is_none_or(|(stored, _)| stored.contains(at))
+    };
     let arrivals: Vec<&Arrival> = room
         .arrivals
         .iter()
@@ -116,7 +123,8 @@ pub(in crate::store) async fn append_events(
 /// An event to be stored, and the part of its content that is kept if it is redacted.
 type EventToStore<'a> = (&'a Arrival, Option<&'a str>);
 
-/// Appends one chunk of events. Returns those that were new.
+/// Stores one chunk of events, with all that [`append_events`] says. `stream` is the number of the
+/// last event stored, and moves on. Returns the events that were new.
 async fn append_chunk(
     tx: &mut Tx,
     batch: &Batch,
@@ -153,6 +161,7 @@ async fn append_chunk(
         .into_iter()
         .partition(|new| !known.contains_key(&new.arrival.event.event_id));
     number_events(tx, &room.room_id, &mut fresh, stream).await?;
+    // False means that the event had come from another vantage or in another way.
     let other_way = |new: &&EventToInsert| known.get(&new.arrival.event.event_id) == Some(&false);
     let other_ways: Vec<&Arrival> = old
         .iter()
@@ -213,8 +222,8 @@ static KNOWN: MultiRow = MultiRow::new(
     ")",
 );
 
-/// Which of these events were stored before, and whether they had already come from this vantage in
-/// this way.
+/// Which of these events were stored before, by event id; the value is true if they had already
+/// come from this vantage in this way. `before` is the number of the last event stored before.
 async fn load_stored_copies(
     tx: &mut Tx,
     batch: &Batch,
@@ -241,8 +250,9 @@ async fn load_stored_copies(
 
 const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
 
-/// Numbers the events without gaps, so that the last number tells how many were ever stored. Events
-/// that were known take no number.
+/// Numbers the new events without gaps, so that the last number tells how many were ever stored.
+/// They were inserted with a number each, but known events among them take none. `stream` is the
+/// last number before, and moves on.
 async fn number_events(
     tx: &mut Tx,
     room_id: &str,
@@ -318,7 +328,7 @@ async fn insert_events(
     Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
 }
 
-/// Notes which users write under which member key.
+/// Stores which users (first of each pair) write under which member key.
 async fn record_writers<'c>(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -343,7 +353,8 @@ const UPDATE: &str =
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11, kept = $12
         where event_id = $1 and room_id = $2";
 
-/// Merges what this copy of a known event adds. Returns something if that can change derived data.
+/// Merges into a stored event what this copy of it adds. Returns the change if derived data can
+/// depend on it; else `None`. `is_redacted` says that we know an event that redacts it.
 async fn merge_copy(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -458,10 +469,11 @@ static REPLACING: MultiRow = MultiRow::new(
     ")",
 );
 
-/// The first and the last time of linked events, ms, by id. Whether the event in between has an odd
-/// stamp is decided by the one after it.
+/// The first and the last time, ms, of the events that are linked with an event, by its id. The
+/// event after it is one of them, because it decides whether the stamp of the one before is odd.
 type LinkedTimes = HashMap<String, (i64, i64)>;
 
+/// The times of the events that a statement ([`REPLACED`] or [`REPLACING`]) links with these ids.
 async fn times_of_linked(
     tx: &mut Tx,
     sql: &MultiRow,
@@ -478,19 +490,22 @@ async fn times_of_linked(
     Ok(times)
 }
 
-/// Notes what the new events can change.
+/// Marks what the new or changed events make stale: spans of member keys, presence, slots and facts
+/// of the room. Redactions and bans among them are applied.
 async fn mark_dirty(
     tx: &mut Tx,
     room_id: &str,
     news: &[EventChange],
     touched: &mut Dirty,
 ) -> Result<(), Error> {
-    let on_chains = || news.iter().filter(|new| new.member_key.is_some());
-    let replaced: Vec<&str> = on_chains()
+    let of_members = || news.iter().filter(|new| new.member_key.is_some());
+    let replaced: Vec<&str> = of_members()
         .filter_map(|new| new.event.replaces_state.as_deref())
         .collect();
     let replaced = times_of_linked(tx, &REPLACED, room_id, &replaced).await?;
-    let ids: Vec<&str> = on_chains().map(|new| new.event.event_id.as_str()).collect();
+    let ids: Vec<&str> = of_members()
+        .map(|new| new.event.event_id.as_str())
+        .collect();
     let replacing = times_of_linked(tx, &REPLACING, room_id, &ids).await?;
     for new in news {
         let event = &new.event;
@@ -533,6 +548,8 @@ async fn mark_dirty(
     Ok(())
 }
 
+/// Removes the content of the event that this new redaction names, and marks what follows from it.
+/// Does nothing to an event that is not stored yet.
 async fn apply_redaction(
     tx: &mut Tx,
     room_id: &str,
@@ -566,8 +583,8 @@ async fn apply_redaction(
     Ok(())
 }
 
-/// Stores malformed events under a hash of their text, so that nothing is dropped silently. Returns
-/// how many are new.
+/// Stores an entry that is no valid event, as rejected for `reason` and under a hash of its text,
+/// so that nothing is dropped silently. Returns 1 if it is new, else 0. `stream` is its number.
 async fn insert_malformed(
     tx: &mut Tx,
     batch: &Batch,

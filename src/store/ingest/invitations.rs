@@ -46,8 +46,9 @@ const KEEP: &str =
         else excluded.seen_ms end";
 const REFUSED: &str = "update vantages set invites_refused = invites_refused + 1 where id = $1";
 
-/// Notes the invitations of one sync answer, in the transaction of its position: none is lost and
-/// none counts twice.
+/// Stores the invitations of one sync answer, in the transaction of its position: none is lost and
+/// none counts twice. Those that policy does not allow are counted as refused, and stored only
+/// while there are few.
 pub(super) async fn record_invitations(
     tx: &mut Tx,
     vantage_id: &str,
@@ -83,6 +84,7 @@ pub(super) async fn record_invitations(
     Ok(())
 }
 
+/// Stores one invitation, or what changed of it. Names are shortened.
 async fn store_invitation(
     tx: &mut Tx,
     vantage_id: &str,
@@ -176,7 +178,7 @@ fn invitation_from_row(row: &AnyRow) -> Result<PendingInvitation, Error> {
 const JUDGE: &str = "update invitations set accepted = $3 where vantage_id = $1 and room_id = $2
     and accepted <> $3";
 
-/// Notes the decision of the current policy about an invitation.
+/// Stores whether the current policy allows an invitation.
 ///
 /// # Errors
 /// When the database fails.

@@ -124,7 +124,7 @@ const NOTE: &str =
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
-/// Stores the result of probing `name`.
+/// Stores the result of probing `name`, in place of the one before.
 ///
 /// # Errors
 /// When the database fails.
@@ -149,8 +149,8 @@ pub async fn record_result<T: ProbeKind>(
 
 const ALL: &str = "select name, asked_ms, well_ms, result from probes where kind = $1";
 
-/// The newest answers of one kind, by name or address. An answer that a newer version stored in
-/// another form is left out.
+/// The newest results of one kind of probe, by name or address. A result that a newer version
+/// stored in another form is left out.
 ///
 /// # Errors
 /// When the database fails.

@@ -42,8 +42,9 @@ pub(super) struct JudgedBatch<'b> {
     pub is_noted: bool,
 }
 
-/// The batch as it is to be stored. If our clock cannot be believed, its events get no receive
-/// time, and that is noted. `before` is the number of the last event stored.
+/// The batch as it is to be stored. If our clock cannot be believed, its events lose their receive
+/// time or get the latest possible one, and a note of the doubt is stored. `before` is the number
+/// of the last event stored, `clock` what is known of our clock otherwise.
 pub(super) async fn judge_batch<'b>(
     tx: &mut Tx,
     batch: &'b Batch,
@@ -64,6 +65,7 @@ pub(super) async fn judge_batch<'b>(
     }
 
     let arrivals: usize = batch.rooms.iter().map(|room| room.arrivals.len()).sum();
+    // The first and the last number that its events will have, if all of them are new.
     let numbers = (before + 1, before + to_i64(arrivals));
     if is_believed {
         // A later correction does not know what the homeserver said about the time, so the doubt is
@@ -124,6 +126,7 @@ pub(super) async fn judge_batch<'b>(
     })
 }
 
+/// The judge of readings, as the last batch left it.
 async fn load_judge(tx: &mut Tx) -> Result<ReadingJudge, Error> {
     let Some(row) = sqlx::query(CLOCK).fetch_optional(&mut **tx).await? else {
         return Ok(ReadingJudge::default());
@@ -136,6 +139,7 @@ async fn load_judge(tx: &mut Tx) -> Result<ReadingJudge, Error> {
     })
 }
 
+/// Stores the judge of readings for the next batch; not as long as it has believed none.
 async fn store_judge(tx: &mut Tx, judge: &ReadingJudge) -> Result<(), Error> {
     let Some(high_ms) = judge.high_ms else {
         return Ok(());
@@ -154,9 +158,9 @@ async fn store_judge(tx: &mut Tx, judge: &ReadingJudge) -> Result<(), Error> {
 const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
 const NOT_DOUBTED: &str = "delete from clock_doubts where from_stream = $1";
 
-/// Notes the last number of the events in a batch that has a note. Events that were known before
-/// took no number. If all were known, the note is removed: its numbers will be those of later
-/// events.
+/// Stores up to which number, `last`, the note of a doubt reaches that was made before its batch
+/// was written. Events that were known before took no number. If all were known, the note is
+/// deleted: its numbers will be those of later events.
 pub(super) async fn complete_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
     if last == before {
         let none = sqlx::query(NOT_DOUBTED).bind(before + 1);
@@ -173,6 +177,8 @@ pub(super) async fn complete_doubt(tx: &mut Tx, before: i64, last: i64) -> Resul
     Ok(())
 }
 
+/// The stamps of the timeline events that came live for this room, ms, each with its sender's
+/// server.
 fn live_stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
     let is_live = room.source == Source::Sync;
     room.arrivals
@@ -216,7 +222,7 @@ impl DoubtedEvents {
     }
 }
 
-/// The state of a correction run.
+/// The state of a correction run, which goes through the stored events in order of their numbers.
 #[derive(Debug, Default)]
 struct Correction {
     judge: ReadingJudge,
@@ -225,10 +231,11 @@ struct Correction {
     reading: ClockReading,
     rows: Vec<LiveEvent>,
     off: Vec<DoubtedEvents>,
+    /// The number of receive times that were wrong.
     mended: usize,
 }
 
-/// A stored event that came live.
+/// A stored event, and what our clock said when it came.
 #[derive(Debug)]
 struct LiveEvent {
     stream: i64,
@@ -237,6 +244,7 @@ struct LiveEvent {
     origin_server_ts: i64,
     received_ms: Option<i64>,
     seen_ms: i64,
+    /// It came by sync or poll, not from history.
     is_live: bool,
 }
 
@@ -278,6 +286,9 @@ pub async fn correct_receive_times(store: &Writer, room_id: Option<&str>) -> Res
 }
 
 impl Correction {
+    /// Takes the next stored event. If it came with another reading of our clock than the events
+    /// before it, those are corrected first. With a `room_id`, only events of that room are
+    /// corrected.
     async fn take(
         &mut self,
         tx: &mut Tx,
@@ -322,7 +333,8 @@ impl Correction {
         Ok(())
     }
 
-    /// Judges the current reading and corrects its events.
+    /// Judges the current reading and corrects the receive times of its events, all or those of one
+    /// room.
     async fn settle(&mut self, tx: &mut Tx, room_id: Option<&str>) -> Result<(), Error> {
         let reading = std::mem::take(&mut self.reading);
         let rows = std::mem::take(&mut self.rows);
@@ -373,11 +385,13 @@ impl Correction {
         Ok(())
     }
 
+    /// Are the events with these two numbers under the same doubt, or both under none?
     fn is_doubted_alike(&self, one: i64, other: i64) -> bool {
         let from = |stream: i64| self.off_events(stream).map(|off| off.from_stream);
         from(one) == from(other)
     }
 
+    /// The last doubt that was stored about the event with this number; `None` if there is none.
     fn off_events(&self, stream: i64) -> Option<&DoubtedEvents> {
         let mut all = self.off.iter().rev();
         all.find(|off| (off.from_stream..=off.to_stream).contains(&stream))
@@ -388,8 +402,8 @@ const LATER: &str = "select min(seen_ms) from sightings where event_id = $1 and 
     and source <> 'backfill'
     and seen_ms >= $3";
 
-/// When the event came again by another way, if that time can be right: later than the last good
-/// reading.
+/// When the event came again by another way, by our clock, ms; `None` if it did not. A time before
+/// the event's own stamp cannot be right and does not count.
 async fn later_sighting(tx: &mut Tx, seen: &LiveEvent) -> Result<Option<i64>, Error> {
     let query = sqlx::query_scalar(LATER)
         .bind(&seen.event_id)
@@ -404,6 +418,8 @@ async fn later_sighting(tx: &mut Tx, seen: &LiveEvent) -> Result<Option<i64>, Er
 const SET: &str =
     "update events set received_ms = $3, time_ms = $4 where event_id = $1 and room_id = $2";
 
+/// Stores when an event came, ms (`None` = not known), and the time that derivation uses, which is
+/// that or the event's own stamp, whichever is earlier.
 async fn set_receive_time(
     tx: &mut Tx,
     seen: &LiveEvent,
@@ -456,7 +472,7 @@ const PRUNE_OFFS: &str = "delete from clock_offs where from_ms <
 const OFFS: &str = "select from_ms, to_ms, off_ms, found_by from clock_offs order by from_ms desc,
     found_by limit $1";
 
-/// Stores spans in which our clock was wrong.
+/// Stores spans in which our clock was wrong. Only the newest few are kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -480,7 +496,8 @@ pub async fn record_clock_errors(store: &Writer, offs: &[ClockError]) -> Result<
     Ok(tx.commit().await?)
 }
 
-/// Closes the spans that were open when the previous process stopped.
+/// Ends the spans that were open when the previous process stopped, at the last reading that was
+/// believed.
 ///
 /// # Errors
 /// When the database fails.
@@ -489,7 +506,7 @@ pub async fn close_clock_errors(store: &Writer) -> Result<(), Error> {
     Ok(())
 }
 
-/// When our clock was wrong, newest first.
+/// The spans in which our clock was wrong, newest first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -534,7 +551,8 @@ pub struct OwnClockSpan {
     pub after_stream: i64,
 }
 
-/// Notes that our clock had been wrong in a span. A rebuild corrects what was believed.
+/// Stores that our clock had been wrong by `off_ms` in a span of time, although it was believed
+/// then. A rebuild corrects the receive times.
 ///
 /// # Errors
 /// When the database fails.
@@ -588,7 +606,7 @@ pub struct Withdrawal {
     pub after_stream: Option<i64>,
 }
 
-/// A doubt is withdrawn: a rebuild gives the receive times back.
+/// Stores that a doubt about our clock was wrong. A rebuild gives the receive times back.
 ///
 /// # Errors
 /// When the database fails.
@@ -612,7 +630,7 @@ pub async fn withdraw_doubt(store: &Writer, withdrawal: Withdrawal) -> Result<()
     Ok(tx.commit().await?)
 }
 
-/// The number of the last event that is stored.
+/// The number of the last event that is stored; 0 if there is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -637,7 +655,8 @@ const DOUBTS: &str = "select count(*) as readings, max(from_stream) as last from
     where back_by_ms is null";
 const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_stream = $1";
 
-/// How often our own clock was not believed.
+/// How often our own clock was not believed, and what it said the last time. Withdrawn doubts are
+/// left out.
 ///
 /// # Errors
 /// When the database fails.

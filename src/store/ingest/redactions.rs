@@ -30,6 +30,7 @@ pub(super) struct RedactionCause {
 }
 
 impl RedactionCause {
+    /// The cause that this event is: a redaction, or a ban, which is a membership event.
     fn from_event(event: &RoomEvent) -> Self {
         Self {
             event_id: event.event_id.clone(),
@@ -40,6 +41,7 @@ impl RedactionCause {
         }
     }
 
+    /// The cause as Matrix puts it into a redacted event, under `redacted_because`.
     fn to_json(&self) -> Value {
         json!({"event_id": self.event_id, "sender": self.sender, "type": self.kind, "origin_server_ts": self.at_ms})
     }
@@ -56,9 +58,9 @@ const BANS: &str = "select user_id, at_ms from redacting_bans where room_id = $1
 /// The redactions of some events that are about to be stored.
 #[derive(Debug, Default)]
 pub(super) struct Redactions {
-    /// By event.
+    /// What redacts an event, by the id of that event.
     targets: HashMap<String, RedactionCause>,
-    /// By user.
+    /// The bans that redact everything that a user sent before, by user.
     bans: HashMap<String, Vec<RedactionCause>>,
 }
 
@@ -70,10 +72,10 @@ pub(in crate::store) struct RedactedArrival {
 }
 
 impl Redactions {
-    /// Reads the redactions that are stored and those of this batch.
-    pub async fn know(tx: &mut Tx, room: &RoomBatch, some: &[&Arrival]) -> Result<Self, Error> {
+    /// The redactions that concern these arrivals: those that are stored, and those of this batch.
+    pub async fn know(tx: &mut Tx, room: &RoomBatch, arrivals: &[&Arrival]) -> Result<Self, Error> {
         let mut known = Self::default();
-        let ids: Vec<&str> = some
+        let ids: Vec<&str> = arrivals
             .iter()
             .map(|arrival| arrival.event.event_id.as_str())
             .collect();
@@ -94,6 +96,7 @@ impl Redactions {
             .fetch_all(&mut **tx)
             .await?;
         for (user, at_ms) in bans {
+            // Who banned is not stored with the ban, and not needed here.
             let because = RedactionCause {
                 event_id: String::new(),
                 sender: String::new(),
@@ -124,6 +127,7 @@ impl Redactions {
         Ok(known)
     }
 
+    /// Notes that an event is redacted. Of several redactions of it the earliest counts.
     fn note_target(&mut self, target: String, because: RedactionCause) {
         let is_earlier = self
             .targets
@@ -148,10 +152,12 @@ impl Redactions {
             .min_by_key(|ban| ban.at_ms)
     }
 
-    /// The event as it is to be stored, if it is redacted.
+    /// The event as it is to be stored if it is redacted: without its content, but with what
+    /// derivation needs of it. `None` if no redaction of it is known.
     pub fn take_back(&self, arrival: &Arrival) -> Option<RedactedArrival> {
         let because = self.because(&arrival.event)?;
         let mut event = RoomEvent::clone(&arrival.event);
+        // A ban does not name the events that it redacts, so its time is stored in each of them.
         if let Some(ban) = self.ban_of(&event) {
             event.redacted_ts = Some(earlier_time(event.redacted_ts, ban.at_ms));
         }
@@ -175,12 +181,13 @@ impl Redactions {
     }
 }
 
+/// The earlier of two times, ms, of which the first may be unknown.
 fn earlier_time(known: Option<i64>, at_ms: i64) -> i64 {
     known.map_or(at_ms, |known| known.min(at_ms))
 }
 
-/// The part of a redacted event's content that derivation needs, as a text that is read instead of
-/// the event's own content.
+/// The part of a redacted event's content that derivation needs, as a JSON text that is read
+/// instead of the event's own; `None` if derivation needs nothing of it.
 pub(in crate::store) fn kept_content_text(event: &RoomEvent) -> Option<String> {
     let mut text = Map::new();
     text.insert("content".to_owned(), derivation_relevant_content(event)?);
@@ -211,7 +218,8 @@ fn redacted_text(text: &str, kind: &str, because: &RedactionCause) -> String {
     Value::Object(event).to_string()
 }
 
-/// The text of an event that was stored with its content and is now redacted, since a time, ms.
+/// The JSON text of an event without the content with which it was stored, because it came
+/// redacted. `at_ms` is the time of the redaction, of which nothing else is known.
 pub(super) fn redacted_text_since(text: &str, kind: &str, at_ms: i64) -> String {
     let because = RedactionCause {
         event_id: String::new(),
@@ -232,7 +240,7 @@ const UNNAME: &str = "update people set name = null, folded = null where room_id
 
 /// A stored event that is redacted.
 pub(super) struct RedactedTarget {
-    /// The user whose display name was deleted with it.
+    /// The user whose display name was deleted with it; empty if it gave none.
     pub unnamed: Vec<String>,
     pub kind: String,
     pub state_key: Option<String>,
@@ -240,7 +248,8 @@ pub(super) struct RedactedTarget {
     pub time_ms: i64,
 }
 
-/// Removes the content of a stored event; `None` if there is no such event.
+/// Removes the content of a stored event and returns what is known of it; `None` if no such event
+/// is stored.
 pub(super) async fn redact_stored(
     tx: &mut Tx,
     room_id: &str,
@@ -261,7 +270,8 @@ pub(super) async fn redact_stored(
     }))
 }
 
-/// Removes the content of a stored event. Returns the user whose display name was deleted with it.
+/// Removes the content of the stored event in this row. Returns the user whose display name was
+/// deleted with it, or nobody. If the content was removed before, only a ban still notes its time.
 async fn redact_event(
     tx: &mut Tx,
     room_id: &str,
@@ -296,7 +306,7 @@ async fn redact_event(
     delete_display_name(tx, room_id, &event.event_id).await
 }
 
-/// Deletes the display name that an event gave. Returns whose it was.
+/// Deletes the display name that an event gave. Returns the user whose name it was, or nobody.
 pub(super) async fn delete_display_name(
     tx: &mut Tx,
     room_id: &str,
@@ -328,7 +338,9 @@ const BY_NUMBER: &str = "select * from events where stream = $1 and room_id = $2
 pub(super) struct OpenBan {
     pub room_id: String,
     user_id: String,
+    /// What the user sent until then, ms, is redacted.
     at_ms: i64,
+    /// The number of the last event that was looked at.
     reached: i64,
     because: RedactionCause,
 }
@@ -348,6 +360,8 @@ pub(super) async fn redact_all_of(
     Ok(())
 }
 
+/// Stores a ban that redacts everything that the user sent before, with nothing redacted yet.
+/// `None` if the event is no such ban.
 async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option<OpenBan>, Error> {
     let Some((user_id, at_ms)) = redacting_ban(ban) else {
         return Ok(None);
@@ -370,8 +384,8 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
     }))
 }
 
-/// Redacts the next events of a banned user and notes how far that came. Returns how to continue,
-/// if there may be more.
+/// Redacts the next events of a banned user, stores how far that came, and marks what becomes
+/// stale. Returns the ban as it goes on if there may be more; `None` when all is done.
 pub(super) async fn redact_more(
     tx: &mut Tx,
     ban: OpenBan,
@@ -425,7 +439,7 @@ const BAN_EVENT: &str =
     "select * from events where room_id = $1 and kind = 'm.room.member' and state_key = $2
     and time_ms = $3 order by event_id limit 1";
 
-/// A ban that is not fully applied yet.
+/// Some ban that is not fully applied yet; `None` if there is none.
 pub(super) async fn read_open_ban(tx: &mut Tx) -> Result<Option<OpenBan>, Error> {
     let row: Option<(String, String, i64, i64)> =
         sqlx::query_as(OPEN_BAN).fetch_optional(&mut **tx).await?;
@@ -470,8 +484,9 @@ const BANS_OF_PORTION: &str =
     "select event_id, room_id from events where stream > $1 and stream <= $2 and chain is null
     and kind = 'm.room.member' and json like '%redact_events%'";
 
-/// Removes contents of redacted events that older versions left, in events with numbers in this
-/// span.
+/// Removes the contents of redacted events that older versions left, in the events with numbers
+/// after `from` up to `to`: events whose redaction is stored, events that came redacted, and events
+/// of users whose ban redacts them.
 pub(super) async fn redact_old_contents(tx: &mut Tx, from: i64, to: i64) -> Result<(), Error> {
     let rows = sqlx::query(OF_PORTION)
         .bind(from)
@@ -532,6 +547,7 @@ pub(super) async fn redact_old_contents(tx: &mut Tx, from: i64, to: i64) -> Resu
     Ok(())
 }
 
+/// A stored event; `None` if there is none with this id.
 async fn read_event(
     tx: &mut Tx,
     room_id: &str,

@@ -45,6 +45,8 @@ struct NewestMembership<'e> {
     joined: bool,
 }
 
+/// Writes the newest memberships with the statement `how`: [`FOLLOW`] keeps a stored one that is
+/// newer, [`SET`] does not.
 async fn write_members(
     tx: &mut Tx,
     how: &MultiRow,
@@ -66,7 +68,7 @@ async fn write_members(
     Ok(())
 }
 
-/// Adds new membership events of the room.
+/// Stores the newest membership of each account in these events, unless a newer one is stored.
 pub(in crate::store) async fn update_members<'e>(
     tx: &mut Tx,
     room_id: &str,
@@ -101,8 +103,9 @@ const KNOWN: &str =
 const GONE: &str = "update room_members set joined = 0 where room_id = $1 and user_id = $2";
 const COUNTED: &str = "update rooms set members_ms = $2 where room_id = $1 and members_ms is null";
 
-/// Corrects the list of accounts by a poll of the full state. Reports users in a call who are no
-/// longer in the room, or are in it again, without an event that says so.
+/// Makes the list of accounts what a poll of the full state found. Users in a call who are no
+/// longer in the room, or are in it again, without an event that says so, are stored as state
+/// resets.
 pub(super) async fn reconcile_members(
     tx: &mut Tx,
     batch: &Batch,
@@ -189,8 +192,9 @@ static PRESENCE: MultiRow = MultiRow::new(
     ")",
 );
 
-/// If the state holds another membership than the newest we know for a user in a call, an event of
-/// our own records that: clients do not count users who are not in the room.
+/// Appends an event of our own, and stores a state reset, for each user in a call whose membership
+/// in the state is another one than the newest that we know: clients do not count users who are not
+/// in the room. `state` has the membership events of this poll, by user.
 async fn reset_members(
     tx: &mut Tx,
     batch: &Batch,

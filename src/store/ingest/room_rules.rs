@@ -75,9 +75,9 @@ const STORED: &str =
     "select * from events where room_id = $1 and chain is null and kind = $2 and state_key = ''
     order by time_ms desc, event_id desc limit 8";
 
-/// Fills in the rules of rooms from events stored by an older version, as this version's sieve left
-/// them, unless that was done before. A stop loses nothing: it begins again when the database is
-/// opened again.
+/// Stores the rules of all rooms from events that an older version stored, unless that was done
+/// after this version of the sieve left them. A stop loses nothing: it begins again when the
+/// database is opened again.
 pub(super) async fn fill_once(store: &Writer, sieve: &str) -> Result<(), Error> {
     let filled: i64 = sqlx::query_scalar(IS_FILLED)
         .bind(sieve)
@@ -113,6 +113,8 @@ pub(super) async fn fill_once(store: &Writer, sieve: &str) -> Result<(), Error> 
     }
 }
 
+/// Stores the rules of one room anew from its newest stored events, and its facts, which follow
+/// from them.
 async fn fill_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(FORGET).bind(room_id).execute(&mut **tx).await?;
     let mut events = Vec::new();
@@ -172,7 +174,7 @@ static OF_ROOMS: MultiRow = MultiRow::new(
     ")",
 );
 
-/// The rules of these rooms, as far as they are known.
+/// The rules of these rooms, by room id. A room of which none are known is left out.
 pub(in crate::store) async fn rules_of_rooms(
     connection: &mut sqlx::AnyConnection,
     room_ids: &[&str],
@@ -193,7 +195,7 @@ pub(in crate::store) async fn rules_of_rooms(
     Ok(rules.collect())
 }
 
-/// The rules of one room.
+/// The rules of one room; empty if none are known.
 pub(in crate::store) async fn rules_of_room(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -202,6 +204,7 @@ pub(in crate::store) async fn rules_of_room(
     Ok(found.remove(room_id).unwrap_or_default())
 }
 
+/// The rule in this row as the event that it was, as far as it was stored.
 fn rule_from_row(row: &AnyRow) -> Result<RoomEvent, Error> {
     let event = RoomEvent {
         event_id: row.try_get("event_id")?,
@@ -233,7 +236,8 @@ static USED: MultiRow = MultiRow::new(
     where excluded.last_ms > call_types.last_ms + 86400000",
 );
 
-/// Notes by which types of events calls are joined in the room. Returns true if that is new.
+/// Stores which types of events are used in the room to join calls or to open slots, and when last.
+/// Returns true if something of that is new. A later use within a day is not.
 pub(super) async fn record_join_types<'e>(
     tx: &mut Tx,
     room_id: &str,

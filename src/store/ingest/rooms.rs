@@ -19,7 +19,9 @@ const NOTE: &str = "insert into rooms (room_id, watch, first_seen_ms) values ($1
     on conflict (room_id) do nothing";
 const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $1 and watch <> $2";
 
-/// Adds the room. Returns true if it was not known.
+/// Adds the room if it is not known, else notes our membership of it if that changed. Returns true
+/// if the room was not known. `watch` is `None` if the answer does not state our membership: then a
+/// new room counts as joined, and a known one stays as it is.
 pub(super) async fn upsert_room(
     tx: &mut Tx,
     room_id: &str,
@@ -54,6 +56,7 @@ pub(super) async fn upsert_room(
 
 const POLLED: &str = "update rooms set polled_ms = $2, error = null where room_id = $1";
 
+/// Notes that the room's state was read at `now`, ms, so that an error of the room is over.
 pub(in crate::store) async fn set_last_poll(
     tx: &mut Tx,
     room_id: &str,
@@ -75,7 +78,8 @@ const SET_FACTS: &str =
     "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
     replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
 
-/// Reads name, alias and other facts again from the newest stored event of each kind.
+/// Computes name, alias and other facts of the room again, from the newest stored event of each
+/// type, and stores them.
 pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     let rows = sqlx::query(FACTS)
         .bind(room_id)
@@ -135,16 +139,17 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
     Ok(())
 }
 
-/// The text in the form in which a search compares it, if the database cannot compute that: `lower`
-/// of `SQLite` knows ASCII only.
+/// The words in lower case, for the search; `None` if the database can compute that itself. It
+/// cannot for letters beyond ASCII, because `lower` of `SQLite` knows ASCII only.
 fn lower_for_search(words: &str) -> Option<String> {
     Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
 }
 
 const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
 
-/// Counts a commit that can change the room's stays. It is done before anything is read: of two
-/// processes one then waits for the other, and earlier reads can be recognised as outdated.
+/// Adds one to the room's count of writes. A commit that can change the room's stays does so before
+/// it reads anything: of two processes one then waits for the other, and whoever read before can
+/// see that it is outdated.
 pub(in crate::store) async fn count_write(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     sqlx::query(COUNT_WRITE)
         .bind(room_id)
@@ -164,7 +169,7 @@ pub(in crate::store) async fn lock_room(tx: &mut Tx, room_id: &str) -> Result<()
 
 const WRITES: &str = "select coalesce(max(writes), 0) from rooms where room_id = $1";
 
-/// The number of such commits.
+/// The room's count of writes, which [`count_write`] moves; 0 for an unknown room.
 pub(in crate::store) async fn read_write_count(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -183,7 +188,8 @@ static PEOPLE: MultiRow = MultiRow::new(
     where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)",
 );
 
-/// Keeps the newest display name of each user that joined.
+/// Stores the display names in these membership events: for each user that joined the newest,
+/// unless a newer one is stored.
 pub(in crate::store) async fn store_display_names<'e>(
     tx: &mut Tx,
     room_id: &str,
@@ -229,7 +235,8 @@ pub(in crate::store) async fn store_display_names<'e>(
 /// Prefix of the error of a room whose history cannot be read, although its state can.
 pub const HISTORY_TROUBLE: &str = "reading its history: ";
 
-/// Is the state of the room unreadable now?
+/// Does this error of a room mean that its state cannot be read now? `None` = the room has no
+/// error.
 #[must_use]
 pub fn is_unread(trouble: Option<&str>) -> bool {
     trouble.is_some_and(|trouble| !trouble.starts_with(HISTORY_TROUBLE))
@@ -237,7 +244,8 @@ pub fn is_unread(trouble: Option<&str>) -> bool {
 
 const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 
-/// Notes that a room could not be read, in plain words, and our membership of it if that changed.
+/// Stores that a room could not be read, with the error in plain words, and our membership of it if
+/// it is known (`None` = not changed).
 ///
 /// # Errors
 /// When the database fails.
@@ -254,6 +262,7 @@ pub async fn record_room_error(
     Ok(())
 }
 
+/// Like [`record_room_error`], in the transaction of the caller.
 async fn set_room_error(
     tx: &mut Tx,
     room_id: &str,
@@ -274,8 +283,9 @@ async fn set_room_error(
 const KNOWN: &str =
     "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
 
-/// Notes why a requested room could not be joined or read. A room with stored events is left
-/// unchanged: we may be in it all the same.
+/// Stores why a requested room could not be joined or read. It counts as unreadable (`blind`),
+/// unless events of it are stored: then our membership stays as it is, because we may be in it all
+/// the same.
 ///
 /// # Errors
 /// When the database fails.
@@ -318,7 +328,7 @@ pub async fn delete_unseen_rooms(store: &Writer) -> Result<(), Error> {
 
 const OVERCOME: &str = "update rooms set error = null where room_id = $1 and error = $2";
 
-/// Notes that exactly this error of a room is over.
+/// Deletes the error of a room if it is exactly this one: another one may have come since.
 ///
 /// # Errors
 /// When the database fails.
@@ -411,7 +421,7 @@ pub async fn list_rooms(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<
     Ok(rooms)
 }
 
-/// One room by id or alias.
+/// One room by id or alias; `None` if it is not known.
 ///
 /// # Errors
 /// When the database fails.
@@ -465,7 +475,8 @@ pub async fn display_names(
 const REPLACED_BY: &str =
     "select room_id from rooms where replaced_by = $1 order by replaced_ms, room_id limit 1";
 
-/// The room whose tombstone names this one as its successor, if there is one.
+/// The room whose tombstone names this room as its successor; `None` if there is none. Of several,
+/// the one that was replaced first.
 ///
 /// # Errors
 /// When the database fails.
@@ -482,7 +493,8 @@ pub async fn replaced_by(
 const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 or alias = $1
     order by case when room_id = $1 then 0 else 1 end, room_id limit 1";
 
-/// The names of the room with this id or alias.
+/// The names of the room with this id or alias; `None` if it is not known. An id comes before an
+/// alias.
 ///
 /// # Errors
 /// When the database fails.
@@ -502,6 +514,7 @@ pub async fn find_room_name(
         .transpose()
 }
 
+/// The room in this row of [`LISTED`], with its number of calls, which is read or known.
 async fn room_from_row(store: &Reader, row: &AnyRow) -> Result<RoomRow, Error> {
     let watch: String = row.try_get("watch")?;
 
@@ -543,6 +556,8 @@ async fn room_from_row(store: &Reader, row: &AnyRow) -> Result<RoomRow, Error> {
     })
 }
 
+/// Our membership of the room before or after this one, from these two columns; `None` if we do not
+/// know that room.
 fn neighbour_from_row(row: &AnyRow, watch: &str, error: &str) -> Result<Option<Neighbour>, Error> {
     let Some(watch) = row.try_get::<Option<&str>, _>(watch)? else {
         return Ok(None);
@@ -554,6 +569,7 @@ fn neighbour_from_row(row: &AnyRow, watch: &str, error: &str) -> Result<Option<N
     }))
 }
 
+/// Who may join a call, as [`super::access::refresh_access`] stored it; empty if everybody may.
 fn access_from_row(row: &AnyRow) -> Result<Vec<SendAccess>, Error> {
     let Some(text) = row.try_get::<Option<&str>, _>("access")? else {
         return Ok(Vec::new());

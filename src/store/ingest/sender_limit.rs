@@ -39,6 +39,7 @@ struct LimitedSender {
 }
 
 impl LimitedSender {
+    /// The sender as whose event this one counts.
     fn account_of_event(event: &RoomEvent, source: Source) -> Self {
         let is_member = event.kind == "m.room.member";
         let about = event.state_key.as_ref().filter(|_| is_member);
@@ -60,6 +61,7 @@ struct UsedLimit {
 }
 
 impl UsedLimit {
+    /// How much is used at `now`, ms, in thousandths of an event.
     fn at(self, now: i64) -> i64 {
         let since = (now - self.at_ms).max(0);
         (self.thousandths - since.saturating_mul(A_SECOND)).max(0)
@@ -74,7 +76,8 @@ pub(in crate::store) struct SenderLimits(
 );
 
 impl SenderLimits {
-    /// How many more events an account may add now.
+    /// How many more events an account may add now. Negative if it has used more than its limit. A
+    /// minute of history is in the past, so what was used of it does not decrease.
     fn left(&self, room_id: &str, account: &LimitedSender, now: i64) -> i64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = known.get(room_id).and_then(|room| room.get(account));
@@ -87,7 +90,8 @@ impl SenderLimits {
         BURST - used.div_euclid(1000)
     }
 
-    /// Counts stored events, once they are committed.
+    /// Counts stored events as used, once they are committed. If there are too many accounts in
+    /// memory, all are dropped but those of live events that still have something used.
     fn count(&self, stored: StoredCounts, now: i64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (room_id, accounts) in stored.0 {
@@ -125,16 +129,18 @@ pub(in crate::store) struct Senders<'l> {
 }
 
 impl<'l> Senders<'l> {
+    /// The limits for one batch, of which nothing is stored yet.
     pub fn new(limits: &'l SenderLimits) -> Self {
         let stored = StoredCounts::default();
         Self { limits, stored }
     }
 
-    /// See [`choose_arrivals`].
+    /// Which arrivals of a batch are stored within the limits: see [`choose_arrivals`].
     pub fn choose(&self, room: &RoomBatch, now: i64) -> Option<(HashSet<usize>, SetAside)> {
         choose_arrivals(self.limits, room, now)
     }
 
+    /// Counts events of a room that were stored.
     pub fn record_batch<'a>(
         &mut self,
         room: &RoomBatch,
@@ -143,7 +149,7 @@ impl<'l> Senders<'l> {
         self.stored.record_events(room, events);
     }
 
-    /// The batch was committed.
+    /// Counts what was stored as used, because the batch was committed.
     pub fn committed(self, now: i64) {
         self.limits.count(self.stored, now);
     }
@@ -154,6 +160,8 @@ impl<'l> Senders<'l> {
 struct StoredCounts(BTreeMap<String, BTreeMap<LimitedSender, i64>>);
 
 impl StoredCounts {
+    /// Counts events of a room that were stored, each for its account, unless the batch has no
+    /// limit.
     fn record_events<'a>(&mut self, room: &RoomBatch, events: impl Iterator<Item = &'a RoomEvent>) {
         if has_no_limit(room) {
             return;
@@ -169,7 +177,7 @@ impl StoredCounts {
     }
 }
 
-/// Is it a poll of the whole state?
+/// Is it a poll of the whole state? It has no limit, because it is as large as the room's state.
 fn has_no_limit(room: &RoomBatch) -> bool {
     room.snapshot.is_some()
 }
@@ -178,8 +186,8 @@ fn has_no_limit(room: &RoomBatch) -> bool {
 /// came or, for history, happened.
 pub(super) type SetAside = BTreeMap<(String, i64), i64>;
 
-/// The places of the arrivals that are stored, and the counts of those that are not. `None` if all
-/// are stored.
+/// Which arrivals of the batch are stored, as indices into `room.arrivals`, and the counts of those
+/// that are not. `None` if all are stored.
 fn choose_arrivals(
     limits: &SenderLimits,
     room: &RoomBatch,
@@ -197,6 +205,7 @@ fn choose_arrivals(
             .push(at);
     }
 
+    // Only the accounts whose events do not all fit.
     let left = |account: &LimitedSender| limits.left(&room.room_id, account, now).max(0);
     by_account.retain(|account, places| to_i64(places.len()) > left(account));
     if by_account.is_empty() {
@@ -220,7 +229,9 @@ fn choose_arrivals(
     Some((stored, aside))
 }
 
-/// The last event of each state key, then all others, each newest first.
+/// These arrivals in the order in which they are stored while there is room: first the last event
+/// of each state key, then all others, each part newest first. The arrivals are indices into
+/// `room.arrivals`.
 fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
     places.sort_by_key(|&at| std::cmp::Reverse((room.arrivals[at].event.time(), at)));
     let mut known: HashSet<(&str, Option<&str>)> = HashSet::new();
@@ -236,7 +247,7 @@ fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
 const NOTE: &str = "insert into set_aside (room_id, sender, hour, events) values ($1, $2, $3, $4)
     on conflict (room_id, sender, hour) do update set events = set_aside.events + excluded.events";
 
-/// Counts events that are not stored.
+/// Adds to the stored counts of events that are not stored.
 pub(in crate::store) async fn record_set_aside(
     tx: &mut Tx,
     room_id: &str,
@@ -293,6 +304,8 @@ type FloodRow = (
     i64,
 );
 
+/// A flood from its row: room id, name, alias, sender, number of events, and the first and the last
+/// hour, counted from 1970.
 fn flood_from_row(row: FloodRow) -> Flood {
     let (room_id, name, alias, user_id, events, first, last) = row;
     Flood {
@@ -308,7 +321,7 @@ fn flood_from_row(row: FloodRow) -> Flood {
     }
 }
 
-/// Who sent more into a room than is stored, the last first, at most `limit`.
+/// The senders who sent more into a room than is stored, the last first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -324,7 +337,8 @@ pub async fn list_floods_of_room(
     Ok(rows.into_iter().map(flood_from_row).collect())
 }
 
-/// Senders who did so in any room since a time, ms.
+/// The senders who sent more into any room than is stored, since the hour of `from_ms`; the last
+/// first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.

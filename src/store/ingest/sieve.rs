@@ -92,7 +92,8 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sifts the next events. Returns the number of the last one, `None` at the end.
+/// Sifts the next events after number `from`, and adds to the counts. Returns the number of the
+/// last one; `None` when none are left.
 async fn sift_next_events(
     store: &Writer,
     from: i64,
@@ -129,6 +130,8 @@ const DELETE: &str = "delete from events where event_id = $1 and room_id = $2";
 const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2";
 const CHANGE: &str = "update events set json = $3 where event_id = $1 and room_id = $2";
 
+/// Sifts one stored event: deletes it, stores what the sieve leaves of it, or does nothing if that
+/// is all of it. Adds to the counts.
 async fn sift_stored_event(tx: &mut Tx, row: &AnyRow, total: &mut SiftCounts) -> Result<(), Error> {
     let (event_id, room_id): (&str, &str) = (row.try_get("event_id")?, row.try_get("room_id")?);
     let text: &str = row.try_get("json")?;
@@ -164,8 +167,8 @@ async fn sift_stored_event(tx: &mut Tx, row: &AnyRow, total: &mut SiftCounts) ->
     Ok(())
 }
 
-/// Is it an event of our own, which records what a poll of a room's state found, with the content
-/// of an event that was sifted?
+/// Is it an event of our own? It records what a poll found, and its content is that of an event
+/// that was sifted.
 fn is_made_by_us(event_id: &str, kind: &str) -> bool {
     event_id.starts_with('~') && EventKind::of_event_type(kind) == EventKind::Member
 }

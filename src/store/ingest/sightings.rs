@@ -11,7 +11,7 @@ static NOTE: MultiRow = MultiRow::new(
     " on conflict (event_id, room_id, vantage_id, source) do nothing",
 );
 
-/// Notes that these events came, if they came by this way for the first time.
+/// Notes that these known events came from this vantage in this way. Only the first time is kept.
 pub(super) async fn record_sightings(
     tx: &mut Tx,
     batch: &Batch,

@@ -28,8 +28,9 @@ const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_s
     values ($1, $2, $3, $3, $4) on conflict (room_id, vantage_id, taken_ms) do update
     set members = excluded.members, last_seen_ms = excluded.last_seen_ms";
 
-/// Stores a snapshot; a new row only if the set changed. If the state differs from the known
-/// events, that is repaired.
+/// Stores which member events a poll of the state found: as a new row only if they changed, else
+/// the last row is noted as seen again. Where the state differs from the known events, events of
+/// our own are added that say so.
 pub(super) async fn record_snapshot(
     tx: &mut Tx,
     batch: &Batch,
@@ -70,9 +71,10 @@ const OPEN: &str = "select distinct chain from memberships where room_id = $1 an
     and chain like 's%'";
 const CHAIN: &str = "select * from events where room_id = $1 and chain = $2";
 
-/// If the state holds another event of a key than the newest we know, or none (state resets and
-/// lost state resolution, docs/matrixrtc.md section 15, rule 7), an event that records this is
-/// appended and marked as ours. So derivation depends on events alone.
+/// Compares the state with the known events of the member keys that may count, and appends an event
+/// of our own where they differ: the state holds another event than the newest that we know, or
+/// none. So derivation depends on events alone. (State resets and lost state resolution,
+/// `docs/matrixrtc.md` section 15, rule 7.) `before_ms` is the time of the previous poll.
 async fn repair_member_keys(
     tx: &mut Tx,
     batch: &Batch,
@@ -105,6 +107,7 @@ async fn repair_member_keys(
             .iter()
             .map(event_from_row)
             .collect::<Result<Vec<_>, _>>()?;
+        // Sync may have brought an event that the answer does not have yet.
         if !is_settled(&rows, look)? {
             continue;
         }
@@ -135,7 +138,8 @@ fn is_settled(rows: &[AnyRow], look: &StateSnapshot) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Stores a repair by which a membership of a call counts again, or no longer counts.
+/// Stores a repair as a state reset, if by it a membership of a call counts again or no longer
+/// counts. Of other repairs only the event is stored.
 async fn record_call_reset(
     tx: &mut Tx,
     batch: &Batch,
@@ -169,12 +173,14 @@ async fn record_call_reset(
 pub(super) struct Repair<'a> {
     /// The event of our own that records it.
     pub arrival: Arrival,
-    /// The event in the state, and the newest event that we know.
+    /// The event in the state; `None` if the state holds none of this key.
     pub holds: Option<&'a RoomEvent>,
+    /// The newest event that we know.
     pub newest: &'a RoomEvent,
 }
 
-/// The event that brings a member key to what the state says; `None` if its events say so already.
+/// The event of our own that brings a member key to what the state says; `None` if its events say
+/// so already. `before_ms` is the time of the previous poll, `seen_ms` that of this one.
 fn find_repair<'a>(
     member_key: &str,
     events: &'a [RoomEvent],
@@ -231,7 +237,9 @@ pub(in crate::store) fn previous_poll_ms(json: &str) -> Option<i64> {
         .as_i64()
 }
 
-/// An event of our own about a key, which records what the state says.
+/// An event of our own about a key, which records what the state says from `seen_ms` on. It is a
+/// copy of `like` with another content. `since_ms` is when the state was last known to be
+/// otherwise; the change lies between the two. Its id begins with `~`.
 pub(in crate::store) fn make_own_event(
     key: &str,
     like: &RoomEvent,

@@ -40,7 +40,7 @@ const NOTE: &str = "insert into state_resets
     (room_id, made_event_id, kind, user_id, holds_event_id, newest_event_id, noticed_ms)
     values ($1, $2, $3, $4, $5, $6, $7) on conflict (room_id, made_event_id) do nothing";
 
-/// Stores one reset.
+/// Stores one reset, as noticed when this batch came.
 pub(in crate::store) async fn record_reset(
     tx: &mut Tx,
     batch: &Batch,

@@ -13,7 +13,8 @@ const ADD: &str = "insert into unasked (vantage_id, kind, events, first_ms, last
     on conflict (vantage_id, kind) do update set events = unasked.events + excluded.events,
     last_ms = excluded.last_ms";
 
-/// Counts the events that were discarded from this batch.
+/// Adds the events that were discarded from this batch to the stored counts. Beyond a number of
+/// types, further ones are counted together as `other`, because strangers choose the types.
 pub(super) async fn record_unrequested(tx: &mut Tx, batch: &Batch) -> Result<(), Error> {
     if batch.rooms.iter().all(|room| room.unasked.is_empty()) {
         return Ok(());

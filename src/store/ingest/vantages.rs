@@ -39,7 +39,7 @@ const START: &str =
         position = case when excluded.user_id in ('', vantages.user_id) or vantages.user_id = ''
             then vantages.position else null end";
 
-/// Notes the start of the observer.
+/// Stores the start of the observer, with the features that its homeserver reported.
 ///
 /// # Errors
 /// When the database fails.
@@ -56,6 +56,8 @@ pub async fn record_start_untold(store: &Writer, start: &VantageStart<'_>) -> Re
     upsert_vantage(store, start, None).await
 }
 
+/// Stores the start of the observer. `told_ms` is when the homeserver reported its features; with
+/// `None` those of `start` are not known, and the stored ones stay.
 async fn upsert_vantage(
     store: &Writer,
     start: &VantageStart<'_>,
@@ -128,7 +130,8 @@ pub async fn ensure_known(store: &Writer, start: &VantageStart<'_>) -> Result<()
 const MOVED: &str = "update vantages set position = $2, last_sync_ms = $3, preparing_ms = null,
     first_sync_ms = coalesce(first_sync_ms, $3) where id = $1";
 
-/// Moves the position, in the transaction of the events of the answer.
+/// Stores the position of the sync stream after an answer, in the transaction of its events, and
+/// when the answer came (`now`, ms).
 pub(super) async fn set_position(
     tx: &mut Tx,
     id: &str,
@@ -165,7 +168,8 @@ pub async fn set_preparing_since(
 const NEEDS_ACTION: &str =
     "update vantages set needs_action = $2 where id = $1 and needs_action <> $2";
 
-/// Stores whether nothing is tried again until somebody changes something.
+/// Stores whether an account waits for an admin. True = nothing is tried again until somebody
+/// changes something; false = work goes on.
 ///
 /// # Errors
 /// When the database fails.
@@ -180,7 +184,7 @@ pub async fn set_needs_action(store: &Writer, id: &str, needs_action: bool) -> R
 
 const POSITION: &str = "select position from vantages where id = $1";
 
-/// The position at which sync continues; `None` = from the beginning.
+/// The position at which sync of this account continues; `None` = from the beginning.
 ///
 /// # Errors
 /// When the database fails.
@@ -195,7 +199,7 @@ pub async fn sync_position(store: &Reader, id: &str) -> Result<Option<String>, E
 
 const FORGET: &str = "update vantages set position = null where id = $1";
 
-/// Deletes a position that the homeserver no longer knows.
+/// Deletes the position of an account, because its homeserver no longer knows it.
 ///
 /// # Errors
 /// When the database fails.
@@ -210,7 +214,8 @@ const FAILED: &str = "update vantages set error = coalesce(error, $2),
     error_since_ms = coalesce(error_since_ms, $3), last_error = $2, last_error_ms = $3,
     errors = errors + 1 where id = $1";
 
-/// Notes an error in plain words.
+/// Stores an error of an account, in plain words, and counts it. An error that is already shown
+/// stays.
 ///
 /// # Errors
 /// When the database fails.
@@ -228,9 +233,9 @@ pub async fn record_error(store: &Writer, id: &str, error: &str, now: i64) -> Re
 const STANDS: &str =
     "update vantages set error = $2, error_since_ms = $3, unheard_since_ms = $4 where id = $1";
 
-/// Stores the current error and since when it lasts, ms; `None` if all is well, and the last error
-/// stays known. `unheard_since_ms` is since when a task fails through which the homeserver is
-/// heard, ms.
+/// Stores the current error of an account and since when it lasts, ms. With `None` all is well, and
+/// only the last error stays known. `unheard_since_ms` is since when, ms, a task has failed by
+/// which the homeserver is heard; `None` if it is heard.
 ///
 /// # Errors
 /// When the database fails.
@@ -255,7 +260,8 @@ pub async fn set_standing(
 const POLLED: &str = "update vantages set last_poll_ms = $2,
     first_sync_ms = coalesce(first_sync_ms, $2) where id = $1";
 
-/// Notes that a poll of all rooms was done. Without a long poll this also counts as the first sync.
+/// Stores that the account polled all its rooms at `now`, ms. Without sync, the first poll also
+/// counts as the first sync.
 ///
 /// # Errors
 /// When the database fails.
@@ -271,7 +277,7 @@ pub async fn set_last_poll(store: &Writer, id: &str, now: i64) -> Result<(), Err
 
 const POLLS_EVERY: &str = "update vantages set polls_every_ms = $2 where id = $1";
 
-/// Stores the interval of its polls, ms, if known.
+/// Stores how often the account polls, ms; `None` if that is not known.
 ///
 /// # Errors
 /// When the database fails.
@@ -292,8 +298,7 @@ pub async fn set_poll_interval(
 const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null
     else coalesce(retired_ms, $2) end";
 
-/// Notes that we observe from this vantage and no longer from any other. What the others saw is
-/// kept.
+/// Marks all vantages as retired but this one, which we observe from. What the others saw is kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -318,7 +323,8 @@ pub async fn list_vantages_for(store: &Reader, viewer: Viewer) -> Result<Vec<Van
     list_vantages(store).await
 }
 
-/// The same, for the observer, which owns them. Pages must not use it.
+/// All vantages that we observe from, for the observer, which owns them. Pages must ask
+/// [`list_vantages_for`].
 ///
 /// # Errors
 /// When the database fails.
@@ -331,6 +337,7 @@ pub async fn list_vantages(store: &Reader) -> Result<Vec<Vantage>, Error> {
         .collect()
 }
 
+/// The vantage in this row.
 fn vantage_from_row(row: &AnyRow) -> Result<Vantage, Error> {
     Ok(Vantage {
         id: row.try_get("id")?,

@@ -17,8 +17,9 @@ use crate::store::derive::{memberships, rederive, sessions};
 use crate::store::{Derivation, Error, Writer};
 use std::sync::atomic::Ordering;
 
-/// Writes a batch. **One commit**: position and effect move together, so a crash repeats work and
-/// never loses it.
+/// Writes a batch and all that follows from it, and returns what changed. **One commit**: position
+/// and effect move together, so a crash repeats work and never loses it. Our own clock is believed
+/// unless the batch contradicts it.
 ///
 /// # Errors
 /// When the database fails; then nothing of the batch was written.
@@ -89,7 +90,8 @@ pub async fn write_batch_by_clock(
 }
 
 impl Changed {
-    /// Updates what is kept in memory after the commit.
+    /// Updates what the process keeps in memory, after the commit: that contents were deleted, and
+    /// the names that are no longer known.
     fn committed(&self, store: &Writer) {
         if self.taken_back {
             store.taken_back.store(true, Ordering::Relaxed);
@@ -100,7 +102,8 @@ impl Changed {
 }
 
 /// Redacts the next part of the events of a banned user, in one commit with everything derived from
-/// them. `None` if nothing is left. A stop at any point loses nothing.
+/// them. Returns what changed; `None` if nothing is left to redact. A stop at any point loses
+/// nothing.
 ///
 /// # Errors
 /// When the database fails; then nothing of this part was written.
@@ -133,6 +136,8 @@ pub async fn redact_next_of_ban(store: &Writer, rules: &Rules) -> Result<Option<
     Ok(Some(changed))
 }
 
+/// Writes what a batch says of one room: the room, its events, a snapshot of its state, history to
+/// be read, and then all that is derived from the events. What changed is added to `changed`.
 async fn write_room(
     tx: &mut crate::store::Tx,
     derivation: Derivation<'_>,
@@ -154,8 +159,8 @@ async fn write_room(
         ..Dirty::default()
     };
 
-    // The first answer about a room holds its state, which may be of any size. So does a poll of
-    // the state, of which only the last part has the snapshot.
+    // Limits of senders do not hold for the state of a room, which may be of any size. The first
+    // answer about a room holds it. So does a poll, of which only the last part has the snapshot.
     let is_of_state = is_new || room.is_first_answer || room.source == Source::Poll;
     let limits = (!is_of_state).then_some(senders);
     events::append_events(tx, batch, room, &mut touched, limits).await?;

@@ -14,7 +14,7 @@ pub(super) struct EndBounds {
 }
 
 impl EndBounds {
-    /// The bounds of a filter at `now`, ms.
+    /// The bounds of a filter at `now`, ms: running calls end later than now, ended ones by now.
     pub fn of_filter(filter: &CallFilter, now: i64) -> Self {
         let from = filter.from_ms.unwrap_or(i64::MIN);
         let (at_least, at_most) = match filter.active {
@@ -94,7 +94,8 @@ pub(super) fn conditions_of_filter(
 }
 
 impl CallCondition<'_> {
-    /// Appends ` and …` so that each call is checked, whatever it was found by.
+    /// Appends the condition as ` and …` in a form that uses no index: the calls are found by
+    /// something else, and each of them is checked.
     pub fn push_check(self, select: &mut SelectText) {
         match self {
             Self::Call(id) => select.push(" and s.id = ").text(id),
@@ -133,8 +134,8 @@ impl CallCondition<'_> {
         };
     }
 
-    /// Appends ` and …` so that the calls are found by the index of this condition. Those without
-    /// an index of their own are checked.
+    /// Appends the condition as ` and …` in a form that finds the calls by its index. A condition
+    /// without an index of its own is appended as a check.
     pub fn push_search(self, select: &mut SelectText) {
         match self {
             Self::EndsFrom(ms) => {
@@ -222,6 +223,8 @@ impl CallCondition<'_> {
     }
 }
 
+/// Appends ` and (…)`: the word is in the names of the room, in a server's name, or in the id or
+/// name of somebody who was in the call.
 fn push_word<'t>(select: &'t mut SelectText, word: &str) -> &'t mut SelectText {
     let pattern = word_pattern(word);
 

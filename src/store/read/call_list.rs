@@ -66,9 +66,11 @@ pub(super) struct ListRequest<'a> {
 }
 
 impl<'a> ListRequest<'a> {
+    /// The request of a page that begins after `cursor`; `None` = at the newest call. `now` in ms.
     pub fn new(filter: &'a CallFilter, cursor: Option<&'a Cursor>, now: i64) -> Self {
         // A call that starts in the future does not count yet.
         let begin = filter.to_ms.unwrap_or(i64::MAX).min(now.saturating_add(1));
+        // A cursor that lies before the list leads to its beginning.
         let (before_ms, before_id) = cursor
             .map(|cursor| (cursor.started_ms, cursor.id.as_str()))
             .filter(|after| *after < (begin, ""))
@@ -106,7 +108,8 @@ impl<'a> ListRequest<'a> {
         select
     }
 
-    /// The statement that counts the first calls of the list, and the matches among them.
+    /// The statement that counts the first calls of the list, at most `limit`, and those of them
+    /// that match.
     pub fn select_counts(&self, dialect: Dialect, limit: i64) -> SelectText {
         let mut select = SelectText::new(dialect, "select count(*), count(case when 1 = 1");
         self.push_conditions(&mut select, AccessPath::InOrder);
@@ -191,7 +194,7 @@ impl<'a> ListRequest<'a> {
     }
 }
 
-/// One page of calls, newest first, after `cursor`.
+/// One page of calls, newest first, after `cursor`; `None` = from the newest. At most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -221,7 +224,8 @@ pub async fn list_calls(
     Ok(calls)
 }
 
-/// The number of matching calls, if they are few or the newest calls show it.
+/// The number of matching calls, up to [`COUNTED`]. If no condition of the filter is rare, only the
+/// newest calls are looked at; `more` then says that older ones may match as well.
 ///
 /// # Errors
 /// When the database fails.
@@ -257,6 +261,7 @@ pub async fn count_calls(
 }
 
 impl<'a> ListRequest<'a> {
+    /// Reads the calls of the page, at most `limit`, found in this way.
     async fn read(
         &self,
         store: &Reader,
@@ -269,6 +274,8 @@ impl<'a> ListRequest<'a> {
         unpack(&rows, call_from_fields)
     }
 
+    /// Reads all calls that the rare part of the filter finds, and gives the newest `limit` of
+    /// those that match the whole filter.
     async fn read_rare(
         &self,
         store: &Reader,
@@ -283,8 +290,8 @@ impl<'a> ListRequest<'a> {
         }
     }
 
-    /// The first of the calls that a word matches. They are read from the latest on, until no other
-    /// can have begun as late.
+    /// The newest `limit` calls of those that a word matches. They are read from the latest on,
+    /// portion by portion, until no other can have begun as late.
     async fn read_matches_of_word(
         &self,
         store: &Reader,
@@ -318,6 +325,7 @@ impl<'a> ListRequest<'a> {
     ) -> Result<Option<Rarest<RarePart<'a>>>, Error> {
         let rarest = self.find_rarest_condition(store).await?;
         let more = &self.filter.more;
+        // With the id of a call nothing is rarer than that call.
         if let Some(word) = more.q.as_ref().filter(|_| more.id.is_none()) {
             let of_word = store.tuning.rare.saturating_mul(OF_WORD);
             let most = rarest.as_ref().map_or(of_word, |rarest| rarest.count);
@@ -365,8 +373,9 @@ impl<'a> ListRequest<'a> {
         Ok(rarest)
     }
 
-    /// Splits the list in two: a call that ended this late either began within a day before that,
-    /// or is long.
+    /// Splits a list that asks for calls that ended at a time or later in two: the calls that began
+    /// at most a day before that time, and the long ones that began earlier (see [`LONG_MS`]). So
+    /// each part has an index. `None` if the list has no such time.
     fn split_by_length(self) -> (Self, Option<Self>) {
         if self.ends.at_least == i64::MIN {
             return (self, None);

@@ -76,7 +76,8 @@ enum ListIndex {
     Room,
 }
 
-/// One page of calls in this order, after `place`; each with its own place.
+/// One page of calls in this order, after `place` (`None` = the first page), at most `limit`; each
+/// with its own place, after which a further page may begin.
 ///
 /// # Errors
 /// When the database fails.
@@ -138,6 +139,7 @@ pub async fn list_ordered_calls(
     Ok(found)
 }
 
+/// The place of a call in a list, with its sort key. `at_ms` is the moment of the list.
 fn place_of_call(call: &Call, key: i64, at_ms: i64) -> ListPlace {
     ListPlace {
         at_ms,
@@ -153,6 +155,7 @@ struct OrderedRequest<'q> {
     order: CallOrder,
     /// Key, start and id after which the page begins.
     after: (i64, i64, &'q str),
+    /// The moment of the list, ms.
     at_ms: i64,
     /// Calls that started before this time, ms.
     before_ms: i64,
@@ -161,6 +164,8 @@ struct OrderedRequest<'q> {
 }
 
 impl<'q> OrderedRequest<'q> {
+    /// The request of the page after `place`; `None` = the first page. An ascending list begins at
+    /// the smallest key that the filter allows, so that the index need not be read from its start.
     fn new(
         filter: &'q CallFilter,
         order: CallOrder,
@@ -211,7 +216,7 @@ impl<'q> OrderedRequest<'q> {
         found
     }
 
-    /// A page of the list, if these are all its calls.
+    /// The page of the list, made of all calls of the list, in any order.
     fn sorted(&self, calls: Vec<Call>) -> Vec<(Call, ListPlace)> {
         let key = |call: &Call| match self.order.by {
             SortKey::Started => call.started_ms,
@@ -239,8 +244,9 @@ impl<'q> OrderedRequest<'q> {
         self.in_order(found.filter(|(_, place)| is_after(place)).collect())
     }
 
-    /// The cheapest source: either all matches of the filter, sorted, or the list in the order of
-    /// its index.
+    /// The index by which the page is found with least cost. If the calls of the room, or of the
+    /// span of time, are few, all of them are read and sorted; else the list is read in the order
+    /// of the sort key.
     async fn source(&self, store: &Reader) -> Result<ListIndex, Error> {
         let begins_with_most =
             !self.order.descending && matches!(self.order.by, SortKey::People | SortKey::Peak);
@@ -339,7 +345,8 @@ impl<'q> OrderedRequest<'q> {
         select
     }
 
-    /// Appends the sort key: as its index has it, or as it was at the moment of the list.
+    /// Appends the sort key to the statement: as its index has it (`by_key`), or as it was at the
+    /// moment of the list and without its index (a column in braces, see [`SelectText::push`]).
     fn push_key(&self, select: &mut SelectText, by_key: bool) {
         match (self.order.by, by_key) {
             (SortKey::Started, true) => select.push("s.started_ms"),
@@ -363,6 +370,7 @@ impl<'q> OrderedRequest<'q> {
         };
     }
 
+    /// Reads the calls of the page that end within `ends`, each with its place.
     async fn read(
         &self,
         store: &Reader,

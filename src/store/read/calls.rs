@@ -111,7 +111,8 @@ pub(super) const ENDED_LAST: &str = calls!(
     s.id desc"
 );
 
-/// The calls that ended last after `from` and by `now`, ms, the last one first.
+/// The calls that ended last, the last one first, at most `limit`: of those that ended after `from`
+/// and by `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -141,7 +142,8 @@ const AROUND: &str =
         and until_ms >= $3
     order by started_ms desc limit 1";
 
-/// The call with this id, or the one that this member event belongs to.
+/// The call with this id, or the one that this event id or former call id leads to. `None` if there
+/// is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -161,6 +163,7 @@ pub async fn find_call(
     }
 }
 
+/// The call with this id; `None` if there is none.
 async fn find_by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
     Ok(unpack(
         &sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?,
@@ -179,8 +182,8 @@ const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until
         order by started_ms desc, id desc limit 256) s
     where s.users = 1 and s.devices <= $4";
 
-/// Calls of a room in which one person was alone, if they began within this span, both ends
-/// included.
+/// The calls of a room in which one person was alone, with few devices, and which began from
+/// `from_ms` to `to_ms`, both included.
 ///
 /// # Errors
 /// When the database fails.
@@ -222,7 +225,9 @@ pub async fn lone_calls_begun_within(
 const FORMERLY: &str =
     "select room_id, slot_id, started_ms, first_event_id from former_calls where id = $1";
 
-/// The id of the call that a former call id or an event id leads to.
+/// The id of the call that a former call id or the id of a member event leads to; `None` if there
+/// is none. A call that changed its id by an earlier join is found by its place in time, or else by
+/// its first event.
 async fn resolve_call_id(store: &Reader, former_or_event: &str) -> Result<Option<String>, Error> {
     let around =
         async |room_id: String, slot_id: String, at_ms: i64| -> Result<Option<String>, Error> {

@@ -47,7 +47,7 @@ static READS: MultiRow = MultiRow::new(
     ") order by opened_ms",
 );
 
-/// The coverage of each of these rooms over time, until `now`.
+/// Which time of each of these rooms is known, and how, until `now`, ms; by room id.
 ///
 /// # Errors
 /// When the database fails.
@@ -80,6 +80,8 @@ pub async fn coverage_of_rooms(
     Ok(found)
 }
 
+/// The spans of time that a room's settings hide from our accounts, by the events of the room's
+/// visibility and of our memberships. Nothing is hidden if no account is known.
 fn hidden_spans_of_events(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
     if users.is_empty() {
         Vec::new()
@@ -106,15 +108,19 @@ pub async fn hidden_from_us(store: &Reader, room_id: &str, now: i64) -> Result<V
 /// What applies to every followed room.
 #[derive(Debug)]
 struct CommonCoverage {
+    /// The spans in which the sync stream was heard.
     heard: Vec<Span>,
     /// Some vantage follows by sync; `silent`: none of those is heard now.
     follows: bool,
     silent: bool,
-    /// A vantage that polls has an error.
+    /// A vantage has an error.
     failing: bool,
+    /// The user ids of our accounts, also of former ones.
     users: Vec<String>,
 }
 
+/// Reads what applies to every followed room, as it is at `now`, ms. Retired vantages count only
+/// for the time in which they listened.
 async fn read_common_coverage(store: &Reader, now: i64) -> Result<CommonCoverage, Error> {
     let mut wide = CommonCoverage {
         heard: Vec::new(),
@@ -150,6 +156,8 @@ async fn read_common_coverage(store: &Reader, now: i64) -> Result<CommonCoverage
     Ok(wide)
 }
 
+/// What is stored of the coverage of these rooms, by room id: since when we know each, the spans of
+/// polls and of our absence, and the reads of its history. Hidden spans are not in it yet.
 async fn read_room_notes(
     connection: &mut AnyConnection,
     ids: &[&String],
@@ -231,7 +239,8 @@ static VISIBILITY: MultiRow = MultiRow::new(
         and e.chain is null and e.kind = 'm.room.member' and e.state_key = v.user_id",
 );
 
-/// The events that tell which time of a room is hidden from us, by room.
+/// The events by which time of a room is hidden from us, by room id: those of its visibility and of
+/// our accounts' membership.
 async fn read_visibility_events(
     connection: &mut AnyConnection,
     ids: &[&String],
@@ -271,8 +280,8 @@ const BACKFILLS_STILL_TO_REACH: &str =
     "select count(*) from history_jobs where kind = 'backfill' and done_ms is null
     and (reached_ms is null or reached_ms > $1)";
 
-/// Is this past span known: was it watched or read from history, and has no back-fill still to
-/// reach it?
+/// Is this past span known for all rooms? It was watched, or read from history since, and no
+/// back-fill has still to reach it.
 ///
 /// # Errors
 /// When the database fails.
@@ -316,8 +325,9 @@ pub struct UnheardSpan {
     pub rooms_unread: i64,
 }
 
-/// The spans since `from` in which no vantage heard its homeserver. The last span reaches until
-/// `now` while nobody is heard.
+/// The spans in which no vantage heard its homeserver and that end after `from`, ms; each complete,
+/// so the first can begin before `from`. The last one reaches until `now` while nobody is heard.
+/// The time before the homeserver was first heard is in none.
 ///
 /// # Errors
 /// When the database fails.

@@ -50,6 +50,7 @@ pub async fn list_rejected(
         .collect()
 }
 
+/// The rejected event in this row, with the names of its room.
 fn rejected_from_row(row: &AnyRow) -> Result<Rejected, Error> {
     let room_id: String = row.try_get("room_id")?;
     Ok(Rejected {
@@ -148,7 +149,7 @@ pub(super) const BEHIND_LARGE: &str = "with
     order by e.origin_server_ts, e.event_id";
 
 /// Like [`events_behind_call`], for a call with so many stays that its events are not counted: at
-/// most `limit` of those that came first, and whether these are all.
+/// most `limit` of those that came first. The second value is true if these are all.
 ///
 /// # Errors
 /// When the database fails.
@@ -177,7 +178,7 @@ pub async fn events_behind_large_call(
 }
 
 /// The stored member events and related events behind one call, oldest first, at most `limit`; and
-/// how many there are.
+/// how many there are in all.
 ///
 /// # Errors
 /// When the database fails.
@@ -210,6 +211,7 @@ pub async fn events_behind_call(
     ))
 }
 
+/// The event in this row, with the display name of its sender.
 fn evidence_from_row(row: &AnyRow) -> Result<Evidence, Error> {
     Ok(Evidence {
         event_id: row.try_get("event_id")?,

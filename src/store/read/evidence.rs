@@ -102,7 +102,7 @@ pub(in crate::store) static OF_SESSIONS: MultiRow =
 pub(in crate::store) static BY_ID: MultiRow =
     MultiRow::new(origins!("m.id in ("), "?", ")) as found) as o");
 
-/// The origins of every membership of these calls, by membership.
+/// The events at the boundaries of every membership of these calls, by membership id.
 ///
 /// # Errors
 /// When the database fails.
@@ -114,7 +114,7 @@ pub async fn origins_of_calls(
     read_origins(store, viewer, &OF_SESSIONS, session_ids).await
 }
 
-/// The origins of these memberships.
+/// The events at the boundaries of these memberships, by membership id.
 ///
 /// # Errors
 /// When the database fails.
@@ -126,6 +126,8 @@ pub async fn origins_of_memberships(
     read_origins(store, viewer, &BY_ID, ids).await
 }
 
+/// The origins of the memberships that this statement finds by these ids (of calls or of
+/// memberships), by membership.
 async fn read_origins(
     store: &Reader,
     viewer: Viewer,

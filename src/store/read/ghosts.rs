@@ -56,7 +56,7 @@ static TOLD: MultiRow = MultiRow::new(
     ")) as o left join events l on l.event_id = o.last_id and l.room_id = o.room_id",
 );
 
-/// What the events of these memberships say, by membership.
+/// What the events of these memberships say of their devices, by membership id.
 ///
 /// # Errors
 /// When the database fails.
@@ -112,8 +112,9 @@ const GOODBYES: &str = "select count(*) as ended,
         and m.kind = 'session'
         order by m.until_ms desc limit 500) as o";
 
-/// How the stays of these homeservers ended from `from` to `now`, ms, by server. If there are more
-/// than `SERVERS_MAX` servers, only some are looked up.
+/// How many stays of each of these homeservers ended from `from` to `now`, ms, and how many of them
+/// without a goodbye; by server. If there are more than `SERVERS_MAX` servers, only some are looked
+/// up.
 ///
 /// # Errors
 /// When the database fails.

@@ -23,7 +23,8 @@ impl ReadProgress {
         self.job.kind == JobKind::Backfill
     }
 
-    /// Time still to read and time already read, ms; `None` if the read's end is not known.
+    /// The time still to read and the time already read, ms; `None` if it is not known where the
+    /// read ends.
     fn way(&self) -> Option<(i64, i64)> {
         if self.job.done_ms.is_some() {
             return Some((0, 1));
@@ -48,8 +49,8 @@ impl ReadProgress {
         ))
     }
 
-    /// Roughly how much is left, percent of the time span: calls are not spread evenly over it. 0 =
-    /// done.
+    /// Roughly how much is left, in percent of the time to read: 0 = done; `None` if it is not
+    /// known where the read ends. It is rough because calls are not spread evenly over time.
     #[must_use]
     pub fn ahead_percent(&self) -> Option<i64> {
         if self.job.done_ms.is_some() {
@@ -134,7 +135,7 @@ const ROOMS_ENDED_EARLY: &str = "select j.room_id, min(r.name) as name, min(r.al
     where j.kind in ('backfill', 'gap') and j.done_ms is not null and j.due_ms is not null
     group by j.room_id order by j.room_id";
 
-/// The rooms with reads that ended early.
+/// The rooms with reads that ended before the room's beginning and are tried again.
 ///
 /// # Errors
 /// When the database fails.

@@ -27,9 +27,9 @@ pub(in crate::store) const PRESENT: &str = "select count(distinct user_id) as pe
 pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from memberships
     where session_id = $1 and until_ms > $2 and server || '' = $3";
 
-/// At most this many stays of a call: half of them those that came first, the other half those that
-/// end last. So they show where the call begins and ends and, as far as there is room, who is there
-/// now.
+/// The ids of at most `most` stays of a call: half of them those that came first, the other half
+/// those that end last. So they show where the call begins and ends and, as far as there is room,
+/// who is there now.
 ///
 /// # Errors
 /// When the database fails.
@@ -53,7 +53,7 @@ pub async fn representative_stays(
     Ok(ids)
 }
 
-/// The stays of a call in order of arrival, at most `most` after the first `before`.
+/// The ids of the stays of a call in order of arrival, at most `most`, without the first `before`.
 ///
 /// # Errors
 /// When the database fails.
@@ -140,7 +140,7 @@ pub(super) const BY_ROOM: &str = people_now_in_all_calls!(
     " group by s.room_id"
 );
 
-/// Who is in calls at `now`, ms, counted by the database.
+/// How many people, devices and homeservers are in calls at `now`, ms, counted by the database.
 ///
 /// # Errors
 /// When the database fails.
@@ -160,7 +160,7 @@ pub async fn people_now_overall(
     })
 }
 
-/// Devices in calls at `now`, ms, by room, counted by the database.
+/// How many devices are in calls at `now`, ms, by room id, counted by the database.
 ///
 /// # Errors
 /// When the database fails.
@@ -176,9 +176,9 @@ pub async fn devices_by_room(
     Ok(rows.into_iter().collect())
 }
 
-/// How many stays are read of each of several calls if `most` can be read in all. Each call gets
-/// the same share; what small calls do not need goes to larger ones. Never less than `least`, never
-/// more than the call has.
+/// How many stays are read of each of several calls of these sizes, if `most` can be read in all.
+/// Each call gets the same share; what small calls do not need goes to larger ones. Never less than
+/// `least`, so that it may be more than `most` in all, and never more than the call has.
 #[must_use]
 pub fn share_stays_among_calls(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();

@@ -57,8 +57,8 @@ pub(in crate::store) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms
     'delayed_leave')
     order by p.opened_ms desc limit 1";
 
-/// The stay of the same key that had ended with a goodbye when another one began with this event,
-/// at `joined_ms`.
+/// The stay of the same member key that had ended with a goodbye before another one began with this
+/// event, at `joined_ms`. `None` if there is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -98,7 +98,7 @@ pub async fn members_of_calls(
     read_members(store, viewer, &OF_SESSIONS, session_ids).await
 }
 
-/// These members, in the same order.
+/// The members with these row ids, in the order of [`members_of_calls`].
 ///
 /// # Errors
 /// When the database fails.
@@ -110,6 +110,8 @@ pub async fn members_by_id(
     read_members(store, viewer, &BY_ID, ids).await
 }
 
+/// The members that this statement finds by these ids (of calls or of memberships), sorted by call,
+/// then by `joined_ms`, user and device.
 async fn read_members(
     store: &Reader,
     viewer: Viewer,
@@ -127,6 +129,8 @@ async fn read_members(
     Ok(members)
 }
 
+/// The key by which members are sorted: call, start, user, device, then the id of the stay, so that
+/// the order is always the same.
 fn sort_key(member: &Member) -> (&str, i64, &str, Option<&str>, &str) {
     let stay = &member.stay;
 

@@ -29,13 +29,15 @@ pub(in crate::store) struct NameIndex {
 }
 
 impl NameIndex {
-    /// Notes that display names of these users were deleted; maybe not all of them.
+    /// Notes users of whom display names were deleted. The next search removes those that are not
+    /// in use any more from the list.
     pub fn forget(&self, users: &BTreeSet<String>) {
         if !users.is_empty() {
             self.lock().extend(users.iter().cloned());
         }
     }
 
+    /// Locks the set of users whose display names were deleted.
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
         // A poisoned lock is harmless: no holder can fail half-way.
         self.taken_back
@@ -52,6 +54,7 @@ struct DeletedNames<'n> {
 }
 
 impl<'n> DeletedNames<'n> {
+    /// Takes all users whose display names were deleted out of the index.
     fn take(names: &'n NameIndex) -> Self {
         Self {
             users: std::mem::take(&mut *names.lock()),
@@ -66,6 +69,7 @@ impl Drop for DeletedNames<'_> {
     }
 }
 
+/// The ids and display names of people who were ever in a call, in one text that is searched.
 #[derive(Debug, Default)]
 struct KnownNames {
     /// The newest event that the list includes: its number and its id. `None` before the first
@@ -152,7 +156,8 @@ pub(super) fn word_pattern(word: &str) -> String {
     format!("%{}%", escape_for_like(&word.to_lowercase()))
 }
 
-/// The matches of this word.
+/// The rooms, people and servers in whose names this word is. The list of people is brought up to
+/// date first, if events came since.
 pub(in crate::store) async fn find_matches(
     store: &Reader,
     word: &str,
@@ -185,7 +190,9 @@ pub(in crate::store) async fn find_matches(
 }
 
 impl KnownNames {
-    /// Updates the list with what was stored up to `top`.
+    /// Updates the list with what was stored up to `top`, the newest event. Few new events are read
+    /// by themselves; if there are more than [`MANY`], or the number of the event read last is not
+    /// that event's any more, the whole list is read again.
     async fn catch_up(&mut self, store: &Reader, top: NewestEvent) -> Result<(), Error> {
         match (&self.upto, &top) {
             (Some(upto), top) if upto == top => return Ok(()),
@@ -250,6 +257,9 @@ impl KnownNames {
         Ok(())
     }
 
+    /// Adds the names that the events with numbers after `from` up to `to` brought. The column
+    /// `calls` is 1 for the sender of a member event. The others are room members, of whom only
+    /// those that are in the index already count.
     async fn news(&mut self, store: &Reader, from: i64, to: i64) -> Result<(), Error> {
         for row in sqlx::query(NEWS)
             .bind(from)
@@ -267,6 +277,8 @@ impl KnownNames {
         Ok(())
     }
 
+    /// Adds a user's id in lower case, and a display name as a search compares it. A name that the
+    /// user has already in the list is not added again.
     fn add_name(&mut self, user: &str, lowered: &str, display: Option<&str>) {
         let next = self.users.len();
         let at = *self.people.entry(user.to_owned()).or_insert(next);
@@ -288,7 +300,8 @@ impl KnownNames {
         }
     }
 
-    /// The people in whose names a word is.
+    /// The people in whose ids or display names this word, in lower case, is; and the servers in
+    /// whose names it is, for all their people. Rooms are left empty.
     fn with(&self, word: &str) -> NameMatches {
         let mut found: BTreeSet<usize> = BTreeSet::new();
         // A word with a separator in it would match across two names.
@@ -340,11 +353,13 @@ pub(super) static OF: [[MultiRow; 2]; 3] = [
 ];
 
 impl NameMatches {
+    /// Rooms, servers and users, in the order of [`OF`].
     fn keys(&self) -> [&[String]; 3] {
         [&self.rooms, &self.servers, &self.users]
     }
 
-    /// The number of these calls or stays. Counting stops once there are more than `most`.
+    /// How many calls the rooms had and how many stays the servers and users had. Counting stops
+    /// once there are more than `most`.
     pub async fn count(&self, store: &Reader, most: i64) -> Result<i64, Error> {
         let (mut connection, mut count) = (store.read.acquire().await?, 0);
         for ([rows, _], keys) in OF.iter().zip(self.keys()) {
@@ -368,7 +383,8 @@ impl NameMatches {
         Ok(count)
     }
 
-    /// The calls, each once, with a time that is its start or later, the latest first.
+    /// The calls of these rooms, servers and users, each once, with a time, ms, that is its start
+    /// or later; the latest first.
     pub async fn calls(&self, store: &Reader) -> Result<Vec<(i64, String)>, Error> {
         let mut connection = store.read.acquire().await?;
         let mut found: HashMap<String, i64> = HashMap::new();

@@ -36,7 +36,7 @@ const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
     where not (r.watch = 'blind' and exists (select 1 from rooms o where o.replaced_by = r.room_id))
     order by r.room_id";
 
-/// What is known at `now`, ms.
+/// The state of our accounts, and how each room can be read, at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -82,7 +82,7 @@ pub async fn read_present_rows(
     })
 }
 
-/// An account, as far as the present is concerned.
+/// What tells of an account whether the present is known.
 #[must_use]
 pub fn account_of_vantage(vantage: &Vantage) -> AccountStanding {
     AccountStanding {

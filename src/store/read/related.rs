@@ -44,6 +44,8 @@ pub async fn related_of_call(
     .await
 }
 
+/// The events around this call, oldest first: the notifications that belong to it, their declines
+/// and withdrawals, and the changes of its slot.
 async fn read_related_around(
     store: &Reader,
     call: &NearCall,
@@ -69,6 +71,7 @@ async fn read_related_around(
                     rings::find_call_of_ring(store, room_id, &related, &referred, &near).await?;
                 its.is_some_and(|its| its.id == call.id)
             }
+            // They are read in order, so a notification comes before its declines.
             RelatedKind::Decline => found
                 .iter()
                 .any(|known| Some(&known.event_id) == related.relates_to.as_ref()),
@@ -115,8 +118,9 @@ const FIRST_STAYS: &str = "select m.user_id, p.name, m.joined_ms, m.until_ms fro
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.session_id = $1 and m.joined_ms <= $2 order by m.joined_ms, m.user_id limit 50";
 
-/// Who answered a ring of this call after it had ended, and which ended call's ring somebody in
-/// this call answered; as known at `now`, ms.
+/// The users who answered a ring after its call had ended, and so came into another call: of rings
+/// of this call, if it is over at `now`, ms, and of earlier calls whose ring somebody in this call
+/// answered.
 ///
 /// # Errors
 /// When the database fails.
@@ -169,6 +173,8 @@ pub async fn late_answers(
     Ok(found)
 }
 
+/// For each ring of the call `ended` that nobody answered or declined: the first user who came to
+/// the call `late` because of it. Rings that were over when `late` began are left out.
 async fn late_answers_between(
     store: &Reader,
     room_id: &str,

@@ -93,7 +93,7 @@ static REFERRED: MultiRow = MultiRow::new(
 /// By the id of a member event: its call.
 pub(super) type ReferredCalls = HashMap<String, NearCall>;
 
-/// The calls of the events that these rings refer to.
+/// The calls of the member events that these rings refer to, by event id.
 pub(super) async fn calls_referred_to(
     store: &Reader,
     rings: impl Iterator<Item = &Related>,
@@ -174,7 +174,8 @@ impl NearCalls {
         })
     }
 
-    /// The last calls that had begun by then, ms; `None` if not all of them were read.
+    /// The last calls that had begun by this time, ms, the last one first. `None` if not all of
+    /// them were read, so that they must be asked for.
     fn begun_by(&self, begun_by_ms: i64) -> Option<&[NearCall]> {
         let later = |call: &NearCall| call.started_ms > begun_by_ms;
         let first = self.calls.partition_point(later);
@@ -189,6 +190,7 @@ impl NearCalls {
     }
 }
 
+/// The rows of the last calls of a room that had begun by this time, ms, the last one first.
 async fn rows_before(
     store: &Reader,
     room_id: &str,
@@ -198,7 +200,8 @@ async fn rows_before(
     Ok(query.fetch_all(&store.read).await?)
 }
 
-/// The call that a ring belongs to. `near` are the calls of its room.
+/// The call that a ring belongs to; `None` if there is none. `referred` has the calls of the events
+/// that rings refer to, `near` the calls of the room around its rings.
 pub(super) async fn find_call_of_ring(
     store: &Reader,
     room_id: &str,
@@ -268,7 +271,7 @@ struct RingGroup<'a> {
     rings: Vec<&'a Related>,
 }
 
-/// When answers to a ring can have been sent, from and to, ms.
+/// The span of time in which answers to a ring can have been sent.
 fn answer_span(ring: &Related) -> Span {
     Span {
         from: ring.at_ms.saturating_sub(OFF_MS),
@@ -276,7 +279,8 @@ fn answer_span(ring: &Related) -> Span {
     }
 }
 
-/// Groups these rings.
+/// The rings of each room in groups whose spans for answers overlap. Notifications that do not ring
+/// are left out.
 fn group_rings(rings: &[(String, Related)]) -> Vec<RingGroup<'_>> {
     let mut in_order: Vec<&(String, Related)> = rings
         .iter()
@@ -311,12 +315,12 @@ fn group_rings(rings: &[(String, Related)]) -> Vec<RingGroup<'_>> {
 struct Answers {
     sent_ms: Vec<i64>,
     related: Vec<Related>,
-    /// So many were sent that only those before this time were read, ms: of rings that may be
-    /// answered later it is asked one by one.
+    /// If too many were sent: only those before this time were read, ms. For rings that may have
+    /// been answered later, the answers are read ring by ring.
     read_to_ms: Option<i64>,
 }
 
-/// The possible answers to the rings of a group, so many at most.
+/// The possible answers to the rings of a group, at most `together_most`.
 async fn answers_of(
     store: &Reader,
     together: &RingGroup<'_>,
@@ -331,6 +335,7 @@ async fn answers_of(
     read_answers(store, together.room_id, span, most.min(together_most)).await
 }
 
+/// The declines and withdrawals that were sent in a room within a span, at most `most` events.
 async fn read_answers(
     store: &Reader,
     room_id: &str,
@@ -364,7 +369,7 @@ async fn read_answers(
 }
 
 impl Answers {
-    /// The possible answers to this ring; nothing where not all of them were read.
+    /// The possible answers to this ring; `None` if not all of them were read.
     fn of_ring(&self, ring: &Related) -> Option<&[Related]> {
         let span = answer_span(ring);
         if self
@@ -377,6 +382,7 @@ impl Answers {
         Some(self.within(span))
     }
 
+    /// The answers that were sent within this span, at most as many as are looked at for one ring.
     fn within(&self, span: Span) -> &[Related] {
         let first = self.sent_ms.partition_point(|ms| *ms < span.from);
         let upto = self.sent_ms.partition_point(|ms| *ms < span.to);
@@ -386,7 +392,7 @@ impl Answers {
     }
 }
 
-/// The newest `limit` notifications of a span, as known at `now`, ms.
+/// Counts the newest `limit` notifications of a span by their outcome, as known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -509,6 +515,7 @@ impl CameByCall {
             };
 
             let callers: BTreeSet<&str> = rings.iter().map(|ring| ring.who.as_str()).collect();
+            // With several callers nobody is left out: each may have answered another one's ring.
             let caller = callers.first().filter(|_| callers.len() == 1);
             let caller = caller.copied().unwrap_or_default();
             let stays = came_to(store, call_id, span, caller, CAME_MOST + 1).await?;
@@ -519,7 +526,8 @@ impl CameByCall {
         Ok(found)
     }
 
-    /// The outcome of a ring.
+    /// The outcome of a ring, and when it was answered, ms, if it was. `call` is the call that it
+    /// belongs to, `answers` are the declines and withdrawals of its time.
     async fn outcome(
         &self,
         store: &Reader,
@@ -551,7 +559,8 @@ impl CameByCall {
     }
 }
 
-/// The users who came to a call within a span, without the caller, in order of arrival.
+/// The stays of users who came to a call within a span, without those of the caller, in order of
+/// arrival; at most `most`.
 async fn came_to(
     store: &Reader,
     call_id: &str,

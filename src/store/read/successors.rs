@@ -40,8 +40,9 @@ const PENDING: &str = "select r.room_id, r.replaced_by, r.watch from rooms r
     or n.watch = 'blind')
     order by r.replaced_ms desc, r.room_id limit $1";
 
-/// The replaced rooms whose successors are to be followed, some at a time, without successors that
-/// are `waiting` for their turn. Rooms that we have known only since `recent_ms` count in a chain.
+/// The replaced rooms whose successors are to be joined, a few at a time. Those whose successor is
+/// `waiting` for its turn are left out. A room that we have known only since `recent_ms` counts in
+/// the chain of a successor.
 ///
 /// # Errors
 /// When the database fails.
@@ -80,8 +81,8 @@ pub async fn list_pending_successors(
 
 const MEMBERS: &str = "select user_id from room_members where room_id = $1 and joined = 1 limit $2";
 
-/// The server of the user who replaced the room, the server in the new room's id, then the servers
-/// with most members in the old room.
+/// The servers through which the new room can probably be joined: that of the user who replaced the
+/// room, the server in the new room's id, then the servers with most members in the old room.
 async fn servers_to_join_through(
     store: &Reader,
     old_room_id: &str,
@@ -113,6 +114,8 @@ async fn servers_to_join_through(
 const BEFORE: &str = "select room_id, first_seen_ms from rooms where replaced_by = $1
     order by first_seen_ms desc, room_id limit 1";
 
+/// How many rooms before this one, each replaced by the next, have been known to us only since
+/// `recent_ms`. It is followed back only so far, because rooms may replace each other in a circle.
 async fn recent_chain(store: &Reader, room_id: &str, recent_ms: i64) -> Result<usize, Error> {
     let mut at = room_id.to_owned();
     let mut seen = BTreeSet::new();
@@ -138,8 +141,8 @@ const BEFORE_OURS: &str = "select r.room_id, r.predecessor from rooms r
     and not exists (select 1 from rooms o where o.room_id = r.predecessor) order by r.room_id
     limit $1";
 
-/// Rooms whose predecessor is unknown and not `waiting`, some at a time: the room, and its
-/// predecessor.
+/// The rooms whose predecessor we do not know, a few at a time, each with its predecessor.
+/// Predecessors that are `waiting` for their turn are left out.
 ///
 /// # Errors
 /// When the database fails.

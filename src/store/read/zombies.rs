@@ -22,7 +22,7 @@ pub struct Zombie {
     pub session_id: Option<String>,
 }
 
-/// Would somebody be in a call because of this event alone?
+/// Would somebody be in a call at `now`, ms, because of this event alone?
 pub(in crate::store) fn is_active(member_key: &str, event: &RoomEvent, now: i64) -> bool {
     let (members, _) = fold_member_key(
         member_key,
@@ -33,7 +33,8 @@ pub(in crate::store) fn is_active(member_key: &str, event: &RoomEvent, now: i64)
     members.iter().any(|member| member.until_ms > now)
 }
 
-/// The zombies among the newest resets of a room, newest first, at most `limit`.
+/// The memberships of calls among the newest resets of a room that came back, newest first, at most
+/// `limit`.
 ///
 /// # Errors
 /// When the database fails.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(in crate::store) struct CallCounts(Arc<Mutex<HashMap<String, (i64, i64)>>>);
 
 impl CallCounts {
+    /// The number of calls of a room, if it was counted at this count of writes; else `None`.
     fn known(&self, room_id: &str, writes: i64) -> Option<i64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts
@@ -20,6 +21,7 @@ impl CallCounts {
             .map(|(_, calls)| *calls)
     }
 
+    /// Keeps the number of calls of a room, as counted at this count of writes.
     fn keep(&self, room_id: &str, writes: i64, calls: i64) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.insert(room_id.to_owned(), (writes, calls));
@@ -28,7 +30,8 @@ impl CallCounts {
 
 pub(in crate::store) const OF_ROOM: &str = "select count(*) from sessions where room_id = $1";
 
-/// The number of calls of a room that had this many commits when it was read.
+/// The number of calls of a room, with those that begin in the future. `writes` is the room's count
+/// of writes; if it has not moved, nothing is counted again.
 pub(in crate::store) async fn count_calls_of_room(
     store: &Reader,
     room_id: &str,

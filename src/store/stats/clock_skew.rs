@@ -57,7 +57,8 @@ pub async fn spans_heard(store: &Reader, viewer: Viewer) -> Result<Vec<Span>, Er
         .collect())
 }
 
-/// The clock of a server within a span of time. `heard` is the result of [`spans_heard`].
+/// What the newest member events of a server within a span say about its clock. `heard` is the
+/// result of [`spans_heard`].
 ///
 /// # Errors
 /// When the database fails.
@@ -111,7 +112,7 @@ pub async fn clock_of_server(
     })
 }
 
-/// The `created_ts` of a member event as stored.
+/// The `created_ts` of a member event as stored, ms; `None` if it has none.
 fn created_ts_of_json(json: &str) -> Option<i64> {
     let json: Value = if json.contains("created_ts") {
         serde_json::from_str(json).ok()?

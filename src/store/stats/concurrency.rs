@@ -38,8 +38,8 @@ static SEEN: MultiRow = MultiRow::new(
     ") group by m.session_id",
 );
 
-/// The call in which somebody was seen longest within a span, and how long, ms. Time that is only
-/// claimed, or after the last sign, does not count.
+/// The call in which somebody was seen longest within a span, and how long that was, ms; `None`
+/// without calls. Time that is only claimed, or after the last sign, does not count.
 async fn find_longest_call(
     store: &Reader,
     span: Span,
@@ -86,6 +86,7 @@ async fn find_longest_call(
     Ok(best)
 }
 
+/// From when to when somebody was really seen in each of these calls, ms, by call id.
 async fn seen_time_of_calls(
     store: &Reader,
     ids: &[String],
@@ -104,8 +105,8 @@ async fn seen_time_of_calls(
     rows.iter().map(seen).collect()
 }
 
-/// The numbers of a span, as known at `now`. A stay that crosses a boundary counts with the part
-/// inside.
+/// The numbers of a span, as known at `now`, ms. A stay that crosses a boundary counts with the
+/// part inside. Nobody saw the devices of `gone` after they were last heard.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,7 +122,7 @@ pub async fn numbers_of_span(
     numbers_with_devices(store, viewer, span, now, gone, &devices).await
 }
 
-/// The same, with the devices of this span or a longer one that were read before.
+/// Like [`numbers_of_span`], with the devices of this span or a longer one, which were read before.
 ///
 /// # Errors
 /// When the database fails.
@@ -178,6 +179,7 @@ pub struct DevicesOfSpan {
     stays: Vec<DeviceStay>,
 }
 
+/// A stay of one device, whatever call it is in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct DeviceStay {
     user_id: String,
@@ -271,8 +273,9 @@ impl DevicesOfSpan {
     }
 }
 
-/// The steps of [`DevicesOfSpan::steps`], at most this many. If there are more, the time is cut into
-/// this many parts, each with its maximum of devices at once.
+/// The steps of [`DevicesOfSpan::steps`], at most `most`; the second value is true if these are
+/// all. If there are more, the time is cut into that many parts, each with its maximum of devices
+/// at once.
 #[must_use]
 pub fn thin_steps(
     steps: Vec<(i64, i64)>,
@@ -300,7 +303,8 @@ pub fn thin_steps(
     (thin, false)
 }
 
-/// Turns changes of a number into steps. Changes that cancel out at one instant give no step.
+/// The steps of a number from `from`, ms, on, where it is 0. `changes` are `(time ms, change)`.
+/// Changes that cancel out at one instant give no step.
 fn steps_from_changes(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
     changes.sort_unstable();
     let mut steps = vec![(from, 0)];
@@ -321,7 +325,8 @@ fn steps_from_changes(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)
 const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 and started_ms >= $2
     order by started_ms, id";
 
-/// `(started_ms, peak)` of the calls of one room since `from`, oldest first.
+/// The calls of one room since `from`, ms, oldest first: when each started, ms, and its most
+/// devices at once.
 ///
 /// # Errors
 /// When the database fails.
@@ -354,7 +359,7 @@ pub(in crate::store) const TOTALS: &str = "select (select count(*) from rooms
 const BYTES_SQLITE: &str = "select page_count * page_size from pragma_page_count, pragma_page_size";
 const BYTES_POSTGRES: &str = "select pg_database_size(current_database())";
 
-/// How large the database is, bytes.
+/// The size of the database, bytes.
 pub(in crate::store) async fn database_bytes(store: &Reader) -> Result<i64, Error> {
     let sql = match store.dialect() {
         Dialect::Sqlite => BYTES_SQLITE,

@@ -16,8 +16,8 @@ const KEPT: i64 = 732;
 const COUNTED: &str = "select day from days where facts <> ''";
 const FORGET: &str = "delete from days where day < $1";
 
-/// The days before `now`, ms, that are not counted, the last first. Days older than pages ask for
-/// are deleted.
+/// The days before today that are not counted, the last first, as days since the Unix epoch. The
+/// totals of days that are older than pages ask for are deleted.
 ///
 /// # Errors
 /// When the database fails.
@@ -45,7 +45,8 @@ const BEGIN: &str = "insert into days (day, facts) values ($1, '') on conflict (
 // If something of the day changed meanwhile, its row was deleted, and this updates nothing.
 const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
 
-/// Counts a day, as known at `now`, ms. Returns false if it is not over yet, or changed meanwhile.
+/// Counts a day, as known at `now`, ms, and stores its totals. Returns false, and stores nothing,
+/// if something of the day still goes on or changed meanwhile.
 ///
 /// # Errors
 /// When the database fails.
@@ -64,6 +65,7 @@ pub async fn count_day(store: &Writer, day: i64, now: i64) -> Result<bool, Error
         return Ok(false);
     }
 
+    // The empty row is deleted by whoever changes something of the day while it is counted.
     sqlx::query(BEGIN).bind(day).execute(&store.write).await?;
     let mut facts = DayTotals::default();
     for place in usage::live_places(store, Scope::All, span, now).await? {

@@ -33,7 +33,7 @@ pub(in crate::store) const READ: &str =
     "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
 
 impl CountedDays {
-    /// The counted days within a span.
+    /// Reads the totals of the counted days that lie wholly within a span.
     pub async fn read_days(store: &Reader, span: Span) -> Result<Self, Error> {
         let Some((first, end)) = whole_days(span) else {
             return Ok(Self::default());
@@ -52,7 +52,8 @@ impl CountedDays {
         Ok(Self(rows.into_iter().map(day).collect::<Result<_, _>>()?))
     }
 
-    /// How many people were in calls on the day that equals this span, if that day is counted.
+    /// How many people were in calls on the day that is this span; `None` if the span is no whole
+    /// day, or the day is not counted.
     pub fn people(&self, span: Span) -> Option<i64> {
         let is_day = span.from.rem_euclid(DAY_MS) == 0 && span.to - span.from == DAY_MS;
         is_day
@@ -61,7 +62,8 @@ impl CountedDays {
             .map(|day| day.people)
     }
 
-    /// The counted days within a span, and the rest of the span.
+    /// The counted days within a span, each with its totals, and the rest of the span in parts,
+    /// which must be counted from stays and calls.
     pub fn split(&self, span: Span) -> (Vec<(i64, &DayTotals)>, Vec<Span>) {
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
         if let Some((first, end)) = whole_days(span) {
@@ -84,7 +86,8 @@ impl CountedDays {
     }
 }
 
-/// The first whole day of a span, and the day after the last one.
+/// The first whole day of a span and the day after the last one, as days since the Unix epoch;
+/// `None` if no whole day is in it.
 fn whole_days(span: Span) -> Option<(i64, i64)> {
     let (first, end) = (-(-span.from).div_euclid(DAY_MS), span.to.div_euclid(DAY_MS));
     (first < end).then_some((first, end))

@@ -85,7 +85,8 @@ pub async fn calls_by_class(
     Ok(found)
 }
 
-/// The same, counted from the stored calls.
+/// The calls that began within a span, by day and class, counted from the stored calls. See
+/// [`calls_by_class`].
 pub(super) async fn live_classes(
     store: &Reader,
     span: Span,
@@ -126,7 +127,7 @@ pub(super) async fn live_classes(
     Ok(counted.into_iter().map(class).collect())
 }
 
-/// The lower bound of the class of a number.
+/// The lower bound of the class in which a number is.
 fn class_of(bounds: &[i64], number: i64) -> i64 {
     let after = bounds.partition_point(|bound| *bound <= number);
     bounds[after.saturating_sub(1)]
@@ -158,8 +159,8 @@ const REFUTED: &str = concat!(
     ")) limit $4"
 );
 
-/// The calls that began within a span with an impossible claim; `None` if there are more than
-/// `REFUTED_MOST`.
+/// The calls that began within a span and whose first stay claims an impossible start; `None` if
+/// there are more than [`REFUTED_MOST`].
 async fn read_refuted_calls(
     store: &Reader,
     span: Span,
@@ -242,8 +243,9 @@ pub async fn usual_length(
     ))
 }
 
-/// The number at place `middle` of all lengths. `around` is the part of them that begins at place
-/// `first`; the calls of `refuted` count with their seen length.
+/// The length at place `middle` of all lengths in order, ms; `None` if there are none. `around` is
+/// the part of the stated lengths that begins at place `first`. The calls of `refuted` are taken
+/// out of it and count with their seen length.
 fn middle_length(
     mut around: Vec<i64>,
     mut first: i64,
@@ -281,7 +283,7 @@ static NAMES: MultiRow = MultiRow::new(
     ")",
 );
 
-/// The names of rooms, by id.
+/// The names of these rooms, by room id.
 ///
 /// # Errors
 /// When the database fails.
@@ -329,7 +331,8 @@ const RAN: &str = concat!(
         and m.until_ms > m.joined_ms group by m.server || '', m.server"
 );
 
-/// The homeservers seen in calls within a span that ends at `now`, ms, by name.
+/// The homeservers seen in calls from `from` to `now`, ms, with their people, calls and ended
+/// stays, in order of name.
 ///
 /// # Errors
 /// When the database fails.
@@ -342,6 +345,7 @@ pub async fn servers_in_calls(
     let Viewer::Operator = viewer;
     let span = Span { from, to: now };
     let mut found: BTreeMap<String, ServerRow> = BTreeMap::new();
+    // Changes the row of a server, which is made if it is not there.
     let mut row = |server: &str, add: &dyn Fn(&mut ServerRow)| {
         let empty = || ServerRow {
             server: server.to_owned(),
@@ -397,7 +401,7 @@ pub async fn servers_in_calls(
 /// By server: stays that ended, and those without an end event.
 type Ends = BTreeMap<String, (i64, i64)>;
 
-/// The calls that began in a span, by their servers (separated by spaces).
+/// The number of calls that began in a span, by the servers of their people (separated by spaces).
 pub(super) async fn begun_by_servers(
     store: &Reader,
     span: Span,
@@ -411,7 +415,8 @@ pub(super) async fn begun_by_servers(
     Ok(rows.into_iter().collect())
 }
 
-/// How many stays of each server ended in a span that is over.
+/// How many stays of each server ended in a span that is over, and how many of them only expired,
+/// counted from the stays.
 pub(super) async fn live_ends_by_server(store: &Reader, span: Span) -> Result<Ends, Error> {
     let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
@@ -451,7 +456,8 @@ const ENDS: &str = "select end_reason, count(*) as stays from memberships
     and until_ms > joined_ms
     group by end_reason order by 2 desc, 1";
 
-/// How the stays of a server that ended within a span ended, most frequent first.
+/// How many stays of a server ended in which way, of those that ended within a span and by `now`,
+/// ms; the most frequent way first.
 ///
 /// # Errors
 /// When the database fails.
@@ -502,7 +508,7 @@ const GHOSTS: &str =
     and m.outlived_ms is null
     order by m.until_ms desc, m.id limit $4";
 
-/// The stays of a server that ran out within a span, newest first.
+/// The stays of a server that ran out within a span, newest first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -566,8 +572,8 @@ const PERSONS: &str = concat!(
     from spans s group by s.user_id order by 3 desc, 1 limit $5"
 );
 
-/// The people of a server with most time within a span. Nobody saw the devices of `gone` after they
-/// were last heard. Unobserved time is not subtracted here.
+/// The people of a server with most time within a span, most first, at most `limit`. Nobody saw the
+/// devices of `gone` after they were last heard. Unobserved time is not subtracted here.
 ///
 /// # Errors
 /// When the database fails.

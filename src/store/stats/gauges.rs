@@ -23,7 +23,7 @@ const GAUGES: &str = "select (select coalesce(max(stream), 0) from events) as ev
     and done_ms is null) as reads_open,
     (select count(*) from rooms where error is not null) as rooms_failing";
 
-/// The numbers as they are now.
+/// Reads the numbers as they are now.
 ///
 /// # Errors
 /// When the database fails.

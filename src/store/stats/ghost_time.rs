@@ -64,7 +64,8 @@ impl Gone {
         found
     }
 
-    /// For each device the part of a span in which it counted though it was no longer heard.
+    /// For each device the part of a span in which it counted though it was no longer heard;
+    /// devices without such a part are left out.
     fn unseen(&self, span: Span) -> Vec<(&Ghost, Span)> {
         // Two stays of one device are one device: it was last heard at the later of the two.
         let mut devices: HashMap<(&str, &str, &str), &Ghost> = HashMap::new();
@@ -88,8 +89,8 @@ impl Gone {
             .collect()
     }
 
-    /// Subtracts the time in which a device was not heard from the seen time. `blind` is subtracted
-    /// already.
+    /// Subtracts from the seen time of each place the time in which its ghosts were not heard.
+    /// `blind` is time that is subtracted already.
     pub(super) fn take_off(
         &self,
         scope: Scope<'_>,

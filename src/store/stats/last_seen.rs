@@ -60,8 +60,8 @@ const NOTE: &str = "insert into signs (membership_id, joined_ms, until_ms, updat
         until_ms = excluded.until_ms, updates = excluded.updates, from_ms = excluded.from_ms,
         to_ms = excluded.to_ms";
 
-/// Stores the signs of a batch of stays that were over by `now`, ms. Returns true if there may be
-/// more.
+/// Stores the times between which stays were really seen, for a batch of stays that were over by
+/// `now`, ms. Returns true if there may be more.
 ///
 /// # Errors
 /// When the database fails.

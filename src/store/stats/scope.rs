@@ -11,7 +11,8 @@ pub enum Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Selects one of three SQL texts, and the value to bind to it.
+    /// The one of three SQL texts (for all, for a room, for a server) that fits, and the value to
+    /// bind to it; `None` = nothing is bound.
     pub(in crate::store) fn pick(self, sql: [&'static str; 3]) -> (&'static str, Option<&'a str>) {
         match self {
             Self::All => (sql[0], None),

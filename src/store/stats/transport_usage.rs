@@ -55,9 +55,9 @@ struct UsageSum {
 }
 
 /// How much each transport was used within a span, as known at `now`, ms, most used first; and the
-/// device time without a transport. The transport of a member depends on all stays of its call, so
-/// they are read one by one: the cost follows the number of stays in the span. For the devices of
-/// `gone`, an SFU carries nothing.
+/// device time without a known transport, ms. The transport of a member depends on all stays of its
+/// call, so they are read one by one: the cost follows the number of stays in the span. For the
+/// devices of `gone`, an SFU carries nothing.
 ///
 /// # Errors
 /// When the database fails.
@@ -117,6 +117,7 @@ pub async fn usage_by_transport(
     Ok((list, without))
 }
 
+/// A stay with what its use of a transport follows from.
 struct StayRow {
     room_id: String,
     user_id: String,
@@ -130,6 +131,7 @@ struct StayRow {
 }
 
 impl StayRow {
+    /// The stay in this row.
     fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
         let kind: Option<String> = row.try_get("transport_type")?;
         let address: Option<String> = row.try_get("transport_url")?;
@@ -156,8 +158,8 @@ impl StayRow {
         })
     }
 
-    /// If a stay still counts though its device is probably gone, nothing was seen after the device
-    /// was last heard.
+    /// Ends the seen span of a stay at the time when its device was last heard, if the stay still
+    /// counts though its device is probably gone.
     fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
         if gone.ghosts.is_empty() {
             return Ok(());
@@ -170,7 +172,8 @@ impl StayRow {
     }
 }
 
-/// How much of a span was observed, ms. Unobserved spans are in order and do not overlap.
+/// How much of the span `seen` was observed, ms. The unobserved spans (`blind`) are in order and do
+/// not overlap.
 fn observed_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
     let blind = blind.map(Vec::as_slice).unwrap_or_default();
     let first = blind.partition_point(|gap| gap.to <= seen.from);
@@ -183,7 +186,8 @@ fn observed_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
     (seen.to - seen.from - unseen_ms).max(0)
 }
 
-/// Adds the stays of one call to the transports that they used.
+/// Adds the stays of one call to the sums of the transports that they used. The key `None` is for
+/// stays without a known transport.
 fn add_stays_of_call(
     found: &mut BTreeMap<Option<(String, Option<String>)>, UsageSum>,
     call: &[(String, StayRow)],
@@ -191,39 +195,40 @@ fn add_stays_of_call(
     span: Span,
     now: i64,
 ) {
-    let stays: Vec<TransportStay> = call.iter().map(|(_, of)| of.stay.clone()).collect();
+    let stays: Vec<TransportStay> = call.iter().map(|(_, row)| row.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
 
-    for ((_, of), transport) in call.iter().zip(transports_in_use(&stays)) {
+    for ((_, row), transport) in call.iter().zip(transports_in_use(&stays)) {
         let key = transport.map(|transport| {
             let address = transport.address().map(ToOwned::to_owned);
             (transport.kind, address)
         });
         let using = found.entry(key.clone()).or_default();
-        let (from, until) = (of.stay.0.max(span.from), of.stay.1.min(span.to));
+        let (joined_ms, until_ms) = (row.stay.0, row.stay.1);
+        let (from, until) = (joined_ms.max(span.from), until_ms.min(span.to));
         using.carried.together_ms += (until - from).max(0);
         let seen = Span {
-            from: from.max(of.seen_from),
-            to: until.min(of.seen_until),
+            from: from.max(row.seen_from),
+            to: until.min(row.seen_until),
         };
-        using.carried.together_seen_ms += observed_ms(blind.get(&of.room_id), seen);
+        using.carried.together_seen_ms += observed_ms(blind.get(&row.room_id), seen);
         using.carried.last_ms = using.carried.last_ms.max(until);
-        using.carried.servers.insert(of.server.clone());
+        using.carried.servers.insert(row.server.clone());
         // Two stays without a device id at the same time are two devices. Over time, each new join
         // would be counted as another device.
         let device = |unnamed: &str| {
             (
-                of.user_id.clone(),
-                of.device_id.clone().unwrap_or_else(|| unnamed.to_owned()),
+                row.user_id.clone(),
+                row.device_id.clone().unwrap_or_else(|| unnamed.to_owned()),
             )
         };
 
-        if of.stay.0 <= now && of.stay.1 > now {
-            using.now.insert(device(&of.member_key));
+        if joined_ms <= now && until_ms > now {
+            using.now.insert(device(&row.member_key));
         }
 
         using.devices.insert(device(""));
-        using.people.insert(of.user_id.clone());
+        using.people.insert(row.user_id.clone());
         using.carried.calls += i64::from(used.insert(key));
     }
 }

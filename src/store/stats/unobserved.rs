@@ -21,7 +21,8 @@ pub(in crate::store) type UnobservedSpans = BTreeMap<Span, BTreeSet<String>>;
 /// together.
 const FEW: usize = 16;
 
-/// The unobserved spans of the rooms in which somebody was in a call.
+/// The unobserved spans within a span of the rooms in which somebody was in a call, each with the
+/// rooms to which it applies.
 pub(in crate::store) async fn find_unobserved_spans(
     store: &Reader,
     viewer: Viewer,
@@ -44,7 +45,8 @@ pub(in crate::store) async fn find_unobserved_spans(
     Ok(found)
 }
 
-/// The unobserved spans of each of these rooms, in order, cut to a span.
+/// The unobserved spans of each of these rooms that touch a span, in order, by room id. They are
+/// not cut to it.
 pub(super) async fn unobserved_spans_by_room(
     store: &Reader,
     viewer: Viewer,
@@ -68,6 +70,7 @@ pub(super) async fn unobserved_spans_by_room(
     Ok(found)
 }
 
+/// The part of a gap that lies within a span.
 fn cut_to_span(gap: &Span, span: Span) -> Span {
     Span {
         from: gap.from.max(span.from),
@@ -75,7 +78,8 @@ fn cut_to_span(gap: &Span, span: Span) -> Span {
     }
 }
 
-/// Subtracts unobserved time from the seen time.
+/// Subtracts from the seen time of each place in the sums what lies in unobserved spans of its
+/// room.
 pub(super) async fn subtract_unobserved_time(
     store: &Reader,
     scope: Scope<'_>,
@@ -134,7 +138,8 @@ pub(super) async fn subtract_unobserved_time(
     Ok(())
 }
 
-/// The seen time of these rooms within a span.
+/// The seen time of these rooms within a span, by room and server. Few rooms are queried one by
+/// one.
 async fn seen_time_of_rooms(
     store: &Reader,
     scope: Scope<'_>,
@@ -182,7 +187,8 @@ const BEGAN: [&str; 3] = [
     ),
 ];
 
-/// How many calls are unsure only because of unobserved time.
+/// How many calls of a span are not exact only because of unobserved time. Those that are not exact
+/// for another reason are counted elsewhere.
 pub(in crate::store) async fn count_unsure_calls(
     store: &Reader,
     scope: Scope<'_>,
@@ -231,7 +237,9 @@ pub(in crate::store) async fn count_unsure_calls(
     Ok(begun.values().sum::<i64>() + crate::store::to_i64(found.len()))
 }
 
-/// The calls that began in a part of a span.
+/// The rows of the calls that began within `part`, a part of `span`, and that nothing but
+/// unobserved time can make unsure. For few rooms only their calls are read; for many, or for a
+/// server, calls of other rooms can be among them.
 async fn calls_begun_within(
     store: &Reader,
     scope: Scope<'_>,
@@ -272,6 +280,7 @@ async fn calls_begun_within(
     Ok(rows)
 }
 
+/// Is a call of this room, with people of these servers, in the scope?
 fn is_in(scope: Scope<'_>, room_id: &str, servers: &str) -> bool {
     match scope {
         Scope::All => true,

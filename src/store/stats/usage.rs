@@ -154,7 +154,7 @@ pub(in crate::store) async fn load_counted_days(
     }
 }
 
-/// Calls and people; unobserved time is not considered in `calls_exact`.
+/// The sums with calls and people only. Unobserved time is not considered in `calls_exact` yet.
 async fn count_calls_and_people(
     store: &Reader,
     scope: Scope<'_>,
@@ -216,7 +216,8 @@ async fn count_calls_and_people(
     })
 }
 
-/// The server of each person who was in a call within a span.
+/// The server of each person who was in a call within a span; a server occurs once for each of its
+/// people.
 pub(in crate::store) async fn server_of_each_person(
     store: &Reader,
     span: Span,
@@ -233,8 +234,8 @@ pub(in crate::store) async fn server_of_each_person(
     })
 }
 
-/// By room: the calls that began in a span, and those whose start or end is inferred, counted from
-/// the stored calls.
+/// For each room: how many calls began in a span, and how many of them have an inferred start or
+/// end; counted from the stored calls.
 pub(super) async fn live_begun(
     store: &Reader,
     span: Span,
@@ -347,6 +348,7 @@ async fn time_by_place(
     Ok(places)
 }
 
+/// Adds device time and the seen part of it, ms, to the sums of a room and server.
 fn add_to_place(
     found: &mut BTreeMap<(String, String), (i64, i64)>,
     room_id: String,
@@ -357,7 +359,8 @@ fn add_to_place(
     *sum = (sum.0 + more.0, sum.1 + more.1);
 }
 
-/// The same, counted from the stays.
+/// The device time by room and server, most first, counted from the stays. Unobserved time is not
+/// subtracted.
 pub(super) async fn live_places(
     store: &Reader,
     scope: Scope<'_>,
@@ -389,7 +392,8 @@ pub(super) async fn live_places(
         .collect()
 }
 
-/// The device time by hours, as known at `now`, ms.
+/// The stays of a span by the hours in which they begin and end, as known at `now`, ms.
+/// [`time_by_hour`] makes device time of them.
 ///
 /// # Errors
 /// When the database fails.
@@ -422,7 +426,7 @@ pub async fn stay_hours(
     Ok(found)
 }
 
-/// The same, counted from the stays.
+/// The same as [`stay_hours`], but always counted from the stays alone, not from stored sums.
 pub(super) async fn live_stay_hours(
     store: &Reader,
     scope: Scope<'_>,
@@ -449,7 +453,8 @@ pub(super) async fn live_stay_hours(
     Ok(rows.into_iter().map(hours).collect())
 }
 
-/// The device time in each hour of a span, ms, from the hours in which stays begin and end.
+/// The device time of each hour, ms, by hour since the Unix epoch, from the hours in which stays
+/// begin and end.
 #[must_use]
 pub fn time_by_hour(hours: &[StayHours]) -> BTreeMap<i64, i64> {
     const HOUR: i64 = 3_600_000;
@@ -476,7 +481,7 @@ const TOGETHER: &str = concat!(
     "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
 );
 
-/// The device time of a span, ms, of everybody.
+/// The device time of everybody in a span, ms.
 ///
 /// # Errors
 /// When the database fails.

@@ -46,8 +46,8 @@ const IN_STATE: &str = "select members from snapshots s where room_id = $1 and t
     (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id
     and n.vantage_id = s.vantage_id)";
 
-/// The member events in the room's state at the last poll: the homeserver sends them again at every
-/// poll.
+/// The ids of the member events that were in the room's state at the last poll of each vantage.
+/// They must not be deleted, since the homeserver sends them again at every poll.
 ///
 /// # Errors
 /// When the database fails.
@@ -87,8 +87,9 @@ const LATEST: &str = "select coalesce(max(stream), 0) from events";
 const SINCE: &str = "select count(*) from events where stream > $1 and room_id = $2";
 
 /// Seals a member key at `before`, ms, or at the start of the stay that lasts at that time. Returns
-/// false if even that would change derived data. The fold is computed without blocking the writer,
-/// which only stores the result.
+/// true if the key is sealed, and false if that would change derived data or if something was
+/// written meanwhile. The fold is computed without blocking the writer, which only stores the
+/// result.
 ///
 /// # Errors
 /// When the database fails.
@@ -163,7 +164,7 @@ const BEHIND_SEAL: &str =
     "select e.event_id from events e join seals s on s.room_id = e.room_id and s.chain = e.chain
     where e.room_id = $1 and e.chain = $2 and e.time_ms < s.cut_ms";
 
-/// The events before the seal of a member key.
+/// The ids of the events of a member key that are before its seal.
 ///
 /// # Errors
 /// When the database fails.
@@ -257,6 +258,7 @@ const COUNT: &str = "insert into removed (what, total, last_ms) values ($1, $2, 
     on conflict (what) do update set total = removed.total + excluded.total,
     last_ms = excluded.last_ms";
 
+/// Adds to the total of what was deleted by age. `what` is `events`, `calls` or `snapshots`.
 async fn add_to_deleted(
     tx: &mut crate::store::Tx,
     what: &str,
@@ -326,8 +328,8 @@ const BESIDE: [&str; 6] = [
                 and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
 ];
 
-/// Deletes a batch of such records from before this time, ms. Returns false if none is left. The
-/// rules in force at that time are kept.
+/// Deletes a batch of the records named in [`BESIDE`] from before this time, ms. Returns false if
+/// none is left. The rules in force at that time are kept.
 ///
 /// # Errors
 /// When the database fails.

@@ -28,7 +28,8 @@ pub(in crate::store) fn is_after_cutoff(event: &RoomEvent, cut: i64) -> bool {
     event.time() >= cut
 }
 
-/// A later stay cannot claim to have begun before the seal: that time is final.
+/// Makes these stays begin at the seal or later: a later stay cannot claim to have begun before it,
+/// because that time is final.
 pub(in crate::store) fn clamp_to_cutoff(members: &mut [Membership], cut: i64) {
     for member in members {
         member.joined_ms = member.joined_ms.max(cut);
@@ -39,6 +40,7 @@ pub(in crate::store) fn clamp_to_cutoff(members: &mut [Membership], cut: i64) {
 const SEAL: &str = "insert into seals (room_id, chain, cut_ms) values ($1, $2, $3)
     on conflict (room_id, chain) do update set cut_ms = excluded.cut_ms";
 
+/// Stores the seal of a member key, ms, in place of an earlier one.
 pub(in crate::store) async fn store_cutoff(
     tx: &mut Tx,
     room_id: &str,

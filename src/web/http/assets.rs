@@ -24,7 +24,8 @@ pub fn asset_href(name: &str) -> String {
     address
 }
 
-/// `GET /static/{name}`
+/// `GET /static/{name}`: a file of the interface. With a query string (the hash of the file in it)
+/// the browser may keep it for a year; without one it must ask again each time.
 pub async fn get_asset(
     req: HttpRequest,
     name: web::Path<String>,

@@ -23,6 +23,7 @@ pub fn max_live_streams() -> usize {
     max_connections_per_worker(1) / 2
 }
 
+/// The connections of one of so many workers, if the process may open this many files.
 fn connection_share(files: usize, workers: usize) -> usize {
     (files.saturating_sub(OTHERS) / workers.max(1)).clamp(LEAST, MOST)
 }

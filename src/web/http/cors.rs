@@ -30,7 +30,8 @@ fn allow_origin_value(origins: &[String], origin: &str) -> Option<HeaderValue> {
         .flatten()
 }
 
-/// Adds the CORS headers, which tell browsers the allowed origins.
+/// Adds to answers for programs the headers that tell a browser which other pages may read them.
+/// Does nothing if the configuration names no origins. A preflight request is answered here.
 ///
 /// # Errors
 /// Those of the wrapped service.
@@ -66,6 +67,8 @@ pub async fn answer_with_cors(
     Ok(response)
 }
 
+/// Adds the headers for an origin that may read (`answer` is its header value; `None` = it may
+/// not). `asks_whether` says that the browser asks before the request itself (preflight).
 fn insert_cors_headers(headers: &mut HeaderMap, answer: Option<HeaderValue>, asks_whether: bool) {
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     let Some(answer) = answer else { return };

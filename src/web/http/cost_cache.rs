@@ -80,7 +80,8 @@ impl<T: Clone> CostCache<T> {
         Ok(answer)
     }
 
-    /// The same, but an answer is kept only if it was expensive.
+    /// The kept answer, or a new one, which is kept only if `is_dear` says that it was expensive.
+    /// While a kept answer is expensive, this does the same as [`Self::get`].
     ///
     /// # Errors
     /// Those of the computation; an error is not kept.
@@ -105,6 +106,8 @@ impl<T: Clone> CostCache<T> {
         Ok(answer)
     }
 
+    /// The slot for answers to this request, made if it is new. If there are too many slots, all
+    /// are dropped.
     async fn place(&self, key: &str) -> Arc<CacheSlot<T>> {
         let mut kept = self.slots.lock().await;
         if kept.len() >= MOST && !kept.contains_key(key) {
@@ -123,6 +126,7 @@ impl<T: Clone> CostCache<T> {
 }
 
 impl<T: Clone> CacheSlot<T> {
+    /// The kept answer; with `fresh` only if it has not expired.
     async fn known(&self, fresh: bool) -> Option<T> {
         let answer = self.answer.read().await;
         answer

@@ -47,6 +47,7 @@ pub struct ErrorBody {
 }
 
 impl Error {
+    /// The HTTP status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -62,7 +63,7 @@ impl Error {
         }
     }
 
-    /// Is it only an overload?
+    /// Is it only an overload, so that the same request may succeed later?
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match self {

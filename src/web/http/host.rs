@@ -68,6 +68,7 @@ impl AllowedHosts {
             .is_ok_and(|ip| self.allow_ip(ip.to_canonical()))
     }
 
+    /// Is this an address at which we can be reached?
     fn allow_ip(&self, ip: IpAddr) -> bool {
         // A server that listens on all interfaces does not know all its addresses. An IP literal
         // needs no name resolution, so it is safe.
@@ -95,7 +96,8 @@ fn host_without_port(host: &str) -> Option<&str> {
     is_port.then_some(name)
 }
 
-/// Answers 421 if the `Host` is not ours. `/healthz` is always answered: it reveals nothing.
+/// Answers 421 if the request's `Host` is not one of ours or is missing, and passes other requests
+/// on. `/healthz` is always answered: it reveals nothing.
 ///
 /// # Errors
 /// Those of the guarded service.
@@ -128,8 +130,9 @@ pub async fn refuse_foreign_hosts(
     Ok(req.into_response(response::send_error(&ask, &error)))
 }
 
-/// The base of our addresses, for this client. The `Host` has been checked. Of a proxy's headers
-/// only the scheme is believed: its other headers name a host that nobody has checked.
+/// The beginning of our addresses (scheme and host) as this client sees them. The `Host` has been
+/// checked. Of a proxy's headers only the scheme is believed: its other headers name a host that
+/// nobody has checked.
 #[must_use]
 pub fn base_url(headers: &HeaderMap) -> String {
     let said = |name: &str| {
@@ -159,7 +162,8 @@ pub fn full_address(req: &HttpRequest) -> String {
     base_url(req.headers()) + address
 }
 
-/// The public URL if configured, else the same as [`base_url`].
+/// The beginning of our addresses: the public URL if it is configured, else what [`base_url`] makes
+/// of the request.
 #[must_use]
 pub fn public_base_url(public_url: Option<&str>, headers: &HeaderMap) -> String {
     public_url.map_or_else(
@@ -168,6 +172,7 @@ pub fn public_base_url(public_url: Option<&str>, headers: &HeaderMap) -> String 
     )
 }
 
+/// The value of a header as text, whatever its bytes are.
 fn header_text(value: &header::HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }

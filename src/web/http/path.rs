@@ -9,7 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 
-/// Answers 404 where the path has control characters.
+/// Answers 404 if the path has control characters, and passes other requests on.
 ///
 /// # Errors
 /// Those of the guarded service.
@@ -29,8 +29,8 @@ pub async fn refuse_control_characters(
     Ok(req.into_response(response::send_error(&ask, &error)))
 }
 
-/// Checks for ASCII control characters only. Others arrive percent-encoded and are ordinary text
-/// everywhere.
+/// Does the path have ASCII control characters, plain or percent-encoded? Others arrive
+/// percent-encoded and are ordinary text everywhere.
 fn has_control_characters(path: &str) -> bool {
     let escaped = path
         .split('%')

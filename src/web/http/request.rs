@@ -21,7 +21,7 @@ const FREE: [&str; 5] = ["room", "q", "server", "user", "application"];
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads a query string.
+    /// Reads a query string. Parameters with an empty value are left out.
     ///
     /// # Errors
     /// A parameter that is not in `known`, is repeated or is too long; the error names it and the
@@ -74,6 +74,7 @@ impl Query {
         Ok(Self(found))
     }
 
+    /// The value of a parameter; `None` if it was not given, or was empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -82,7 +83,7 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Is the word `q`, if one is asked for, in any of these texts?
+    /// Is the word of the parameter `q` in any of these texts? True if no word is asked for.
     #[must_use]
     pub fn fits(&self, texts: &[Option<&str>]) -> bool {
         let Some(word) = self.get("q").map(str::to_lowercase) else {
@@ -132,7 +133,7 @@ impl Query {
         }
     }
 
-    /// `limit`, 1 to 500.
+    /// The parameter `limit`, from 1 to 500; `otherwise` if it is not given.
     ///
     /// # Errors
     /// Not a number, or outside.
@@ -149,10 +150,11 @@ impl Query {
         limit.ok_or_else(|| Error::Invalid("limit must be a whole number from 1 to 500".to_owned()))
     }
 
-    /// A time, ms. A day as the upper end includes that day.
+    /// The time in this parameter, ms; `None` if it is not given. A day means its begin, or with
+    /// `is_end` its end, so that it is included.
     ///
     /// # Errors
-    /// None of the three forms.
+    /// The text has none of the three forms, which the error names.
     pub fn time(&self, name: &str, is_end: bool) -> Result<Option<i64>, Error> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -174,8 +176,9 @@ impl Query {
         })
     }
 
-    /// A moment, ms: in the formats of [`Self::time`], or without an offset, as form fields send it
-    /// and people write it. Without an offset it is UTC, as a day is.
+    /// The moment in this parameter, ms; `None` if it is not given. It may be in the formats of
+    /// [`Self::time`], or without an offset, as form fields send it and people write it. Without an
+    /// offset it is UTC, as a day is.
     ///
     /// # Errors
     /// None of these forms.
@@ -193,7 +196,8 @@ impl Query {
         }
     }
 
-    /// `status`: active, ended, or both when absent.
+    /// The parameter `status`: true for active calls, false for ended ones, `None` for both if it
+    /// is not given.
     ///
     /// # Errors
     /// Any other word.
@@ -206,10 +210,10 @@ impl Query {
         }
     }
 
-    /// A whole number from 0 on.
+    /// The whole number from 0 on in this parameter; `None` if it is not given.
     ///
     /// # Errors
-    /// Anything else.
+    /// The text is anything else.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Error> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -228,7 +232,8 @@ impl Query {
         number.map(Some).ok_or_else(fault)
     }
 
-    /// `kind`: solo (false) or group (true), or both when absent.
+    /// The parameter `kind`: true for calls of several people (`group`), false for those of one
+    /// (`solo`), `None` for both if it is not given.
     ///
     /// # Errors
     /// Any other word.
@@ -241,10 +246,10 @@ impl Query {
         }
     }
 
-    /// The `cursor` of a list with numeric places, as an earlier answer gave it.
+    /// The parameter `cursor` of a list whose places are numbers; `None` if it is not given.
     ///
     /// # Errors
-    /// Anything else.
+    /// The text is anything else.
     pub fn place(&self) -> Result<Option<i64>, Error> {
         let Some(text) = self.get("cursor") else {
             return Ok(None);
@@ -256,7 +261,7 @@ impl Query {
     }
 }
 
-/// A day as the start of that day in UTC, ms.
+/// The start of a day in UTC, ms, if the text is a date like `2026-11-22`.
 fn start_of_date(text: &str) -> Option<i64> {
     let day: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok())??;
 
@@ -269,7 +274,7 @@ fn start_of_date(text: &str) -> Option<i64> {
     .ok()
 }
 
-/// A day and a time of day without an offset, read as UTC, ms.
+/// The time, ms, if the text is a date and a time of day without an offset. It is read as UTC.
 fn parse_utc_time(text: &str) -> Option<i64> {
     let has_time = text
         .get(10..)

@@ -88,6 +88,7 @@ struct LastResponse {
     made: Option<MadeResponse>,
 }
 
+/// An answer that was made, how long that took, and when it ended.
 #[derive(Debug)]
 struct MadeResponse {
     /// The state of the data that it shows.
@@ -129,10 +130,12 @@ impl Drop for Renewal {
     }
 }
 
+/// What a request does that comes at a new second.
 enum CacheTurn {
     /// Another request makes the new answer: use that of the previous second.
     Before(Arc<StoredResponse>),
-    /// Wait for the new answer, or make it.
+    /// Wait for the new answer, or make it. With the right to make it, others get that of the
+    /// previous second meanwhile.
     New(Option<Renewal>),
 }
 
@@ -150,8 +153,8 @@ const TOO_LONG: Error = Error::Busy("the answer takes too long");
 const TOO_MUCH: Error = Error::Busy("too many large answers are being read");
 
 impl ResponseCache {
-    /// Limits the memory for answers, kB, and the number of large answers being sent at the same
-    /// time.
+    /// An empty cache that limits the memory for answers, kB, and the number of large answers being
+    /// sent at the same time.
     fn holding(held_kb: usize, large: usize) -> Self {
         let weigh = |key: &CacheKey, answer: &Arc<StoredResponse>| {
             let asked = &key.question;
@@ -177,6 +180,8 @@ impl ResponseCache {
         }
     }
 
+    /// Whether a request waits for the new answer or takes that of the previous second. Of several
+    /// requests of a new second only the first makes the new one.
     async fn turn(&self, key: &CacheKey) -> CacheTurn {
         if self.kept.contains_key(key) {
             return CacheTurn::New(None);
@@ -200,7 +205,7 @@ impl ResponseCache {
         }
     }
 
-    /// Joins the waiting requests, unless there are too many.
+    /// Counts one more waiting request until the result is dropped; an error if there are too many.
     fn wait(&self) -> Result<WaitingRequest, Error> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MOST {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -210,7 +215,8 @@ impl ResponseCache {
         Ok(WaitingRequest(Arc::clone(&self.waiting)))
     }
 
-    /// Waits for the right to make an answer.
+    /// Waits for the right to make an answer, of which only a few are made at a time. An error if
+    /// that takes too long.
     async fn turn_to_make(&self) -> Result<SemaphorePermit<'_>, Error> {
         let turn = timeout(WAIT_LONGEST, self.making.acquire()).await;
         turn.map_err(|_| TOO_MANY)?.map_err(|_| TOO_MANY)
@@ -233,8 +239,8 @@ impl ResponseCache {
         free().ok_or(TOO_MUCH)
     }
 
-    /// The answer to a request. It is made by `make`, unless another request has made one that is
-    /// as new.
+    /// The answer to a request. `make` makes it, unless another request has made one that is as
+    /// new. `at` tells the state of the data: generation of changes, and second.
     async fn answer(
         &self,
         key: CacheKey,
@@ -290,8 +296,8 @@ impl ResponseCache {
 }
 
 impl MadeResponse {
-    /// The last answer, if it shows everything there was when the request came and is of that
-    /// second. A failure is only for requests that waited for it.
+    /// The last answer, if it may serve a request that came at `asked`: it is of the request's
+    /// state of the data or a later one. A failure is only for requests that waited for it.
     fn answers(&self, key: &CacheKey, asked: Instant) -> Option<Arc<StoredResponse>> {
         if let Some(failed) = &self.failed {
             return (asked < self.ended).then(|| Arc::clone(failed));
@@ -395,7 +401,8 @@ fn is_always_answered(path: &str) -> bool {
     streams || own || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The key of the answer. `None` if it is not cached: unusually long requests, and HEAD requests.
+/// The key under which the answer to a request is kept, at this generation of changes and second.
+/// `None` if it is not kept: unusually long requests, requests that are always answered, and HEAD.
 fn cache_key(at: (u64, i64), req: &ServiceRequest) -> Option<CacheKey> {
     let (generation, second) = at;
     let address = req.uri().path_and_query()?.as_str();
@@ -427,7 +434,8 @@ fn cache_key(at: (u64, i64), req: &ServiceRequest) -> Option<CacheKey> {
     })
 }
 
-/// Reads an answer to its end; returns it with its request.
+/// Reads an answer to its end and reserves memory for it. Returns it with its request, which is
+/// `None` if the service failed.
 async fn collect_answer(
     answers: &ResponseCache,
     answer: Result<ServiceResponse<impl MessageBody + 'static>, actix_web::Error>,
@@ -462,8 +470,8 @@ impl ResponseCache {
         Ok(Arc::new(stored.map_err(|_| TOO_LONG)??))
     }
 
-    /// The answer for a client that has these entity tags, unless too many large answers are being
-    /// sent.
+    /// The answer for a client that has these entity tags: 304 if one of them is that of the
+    /// answer. 503 if it is large and too many large answers are being sent.
     fn response(
         &self,
         stored: &Arc<StoredResponse>,
@@ -495,6 +503,7 @@ impl ResponseCache {
 }
 
 impl StoredResponse {
+    /// An empty answer with the status 500.
     fn failure() -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -505,6 +514,7 @@ impl StoredResponse {
         }
     }
 
+    /// The answer as it is stored, with its whole body. Memory is not reserved for it yet (`held`).
     async fn from_response(response: HttpResponse) -> Self {
         let (head, body) = response.into_parts();
         debug_assert!(

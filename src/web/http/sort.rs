@@ -110,7 +110,7 @@ impl SortKeys {
         })
     }
 
-    /// All words.
+    /// All words that `sort` may be: each key, and each key reversed.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         self.names
@@ -144,7 +144,7 @@ impl SortOrder {
         self.word() == self.default
     }
 
-    /// The order of a list of calls.
+    /// The order as the store knows it; only for a list of calls.
     #[must_use]
     pub fn order(self) -> CallOrder {
         let by = match self.name {
@@ -160,7 +160,8 @@ impl SortOrder {
         }
     }
 
-    /// The header of the column `name`: a click sorts by it, largest first, or reverses the order.
+    /// The header of the column `name`. A click on it sorts by it, largest first (or for a text
+    /// column, `text`, from A on), or reverses the order.
     #[must_use]
     pub fn head(self, name: &str, text: bool, path: &str, query: &Query) -> ColumnHead {
         let is_here = self.name == name;
@@ -180,6 +181,8 @@ impl SortOrder {
         }
     }
 
+    /// How two rows stand to each other in this order. Rows with equal numbers are sorted by name
+    /// from A on, also in a descending order, unless the name itself is the key.
     fn compare(self, a: &RowKey, b: &RowKey) -> Ordering {
         let (numbers, names) = (
             a.number.cmp(&b.number),
@@ -190,9 +193,9 @@ impl SortOrder {
         turn(numbers, self.descending).then(turn(names, self.descending && self.by_text))
     }
 
-    /// One page of rows in this order, after the cursor; all rows are in memory. Also returns the
-    /// cursor of the next page. If numbers change meanwhile, a row may move across the place, but
-    /// the cursor stays valid.
+    /// One page of these rows in this order: at most `limit` after the query's cursor. Also returns
+    /// the cursor of the next page; `None` if this is the last. All rows of the list are given. If
+    /// numbers change meanwhile, a row may move across the place, but the cursor stays valid.
     ///
     /// # Errors
     /// The cursor is not valid for this order, or the limit is not a number from 1 to 500.
@@ -233,6 +236,7 @@ impl SortOrder {
             .collect()
     }
 
+    /// All rows in this order, each with its key.
     fn keyed<T>(self, rows: Vec<T>, key: impl Fn(&T) -> RowKey) -> Vec<(RowKey, T)> {
         let mut rows: Vec<(RowKey, T)> = rows
             .into_iter()
@@ -243,7 +247,7 @@ impl SortOrder {
         rows
     }
 
-    /// The cursor of a list of calls.
+    /// The place that the query's cursor names in a list of calls; `None` if it has no cursor.
     ///
     /// # Errors
     /// The cursor is not valid for this order.
@@ -262,7 +266,7 @@ impl SortOrder {
         }))
     }
 
-    /// A place in a list of calls as a cursor. It contains the time of the first page only if
+    /// A place in a list of calls as a cursor. It contains the moment of the first page only if
     /// running calls move with the clock; so an unchanged list keeps its cursor.
     #[must_use]
     pub fn cursor(self, place: &ListPlace) -> String {
@@ -270,8 +274,8 @@ impl SortOrder {
         self.encode(&(at_ms, place.key, place.started_ms, &place.id))
     }
 
-    /// A cursor as text: its content and the order that it belongs to. Its format may change at any
-    /// time.
+    /// A place as the text of a cursor: hex of JSON, with the order that it belongs to. The format
+    /// may change at any time.
     fn encode(self, place: &impl Serialize) -> String {
         let text = serde_json::to_string(&(self.word(), place)).unwrap_or_default();
         text.bytes()
@@ -284,6 +288,7 @@ impl SortOrder {
             })
     }
 
+    /// The place in a cursor that [`Self::encode`] made. A cursor of another order is an error.
     fn decode<T: for<'de> Deserialize<'de>>(self, text: &str) -> Result<T, Error> {
         let read = || {
             let digit = |letter: char| {
@@ -308,7 +313,8 @@ impl SortOrder {
     }
 }
 
-/// The addresses of the same list as JSON, and of the complete list as files.
+/// The same list in other formats, each with its address: this page of it as JSON, the complete
+/// list as files.
 #[must_use]
 pub fn file_links(path: &str, query: &Query) -> [(&'static str, String); 3] {
     let whole = query.with(&["cursor", "limit"], None);
@@ -345,6 +351,7 @@ pub fn next_url(web: &Web, path: &str, query: &Query, next: Option<&str>) -> Opt
 }
 
 impl RowKey {
+    /// The key of a row. Names are compared in lower case; the id decides between equal ones.
     #[must_use]
     pub fn new(number: i64, name: &str, id: &str) -> Self {
         Self {
@@ -354,6 +361,8 @@ impl RowKey {
         }
     }
 
+    /// The key with a name and an id that fit into a cursor. A hash stands for the end of a long
+    /// id, so that two of them still differ.
     fn short(mut self) -> Self {
         let cut = |text: &mut String, most: usize| {
             if let Some((at, _)) = text.char_indices().nth(most) {

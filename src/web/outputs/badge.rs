@@ -38,6 +38,7 @@ pub struct Badge {
 }
 
 impl Badge {
+    /// A badge with these words and a colour by its name. `is_error` says that nothing is known.
     fn new(message: String, color: &str, is_error: bool) -> Self {
         let (label, color) = ("call".to_owned(), color.to_owned());
         Self {
@@ -50,12 +51,13 @@ impl Badge {
         }
     }
 
+    /// The badge that says that it is not known who is in a call.
     fn unknown() -> Self {
         Self::new("unknown".to_owned(), "lightgrey", true)
     }
 
-    /// The badge for those who are in calls now. `others_unknown`: there may be others whom nobody
-    /// can see.
+    /// The badge for those who are in calls at `now`, ms. `others_unknown` says that there may be
+    /// others whom nobody can see.
     fn from_count(count: &PeopleCount, others_unknown: bool, now: i64) -> Self {
         if count.people == 0 && others_unknown {
             return Self::unknown();
@@ -103,7 +105,7 @@ struct PeopleCount {
 }
 
 impl PeopleCount {
-    /// Counts the people of one server, or of all.
+    /// Counts the people in these calls, of one server or (`None`) of all.
     fn count_calls<'a>(
         calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
         server: Option<&str>,
@@ -128,7 +130,8 @@ impl PeopleCount {
     }
 }
 
-/// `GET /badge/rooms/{id}/active.svg`
+/// `GET /badge/rooms/{id}/active.svg`: the badge of a room as a picture. An unknown room gets a
+/// picture that says so.
 pub async fn get_room_badge_svg(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -138,7 +141,7 @@ pub async fn get_room_badge_svg(
     send_badge_svg(&ask, "unknown room", load_room_badge(&web, &ask, &id).await)
 }
 
-/// `GET /badge/rooms/{id}/active.json`
+/// `GET /badge/rooms/{id}/active.json`: the badge of a room in the JSON format of Shields.
 pub async fn get_room_badge_json(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -148,7 +151,8 @@ pub async fn get_room_badge_json(
     response::send_json(&ask, load_room_badge(&web, &ask, &id).await)
 }
 
-/// `GET /badge/servers/{name}/active.svg`
+/// `GET /badge/servers/{name}/active.svg`: the badge of a homeserver as a picture. An unknown
+/// server gets a picture that says so.
 pub async fn get_server_badge_svg(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -162,7 +166,8 @@ pub async fn get_server_badge_svg(
     )
 }
 
-/// `GET /badge/servers/{name}/active.json`
+/// `GET /badge/servers/{name}/active.json`: the badge of a homeserver in the JSON format of
+/// Shields.
 pub async fn get_server_badge_json(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -172,6 +177,8 @@ pub async fn get_server_badge_json(
     response::send_json(&ask, load_server_badge(&web, &ask, &name).await)
 }
 
+/// Counts the people in calls of a room now. The badge says `unknown` if the present of the room is
+/// unknown.
 async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
     let Some(room) = rooms::find_room_name(&web.store, ask.viewer, id).await? else {
@@ -195,6 +202,8 @@ async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge
     Ok(Badge::from_count(&count, others_unknown, ask.now))
 }
 
+/// Counts the people of a homeserver in calls now. The badge says `unknown` if nothing about the
+/// present is known, or if nobody is seen while some rooms cannot be read.
 async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
     // Accept any case: names of servers are lower case.
@@ -268,8 +277,8 @@ struct BadgeSvg<'a> {
     right: usize,
 }
 
-/// The badge as a picture. An error is a picture too, because the page that shows it has no other
-/// place for one.
+/// Answers with the badge as a picture. An error that there is no such thing is a picture with the
+/// words `unknown`, because the page that shows it has no other place for one.
 fn send_badge_svg(ask: &PageRequest, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
     let (status, badge) = match badge {
         Ok(badge) => (StatusCode::OK, badge),

@@ -28,7 +28,8 @@ struct EmbedPage {
     now: i64,
 }
 
-/// `GET /embed/rooms/{id}`
+/// `GET /embed/rooms/{id}`: the running call of a room as a page that other sites may show in a
+/// frame. So the policy that forbids this elsewhere is changed here.
 pub async fn get_room_embed(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -56,6 +57,7 @@ pub async fn get_room_embed(
     response
 }
 
+/// Reads the running calls of a room, and whether its present is known.
 async fn load_room_embed(web: &Web, ask: &PageRequest, id: &str) -> Result<EmbedPage, Error> {
     Query::read(&ask.query, &[])?;
     let Some(room) = rooms::find_room(&web.store, ask.viewer, id, ask.now).await? else {

@@ -36,12 +36,13 @@ pub const KNOWN: &[&str] = &[
 /// Calls read per page.
 const PAGE: i64 = 200;
 
-/// `GET /api/v1/calls.csv`
+/// `GET /api/v1/calls.csv`: the calls that match the filters of the request, as CSV.
 pub async fn get_calls_csv(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     send_calls(&req, web, FileFormat::Csv).await
 }
 
-/// `GET /api/v1/calls.ndjson`
+/// `GET /api/v1/calls.ndjson`: the calls that match the filters of the request, one JSON object a
+/// line.
 pub async fn get_calls_ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     send_calls(&req, web, FileFormat::Ndjson).await
 }
@@ -83,6 +84,7 @@ impl FileFormat {
     }
 }
 
+/// Answers with the calls of a filter as a file, or with an error before anything of it is sent.
 async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -> HttpResponse {
     let ask = PageRequest::of_request(req, &web);
     let asked = async {
@@ -109,6 +111,8 @@ async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -
         .streaming(stream_calls(web, ask, asked, turn))
 }
 
+/// The file as a stream of parts. It holds `turn`, one of the places for exports, until it ends. If
+/// reading fails on the way, the stream breaks off.
 fn stream_calls(
     web: http::Data<Web>,
     ask: PageRequest,
@@ -134,7 +138,8 @@ fn stream_calls(
     }
 }
 
-/// The calls after this place as text; also advances the place. `None` after the last call.
+/// The next calls after `place` as text, and moves `place` on; `None` after the last call. The text
+/// may be empty, if all calls of the page are filtered out.
 async fn next_calls_text(
     web: &Web,
     ask: &PageRequest,
@@ -210,6 +215,7 @@ const HEAD: [&str; 28] = [
     "stuck_since_at",
 ];
 
+/// A call as a line of CSV, in the order of [`HEAD`]. `base` is the beginning of our addresses.
 fn csv_line_of_call(base: &str, call: &CallFacts) -> String {
     let text = |text: Option<&str>| csv_cell(text.unwrap_or_default());
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();

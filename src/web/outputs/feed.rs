@@ -44,12 +44,12 @@ enum FeedFormat {
     Ics,
 }
 
-/// `GET /feed/calls.atom`
+/// `GET /feed/calls.atom`: the newest ended calls of all rooms, for feed readers.
 pub async fn get_calls_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     send_feed(&req, &web, None, FeedFormat::Atom).await
 }
 
-/// `GET /feed/rooms/{id}/calls.atom`
+/// `GET /feed/rooms/{id}/calls.atom`: the newest ended calls of one room, for feed readers.
 pub async fn get_room_calls_atom(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -58,12 +58,12 @@ pub async fn get_room_calls_atom(
     send_feed(&req, &web, Some(&id), FeedFormat::Atom).await
 }
 
-/// `GET /feed/calls.ics`
+/// `GET /feed/calls.ics`: the newest ended calls of all rooms, for calendars.
 pub async fn get_calls_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     send_feed(&req, &web, None, FeedFormat::Ics).await
 }
 
-/// `GET /feed/rooms/{id}/calls.ics`
+/// `GET /feed/rooms/{id}/calls.ics`: the newest ended calls of one room, for calendars.
 pub async fn get_room_calls_ics(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -72,6 +72,7 @@ pub async fn get_room_calls_ics(
     send_feed(&req, &web, Some(&id), FeedFormat::Ics).await
 }
 
+/// Answers with the feed of a room, or (`None`) of all rooms, in this format.
 async fn send_feed(
     req: &HttpRequest,
     web: &Web,
@@ -97,6 +98,8 @@ async fn send_feed(
     }
 }
 
+/// Reads the newest ended calls of a room, or (`None`) of all rooms, and what the feed says of
+/// itself.
 async fn load_feed(
     web: &Web,
     ask: &PageRequest,
@@ -148,7 +151,8 @@ async fn load_feed(
     })
 }
 
-/// The observing account. It is unique to an installation, and does not change with the host name.
+/// The user id of the first observing account, for the ids of feeds: it is unique to an
+/// installation and does not change with the host name.
 async fn first_account_id(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     let accounts = vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let first = accounts
@@ -196,7 +200,7 @@ struct AtomFeed<'a> {
 }
 
 impl Feed {
-    /// What is missing from the feed, and why; `None` if everything is known.
+    /// A sentence that it is unknown whether a call runs now, and why; `None` if that is known.
     fn unknown(&self) -> Option<String> {
         let why = self.seen.words();
         self.seen
@@ -204,6 +208,7 @@ impl Feed {
             .then(|| format!("Whether a call runs now is unknown: {why}."))
     }
 
+    /// The feed as an Atom document.
     fn atom(&self) -> Result<String, Error> {
         let last = self.calls.iter().filter_map(|call| call.ended_ms).max();
         Ok(AtomFeed {
@@ -213,6 +218,7 @@ impl Feed {
         .render()?)
     }
 
+    /// The feed as an iCalendar file: an event for each call.
     fn ics(&self) -> String {
         let mut text = String::new();
         let mut line = |words: &str| add_folded_line(&mut text, words);
@@ -263,7 +269,7 @@ fn icalendar_time(ms: i64) -> String {
     at.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// A text as a value (RFC 5545, 3.3.11).
+/// A text as a value in iCalendar (RFC 5545, 3.3.11), without control characters.
 fn escape_icalendar(text: &str) -> String {
     let text = text
         .replace('\\', "\\\\")

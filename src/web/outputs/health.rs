@@ -23,6 +23,7 @@ pub struct Ready {
     pub ready: bool,
 }
 
+/// The answer to a request with parameters, which is an error; `None` if there are none.
 fn refuse_parameters(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
     let ask = PageRequest::of_request(req, web);
     Query::read(&ask.query, &[])
@@ -78,6 +79,7 @@ pub async fn get_readyz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     not_ready(error)
 }
 
+/// The answer 503 with this reason.
 fn not_ready(error: String) -> HttpResponse {
     HttpResponse::ServiceUnavailable().json(ErrorBody {
         errcode: "M_NOT_READY",

@@ -90,8 +90,8 @@ impl Drop for OpenStream {
     }
 }
 
-/// The address of a client. A proxy in our own network states the client's address; otherwise it is
-/// the peer's own.
+/// The address of a client: its own, or if that is a proxy in our own network, the one that the
+/// proxy states.
 fn address_of(req: &HttpRequest) -> IpAddr {
     let peer = req
         .peer_addr()
@@ -107,7 +107,8 @@ fn address_of(req: &HttpRequest) -> IpAddr {
     told.filter(|_| is_near).unwrap_or(peer)
 }
 
-/// `GET /api/v1/live`
+/// `GET /api/v1/live`: an endless stream that tells the browser when something changed. The number
+/// of open streams is limited, also for each address; if it is reached, the answer is an error.
 pub async fn get_live_events(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     if let Err(error) = Query::read(&ask.query, &[]) {
@@ -136,7 +137,7 @@ pub async fn get_live_events(req: HttpRequest, web: web::Data<Web>) -> HttpRespo
         ))
 }
 
-/// The stream, which holds its slot among the open streams.
+/// The stream of `events`, which keeps its place among the open streams until it ends.
 fn stream_holding_slot(
     events: impl Stream<Item = Result<web::Bytes, Infallible>>,
     open: OpenStream,
@@ -149,6 +150,8 @@ fn stream_holding_slot(
     }
 }
 
+/// The stream for one browser: a message for each change, but at most one in [`PAUSE`], and
+/// comments that keep it alive.
 fn stream_changes(
     mut changes: Receiver<Change>,
 ) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
@@ -172,7 +175,8 @@ fn stream_changes(
     }
 }
 
-/// This change and those that came with it, without duplicates.
+/// This change and those that are waiting, each once, as messages. If they are too many, the
+/// browser is told of the first one, and to reload everything.
 fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
     let mut all = vec![first];
     while let Ok(next) = changes.try_recv() {
@@ -198,6 +202,7 @@ fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Byt
     web::Bytes::from(told)
 }
 
+/// What changed, as the browser is told; `{}` means anything.
 fn change_json(change: Change) -> Value {
     match change {
         Change::Slot { room_id, slot_id } => json!({ "room_id": room_id, "slot_id": slot_id }),
@@ -206,6 +211,7 @@ fn change_json(change: Change) -> Value {
     }
 }
 
+/// A server-sent event of the kind `change` with this data.
 fn sse_event(data: &Value) -> web::Bytes {
     // JSON has no raw line breaks, so it fits in one data line whatever a room id contains.
     web::Bytes::from(format!("event: change\ndata: {data}\n\n"))

@@ -51,6 +51,7 @@ struct MetricsData {
 }
 
 impl MetricsData {
+    /// Is there a problem with the database, of a kind that fits?
     fn is_in_trouble(&self, by: impl Fn(TroubleKind) -> bool) -> bool {
         self.trouble
             .as_ref()
@@ -58,7 +59,8 @@ impl MetricsData {
     }
 }
 
-/// `GET /metrics`
+/// `GET /metrics`: the metrics for Prometheus. Only one request at a time computes them; another
+/// one waits a few seconds for its turn and is then refused.
 pub async fn get_metrics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let Ok(Ok(_turn)) = timeout(PATIENCE, web.memory.metrics.acquire()).await else {
@@ -74,6 +76,7 @@ pub async fn get_metrics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse
     }
 }
 
+/// Reads all numbers and writes them as the text that Prometheus reads.
 async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer) = (&web.store, ask.viewer);
@@ -100,6 +103,7 @@ async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     Ok(text)
 }
 
+/// All series of the answer, with their numbers.
 fn build_registry(rows: &MetricsData) -> Registry {
     let mut registry = Registry::with_prefix("callscope");
     let version = vec![("version", Shell::VERSION)];
@@ -115,10 +119,12 @@ fn build_registry(rows: &MetricsData) -> Registry {
     registry
 }
 
+/// Adds a series with one number and no labels.
 fn register_gauge(registry: &mut Registry, name: &str, help: &str, number: i64) {
     registry.register(name, help, ConstGauge::new(number));
 }
 
+/// A count as a metric has it.
 fn to_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -132,6 +138,8 @@ struct GhostCounts {
 }
 
 impl GhostCounts {
+    /// Counts who is in these calls only as a ghost: a person, device or server that is also there
+    /// in another way does not count.
     fn among<'a>(calls: impl Iterator<Item = &'a CallFacts>) -> Self {
         let calls: Vec<&CallFacts> = calls.collect();
         let here = || calls.iter().flat_map(|call| call.present());
@@ -151,6 +159,8 @@ impl GhostCounts {
     }
 }
 
+/// Adds what is known of calls now. The database counted everybody who counts, so ghosts are
+/// subtracted here.
 fn register_current_calls(registry: &mut Registry, rows: &MetricsData) {
     let known = i64::from(!rows.seen.seen.unknown);
     register_gauge(
@@ -210,6 +220,7 @@ fn register_current_calls(registry: &mut Registry, rows: &MetricsData) {
     }
 }
 
+/// Adds how much is stored, how far history is read, and whether the database can be written.
 fn register_storage(registry: &mut Registry, rows: &MetricsData) {
     let Gauges {
         calls,
@@ -250,6 +261,7 @@ fn register_storage(registry: &mut Registry, rows: &MetricsData) {
     );
 }
 
+/// Adds the number of rooms by our relation to them, and of those whose last poll failed.
 fn register_rooms(registry: &mut Registry, rows: &MetricsData) {
     let rooms = Family::<Labels, Gauge>::default();
     for watch in [Watch::Joined, Watch::Peeked, Watch::Left, Watch::Blind] {
@@ -268,7 +280,8 @@ fn register_rooms(registry: &mut Registry, rows: &MetricsData) {
     );
 }
 
-/// One set of series per observing account.
+/// Adds a set of series for each observing account: whether its homeserver is heard, when it last
+/// was, and its errors.
 fn register_accounts(registry: &mut Registry, rows: &MetricsData) {
     let (up, heard) = (Family::<Labels, Gauge>::default(), SecondsGauge::default());
     let errors = Family::<Labels, prometheus_client::metrics::counter::Counter>::default();
@@ -308,6 +321,8 @@ fn to_seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
+/// Adds the devices in calls of each watched room, without ghosts. `devices_by_room` has those that
+/// count.
 fn register_room_devices(
     registry: &mut Registry,
     rows: &MetricsData,

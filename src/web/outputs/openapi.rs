@@ -86,6 +86,7 @@ pub const fn media_entry(
     }
 }
 
+/// Adds the schema of `T` and of all structs in it, and returns a reference to it.
 fn collect_schema<T: ToSchema>(into: &mut Schemas) -> RefOr<Schema> {
     T::schemas(into);
     into.push((T::name().into_owned(), T::schema()));
@@ -93,11 +94,13 @@ fn collect_schema<T: ToSchema>(into: &mut Schemas) -> RefOr<Schema> {
 }
 
 impl ApiEntry {
+    /// The entry with these query parameters.
     #[must_use]
     pub const fn takes(self, known: &'static [&'static str]) -> Self {
         Self { known, ..self }
     }
 
+    /// The entry as one that may redirect.
     #[must_use]
     pub const fn moves(self) -> Self {
         Self {
@@ -106,6 +109,7 @@ impl ApiEntry {
         }
     }
 
+    /// The entry with what 503 means as its regular answer.
     #[must_use]
     pub const fn unready(self, unready: &'static str) -> Self {
         Self {
@@ -114,7 +118,7 @@ impl ApiEntry {
         }
     }
 
-    /// The names in the path.
+    /// The names of the parameters in the path.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.path
             .split('{')
@@ -134,6 +138,8 @@ impl ApiEntry {
                 && !matches!(self.path, "/healthz" | "/readyz")
     }
 
+    /// The description of the address: its parameters and all its answers. Adds the schemas of its
+    /// answer.
     fn operation(&self, schemas: &mut Schemas) -> Operation {
         let id = self
             .path
@@ -184,7 +190,8 @@ impl ApiEntry {
         operation.build()
     }
 
-    /// The response for an error. A badge picture shows errors itself.
+    /// The description of the answer for an error with this status. A badge picture shows that
+    /// there is no such thing by itself.
     fn fault(&self, status: &str) -> RefOr<Response> {
         match (status, self.body) {
             ("404", ResponseBody::Other(kind @ "image/svg+xml")) => {
@@ -198,6 +205,7 @@ impl ApiEntry {
         }
     }
 
+    /// The description of the answer 200. Adds the schemas in it.
     fn found(&self, schemas: &mut Schemas) -> Response {
         let answer = ResponseBuilder::new().description(self.summary);
         let text = || ObjectBuilder::new().schema_type(Type::String);
@@ -232,6 +240,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("500", "The fault is ours; the log says more"),
 ];
 
+/// The description of an answer with an [`ErrorBody`].
 fn error_response(description: &str) -> Response {
     let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
     let content = ContentBuilder::new().schema(Some(schema)).build();
@@ -264,6 +273,7 @@ pub fn openapi_document() -> &'static Value {
     &DOCUMENT
 }
 
+/// The document with all addresses, before [`require_all_keys`].
 fn build_document() -> utoipa::openapi::OpenApi {
     let mut schemas: Schemas = vec![("ErrorBody".to_owned(), ErrorBody::schema())];
     let paths = table::ENTRIES
@@ -297,8 +307,8 @@ fn build_document() -> utoipa::openapi::OpenApi {
         .build()
 }
 
-/// All keys of our structs are always present, null if there is no value; the derived schemas do
-/// not know that.
+/// Marks all keys of the structs in this schema as required: they are always present, null if there
+/// is no value, which the derived schemas do not know.
 fn require_all_keys(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -317,6 +327,7 @@ fn require_all_keys(schema: &mut Value) {
     }
 }
 
+/// The names of these properties as a list.
 fn property_names(properties: &Map<String, Value>) -> Value {
     json!(properties.keys().collect::<Vec<_>>())
 }

@@ -81,7 +81,7 @@ const SFU_COLUMNS: &[&str] = &[
     "probe.took_ms",
 ];
 
-/// `GET /api/v1/rooms.csv` and `.ndjson`
+/// `GET /api/v1/rooms.csv` and `.ndjson`: the rooms that match, as a file.
 pub async fn get_rooms_file(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let rows = async {
@@ -96,7 +96,8 @@ pub async fn get_rooms_file(req: HttpRequest, web: http::Data<Web>) -> HttpRespo
     send_rows(&req, &ask, "rooms", ROOM_COLUMNS, rows.await)
 }
 
-/// `GET /api/v1/servers.csv` and `.ndjson`
+/// `GET /api/v1/servers.csv` and `.ndjson`: the servers that match, as a file. `kept` holds
+/// expensive lists of earlier requests.
 pub async fn get_servers_file(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -114,7 +115,8 @@ pub async fn get_servers_file(
     send_rows(&req, &ask, "servers", SERVER_COLUMNS, rows.await)
 }
 
-/// `GET /api/v1/transports.csv` and `.ndjson`
+/// `GET /api/v1/transports.csv` and `.ndjson`: the SFUs that match, as a file. `kept` holds
+/// expensive lists of earlier requests.
 pub async fn get_transports_file(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -136,6 +138,8 @@ pub async fn get_transports_file(
     send_rows(&req, &ask, "transports", SFU_COLUMNS, rows.await)
 }
 
+/// Answers with the rows as a file of this name. The end of the path says whether it is CSV, with
+/// these columns, or NDJSON with everything.
 fn send_rows<T: Serialize>(
     req: &HttpRequest,
     ask: &PageRequest,
@@ -159,11 +163,13 @@ fn send_rows<T: Serialize>(
     }
 }
 
+/// The rows as NDJSON: a line of JSON for each.
 fn ndjson_text<T: Serialize>(rows: &[T]) -> Result<String, Error> {
     let line = |row: &T| Ok(serde_json::to_string(row)? + "\n");
     rows.iter().map(line).collect()
 }
 
+/// The rows as CSV with these columns, the names of the columns first.
 fn csv_text<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error> {
     let mut text = columns.join(",") + "\r\n";
     for row in rows {
@@ -179,7 +185,8 @@ fn csv_text<T: Serialize>(columns: &[&str], rows: &[T]) -> Result<String, Error>
     Ok(text)
 }
 
-/// A value as a cell; the values of a list are separated by spaces.
+/// The value of a column as a cell: a dot in `column` goes into a nested object, a missing value is
+/// empty, and the values of a list are separated by spaces.
 fn cell_of_column(row: &Value, column: &str) -> String {
     match row.pointer(&format!("/{}", column.replace('.', "/"))) {
         None | Some(Value::Null) => String::new(),

@@ -17,7 +17,7 @@ pub struct About {
     pub version: &'static str,
 }
 
-/// `GET /about`
+/// `GET /about`: the page about Callscope, with its version.
 pub async fn get_about(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| {

@@ -36,10 +36,11 @@ const KNOWN_TO_PAGE: &[&str] = &["stays_from", "events_from"];
 const EVENTS: usize = 400;
 const EVENTS_FROM_MAX: i64 = 100_000;
 const STAYS_FROM_MAX: i64 = 1_000_000;
-/// Maximum number of stays and of events: below the timeline, and on a page of their own.
+/// Maximum number of stays and of events shown: first below the timeline, then on a page of their
+/// own.
 const STAYS: [usize; 2] = [20, 60];
 const EVENTS_SHOWN: [usize; 2] = [10, 30];
-/// Maximum size of the raw events there, bytes.
+/// Maximum size of the raw events in these two places, bytes.
 const RAW_MAX: [usize; 2] = [6_000, 24_000];
 /// Maximum number of people looked up by name who were rung but are not in the call.
 const NAMES_MOST: usize = 100;
@@ -158,13 +159,13 @@ pub struct EarlierStayFacts {
 }
 
 impl EarlierStayFacts {
-    /// Its call.
+    /// The page of the call of the stay that had ended.
     #[must_use]
     pub fn href(&self) -> String {
         format!("/calls/{}", f::path_segment(&self.call_id))
     }
 
-    /// Its goodbye, in the evidence of that call.
+    /// The place of its goodbye in the evidence of that call; `None` if the event is not known.
     #[must_use]
     pub fn goodbye_href(&self) -> Option<String> {
         let event_id = self.end_event_id.as_deref()?;
@@ -184,7 +185,7 @@ pub struct TransportFacts {
     pub together_ms: i64,
 }
 
-/// `GET /calls/{id}` and `GET /api/v1/calls/{id}`
+/// `GET /calls/{id}` and `GET /api/v1/calls/{id}`: one call, as a page or as JSON.
 pub async fn get_call(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -194,6 +195,8 @@ pub async fn get_call(
     response::send_page(&web, &ask, load_call_page(&web, &ask, &id).await).await
 }
 
+/// Reads everything that the page or its JSON shows of the call that an id leads to. Redirects to
+/// the call's own address if the id is a former one or that of an event.
 async fn load_call_page(
     web: &Web,
     ask: &PageRequest,
@@ -217,6 +220,8 @@ async fn load_call_page(
 
     let upto = i64::try_from(before + EVENTS).unwrap_or(i64::MAX);
     let is_large = call.memberships > super::STAYS_OF_CALL;
+    // The events of a very large call are not counted; a total of one more says that there are
+    // more.
     let (mut evidence, total, evidence_whole) = if is_large {
         let (found, is_whole) =
             events::events_behind_large_call(&web.store, ask.viewer, &call, upto).await?;
@@ -273,7 +278,8 @@ async fn load_call_page(
     Ok(page.into())
 }
 
-/// The requested part of the call.
+/// The part of the call that the parameters ask for. The stays have one parameter in the API,
+/// `members_from`, and another one on the page, `stays_from`.
 fn part_of_query(query: &Query) -> Result<PagePart, Error> {
     let stays = if query.get("members_from").is_some() {
         "members_from"
@@ -297,7 +303,8 @@ fn part_of_query(query: &Query) -> Result<PagePart, Error> {
     })
 }
 
-/// The place of the first requested row.
+/// The number in this parameter, which says how many rows of a list come before the first one that
+/// is asked for; `None` if it is not given.
 fn row_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, Error> {
     let Some(before) = query.number(name)? else {
         return Ok(None);
@@ -310,7 +317,7 @@ fn row_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, E
     Ok(Some(usize::try_from(before).unwrap_or(0)))
 }
 
-/// The page from its rows.
+/// The page from its rows, without rings, linked calls and earlier stays.
 #[must_use]
 pub fn call_page(
     call: CallFacts,
@@ -355,7 +362,7 @@ pub fn call_page(
     }
 }
 
-/// For each stay that came back after a goodbye: the stay that had ended.
+/// For each stay that came back after a goodbye, up to [`EARLIER_MOST`]: the stay that had ended.
 async fn earlier_stays(
     web: &Web,
     ask: &PageRequest,
@@ -391,6 +398,8 @@ async fn earlier_stays(
     Ok(found)
 }
 
+/// How much each transport was used in the call until `now`, ms, in order of the first member who
+/// used it. Addresses with the same host are one transport.
 fn transports_of_call(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
     let mut found: Vec<TransportFacts> = Vec::new();
     let mut devices: Vec<BTreeSet<(&str, Option<&str>)>> = Vec::new();
@@ -434,7 +443,7 @@ fn transports_of_call(call: &CallFacts, now: i64) -> Vec<TransportFacts> {
 }
 
 impl CallPage {
-    /// Adds to the finding that nobody could come whether it rang for everybody.
+    /// Adds to each finding that nobody could come whether the call rang for the whole room.
     fn say_whether_it_rang(&mut self) {
         let rang = |one: &RelatedFacts| one.kind == RelatedKind::Ring && one.whole_room;
         let rang = self.related.iter().any(rang);
@@ -455,6 +464,8 @@ impl CallPage {
             .min_by_key(|member| member.joined_ms)
     }
 
+    /// The picture of the call, as it is at `now`, ms: bars of stays, renewals and rings. It has
+    /// fewer lines if the page was too long (`shell.spare`).
     #[must_use]
     pub fn timeline(&self, now: impl f::WholeNumber, shell: &Shell) -> Timeline {
         let renewals: Vec<Renewal> = self
@@ -472,20 +483,21 @@ impl CallPage {
         )
     }
 
-    /// The unwatched time behind the timeline.
+    /// The time in which the room was not watched, as bands behind the timeline.
     #[must_use]
     pub fn blind(&self, axis: &Axis) -> Vec<Band> {
         blind::bands_on_axis(blind::unobserved_spans(&self.cover), axis)
     }
 
-    /// The ended stay before the one that this event began.
+    /// The stay that had ended before the one that this event began; `None` for other events.
     #[must_use]
     pub fn earlier_of_event(&self, event_id: &str) -> Option<&EarlierStayFacts> {
         let mut earlier = self.earlier_stays.iter();
         earlier.find(|stay| stay.join_event_id == event_id)
     }
 
-    /// The ended stay before the one that a finding is about.
+    /// The stay that had ended before the one that a finding is about; `None` unless the finding
+    /// says that the device came back after a goodbye.
     #[must_use]
     pub fn earlier_of_finding(&self, finding: &FindingFacts) -> Option<&EarlierStayFacts> {
         let mut earlier = self.earlier_stays.iter();
@@ -502,25 +514,27 @@ impl CallPage {
         shell.first(&self.call.findings, pin::MOST)
     }
 
-    /// The same, grouped: related findings are shown as one.
+    /// The findings that are shown, grouped: related findings are shown as one.
     #[must_use]
     pub fn finding_groups(&self, shell: &Shell) -> Vec<FindingGroup<'_>> {
         groups_of_findings(self.findings(shell))
     }
 
-    /// Their numerals on the axis of the timeline; the others are on bars.
+    /// The numerals of the shown findings on the axis of the timeline; those of findings about one
+    /// stay stand on its bar.
     #[must_use]
     pub fn pins(&self, picture: &Timeline, now: impl f::WholeNumber, shell: &Shell) -> Vec<Pin> {
         pin::axis_pins(self.findings(shell), picture, self.call.upto(now))
     }
 
-    /// The legend for the bands of people who were apart.
+    /// The words of the legend for the bands of people who were apart; `None` if no such band is
+    /// shown.
     #[must_use]
     pub fn apart(&self, picture: &Timeline, shell: &Shell) -> Option<&'static str> {
         pin::band_legend(self.findings(shell)).filter(|_| picture.area.is_none())
     }
 
-    /// Who ended a stay, where it was somebody else.
+    /// The event that ended a stay, in words, if somebody else than its user sent it.
     #[must_use]
     pub fn ender(&self, stay: &MemberFacts) -> Option<String> {
         let event = self
@@ -531,7 +545,7 @@ impl CallPage {
         (event.sender != stay.user_id).then(|| event.title())
     }
 
-    /// The span of the stays.
+    /// The span of the times in the table of stays.
     #[must_use]
     pub fn span(&self, now: impl f::WholeNumber) -> TimesSpan {
         TimesSpan {
@@ -561,6 +575,8 @@ impl CallPage {
         &self.related[..self.related.len().min(shell.at_most(MARKS))]
     }
 
+    /// The renewals that this event is: one for each device that it names. None if it was rejected
+    /// or begins a stay. They are marks in the timeline.
     fn renewals(&self, event: &EvidenceFacts) -> Vec<Renewal> {
         if event.rejected.is_some() || self.is_join(&event.event_id) {
             return Vec::new();
@@ -569,16 +585,17 @@ impl CallPage {
         let ms = event
             .received_ms
             .map_or(event.origin_server_ts, |ms| ms.min(event.origin_server_ts));
-        let of = |device_id| Renewal {
+        let renewal_of = |device_id| Renewal {
             user_id: event.sender.clone(),
             device_id,
             ms,
         };
 
-        event.devices().into_iter().map(of).collect()
+        event.devices().into_iter().map(renewal_of).collect()
     }
 
-    /// The display name of somebody who is in the call or sent one of its events.
+    /// The display name of somebody who is in the call or sent one of its events; `None` if it is
+    /// not known.
     fn name_of(&self, user_id: &str) -> Option<String> {
         let members = self
             .call
@@ -593,8 +610,8 @@ impl CallPage {
             .find_map(Clone::clone)
     }
 
-    /// The number of lines of the evidence with their raw event: as many as keep the page small.
-    /// The JSON has all.
+    /// How many of the shown events stand with their raw JSON: as many as keep the page small. The
+    /// JSON of the page has all.
     #[must_use]
     pub fn raws(&self, shell: &Shell) -> usize {
         let (mut bytes, most) = (
@@ -628,8 +645,9 @@ impl CallPage {
         Sfus::from_urls(self.call.members.iter().filter_map(MemberFacts::sfu))
     }
 
-    /// The place of the first row of a list, and the maximum number of rows, which is different
-    /// below the picture and on a page of their own.
+    /// For one list: how many rows come before the first one shown, and the most that are shown.
+    /// `from` is what was asked for of this list, `most` the maximum below the picture and on a
+    /// page of its own. (0, 0) if only the other list was asked for.
     fn window_of(&self, from: Option<usize>, most: [usize; 2]) -> (usize, usize) {
         match from {
             Some(before) => (before, most[1]),

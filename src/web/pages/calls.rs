@@ -116,7 +116,7 @@ pub struct FilterChip {
     pub without: String,
 }
 
-/// `GET /calls` and `GET /api/v1/calls`
+/// `GET /calls` and `GET /api/v1/calls`: the list of calls, as a page or as JSON.
 pub async fn get_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
@@ -127,7 +127,7 @@ pub async fn get_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     .await
 }
 
-/// `GET /api/v1/calls/active`
+/// `GET /api/v1/calls/active`: the running calls as JSON, with how current our view of them is.
 pub async fn get_active_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
@@ -145,6 +145,8 @@ pub async fn get_active_calls(req: HttpRequest, web: http::Data<Web>) -> HttpRes
     response::send_json(&ask, answer.await)
 }
 
+/// Reads the page of the list that the parameters ask for, with the members of each call. The
+/// numbers of the form are counted for the page only, not for the API.
 async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
     let query = ask.of_list(KNOWN)?;
@@ -157,6 +159,7 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
         &filter,
         chosen.order(),
         place.as_ref(),
+        // One more than the page shows tells whether there is a next page.
         limit + 1,
         now,
     )
@@ -187,7 +190,8 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     })
 }
 
-/// The filter from the parameters, for lists and exports.
+/// The filter from the parameters, for lists and exports. A room may be given by id or alias; the
+/// filter has its id.
 pub(in crate::web) async fn filter_of_query(
     web: &Web,
     ask: &PageRequest,
@@ -210,6 +214,8 @@ pub(in crate::web) async fn filter_of_query(
     Ok(filter)
 }
 
+/// The part of the filter that does not depend on room, status and time. A search for an event id
+/// becomes one for its call.
 async fn further_filter_of_query(
     web: &Web,
     ask: &PageRequest,
@@ -236,8 +242,8 @@ async fn further_filter_of_query(
     Ok(more)
 }
 
-/// One more row than requested was read. If it exists, the next page begins after the last one
-/// shown.
+/// The rows of this page, and the place after which the next page begins; `None` if this is the
+/// last one. One more row than `limit` was read, so that this is known.
 fn split_off_next(
     mut calls: Vec<(model::Call, ListPlace)>,
     limit: i64,
@@ -253,6 +259,8 @@ fn split_off_next(
     (calls.into_iter().map(|(call, _)| call).collect(), next)
 }
 
+/// Counts for the form above the list: how many calls match, how many there are, in how many rooms
+/// and since when.
 async fn load_form(
     web: &Web,
     ask: &PageRequest,
@@ -287,7 +295,8 @@ async fn load_form(
 }
 
 impl Calls {
-    /// The calls by the UTC day of their start, if the list is in that order.
+    /// The calls of this page by the UTC day of their start; all as one group if the list is in
+    /// another order.
     #[must_use]
     pub fn days(&self) -> Vec<CallsOfDay<'_>> {
         let mut days: Vec<CallsOfDay<'_>> = Vec::new();
@@ -306,6 +315,7 @@ impl Calls {
             }
         }
 
+        // A day at the edge of the page may have calls on the page before or after.
         if let Some(first) = days.first_mut().filter(|_| self.newest().is_some()) {
             first.whole = false;
         }
@@ -317,7 +327,7 @@ impl Calls {
         days
     }
 
-    /// The query of the next page.
+    /// The query of the next page; `None` if this is the last one.
     #[must_use]
     pub fn older(&self) -> Option<String> {
         self.list
@@ -381,7 +391,7 @@ impl CallsForm {
         })
     }
 
-    /// A field's text.
+    /// What the field of this name shows: the parameter as it was given, or nothing.
     #[must_use]
     pub fn value(&self, name: &str) -> &str {
         self.query.get(name).unwrap_or_default()
@@ -395,7 +405,8 @@ impl CallsForm {
             .count()
     }
 
-    /// A date field accepts only days; other formats of time need a text field.
+    /// The HTML type of the field for a time: `date` for a day, `text` for another format, which a
+    /// date field would not accept.
     #[must_use]
     pub fn field_type(&self, name: &str) -> &'static str {
         let text = self.value(name);
@@ -417,6 +428,7 @@ impl CallsForm {
         }
     }
 
+    /// The filters that are set, each in words and with the query of the list without it.
     #[must_use]
     pub fn chips(&self) -> Vec<FilterChip> {
         let words = [
@@ -443,7 +455,7 @@ impl CallsForm {
         words.into_iter().filter_map(chip).collect()
     }
 
-    /// The address of the complete list as a file: `csv` or `ndjson`.
+    /// The address of the complete list as a file. `end` is `csv` or `ndjson`.
     #[must_use]
     pub fn export(&self, end: &str) -> String {
         format!(
@@ -452,7 +464,7 @@ impl CallsForm {
         )
     }
 
-    /// The same list as JSON.
+    /// The address of this list as JSON.
     #[must_use]
     pub fn json(&self) -> String {
         format!("/api/v1/calls{}", self.query.with(&[], None))

@@ -63,7 +63,8 @@ pub struct SchemaKey {
     pub description: Option<String>,
 }
 
-/// `GET /api/v1/openapi.json`
+/// `GET /api/v1/openapi.json`: the `OpenAPI` document, with an entity tag so that a client can ask
+/// whether it changed.
 pub async fn get_openapi(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let document = Query::read(&ask.query, &[])
@@ -77,7 +78,7 @@ pub async fn get_openapi(req: HttpRequest, web: http::Data<Web>) -> HttpResponse
     }
 }
 
-/// `GET /api/docs`
+/// `GET /api/docs`: the first page of the documentation of the JSON.
 pub async fn get_docs(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer: Result<_, Error> =
@@ -85,7 +86,7 @@ pub async fn get_docs(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     response::send_page(&web, &ask, answer).await
 }
 
-/// `GET /api/docs/{name}`
+/// `GET /api/docs/{name}`: the page of one struct of the JSON, by the struct's name.
 pub async fn get_schema(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -102,6 +103,7 @@ pub async fn get_schema(
     response::send_page(&web, &ask, answer).await
 }
 
+/// The page of all addresses, grouped in the order of the table of addresses.
 fn docs_page() -> Docs {
     let mut groups: Vec<AddressGroup> = Vec::new();
     for entry in ENTRIES {
@@ -117,14 +119,15 @@ fn docs_page() -> Docs {
     Docs { groups }
 }
 
+/// One address with its parameters in words, those of the path first, and the type of its answer.
 fn describe_address(entry: &ApiEntry) -> AddressDoc {
-    let of = |table, name: &'static str| {
+    let described = |table, name: &'static str| {
         (
             name,
             params::parameter_description(table, name).unwrap_or_default(),
         )
     };
-    let in_path = entry.names().map(|name| of(PATH, name));
+    let in_path = entry.names().map(|name| described(PATH, name));
     let answer = match entry.body {
         ResponseBody::Json(schema) => {
             serde_json::to_value(schema(&mut Vec::new())).map(|schema| describe_type(&schema))
@@ -139,7 +142,7 @@ fn describe_address(entry: &ApiEntry) -> AddressDoc {
         path: entry.path,
         summary: entry.summary,
         parameters: in_path
-            .chain(entry.known.iter().map(|name| of(QUERY, name)))
+            .chain(entry.known.iter().map(|name| described(QUERY, name)))
             .collect(),
         answer: answer.unwrap_or(ValueType {
             words: String::new(),
@@ -149,12 +152,14 @@ fn describe_address(entry: &ApiEntry) -> AddressDoc {
     }
 }
 
+/// The name of the struct that a schema refers to (`$ref`); `None` if it stands for itself.
 fn referenced_name(schema: &Value) -> Option<String> {
     let name = schema.get("$ref")?.as_str()?.rsplit('/').next()?;
     Some(name.to_owned())
 }
 
-/// A schema in words.
+/// The type that a schema means, in words, and the name of the struct in it that has a page of its
+/// own.
 fn describe_type(schema: &Value) -> ValueType {
     let plain = |words: &str| ValueType {
         words: words.to_owned(),
@@ -218,6 +223,8 @@ fn describe_type(schema: &Value) -> ValueType {
     }
 }
 
+/// The page of the struct of this name, with its own keys and those of the structs that it
+/// includes; `None` if the document has no such struct.
 fn find_schema_page(name: &str) -> Option<SchemaPage> {
     let schema = openapi::openapi_document()
         .pointer("/components/schemas")?

@@ -45,14 +45,14 @@ const SILENT_MAX: usize = 500;
 /// Number of days over which the ends of a server's stays are counted.
 const HABIT_DAYS: i64 = 30;
 
-/// The observing account's user id, once known.
+/// The user id of the observing account; `None` as long as it is not known.
 async fn find_account(web: &Web, ask: &PageRequest) -> Result<Option<String>, Error> {
     let vantages = vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
 }
 
-/// The coverage of one room.
+/// Which time of one room is known, and how; empty for an unknown room.
 async fn coverage_of(web: &Web, ask: &PageRequest, room_id: &str) -> Result<Vec<Interval>, Error> {
     let rooms = BTreeSet::from([room_id.to_owned()]);
     let mut found = coverage::coverage_of_rooms(&web.store, ask.viewer, &rooms, ask.now).await?;
@@ -85,7 +85,8 @@ async fn add_side_by_side(
     Ok(())
 }
 
-/// The calls outside `calls` that may have run side by side with one of them without a meeting.
+/// The calls outside `calls` that may have run side by side with one of them: two calls of one kind
+/// in one room at one time, in each of which somebody waits alone.
 async fn calls_side_by_side(
     web: &Web,
     ask: &PageRequest,
@@ -123,6 +124,8 @@ async fn calls_side_by_side(
     Ok(beside)
 }
 
+/// The ids of those calls of a room that make a pair side by side with another one of them. An id
+/// may occur twice.
 fn ids_in_pairs(calls: &[model::LoneCall]) -> Vec<String> {
     let lone: Vec<LoneCall> = calls
         .iter()
@@ -142,7 +145,8 @@ fn ids_in_pairs(calls: &[model::LoneCall]) -> Vec<String> {
         .collect()
 }
 
-/// Reads calls with their members; of very large calls only some members.
+/// Reads these calls with their members; of very large calls only some members, so that a list
+/// costs about the same whatever is in it.
 async fn read_members(
     web: &Web,
     ask: &PageRequest,
@@ -176,8 +180,9 @@ pub(super) const STAYS_OF_CALL: i64 = 2000;
 const STAYS_OF_LARGE_CALL: i64 = 1000;
 const STAYS_LEAST: i64 = 20;
 
-/// One call with its members, of any size. For a very large call, also returns a window: the stays
-/// in order of arrival from a given place on.
+/// Reads one call with its members, of any size. With `before`, also returns the stays in order of
+/// arrival without the first `before`: all of them, or of a very large call a part. `None` without
+/// `before`.
 pub(super) async fn read_call_with_window(
     web: &Web,
     ask: &PageRequest,
@@ -266,7 +271,7 @@ impl RunningCalls {
     }
 }
 
-/// The running calls, read once for all requests.
+/// The running calls. They are read once for all requests of the same state of the data.
 pub(super) async fn read_running_calls(
     web: &Web,
     ask: &PageRequest,
@@ -293,7 +298,8 @@ pub(super) async fn read_running_calls(
     web.memory.running.get(|| web.data_version(), read).await
 }
 
-/// The members who still count in a call though they are probably gone.
+/// The members of running calls who still count though they are probably gone. Sums subtract their
+/// time.
 pub(super) async fn read_gone_members(web: &Web, ask: &PageRequest) -> Result<Gone, Error> {
     let running = Box::pin(read_running_calls(web, ask)).await?;
     Ok(view::gone_in_calls(running.calls.iter()))
@@ -322,8 +328,8 @@ fn saturating_i64(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Calls with their members. For calls in `parts`, only some members are read, but always those in
-/// `besides` (ids of stays).
+/// Makes these calls with their members and all that is known of them. For calls in `parts`, only
+/// some members are read, but always those in `besides` (ids of stays).
 async fn read_calls_in_part(
     web: &Web,
     ask: &PageRequest,
@@ -342,22 +348,25 @@ async fn read_calls_in_part(
         .map(|call| call.id.clone())
         .filter(|id| !in_part.contains(id.as_str()))
         .collect();
-    let mut some = besides;
+    let mut stay_ids = besides;
     for part in &parts {
-        some.extend(large_calls::representative_stays(store, viewer, &part.id, part.most).await?);
+        stay_ids
+            .extend(large_calls::representative_stays(store, viewer, &part.id, part.most).await?);
     }
 
-    some.sort_unstable();
-    some.dedup();
+    stay_ids.sort_unstable();
+    stay_ids.dedup();
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
     // Read the coverage before the stays: a time reported as read must not lack any stay.
     let coverage = coverage::coverage_of_rooms(store, viewer, &rooms, ask.now).await?;
     let mut members =
         crate::store::read::memberships::members_of_calls(store, viewer, &whole).await?;
     let mut origins = evidence::origins_of_calls(store, viewer, &whole).await?;
-    if !some.is_empty() {
-        members.extend(crate::store::read::memberships::members_by_id(store, viewer, &some).await?);
-        origins.extend(evidence::origins_of_memberships(store, viewer, &some).await?);
+    if !stay_ids.is_empty() {
+        members.extend(
+            crate::store::read::memberships::members_by_id(store, viewer, &stay_ids).await?,
+        );
+        origins.extend(evidence::origins_of_memberships(store, viewer, &stay_ids).await?);
     }
 
     let ledger = CallContext {
@@ -372,6 +381,7 @@ async fn read_calls_in_part(
         call.older_rules = store.is_from_older_rules(&call.room.room_id);
     }
 
+    // Who is there now cannot be counted from a part of the stays, so the database counts it.
     for part in &parts {
         let present = large_calls::people_now_in_call(store, viewer, &part.id, ask.now).await?;
         let call = calls.iter_mut().find(|call| call.id == part.id);
@@ -392,7 +402,8 @@ async fn read_calls_in_part(
     Ok(calls)
 }
 
-/// The evidence about ghosts among these stays.
+/// What is known of the ghosts among these stays: what the events of overdue stays say, and how
+/// stays of their homeservers ended lately. Nothing is read if no stay is overdue.
 async fn ghosts_among(
     web: &Web,
     ask: &PageRequest,

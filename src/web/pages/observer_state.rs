@@ -60,7 +60,7 @@ impl RoomCounts {
     }
 
     /// What is missing from the followed rooms, in a sentence: `Missing: history of 2 rooms,
-    /// encrypted memberships of 1 room.`
+    /// encrypted memberships of 1 room.` `None` if nothing is.
     #[must_use]
     pub fn missing_words(&self) -> Option<String> {
         let rooms = |rooms| f::count_with_noun(rooms, "room", "rooms");
@@ -122,6 +122,8 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// The state of the observer, from its accounts, the problem of the database, the rooms, and
+    /// what is known of the present: the first one that applies, worst first.
     #[must_use]
     pub fn judge(
         vantages: &[VantageFacts],

@@ -121,6 +121,7 @@ pub struct Numbers {
 }
 
 impl Numbers {
+    /// The numbers of the span from `from_ms` to `to_ms`.
     fn new(row: SpanNumbers, from_ms: i64, to_ms: i64) -> Self {
         Self {
             from_ms,
@@ -233,6 +234,8 @@ pub struct DayCounts {
 }
 
 impl DayCounts {
+    /// Counts today and the same time last week, and the devices of the last 24 hours. Nobody saw
+    /// the devices of `gone` after they were last heard.
     async fn read(store: &Reader, ask: &PageRequest, gone: &Gone) -> Result<Self, Error> {
         let (viewer, now) = (ask.viewer, ask.now);
         let (midnight, yesterday) = (f::start_of_day(now), now - f::DAY);
@@ -268,13 +271,13 @@ impl DayCounts {
         })
     }
 
-    /// Is there so much that it is not counted again for each change?
+    /// Was so much counted that it is kept for a while, and not counted again for each change?
     fn is_dear(&self) -> bool {
         self.today.stays + self.last_week.stays > STAYS_DEAR || !self.concurrency_whole
     }
 }
 
-/// `GET /` and `GET /api/v1/overview`
+/// `GET /` and `GET /api/v1/overview`: the first page, as a page or as JSON.
 pub async fn get_overview(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
@@ -285,6 +288,7 @@ pub async fn get_overview(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
     .await
 }
 
+/// Reads everything that the overview shows. The wall shows a part of it.
 pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
@@ -382,17 +386,21 @@ pub fn overview_page(mut rows: OverviewRows, now: i64) -> Overview {
     }
 }
 
+/// What cannot be seen and in which rooms, without what there is none of. `refused` are successors
+/// that nobody requested, by room id; `short` the rooms of which the homeserver gave the history
+/// only in part.
 fn list_unseen(
     rooms: &[model::RoomRow],
     refused: &BTreeSet<&str>,
     short: &[model::RoomName],
 ) -> Vec<Unseen> {
     let is_refused = |room: &model::RoomRow| refused.contains(room.room.room_id.as_str());
+    // What was before we joined is hidden from us there.
     let late = |room: &model::RoomRow| {
         room.watch == Watch::Joined && room.history_visibility.as_deref() == Some("joined")
     };
 
-    let of = |kind, test: &dyn Fn(&model::RoomRow) -> bool| {
+    let unseen_of = |kind, test: &dyn Fn(&model::RoomRow) -> bool| {
         let found = || rooms.iter().filter(|room| test(room));
         let rooms = found()
             .take(NAMED)
@@ -406,11 +414,11 @@ fn list_unseen(
     };
 
     let all = [
-        of(UnseenKind::EncryptedMembers, &|room| room.unreadable > 0),
-        of(UnseenKind::Blind, &|room| {
+        unseen_of(UnseenKind::EncryptedMembers, &|room| room.unreadable > 0),
+        unseen_of(UnseenKind::Blind, &|room| {
             room.watch == Watch::Blind && !is_refused(room)
         }),
-        of(UnseenKind::Successor, &is_refused),
+        unseen_of(UnseenKind::Successor, &is_refused),
         Unseen {
             kind: UnseenKind::HistoryShort,
             count: short.len(),
@@ -421,8 +429,8 @@ fn list_unseen(
                 .map(RoomRef::from)
                 .collect(),
         },
-        of(UnseenKind::Left, &|room| room.watch == Watch::Left),
-        of(UnseenKind::SinceJoined, &late),
+        unseen_of(UnseenKind::Left, &|room| room.watch == Watch::Left),
+        unseen_of(UnseenKind::SinceJoined, &late),
     ];
 
     all.into_iter().filter(|unseen| unseen.count > 0).collect()
@@ -453,7 +461,8 @@ impl Overview {
         total.max(self.active.len())
     }
 
-    /// The running calls: those with a card, those with a line, and whether there are still more.
+    /// The running calls that have a card, those that have a line, and whether there are still
+    /// more, which the page does not show.
     #[must_use]
     pub fn split(&self, shell: &Shell) -> (&[CallFacts], &[CallFacts], bool) {
         let cards = shell.first(&self.active, CARDS);
@@ -497,7 +506,7 @@ impl Overview {
         }
     }
 
-    /// The same, short, for the title of the page.
+    /// What runs now, short, for the title of the page.
     #[must_use]
     pub fn heading(&self) -> String {
         match (self.active.is_empty(), self.seen.seen.unknown) {
@@ -509,7 +518,8 @@ impl Overview {
         }
     }
 
-    /// The last 24 hours as a picture.
+    /// The devices in calls over the last 24 hours as a picture, with the time that nobody watched
+    /// and that was not read later.
     #[must_use]
     pub fn chart(&self) -> StepChart {
         let blind = self
@@ -526,6 +536,7 @@ impl Overview {
         chart::draw_step_chart(&self.concurrency, blind, axis, Some(self.now_ms))
     }
 
+    /// The state of the observer, from what the page knows.
     fn standing(&self) -> Standing {
         let encrypted = self
             .unseen
@@ -600,7 +611,7 @@ impl Overview {
         rooms.words()
     }
 
-    /// The account to invite.
+    /// The user id to invite into rooms, made harmless; a general word as long as it is not known.
     #[must_use]
     pub fn account(&self) -> String {
         let known = self.watched.vantages.iter().find(|one| one.is_signed_in());

@@ -63,7 +63,7 @@ impl Period {
             .map_or("30d", |(_, word, _)| word)
     }
 
-    /// The choices: address, words, and whether it is this one.
+    /// The choices of a period: address, words, and whether it is this one.
     #[must_use]
     pub fn choices(self, path: &str) -> Vec<(String, &'static str, bool)> {
         ALL.iter()
@@ -71,7 +71,8 @@ impl Period {
             .collect()
     }
 
-    /// From the midnight (UTC) with which the first day begins until now.
+    /// The days of the period: from the midnight (UTC) with which the first one begins until `now`,
+    /// ms.
     #[must_use]
     pub fn span(self, now: i64) -> Span {
         Span {
@@ -80,7 +81,7 @@ impl Period {
         }
     }
 
-    /// As many days before, up to the same time of day.
+    /// The period before: as many days, up to the same time of day.
     #[must_use]
     pub fn before(self, now: i64) -> Span {
         let Span { from, to } = self.span(now);
@@ -90,7 +91,7 @@ impl Period {
         }
     }
 
-    /// As a heading.
+    /// The period as a heading.
     #[must_use]
     pub fn heading(self) -> String {
         if self.days == 365 {
@@ -141,7 +142,7 @@ impl Bucket {
         self == Self::Day
     }
 
-    /// As a heading.
+    /// The unit as a heading, in the plural.
     #[must_use]
     pub fn plural(self) -> &'static str {
         match self {
@@ -197,7 +198,7 @@ impl Bucket {
             .to_string()
     }
 
-    /// The same, short.
+    /// The short name of the step that begins at this time, ms.
     #[must_use]
     pub fn label(self, ms: impl f::WholeNumber) -> String {
         f::utc_datetime(ms)

@@ -37,7 +37,7 @@ pub struct RejectedForm {
     pub total: i64,
 }
 
-/// `GET /rejected` and `GET /api/v1/rejected`
+/// `GET /rejected` and `GET /api/v1/rejected`: the events that were rejected, as a page or as JSON.
 pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
@@ -48,6 +48,8 @@ pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
     .await
 }
 
+/// Reads the page of rejected events that the parameters ask for, and how many there are in all.
+/// For an unknown room the list is empty.
 async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
     let query = ask.of_list(KNOWN)?;
@@ -101,7 +103,7 @@ async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Er
 }
 
 impl Rejected {
-    /// The query of the next page.
+    /// The query of the next page; `None` if this is the last one.
     #[must_use]
     pub fn older(&self) -> Option<String> {
         self.list
@@ -110,7 +112,7 @@ impl Rejected {
             .map(|next| self.form.query.with(&[], Some(("cursor", next))))
     }
 
-    /// The same list as JSON.
+    /// The address of this list as JSON.
     #[must_use]
     pub fn json(&self) -> String {
         format!("/api/v1/rejected{}", self.form.query.with(&[], None))

@@ -90,7 +90,7 @@ pub struct RoomPage {
     pub(super) flips: Vec<Flip>,
 }
 
-/// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`
+/// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`: one room, as a page or as JSON.
 pub async fn get_room(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -100,6 +100,8 @@ pub async fn get_room(
     response::send_page(&web, &ask, load_room_page(&web, &ask, &id).await).await
 }
 
+/// Reads everything that the page or its JSON shows of the room with this id or alias. Redirects to
+/// the address with the id if it was an alias.
 async fn load_room_page(
     web: &Web,
     ask: &PageRequest,
@@ -107,6 +109,7 @@ async fn load_room_page(
 ) -> Result<PageAnswer<RoomPage>, Error> {
     let query = Query::read(&ask.query, KNOWN)?;
     let asked = room_at::AskedMoment::read(&query, ask.now);
+    // The page says by its field what is wrong with `at`; a program gets an error.
     if ask.api {
         room_at::moment_of_query(&query, ask.now)?;
     }
@@ -203,7 +206,8 @@ async fn load_room_page(
     Ok(page.into())
 }
 
-/// The page from its rows.
+/// The page of a room from its rows. `year` has the calls of the last year as `(started ms, most
+/// devices at once)`. The rest, such as rings and walks, is empty and filled in by the caller.
 #[must_use]
 pub fn room_page(
     room: model::RoomRow,
@@ -240,12 +244,12 @@ pub fn room_page(
 }
 
 impl RoomPage {
-    /// Why the room cannot be seen.
+    /// What would have to be done so that the room can be seen.
     pub fn own_needs(&self) -> impl Iterator<Item = &RoomNeedFacts> {
         self.room.needs.iter().filter(|need| need.is_of_sight())
     }
 
-    /// Is the present unknown because the room cannot be read?
+    /// Can the room not be read, so that the present is unknown?
     #[must_use]
     pub fn is_unread(&self) -> bool {
         !self.room.watch.is_read() || self.room.error.is_some()
@@ -260,7 +264,8 @@ impl RoomPage {
             .filter(|link| !link.is_followed())
     }
 
-    /// Types by which not everybody may join a call.
+    /// The types of events by which not everybody may join a call; none if the room was replaced,
+    /// because calls then are in the new one.
     pub fn few_may_join(&self) -> impl Iterator<Item = &AccessFacts> {
         let is_replaced = self.room.replaced_by.is_some();
         self.access
@@ -274,17 +279,20 @@ impl RoomPage {
         self.room.findings.iter().filter(is_other)
     }
 
+    /// The newest call that runs, without those that are stuck.
     #[must_use]
     pub fn running(&self) -> Option<&CallFacts> {
         self.recent.iter().find(|call| call.is_running())
     }
 
-    /// A call in which only devices are left that are probably gone.
+    /// The newest call in which only devices are left that are probably gone.
     #[must_use]
     pub fn stuck(&self) -> Option<&CallFacts> {
         self.recent.iter().find(|call| call.is_stuck())
     }
 
+    /// The picture of the last year: a square for each day, by how many calls began on it. Days
+    /// that are not known, or that nobody watched, are marked.
     #[must_use]
     pub fn heat(&self, now: impl f::WholeNumber) -> Year {
         let blind: Vec<_> = blind::unobserved_spans(&self.cover).collect();
@@ -302,7 +310,7 @@ impl RoomPage {
         )
     }
 
-    /// The first day that is known, if the year's picture begins before it.
+    /// The beginning of the first day that is known, ms, if the year's picture begins before it.
     #[must_use]
     pub fn known_since(&self, now: impl f::WholeNumber) -> Option<i64> {
         let known = self
@@ -312,6 +320,7 @@ impl RoomPage {
         known.filter(|known| *known > heat::first_day(now.whole()))
     }
 
+    /// The picture of the last 30 days: a column for each day.
     #[must_use]
     pub fn month(&self, now: impl f::WholeNumber) -> ColumnChart {
         chart::draw_daily_columns(
@@ -322,7 +331,8 @@ impl RoomPage {
         )
     }
 
-    /// The largest call of the year: devices at once, and when it started.
+    /// The largest call of the year: the most devices at once, and when it started, ms. `None`
+    /// without calls.
     #[must_use]
     pub fn largest(&self) -> Option<(i64, i64)> {
         self.year
@@ -365,7 +375,8 @@ impl RoomPage {
         Some(((*name).to_owned(), i64::from(day) * 24 + i64::from(hour)))
     }
 
-    /// The time from which on everything is known, except for later gaps.
+    /// The time, ms, from which on everything is known, except for later gaps. `None` if nothing
+    /// is.
     #[must_use]
     pub fn complete_since(&self) -> Option<i64> {
         if self.room.is_never_read() {
@@ -382,8 +393,9 @@ impl RoomPage {
         self.hidden_until().or_else(known)
     }
 
-    /// The time until which the room's history is hidden from us. A part of one day, between the
-    /// room's creation and the setting of its visibility or our joining, is not reported.
+    /// The time, ms, until which the room's history is hidden from us; `None` if it is not. Hidden
+    /// time within one day, between the room's creation and the setting of its visibility or our
+    /// joining, is not reported.
     #[must_use]
     pub fn hidden_until(&self) -> Option<i64> {
         let days = |interval: &CoverageFacts| {
@@ -398,7 +410,7 @@ impl RoomPage {
             .map(|interval| interval.to_ms)
     }
 
-    /// How the read of the whole room ended. One that reached the beginning past hidden
+    /// How the read of the whole room ended, in words. One that reached the beginning past hidden
     /// time has not read everything.
     #[must_use]
     pub fn history_end(&self, walk: &WalkFacts) -> &'static str {
@@ -409,8 +421,8 @@ impl RoomPage {
         walk.end()
     }
 
-    /// Breaks in our watching since we first saw the room: their number and total length, ms.
-    /// `read`: those that were read later.
+    /// The number and the total length, ms, of the breaks in our watching since we first saw the
+    /// room: with `read` those that were read from history later, else those that were not.
     fn breaks(&self, read: bool) -> (usize, i64) {
         let kind = if read { Cover::Backfilled } else { Cover::Gap };
         let since = self.room.first_seen_ms;
@@ -425,12 +437,13 @@ impl RoomPage {
         (lengths.len(), lengths.iter().sum())
     }
 
-    /// Breaks that were read afterwards.
+    /// The number and the total length, ms, of breaks that were read from history later.
     #[must_use]
     pub fn filled(&self) -> (usize, i64) {
         self.breaks(true)
     }
 
+    /// The number and the total length, ms, of breaks that were not read later: the gaps.
     #[must_use]
     pub fn open(&self) -> (usize, i64) {
         self.breaks(false)
@@ -483,6 +496,7 @@ impl RoomPage {
         format!("/rejected?{}", self.query())
     }
 
+    /// The parameter that names this room in a list.
     fn query(&self) -> String {
         url::form_urlencoded::Serializer::new(String::new())
             .append_pair("room", &self.room.room.room_id)

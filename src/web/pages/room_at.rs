@@ -24,6 +24,7 @@ pub const FLIPS: &[&str] = &["from", "to", "cursor"];
 const DAYS: i64 = 30;
 /// Approximate maximum number of calls whose flips are in one answer.
 const CALLS: i64 = 1000;
+
 /// When the calls of a room began and ended.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Flips {
@@ -31,7 +32,8 @@ pub struct Flips {
     pub list: List<Flip>,
 }
 
-/// `GET /api/v1/rooms/{id}/members?at=`
+/// `GET /api/v1/rooms/{id}/members?at=`: who was in the calls of a room at a time; now, if no time
+/// is given.
 pub async fn get_members_at(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -53,7 +55,9 @@ pub async fn get_members_at(
     response::send_json(&ask, answer.await)
 }
 
-/// `GET /api/v1/rooms/{id}/flips?from=&to=`
+/// `GET /api/v1/rooms/{id}/flips?from=&to=`: when the calls of a room began and ended (each of
+/// these moments is a flip), in parts from the newest to the oldest. The cursor is the time before
+/// which the next part ends.
 pub async fn get_flips(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -82,6 +86,8 @@ pub async fn get_flips(
     response::send_json(&ask, answer.await)
 }
 
+/// The room with this id or alias. If we do not know it, the error says whether that is because the
+/// present is not known.
 async fn find_room(web: &Web, ask: &PageRequest, id: &str) -> Result<RoomRef, Error> {
     let found = rooms::find_room_name(&web.store, ask.viewer, id).await?;
     match found {
@@ -90,7 +96,7 @@ async fn find_room(web: &Web, ask: &PageRequest, id: &str) -> Result<RoomRef, Er
     }
 }
 
-/// The parameter `at`; it cannot be in the future.
+/// The moment of the parameter `at`, ms; `None` if it is not given. It cannot be in the future.
 ///
 /// # Errors
 /// Not a time, or later than now.
@@ -112,6 +118,7 @@ pub struct AskedMoment {
 }
 
 impl AskedMoment {
+    /// What the parameter `at` asks for. A fault is kept in words for the page, and is no error.
     pub(super) fn read(query: &Query, now: i64) -> Self {
         let text = query.get("at").unwrap_or_default().to_owned();
         let (at_ms, fault) = match query.moment("at") {
@@ -131,7 +138,8 @@ impl AskedMoment {
         self.at_ms.filter(|_| self.fault.is_none())
     }
 
-    /// A time field accepts only times; any other text needs a text field.
+    /// The HTML type of the field: one for times, or `text` for a text that is no time, which a
+    /// time field would not show.
     #[must_use]
     pub fn field_type(&self) -> &'static str {
         if self.at_ms.is_some() || self.text.is_empty() {
@@ -158,7 +166,7 @@ impl AskedMoment {
     }
 }
 
-/// A room at one moment.
+/// The calls of a room at one moment and their members, and why that is not fully known, if so.
 pub(super) async fn load_moment(
     web: &Web,
     ask: &PageRequest,
@@ -183,8 +191,8 @@ pub(super) async fn load_moment(
     Ok(moment.with_total(total))
 }
 
-/// Why it is unknown who was there at a moment, if so: nobody watched, or the reason why the
-/// present is unknown applied already then.
+/// Why it is unknown who was in the room at `at_ms`; `None` if it is known. The reason why the
+/// present is unknown holds if it applied already then; else nobody watched.
 fn why_unknown(
     how: Cover,
     present: Option<Unknown>,
@@ -199,8 +207,8 @@ fn why_unknown(
     hidden.map(|unknown| unknown.why).or(unwatched)
 }
 
-/// The flips of a room in the last part of `[from, to)`, newest first; and where that part begins
-/// if it does not cover all.
+/// The flips of a room in the last part of `[from, to)`, newest first, and the time, ms, where that
+/// part begins; `None` if it is the whole span. A flip is the begin or the end of a call.
 pub(super) async fn read_flips(
     web: &Web,
     ask: &PageRequest,
@@ -219,7 +227,7 @@ pub(super) async fn read_flips(
     ))
 }
 
-/// The newest flips of a room, for its page.
+/// The newest flips of a room, of the last [`DAYS`] days, for its page.
 pub(super) async fn read_last_flips(
     web: &Web,
     ask: &PageRequest,

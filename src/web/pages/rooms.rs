@@ -58,7 +58,7 @@ pub struct Rooms {
     chosen: SortOrder,
 }
 
-/// `GET /rooms` and `GET /api/v1/rooms`
+/// `GET /rooms` and `GET /api/v1/rooms`: the list of rooms, as a page or as JSON.
 pub async fn get_rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
@@ -69,6 +69,7 @@ pub async fn get_rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     .await
 }
 
+/// Reads the page of the list of rooms that the parameters ask for.
 async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
     let query = ask.of_list(KNOWN)?;
     let mut page = list_all_rooms(web, ask, &query).await?;
@@ -90,7 +91,7 @@ async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
     Ok(Rooms { query, ..page })
 }
 
-/// The complete list, in the requested order.
+/// The complete list of the rooms that match the query, in the requested order.
 pub(in crate::web) async fn list_all_rooms(
     web: &Web,
     ask: &PageRequest,
@@ -123,7 +124,7 @@ pub(in crate::web) async fn list_all_rooms(
     Ok(Rooms { chosen, ..page })
 }
 
-/// The sort key of a room.
+/// The key by which a room is sorted in the chosen order.
 fn sort_key_of_room(chosen: SortOrder, room: &RoomFacts) -> RowKey {
     let number = match chosen.name {
         "calls" => room.calls,
@@ -138,7 +139,8 @@ fn sort_key_of_room(chosen: SortOrder, room: &RoomFacts) -> RowKey {
     RowKey::new(number, &room.room.title(), &room.room.room_id)
 }
 
-/// The page from its rows.
+/// The page of the rooms from their rows, the running calls (`active`), and what is known of the
+/// present.
 #[must_use]
 pub fn rooms_page(rooms: Vec<model::RoomRow>, active: &[CallFacts], present: &Liveness) -> Rooms {
     let mut by_room: HashMap<&str, Vec<&CallFacts>> = HashMap::new();
@@ -228,7 +230,8 @@ impl Rooms {
             .collect()
     }
 
-    /// The rooms that this one replaced, the last first, if they have no row of their own.
+    /// The rooms that this one replaced, the last one first, as far as they are on the page and
+    /// share this row.
     #[must_use]
     pub fn before(&self, room: &RoomFacts) -> Vec<&RoomFacts> {
         let mut found: Vec<&RoomFacts> = Vec::new();
@@ -260,7 +263,7 @@ impl Rooms {
         found
     }
 
-    /// The header of a sortable column.
+    /// The header of the sortable column of this name.
     #[must_use]
     pub fn head(&self, name: &str) -> ColumnHead {
         self.chosen
@@ -273,7 +276,7 @@ impl Rooms {
         sort::file_links("/rooms", &self.query)
     }
 
-    /// The same for a phone, where tables have no header.
+    /// The sortable columns in words, with their headers: for a phone, where tables have no header.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, ColumnHead); 4] {
         [

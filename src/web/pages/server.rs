@@ -162,7 +162,8 @@ impl From<NamedTransport> for NamedFacts {
     }
 }
 
-/// `GET /servers/{name}` and `GET /api/v1/servers/{name}`
+/// `GET /servers/{name}` and `GET /api/v1/servers/{name}`: one server, as a page or as JSON. `kept`
+/// holds expensive answers about the past.
 pub async fn get_server(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -180,6 +181,8 @@ pub async fn get_server(
     .await
 }
 
+/// Reads everything that the page shows of the homeserver with this name. The numbers of the period
+/// may be kept from an earlier request; all that is said of now is read each time.
 async fn load_server_page(
     web: &Web,
     ask: &PageRequest,
@@ -241,7 +244,7 @@ async fn load_server_page(
     })
 }
 
-/// The answers of the homeserver with this name, if it is our own.
+/// What the homeserver with this name answered to our account, if it is our own; else `None`.
 async fn read_own_homeserver(
     web: &Web,
     ask: &PageRequest,
@@ -257,6 +260,7 @@ async fn read_own_homeserver(
     Ok(all.remove(&ours.id).map(OwnFacts::from))
 }
 
+/// The people of this server in calls now, and the calls that concern it.
 async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now, Error> {
     let calls = super::read_running_calls(web, ask).await?.calls.clone();
     let (own, others): (Vec<_>, Vec<_>) = calls
@@ -311,7 +315,7 @@ async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now
     })
 }
 
-/// Is the host of this address the server's name or a subdomain of it?
+/// Is the host of this address the server's name or a subdomain of it? Ports do not count.
 fn is_under(url: &str, server: &str) -> bool {
     let host = f::host_of_url(url)
         .rsplit_once(':')
@@ -324,6 +328,7 @@ fn is_under(url: &str, server: &str) -> bool {
             .is_some_and(|rest| rest.ends_with('.'))
 }
 
+/// Computes the numbers of a server in a period and in the one before.
 async fn read_server_in_period(
     web: &Web,
     ask: &PageRequest,
@@ -389,7 +394,8 @@ async fn read_server_in_period(
     })
 }
 
-/// The step by which the time in calls is shown.
+/// The step by which the time in calls is shown: weeks for a period of more than 30 days, else
+/// days.
 fn bucket_of_period(period: Period) -> Bucket {
     if period.days > 30 {
         Bucket::Week
@@ -398,7 +404,8 @@ fn bucket_of_period(period: Period) -> Bucket {
     }
 }
 
-/// The time of each week; for up to 30 days, of each day.
+/// The time in calls of each step of the period, from `from`, ms, on. `hours` has the device time,
+/// ms, by hour since the Unix epoch.
 fn time_per_bucket(period: Period, hours: &BTreeMap<i64, i64>, from: i64) -> Vec<WeekFacts> {
     let step = if bucket_of_period(period) == Bucket::Day {
         1
@@ -437,6 +444,7 @@ impl Now {
 }
 
 impl ServerPage {
+    /// The period of the page.
     #[must_use]
     pub fn period(&self) -> Period {
         Period {
@@ -444,11 +452,13 @@ impl ServerPage {
         }
     }
 
+    /// The path of the page.
     #[must_use]
     pub fn href(&self) -> String {
         format!("/servers/{}", f::path_segment(&self.server))
     }
 
+    /// The step of the picture.
     #[must_use]
     pub fn step(&self) -> Bucket {
         bucket_of_period(self.period())
@@ -458,8 +468,9 @@ impl ServerPage {
     #[must_use]
     pub fn chart(&self) -> Bars {
         let weeks = &self.past.weeks;
+        // Every so many columns have a label, and none near the last one, which has "today".
         let every = (weeks.len() / 5).max(1);
-        let slot = |(at, week): (usize, &WeekFacts)| BarData {
+        let column = |(at, week): (usize, &WeekFacts)| BarData {
             title: format!(
                 "{}: {}",
                 f::utc_datetime(week.from_ms).strftime("%-d %b"),
@@ -472,28 +483,29 @@ impl ServerPage {
             now: at + 1 == weeks.len(),
         };
 
-        let slots: Vec<BarData> = weeks.iter().enumerate().map(slot).collect();
+        let columns: Vec<BarData> = weeks.iter().enumerate().map(column).collect();
         let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
+        // The lines are at multiples of a minute if there is little time, else of an hour.
         if most < 2 * HOUR {
-            return bars::draw_bars(&slots, 130, 60_000, |minutes| {
+            return bars::draw_bars(&columns, 130, 60_000, |minutes| {
                 format!("{} min", f::group_digits(minutes))
             });
         }
 
-        bars::draw_bars(&slots, 130, HOUR, |hours| {
+        bars::draw_bars(&columns, 130, HOUR, |hours| {
             format!("{} h", f::group_digits(hours))
         })
     }
 
-    /// The share of all time, percent.
+    /// The share of this server in the time of all servers, in words.
     #[must_use]
     pub fn share(&self) -> String {
         let permille = 1000 * self.past.this.together_ms / self.past.together_all_ms.max(1);
         Rate::words(permille)
     }
 
-    /// How its stays ended: words, share in percent, start and width of the band, and the class of
-    /// its colour.
+    /// How its stays ended, as bands: words, number of stays, start and width (percent), and the
+    /// class of the colour.
     #[must_use]
     pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
         let all: i64 = self.past.ends.iter().map(|end| end.stays).sum();
@@ -520,7 +532,7 @@ impl ServerPage {
         self.past.ends.iter().map(band).collect()
     }
 
-    /// The length of a person's bar, percent of the first one.
+    /// The length of the bar of a person with this much time, percent of the first person's.
     #[must_use]
     pub fn part(&self, ms: impl f::WholeNumber) -> Num {
         Num(100.0

@@ -72,7 +72,8 @@ pub struct Servers {
     chosen: SortOrder,
 }
 
-/// `GET /servers` and `GET /api/v1/servers`
+/// `GET /servers` and `GET /api/v1/servers`: the list of servers, as a page or as JSON. `kept`
+/// holds expensive lists of earlier requests.
 pub async fn get_servers(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -89,6 +90,7 @@ pub async fn get_servers(
     .await
 }
 
+/// Reads the page of the list that the parameters ask for.
 async fn load_servers_page(
     web: &Web,
     ask: &PageRequest,
@@ -105,7 +107,7 @@ async fn load_servers_page(
     Ok(Servers { query, ..page })
 }
 
-/// The complete list, in the requested order.
+/// The complete list of the servers that match, in the requested order.
 pub(in crate::web) async fn list_all_servers(
     web: &Web,
     ask: &PageRequest,
@@ -154,7 +156,8 @@ pub(super) async fn add_now(
     Ok(())
 }
 
-/// The clocks of those with most time.
+/// Adds what is known of the clocks to the first servers of the list, which are those with most
+/// time.
 pub(super) async fn add_clocks(
     store: &Reader,
     ask: &PageRequest,
@@ -173,7 +176,7 @@ pub(super) async fn add_clocks(
     Ok(())
 }
 
-/// The sort key of a server.
+/// The key by which a server is sorted in the chosen order.
 fn sort_key_of_server(chosen: SortOrder, server: &ServerFacts) -> RowKey {
     let people_now = i64::try_from(server.people_now).map_or(0, |people| people.min(1 << 18));
     let number = match chosen.name {
@@ -200,6 +203,7 @@ pub(super) struct PeopleNow {
     pub ghosts: usize,
 }
 
+/// Counts the people of a server in these running calls, and its ghosts.
 pub(super) fn count_people_now(calls: &[CallFacts], server: &str) -> PeopleNow {
     let mut people: BTreeSet<&str> = BTreeSet::new();
     let mut ghosts: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -223,6 +227,7 @@ pub(super) fn count_people_now(calls: &[CallFacts], server: &str) -> PeopleNow {
     }
 }
 
+/// Computes the list of a period, most time first, without what is said of now.
 async fn read_servers_in_period(
     web: &Web,
     ask: &PageRequest,
@@ -262,7 +267,7 @@ async fn read_servers_in_period(
     })
 }
 
-/// The servers whose clocks are known, the largest error first.
+/// The servers whose clocks are known, the largest error first, at most [`CLOCKS_SHOWN`].
 fn largest_clock_errors(data: &[ServerFacts]) -> Vec<ServerFacts> {
     let off = |server: &ServerFacts| {
         server
@@ -278,7 +283,7 @@ fn largest_clock_errors(data: &[ServerFacts]) -> Vec<ServerFacts> {
 }
 
 impl Servers {
-    /// The clocks with the largest errors, from all pages of the list; and how many of them
+    /// The servers with the largest clock errors, from all pages of the list, and how many of them
     /// somebody should look at.
     #[must_use]
     pub fn clocks(&self) -> (&[ServerFacts], usize) {
@@ -286,6 +291,7 @@ impl Servers {
         (&self.clocks, self.clocks.iter().filter(is_off).count())
     }
 
+    /// The period of the page.
     #[must_use]
     pub fn period(&self) -> Period {
         Period { days: self.days }
@@ -334,7 +340,7 @@ impl Servers {
         sort::file_links("/servers", &self.query)
     }
 
-    /// The same for a phone, where tables have no header.
+    /// The sortable columns in words, with their headers: for a phone, where tables have no header.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, ColumnHead); 6] {
         [

@@ -126,7 +126,9 @@ pub async fn redirect_stats(req: HttpRequest) -> HttpResponse {
         .finish()
 }
 
-/// `GET /statistics` and `GET /api/v1/statistics`
+/// `GET /statistics` and `GET /api/v1/statistics`: the statistics of a period in steps of a day,
+/// week or month, as a page or as JSON. They may be kept from an earlier request; only the numbers
+/// of now and the time of our last look are always read anew.
 pub async fn get_statistics(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -153,6 +155,7 @@ pub async fn get_statistics(
     response::send_page(&web, &ask, answer).await
 }
 
+/// Computes the page for a period, without what is said of now.
 async fn read_statistics_in_period(
     web: &Web,
     ask: &PageRequest,
@@ -213,7 +216,8 @@ async fn read_statistics_in_period(
     })
 }
 
-/// The numbers of each step of the period.
+/// The numbers of each step of the period. `classes` are its calls and `before` those of the period
+/// before, by class and day; `hours` is the device time, ms, by hour since the Unix epoch.
 async fn numbers_per_bucket(
     store: &Reader,
     ask: &PageRequest,
@@ -233,6 +237,7 @@ async fn numbers_per_bucket(
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
     let people = usage::count_people_per_step(store, ask.viewer, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
+        // Of these days, the calls with at most so many people.
         let calls = |classes: &[CallClass], days: &Range<i64>, most: i64| {
             let counts = |class: &&CallClass| days.contains(&class.day) && class.people <= most;
             classes.iter().filter(counts).map(|class| class.calls).sum()
@@ -256,6 +261,8 @@ async fn numbers_per_bucket(
     Ok(found)
 }
 
+/// The number of calls in each class. A class begins at one of these bounds and ends before the
+/// next; `key` gives the bound of the class that a call counts in.
 fn count_by_class(
     bounds: &[i64],
     classes: &[CallClass],
@@ -275,6 +282,7 @@ fn count_by_class(
 }
 
 impl Statistics {
+    /// The period of the page.
     #[must_use]
     pub fn period(&self) -> Period {
         Period {
@@ -286,8 +294,9 @@ impl Statistics {
     #[must_use]
     pub fn chart(&self) -> Bars {
         let last = self.days.len().saturating_sub(1);
+        // Every so many columns have a label, and none near the last one, which has "today".
         let every = (self.days.len() / 7).max(1);
-        let slot = |(at, day): (usize, &DayFacts)| {
+        let column = |(at, day): (usize, &DayFacts)| {
             let of = if self.step == Bucket::Week {
                 "week of "
             } else {
@@ -314,14 +323,16 @@ impl Statistics {
             }
         };
 
+        // 170 px high, with lines at round numbers of calls.
         bars::draw_bars(
-            &self.days.iter().enumerate().map(slot).collect::<Vec<_>>(),
+            &self.days.iter().enumerate().map(column).collect::<Vec<_>>(),
             170,
             1,
             f::group_digits,
         )
     }
 
+    /// The calls by length, in minutes if no other unit is named.
     #[must_use]
     pub fn length_chart(&self) -> Bars {
         let names = [
@@ -330,6 +341,7 @@ impl Statistics {
         distribution_chart(&self.lengths, &names)
     }
 
+    /// The calls by number of different people.
     #[must_use]
     pub fn size_chart(&self) -> Bars {
         distribution_chart(
@@ -340,6 +352,7 @@ impl Statistics {
         )
     }
 
+    /// The picture of the hours of a week, by device time.
     #[must_use]
     pub fn week(&self) -> Week {
         week::draw_week(&self.hours)
@@ -357,7 +370,8 @@ impl Statistics {
         self.sizes.first().map_or(0, |class| class.calls)
     }
 
-    /// The length of a bar in a ranked list, percent of the first.
+    /// The length of a bar in a ranked list, percent of the first one: in the list of rooms, or
+    /// with `rooms` false in that of servers. `part` is a device time, ms.
     #[must_use]
     pub fn share(&self, part: impl f::WholeNumber, rooms: bool) -> Num {
         let first = if rooms {
@@ -370,8 +384,9 @@ impl Statistics {
     }
 }
 
+/// A column for each class: the number of its calls above its name. There is no period before.
 fn distribution_chart(classes: &[ClassFacts], names: &[&str]) -> Bars {
-    let slot = |(class, name): (&ClassFacts, &&str)| BarData {
+    let column = |(class, name): (&ClassFacts, &&str)| BarData {
         title: format!(
             "{name}: {}",
             f::count_with_noun(class.calls, "call", "calls")
@@ -379,11 +394,13 @@ fn distribution_chart(classes: &[ClassFacts], names: &[&str]) -> Bars {
         value: class.calls,
         before: None,
         label: Some((*name).to_owned()),
+        // It colours nothing in these pictures. On a phone it hides the labels at the right end.
         now: true,
     };
 
+    // 120 px high, with lines at round numbers of calls.
     bars::draw_bars(
-        &classes.iter().zip(names).map(slot).collect::<Vec<_>>(),
+        &classes.iter().zip(names).map(column).collect::<Vec<_>>(),
         120,
         1,
         f::group_digits,

@@ -183,7 +183,7 @@ impl From<ClockError> for ClockOffFacts {
 }
 
 impl ClockOffFacts {
-    /// It in words.
+    /// Which clock was off and by how much, in words.
     #[must_use]
     pub fn words(&self) -> String {
         let way = if self.off_ms < 0 { "behind" } else { "ahead" };
@@ -311,7 +311,8 @@ pub struct StatusRows {
     pub present: Liveness,
 }
 
-/// `GET /status` and `GET /api/v1/status`
+/// `GET /status` and `GET /api/v1/status`: the state of Callscope itself, as a page or as JSON.
+/// `kept` holds the counts of all that is stored.
 pub async fn get_status(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -328,6 +329,8 @@ pub async fn get_status(
     .await
 }
 
+/// Reads everything that the status page shows. The counts of all that is stored may be kept from
+/// an earlier request, because counting is expensive.
 async fn load_status_page(
     web: &Web,
     ask: &PageRequest,
@@ -407,7 +410,7 @@ pub fn status_page(rows: StatusRows, now: i64) -> Status {
         facts.with_needs(account.as_deref())
     };
 
-    let some = |test: &dyn Fn(&model::RoomRow) -> bool| {
+    let rooms_with = |test: &dyn Fn(&model::RoomRow) -> bool| {
         let rooms = rows.rooms.iter().filter(|room| test(room));
         rooms.map(facts).collect::<Vec<_>>()
     };
@@ -444,11 +447,13 @@ pub fn status_page(rows: StatusRows, now: i64) -> Status {
             .into_iter()
             .map(RejectedFacts::from)
             .collect(),
-        encrypted: some(&|room| room.unreadable > 0),
+        encrypted: rooms_with(&|room| room.unreadable > 0),
         rooms_followed: counts.followed,
         rooms_unread: counts.unread,
-        troubled: some(&|room| !is_refused(room) && troubled(room)),
-        rooms_to_look_at: some(&|room| !is_refused(room) && (troubled(room) || has_findings(room))),
+        troubled: rooms_with(&|room| !is_refused(room) && troubled(room)),
+        rooms_to_look_at: rooms_with(&|room| {
+            !is_refused(room) && (troubled(room) || has_findings(room))
+        }),
         invitations: rows
             .invitations
             .into_iter()
@@ -494,6 +499,7 @@ pub enum HeardSince {
 }
 
 impl Status {
+    /// The number of rooms by what can be read of them.
     fn counts(&self) -> RoomCounts {
         RoomCounts {
             followed: self.rooms_followed,
@@ -503,6 +509,7 @@ impl Status {
         }
     }
 
+    /// The state of the observer, from what the page knows.
     #[must_use]
     pub fn standing(&self) -> Standing {
         let trouble = self.storage_trouble.as_ref();
@@ -583,6 +590,8 @@ impl Status {
         }
     }
 
+    /// The headline while nothing can be stored: what is wrong with the database, since when, and
+    /// what to do.
     fn not_stored(&self) -> StatusHeadline {
         let Some(trouble) = &self.storage_trouble else {
             return StatusHeadline {
@@ -605,6 +614,8 @@ impl Status {
         }
     }
 
+    /// The end of a sentence that says in how many rooms history is still being read; empty if in
+    /// none.
     fn still_reading(&self) -> String {
         if self.history_open == 0 {
             return String::new();
@@ -615,7 +626,8 @@ impl Status {
         format!("; the history of {rooms} is still being read")
     }
 
-    /// The words if no encrypted membership was seen.
+    /// What the page says if no encrypted membership was seen: that there is none, or why that is
+    /// not known.
     #[must_use]
     pub fn unencrypted_words(&self) -> &'static str {
         if !self.ready || self.rooms_followed == 0 {
@@ -634,7 +646,7 @@ impl Status {
         "No encrypted sticky event was seen in any room."
     }
 
-    /// The words if no room has a problem.
+    /// What the page says if no room has a problem: that there is none, or why that is not known.
     #[must_use]
     pub fn untroubled_words(&self) -> &'static str {
         if !self.ready {
@@ -648,7 +660,7 @@ impl Status {
         "None. Every room answered when it was last looked at."
     }
 
-    /// Since when there has been no break.
+    /// Since when the homeserver has been heard, within the 30 days whose breaks the page lists.
     #[must_use]
     pub fn heard_since(&self) -> HeardSince {
         let heard = self

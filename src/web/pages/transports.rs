@@ -118,7 +118,8 @@ impl From<TransportUsage> for TransportRow {
     }
 }
 
-/// `GET /transports` and `GET /api/v1/transports`
+/// `GET /transports` and `GET /api/v1/transports`: the list of SFUs, as a page or as JSON. `kept`
+/// holds expensive lists of earlier requests.
 pub async fn get_transports(
     req: HttpRequest,
     web: http::Data<Web>,
@@ -135,7 +136,7 @@ pub async fn get_transports(
     .await
 }
 
-/// One page of the list.
+/// Reads the page of the list that the parameters ask for.
 async fn load_transports_page(
     web: &Web,
     ask: &PageRequest,
@@ -152,7 +153,7 @@ async fn load_transports_page(
     Ok(Transports { query, ..page })
 }
 
-/// The complete list, in the requested order.
+/// The complete list of transports, in the requested order.
 pub(in crate::web) async fn list_all_transports(
     web: &Web,
     ask: &PageRequest,
@@ -226,7 +227,7 @@ fn devices_now_by_transport(calls: &[CallFacts]) -> HashMap<(&str, Option<&str>)
     found
 }
 
-/// The sort key of a transport.
+/// The key by which a transport is sorted in the chosen order.
 fn sort_key_of_transport(chosen: SortOrder, row: &TransportRow) -> RowKey {
     let number = match chosen.name {
         "time" => row.together_ms,
@@ -249,6 +250,7 @@ fn sort_key_of_transport(chosen: SortOrder, row: &TransportRow) -> RowKey {
     )
 }
 
+/// Computes the list of a period, most time first, without what is said of now.
 async fn read_transports_in_period(
     web: &Web,
     ask: &PageRequest,
@@ -301,8 +303,8 @@ pub fn transports_page(
     }
 }
 
-/// Gives each SFU its preferred colour, or the next free one: in order of time, whatever the list's
-/// order.
+/// Gives each SFU its preferred colour, or the next free one. The rows must be in order of time:
+/// the colours do not change with the order of the list.
 fn assign_colours(rows: &mut [TransportRow]) {
     let sfus = Sfus::from_urls(
         rows.iter()
@@ -316,6 +318,7 @@ fn assign_colours(rows: &mut [TransportRow]) {
 }
 
 impl Transports {
+    /// The period of the page.
     #[must_use]
     pub fn period(&self) -> Period {
         Period { days: self.days }
@@ -334,7 +337,7 @@ impl Transports {
         sort::file_links("/transports", &self.query)
     }
 
-    /// The same for a phone, where tables have no header.
+    /// The sortable columns in words, with their headers: for a phone, where tables have no header.
     #[must_use]
     pub fn heads(&self) -> [(&'static str, ColumnHead); 5] {
         [
@@ -374,14 +377,14 @@ impl TransportRow {
         self.paint
     }
 
-    /// The first servers, and how many more.
+    /// The first of its servers, and how many more there are.
     #[must_use]
     pub fn some_servers(&self) -> (&[String], usize) {
         let shown = &self.servers[..self.servers.len().min(SERVERS_SHOWN)];
         (shown, self.servers.len() - shown.len())
     }
 
-    /// Why nobody can be heard through it, in words, if so.
+    /// Why nobody can be heard through it, in words; `None` if it can carry somebody.
     #[must_use]
     pub fn doubt(&self) -> Option<String> {
         let url = self.service_url.as_deref();
@@ -395,7 +398,7 @@ impl TransportRow {
         }
     }
 
-    /// Its host, or a substitute.
+    /// The host of its address; its type if it has none.
     #[must_use]
     pub fn title(&self) -> String {
         self.service_url.as_deref().map_or_else(

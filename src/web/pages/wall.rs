@@ -57,7 +57,8 @@ pub struct Wall {
     rooms_words: String,
 }
 
-/// `GET /wall` and `GET /api/v1/wall`
+/// `GET /wall` and `GET /api/v1/wall`: the running calls for a screen on a wall, as a page or as
+/// JSON.
 pub async fn get_wall(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
@@ -68,6 +69,7 @@ pub async fn get_wall(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     .await
 }
 
+/// Reads what the wall shows: a part of the overview.
 async fn load_wall_page(web: &Web, ask: &PageRequest) -> Result<Wall, Error> {
     Ok(wall_page(
         super::overview::load_overview_page(web, ask).await?,

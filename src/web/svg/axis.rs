@@ -58,12 +58,13 @@ impl Axis {
         self.to.saturating_sub(self.from).max(1)
     }
 
-    /// The position of a moment, percent; always inside the picture.
+    /// The position of a moment, percent from the left; always inside the picture.
     #[must_use]
     pub fn x(&self, ms: i64) -> f64 {
         (ratio(ms.saturating_sub(self.from), self.span()) * 100.0).clamp(0.0, 100.0)
     }
 
+    /// The distance of two ticks, ms: a round time that gives at most [`TICKS_MAX`] ticks.
     fn step(&self) -> i64 {
         // The table is for the length of the call; the axis around it is 9 % longer.
         let minutes = self.span() / 109 * 100 / MINUTE;
@@ -88,8 +89,8 @@ impl Axis {
         format!("{} {} {}{now}", self.from, self.to, self.step())
     }
 
-    /// The ticks, on round times in UTC; those too near to `now` are left out. `static/time.js`
-    /// does the same for the viewer's zone.
+    /// The ticks, on round times in UTC. Those too near to `now` are left out; `None` = the axis
+    /// does not show now. `static/time.js` does the same for the viewer's zone.
     #[must_use]
     pub fn ticks(&self, now: Option<i64>) -> Vec<Tick> {
         let step = self.step();

@@ -41,8 +41,8 @@ pub struct BarLabel {
     pub second: bool,
 }
 
-/// Draws columns that share the width. Lines are at round multiples of `unit`; `name` formats their
-/// values.
+/// Draws columns that share the width, in a plot `height` px high. The grid lines stand at round
+/// multiples of `unit`, in the unit of the values; `name` makes the label of a multiple.
 #[must_use]
 pub fn draw_bars(slots: &[BarData], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
@@ -113,6 +113,8 @@ fn line_values(top: i64) -> impl Iterator<Item = i64> {
     (0..).map(move |index: i64| index * step)
 }
 
+/// The values of the previous period as the path of a stepped line, inside 1000 × `tall`, for a
+/// plot that ends at the value `top`. `None` if a column has no such value, or there is no column.
 fn previous_period_path(slots: &[BarData], tall: f64, top: i64) -> Option<String> {
     let mut path = String::new();
     for (at, slot) in slots.iter().enumerate() {

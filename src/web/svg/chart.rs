@@ -80,8 +80,8 @@ pub fn grid_lines(highest: i64, height: f64) -> (Vec<GridLine>, i64) {
     ((0..=count).map(line).collect(), top)
 }
 
-/// The number of devices in calls at the same time, as `(time ms, devices)` steps, over an axis that
-/// shows now or does not.
+/// Draws counts over time as steps. `counts` are `(time ms, count)`, each valid until the next;
+/// `now` is a time on the axis that has a mark of its own, `None` if it is not on it.
 #[must_use]
 pub fn draw_step_chart(
     counts: &[(i64, i64)],
@@ -107,7 +107,8 @@ pub fn draw_step_chart(
     }
 }
 
-/// The highest value of each of the last `days` days, from `(time ms, value)`.
+/// Draws a column for each of the last `days` days, as high as the highest value of that day.
+/// `values` are `(time ms, value)`.
 #[must_use]
 pub fn draw_daily_columns(
     values: &[(i64, i64)],
@@ -170,6 +171,8 @@ pub fn draw_daily_columns(
     }
 }
 
+/// A tick for every seventh day from the first one, ms. `slot` is the width of a day, percent. None
+/// near the end, where the label would not fit.
 fn week_ticks(first: i64, days: usize, slot: f64) -> Vec<Tick> {
     let weeks = (0..days.saturating_sub(4)).step_by(7).enumerate();
     weeks

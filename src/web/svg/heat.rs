@@ -68,8 +68,8 @@ pub fn first_day(now: i64) -> i64 {
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
-/// Draws the calls that started at these times. `known_ms`: the beginning of what is known;
-/// `blind`: the unwatched spans after it, in order, disjoint.
+/// Draws the calls of the last year, which started at these times, ms. `known_ms` is the beginning
+/// of what is known; `blind` are the unwatched spans after it, in order, disjoint.
 #[must_use]
 pub fn draw_year(
     starts: impl Iterator<Item = i64>,
@@ -148,6 +148,8 @@ fn is_mostly_unobserved(day: i64, blind: &[Span]) -> bool {
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
+/// Draws half a year from the day `first`, ms, until today at most. `by_day` is the number of calls
+/// by the beginning of their day, `known` the first day that is known.
 fn draw_half_year(
     first: i64,
     today: i64,
@@ -201,7 +203,8 @@ fn draw_half_year(
     }
 }
 
-/// The labels where months begin; a label that the next one would touch is left out.
+/// The names of the months with the position at which each begins, px. One that the next would
+/// touch is left out.
 fn month_labels(first: i64, last: i64) -> Vec<(i64, String)> {
     let mut all: Vec<(i64, String)> = Vec::new();
     for week in 0..WEEKS {

@@ -44,8 +44,8 @@ pub struct BarPin {
     pub y: i64,
 }
 
-/// The marks on the axis, for all findings without a mark on a bar. `upto`: until when the call is
-/// known, ms.
+/// The marks on the axis, for all findings without a mark on a bar. `upto` is the time until which
+/// the call is known, ms.
 #[must_use]
 pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
     let axis = &picture.axis;
@@ -84,7 +84,7 @@ pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Ve
         .collect()
 }
 
-/// The legend of the bands, if there are any.
+/// The words of the legend for the bands of people who were apart; `None` if there are no bands.
 #[must_use]
 pub fn band_legend(findings: &[FindingFacts]) -> Option<&'static str> {
     let mut apart = findings
@@ -100,8 +100,8 @@ pub fn band_legend(findings: &[FindingFacts]) -> Option<&'static str> {
     })
 }
 
-/// The mark of the finding about this stay, if its bar (from and until, percent) has room for it.
-/// `chip`: there is a letter at the start of the bar.
+/// The mark of the finding about this stay; `None` if there is none, or if its bar has no room for
+/// it. `bar` is where the bar begins and ends, percent; `chip` says that a letter is at its start.
 #[must_use]
 pub fn pin_on_bar(
     call: &CallFacts,
@@ -125,8 +125,8 @@ pub fn pin_on_bar(
     })
 }
 
-/// The next free position to the right, or if there is none to the left, that no other numeral
-/// covers.
+/// The position nearest to `wanted` that no other numeral covers, first to the right, then to the
+/// left; all in percent.
 fn free_position(taken: &[f64], wanted: f64) -> f64 {
     let covered = |x: f64| taken.iter().any(|other| (other - x).abs() < APART - 0.01);
     let steps = || (0..=taken.len()).map(|step| super::to_float(step) * APART);

@@ -24,7 +24,7 @@ impl Paint {
         gone: false,
     };
 
-    /// The same colour for a device that is probably gone.
+    /// This colour, for a device that is probably gone.
     #[must_use]
     pub fn gone(self) -> Self {
         Self { gone: true, ..self }
@@ -39,8 +39,9 @@ impl Paint {
         )
     }
 
-    /// The suffix after `s` (plain), `w` (woven) and `l` (a line) in the class names of the style
-    /// sheet.
+    /// The end of the class names that have this colour in the style sheet, after `s` (plain), `w`
+    /// (woven) and `l` (a line): the number of the colour, 0 = grey, and ` ghost` for a device that
+    /// is gone.
     #[must_use]
     pub fn slot(self) -> String {
         format!(
@@ -56,8 +57,9 @@ impl Paint {
 pub struct Sfus(pub Vec<Sfu>);
 
 impl Sfus {
-    /// Assigns colours to the service URLs in order of first use: a hash chooses the slot, or if it
-    /// is taken, the next free one.
+    /// Assigns colours and letters to the service URLs in order of first use; URLs of the same host
+    /// share them. A hash chooses one of 8 colour slots, or if it is taken, the next free one; if
+    /// all are taken, there is none. After the letter Z come numbers.
     #[must_use]
     pub fn from_urls<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
         let mut found: Vec<Sfu> = Vec::new();
@@ -89,12 +91,14 @@ impl Sfus {
         Self(found)
     }
 
+    /// The SFU with the host of this URL.
     #[must_use]
     pub fn find(&self, url: Option<&str>) -> Option<&Sfu> {
         let wanted = host_of_url(url?);
         self.0.iter().find(|sfu| host_of_url(&sfu.url) == wanted)
     }
 
+    /// The colour of the SFU of this URL; grey if there is none.
     #[must_use]
     pub fn paint(&self, url: Option<&str>) -> Paint {
         self.find(url).map_or(Paint::GREY, |sfu| sfu.paint)
@@ -106,6 +110,7 @@ impl Sfus {
         self.0.iter().any(|sfu| sfu.paint.slot == Some(slot))
     }
 
+    /// The letter of the SFU of this URL.
     #[must_use]
     pub fn letter(&self, url: Option<&str>) -> Option<&str> {
         self.find(url).map(|sfu| sfu.letter.as_str())

@@ -38,7 +38,7 @@ pub struct StepPaths {
     pub area: String,
 }
 
-/// The shape on a card.
+/// The shape of a call on a card, until `now`, ms: bars for few devices and stays, else an area.
 #[must_use]
 pub fn draw_card_shape(call: &CallFacts, now: impl WholeNumber) -> Shape {
     let now = now.whole();
@@ -84,8 +84,8 @@ pub fn draw_card_shape(call: &CallFacts, now: impl WholeNumber) -> Shape {
     Shape::Lanes(bars)
 }
 
-/// The small shape in a list: always the area, as one path from its beginning to its end. The path
-/// of a running call ends outside the picture.
+/// The small shape of a call in a list: always the stepped line of the area, as one path from its
+/// beginning to its end. The path of a running call ends outside the picture.
 #[must_use]
 pub fn sparkline_path(call: &CallFacts, now: impl WholeNumber) -> String {
     let edge = area_of_call(call, now.whole(), 100).edge;
@@ -121,11 +121,13 @@ pub fn describe_shape(call: &CallFacts) -> String {
     )
 }
 
+/// The position of a moment between start and end, percent.
 fn position_percent(ms: i64, start: i64, end: i64) -> f64 {
     (ratio(ms.saturating_sub(start), end.saturating_sub(start).max(1)) * 100.0).clamp(0.0, 100.0)
 }
 
-/// Stays by device, in order of arrival.
+/// The stays of each device, in order of arrival; a stay without device id is alone. Stops when
+/// there is one device more than can be drawn as bars: so many are drawn as an area.
 fn lanes_by_device(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for member in members {
@@ -145,6 +147,7 @@ fn lanes_by_device(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     lanes
 }
 
+/// The number of devices in the call over time, as paths of so many cells, 100 high.
 fn area_of_call(call: &CallFacts, now: i64, cells: usize) -> StepPaths {
     let counts = device_counts(call, now);
     let most = counts
@@ -164,7 +167,7 @@ fn area_of_call(call: &CallFacts, now: i64, cells: usize) -> StepPaths {
     )
 }
 
-/// The number of devices at the same time, as `(time ms, devices)` steps.
+/// How many devices were in the call, as steps of `(time ms, devices)`, each valid until the next.
 #[must_use]
 pub fn device_counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
     let start = call.started_ms;
@@ -187,7 +190,9 @@ pub fn device_counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
     edges.into_iter().map(count).collect()
 }
 
-/// Path data of counts over time. Each cell shows its highest count, so that no short peak is lost.
+/// Draws counts over time as a stepped line, inside 1000 × `height`, for a plot that ends at the
+/// value `most`. `counts` are `(time ms, count)`. Each of the `cells` shows its highest count, so
+/// that no short peak is lost.
 #[must_use]
 pub fn step_paths(
     counts: &[(i64, i64)],
@@ -224,6 +229,7 @@ pub fn step_paths(
     StepPaths { edge, area }
 }
 
+/// The highest count in each of the `cells` into which the time from `from` to `to`, ms, is cut.
 fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> Vec<i64> {
     let span = i128::from(to.saturating_sub(from).max(1));
     let cell_of = |ms: i64| -> usize {

@@ -180,7 +180,7 @@ impl Ending {
         !matches!(self, Self::Left | Self::Moved)
     }
 
-    /// Its state class; normal ends have an inconspicuous one.
+    /// The class of its glyph; normal ends have an inconspicuous one.
     #[must_use]
     pub fn class(self) -> &'static str {
         match self {
@@ -205,7 +205,7 @@ impl Ending {
 }
 
 impl Timeline {
-    /// What the ticks on bars mean, for the legend.
+    /// What the ticks on bars mean, for the legend; `None` if there are none.
     #[must_use]
     pub fn ticked(&self) -> Option<&'static str> {
         match (self.renewals, self.seams) {
@@ -239,7 +239,7 @@ pub fn end_reason_words(reason: EndReason) -> &'static str {
 }
 
 impl MemberFacts {
-    /// How it ended, in words.
+    /// How the stay ended, in words; `None` while it lasts.
     #[must_use]
     pub fn end_words(&self) -> Option<&'static str> {
         self.end_reason.map(end_reason_words)
@@ -349,6 +349,8 @@ impl Timeline {
         self.groups.iter().flat_map(|group| &group.rows)
     }
 
+    /// Draws a row for each person into the picture; with small rows, grouped by server. Counts the
+    /// stays for which there is no room.
     fn add_rows(&mut self, canvas: &Canvas<'_>, people: Vec<Vec<&MemberFacts>>) {
         let mut left = BARS_MAX;
         let mut by_server: BTreeMap<String, Vec<TimelineRow>> = BTreeMap::new();
@@ -360,13 +362,12 @@ impl Timeline {
             };
 
             let all = stays.len();
-            let row = draw_person_row(canvas, stays, &mut left);
-            self.hidden += all - row.1;
-            self.key
-                .extend(row.0.glyphs.iter().map(|glyph| glyph.ending));
-            self.renewals |= row.0.bars.iter().any(|bar| bar.renewed);
-            self.seams |= row.0.bars.iter().any(|bar| bar.seams);
-            by_server.entry(server).or_default().push(row.0);
+            let (row, drawn) = draw_person_row(canvas, stays, &mut left);
+            self.hidden += all - drawn;
+            self.key.extend(row.glyphs.iter().map(|glyph| glyph.ending));
+            self.renewals |= row.bars.iter().any(|bar| bar.renewed);
+            self.seams |= row.bars.iter().any(|bar| bar.seams);
+            by_server.entry(server).or_default().push(row);
         }
 
         let group = |(server, rows)| RowGroup {
@@ -379,7 +380,7 @@ impl Timeline {
     }
 }
 
-/// Stays by person, in order of first arrival.
+/// The stays of each person, in order of first arrival.
 fn stays_by_person(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     let mut order: Vec<&MemberFacts> = members.iter().collect();
     order.sort_by_key(|member| member.joined_ms);
@@ -396,7 +397,8 @@ fn stays_by_person(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     people
 }
 
-/// The row of one person, and the number of stays in it.
+/// The row of one person, and the number of stays in it. `left` is how many bars the picture may
+/// still have, and goes down.
 fn draw_person_row(
     canvas: &Canvas<'_>,
     stays: Vec<&MemberFacts>,
@@ -459,7 +461,7 @@ fn draw_person_row(
     (row, drawn)
 }
 
-/// The row in one sentence, without the name, which is beside it.
+/// The stays of a person in one sentence, without the name, which is beside it.
 fn row_summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
     let Some(last) = stays.iter().max_by_key(|stay| stay.end_ms(canvas.now)) else {
         return String::new();
@@ -474,7 +476,7 @@ fn row_summary(canvas: &Canvas<'_>, stays: &[&MemberFacts]) -> String {
     format!("{}{times}", span_words(canvas, stays[0].joined_ms, last))
 }
 
-/// From when, and until when or how this stay ended.
+/// From when, ms, and until when or how this stay ended, in words.
 fn span_words(canvas: &Canvas<'_>, from: i64, stay: &MemberFacts) -> String {
     let time = |ms: i64| format::plain_time(ms, canvas.dated);
     let from = time(from);

@@ -37,7 +37,8 @@ pub struct HourCell {
     pub sum: Option<String>,
 }
 
-/// Converts time by hours since the Unix epoch into time by hours of the week.
+/// The time of each of the 168 hours of the week from Monday midnight UTC, ms, from the time of
+/// hours since the Unix epoch.
 #[must_use]
 pub fn fold_into_week(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
     hours.iter().fold(vec![0; 168], |mut week, (hour, ms)| {
@@ -46,7 +47,8 @@ pub fn fold_into_week(hours: &BTreeMap<i64, i64>) -> Vec<i64> {
     })
 }
 
-/// Draws the time of 168 hours, ms, from Monday midnight UTC.
+/// Draws the time of 168 hours, ms, from Monday midnight UTC. Class `h0` is an hour without time;
+/// `h1` to `h4` are the quarters of the other hours, from the least time to the most.
 #[must_use]
 pub fn draw_week(hours: &[i64]) -> Week {
     let mut busy: Vec<i64> = hours.iter().copied().filter(|ms| *ms > 0).collect();
@@ -74,7 +76,7 @@ pub fn draw_week(hours: &[i64]) -> Week {
 }
 
 impl Week {
-    /// A row for each hour of the day, with a cell for each weekday.
+    /// The cells in rows for a table: a row for each hour of the day, with a cell for each weekday.
     #[must_use]
     pub fn rows(&self) -> Vec<Vec<&HourCell>> {
         (0..24)
@@ -101,7 +103,7 @@ impl HourCell {
     }
 }
 
-/// `Thursday, 13:00 to 14:00`
+/// The name of an hour of the week, counted from Monday midnight UTC: `Thursday, 13:00 to 14:00`.
 #[must_use]
 pub fn hour_name(hour: impl f::WholeNumber) -> String {
     let hour = usize::try_from(hour.whole()).unwrap_or(0);

@@ -93,7 +93,7 @@ impl CallClockFacts {
     }
 }
 
-/// Additional facts from the store, beyond the rows of calls and members.
+/// What the store knows beyond the rows of calls and members; a variable of it is named `ledger`.
 #[derive(Debug, Clone, Default)]
 pub struct CallContext {
     /// By membership.
@@ -107,7 +107,8 @@ pub struct CallContext {
 }
 
 impl CallContext {
-    /// The coverage of a room. A room that is not in the ledger counts as always watched.
+    /// Which time of a room is known, and how. A room whose coverage was not read counts as always
+    /// watched.
     #[must_use]
     pub fn cover(&self, room_id: &str) -> Vec<Interval> {
         let whole = Interval {
@@ -124,7 +125,9 @@ impl CallContext {
             .unwrap_or_else(|| vec![whole])
     }
 
-    /// The boundaries of each member, and the verdict on their call.
+    /// What the boundaries of each member's stay rest on, in the order of `members`, and how
+    /// certain their call is as a whole (`None` without members). `cover` is the coverage of the
+    /// room.
     pub(super) fn judge(
         &self,
         members: &[model::Member],
@@ -142,6 +145,7 @@ impl CallContext {
         (stays.into_iter().map(|(_, ends)| ends).collect(), verdict)
     }
 
+    /// What is known of a stay and of the events at its start and end, to judge how sure these are.
     fn stay(&self, stay: &Membership) -> evidence::EvidenceStay {
         let origins = self.origins.get(&stay.id).copied().unwrap_or_default();
         evidence::EvidenceStay {
@@ -159,8 +163,8 @@ impl CallContext {
         }
     }
 
-    /// The server clocks that are wrong according to the live events at the boundaries of these
-    /// stays.
+    /// The homeservers whose clock is wrong according to the live events at the boundaries of these
+    /// stays, at most [`CLOCKS_MAX`].
     pub(super) fn clocks(
         &self,
         members: &[model::Member],
@@ -179,6 +183,7 @@ impl CallContext {
             }
         }
 
+        // Nothing is said of a server whose clock may be right.
         let clocks = heard.into_iter().filter_map(|(server, late)| {
             Some(CallClockFacts {
                 server: server.to_owned(),
@@ -192,6 +197,7 @@ impl CallContext {
 }
 
 impl CertaintyFacts {
+    /// The certainty as a call shows it. A call of which no member is known counts as exact.
     pub(super) fn from_verdict(verdict: Option<evidence::CallCertainty>) -> Self {
         let Some(verdict) = verdict else {
             return Self {
@@ -217,15 +223,17 @@ impl CertaintyFacts {
         self.verdict == Certainty::Exact
     }
 
+    /// Does the start rest on this?
     fn starts(&self, by: BoundaryBasis) -> bool {
         self.start.is_some_and(|start| start.by == by)
     }
 
+    /// Does the end rest on this?
     fn ends(&self, by: BoundaryBasis) -> bool {
         self.end.is_some_and(|end| end.by == by)
     }
 
-    /// The words of the pill, which are short, and an explanation below the number.
+    /// The short words of the pill, and the longer explanation below the number.
     #[must_use]
     pub fn words(&self) -> (String, &'static str) {
         let (short, long) = match self.verdict {
@@ -268,7 +276,7 @@ impl CertaintyFacts {
         (short.to_owned(), long)
     }
 
-    /// The icon and class of its pill.
+    /// The icon and the class of its pill.
     #[must_use]
     pub fn look(&self) -> (&'static str, &'static str) {
         match self.verdict {

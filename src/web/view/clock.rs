@@ -49,7 +49,7 @@ impl From<ServerClock> for ClockFacts {
 }
 
 impl ClockFacts {
-    /// The verdict: class, icon, words.
+    /// The verdict about the clock: class, icon, words.
     #[must_use]
     pub fn verdict(&self) -> (&'static str, &'static str, String) {
         match self.behind_ms {
@@ -119,7 +119,8 @@ pub struct DelayedFacts {
 }
 
 impl DelayedFacts {
-    /// Computes it from the number of stays per end reason.
+    /// The verdict from how many stays of the server ended in which way. Delayed events work if
+    /// surely at most 5 % of the stays ran out, and fail if surely at least 5 % did.
     #[must_use]
     pub fn new(ends: &[EndFacts]) -> Self {
         let stays_with = |is: fn(EndReason) -> bool| {
@@ -145,12 +146,13 @@ impl DelayedFacts {
         }
     }
 
+    /// Do goodbyes of lost devices not come?
     #[must_use]
     pub fn fails(&self) -> bool {
         self.verdict == DelayedVerdict::Fails
     }
 
-    /// The verdict: class, icon, words.
+    /// The verdict about delayed events: class, icon, words.
     #[must_use]
     pub fn words(&self) -> (&'static str, &'static str, &'static str) {
         match self.verdict {

@@ -84,7 +84,8 @@ impl From<model::Evidence> for EvidenceFacts {
 }
 
 impl EvidenceFacts {
-    /// The same, with what it meant for the call of these members.
+    /// The event with what it meant for the call of these members. Nothing is said of events that
+    /// were rejected or redacted, or that are no member events.
     #[must_use]
     pub fn among(mut self, members: &[MemberFacts]) -> Self {
         if self.rejected.is_some()
@@ -113,17 +114,19 @@ impl EvidenceFacts {
         self
     }
 
-    /// Who sent it.
+    /// The display name of its sender, or a part of the user id.
     #[must_use]
     pub fn title(&self) -> String {
         person_title(self.name.as_deref(), &self.sender)
     }
 
+    /// The value of this key in the event's content.
     fn content(&self, key: &str) -> Option<&Value> {
         self.event.get("content")?.get(key)
     }
 
-    /// The devices that it states as being in a call; `None` for a device without a name.
+    /// The devices that the event states as being in a call; `None` in the list for a device
+    /// without a name. Empty for a goodbye and for events that are no member events.
     #[must_use]
     pub fn devices(&self) -> Vec<Option<String>> {
         let event = RoomEvent::from_json(&self.event, None)
@@ -139,7 +142,8 @@ impl EvidenceFacts {
         })
     }
 
-    /// What the event did, in words. `is_join`: a stay begins with it.
+    /// What the event did, in words that follow the sender's name. `is_join` says that a stay
+    /// begins with it.
     #[must_use]
     pub fn deed(&self, is_join: bool) -> String {
         if let Some(reason) = &self.rejected {
@@ -197,6 +201,7 @@ impl EvidenceFacts {
         reason.contains("lost") || reason.contains("delayed")
     }
 
+    /// What a membership event of the room did, in words that follow the sender's name.
     fn presence(&self) -> &'static str {
         let other = self
             .state_key

@@ -140,6 +140,8 @@ pub struct ClearFacts {
 }
 
 impl ClearFacts {
+    /// How to clear the membership that this event states; `None` if it has no state key, because
+    /// only a state event can be replaced by others.
     fn new(room_id: &str, user_id: &str, current: &CurrentEvent) -> Option<Self> {
         let state_key = current.state_key.clone()?;
         let path = format!(
@@ -180,8 +182,9 @@ fn encode_path_segment(text: &str) -> String {
     path
 }
 
-/// The findings of a call, and for each member whether it is still there, if that is in doubt.
-/// `used`: the transport of each member; `upto`: until when the call is known, ms.
+/// The findings of a call, at most [`FINDINGS_MAX`]; and for each member whether its device is
+/// gone, `None` if that is not in doubt. `used` is the transport of each member, `upto` the time
+/// until which the call is known, ms.
 pub(super) fn findings_of_call(
     call: &model::Call,
     members: &[model::Member],
@@ -200,6 +203,8 @@ pub(super) fn findings_of_call(
     (found, doubts)
 }
 
+/// The part of [`findings_of_call`] that follows from the stays themselves: people apart on SFUs,
+/// silent devices, and what is known of stays in hindsight.
 fn findings_of_stays(
     call: &model::Call,
     members: &[model::Member],
@@ -243,7 +248,7 @@ fn findings_of_stays(
 const FINDINGS_MAX: usize = 50;
 
 impl FindingFacts {
-    /// A finding about one device that is certain.
+    /// A finding about the device of this stay that is computed (no guess) and still lasts.
     pub(super) fn of_device(kind: FindingKind, stay: &Membership, from_ms: i64) -> Self {
         let base = Self::ongoing(kind, from_ms);
         Self {
@@ -284,6 +289,8 @@ impl FindingFacts {
         }
     }
 
+    /// A finding of the core about the stays of a call, with ids and times for pages. `upto` is the
+    /// time until which the call is known, ms: what lasts until then has no end.
     fn new(
         found: Finding,
         call: &model::Call,
@@ -332,7 +339,8 @@ impl FindingFacts {
         }
     }
 
-    /// Fills in a finding about a silent device.
+    /// The finding with all that is said of a silent device: how sure it is and why, when its
+    /// renewal was due, and how to clear its membership.
     fn silent(
         self,
         stay: &Membership,
@@ -362,6 +370,7 @@ impl FindingFacts {
         }
     }
 
+    /// The finding as one that ended at this time.
     pub(super) fn until(self, ms: i64) -> Self {
         Self {
             until_ms: Some(ms),
@@ -378,16 +387,19 @@ impl FindingFacts {
             || self.is_loud_of_room_state()
     }
 
+    /// Is it about a device that is probably gone?
     #[must_use]
     pub fn is_ghost(&self) -> bool {
         self.sure == Sureness::Probably
     }
 
+    /// Is it about people who could not hear each other, since they were on different SFUs?
     #[must_use]
     pub fn is_apart(&self) -> bool {
         self.kind == FindingKind::Apart
     }
 
+    /// Is it about calls in which people waited alone at the same time?
     #[must_use]
     pub fn is_side_by_side(&self) -> bool {
         self.kind == FindingKind::SideBySide
@@ -416,7 +428,7 @@ impl FindingFacts {
             && self.from_ms >= stay.joined_ms
     }
 
-    /// Class, icon and words of its pill.
+    /// The class, the icon and the words of its pill.
     #[must_use]
     pub fn pill(&self) -> (&'static str, &'static str, &'static str) {
         if let Some(pill) = self.pill_of_room_state() {
@@ -433,13 +445,13 @@ impl FindingFacts {
         }
     }
 
-    /// The finding in a few words, without its times.
+    /// The finding in a few words, without its times. Some of the people are named.
     #[must_use]
     pub fn title(&self, call: &CallFacts) -> String {
         self.told(call, NAMED)
     }
 
-    /// Its `users` in words.
+    /// The people whom it is about (`users`) in words; at most about `named` of them by name.
     fn user_words(&self, call: &CallFacts, named: usize) -> String {
         if !self.is_side_by_side() {
             return names_in_call(call, &self.users, self.users_total, named);
@@ -452,6 +464,7 @@ impl FindingFacts {
         join_names(&known.collect(), &self.users, self.users_total, named)
     }
 
+    /// The finding in a few words, with at most about `named` people by name on each side.
     fn told(&self, call: &CallFacts, named: usize) -> String {
         let (users, unheard) = (
             self.user_words(call, named),
@@ -482,7 +495,7 @@ impl FindingFacts {
         }
     }
 
-    /// Why we think so.
+    /// What the finding rests on, in one or two sentences.
     #[must_use]
     pub fn why(&self) -> String {
         if let Some(why) = self.why_of_room_state() {
@@ -532,13 +545,13 @@ impl FindingFacts {
         }
     }
 
-    /// The homeserver of the device that it is about.
+    /// The homeserver of the first person whom it is about.
     #[must_use]
     pub fn server(&self) -> Option<&str> {
         Some(server_of(self.users.first()?)).filter(|server| !server.is_empty())
     }
 
-    /// What an admin can do about it.
+    /// What an admin can do about it, as the rest of a sentence; `None` if there is nothing to do.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         if self.is_of_room_state() {
@@ -563,7 +576,7 @@ impl FindingFacts {
 }
 
 impl CallFacts {
-    /// Findings that count on its pill.
+    /// The findings that count on the pill of the call.
     pub fn loud(&self) -> impl Iterator<Item = &FindingFacts> {
         self.findings.iter().filter(|finding| finding.is_loud())
     }
@@ -593,7 +606,7 @@ impl CallFacts {
             .all(|member| member.silent_since_ms.is_some())
     }
 
-    /// The findings summarised as a pill: class, icon and words; `None` if there are none.
+    /// The findings of the call as one pill: class, icon and words; `None` if there are none.
     #[must_use]
     pub fn trouble(&self) -> Option<(&'static str, &'static str, String)> {
         let (all, ghosts) = self.loud_groups();
@@ -632,7 +645,8 @@ impl CallFacts {
         }
     }
 
-    /// The first of its findings in a line of text.
+    /// The most serious finding of the call, in a line of text; `None` if there is none that needs
+    /// a look.
     #[must_use]
     pub fn first_finding(&self) -> Option<String> {
         let quiet = self.quiet().filter(|_| self.is_quiet());
@@ -645,7 +659,8 @@ impl CallFacts {
     }
 }
 
-/// `Ada, Bob and 2 more people`, by their display names in the call.
+/// People in words, by their display names in the call: `Ada, Bob and 2 more people`. `total` is
+/// how many there are, `named` about how many are named.
 fn names_in_call(call: &CallFacts, users: &[String], total: usize, named: usize) -> String {
     let known: HashMap<&str, &str> = call
         .members
@@ -656,6 +671,8 @@ fn names_in_call(call: &CallFacts, users: &[String], total: usize, named: usize)
     join_names(&known, users, total, named)
 }
 
+/// People in words, by these display names, or by a part of the id where none is known. One more
+/// than `named` is named if that names all of `total`, since `and 1 more` is no shorter.
 fn join_names(known: &HashMap<&str, &str>, users: &[String], total: usize, named: usize) -> String {
     let mut told: Vec<String> = users
         .iter()

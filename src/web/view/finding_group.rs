@@ -21,12 +21,13 @@ pub struct NumberedFinding<'f> {
 }
 
 impl FindingGroup<'_> {
+    /// The number of its first finding.
     #[must_use]
     pub fn number(&self) -> usize {
         self.parts.first().map_or(1, |part| part.number)
     }
 
-    /// Its parts, if there are several.
+    /// Its findings, if there are several; else none, because the summary is the finding.
     #[must_use]
     pub fn list(&self) -> &[NumberedFinding<'_>] {
         if self.parts.len() > 1 {
@@ -47,6 +48,8 @@ enum SharedSide {
 }
 
 impl SharedSide {
+    /// The one person on this side of a finding; `None` if there are several, if neither side hears
+    /// the other, or if it is no finding about people apart.
     fn person(self, finding: &FindingFacts) -> Option<&str> {
         let (people, total) = match self {
             Self::Listener => (&finding.users, finding.users_total),
@@ -63,8 +66,8 @@ impl SharedSide {
         person.is_some() && person == self.person(other) && one.service_url == other.service_url
     }
 
-    /// Which of these findings are told together with one of them, which may be itself: those of
-    /// the same person whose times make up one time without a break. By their numbers.
+    /// The numbers of the findings that are told together with `first`: those of the same person
+    /// whose times make up one time without a break. `first` is among them.
     fn told_with(self, first: NumberedFinding<'_>, all: &[NumberedFinding<'_>]) -> BTreeSet<usize> {
         let mut same: Vec<NumberedFinding<'_>> = all
             .iter()
@@ -93,7 +96,9 @@ impl SharedSide {
     }
 }
 
-/// The findings in groups; each group is at the position of its first finding.
+/// The findings in groups; each group is at the position of its first finding. A group has the
+/// findings of one person who cannot hear several others, else those of several who cannot hear
+/// one, as far as their times make up one time. Any other finding is alone.
 #[must_use]
 pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
     let mut left: Vec<NumberedFinding<'_>> = findings
@@ -120,7 +125,8 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
     groups
 }
 
-/// One finding that summarises all of these.
+/// One finding that summarises all of these: it lasts from the first begin to the last end (without
+/// end, if one of them still lasts) and has the people of all. The rest is that of the first one.
 fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     let mut findings = parts.iter().map(|part| part.finding);
     let mut told = findings
@@ -145,6 +151,7 @@ fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     told
 }
 
+/// Adds the people who are not known yet.
 fn add_people(known: &mut Vec<String>, more: &[String]) {
     for user in more {
         if !known.contains(user) {

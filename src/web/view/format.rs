@@ -82,6 +82,7 @@ pub enum TimeStyle {
 }
 
 impl TimeStyle {
+    /// The word by which the browser knows the style, in `data-f`.
     fn word(self) -> &'static str {
         match self {
             Self::Clock => "clock",
@@ -94,6 +95,7 @@ impl TimeStyle {
         }
     }
 
+    /// The time in this style in UTC. `now` says which day and which year need not be named.
     fn text(self, ms: i64, now: i64) -> String {
         let (at, today) = (utc_datetime(ms), utc_datetime(now));
         let day = if at.year() == today.year() {
@@ -121,6 +123,8 @@ impl TimeStyle {
 
 /// A `<time>` element. The server writes UTC; the viewer's browser replaces it by its own time zone
 /// and puts the UTC time into the title.
+///
+/// The fields are the time, now (both ms), and the style.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeTag(i64, i64, TimeStyle);
 
@@ -143,11 +147,13 @@ impl fmt::Display for TimeTag {
 
 impl HtmlSafe for TimeTag {}
 
+/// The time of day of a moment: `14:05`.
 #[must_use]
 pub fn time_of_day(ms: impl WholeNumber) -> TimeTag {
     TimeTag(ms.whole(), ms.whole(), TimeStyle::Clock)
 }
 
+/// The time of day of a moment with seconds: `14:05:12`.
 #[must_use]
 pub fn time_with_seconds(ms: impl WholeNumber) -> TimeTag {
     TimeTag(ms.whole(), ms.whole(), TimeStyle::Seconds)
@@ -164,21 +170,25 @@ pub fn time_in_table(
     TimeTag(ms.whole(), now.whole(), TimeStyle::Stamp(*dated.borrow()))
 }
 
+/// The time if it is of today, else the day: `14:05` or `12 March`.
 #[must_use]
 pub fn day_or_time(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), TimeStyle::When)
 }
 
+/// The time, with its day unless that is today: `12 March, 14:05`.
 #[must_use]
 pub fn day_and_time(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), TimeStyle::Moment)
 }
 
+/// The day of a time, in the viewer's zone: `12 March`.
 #[must_use]
 pub fn local_day(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), TimeStyle::Day)
 }
 
+/// The day of a time with its weekday, in the viewer's zone: `Sunday, 22 November`.
 #[must_use]
 pub fn local_day_name(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
     TimeTag(ms.whole(), now.whole(), TimeStyle::DayName)
@@ -203,13 +213,13 @@ impl fmt::Display for DayTag {
 
 impl HtmlSafe for DayTag {}
 
-/// `12 March`
+/// The calendar day in UTC that begins at `ms`: `12 March`, with the year if it is not this year.
 #[must_use]
 pub fn utc_day(ms: impl WholeNumber, now: impl WholeNumber) -> DayTag {
     DayTag(local_day(ms, now))
 }
 
-/// `Sunday, 22 November`
+/// The calendar day in UTC that begins at `ms`, with its weekday: `Sunday, 22 November`.
 #[must_use]
 pub fn utc_day_name(ms: impl WholeNumber, now: impl WholeNumber) -> DayTag {
     DayTag(local_day_name(ms, now))
@@ -266,7 +276,7 @@ pub fn total_duration(ms: impl WholeNumber) -> String {
     }
 }
 
-/// `1,284`
+/// A whole number with a comma between thousands: `1,284`.
 #[must_use]
 pub fn group_digits(number: impl WholeNumber) -> String {
     let number = number.whole();
@@ -316,7 +326,7 @@ pub fn change_in_duration(now: impl WholeNumber, before: impl WholeNumber) -> St
     }
 }
 
-/// `1.4 MB`
+/// A size in bytes in words, such as `1.4 MB`, with one decimal below 20 (none for bytes).
 #[must_use]
 pub fn byte_size(number: impl WholeNumber) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
@@ -336,14 +346,14 @@ pub fn byte_size(number: impl WholeNumber) -> String {
     format!("{size:.1} TB")
 }
 
-/// Filters out impossible times: Matrix began in September 2014, so earlier timestamps are mistakes
-/// or jokes.
+/// The time if it is possible, else `None`: Matrix began in September 2014, so earlier timestamps
+/// are mistakes or jokes.
 #[must_use]
 pub fn plausible_time(ms: impl std::borrow::Borrow<Option<i64>>) -> Option<i64> {
     ms.borrow().filter(|ms| *ms >= 1_409_529_600_000)
 }
 
-/// How long ago, in words.
+/// How long ago something was, in words. `ms` is the time since then.
 #[must_use]
 pub fn time_ago(ms: impl WholeNumber) -> String {
     let ms = ms.whole();

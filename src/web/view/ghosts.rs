@@ -26,7 +26,7 @@ pub struct Ghosts {
 }
 
 impl Ghosts {
-    /// The evidence about a stay from outside it.
+    /// What tells whether the device of a stay is gone, from outside of the stay itself.
     pub(super) fn clues(&self, stay: &Membership) -> Clues {
         let told = self.told.get(&stay.id);
         Clues {
@@ -42,12 +42,12 @@ impl Ghosts {
     }
 }
 
-/// Does it end by its own expiry as far as is known, without a later sign of its device?
+/// Does the stay end by its own expiry as far as is known, without a later sign of its device?
 pub(super) fn is_ended_by_expiry(stay: &Membership) -> bool {
     stay.end_reason.is_expiry() && stay.outlived_ms.is_none()
 }
 
-/// The stays among these whose renewal is overdue: few, mostly none.
+/// Those of these stays whose renewal is overdue at `now`, ms: few, mostly none.
 pub(in crate::web) fn overdue_stays<'a>(
     members: &'a [model::Member],
     origins: &HashMap<String, Origins>,
@@ -119,7 +119,8 @@ pub struct PerhapsGone {
 }
 
 impl PerhapsGone {
-    /// Counts them among these stays.
+    /// Counts the devices that are perhaps gone among these stays. A device with another stay that
+    /// is no doubt here is not one of them.
     #[must_use]
     pub fn among<'a>(members: impl Iterator<Item = &'a MemberFacts>) -> Self {
         let mut silent: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -143,7 +144,8 @@ impl PerhapsGone {
         }
     }
 
-    /// `1 perhaps gone, silent for 2 h 05`; `None` if there are none.
+    /// How many devices are perhaps gone and how long they have been silent, in words:
+    /// `1 perhaps gone, silent for 2 h 05`. `None` if there are none.
     #[must_use]
     pub fn words(&self, now: impl f::WholeNumber) -> Option<String> {
         let silent_ms = now.whole().saturating_sub(self.silent_since_ms?);
@@ -215,7 +217,7 @@ impl NowFacts {
         }
     }
 
-    /// The same if `total` calls run, but only `listed` of them were read.
+    /// The numbers if `total` calls run, of which only `listed` were read and counted.
     #[must_use]
     pub fn with_total(self, total: i64, listed: usize) -> Self {
         let total = usize::try_from(total).unwrap_or(0);

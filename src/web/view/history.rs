@@ -90,17 +90,19 @@ impl From<ReadProgress> for WalkFacts {
 }
 
 impl WalkFacts {
+    /// Does it read the whole room, not only a gap?
     #[must_use]
     pub fn is_history(&self) -> bool {
         self.reason == WalkReason::History
     }
 
+    /// Is it not done yet?
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.done_ms.is_none()
     }
 
-    /// What has been read so far.
+    /// What has been read so far, in words.
     #[must_use]
     pub fn so_far(&self) -> String {
         format!(
@@ -110,7 +112,7 @@ impl WalkFacts {
         )
     }
 
-    /// About how much is left; empty if there is nothing to say.
+    /// About how much is left, in words; empty if there is nothing to say.
     #[must_use]
     pub fn ahead(&self) -> String {
         if !self.is_open() || self.pages == 0 {
@@ -144,7 +146,7 @@ impl WalkFacts {
         self.ended_by.is_some_and(JobEnd::is_early)
     }
 
-    /// Where it ended.
+    /// Where it ended, in words.
     #[must_use]
     pub fn end(&self) -> &'static str {
         match self.ended_by {
@@ -177,7 +179,7 @@ pub struct HistoryFacts {
 }
 
 impl HistoryFacts {
-    /// Computes it from the sums of all reads and the unfinished reads.
+    /// The sums of all reads ever, with the pace of those that are not finished.
     #[must_use]
     pub fn new(sums: ReadSums, open: &[WalkFacts]) -> Self {
         let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();

@@ -44,7 +44,7 @@ impl From<Option<Unknown>> for SeenFacts {
 }
 
 impl SeenFacts {
-    /// Why it is not known, in words.
+    /// Why it is not known, in words; or that it is known.
     #[must_use]
     pub fn words(&self) -> &'static str {
         let Some(why) = self.unknown_why else {
@@ -64,7 +64,8 @@ impl SeenFacts {
         }
     }
 
-    /// Is the only reason that there may be others whom we cannot see?
+    /// Is the present known except for encrypted memberships, so that there may be others whom we
+    /// cannot see?
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.unknown_why == Some(UnknownReason::Encrypted)
@@ -166,7 +167,8 @@ impl LookedFacts {
     }
 }
 
-/// The error that no room has this id or alias, as far as is known.
+/// The error that no room has this id or alias. If nothing was read yet, it says that this is not
+/// known.
 pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
     let words = match LookedFacts::read(web, viewer, now).await {
         Ok(looked) if looked.has_read_nothing() => {
@@ -208,7 +210,7 @@ impl Liveness {
         Ok(Self::from_rows(found, now))
     }
 
-    /// From what the store knows.
+    /// The present of everything and of each room at `now`, ms, from what the store knows.
     #[must_use]
     pub fn from_rows(found: crate::store::read::present::PresentRows, now: i64) -> Self {
         let all = unknown_by_vantages(&found.vantages, found.not_stored_since_ms, now);
@@ -236,7 +238,8 @@ impl Liveness {
         }
     }
 
-    /// How much has been read.
+    /// Whether the present is known, and how many rooms are followed and cannot be read. Rooms that
+    /// we left do not count.
     #[must_use]
     pub fn looked(&self) -> LookedFacts {
         let asked = || self.rooms.values().filter(|room| !room.is_left);
@@ -249,13 +252,14 @@ impl Liveness {
         }
     }
 
-    /// Why nothing about the present is known, if so.
+    /// Why nothing about the present is known; `None` if something is.
     #[must_use]
     pub fn all(&self) -> Option<Unknown> {
         self.all
     }
 
-    /// Why the present of this room is unknown, if so. A room that is not observed is unknown.
+    /// Why the present of this room is unknown; `None` if it is known. A room that is not observed
+    /// is unknown.
     #[must_use]
     pub fn room(&self, room_id: &str) -> Option<Unknown> {
         let nobody = Some(Unknown {
@@ -274,7 +278,8 @@ impl Liveness {
             .is_some_and(|room| !room.is_left && room.unknown.is_some())
     }
 
-    /// Whether all of the present is known.
+    /// Whether the present of all rooms is known, with the number of rooms for which it is not. If
+    /// the rooms have different reasons, none of them is named.
     #[must_use]
     pub fn everything(&self) -> AllSeenFacts {
         let asked = self.rooms.values().filter(|room| !room.is_left);
@@ -300,6 +305,8 @@ impl Liveness {
     }
 }
 
+/// Why nothing about the present is known: because of these accounts, or because nothing can be
+/// stored since this time, ms. `None` if that is no reason.
 fn unknown_by_vantages(
     vantages: &[Vantage],
     not_stored_since_ms: Option<i64>,

@@ -3,7 +3,8 @@
 use super::{CallContext, FindingFacts, FindingKind};
 use crate::store::model;
 
-/// The findings of these stays, as known at `upto`, ms.
+/// The findings about stays that had expired by `upto`, ms, although a later event shows that the
+/// device was still there.
 pub(super) fn findings_in_hindsight<'a>(
     members: &'a [model::Member],
     ledger: &'a CallContext,

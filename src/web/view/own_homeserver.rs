@@ -77,7 +77,8 @@ impl OwnFacts {
         limits.join(", ")
     }
 
-    /// What the limits mean for goodbyes delegated to the SFU, in words.
+    /// What the limits mean for goodbyes delegated to the SFU, in words; `None` if no limit is
+    /// told.
     #[must_use]
     pub fn delegation(&self) -> Option<&'static str> {
         self.delegated_leave_possible.map(|possible| {

@@ -83,7 +83,8 @@ pub struct SfuOfServer {
 }
 
 impl SfuOfServer {
-    /// All of them, by address.
+    /// All SFUs that the server publishes or its people name, each once, in order of address, with
+    /// their health.
     #[must_use]
     pub fn all<'a>(
         published: &[String],
@@ -112,7 +113,8 @@ impl SfuOfServer {
         found.into_iter().map(sfu).collect()
     }
 
-    /// Whether the server, its people or both state this SFU, in words.
+    /// Whether the server, its people or both name this SFU, in words. `known` says that we know
+    /// what the server publishes.
     #[must_use]
     pub fn said(&self, known: bool) -> &'static str {
         match (self.published, self.named) {
@@ -179,7 +181,8 @@ impl From<Probed<SfuResult>> for SfuProbeFacts {
 }
 
 impl RequestResult {
-    /// The result in words; `ok` and `missing` are the words for those two states.
+    /// The result of a request in words: `ok` if it was answered, `missing` if there is nothing,
+    /// else what went wrong.
     pub(super) fn words(&self, ok: &str, missing: &str) -> String {
         let why = || {
             self.why
@@ -196,7 +199,7 @@ impl RequestResult {
         }
     }
 
-    /// Class and icon.
+    /// The class and the icon of the result.
     #[must_use]
     pub fn look(&self) -> (&'static str, &'static str) {
         match self.state {
@@ -226,7 +229,7 @@ impl ServerProbeFacts {
         self.versions.words("Answers", "Not at this address")
     }
 
-    /// A summary in one line, and its class; problems come first.
+    /// The class and the words of a summary in one line; problems come first.
     #[must_use]
     pub fn summary(&self) -> (&'static str, String) {
         match (self.well_known.state, self.versions.state) {
@@ -242,7 +245,7 @@ impl ServerProbeFacts {
         }
     }
 
-    /// When everything last worked, if it does not now.
+    /// When everything last worked, ms; `None` if it does now, or never did.
     #[must_use]
     pub fn well_before(&self) -> Option<i64> {
         self.well_ms.filter(|ms| *ms != self.asked_ms)
@@ -288,7 +291,7 @@ impl ServerProbeFacts {
 }
 
 impl SfuProbeFacts {
-    /// In words.
+    /// Whether the SFU answers and how fast, in words.
     #[must_use]
     pub fn words(&self) -> String {
         let ok = self.took_ms.map_or("Answers".to_owned(), |ms| {

@@ -12,7 +12,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 impl RingCounts {
-    /// The outcomes as bands: words, number, start and width (percent), class of the colour.
+    /// The outcomes of rings as bands, without those that did not occur: words, number, start and
+    /// width (percent), class of the colour.
     #[must_use]
     pub fn bands(&self) -> Vec<(&'static str, i64, Num, Num, &'static str)> {
         let parts = [
@@ -42,7 +43,7 @@ impl RingCounts {
             .collect()
     }
 
-    /// A summary in one sentence.
+    /// What became of the rings, in one sentence.
     #[must_use]
     pub fn words(&self) -> String {
         let which = if self.whole { "" } else { "the newest " };
@@ -70,7 +71,8 @@ impl RingCounts {
     }
 }
 
-/// Adds the outcome to each ring of a call.
+/// The events around a call with the outcome of each ring, as known at `now`, ms. Withdrawals are
+/// left out: they are in the outcome of their ring.
 #[must_use]
 pub fn with_outcomes(
     related: Vec<Related>,
@@ -149,7 +151,8 @@ pub struct LinkedCallFacts {
 }
 
 impl LinkedCallFacts {
-    /// The link as seen from this call.
+    /// The link as the call of this id shows it. This call is either the one that had ended or the
+    /// one that somebody came into.
     #[must_use]
     pub fn of_call(call_id: &str, late: LateAnswer) -> Self {
         let is_ended_one = late.ended_call_id == call_id;
@@ -172,7 +175,7 @@ impl LinkedCallFacts {
         }
     }
 
-    /// Does the other call go on where this one had ended?
+    /// Had this call ended when its ring was answered, so that somebody came into the other one?
     #[must_use]
     pub fn is_answered_after_end(&self) -> bool {
         self.kind == CallLink::AnsweredAfterEnd
@@ -184,7 +187,9 @@ impl LinkedCallFacts {
         format!("/calls/{}", f::path_segment(&self.call_id))
     }
 
-    /// What happened, in words.
+    /// What happened, in words for this call's page. If this call rang and had ended
+    /// (`AnsweredAfterEnd`), they say how late somebody came, into the other call. Else the other
+    /// call had rung and ended, and its ring was answered here.
     #[must_use]
     pub fn words(&self) -> String {
         let who = f::isolate_bidi(&super::person_title(self.name.as_deref(), &self.user_id));
@@ -198,7 +203,7 @@ impl LinkedCallFacts {
     }
 }
 
-/// How late somebody came, in words; with seconds if it was not long.
+/// How late somebody came, in words; in seconds if it was less than two minutes.
 fn late_words(ms: i64) -> String {
     match ms {
         0..120_000 => format!("{} s", (ms + 500) / 1000),

@@ -121,7 +121,8 @@ pub struct RoomPill {
 }
 
 impl RoomFacts {
-    /// Adds what is known about the present: the running calls, or that it is unknown.
+    /// The room with what is known about the present: why it is unknown (`None` = it is known), and
+    /// its running calls.
     #[must_use]
     pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
         let now = NowFacts::count_members(active.iter().copied());
@@ -144,6 +145,7 @@ impl RoomFacts {
         }
     }
 
+    /// Was it asked for, and cannot be read?
     #[must_use]
     pub fn is_blind(&self) -> bool {
         self.watch == Watch::Blind
@@ -185,6 +187,7 @@ impl RoomFacts {
             .is_some_and(|link| link.is_followed() && link.names_this_room == Some(true))
     }
 
+    /// The state of the room as a pill: the first of these words that applies.
     #[must_use]
     pub fn pill(&self) -> RoomPill {
         let (class, icon, words) = match self.watch {
@@ -366,13 +369,13 @@ impl VantageFacts {
         self.mode == Mode::Follow
     }
 
-    /// What it does if all is well.
+    /// The word for what it does if all is well.
     #[must_use]
     pub fn working(&self) -> &'static str {
         if self.follows() { "Syncing" } else { "Polling" }
     }
 
-    /// What it does if it receives nothing any more.
+    /// The words for what fails if it receives nothing any more.
     #[must_use]
     pub fn failing(&self) -> &'static str {
         if self.follows() {
@@ -388,7 +391,7 @@ impl VantageFacts {
         self.unheard_since_ms.or(self.error_since_ms)
     }
 
-    /// The last time it received anything, ms.
+    /// When it last received anything, ms; `None` = never.
     #[must_use]
     pub fn heard_ms(&self) -> Option<i64> {
         self.last_sync_ms.max(self.last_poll_ms)

@@ -87,7 +87,7 @@ impl Moment {
         }
     }
 
-    /// The same if this many calls ran, but only some of them were read.
+    /// The moment if this many calls ran, of which only some were read.
     #[must_use]
     pub fn with_total(self, calls_total: i64) -> Self {
         Self {
@@ -201,8 +201,8 @@ impl From<related::Related> for RelatedFacts {
 }
 
 impl RelatedFacts {
-    /// The same with the display names of the sender and of those it mentions. `name_of`: the
-    /// display name of a user.
+    /// The event with the display names of its sender and of those whom it mentions. `name_of`
+    /// gives the display name of a user.
     #[must_use]
     pub fn with_names(self, name_of: impl Fn(&str) -> Option<String>) -> Self {
         Self {
@@ -218,7 +218,7 @@ impl RelatedFacts {
         person_title(self.name.as_deref(), &self.user_id)
     }
 
-    /// The outcome of a ring, in words.
+    /// The outcome of a ring, as the end of a sentence; empty for other events.
     fn end(&self) -> String {
         match (self.outcome, self.answered_ms) {
             (Some(RingOutcome::Answered), Some(ms)) => {
@@ -260,7 +260,7 @@ impl RelatedFacts {
         }
     }
 
-    /// The glyph of its mark and the class.
+    /// The id of the glyph of its mark, and its class.
     #[must_use]
     pub fn mark(&self) -> (&'static str, &'static str) {
         match self.kind {

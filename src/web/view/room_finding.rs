@@ -33,7 +33,7 @@ pub struct RoomLink {
 }
 
 impl RoomLink {
-    /// The room that took the place of this one.
+    /// The room that took the place of this one; `None` if there is none.
     pub(super) fn successor(row: &model::RoomRow) -> Option<Self> {
         let room_id = row.replaced_by.clone()?;
         let is_seen = |watch: Watch| matches!(watch, Watch::Joined | Watch::Peeked | Watch::Left);
@@ -53,7 +53,7 @@ impl RoomLink {
         })
     }
 
-    /// The room that this one says it replaced.
+    /// The room that this one says it replaced; `None` if it names none.
     pub(super) fn predecessor(row: &model::RoomRow) -> Option<Self> {
         let room_id = row.predecessor.clone()?;
         let names = row.predecessor_names.as_deref() == Some(row.room.room_id.as_str());
@@ -112,6 +112,7 @@ pub struct RoomFindingFacts {
 }
 
 impl RoomFindingFacts {
+    /// A finding of this kind, since this time, ms, if it is known; all else is empty.
     fn new(kind: RoomProblem, from_ms: Option<i64>) -> Self {
         Self {
             kind,
@@ -128,7 +129,7 @@ impl RoomFindingFacts {
         }
     }
 
-    /// Notes whether the present of the room is unknown.
+    /// The finding, with whether the present of the room is unknown.
     #[must_use]
     pub fn with_now(self, is_unseen: bool) -> Self {
         Self {
@@ -166,6 +167,7 @@ impl RoomFindingFacts {
         found
     }
 
+    /// The finding that not everybody in the room may send the event that joins a call.
     fn few_may_join(access: &SendAccess) -> Self {
         Self {
             event_type: Some(access.join_type.event_type.clone()),
@@ -177,19 +179,20 @@ impl RoomFindingFacts {
         }
     }
 
-    /// The findings of a room from the findings of its running calls.
+    /// The findings of a room that follow from its running calls: people in them can no longer say
+    /// goodbye.
     pub fn of_calls<'a>(calls: impl Iterator<Item = &'a super::CallFacts>) -> Vec<Self> {
         let findings = calls
             .filter(|call| call.active)
             .flat_map(|call| &call.findings);
-        let muzzled = findings
+        let cannot_leave = findings
             .filter(|finding| finding.until_ms.is_none())
             .filter_map(|finding| match finding.kind {
                 FindingKind::ServerDenied => Some((RoomProblem::ServerDenied, finding)),
                 FindingKind::LostPower => Some((RoomProblem::LostPower, finding)),
                 _ => None,
             });
-        let found = muzzled.map(|(kind, finding)| Self {
+        let found = cannot_leave.map(|(kind, finding)| Self {
             event_type: finding.state.event_type.clone(),
             needed_power: finding.state.needed_power,
             count: i64::try_from(finding.users.len()).ok(),
@@ -230,7 +233,7 @@ impl RoomFindingFacts {
         }
     }
 
-    /// Why, in a sentence.
+    /// What the finding rests on, in a sentence.
     #[must_use]
     pub fn why(&self) -> String {
         let event_type = f::sanitize_line(self.event_type.as_deref().unwrap_or_default());
@@ -271,8 +274,8 @@ impl RoomLook {
     }
 }
 
-/// The rooms that need a look, from their rows and their running calls. `account`: the account to
-/// invite, if known.
+/// The rooms that need a look, with their findings, from their rows and their running calls.
+/// `account` is the user id to invite, if it is known.
 #[must_use]
 pub fn find_rooms_to_look_at(
     rooms: &[model::RoomRow],
@@ -376,6 +379,8 @@ pub struct AccessFacts {
 }
 
 impl AccessFacts {
+    /// Who may send a type, from the counts and the named accounts. `observer_counted` says that
+    /// our own account is among them.
     #[must_use]
     pub fn new(named: NamedAccess, observer_counted: bool) -> Self {
         let NamedAccess {
@@ -398,18 +403,20 @@ impl AccessFacts {
         }
     }
 
-    /// `Ben, Cleo and 2 more`
+    /// The accounts that may send it, in words: `Ben, Cleo and 2 more`.
     #[must_use]
     pub fn who_may(&self) -> String {
         join_account_names(&self.may, self.may_send)
     }
 
+    /// The accounts that may not send it, in words.
     #[must_use]
     pub fn who_may_not(&self) -> String {
         join_account_names(&self.may_not, self.accounts - self.may_send)
     }
 }
 
+/// These accounts in words, and how many more of `all` there are; `nobody` if there are none.
 fn join_account_names(accounts: &[AccountFacts], all: i64) -> String {
     let mut names: Vec<String> = accounts.iter().map(AccountFacts::title).collect();
     let more = all - i64::try_from(names.len()).unwrap_or(all);

@@ -53,7 +53,8 @@ pub struct RoomNeedFacts {
 }
 
 impl RoomFacts {
-    /// Adds what the room needs. `account`: the account to invite, if known.
+    /// The room with what it needs, and what to do. `account` is the user id to invite, if it is
+    /// known.
     #[must_use]
     pub fn with_needs(self, account: Option<&str>) -> Self {
         let account = account_words(account);
@@ -70,7 +71,8 @@ impl RoomFacts {
         }
     }
 
-    /// Why the room cannot be seen, and what to do.
+    /// Why the room cannot be seen, and what to do; `None` if it can. `account` is our account in
+    /// words.
     fn sight_need(&self, account: &str) -> Option<RoomNeedFacts> {
         let error = self.error.as_deref();
         let because = |words: &str| error.map_or_else(|| words.to_owned(), f::sanitize_message);
@@ -125,7 +127,7 @@ impl RoomNeedFacts {
         }
     }
 
-    /// Is the problem that the room cannot be seen?
+    /// Is it about a room that cannot be seen?
     #[must_use]
     pub fn is_of_sight(&self) -> bool {
         matches!(
@@ -138,12 +140,13 @@ impl RoomNeedFacts {
     }
 }
 
-/// The name of the observing account.
+/// The user id of the observing account made harmless, or a general word if it is not known.
 pub(super) fn account_words(account: Option<&str>) -> String {
     account.map_or_else(|| "the account".to_owned(), f::sanitize_line)
 }
 
 impl RoomFindingFacts {
+    /// Why the finding needs a look, and what to do, in words. `account` is our account in words.
     pub(super) fn need(&self, account: &str) -> RoomNeedFacts {
         let by = f::sanitize_line(self.replaced_by.as_deref().unwrap_or_default());
         let remedy = match (self.kind, &self.remedy) {

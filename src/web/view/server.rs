@@ -76,7 +76,9 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate; `None` if there are fewer than `FEW` ended stays.
+    /// The share of `expired` in `ended` stays, in permille, with the bounds between which it is
+    /// with 95 % confidence (Wilson interval). `None` if fewer than `FEW` ended, because it would
+    /// say nothing.
     #[must_use]
     pub fn with_bounds(expired: i64, ended: i64) -> Option<Self> {
         if ended < FEW {
@@ -111,12 +113,14 @@ impl Rate {
     }
 }
 
+/// A share from 0 to 1 in thousandths, rounded.
 #[expect(clippy::cast_possible_truncation, reason = "it is between 0 and 1000")]
 fn to_permille(part: f64) -> i64 {
     (part * 1000.0).round() as i64
 }
 
-/// The rooms with most time, by name.
+/// The rooms with most time, most first, at most `most`. A room without an entry in `names` has
+/// only its id.
 #[must_use]
 pub fn top_rooms(
     sums: &UsageSums,
@@ -151,7 +155,7 @@ pub fn top_rooms(
     found
 }
 
-/// The ids of the rooms with most time.
+/// The ids of the rooms with most time, most first, at most `most`.
 #[must_use]
 pub fn top_room_ids(sums: &UsageSums, most: usize) -> Vec<String> {
     top_rooms(sums, &BTreeMap::new(), most)

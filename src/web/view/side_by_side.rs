@@ -26,7 +26,8 @@ pub struct SideBySideFacts {
 }
 
 impl CallFacts {
-    /// Until when somebody is known to have been in it, ms. A ghost was there until its last event.
+    /// The last time, ms, at which somebody is known to have been in the call. A ghost was there
+    /// until its last event.
     fn known_until_ms(&self, now: i64) -> i64 {
         let known = |stay: &super::MemberFacts| {
             self.findings
@@ -42,12 +43,12 @@ impl CallFacts {
             .unwrap_or(self.started_ms)
     }
 
-    /// The display name of the person who was alone in it.
+    /// The display name of the first member. It is asked only of calls with one person.
     fn lone_name(&self) -> Option<&str> {
         self.members.first()?.name.as_deref()
     }
 
-    /// The person who was alone in it from its beginning to its end, if so.
+    /// The only person who was ever in the call; `None` if there were several.
     #[must_use]
     pub fn lone_user(&self) -> Option<&str> {
         let first = self.members.first()?;
@@ -55,8 +56,8 @@ impl CallFacts {
     }
 }
 
-/// Adds to each of `calls` the calls that ran side by side with it. They may be among `calls` or
-/// among `others`, calls of the same rooms.
+/// Adds to each of `calls` the finding that other calls ran side by side with it, if so. Those may
+/// be among `calls` or among `others`, calls of the same rooms.
 pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64) {
     let mut by_room: BTreeMap<&str, Vec<&CallFacts>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -100,11 +101,14 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
 }
 
 impl FindingFacts {
-    /// Is it about the silence of a device?
+    /// Is the finding about the silence of a device, so that it begins with the device's last
+    /// event?
     fn is_silence(&self) -> bool {
         matches!(self.kind, FindingKind::Silent | FindingKind::NoGoodbye)
     }
 
+    /// The finding that these two people were each alone in a call: in this one, and in the other
+    /// one of this id. `until_ms` is `None` while it lasts.
     fn side_by_side(
         from_ms: i64,
         until_ms: Option<i64>,
@@ -125,7 +129,7 @@ impl FindingFacts {
         }
     }
 
-    /// Merges another finding about the same call.
+    /// Takes another finding about the same call into this one: a third call ran side by side, too.
     fn join(&mut self, other: &Self) {
         self.from_ms = self.from_ms.min(other.from_ms);
         self.from_at = Stamp(self.from_ms);
@@ -166,6 +170,7 @@ struct LonePerson<'a> {
 }
 
 impl<'a> LonePerson<'a> {
+    /// The person who was alone in this call.
     fn of_call(call: &'a CallFacts) -> Self {
         Self {
             user_id: call.lone_user().unwrap_or_default(),
@@ -174,7 +179,8 @@ impl<'a> LonePerson<'a> {
     }
 }
 
-/// The people of two lists without duplicates, and their names.
+/// The people of two lists, each once, in order of their ids, and their names in the same order.
+/// Each list comes with its names.
 fn merge_people(
     one: (&[String], &[Option<String>]),
     other: (&[String], &[Option<String>]),
@@ -191,6 +197,7 @@ fn merge_people(
     names.into_iter().unzip()
 }
 
+/// A small number as a word at the beginning of a sentence, others in digits.
 fn number_word(count: usize) -> String {
     match count {
         2 => "Two".to_owned(),
@@ -199,6 +206,7 @@ fn number_word(count: usize) -> String {
     }
 }
 
+/// The page of the call with this id.
 fn call_href(id: &str) -> String {
     format!("/calls/{}", format::path_segment(id))
 }
@@ -264,6 +272,7 @@ impl SideBySideFacts {
         groups
     }
 
+    /// The group of calls that this finding of a call is about.
     fn new(call: &CallFacts, finding: &FindingFacts) -> Self {
         let mut call_ids = vec![call.id.clone()];
         call_ids.extend(finding.other_call_ids.iter().cloned());
@@ -280,6 +289,7 @@ impl SideBySideFacts {
         }
     }
 
+    /// Takes another group into this one, because both have a call in common.
     fn join(&mut self, other: &Self) {
         self.from_ms = self.from_ms.min(other.from_ms);
         self.from_at = Stamp(self.from_ms);
@@ -302,8 +312,8 @@ impl SideBySideFacts {
     }
 }
 
-/// The number of calls with a problem, and the first of them. Calls that ran side by side count as
-/// one.
+/// The number of calls that need a look, and the first of them. Calls that ran side by side count
+/// as one.
 #[must_use]
 pub fn count_calls_to_look_at(calls: &[CallFacts]) -> (usize, Option<&CallFacts>) {
     let troubled: Vec<&CallFacts> = calls.iter().filter(|call| call.needs_look()).collect();

@@ -26,6 +26,7 @@ pub struct SumFacts {
 }
 
 impl SumFacts {
+    /// The sums of this span.
     #[must_use]
     pub fn new(sums: &UsageSums, Span { from, to }: Span) -> Self {
         Self {

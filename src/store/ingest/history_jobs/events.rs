@@ -28,8 +28,9 @@ const FOUND: &str = "delete from history_jobs where kind = 'event' and due_ms <=
     (select 1 from events p where p.event_id = history_jobs.event_id
     and p.room_id = history_jobs.room_id)";
 
-/// Looks for missing events in what was stored since the last time, and opens a job for each.
-/// Predecessors older than `horizon_ms` are ignored.
+/// Opens a job for each missing event: one that an event about calls replaced, and that is not
+/// stored. Only what was stored since the last time is looked at. Events before `horizon_ms` are
+/// not asked for; `None` = there is no limit.
 ///
 /// # Errors
 /// When the database fails.

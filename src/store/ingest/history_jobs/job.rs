@@ -106,6 +106,7 @@ pub struct HistoryJob {
 }
 
 impl HistoryJob {
+    /// What tells this job from all others.
     #[must_use]
     pub fn key(&self) -> JobKey {
         JobKey {
@@ -154,7 +155,7 @@ impl HistoryJob {
 const FIND: &str = "select * from history_jobs where kind = $1 and room_id = $2
     and opened_ms = $3 and event_id = $4";
 
-/// The job as it is now.
+/// The job as it is stored now; `None` if there is none.
 pub(super) async fn find_job(tx: &mut Tx, key: &JobKey) -> Result<Option<HistoryJob>, Error> {
     let query = sqlx::query(FIND)
         .bind(key.kind.as_str())
@@ -213,7 +214,7 @@ pub(super) async fn save_job(tx: &mut Tx, job: &HistoryJob) -> Result<(), Error>
     Ok(())
 }
 
-/// Opens a job. One that is there already stays as it is.
+/// Stores a new job. One with the same key stays as it is.
 pub(super) async fn open_job(tx: &mut Tx, job: &HistoryJob) -> Result<(), Error> {
     if find_job(tx, &job.key()).await?.is_none() {
         save_job(tx, job).await?;
@@ -268,7 +269,7 @@ const DUE_ENDED_READS: &str = due_jobs!(
 // More predecessors, one after the other, mean that the server makes them up.
 const DUE_EVENTS: &str = due_jobs!("j.kind = 'event' and j.depth <= 64", in_settled_rooms);
 
-/// The jobs of this turn that are due at `now`, ms.
+/// The jobs of this turn that are due at `now`, ms, in the order in which they are worked on.
 ///
 /// # Errors
 /// When the database fails.
@@ -291,7 +292,7 @@ pub async fn list_due_jobs(
 
 const NEXT: &str = "select min(due_ms) from history_jobs where due_ms > $1";
 
-/// When the next job is due that is not due at `now`, ms.
+/// When the next job is due after `now`, ms; `None` if there is none.
 ///
 /// # Errors
 /// When the database fails.
@@ -301,8 +302,8 @@ pub async fn next_due_time(store: &Reader, now: i64) -> Result<Option<i64>, Erro
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// Stores what became of a job. If it was opened anew meanwhile, it stays as it is: the new one
-/// includes this one.
+/// Stores `new` in place of `job`. If the stored one is due at another time than `job`, it was
+/// opened anew meanwhile and stays as it is: its work includes that of `job`.
 pub(super) async fn replace_job(
     store: &Writer,
     job: &HistoryJob,
@@ -317,7 +318,7 @@ pub(super) async fn replace_job(
     Ok(tx.commit().await?)
 }
 
-/// Notes that a job is done, and why.
+/// Stores that a job is done at `now`, ms, and why, so that it is never due again.
 ///
 /// # Errors
 /// When the database fails.
@@ -337,7 +338,8 @@ pub async fn finish_job(
     replace_job(store, job, &done).await
 }
 
-/// Notes that an attempt was in vain, and why. The next delay is longer, until the job is given up.
+/// Stores that an attempt was in vain, and when the next one is due. Delays grow; after the last
+/// attempt the job is done, for the reason `why`.
 ///
 /// # Errors
 /// When the database fails.

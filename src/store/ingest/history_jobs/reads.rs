@@ -14,8 +14,11 @@ const WIDER_MS: i64 = 3_600_000;
 const HAD: &str = "select count(*) from history_jobs where kind = 'backfill' and room_id = $1";
 const SINCE: &str = "select max(last_sync_ms) from vantages where mode = 'follow'";
 
-/// Opens a read. A room's whole history is read once. If a room was read before and seems new (it
-/// could not be read for a while), only what was missed since is read.
+/// Opens a read of a room's history. `token` is where it begins, `None` = at the newest event;
+/// `before_stream` is the number of the last event stored before.
+///
+/// A room's whole history is read once. If a room was read before and seems new, because it could
+/// not be read for a while, only what was missed since is read, as a gap.
 pub(in crate::store) async fn open_read(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -66,13 +69,14 @@ pub(in crate::store) async fn open_read(
     job::open_job(tx, &read).await
 }
 
-/// The times of the events of the timeline, ms, as the answer orders them.
+/// The stamps of the events of the timeline, ms, in the order of the answer.
 fn timeline_stamps(room: &RoomBatch) -> impl DoubleEndedIterator<Item = i64> {
     let arrivals = room.arrivals.iter().filter(|one| one.in_timeline);
     arrivals.map(|one| one.event.origin_server_ts)
 }
 
-/// Moves a read on, in the transaction of the events of its page.
+/// Notes that a read got one page further, in the transaction of the page's events, of which
+/// `found` were new. If the page was the last one, the read is done; a gap then gets a recheck.
 ///
 /// It has come back to the oldest event of its page. That is the one at the page's end, and the
 /// next page corrects it: one stamp from long ago must not make all of history count as read.
@@ -120,8 +124,8 @@ pub(in crate::store) async fn record_page(
     rechecks::open_recheck(tx, &read.room_id, first_token, pages, read.horizon_ms, now).await
 }
 
-/// If a gap was read in several reads, how it ended is stored in the first one, which stands for
-/// the gap.
+/// Stores in the first read of a gap how the last one ended, if the gap was read in several reads.
+/// The first one stands for the gap.
 async fn state_end_of_gap(tx: &mut Tx, read: &HistoryJob) -> Result<(), Error> {
     let Some(opened_ms) = read.continues_ms.filter(|_| read.kind == JobKind::Gap) else {
         return Ok(());
@@ -140,7 +144,7 @@ async fn state_end_of_gap(tx: &mut Tx, read: &HistoryJob) -> Result<(), Error> {
     job::save_job(tx, &first).await
 }
 
-/// Opens a read that begins where another one ended.
+/// Opens a read that begins where another one ended. The other one is not tried again.
 pub(in crate::store) async fn continue_ended_read(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -171,7 +175,7 @@ pub(in crate::store) async fn continue_ended_read(
     job::save_job(tx, &ended).await
 }
 
-/// Corrects why a read ended, and when it is tried again, ms.
+/// Stores another reason why a read ended, and when it is tried again, ms; `None` = never.
 ///
 /// # Errors
 /// When the database fails.
@@ -198,8 +202,9 @@ const OF_HORIZON: &str = "select * from history_jobs j
         and n.opened_ms > j.opened_ms and n.continues_ms = coalesce(j.continues_ms, j.opened_ms))
     order by room_id, opened_ms";
 
-/// Reads that ended at an old horizon, if the wanted one (`wanted_ms`) is wider; `None` =
-/// everything is wanted.
+/// The reads of this kind that ended at a horizon which is later than the wanted one (`wanted_ms`,
+/// by more than a tolerance). `None` = everything is wanted. A read that another one continues is
+/// left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -219,7 +224,7 @@ pub async fn cut_short_by_old_limit(
 const OF_HIDDEN: &str = "select * from history_jobs where kind = 'backfill'
     and ended_by = 'not_visible' and last_token is null and due_ms is null order by room_id";
 
-/// Reads of an earlier version that ended as hidden.
+/// The reads that ended as hidden under an earlier version, which did not check that closely.
 ///
 /// # Errors
 /// When the database fails.
@@ -250,8 +255,8 @@ pub async fn has_seen_creation(store: &Reader, room_id: &str) -> Result<bool, Er
 const HEARD: &str =
     "select max(received_ms) from events where room_id = $1 and stream <= $2 and source = 'sync'";
 
-/// When sync last brought something of this room before the read was opened, by our clock, ms. A
-/// gap begins there or later.
+/// When sync last brought something of this room before the read was opened, by our clock, ms;
+/// `None` if it never did. A gap begins there or later.
 ///
 /// # Errors
 /// When the database fails.
@@ -265,9 +270,9 @@ pub async fn last_heard(store: &Reader, read: &HistoryJob) -> Result<Option<i64>
 const KNOWN: &str =
     "select count(*) from events where event_id = $1 and room_id = $2 and stream <= $3";
 
-/// Was every event of this page known before the read was opened? Then the gap is closed. One known
-/// event is not enough, because events of other servers arrive late and lie among those that came
-/// in time.
+/// Was every event of this page stored before the read was opened? Then the gap is closed. One
+/// known event is not enough, because events of other servers arrive late and lie among those that
+/// came in time. False for an empty page.
 ///
 /// # Errors
 /// When the database fails.

@@ -11,9 +11,11 @@ const ROUNDS_AFTER: [i64; 3] = [10_000, 60_000, 600_000];
 /// Maximum number of pages that are read again: what comes afterwards is near the end of the gap.
 const PAGES_MAX: i64 = 20;
 
-/// Opens the recheck of a gap. The gap begins at a token and took this many pages. A room has one
-/// recheck. A newer gap takes the place of an older one, because it begins nearer to now; their
-/// pages are added, so that the older gap is read with it.
+/// Opens the recheck of a gap that begins at this token and took this many pages. `None` = it
+/// begins at the newest event.
+///
+/// A room has one recheck. A newer gap takes the place of an older one, because it begins nearer to
+/// now; their pages are added, so that the older gap is read with it.
 pub(super) async fn open_recheck(
     tx: &mut Tx,
     room_id: &str,
@@ -61,7 +63,9 @@ pub async fn open_recheck_of_newest(
     Ok(tx.commit().await?)
 }
 
-/// Notes that a page was read: the next token, if there is one, and how many events were new.
+/// Notes that a page was read: the token of the next one (`None` if this was the last) and how many
+/// events were new. The recheck goes on with the next page, begins its next round later, or is
+/// done.
 ///
 /// # Errors
 /// When the database fails.
@@ -78,7 +82,8 @@ pub async fn record_page_of_recheck(
     }
 }
 
-/// The recheck after a page that brought this many new events; `None` when it is done.
+/// The recheck as it goes on after a page that brought `new` new events: at the next page, or at
+/// the beginning of the next round, which waits as [`ROUNDS_AFTER`] says. `None` when it is done.
 fn after_page(recheck: &HistoryJob, token: Option<&str>, new: i64, now: i64) -> Option<HistoryJob> {
     let (pages, found) = (recheck.pages + 1, recheck.found + new);
     if let Some(token) = token.filter(|_| pages < recheck.pages_max) {

@@ -124,7 +124,8 @@ pub fn parameter_description(table: &[(&str, &'static str)], name: &str) -> Opti
 /// No control characters: not every database accepts them in a text.
 const NO_CONTROL: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// The values that a parameter may have.
+/// The JSON schema of the values that a query parameter may have. `path` matters for `sort`, whose
+/// words differ from list to list.
 fn allowed_values(path: &str, name: &str) -> Value {
     let empty = json!({ "type": "string", "maxLength": 0, "description": "As if it were not there: \
                                                                           so forms send it" });
@@ -161,6 +162,7 @@ fn allowed_values(path: &str, name: &str) -> Value {
     }
 }
 
+/// The schema that this JSON describes.
 fn parse_schema(value: Value) -> Schema {
     // The value is our own text above. A test of the document finds what utoipa cannot read.
     serde_json::from_value(value).unwrap_or_default()

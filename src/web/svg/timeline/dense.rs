@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 impl RowGroup {
-    /// Puts the rows below each other.
+    /// Puts the rows of the group below each other, and sets its height.
     pub(super) fn stack(&mut self) {
         self.height = 0;
         for row in &mut self.rows {
@@ -15,7 +15,7 @@ impl RowGroup {
         }
     }
 
-    /// The letter of the SFU, if all its rows use the same.
+    /// The letter of the SFU that all rows of the group use; `None` if they use several.
     #[must_use]
     pub fn sfu(&self) -> Option<&str> {
         let first = self.rows.first()?;
@@ -39,7 +39,7 @@ impl RowGroup {
 }
 
 impl TimelineRow {
-    /// The bars as path data inside the group, by colour.
+    /// The bars as path data inside the group's drawing, by the class of their colour.
     #[must_use]
     pub fn strokes(&self) -> BTreeMap<String, String> {
         let mut strokes: BTreeMap<String, String> = BTreeMap::new();
@@ -78,8 +78,8 @@ impl TimelineRow {
         Some((self.height - 18) / 12 + 1).filter(|lanes| *lanes > 1)
     }
 
-    /// Ends that need a look. Normal ends have no glyph among many rows: the end of the stroke is
-    /// enough.
+    /// The ends that need a look. Normal ends have no glyph among many rows: the end of the stroke
+    /// is enough.
     pub fn loud(&self) -> impl Iterator<Item = &EndGlyph> {
         self.glyphs.iter().filter(|glyph| glyph.ending.is_loud())
     }

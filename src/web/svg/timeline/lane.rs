@@ -25,8 +25,8 @@ const SILENT_ROOM: f64 = 24.0;
 /// same time.
 const TOUCHING_MS: i64 = 0;
 
-/// Stays by device, in order of arrival. Stays without a device id share a lane if they do not
-/// overlap.
+/// The stays of each device, in order of arrival. Stays without a device id share a lane if they do
+/// not overlap.
 pub(super) fn lanes_by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in stays {
@@ -55,7 +55,8 @@ pub(super) struct LanePlace {
     pub height: i64,
 }
 
-/// Draws a lane into its row.
+/// Draws the stays of one device into the row of its person. `many` says that the person has
+/// several devices.
 pub(super) fn draw_lane(
     canvas: &Canvas<'_>,
     lane: &[&MemberFacts],
@@ -64,6 +65,7 @@ pub(super) fn draw_lane(
     row: &mut TimelineRow,
 ) {
     let bars = join_touching(lane, canvas.now);
+    // The SFU of the bar before this one. The outer `None` stands for the first bar.
     let mut sfu: Option<Option<&str>> = None;
     let first_glyph = row.glyphs.len();
     for stays in &bars {
@@ -92,7 +94,7 @@ pub(super) fn draw_lane(
     }
 }
 
-/// Touching stays of one device on one SFU are one bar.
+/// The stays of a device, in groups that are drawn as one bar each: touching stays on one SFU.
 fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFacts>> {
     let mut bars: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in lane {
@@ -112,8 +114,8 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
     bars
 }
 
-/// Draws one bar. `chip`: `Some` if the SFU is new here, so that the bar needs a letter; its value:
-/// is there a glyph at the start?
+/// Draws one bar for these stays. `chip` is `Some` if the SFU is new here, so that the bar needs a
+/// letter; its value says whether a glyph is at the start, beside which the letter must stand.
 fn draw_bar(
     canvas: &Canvas<'_>,
     stays: &[&MemberFacts],
@@ -154,6 +156,7 @@ fn draw_bar(
     }
 }
 
+/// What a bar says of one of its stays: its SFU, its device, its times.
 fn stay_title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
     let on = canvas
         .sfus
@@ -170,7 +173,8 @@ fn stay_title(canvas: &Canvas<'_>, stay: &MemberFacts) -> String {
 }
 
 impl StayBar {
-    /// Cuts the bar at the device's last event, percent; returns the rest, which is in doubt.
+    /// Cuts the bar at the position of the device's last event, percent. Returns the rest as a
+    /// hollow bar, because it is in doubt.
     fn cut(&mut self, x: f64) -> Self {
         let end = self.x.0 + self.w.0;
         let x = x.clamp(self.x.0, end);
@@ -192,7 +196,7 @@ impl StayBar {
     }
 }
 
-/// Adds the numeral of a finding to the bar that it is about, with a note beside it.
+/// Adds the numeral of the finding about a stay to its bar, with a note beside it if there is room.
 fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &StayBar, row: &mut TimelineRow) {
     let (from, until) = (bar.x.0, bar.x.0 + bar.w.0);
     let pin = pin::pin_on_bar(
@@ -221,8 +225,8 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &StayBar, row: &mut Tim
     }
 }
 
-/// The positions of renewals and of borders between joined stays; and whether there are any
-/// renewals.
+/// The positions on a bar of renewals and of borders between joined stays. The second value says
+/// whether there are any renewals.
 fn bar_ticks(
     canvas: &Canvas<'_>,
     stays: &[&MemberFacts],
@@ -257,6 +261,9 @@ fn bar_ticks(
     (drawn, renewed)
 }
 
+/// Adds the glyph for how a stay ended, if it did or is probably gone. One that would touch the
+/// glyph before it in this lane is merged with it. `first` is where the glyphs of the lane begin in
+/// the row.
 fn add_glyph(
     canvas: &Canvas<'_>,
     stay: &MemberFacts,
@@ -302,7 +309,7 @@ fn add_glyph(
     row.glyphs.push(glyph);
 }
 
-/// Limits the title: there may be a thousand ends at one place.
+/// The title, cut if it is long: there may be a thousand ends at one place.
 fn shorten_title(title: String) -> String {
     if title.len() > 400 {
         format!("{}…", title.chars().take(300).collect::<String>())
@@ -311,7 +318,8 @@ fn shorten_title(title: String) -> String {
     }
 }
 
-/// Adds words beside glyphs if the lane is free to the right of them.
+/// Adds words beside the glyphs of this lane where it is free to the right of them. `first` is
+/// where its glyphs begin in the row; `many` says that the person has several devices.
 fn add_notes(
     canvas: &Canvas<'_>,
     bars: &[Vec<&MemberFacts>],

@@ -37,7 +37,8 @@ pub struct Mark {
 }
 
 impl Timeline {
-    /// Puts the marks on their rows. `dated`: times need their day.
+    /// Puts a mark for each ring, decline and slot change on the rows of the people concerned, or
+    /// above all rows. `dated` says that times need their day.
     pub(super) fn add_marks(&mut self, related: &[RelatedFacts], axis: &Axis, dated: bool) {
         for event in related.iter().take(MARKS_MAX) {
             let (glyph, class) = event.mark();
@@ -80,7 +81,8 @@ impl Timeline {
         self.groups.iter_mut().for_each(RowGroup::stack);
     }
 
-    /// Marks the row of a person; `false` if the person has no row and gets none.
+    /// Puts a mark on the row of a person, who gets a row if there is room for one. Returns false
+    /// if the person has no row and gets none.
     fn mark_row(&mut self, user_id: &str, event: &RelatedFacts, mark: &Mark) -> bool {
         let shown = format::sanitize_line(user_id);
         let mut rows = self.groups.iter_mut().flat_map(|group| &mut group.rows);
@@ -164,7 +166,8 @@ impl Timeline {
 }
 
 impl TimelineRow {
-    /// Moves lanes down below the marks. In a row without lanes the marks are in the middle.
+    /// Moves the lanes of a row down below its marks. In a row without lanes the marks are in the
+    /// middle.
     fn make_room(&mut self) {
         if self.absent {
             self.marks

@@ -50,8 +50,9 @@ pub fn power_levels_remedy(join_type: &JoinType, usual_power: i64) -> String {
     )
 }
 
-/// Findings about the call's members and their room: those shown before the other findings, and
-/// those shown after them.
+/// The findings about a call that follow from the room's own state: first those that are shown
+/// before the other findings, then those about state resets, which are shown after them. `upto` is
+/// the time until which the call is known, ms.
 pub(super) fn findings_of_room_state(
     members: &[model::Member],
     ledger: &CallContext,
@@ -83,6 +84,7 @@ pub(super) fn findings_of_room_state(
 }
 
 impl FindingFacts {
+    /// A finding of the core from the room's own state, with ids and times for pages.
     fn of_room_state(
         found: RoomFinding,
         members: &[model::Member],
@@ -176,6 +178,7 @@ impl FindingFacts {
         }
     }
 
+    /// The finding with this end; `None` = it lasts.
     fn ended(self, until_ms: Option<i64>) -> Self {
         match until_ms {
             Some(ms) => self.until(ms),
@@ -183,11 +186,12 @@ impl FindingFacts {
         }
     }
 
+    /// The finding as one that ends with this stay, if the stay was over by `upto`, ms.
     fn ended_by(self, stay: &Membership, upto: i64) -> Self {
         self.ended(Some(stay.until_ms).filter(|until| *until <= upto))
     }
 
-    /// The state reset that it is about, if any.
+    /// What kind of state reset the finding is about; `None` for other findings.
     pub(super) fn of_reset(&self) -> Option<Reset> {
         match self.kind {
             FindingKind::StateReset => Some(Reset::CallMemberBack),
@@ -223,7 +227,8 @@ impl FindingFacts {
         }
     }
 
-    /// Class, icon and words of its pill.
+    /// The class, the icon and the words of its pill; `None` if it is not a finding from the room's
+    /// own state.
     pub(super) fn pill_of_room_state(&self) -> Option<(&'static str, &'static str, &'static str)> {
         Some(match self.kind {
             FindingKind::RoomReplaced => ("warn", "alert", "Room replaced"),
@@ -235,6 +240,8 @@ impl FindingFacts {
         })
     }
 
+    /// The finding in a few words, with these people in words; `None` if it is not one from the
+    /// room's own state.
     pub(super) fn title_of_room_state(&self, users: &str) -> Option<String> {
         let state = &self.state;
         Some(match self.kind {
@@ -255,6 +262,7 @@ impl FindingFacts {
         })
     }
 
+    /// What the finding rests on, in words; `None` if it is not one from the room's own state.
     pub(super) fn why_of_room_state(&self) -> Option<String> {
         let state = &self.state;
         let event_type = f::sanitize_line(state.event_type.as_deref().unwrap_or_default());
@@ -284,6 +292,8 @@ impl FindingFacts {
         })
     }
 
+    /// What to do about it, as the rest of a sentence; `None` if it is not a finding from the
+    /// room's own state.
     pub(super) fn advice_of_room_state(&self) -> Option<&'static str> {
         Some(match self.kind {
             FindingKind::RoomReplaced => {
@@ -302,7 +312,8 @@ impl FindingFacts {
         })
     }
 
-    /// The people still in a replaced room without an event since, in words.
+    /// The people still in a replaced room without an event since, in words; `None` if there are
+    /// none.
     #[must_use]
     pub fn left_behind(&self, call: &CallFacts) -> Option<String> {
         let users: Vec<String> = self
@@ -324,6 +335,8 @@ impl FindingFacts {
 }
 
 impl RoomStateFacts {
+    /// The fields of a finding that sending this type needs power that somebody lacks, with the
+    /// remedy.
     fn of_levels(join_type: &JoinType, needed: i64) -> Self {
         Self {
             event_type: Some(join_type.event_type.clone()),

@@ -10,7 +10,7 @@ const SENTENCE_MAX: usize = 1000;
 /// Maximum length of raw JSON on pages, bytes of the pretty text; longer JSON is cut.
 const JSON_MAX: usize = 4096;
 
-/// Control characters, characters that change the direction of text, and invisible ones.
+/// Is it a control character, one that changes the direction of text, or an invisible one?
 fn is_deceptive(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -24,12 +24,15 @@ pub fn sanitize_line(text: &str) -> String {
     sanitize_text(text, NAME_MAX)
 }
 
-/// The same for an error message; longer, because it also says what to do.
+/// An error message made harmless for one line, as [`sanitize_line`] does with a name. It may be
+/// longer, because it also says what to do.
 #[must_use]
 pub fn sanitize_message(text: &str) -> String {
     sanitize_text(text, SENTENCE_MAX)
 }
 
+/// A stranger's text made harmless for one line, of at most `most` characters; a longer one ends in
+/// `…`. A text of which nothing is visible becomes words that say so.
 fn sanitize_text(text: &str, most: usize) -> String {
     let mut letters = text
         .chars()
