@@ -8,6 +8,7 @@ use crate::store::db::health::Health;
 use crate::store::model::Viewer;
 use crate::web::Web;
 use crate::web::view::format as f;
+use crate::web::view::vantage_state::{self, VantageState};
 use crate::web::view::{StorageTroubleFacts, VantageFacts};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -54,7 +55,7 @@ impl PageRequest {
     ///
     /// # Errors
     /// Those of [`Query::read`], and a `limit` larger than a page can hold.
-    pub fn of_list(&self, known: &[&str]) -> Result<Query, Error> {
+    pub fn list_query(&self, known: &[&str]) -> Result<Query, Error> {
         let query = Query::read(&self.query, known)?;
         if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
             let words = format!(
@@ -127,14 +128,6 @@ pub struct Shell {
     pub halvings: u32,
 }
 
-/// The state of the observer in a word and a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObserverState {
-    pub class: &'static str,
-    pub words: &'static str,
-    pub ms: Option<i64>,
-}
-
 impl Shell {
     pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
@@ -162,78 +155,19 @@ impl Shell {
         name.chars().take(most).chain(['…']).collect()
     }
 
-    /// The line at the top right.
+    /// The line at the top right; `None` if nothing is known, as on error pages.
     #[must_use]
-    pub fn sync_state(&self) -> Option<ObserverState> {
+    pub fn sync_state(&self) -> Option<VantageState> {
         if let Some(trouble) = &self.storage_trouble {
-            return Some(ObserverState {
-                class: "warn",
-                words: "Nothing stored since",
-                ms: Some(trouble.since_ms),
-            });
+            return Some(VantageState::trouble(
+                "Nothing stored",
+                Some(trouble.since_ms),
+            ));
         }
 
         let vantages = self.vantages.as_ref()?;
-        let unheard = vantages
-            .iter()
-            .find(|vantage| vantage.unheard_since_ms.is_some());
-        if let Some(unheard) = unheard {
-            let words = match unheard.heard_ms() {
-                Some(_) if unheard.follows() => "Sync failing since",
-                Some(_) => "Polls failing since",
-                None => "Not connected since",
-            };
 
-            return Some(ObserverState {
-                class: "warn",
-                words,
-                ms: unheard.unheard_since_ms,
-            });
-        }
-
-        if vantages.is_empty()
-            || vantages
-                .iter()
-                .any(|vantage| vantage.first_sync_ms.is_none())
-        {
-            return Some(ObserverState {
-                class: "warn",
-                words: "Starting",
-                ms: None,
-            });
-        }
-
-        let heard = vantages.iter().filter_map(VantageFacts::heard_ms).min();
-        if vantages
-            .iter()
-            .any(|vantage| vantage.is_silent(self.now_ms))
-        {
-            return Some(ObserverState {
-                class: "warn",
-                words: "No answer since",
-                ms: heard,
-            });
-        }
-
-        if let Some(failing) = vantages.iter().find(|vantage| vantage.error.is_some()) {
-            return Some(ObserverState {
-                class: "warn",
-                words: if failing.follows() {
-                    "Syncing, with errors since"
-                } else {
-                    "Polling, with errors since"
-                },
-                ms: failing.error_since_ms,
-            });
-        }
-
-        let follows = vantages.iter().any(VantageFacts::follows);
-
-        Some(ObserverState {
-            class: "ok",
-            words: if follows { "Syncing" } else { "Polling" },
-            ms: heard,
-        })
+        Some(vantage_state::state_of_accounts(vantages, self.now_ms))
     }
 }
 

@@ -252,7 +252,7 @@ mod tests {
         };
 
         assert_eq!(words(Some(NOW - 2000)), Some("Syncing"));
-        assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("No answer since"));
+        assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("No answer"));
     }
 
     #[test]

@@ -221,7 +221,7 @@ fn findings_of_stays(
             device: stay.device_id.as_deref(),
             joined_ms: stay.joined_ms,
             until_ms: stay.until_ms,
-            expires: ghosts::is_ended_by_expiry(stay),
+            ended_by_expiry: ghosts::is_ended_by_expiry(stay),
             renewed_by_hours: stay.format == Format::Session && is_call,
             last_sign_ms: ledger
                 .origins

@@ -369,22 +369,6 @@ impl VantageFacts {
         self.mode == Mode::Follow
     }
 
-    /// The word for what it does if all is well.
-    #[must_use]
-    pub fn working(&self) -> &'static str {
-        if self.follows() { "Syncing" } else { "Polling" }
-    }
-
-    /// The words for what fails if it receives nothing any more.
-    #[must_use]
-    pub fn failing(&self) -> &'static str {
-        if self.follows() {
-            "Sync failing"
-        } else {
-            "Polls failing"
-        }
-    }
-
     /// Since when it receives nothing from its homeserver; else since when other work fails.
     #[must_use]
     pub fn troubled_since_ms(&self) -> Option<i64> {

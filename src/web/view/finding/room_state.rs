@@ -66,7 +66,7 @@ pub(super) fn findings_of_room_state(
             user_id: &stay.user_id,
             joined_ms: stay.joined_ms,
             until_ms: stay.until_ms,
-            expires: stay.end_reason.is_expiry(),
+            ended_by_expiry: stay.end_reason.is_expiry(),
             is_sticky: stay.format == Format::Sticky,
             last_sign_ms: ledger
                 .origins
