@@ -62,7 +62,7 @@ impl<T: Clone> CostCache<T> {
             return Ok(fresh);
         }
 
-        let _turn = match (place.busy.try_lock(), place.known(false).await) {
+        let _turn = match (place.busy.try_lock(), place.known_until(self.longest).await) {
             (Ok(turn), _) => turn,
             (Err(_), Some(old)) => return Ok(old),
             (Err(_), None) => place.busy.lock().await,
@@ -128,10 +128,19 @@ impl<T: Clone> CostCache<T> {
 impl<T: Clone> CacheSlot<T> {
     /// The kept answer; with `fresh` only if it has not expired.
     async fn known(&self, fresh: bool) -> Option<T> {
+        let limit = if fresh { Duration::ZERO } else { Duration::MAX };
+
+        self.known_until(limit).await
+    }
+
+    /// The kept answer, unless it expired longer ago than this.
+    async fn known_until(&self, ago: Duration) -> Option<T> {
         let answer = self.answer.read().await;
         answer
             .as_ref()
-            .filter(|(until, _)| !fresh || Instant::now() < *until)
+            .filter(|(until, _)| {
+                until.elapsed() <= ago && (!ago.is_zero() || Instant::now() < *until)
+            })
             .map(|(_, answer)| answer.clone())
     }
 }
