@@ -53,8 +53,13 @@ pub fn is_known(tag: &str, known: Option<&str>) -> bool {
 /// Is this very tag among those?
 #[must_use]
 pub fn is_named(tag: &str, known: Option<&str>) -> bool {
-    let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    known.is_some_and(|known| known.split(',').any(|known| plain(known) == plain(tag)))
+    let tag = without_weakness(tag);
+    known.is_some_and(|known| known.split(',').any(|known| without_weakness(known) == tag))
+}
+
+/// The tag without the sign that it is a weak one.
+fn without_weakness(tag: &str) -> &str {
+    tag.trim().trim_start_matches("W/")
 }
 
 #[cfg(test)]

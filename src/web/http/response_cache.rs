@@ -206,7 +206,7 @@ impl ResponseCache {
     }
 
     /// Counts one more waiting request until the result is dropped; an error if there are too many.
-    fn wait(&self) -> Result<WaitingRequest, Error> {
+    fn enter_queue(&self) -> Result<WaitingRequest, Error> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MOST {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(TOO_MANY);
@@ -251,7 +251,7 @@ impl ResponseCache {
             return Ok(kept);
         }
 
-        let (_waiting, asked) = (self.wait()?, Instant::now());
+        let (_waiting, asked) = (self.enter_queue()?, Instant::now());
         let pace = self
             .paces
             .get_with(key.question.clone(), async { MakerLock::default() })
@@ -329,7 +329,8 @@ pub async fn answer_from_cache(
     // The cache has the complete answer. Whether the client already has it (304) is decided
     // afterwards.
     let known = etag::tags_in_request(req.request());
-    if etag::is_named(&ask.tag, known.as_deref()) {
+    let reads = matches!(*req.method(), Method::GET | Method::HEAD);
+    if reads && etag::is_named(&ask.tag, known.as_deref()) {
         // The tag names the state of the data: no answer has to be made.
         return Ok(req.into_response(response::not_modified(&ask)));
     }
@@ -464,7 +465,7 @@ impl ResponseCache {
         &self,
         make: impl Future<Output = Result<StoredResponse, Error>>,
     ) -> Result<Arc<StoredResponse>, Error> {
-        let _waiting = self.wait()?;
+        let _waiting = self.enter_queue()?;
         let _turn = self.turn_to_make().await?;
         let stored = timeout(MAKE_LONGEST, make).await;
         Ok(Arc::new(stored.map_err(|_| TOO_LONG)??))
