@@ -5,6 +5,7 @@ use super::backoff::Backoff;
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
+use crate::store;
 use crate::store::derive::rederive::{self, RederiveStep};
 use crate::store::ingest::receive_times;
 use std::time::{Duration, Instant};
@@ -56,6 +57,11 @@ impl Observer {
                         mended,
                         "receive times by a clock that was wrong are set right"
                     );
+                    return;
+                }
+                // What cannot be read will not be readable later, either.
+                Err(error @ store::Error::Content(_)) => {
+                    tracing::error!(%error, "receive times could not be set right");
                     return;
                 }
                 Err(error) => {

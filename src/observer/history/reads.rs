@@ -378,9 +378,13 @@ impl Observer {
             tracing::debug!(pages, new, "a page is read");
         }
 
-        self.changes.announce(Change::Room {
-            room_id: read.room_id.clone(),
-        });
+        // Most pages of a quiet room bring nothing. Each announcement makes open pages and API
+        // clients read again.
+        if new > 0 || done.is_some() {
+            self.changes.announce(Change::Room {
+                room_id: read.room_id.clone(),
+            });
+        }
 
         Ok(())
     }

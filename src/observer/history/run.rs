@@ -109,7 +109,7 @@ impl Observer {
                     continue;
                 }
 
-                let span = tracing::info_span!(
+                let span = tracing::error_span!(
                     "history_job",
                     room_id = job.room_id,
                     kind = job.kind.as_str(),

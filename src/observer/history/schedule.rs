@@ -213,14 +213,20 @@ impl JobStates {
 
     /// How long until the next failed or delayed read is due; `None` if there is none.
     pub fn next_due(&self, scope: &BackfillScope) -> Option<Duration> {
+        let next_page = |key| self.trails.get(key).and_then(|trail| trail.due);
         let again = self
             .failed
-            .values()
-            .filter(|failed| failed.tries < scope.tries);
-        let slow = self.trails.values().filter_map(|trail| trail.due);
+            .iter()
+            .filter(|(_, failed)| failed.tries < scope.tries)
+            .map(|(key, failed)| next_page(key).map_or(failed.due, |due| due.max(failed.due)));
+        // A failed read waits until both are due, and one that is given up is never due.
+        let slow = self
+            .trails
+            .iter()
+            .filter(|(key, _)| !self.failed.contains_key(key))
+            .filter_map(|(_, trail)| trail.due);
 
         again
-            .map(|failed| failed.due)
             .chain(slow)
             .map(|due| due.saturating_duration_since(Instant::now()))
             .min()
@@ -426,6 +432,29 @@ mod tests {
             !states.is_time(&read(7 + 5 * SAY_PAGES)),
             "done reads are forgotten"
         );
+    }
+
+    #[test]
+    fn a_read_that_is_given_up_is_never_due() {
+        let (scope, read) = (BackfillScope::everything(), HistoryJob::default());
+        let mut states = JobStates::default();
+        let trail = states.trails.entry(read.key()).or_default();
+        trail.due = Some(Instant::now());
+        assert_eq!(states.next_due(&scope), Some(Duration::ZERO));
+
+        let due = Instant::now() + Duration::from_secs(9);
+        let failed = FailedRead {
+            backoff: Backoff::new(),
+            due,
+            text: String::new(),
+            tries: 1,
+        };
+        states.failed.insert(read.key(), failed);
+        let wait = states.next_due(&scope).unwrap();
+        assert!(wait > Duration::from_secs(5), "{wait:?}");
+
+        let scope = BackfillScope { tries: 1, ..scope };
+        assert_eq!(states.next_due(&scope), None);
     }
 
     #[tokio::test]

@@ -130,7 +130,7 @@ async fn stopped_at_a_page_or_killed_it_goes_on_where_it_was() {
 
     let (code, out, err) = run(&small, &["backfill"]).await;
     assert_eq!(code, 0, "{out}{err}");
-    assert!(err.contains("reading goes on"), "{err}");
+    assert!(err.contains("reading goes on pages="), "{err}");
     let firsts = bed
         .hs
         .requests()
