@@ -35,7 +35,7 @@ pub struct FindingStay<'a> {
     pub joined_ms: i64,
     pub until_ms: i64,
     /// Nobody said goodbye: it ends or ended by its own expiry.
-    pub expires: bool,
+    pub ended_by_expiry: bool,
     /// Clients renew its format every few hours (`session`), so silence is a sign.
     pub renewed_by_hours: bool,
     pub last_sign_ms: Option<i64>,
@@ -234,7 +234,7 @@ fn find_silence<'a>(
     let stay = &stays[at];
     let since_ms = stay
         .last_sign_ms
-        .filter(|_| stay.expires)?
+        .filter(|_| stay.ended_by_expiry)?
         .max(stay.joined_ms);
     if stay.until_ms <= now {
         let lacks_goodbye =
@@ -703,7 +703,7 @@ mod tests {
             device: Some("D"),
             joined_ms,
             until_ms,
-            expires: false,
+            ended_by_expiry: false,
             renewed_by_hours: true,
             last_sign_ms: None,
             updates: 0,
@@ -876,7 +876,7 @@ mod tests {
     fn who_is_probably_gone_hears_and_misses_nobody() {
         let (a, b) = (sfu("a"), sfu("b"));
         let gone = FindingStay {
-            expires: true,
+            ended_by_expiry: true,
             last_sign_ms: Some(2 * HOUR),
             updates: 2,
             ..stay("@gone:h", (0, 12 * HOUR), &a, true)
@@ -911,7 +911,7 @@ mod tests {
     fn a_renewal_that_does_not_come_tells_something() {
         let a = sfu("a");
         let base = FindingStay {
-            expires: true,
+            ended_by_expiry: true,
             updates: 1,
             ..stay("@a:h", (0, 4 * HOUR), &a, false)
         };
@@ -966,7 +966,7 @@ mod tests {
             "so close that it makes no difference"
         );
         let said = FindingStay {
-            expires: false,
+            ended_by_expiry: false,
             last_sign_ms: Some(0),
             ..base
         };
@@ -989,7 +989,7 @@ mod tests {
     fn who_goes_on_where_a_stay_ran_out_needed_no_goodbye() {
         let a = sfu("a");
         let ran_out = FindingStay {
-            expires: true,
+            ended_by_expiry: true,
             last_sign_ms: Some(HOUR),
             ..stay("@a:h", (0, 2 * HOUR), &a, false)
         };
@@ -1205,7 +1205,7 @@ mod tests {
     fn the_same_person_here_with_a_later_device_is_a_sign() {
         let a = sfu("a");
         let gone = FindingStay {
-            expires: true,
+            ended_by_expiry: true,
             last_sign_ms: Some(0),
             ..stay("@ada", (0, 4 * HOUR), &a, false)
         };

@@ -24,7 +24,7 @@ pub struct RoomFindingStay<'a> {
     pub joined_ms: i64,
     pub until_ms: i64,
     /// Nobody said goodbye: it ends or ended by its own expiry.
-    pub expires: bool,
+    pub ended_by_expiry: bool,
     /// Its events are sticky messages, not state.
     pub is_sticky: bool,
     pub last_sign_ms: Option<i64>,
@@ -180,7 +180,7 @@ fn find_replaced_room<'a>(
         .filter(|stay| stay.joined_ms <= moment && stay.until_ms > moment)
         .collect();
     let mut left_behind: BTreeMap<&str, i64> = BTreeMap::new();
-    for stay in here.iter().filter(|stay| stay.expires) {
+    for stay in here.iter().filter(|stay| stay.ended_by_expiry) {
         let heard = stay.last_sign_ms.unwrap_or(stay.joined_ms);
         let last = left_behind.entry(stay.user_id).or_insert(heard);
         *last = (*last).max(heard);
@@ -259,7 +259,7 @@ fn find_nobody_could_come<'a>(
 /// Could a rule that holds since `since_ms` have prevented a goodbye of this stay? It could if the
 /// rule began within the stay, nobody said goodbye, and no event of the stay came since.
 fn may_be_silenced(stay: &RoomFindingStay, since_ms: i64, upto: i64) -> bool {
-    let lacks_goodbye = stay.until_ms > upto || stay.expires;
+    let lacks_goodbye = stay.until_ms > upto || stay.ended_by_expiry;
     let is_silent = stay
         .last_sign_ms
         .is_none_or(|sign| sign <= since_ms.saturating_add(ON_ITS_WAY_MS));
@@ -371,7 +371,7 @@ mod tests {
             user_id,
             joined_ms,
             until_ms,
-            expires: true,
+            ended_by_expiry: true,
             is_sticky: false,
             last_sign_ms: Some(joined_ms),
             found_begun: false,
@@ -387,7 +387,7 @@ mod tests {
     fn a_caller_whom_nobody_could_follow() {
         let shut = knowledge(&[("m.room.power_levels", 1, only_ada())]);
         let said = RoomFindingStay {
-            expires: false,
+            ended_by_expiry: false,
             ..stay("@ada:a", 1000, 5000)
         };
 
@@ -465,7 +465,7 @@ mod tests {
         )]);
         let ada = stay("@ada:a", 1000, 50_000);
         let ben = RoomFindingStay {
-            expires: false,
+            ended_by_expiry: false,
             ..stay("@ben:b", 1000, 4000)
         };
 
@@ -522,7 +522,7 @@ mod tests {
             [denied(Some(50_000))]
         );
         let gone = RoomFindingStay {
-            expires: false,
+            ended_by_expiry: false,
             ..stay("@ben:b", 1000, 2500)
         };
 

@@ -3,6 +3,7 @@
 
 pub mod format;
 pub(super) mod liveness;
+pub mod vantage_state;
 use crate::rtc::evidence::Boundaries;
 use crate::rtc::ghost::GhostDoubt;
 use crate::rtc::present::{Unknown, UnknownReason};

@@ -662,14 +662,15 @@ const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_s
 /// When the database fails.
 pub async fn count_clock_doubts(store: &Reader, viewer: Viewer) -> Result<ClockDoubts, Error> {
     let Viewer::Operator = viewer;
-    let (readings, last): (i64, Option<i64>) =
+    let (readings, last_id): (i64, Option<i64>) =
         sqlx::query_as(DOUBTS).fetch_one(&store.read).await?;
-    let Some(last) = last else {
+    let Some(last_id) = last_id else {
         return Ok(ClockDoubts::default());
     };
 
+    // The highest time that was believed before: the reading was behind it.
     let (seen_ms, high_ms): (i64, Option<i64>) = sqlx::query_as(LAST_DOUBT)
-        .bind(last)
+        .bind(last_id)
         .fetch_one(&store.read)
         .await?;
 

@@ -179,8 +179,8 @@ impl ApiEntry {
         };
 
         let same = "Unchanged since the answer whose `ETag` was given in `If-None-Match`; only \
-                    times and durations that follow the clock may have moved, by less than a \
-                    minute";
+                    what follows the clock may have moved, and when the homeserver was last \
+                    heard, by less than a minute";
         if self.has_tag() {
             return operation
                 .response("304", ResponseBuilder::new().description(same).build())

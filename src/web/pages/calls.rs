@@ -149,7 +149,7 @@ pub async fn get_active_calls(req: HttpRequest, web: http::Data<Web>) -> HttpRes
 /// numbers of the form are counted for the page only, not for the API.
 async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let query = ask.of_list(KNOWN)?;
+    let query = ask.list_query(KNOWN)?;
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
     let filter = filter_of_query(web, ask, &query).await?;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// The parameter, and those of lists beside it.
 pub const KNOWN: &[&str] = &["period"];
-pub const OF_LIST: &[&str] = &["period", "sort", "limit", "cursor"];
+pub const LIST_PARAMETERS: &[&str] = &["period", "sort", "limit", "cursor"];
 /// Default number of rows of a list.
 pub const LIMIT: i64 = 50;
 

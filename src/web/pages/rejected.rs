@@ -52,7 +52,7 @@ pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
 /// For an unknown room the list is empty.
 async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Error> {
     let (store, viewer) = (&web.store, ask.viewer);
-    let query = ask.of_list(KNOWN)?;
+    let query = ask.list_query(KNOWN)?;
     let (limit, before) = (query.limit(LIMIT)?, query.place()?);
     let asked = query.get("room");
     let room = match asked {

@@ -71,7 +71,7 @@ pub async fn get_rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 
 /// Reads the page of the list of rooms that the parameters ask for.
 async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
-    let query = ask.of_list(KNOWN)?;
+    let query = ask.list_query(KNOWN)?;
     let mut page = list_all_rooms(web, ask, &query).await?;
     page.invitations = invitations::list_waiting_invitations(&web.store, ask.viewer, 100)
         .await?

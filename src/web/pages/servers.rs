@@ -96,7 +96,7 @@ async fn load_servers_page(
     ask: &PageRequest,
     kept: &CostCache<Servers>,
 ) -> Result<Servers, Error> {
-    let query = ask.of_list(KNOWN)?;
+    let query = ask.list_query(KNOWN)?;
     let mut page = list_all_servers(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |server| {
@@ -267,7 +267,8 @@ async fn read_servers_in_period(
     })
 }
 
-/// The servers whose clocks are known, the largest error first, at most [`CLOCKS_SHOWN`].
+/// The servers whose clocks are known, at most [`CLOCKS_SHOWN`]: those that somebody should look at
+/// first, then by the size of the error. A clock that is ahead is off sooner than one that is behind.
 fn largest_clock_errors(data: &[ServerFacts]) -> Vec<ServerFacts> {
     let off = |server: &ServerFacts| {
         server
@@ -277,7 +278,10 @@ fn largest_clock_errors(data: &[ServerFacts]) -> Vec<ServerFacts> {
     };
 
     let mut known: Vec<&ServerFacts> = data.iter().filter(|server| off(server).is_some()).collect();
-    known.sort_by_key(|server| std::cmp::Reverse(off(server)));
+    known.sort_by_key(|server| {
+        let is_off = server.clock.is_some_and(|clock| clock.is_off());
+        std::cmp::Reverse((is_off, off(server)))
+    });
 
     known.into_iter().take(CLOCKS_SHOWN).cloned().collect()
 }

@@ -1,7 +1,7 @@
 //! `/transports`: the SFUs of a period: their calls, devices, time, and the homeservers that they
 //! served.
 
-use super::period::{LIMIT, OF_LIST, Period};
+use super::period::{LIMIT, LIST_PARAMETERS, Period};
 use crate::store::ingest::probes::{self, SfuResult};
 use crate::store::stats::transport_usage::{self, TransportUsage};
 use crate::web::Web;
@@ -142,7 +142,7 @@ async fn load_transports_page(
     ask: &PageRequest,
     kept: &CostCache<Transports>,
 ) -> Result<Transports, Error> {
-    let query = ask.of_list(OF_LIST)?;
+    let query = ask.list_query(LIST_PARAMETERS)?;
     let mut page = list_all_transports(web, ask, kept, &query).await?;
     let chosen = page.chosen;
     (page.data, page.next) = chosen.cut(page.data, &query, LIMIT, |row| {

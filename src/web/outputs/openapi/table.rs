@@ -145,7 +145,7 @@ pub const ENTRIES: &[ApiEntry] = &[
         "/api/v1/transports",
         "The SFUs that carried the calls of a period",
     )
-    .takes(period::OF_LIST),
+    .takes(period::LIST_PARAMETERS),
     media_entry(
         NUMBERS,
         "/api/v1/transports.csv",
