@@ -104,10 +104,14 @@ async fn server() {
 fn room(number: usize, now: i64) -> RoomBatch {
     let join = |person: usize| {
         let user = format!("@user{person}:server{}.example.org", person % 5);
-        let json = json!({"event_id": format!("${number}_{person}"), "type": "org.matrix.msc3401.call.member",
-            "sender": user, "origin_server_ts": now - 60_000, "state_key": format!("_{user}_DEVICE_m.call"),
-            "content": {"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "DEVICE", "expires": 14_400_000,
-                "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"}, "foci_preferred": []}});
+        let json = json!({"event_id": format!("${number}_{person}"),
+            "type": "org.matrix.msc3401.call.member",
+            "sender": user, "origin_server_ts": now - 60_000,
+            "state_key": format!("_{user}_DEVICE_m.call"),
+            "content": {"application": "m.call", "call_id": "", "scope": "m.room",
+            "device_id": "DEVICE", "expires": 14_400_000,
+                "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+                "foci_preferred": []}});
         Arrival {
             json: json.to_string(),
             event: RoomEvent::from_json(&json, Some(now)).unwrap().into(),

@@ -37,7 +37,8 @@ const T0: i64 = 1_600_000_000_000;
 fn event(at: usize, device: usize, time: i64, created: i64, joined: bool) -> Arrival {
     let user = format!("@user{device}:server{}.example.org", device % 7);
     let content = if joined {
-        json!({"application": "m.call", "call_id": "", "scope": "m.room", "device_id": format!("DEVICE{device:04}"),
+        json!({"application": "m.call", "call_id": "", "scope": "m.room",
+            "device_id": format!("DEVICE{device:04}"),
             "created_ts": created, "expires": 14_400_000, "m.call.intent": "video",
             "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
             "foci_preferred": [{"type": "livekit", "livekit_alias": "!room:server0.example.org",
@@ -78,16 +79,20 @@ fn slots(at: usize) -> Arrival {
     );
     let json = if step % 5 == 0 {
         let status = if step == 0 { "open" } else { "closed" };
-        json!({"type": "org.matrix.msc4143.rtc.slot", "sender": user, "origin_server_ts": time, "state_key": "m.call#ROOM",
+        json!({"type": "org.matrix.msc4143.rtc.slot", "sender": user, "origin_server_ts": time,
+            "state_key": "m.call#ROOM",
             "content": {"status": status, "application": {"type": "m.call"}}})
     } else {
         let mut content = json!({"msc4354_sticky_key": key});
         if step < 3 {
-            content = json!({"slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": key,
-                "member": {"id": key, "user_id": user, "device_id": "DEVICE"}, "rtc_transports": [], "versions": []});
+            content = json!({"slot_id": "m.call#ROOM", "application": {"type": "m.call"},
+                "msc4354_sticky_key": key,
+                "member": {"id": key, "user_id": user, "device_id": "DEVICE"}, "rtc_transports": [],
+                "versions": []});
         }
 
-        json!({"type": "org.matrix.msc4143.rtc.member", "sender": user, "origin_server_ts": time, "content": content,
+        json!({"type": "org.matrix.msc4143.rtc.member", "sender": user, "origin_server_ts": time,
+            "content": content,
             "msc4354_sticky": {"duration_ms": 3_600_000}})
     };
 

@@ -72,13 +72,15 @@ fn call(number: usize, calls: usize) -> Vec<Arrival> {
         number % 40
     );
     let start = NOW - (calls - number) as i64 * 30_000 - 2 * MINUTE;
-    let content = json!({"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "DEVICE",
+    let content = json!({"application": "m.call", "call_id": "", "scope": "m.room",
+        "device_id": "DEVICE",
         "created_ts": start, "expires": 14_400_000, "m.call.intent": "video",
         "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
         "foci_preferred": [{"type": "livekit", "livekit_alias": "!room",
             "livekit_service_url": "https://sfu.example.org"}]});
     let event = |word: &str, time: i64, content: serde_json::Value| {
-        let json = json!({"event_id": format!("${number}{word}{:a>30}", ""), "type": "org.matrix.msc3401.call.member",
+        let json = json!({"event_id": format!("${number}{word}{:a>30}", ""),
+            "type": "org.matrix.msc3401.call.member",
             "sender": user, "origin_server_ts": time, "state_key": format!("_{user}_DEVICE_m.call"),
             "content": content});
         Arrival {
@@ -527,11 +529,15 @@ fn arrival(json: &serde_json::Value, received: Option<i64>) -> Arrival {
 
 /// A join of a device into a slot.
 fn join(id: &str, user: &str, device: &str, call: &str, time: i64) -> Arrival {
-    let content = json!({"application": "m.call", "call_id": call, "scope": "m.room", "device_id": device,
-        "expires": 14_400_000, "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
-        "foci_preferred": [{"type": "livekit", "livekit_service_url": format!("https://sfu{}.example", id.len() % 3)}]});
+    let content = json!({"application": "m.call", "call_id": call, "scope": "m.room",
+        "device_id": device,
+        "expires": 14_400_000, "focus_active": {"type": "livekit",
+        "focus_selection": "oldest_membership"},
+        "foci_preferred": [{"type": "livekit",
+        "livekit_service_url": format!("https://sfu{}.example", id.len() % 3)}]});
     let key = format!("_{user}_{device}_{call}");
-    let json = json!({"event_id": format!("${id}"), "type": "org.matrix.msc3401.call.member", "sender": user,
+    let json = json!({"event_id": format!("${id}"), "type": "org.matrix.msc3401.call.member",
+        "sender": user,
         "origin_server_ts": time, "state_key": key, "content": content});
 
     arrival(&json, Some(time))
@@ -578,12 +584,14 @@ fn mischief(now: i64, devices: usize, slots: usize, names: usize) -> Vec<Arrival
     for at in 0..names {
         let time = now - 3 * 60 * MINUTE + spread(at, names);
         let content = json!({"membership": "join", "displayname": format!("Name {at}")});
-        let json = json!({"event_id": format!("$name{at}"), "type": "m.room.member", "sender": MALLORY,
+        let json = json!({"event_id": format!("$name{at}"), "type": "m.room.member",
+            "sender": MALLORY,
             "origin_server_ts": time, "state_key": MALLORY, "content": content});
         events.push(arrival(&json, Some(time)));
         let content = json!({"notification_type": "ring", "sender_ts": time, "lifetime": 30_000,
             "m.mentions": {"room": true}});
-        let json = json!({"event_id": format!("$ring{at}"), "type": "org.matrix.msc4075.rtc.notification",
+        let json = json!({"event_id": format!("$ring{at}"),
+            "type": "org.matrix.msc4075.rtc.notification",
             "sender": MALLORY, "origin_server_ts": time, "content": content});
         events.push(arrival(&json, Some(time)));
     }

@@ -139,8 +139,12 @@ impl App {
         let failed = tokio::select! {
             () = wait_for_stop_signal() => None,
             lost = self.hold.lost() => Some(Error::Store(lost)),
-            ended = &mut self.server => Some(error_of_ended_part("the web server", ended, Error::Web)),
-            ended = &mut self.observer => Some(error_of_ended_part("the observer", ended, Error::Observer)),
+            ended = &mut self.server => {
+                Some(error_of_ended_part("the web server", ended, Error::Web))
+            }
+            ended = &mut self.observer => {
+                Some(error_of_ended_part("the observer", ended, Error::Observer))
+            }
         };
 
         self.stop().await;

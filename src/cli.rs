@@ -96,7 +96,12 @@ enum Command {
         #[arg(long)]
         active: bool,
         /// At most so many of all calls, 1 to 500.
-        #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=500), conflicts_with = "active")]
+        #[arg(
+            long,
+            default_value_t = 25,
+            value_parser = clap::value_parser!(u16).range(1..=500),
+            conflicts_with = "active"
+        )]
         limit: u16,
         #[command(flatten)]
         how: OutputOptions,

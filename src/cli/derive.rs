@@ -80,7 +80,8 @@ fn derive_answer(text: &[u8], now: i64, rules: Rules) -> Result<Value, Box<dyn E
     );
 
     Ok(json!({
-        "memberships": memberships.iter().map(|member| membership_json(member, now)).collect::<Vec<_>>(),
+        "memberships": memberships.iter().map(|member| membership_json(member,
+        now)).collect::<Vec<_>>(),
         "sessions": sessions.iter().map(|call| session_json(call, now)).collect::<Vec<_>>(),
         "rejected": unusable,
     }))
@@ -236,7 +237,8 @@ mod tests {
         let answer = derive_answer(br#"[5, {"event_id":"$x"}]"#, 0, Rules::default()).unwrap();
         assert_eq!(
             answer["rejected"],
-            json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x", "reason": "no_type"}])
+            json!([{"event_id": null, "reason": "no_event_id"}, {"event_id": "$x",
+                "reason": "no_type"}])
         );
         assert!(
             parse_events(b"nonsense")

@@ -515,8 +515,10 @@ mod tests {
     }
 
     fn well() -> Value {
-        json!({ "ready": true, "now_ms": 1_000_000, "full_since_ms": null, "troubled": [], "encrypted": [],
-            "vantages": [{ "user_id": "@b:h", "mode": "follow", "error": null, "last_sync_ms": 990_000, "last_poll_ms": null }] })
+        json!({ "ready": true, "now_ms": 1_000_000, "full_since_ms": null, "troubled": [],
+            "encrypted": [],
+            "vantages": [{ "user_id": "@b:h", "mode": "follow", "error": null,
+            "last_sync_ms": 990_000, "last_poll_ms": null }] })
     }
 
     fn known(calls: &Value, status: &Value) -> KnownPresent {
@@ -534,8 +536,10 @@ mod tests {
 
     fn running(server: &str, sfu: &str) -> Value {
         let gone = json!({ "server": "gone.example", "left_ms": 5, "transport": null });
-        let here = json!({ "server": server, "left_ms": null, "transport": { "service_url": format!("https://{sfu}/jwt") } });
-        json!({ "data": [{ "id": "c1", "room": { "room_id": "!a" }, "unknown_since_ms": null, "members": [gone, here] }] })
+        let here = json!({ "server": server, "left_ms": null,
+            "transport": { "service_url": format!("https://{sfu}/jwt") } });
+        json!({ "data": [{ "id": "c1", "room": { "room_id": "!a" }, "unknown_since_ms": null,
+            "members": [gone, here] }] })
     }
 
     #[test]
@@ -583,7 +587,8 @@ mod tests {
         calls["data"][0]["members"][1]["ghost"] = Value::Null;
         calls["data"][0]["members"][1]["user_id"] = json!("@x:a.example");
         calls["data"][0]["members"][1]["device_id"] = json!("D");
-        let finding = json!({ "kind": "silent", "sure": "probably", "until_ms": null, "users": ["@x:a.example"],
+        let finding = json!({ "kind": "silent", "sure": "probably", "until_ms": null,
+            "users": ["@x:a.example"],
             "device_id": "D" });
         calls["data"][0]["findings"] = json!([finding]);
         assert!(matches!(
@@ -598,7 +603,8 @@ mod tests {
     }
 
     fn member(device_id: &str, kind: &str, ghost: bool) -> Value {
-        json!({ "user_id": "@x:a.example", "device_id": device_id, "server": "a.example", "kind": kind, "left_ms": null,
+        json!({ "user_id": "@x:a.example", "device_id": device_id, "server": "a.example",
+            "kind": kind, "left_ms": null,
             "ghost": ghost, "transport": null })
     }
 
@@ -777,7 +783,8 @@ mod tests {
 
     #[test]
     fn rooms_that_nobody_follows_are_looked_at() {
-        let rooms = json!({ "data": [{ "room_id": "!a", "watch": "joined" }, { "room_id": "!b", "watch": "peeked" },
+        let rooms = json!({ "data": [{ "room_id": "!a", "watch": "joined" }, { "room_id": "!b",
+            "watch": "peeked" },
             { "room_id": "!c", "watch": "left" }] });
         let ids = |mode: &str| -> Vec<String> {
             let status = json!({ "vantages": [{ "mode": mode }] });

@@ -625,8 +625,10 @@ mod tests {
 
     #[test]
     fn all_is_well_only_where_no_room_needs_a_look() {
-        let mut status = json!({ "rooms_followed": 1, "rooms_unread": 0, "unknown_rooms": 0, "history_short": 0,
-            "encrypted": [], "rooms_to_look_at": [], "totals": { "calls": 1, "events": 1000, "rejected": 0 } });
+        let mut status = json!({ "rooms_followed": 1, "rooms_unread": 0, "unknown_rooms": 0,
+            "history_short": 0,
+            "encrypted": [], "rooms_to_look_at": [], "totals": { "calls": 1, "events": 1000,
+            "rejected": 0 } });
         assert!(well_words(&status).starts_with("All is well"));
         let said = status_in_words(&status, &[]);
         assert!(
@@ -644,7 +646,8 @@ mod tests {
     fn what_makes_now_unsure_is_named() {
         let well = json!({ "ready": true, "full_since_ms": null, "vantages": [{ "error": null }] });
         assert!(list_troubles(&well).is_empty());
-        let ill = json!({ "ready": false, "full_since_ms": 5, "vantages": [{ "user_id": "@b:h", "error": "gone" }] });
+        let ill = json!({ "ready": false, "full_since_ms": 5, "vantages": [{ "user_id": "@b:h",
+            "error": "gone" }] });
         assert_eq!(list_troubles(&ill).len(), 3);
     }
 }

@@ -343,7 +343,7 @@ impl Steady {
             Verdict::CountedIsRight => {
                 step.told_ms = Some(moment.counted_ms);
                 if self.open(FoundBy::Counting).is_none() && !step.is_lapsed(moment.counted_ms) {
-                    self.note(Off {
+                    self.record_span(Off {
                         from_ms: step.since_ms,
                         to_ms: None,
                         off_ms: step.off_ms,
@@ -433,7 +433,7 @@ impl Steady {
     /// Notes a step that is over now and was not noted while it went on. `withdrawn_by_ms` is set
     /// if the wall clock had been right.
     fn note_step(&mut self, step: Step, counted_ms: i64, withdrawn_by_ms: Option<i64>) {
-        self.note(Off {
+        self.record_span(Off {
             from_ms: step.since_ms,
             to_ms: Some(counted_ms),
             off_ms: step.off_ms,
@@ -458,7 +458,7 @@ impl Steady {
         if was_wrong {
             self.usual = None;
             self.others.clear();
-            self.note(Off {
+            self.record_span(Off {
                 from_ms: self.begun_ms.unwrap_or(step.since_ms),
                 to_ms: Some(step.since_ms),
                 off_ms: step.off_ms.saturating_neg(),
@@ -550,7 +550,7 @@ impl Steady {
             return;
         }
 
-        self.note(Off {
+        self.record_span(Off {
             from_ms,
             to_ms: None,
             off_ms,
@@ -611,7 +611,7 @@ impl Steady {
     }
 
     /// Stores a span. If there are too many, the oldest one that is over is dropped.
-    fn note(&mut self, off: Off) {
+    fn record_span(&mut self, off: Off) {
         if self.offs.len() >= OFFS_MAX
             && let Some(at) = self.offs.iter().position(|off| off.to_ms.is_some())
         {

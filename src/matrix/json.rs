@@ -315,7 +315,8 @@ mod tests {
         #[test]
         fn what_is_built_is_what_serde_json_builds(texts in proptest::collection::vec("[\\x00-\\x7e\u{e4}]{0,12}", 0..9), n: i64) {
             let texts: Vec<String> = texts.into_iter().map(replace_nul).collect();
-            let value = json!({"t": texts, "n": [n, {"f": 1.5, "u": u64::MAX}, {}, []], texts.concat(): null});
+            let value = json!({"t": texts, "n": [n, {"f": 1.5, "u": u64::MAX}, {}, []],
+                texts.concat(): null});
             let text = value.to_string();
             prop_assert!(check_strictly(&text).is_ok());
             prop_assert_eq!(&build_value(&text).unwrap(), &value);

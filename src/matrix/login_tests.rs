@@ -164,7 +164,8 @@ fn scratch_with(name: &str, kept: &Credentials) -> Scratch {
 
 #[tokio::test]
 async fn a_token_that_runs_out_is_followed_by_the_next_one() {
-    let first = json!({"user_id": "@bot:x", "device_id": "DEV", "access_token": "syt_1", "refresh_token": "r1",
+    let first = json!({"user_id": "@bot:x", "device_id": "DEV", "access_token": "syt_1",
+        "refresh_token": "r1",
         "expires_in_ms": 4000});
     let next = json!({"access_token": "syt_2", "expires_in_ms": 4000});
     let stub = Stub::start(vec![

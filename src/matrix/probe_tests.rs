@@ -12,7 +12,8 @@ fn towards(stub: &Stub) -> Prober {
 async fn a_server_is_asked_for_what_it_publishes_and_what_it_can_do() {
     let document = json!({ "m.homeserver": { "base_url": "https://matrix.a.example/" },
         "org.matrix.msc4143.rtc_foci": [
-            { "type": "livekit", "livekit_service_url": "https://SFU.a.example/jwt/" }, { "type": "other" }, 7] });
+            { "type": "livekit", "livekit_service_url": "https://SFU.a.example/jwt/" },
+            { "type": "other" }, 7] });
     let versions = json!({ "versions": ["v1.11"],
         "unstable_features": { "org.matrix.msc4140": true, "org.matrix.msc4354": "yes" } });
     let stub = Stub::start(vec![json_reply(200, &document), json_reply(200, &versions)]);

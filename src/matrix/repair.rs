@@ -224,7 +224,8 @@ mod tests {
     proptest! {
         #[test]
         fn good_json_stays_as_it_is(text in "[\\x20-\\x7e\u{e4}\u{1f600}\\n]{0,40}", number: i64) {
-            let good = json!({"t": text, "n": [number, {"f": 1.5}], "e": "\u{1}\u{1f600}"}).to_string();
+            let good = json!({"t": text, "n": [number, {"f": 1.5}],
+                "e": "\u{1}\u{1f600}"}).to_string();
             prop_assert_eq!(repair_json(good.as_bytes()), good);
         }
 

@@ -390,9 +390,13 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_state_only_known_types_come_and_what_is_too_large_comes_without_content() {
-        let member = |content: serde_json::Value| json!({"type": "m.call.member", "event_id": "$1", "content": content});
+        let member = |content: serde_json::Value| {
+            json!({"type": "m.call.member", "event_id": "$1",
+            "content": content})
+        };
         let create = json!({"type": "m.room.create", "state_key": ""});
-        let state = json!([create, {"type": "m.room.pinned_events"}, member(vec![json!({"a": 1}); 9_000].into())]);
+        let state = json!([create, {"type": "m.room.pinned_events"},
+            member(vec![json!({"a": 1}); 9_000].into())]);
         let stub = Stub::start(vec![json_reply(200, &state)]);
         assert_eq!(
             stub.client().room_state("!r:x").await.unwrap(),

@@ -160,7 +160,8 @@ mod tests {
 
     #[tokio::test]
     async fn features_are_read_under_both_names_and_the_software_is_optional() {
-        let features = json!({"org.matrix.msc4140": true, "org.matrix.msc4354.stable": true, "org.matrix.msc4143": "yes"});
+        let features = json!({"org.matrix.msc4140": true, "org.matrix.msc4354.stable": true,
+            "org.matrix.msc4143": "yes"});
         let versions = json!({"versions": ["v1.11", 3], "unstable_features": features});
         let stub = Stub::start(vec![
             json_reply(200, &versions),

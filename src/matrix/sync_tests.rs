@@ -121,7 +121,8 @@ async fn a_room_is_read_under_stable_and_unstable_names() {
 async fn sections_of_the_wrong_shape_are_named_and_the_rest_is_read() {
     let rooms = json!({
         "join": {
-            "!a": {"timeline": "text", "state": {"events": {"x": 1}}, "sticky": [], "msc4354_sticky": {"events": [1]}},
+            "!a": {"timeline": "text", "state": {"events": {"x": 1}}, "sticky": [],
+            "msc4354_sticky": {"events": [1]}},
             "!b": 7,
             "!c": {"timeline": {"events": [null, {"event_id": "$1"}]}},
         },
@@ -220,7 +221,10 @@ async fn a_long_poll_is_given_its_time_on_top() {
 
 #[tokio::test]
 async fn the_inviter_is_who_our_own_server_names() {
-    let member = |sender: &str, who: &str, membership: &str| json!({"type": "m.room.member", "sender": sender, "state_key": who, "content": {"membership": membership}});
+    let member = |sender: &str, who: &str, membership: &str| {
+        json!({"type": "m.room.member",
+        "sender": sender, "state_key": who, "content": {"membership": membership}})
+    };
     let events = json!([
         member("@trusted:home", "@bot:home", "invite"),
         member("@mallory:evil", "@mallory:evil", "join"),
@@ -314,7 +318,8 @@ async fn what_can_be_no_id_and_no_position_is_left_out_and_stops_nothing() {
 
     let far = "p".repeat(20_000);
     let answer = json!({"next_batch": "s1", "rooms": {
-        "join": {&long: room("p"), "!nul\u{0}:x": room(&far)}, "invite": {&long: {}}, "leave": {&long: room("p")}}});
+        "join": {&long: room("p"), "!nul\u{0}:x": room(&far)}, "invite": {&long: {}},
+        "leave": {&long: room("p")}}});
     let stub = Stub::start(vec![
         json_reply(200, &answer),
         json_reply(200, &json!({"next_batch": far})),

@@ -249,7 +249,11 @@ impl Observer {
 
     /// Records and shows that a room cannot be watched yet, and why.
     async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
-        tracing::warn!(room = %wish.room, %error, "a room cannot be watched yet; it is tried again");
+        tracing::warn!(
+            room = %wish.room,
+            %error,
+            "a room cannot be watched yet; it is tried again"
+        );
         let now = self.clock.now_ms();
         match rooms::record_failed_join(&self.store, &wish.room, &error.to_string(), now).await {
             Ok(()) => self.succeeded(Work::Wishes).await,

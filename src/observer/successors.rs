@@ -113,7 +113,9 @@ impl Observer {
             let next = next.unwrap_or(now + AGAIN).clamp(now, now + AGAIN);
             tokio::select! {
                 () = sleep_until(next) => {}
-                Some(done) = under_way.join_next_with_id() => record_finished_task(&mut turns, done),
+                Some(done) = under_way.join_next_with_id() => {
+                    record_finished_task(&mut turns, done);
+                }
                 () = self.replaced.notified() => {
                     // An invitation may allow a join that was refused a moment ago.
                     for turn in turns.values_mut() {

@@ -150,12 +150,14 @@ mod tests {
     #[test]
     fn two_servers_that_link_one_event_differently_give_one_result_in_any_order() {
         let event = |id: &str, at: i64, content: &Value, link: &str| {
-            let json = json!({"event_id": id, "type": "m.call.member", "state_key": "_@a:h_D", "sender": "@a:h",
+            let json = json!({"event_id": id, "type": "m.call.member", "state_key": "_@a:h_D",
+                "sender": "@a:h",
                 "origin_server_ts": at, "content": content, "unsigned": {"replaces_state": link}});
             RoomEvent::from_recorded(&json).unwrap()
         };
 
-        let join = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000_000,
+        let join = json!({"application": "m.call", "call_id": "", "device_id": "D",
+            "expires": 10_000_000,
             "focus_active": {"type": "livekit"}});
         let first = [
             event("$1", 1000, &join, "$0"),

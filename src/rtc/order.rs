@@ -116,7 +116,8 @@ mod tests {
     use serde_json::json;
 
     fn event(id: &str, ts: i64, replaces: Option<&str>) -> RoomEvent {
-        let json = json!({"event_id": id, "type": "t", "state_key": "", "sender": "@a:a", "origin_server_ts": ts,
+        let json = json!({"event_id": id, "type": "t", "state_key": "", "sender": "@a:a",
+            "origin_server_ts": ts,
             "content": {}, "unsigned": {"replaces_state": replaces}});
         RoomEvent::from_json(&json, None).unwrap()
     }

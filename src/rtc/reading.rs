@@ -209,7 +209,10 @@ mod tests {
 
     #[test]
     fn the_age_of_new_events_of_our_own_server_tells_its_time() {
-        let event = |sender: &str, stamp: i64, age: Value| serde_json::json!({"sender": sender, "origin_server_ts": stamp, "unsigned": {"age": age}});
+        let event = |sender: &str, stamp: i64, age: Value| {
+            serde_json::json!({"sender": sender,
+            "origin_server_ts": stamp, "unsigned": {"age": age}})
+        };
         let events = [
             event("@a:h", NOW, 50.into()),
             event("@b:other", NOW - HOUR, 10.into()),

@@ -332,7 +332,8 @@ mod tests {
     use serde_json::json;
 
     fn event(kind: &str, key: Option<&str>, content: &Value) -> RoomEvent {
-        let mut json = json!({"event_id": "$1", "type": kind, "sender": "@a:h", "origin_server_ts": 1000,
+        let mut json = json!({"event_id": "$1", "type": kind, "sender": "@a:h",
+            "origin_server_ts": 1000,
             "content": content, "msc4354_sticky": {"duration_ms": 60_000}});
         if let Some(key) = key {
             json["state_key"] = key.into();
@@ -360,14 +361,17 @@ mod tests {
     #[test]
     fn a_redacted_member_event_says_the_same_without_a_word() {
         let secret = json!({"x": "SECRET"});
-        let flat = json!({"application": "m.call", "call_id": "", "scope": "SECRET", "device_id": "D", "expires": 9000,
+        let flat = json!({"application": "m.call", "call_id": "", "scope": "SECRET",
+            "device_id": "D", "expires": 9000,
             "created_ts": 5, "membershipID": "m", "m.call.intent": "SECRET", "SECRET": secret,
             "focus_active": {"type": "livekit", "focus_selection": "multi_sfu", "SECRET": 1},
             "foci_preferred": [{"type": "livekit", "livekit_service_url": "https://SECRET"}]});
-        let nested = json!({"session": {"application": "m.call", "id": "c", "SECRET": 1}, "member": {"device_id": "D"},
+        let nested = json!({"session": {"application": "m.call", "id": "c", "SECRET": 1},
+            "member": {"device_id": "D"},
             "focus_active": {"type": "livekit"}, "expires_after": 9000});
         let array = json!({"memberships": [
-            {"application": "m.call", "call_id": "", "device_id": "D", "expires": 9000, "m.call.intent": "SECRET"},
+            {"application": "m.call", "call_id": "", "device_id": "D", "expires": 9000,
+            "m.call.intent": "SECRET"},
             {"note": "SECRET"}, "SECRET",
             {"call_id": "", "device_id": "E", "expires_ts": 12_000, "membershipID": "m"}]});
         let mesh = json!({"m.calls": [{"m.call_id": "c", "SECRET": 1, "m.devices": [
@@ -400,12 +404,15 @@ mod tests {
 
     #[test]
     fn a_redacted_sticky_event_says_the_same_without_a_word() {
-        let join = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "rtc_transports": [{"type": "SECRET"}],
+        let join = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M",
+            "rtc_transports": [{"type": "SECRET"}],
             "application": {"type": "m.call", "m.call.intent": "SECRET"}, "versions": ["SECRET"],
             "member": {"id": "M", "device_id": "D", "user_id": "@a:h", "SECRET": 1}});
-        let invalid = json!({"slot_id": "m.call#ROOM", "sticky_key": "M", "application": {"type": "m.call"},
+        let invalid = json!({"slot_id": "m.call#ROOM", "sticky_key": "M",
+            "application": {"type": "m.call"},
             "member": {"id": "M", "user_id": "@SECRET:h"}});
-        let leave = json!({"msc4354_sticky_key": "M", "leave_reason": {"code": "delayed_leave", "reason": "SECRET"}});
+        let leave = json!({"msc4354_sticky_key": "M", "leave_reason": {"code": "delayed_leave",
+            "reason": "SECRET"}});
 
         for content in [join, invalid, leave] {
             let before = event("m.rtc.member", None, &content);
@@ -449,7 +456,8 @@ mod tests {
     #[test]
     fn a_ban_takes_back_what_was_sent_until_then() {
         let at = |id: &str, sender: &str, ts: i64, kind: &str, key: &str, content: &Value| {
-            let json = json!({"event_id": id, "type": kind, "sender": sender, "state_key": key, "origin_server_ts": ts,
+            let json = json!({"event_id": id, "type": kind, "sender": sender, "state_key": key,
+                "origin_server_ts": ts,
                 "content": content});
             (id.to_owned(), RoomEvent::from_json(&json, None).unwrap())
         };

@@ -186,7 +186,8 @@ mod tests {
     use serde_json::json;
 
     fn related_of_content(kind: &str, key: Option<&str>, content: &Value) -> Option<Related> {
-        let mut json = json!({"event_id": "$e", "type": kind, "sender": "@a:h", "origin_server_ts": 100_000, "content": content});
+        let mut json = json!({"event_id": "$e", "type": kind, "sender": "@a:h",
+            "origin_server_ts": 100_000, "content": content});
         if let Some(key) = key {
             json["state_key"] = key.into();
         }
@@ -197,8 +198,10 @@ mod tests {
     #[test]
     fn long_texts_and_ids_are_bounded() {
         let long = "x".repeat(1000);
-        let ring = json!({"notification_type": "ring", "m.call.intent": long, "slot_id": format!("m.call#{long}"),
-            "m.mentions": {"user_ids": [format!("@{long}:h"), "@b:h"]}, "m.relates_to": {"event_id": format!("${long}")},
+        let ring = json!({"notification_type": "ring", "m.call.intent": long,
+            "slot_id": format!("m.call#{long}"),
+            "m.mentions": {"user_ids": [format!("@{long}:h"), "@b:h"]},
+            "m.relates_to": {"event_id": format!("${long}")},
             "msc4354_sticky_key": long});
         let read = related_of_content("m.rtc.notification", None, &ring).unwrap();
         assert_eq!(read.intent.map(|text| text.len()), Some(64));
@@ -217,10 +220,14 @@ mod tests {
 
     #[test]
     fn both_shapes_of_a_notification_say_the_same() {
-        let flat = json!({"notification_type": "ring", "sender_ts": 95_000, "lifetime": 30_000, "m.call.intent": "audio",
-            "m.mentions": {"user_ids": ["@b:h", 5], "room": true}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$j"}});
-        let nested = json!({"application": {"type": "m.call", "notification_type": "ring", "sender_ts": 95_000,
-            "lifetime": 30_000, "m.call.intent": "audio"}, "m.mentions": flat["m.mentions"], "m.relates_to": flat["m.relates_to"]});
+        let flat = json!({"notification_type": "ring", "sender_ts": 95_000, "lifetime": 30_000,
+            "m.call.intent": "audio",
+            "m.mentions": {"user_ids": ["@b:h", 5], "room": true},
+            "m.relates_to": {"rel_type": "m.reference", "event_id": "$j"}});
+        let nested = json!({"application": {"type": "m.call", "notification_type": "ring",
+            "sender_ts": 95_000,
+            "lifetime": 30_000, "m.call.intent": "audio"}, "m.mentions": flat["m.mentions"],
+            "m.relates_to": flat["m.relates_to"]});
         let read = related_of_content("org.matrix.msc4075.rtc.notification", None, &flat).unwrap();
         assert_eq!(
             related_of_content("m.rtc.notification", None, &nested).unwrap(),
@@ -251,7 +258,8 @@ mod tests {
     #[test]
     fn an_invitation_rings_and_is_withdrawn_by_its_key_alone() {
         let kind = "org.matrix.msc4075.rtc.notification";
-        let invitation = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "m.call#ROOM", "sender_ts": 5_000,
+        let invitation = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "m.call#ROOM",
+            "sender_ts": 5_000,
             "lifetime": 90_000, "m.mentions": {"user_ids": ["@b:h"]}});
         let read = related_of_content(kind, None, &invitation).unwrap();
         assert_eq!(

@@ -302,7 +302,8 @@ mod tests {
     const HOUR: i64 = 3_600_000;
 
     fn event(id: &str, kind: &str, key: &str, at: i64, more: &Value) -> RoomEvent {
-        let json = json!({"event_id": id, "type": kind, "state_key": key, "sender": "@a:h", "origin_server_ts": at,
+        let json = json!({"event_id": id, "type": kind, "state_key": key, "sender": "@a:h",
+            "origin_server_ts": at,
             "content": more["content"], "unsigned": more["unsigned"]});
         RoomEvent::from_json(&json, None).unwrap()
     }

@@ -357,7 +357,8 @@ mod tests {
     }
 
     fn event(kind: &str, content: &Value) -> Value {
-        json!({"event_id": "$1", "type": kind, "sender": "@a:x", "origin_server_ts": 5, "content": content})
+        json!({"event_id": "$1", "type": kind, "sender": "@a:x", "origin_server_ts": 5,
+            "content": content})
     }
 
     #[test]
@@ -397,7 +398,8 @@ mod tests {
         sticky["unsigned"] = json!({"age": 7, "m.relations": {"x": "SECRET"}});
         assert_eq!(
             kept(&sticky),
-            json!({"event_id": "$1", "type": ENCRYPTED, "sender": "@a:x", "origin_server_ts": 5, "content": {},
+            json!({"event_id": "$1", "type": ENCRYPTED, "sender": "@a:x", "origin_server_ts": 5,
+                "content": {},
                 "msc4354_sticky": {"duration_ms": 600_000}, "unsigned": {"age": 7}})
         );
 
@@ -413,7 +415,8 @@ mod tests {
             json!({"application": "m.call", "call_id": "", "device_id": "D", "x": {"y": [1, "z"]}});
         let mut member = event("m.call.member", &content);
         member["state_key"] = json!("_@a:x_D");
-        member["unsigned"] = json!({"replaces_state": "$0", "prev_content": {"body": "SECRET"}, "prev_sender": "@b:x"});
+        member["unsigned"] = json!({"replaces_state": "$0", "prev_content": {"body": "SECRET"},
+            "prev_sender": "@b:x"});
         member["body"] = json!("SECRET");
         let sifted = kept(&member);
         assert_eq!(sifted["content"], content);
@@ -427,7 +430,8 @@ mod tests {
         let keeps = [
             (
                 "m.room.member",
-                json!({"membership": "join", "displayname": "A", "avatar_url": "SECRET", "reason": "SECRET"}),
+                json!({"membership": "join", "displayname": "A", "avatar_url": "SECRET",
+                    "reason": "SECRET"}),
                 json!({"membership": "join", "displayname": "A"}),
             ),
             (
@@ -442,7 +446,8 @@ mod tests {
             ),
             (
                 "m.room.server_acl",
-                json!({"allow": ["*"], "deny": ["e.x"], "allow_ip_literals": false, "why": "SECRET"}),
+                json!({"allow": ["*"], "deny": ["e.x"], "allow_ip_literals": false,
+                    "why": "SECRET"}),
                 json!({"allow": ["*"], "deny": ["e.x"], "allow_ip_literals": false}),
             ),
             (
@@ -468,10 +473,13 @@ mod tests {
             json!("SECRET"),
             json!(["SECRET"]),
             json!({"content": {"body": "SECRET"}}),
-            json!({"type": 7, "event_id": "$1", "content": {"body": "SECRET"}, "sender": {"x": "SECRET"}}),
+            json!({"type": 7, "event_id": "$1", "content": {"body": "SECRET"},
+                "sender": {"x": "SECRET"}}),
             json!({"type": {"SECRET": 1}, "event_id": "x".repeat(256)}),
-            json!({"type": "m.call.member", "sender": ["SECRET"], "state_key": {"SECRET": 1}, "content": "SECRET",
-                "unsigned": {"redacted_because": {"event_id": "$r", "content": {"reason": "SECRET"}}},
+            json!({"type": "m.call.member", "sender": ["SECRET"], "state_key": {"SECRET": 1},
+                "content": "SECRET",
+                "unsigned": {"redacted_because": {"event_id": "$r",
+                "content": {"reason": "SECRET"}}},
                 "sticky": {"duration_ms": "SECRET"}, "origin_server_ts": ["SECRET"]}),
         ];
         for text in texts {

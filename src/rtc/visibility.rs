@@ -68,7 +68,8 @@ mod tests {
     use serde_json::json;
 
     fn event(ts: i64, kind: &str, key: &str, content: &Value) -> RoomEvent {
-        let json = json!({"event_id": format!("${ts}"), "type": kind, "state_key": key, "sender": "@a:a",
+        let json = json!({"event_id": format!("${ts}"), "type": kind, "state_key": key,
+            "sender": "@a:a",
             "origin_server_ts": ts, "content": content});
         RoomEvent::from_json(&json, None).unwrap()
     }

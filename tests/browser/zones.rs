@@ -14,9 +14,11 @@ async fn room(site: &Site, name: &str, stays: &[(i64, i64)]) -> String {
     let (room, user) = (format!("!{name}:example.org"), "@ana:a.example");
     let mut events = Vec::new();
     for (from, until) in stays {
-        let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000 * MINUTE,
+        let join = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+            "expires": 10_000 * MINUTE,
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
+            "foci_preferred": [{ "type": "livekit",
+            "livekit_service_url": "https://sfu.example/jwt" }] });
         let key = format!("_{user}_D_m.call");
         events.push(event(
             &format!("$in{from}{name}"),
@@ -383,8 +385,10 @@ async fn the_clocks_of_servers_fit_a_narrow_phone() {
         let came = NOW - MINUTE + 2000 * (index + 1);
         for server in 0..3 {
             let user = format!("@p:a-homeserver-with-a-long-name-{server}.organisation.example");
-            let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000 + index,
-                "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
+            let join = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+                "expires": 14_400_000 + index,
+                "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+                "foci_preferred": [] });
             let mut one = event(
                 &format!("$c{server}{index}"),
                 CALL,

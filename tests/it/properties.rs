@@ -185,8 +185,10 @@ proptest! {
         let kinds = ["org.matrix.msc3401.call.member", "org.matrix.msc4143.rtc.member", "m.rtc.slot", "m.room.member",
             "m.room.redaction", "m.room.create"];
         let json: Vec<Value> = contents.into_iter().enumerate().map(|(at, (content, kind, state))| {
-            let mut event = serde_json::json!({"event_id": format!("$e{at}"), "type": kinds[kind], "sender": "@u0:h0",
-                "origin_server_ts": stamp, "content": content, "msc4354_sticky": {"duration_ms": sticky}});
+            let mut event = serde_json::json!({"event_id": format!("$e{at}"), "type": kinds[kind],
+                "sender": "@u0:h0",
+                "origin_server_ts": stamp, "content": content,
+                "msc4354_sticky": {"duration_ms": sticky}});
             if state {
                 event["state_key"] = serde_json::json!("k");
             }

@@ -19,9 +19,11 @@ fn vectors() -> Vec<Value> {
 fn membership(member: &Membership, now: i64) -> Value {
     let left = member.until_ms <= now;
     let mut out = json!({
-        "user": member.user_id, "device": member.device_id, "slot": member.slot.as_str(), "kind": member.format.as_str(),
+        "user": member.user_id, "device": member.device_id, "slot": member.slot.as_str(),
+        "kind": member.format.as_str(),
         "joined_at": member.joined_ms, "left_at": left.then_some(member.until_ms),
-        "end_reason": left.then_some(member.end_reason.as_str()), "updates": member.updates, "join_event": member.join_event_id,
+        "end_reason": left.then_some(member.end_reason.as_str()), "updates": member.updates,
+        "join_event": member.join_event_id,
     });
     if member.resumed {
         out["resumed"] = json!(true);

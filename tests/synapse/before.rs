@@ -26,7 +26,8 @@ async fn says(account: &Account, room: &str, is_join: bool) -> String {
     let content = json!({
         "application": "m.call", "call_id": "", "scope": "m.room", "device_id": account.device_id,
         "expires": 14_400_000, "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
-        "foci_preferred": [{"type": "livekit", "livekit_alias": room, "livekit_service_url": "https://livekit.invalid/jwt"}],
+        "foci_preferred": [{"type": "livekit", "livekit_alias": room,
+        "livekit_service_url": "https://livekit.invalid/jwt"}],
     });
 
     account

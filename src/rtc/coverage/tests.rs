@@ -322,18 +322,25 @@ proptest::proptest! {
         gaps in proptest::collection::vec((0_i64..400, 1_i64..40, proptest::bool::ANY), 0..6),
         hidden in proptest::collection::vec((0_i64..400, 1_i64..40), 0..2),
     ) {
-        let mut spans: Vec<Span> = heard.iter().map(|(from, long)| span(*from, from + long)).collect();
+        let whole = |(from, long): &(i64, i64)| span(*from, from + long);
+        let mut spans: Vec<Span> = heard.iter().map(whole).collect();
         spans.sort();
         let limited = |(from, long, met): &(i64, i64, bool)| HistoryRead {
             since_ms: Some(*from), ..read(from + long, false, *from, met.then_some(JobEnd::Met))
         };
 
         let reads: Vec<HistoryRead> = gaps.iter().map(limited).collect();
-        let hidden = hidden.iter().map(|(from, long)| span(*from, from + long)).collect();
-        let notes = CoverageRecords { heard: spans, first_seen_ms: 5, reads, hidden, ..CoverageRecords::default() };
+        let notes = CoverageRecords {
+            heard: spans,
+            first_seen_ms: 5,
+            reads,
+            hidden: hidden.iter().map(whole).collect(),
+            ..CoverageRecords::default()
+        };
         let found = coverage_of_room(&notes, 450);
         for pair in found.windows(2) {
-            proptest::prop_assert!(pair[0].span.to == pair[1].span.from && pair[0].cover != pair[1].cover);
+            proptest::prop_assert_eq!(pair[0].span.to, pair[1].span.from);
+            proptest::prop_assert_ne!(pair[0].cover, pair[1].cover);
         }
 
         proptest::prop_assert_eq!((found[0].span.from, found[found.len() - 1].span.to), (5, 450));

@@ -206,7 +206,8 @@ impl Ledger {
         let event_id = format!("${}", self.dice.letters(43));
         let room = self.room_index(draft.room);
         let raw = json!({"type": draft.kind, "event_id": event_id, "sender": draft.sender,
-                         "state_key": draft.state_key, "origin_server_ts": draft.ts, "content": draft.content});
+                         "state_key": draft.state_key, "origin_server_ts": draft.ts,
+                         "content": draft.content});
         let mut event = SimEvent::new(raw, event_id.clone(), self.pos, now_ms);
         event.silent = true;
         self.note_membership(room, &event);

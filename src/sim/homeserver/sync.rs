@@ -99,7 +99,8 @@ pub(super) fn answer_sync(ledger: &Ledger, question: &SyncQuestion<'_>) -> SyncR
         sticky,
     };
 
-    let mut body = json!({"next_batch": next.write(), "device_one_time_keys_count": {"signed_curve25519": 0},
+    let mut body = json!({"next_batch": next.write(),
+        "device_one_time_keys_count": {"signed_curve25519": 0},
                           "device_unused_fallback_key_types": []});
     let sections = [("join", join), ("invite", invite), ("leave", leave)];
     for (name, rooms) in sections.into_iter().filter(|(_, rooms)| !rooms.is_empty()) {

@@ -90,7 +90,8 @@ fn dangerous_valid_contents() -> Vec<(&'static str, Value)> {
     let mut endless = flat_content("ENDLESS", "");
     endless["expires"] = json!(1e308);
     let mut scripted = flat_content("SCRIPT", "");
-    scripted["foci_preferred"] = json!([{"type": "livekit", "livekit_service_url": "javascript:alert(3)", "livekit_alias": "x"}]);
+    scripted["foci_preferred"] = json!([{"type": "livekit",
+        "livekit_service_url": "javascript:alert(3)", "livekit_alias": "x"}]);
 
     vec![
         ("_markup", flat_content("<img src=x onerror=alert(1)>", "")),
@@ -141,7 +142,8 @@ fn raw_events(at_ms: i64) -> Vec<Value> {
         event(json!(at_ms), json!("_deep"), nested_content(100)),
         json!({"type": MEMBER, "sender": "no user id", "origin_server_ts": at_ms, "content": {},
                "state_key": "_no_sender"}),
-        json!({"type": "org.matrix.msc4143.rtc.member", "sender": MALLORY, "origin_server_ts": at_ms,
+        json!({"type": "org.matrix.msc4143.rtc.member", "sender": MALLORY,
+            "origin_server_ts": at_ms,
                "content": {"slot_id": "a#b#c", "member": 1, "application": {"type": "m.call"}},
                "msc4354_sticky": {"duration_ms": "long"}}),
     ]

@@ -318,7 +318,8 @@ impl PastWriter {
         let loud = scene.key != "community";
         let content = json!({
             "m.mentions": {"user_ids": [], "room": true}, "sender_ts": at_ms, "lifetime": 30_000,
-            "notification_type": if loud { "ring" } else { "notification" }, "m.call.intent": stay.intent,
+            "notification_type": if loud { "ring" } else { "notification" },
+            "m.call.intent": stay.intent,
         });
         let what = ActKind::Event("org.matrix.msc4075.rtc.notification", content);
         let mut ring = Act::new(at_ms, &stay.room, &user, what);

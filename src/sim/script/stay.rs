@@ -257,7 +257,8 @@ impl SimStay {
     fn nested(&self) -> Value {
         json!({
             "session": {"application": "m.call", "id": ""},
-            "member": {"id": self.member_id(), "device_id": self.device, "user_id": self.person.user_id()},
+            "member": {"id": self.member_id(), "device_id": self.device,
+            "user_id": self.person.user_id()},
             "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
         })
     }
@@ -266,7 +267,8 @@ impl SimStay {
     fn array(&self, n: i64, sfu: &str) -> Value {
         let mut item = json!({
             "application": "m.call", "call_id": "", "scope": "m.room", "device_id": self.device,
-            "expires": HOUR_MS * (n + 1), "membershipID": self.member_id(), "foci_active": [self.focus(sfu)],
+            "expires": HOUR_MS * (n + 1), "membershipID": self.member_id(),
+            "foci_active": [self.focus(sfu)],
         });
         if n > 0 {
             item["created_ts"] = json!(self.from_ms);
@@ -289,7 +291,8 @@ impl SimStay {
         json!({
             "slot_id": SLOT, "msc4354_sticky_key": self.member_id(), "versions": [],
             "application": {"type": "m.call", "m.call.intent": self.intent},
-            "member": {"id": self.member_id(), "device_id": self.device, "user_id": self.person.user_id()},
+            "member": {"id": self.member_id(), "device_id": self.device,
+            "user_id": self.person.user_id()},
             "rtc_transports": [{"type": "livekit", "livekit_service_url": sfu}],
         })
     }

@@ -197,7 +197,8 @@ const HOLDER: &str =
     join pg_stat_activity a on a.pid = l.pid
     where l.locktype = 'advisory' and l.granted and l.classid = 1128353875
     and a.datname = current_database()
-    and cast(cast(l.objid as bigint) as bit(32)) = cast(cast(hashtext(current_schema()) as bigint) as bit(32))
+    and cast(cast(l.objid as bigint) as bit(32))
+        = cast(cast(hashtext(current_schema()) as bigint) as bit(32))
     limit 1), '') as by";
 
 /// A new connection to a database server that holds its lock, with `who` as the name that others

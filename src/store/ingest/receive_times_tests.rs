@@ -14,9 +14,11 @@ const HOUR: i64 = 3_600_000;
 /// An answer that came at this time by our clock, with one event.
 fn answer(seen_ms: i64, event_id: &str, stamp: i64) -> Batch {
     let raw = json!({
-        "event_id": event_id, "type": "org.matrix.msc3401.call.member", "sender": "@a:h", "state_key": event_id,
+        "event_id": event_id, "type": "org.matrix.msc3401.call.member", "sender": "@a:h",
+        "state_key": event_id,
         "origin_server_ts": stamp,
-        "content": { "application": "m.call", "call_id": "", "device_id": event_id, "focus_active": { "type": "livekit" } },
+        "content": { "application": "m.call", "call_id": "", "device_id": event_id,
+        "focus_active": { "type": "livekit" } },
     });
     let mut room = RoomBatch::new(ROOM, Source::Sync);
     room.arrivals.push(Arrival {

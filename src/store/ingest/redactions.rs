@@ -43,7 +43,8 @@ impl RedactionCause {
 
     /// The cause as Matrix puts it into a redacted event, under `redacted_because`.
     fn to_json(&self) -> Value {
-        json!({"event_id": self.event_id, "sender": self.sender, "type": self.kind, "origin_server_ts": self.at_ms})
+        json!({"event_id": self.event_id, "sender": self.sender, "type": self.kind,
+            "origin_server_ts": self.at_ms})
     }
 }
 

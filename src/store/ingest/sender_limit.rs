@@ -366,7 +366,8 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
 
     fn arrival(at: i64, sender: &str, kind: &str, key: &str) -> Arrival {
-        let json = json!({"event_id": format!("${at}{sender}{key}"), "type": kind, "sender": sender, "state_key": key,
+        let json = json!({"event_id": format!("${at}{sender}{key}"), "type": kind, "sender": sender,
+            "state_key": key,
             "origin_server_ts": NOW + at, "content": {}});
 
         Arrival {

@@ -249,7 +249,8 @@ pub(in crate::store) fn make_own_event(
 ) -> Arrival {
     let json: Value = json!({
         "event_id": format!("~{}", hash(&[key, &seen_ms.to_string()], 12)),
-        "type": like.kind, "state_key": like.state_key, "sender": like.sender, "origin_server_ts": seen_ms,
+        "type": like.kind, "state_key": like.state_key, "sender": like.sender,
+        "origin_server_ts": seen_ms,
         "content": content,
         "unsigned": {
             "callscope": "made by Callscope: a poll found this in the room's state, without an \

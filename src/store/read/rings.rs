@@ -646,9 +646,11 @@ mod tests {
         let mut room = RoomBatch::new(ROOM, Source::Sync);
         for (_, ring) in &rings {
             let raw = serde_json::json!({
-                "event_id": ring.event_id.replace("ring", "no"), "type": "org.matrix.msc4310.rtc.decline",
+                "event_id": ring.event_id.replace("ring", "no"),
+                "type": "org.matrix.msc4310.rtc.decline",
                 "sender": "@b:h", "origin_server_ts": ring.at_ms + 500,
-                "content": { "m.relates_to": { "rel_type": "m.reference", "event_id": ring.event_id } },
+                "content": { "m.relates_to": { "rel_type": "m.reference",
+                "event_id": ring.event_id } },
             });
             room.arrivals.push(Arrival {
                 event: RoomEvent::from_json(&raw, Some(begin)).unwrap().into(),

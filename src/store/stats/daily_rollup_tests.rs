@@ -276,7 +276,8 @@ async fn a_day_is_counted_when_it_is_over() {
 
 /// An event of a member who comes or goes.
 fn event(id: &str, user: &str, time: i64, content: &serde_json::Value) -> Arrival {
-    let json = json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "sender": user, "origin_server_ts": time,
+    let json = json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "sender": user,
+        "origin_server_ts": time,
         "state_key": format!("_{user}_D_m.call"), "content": content});
 
     Arrival {
@@ -287,8 +288,10 @@ fn event(id: &str, user: &str, time: i64, content: &serde_json::Value) -> Arriva
 }
 
 fn join(id: &str, user: &str, time: i64) -> Arrival {
-    let content = json!({"application": "m.call", "call_id": "", "scope": "m.room", "device_id": "D", "expires": 14_400_000,
-        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"}, "foci_preferred": []});
+    let content = json!({"application": "m.call", "call_id": "", "scope": "m.room",
+        "device_id": "D", "expires": 14_400_000,
+        "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
+        "foci_preferred": []});
     event(id, user, time, &content)
 }
 

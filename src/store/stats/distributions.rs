@@ -44,11 +44,13 @@ const CLASSES: &str = "with calls as (select started_ms, users,
         (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
         from sessions where started_ms >= $1 and started_ms < $2)
     select started_ms / 86400000,
-        case when length_ms < 60000 then 0 when length_ms < 300000 then 60000 when length_ms < 900000 then 300000
+        case when length_ms < 60000 then 0 when length_ms < 300000 then 60000
+            when length_ms < 900000 then 300000
             when length_ms < 1800000 then 900000 when length_ms < 3600000 then 1800000
             when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000
             else 14400000 end,
-        case when users < 4 then users when users < 6 then 4 when users < 10 then 6 when users < 20 then 10
+        case when users < 4 then users when users < 6 then 4 when users < 10 then 6
+            when users < 20 then 10
             when users < 50 then 20 else 50 end, count(*)
     from calls group by 1, 2, 3 order by 1, 2, 3";
 

@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn a_row_is_a_line_and_nothing_in_it_is_a_formula() {
         let rows = [
-            json!({ "name": "=1+1", "list": ["a", "b,c"], "clock": { "ms": -5 }, "none": null, "is": true }),
+            json!({ "name": "=1+1", "list": ["a", "b,c"], "clock": { "ms": -5 }, "none": null,
+                "is": true }),
         ];
         let table = csv_text(
             &["name", "list", "clock.ms", "none", "gone.too", "is"],

@@ -310,7 +310,8 @@ mod tests {
             said(json!({ "type": ["integer", "null"] })).0,
             "whole number or null"
         );
-        let pair = json!({ "type": "array", "items": { "type": "array", "prefixItems": [{ "type": "integer" }, { "type": "string" }] } });
+        let pair = json!({ "type": "array", "items": { "type": "array",
+            "prefixItems": [{ "type": "integer" }, { "type": "string" }] } });
         assert_eq!(said(pair).0, "list of [whole number, string]");
     }
 

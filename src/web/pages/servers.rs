@@ -267,8 +267,9 @@ async fn read_servers_in_period(
     })
 }
 
-/// The servers whose clocks are known, at most [`CLOCKS_SHOWN`]: those that somebody should look at
-/// first, then by the size of the error. A clock that is ahead is off sooner than one that is behind.
+/// The servers whose clocks are known, at most [`CLOCKS_SHOWN`]: first those that somebody should
+/// look at, then by the size of the error. A clock that is ahead is off sooner than one that is
+/// behind.
 fn largest_clock_errors(data: &[ServerFacts]) -> Vec<ServerFacts> {
     let off = |server: &ServerFacts| {
         server

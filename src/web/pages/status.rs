@@ -717,7 +717,7 @@ impl Status {
 
     /// The first rooms of a list: the JSON has all.
     #[must_use]
-    pub fn some<'a>(&self, rooms: &'a [RoomFacts]) -> &'a [RoomFacts] {
+    pub fn first_rooms<'a>(&self, rooms: &'a [RoomFacts]) -> &'a [RoomFacts] {
         &rooms[..rooms.len().min(ROOMS)]
     }
 }

@@ -284,7 +284,8 @@ mod tests {
 
     fn evidence(content: &Value) -> EvidenceFacts {
         let kind = "org.matrix.msc4143.rtc.member";
-        let event = json!({ "type": kind, "event_id": "$e", "sender": "@a:h", "origin_server_ts": 1, "content": content,
+        let event = json!({ "type": kind, "event_id": "$e", "sender": "@a:h", "origin_server_ts": 1,
+            "content": content,
             "msc4354_sticky": { "duration_ms": 3_600_000 } });
 
         EvidenceFacts::from(model::Evidence {

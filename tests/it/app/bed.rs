@@ -230,9 +230,12 @@ pub fn now() -> i64 {
 /// The flat content of a join, as clients send it today.
 pub fn join(device: &str) -> Value {
     json!({
-        "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
-        "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"}, "m.call.intent": "video",
-        "foci_preferred": [{"type": "livekit", "livekit_service_url": "https://sfu.example/", "livekit_alias": "!x"}],
+        "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
+        "expires": 14_400_000,
+        "focus_active": {"type": "livekit", "focus_selection": "multi_sfu"},
+        "m.call.intent": "video",
+        "foci_preferred": [{"type": "livekit", "livekit_service_url": "https://sfu.example/",
+        "livekit_alias": "!x"}],
     })
 }
 

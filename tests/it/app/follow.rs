@@ -30,7 +30,8 @@ async fn a_call_begins_grows_and_ends() {
     assert_eq!(call["servers"], json!(["other.example", "sim.example"]));
     assert_eq!(
         call["members"][0]["transport"],
-        json!({"type": "livekit", "service_url": "https://sfu.example", "url": null, "sfu": "sfu.example"})
+        json!({"type": "livekit", "service_url": "https://sfu.example", "url": null,
+            "sfu": "sfu.example"})
     );
     assert_eq!(
         app.json("/api/v1/calls/active").await["data"]
@@ -75,8 +76,10 @@ async fn a_sticky_member_is_counted_and_ciphertext_is_not() {
     );
     let app = bed.start().await;
     app.ready().await;
-    let content = json!({"slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": "k",
-        "member": {"id": "k", "user_id": ALICE, "device_id": "AD"}, "rtc_transports": [], "versions": []});
+    let content = json!({"slot_id": "m.call#ROOM", "application": {"type": "m.call"},
+        "msc4354_sticky_key": "k",
+        "member": {"id": "k", "user_id": ALICE, "device_id": "AD"}, "rtc_transports": [],
+        "versions": []});
     bed.hs.send_sticky(
         &room,
         ALICE,

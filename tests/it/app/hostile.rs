@@ -40,7 +40,8 @@ fn vectors() -> Vec<Value> {
 
 fn odd(user: &str) -> Vec<Value> {
     let event = |id: &str, ts: Value, content: Value| {
-        json!({"event_id": format!("$odd{id}"), "type": MEMBER, "sender": user, "state_key": key(user, id),
+        json!({"event_id": format!("$odd{id}"), "type": MEMBER, "sender": user,
+            "state_key": key(user, id),
             "origin_server_ts": ts, "content": content})
     };
 
@@ -64,8 +65,10 @@ fn odd(user: &str) -> Vec<Value> {
         event("pastfuture", json!(1.0e300), join("PF")),
         event("array", json!(now()), json!([1, 2])),
         event("null", json!(now()), Value::Null),
-        json!({"event_id": "$oddsender", "type": MEMBER, "sender": 5, "state_key": "k", "origin_server_ts": 1, "content": {}}),
-        json!({"event_id": "$oddts", "type": MEMBER, "sender": user, "state_key": "k2", "origin_server_ts": "x", "content": {}}),
+        json!({"event_id": "$oddsender", "type": MEMBER, "sender": 5, "state_key": "k",
+            "origin_server_ts": 1, "content": {}}),
+        json!({"event_id": "$oddts", "type": MEMBER, "sender": user, "state_key": "k2",
+            "origin_server_ts": "x", "content": {}}),
     ]
 }
 

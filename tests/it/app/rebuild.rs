@@ -87,7 +87,8 @@ async fn old_links_lead_to_the_call_that_it_is_now() {
     bed.leaves(&room, ALICE, "AD", begin + 30 * MINUTE);
     let two = app.calls_until("two calls", |calls| calls.len() == 2).await;
     // The server sends this only now: Bob was there before, and in between.
-    let content = json!({"application": "m.call", "call_id": "", "device_id": "BD", "focus_active": {"type": "livekit"}});
+    let content = json!({"application": "m.call", "call_id": "", "device_id": "BD",
+        "focus_active": {"type": "livekit"}});
     bed.hs.send_state(
         &room,
         BOB,

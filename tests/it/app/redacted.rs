@@ -72,7 +72,8 @@ async fn the_content_goes_and_the_stays_remain() {
     let begin = now() - 600_000;
     let first = joins_secretly(&bed, &room, ALICE, begin);
     bed.leaves(&room, ALICE, "AD", begin + 60_000);
-    let ring = json!({"notification_type": "ring", "sender_ts": begin, "lifetime": 30_000, "note": "SECRET-RING"});
+    let ring = json!({"notification_type": "ring", "sender_ts": begin, "lifetime": 30_000,
+        "note": "SECRET-RING"});
     let ring = bed.hs.send_event(&room, ALICE, RING, ring, begin + 10);
     let mut broken = secret_join("AD");
     broken["scope"] = json!({"x": "SECRET-SCOPE"});
@@ -133,7 +134,8 @@ async fn a_redaction_that_comes_first_counts_and_a_ban_takes_all_back() {
     // A homeserver that still returns the event with its content.
     bed.hs.send_raw(
         &room,
-        json!({"event_id": "$r", "type": "m.room.redaction", "sender": ALICE, "redacts": "$late", "origin_server_ts": now(),
+        json!({"event_id": "$r", "type": "m.room.redaction", "sender": ALICE, "redacts": "$late",
+            "origin_server_ts": now(),
             "content": {"redacts": "$late", "reason": "SECRET-REASON"}}),
     );
     bed.hs.send_raw(
@@ -148,7 +150,8 @@ async fn a_redaction_that_comes_first_counts_and_a_ban_takes_all_back() {
         calls.iter().any(|call| call["active"] == true)
     })
     .await;
-    let ban = json!({"membership": "ban", "org.matrix.msc4293.redact_events": true, "reason": "SECRET-REASON"});
+    let ban = json!({"membership": "ban", "org.matrix.msc4293.redact_events": true,
+        "reason": "SECRET-REASON"});
     bed.hs
         .send_state(&room, &bed.bot, "m.room.member", BOB, ban, now());
     app.calls_until("the ban ends it", |calls| {

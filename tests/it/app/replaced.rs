@@ -231,7 +231,8 @@ async fn a_successor_that_lets_members_of_the_old_room_in() {
         creator: ADA.into(),
         ..like
     });
-    let rules = json!({"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": old}]});
+    let rules = json!({"join_rule": "restricted", "allow": [{"type": "m.room_membership",
+        "room_id": old}]});
     bed.hs
         .send_state(&new, ADA, "m.room.join_rules", "", rules, now());
     bed.hs.tombstone(&old, ADA, &new, now());

@@ -89,7 +89,8 @@ async fn only_the_moderator_can_join() {
         .set_power_levels(&room, ADA, only_moderators(), begin - 50 * MINUTE);
     let joined = bed.joins(&room, ADA, "AD", begin);
     let ring = json!({"notification_type": "ring", "lifetime": 30_000, "sender_ts": begin + 1000,
-        "m.mentions": {"room": true}, "m.relates_to": {"rel_type": "m.reference", "event_id": joined}});
+        "m.mentions": {"room": true}, "m.relates_to": {"rel_type": "m.reference",
+        "event_id": joined}});
     let notification = "org.matrix.msc4075.rtc.notification";
     bed.hs
         .send_event(&room, ADA, notification, ring, begin + 1000);

@@ -18,8 +18,10 @@ async fn execute(bed: &Bed, statements: &[&'static str]) {
 }
 
 fn joins_sticky(bed: &Bed, room: &str) {
-    let content = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "rtc_transports": [], "versions": [],
-        "application": {"type": "m.call"}, "member": {"id": "M", "device_id": "SD", "user_id": ALICE}});
+    let content = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "rtc_transports": [],
+        "versions": [],
+        "application": {"type": "m.call"}, "member": {"id": "M", "device_id": "SD",
+        "user_id": ALICE}});
     bed.hs
         .send_sticky(room, ALICE, STICKY_MEMBER, content, 3_600_000, now());
 }

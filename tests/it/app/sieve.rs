@@ -16,7 +16,8 @@ const STICKY_MEMBER: &str = "org.matrix.msc4143.rtc.member";
 fn say_secrets(bed: &Bed, room: &str, at: i64) {
     let hs = &bed.hs;
     let text = json!({"msgtype": "m.text", "body": "SECRET-TEXT"});
-    let cipher = json!({"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "SECRET-CIPHER", "session_id": "SECRET-SESSION",
+    let cipher = json!({"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "SECRET-CIPHER",
+        "session_id": "SECRET-SESSION",
         "device_id": "SECRET-DEVICE", "sender_key": "SECRET-KEY"});
     hs.send_event(room, ALICE, "m.room.message", text.clone(), at);
     hs.send_event(room, ALICE, "m.room.encrypted", cipher.clone(), at + 1);
@@ -34,9 +35,11 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
         at + 6,
     );
     // Events of our types, with fields that we do not need.
-    let avatar = json!({"membership": "join", "displayname": "Alice", "avatar_url": "mxc://SECRET-AVATAR", "reason": "SECRET"});
+    let avatar = json!({"membership": "join", "displayname": "Alice",
+        "avatar_url": "mxc://SECRET-AVATAR", "reason": "SECRET"});
     hs.send_state(room, ALICE, "m.room.member", ALICE, avatar, at + 7);
-    let ring = json!({"notification_type": "ring", "body": "SECRET-RING", "sender_ts": at, "lifetime": 30_000});
+    let ring = json!({"notification_type": "ring", "body": "SECRET-RING", "sender_ts": at,
+        "lifetime": 30_000});
     hs.send_event(
         room,
         ALICE,
@@ -47,10 +50,13 @@ fn say_secrets(bed: &Bed, room: &str, at: i64) {
 
     // Events that cannot be read.
     for odd in [
-        json!({"event_id": "$odd1", "type": {"SECRET-TYPE": 1}, "sender": ALICE, "content": {"body": "SECRET-BODY"}}),
+        json!({"event_id": "$odd1", "type": {"SECRET-TYPE": 1}, "sender": ALICE,
+            "content": {"body": "SECRET-BODY"}}),
         json!({"event_id": "$odd2", "sender": ALICE, "content": {"body": "SECRET-BODY"}}),
-        json!({"event_id": "$odd3", "type": "m.room.message", "sender": 7, "content": {"body": "SECRET-BODY"}}),
-        json!({"event_id": "$odd4", "type": MEMBER, "sender": {"x": "SECRET-SENDER"}, "state_key": "k",
+        json!({"event_id": "$odd3", "type": "m.room.message", "sender": 7,
+            "content": {"body": "SECRET-BODY"}}),
+        json!({"event_id": "$odd4", "type": MEMBER, "sender": {"x": "SECRET-SENDER"},
+            "state_key": "k",
             "origin_server_ts": at, "content": {}, "body": "SECRET-TOP"}),
     ] {
         hs.send_raw(room, odd);
@@ -101,8 +107,10 @@ async fn what_was_not_asked_for_is_thrown_away_and_counted() {
     say_secrets(&bed, &room, now());
     say_secrets(&bed, &left, now());
     bed.hs.kick(&left, ALICE, &bed.bot, now());
-    let sticky = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "rtc_transports": [], "versions": [],
-        "application": {"type": "m.call"}, "member": {"id": "M", "device_id": "SD", "user_id": ALICE}});
+    let sticky = json!({"slot_id": "m.call#ROOM", "msc4354_sticky_key": "M", "rtc_transports": [],
+        "versions": [],
+        "application": {"type": "m.call"}, "member": {"id": "M", "device_id": "SD",
+        "user_id": ALICE}});
     bed.hs
         .send_sticky(&room, ALICE, STICKY_MEMBER, sticky, 600_000, now());
     let status = eventually("all of it was thrown away", 60, async || {
@@ -254,11 +262,15 @@ async fn old_database(file: &Path) {
 
 fn old_rows() -> Vec<Value> {
     let event = |id: usize, kind: &str, content: Value| {
-        json!({"event_id": format!("$old{id}"), "type": kind, "sender": ALICE, "origin_server_ts": 5, "content": content,
+        json!({"event_id": format!("$old{id}"), "type": kind, "sender": ALICE,
+            "origin_server_ts": 5, "content": content,
             "unsigned": {"prev_content": {"body": "SECRET-BEFORE"}, "age": 3}})
     };
 
-    let row = |event: Value, rejected: Value| json!({"kind": event["type"], "event": event, "rejected": rejected});
+    let row = |event: Value, rejected: Value| {
+        json!({"kind": event["type"], "event": event,
+        "rejected": rejected})
+    };
     let mut rows: Vec<Value> = (0..50)
         .map(|at| {
             row(
@@ -294,8 +306,14 @@ fn old_rows() -> Vec<Value> {
     let mut topic = event(63, "m.room.topic", json!({"topic": "SECRET-TOPIC"}));
     topic["state_key"] = json!("");
     rows.push(row(topic, Value::Null));
-    rows.push(json!({"kind": "", "event": {"type": "m.room.message", "content": {"body": "SECRET"}}, "rejected": "no_event_id"}));
-    rows.push(json!({"kind": "", "event": {"content": {"body": "SECRET"}, "sender": ALICE}, "rejected": "no_event_id"}));
+    rows.push(
+        json!({"kind": "", "event": {"type": "m.room.message", "content": {"body": "SECRET"}},
+        "rejected": "no_event_id"}),
+    );
+    rows.push(
+        json!({"kind": "", "event": {"content": {"body": "SECRET"}, "sender": ALICE},
+        "rejected": "no_event_id"}),
+    );
     // Redacted events, also those redacted by a ban.
     let mut gone = event(70, MEMBER, join("SECRET-BUT-AN-ID"));
     gone["content"]["device_id"] = json!("GD");

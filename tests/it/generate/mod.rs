@@ -65,9 +65,11 @@ fn flat(
     expires: Option<Value>,
 ) -> Value {
     let mut content = json!({
-        "application": "m.call", "call_id": call, "scope": "m.room", "device_id": format!("D{device}"),
+        "application": "m.call", "call_id": call, "scope": "m.room",
+        "device_id": format!("D{device}"),
         "focus_active": {"type": "livekit", "focus_selection": "oldest_membership"},
-        "foci_preferred": [{"type": "livekit", "livekit_service_url": format!("https://sfu{user}.example")}],
+        "foci_preferred": [{"type": "livekit",
+        "livekit_service_url": format!("https://sfu{user}.example")}],
     });
     if let Some(created) = created {
         content["created_ts"] = json!(T0 + created);
@@ -85,7 +87,8 @@ fn flat(
 fn state_member(user: usize, device: usize) -> BoxedStrategy<Value> {
     let key = format!("_@u{user}:h{user}_D{device}_m.call");
     let leave = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {}});
-    let broken = json!({"type": "org.matrix.msc3401.call.member", "state_key": key, "content": {"application": 1}});
+    let broken = json!({"type": "org.matrix.msc3401.call.member", "state_key": key,
+        "content": {"application": 1}});
     let join = (
         prop_oneof![Just(""), Just("x")],
         prop::option::of(stamp()),
@@ -104,7 +107,8 @@ fn legacy(user: usize) -> BoxedStrategy<Value> {
     let id = prop::option::of(0..2_u8);
     let item = (0..3_usize, prop::option::of(stamp()), 1..60_i64, id).prop_map(|(device, created, expires, id)| {
         let mut item =
-            json!({"application": "m.call", "call_id": "", "device_id": format!("L{device}"), "expires": expires * UNIT});
+            json!({"application": "m.call", "call_id": "", "device_id": format!("L{device}"),
+                "expires": expires * UNIT});
         if let Some(created) = created {
             item["created_ts"] = json!(T0 + created);
         }
@@ -119,7 +123,8 @@ fn legacy(user: usize) -> BoxedStrategy<Value> {
 
     items
         .prop_map(move |items| {
-            json!({"type": "org.matrix.msc3401.call.member", "state_key": format!("@u{user}:h{user}"),
+            json!({"type": "org.matrix.msc3401.call.member",
+                "state_key": format!("@u{user}:h{user}"),
                 "content": {"memberships": items}})
         })
         .boxed()
@@ -130,8 +135,10 @@ fn sticky(user: usize) -> BoxedStrategy<Value> {
     // One key is used by two devices now and then, and some events name none.
     let device = prop::sample::select(vec![Some("D0"), Some("D1"), None]);
     let join = (0..2_usize, 1..20_i64, device).prop_map(move |(key, duration, device)| {
-        let mut event = json!({"type": kind, "msc4354_sticky": {"duration_ms": duration * UNIT}, "content": {
-            "slot_id": "m.call#ROOM", "application": {"type": "m.call"}, "msc4354_sticky_key": format!("k{key}"),
+        let mut event = json!({"type": kind, "msc4354_sticky": {"duration_ms": duration * UNIT},
+            "content": {
+            "slot_id": "m.call#ROOM", "application": {"type": "m.call"},
+            "msc4354_sticky_key": format!("k{key}"),
             "member": {"id": format!("k{key}"), "user_id": format!("@u{user}:h{user}")},
             "rtc_transports": [], "versions": []}});
         if let Some(device) = device {
@@ -150,14 +157,17 @@ fn sticky(user: usize) -> BoxedStrategy<Value> {
 
 fn body(user: usize) -> BoxedStrategy<Value> {
     let presence = prop_oneof![Just("join"), Just("leave"), Just("ban")].prop_map(move |word| {
-        json!({"type": "m.room.member", "state_key": format!("@u{user}:h{user}"), "content": {"membership": word}})
+        json!({"type": "m.room.member", "state_key": format!("@u{user}:h{user}"),
+            "content": {"membership": word}})
     });
     let slot = prop_oneof![Just("open"), Just("closed")].prop_map(|word| {
         json!({"type": "org.matrix.msc4143.rtc.slot", "state_key": "m.call#ROOM",
             "content": {"status": word, "application": {"type": "m.call"}}})
     });
-    let redaction = (0..40_usize)
-        .prop_map(|target| json!({"type": "m.room.redaction", "redacts": format!("$e{target}"), "content": {}}));
+    let redaction = (0..40_usize).prop_map(|target| {
+        json!({"type": "m.room.redaction", "redacts": format!("$e{target}"),
+            "content": {}})
+    });
 
     prop_oneof![
         8 => (0..2_usize).prop_flat_map(move |device| state_member(user, device)),

@@ -55,7 +55,8 @@ fn schema(document: &Value, path: &str, status: u16) -> Value {
         close(component);
     }
 
-    json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "components": components, "allOf": [schema],
+    json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "components": components,
+        "allOf": [schema],
         "unevaluatedProperties": path == "/api/v1/openapi.json" })
 }
 
@@ -520,7 +521,8 @@ async fn a_cursor_stays_good_while_calls_come() {
     let all = site.json("/api/v1/calls").await["data"].clone();
     let first = site.json("/api/v1/calls?limit=1").await;
     let join = json!({ "application": "m.call", "call_id": "", "device_id": "CC", "expires": 60_000,
-        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
+        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+        "foci_preferred": [] });
     let newer = event(
         "$new",
         CALL,

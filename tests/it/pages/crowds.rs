@@ -10,9 +10,12 @@ const MALLORY: &str = "@mallory:evil.example";
 
 /// A running device in a slot of its room.
 fn device(user: &str, device: &str, call: &str, minutes_ago: i64) -> Value {
-    let content = json!({ "application": "m.call", "call_id": call, "scope": "m.room", "device_id": device,
-        "expires": 14_400_000, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-        "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
+    let content = json!({ "application": "m.call", "call_id": call, "scope": "m.room",
+        "device_id": device,
+        "expires": 14_400_000, "focus_active": { "type": "livekit",
+        "focus_selection": "multi_sfu" },
+        "foci_preferred": [{ "type": "livekit",
+        "livekit_service_url": "https://sfu.example/jwt" }] });
     let id = format!("${user}{device}{call}");
     let key = format!("_{user}_{device}_{call}");
 

@@ -9,8 +9,10 @@ const HOUR: i64 = 60 * MINUTE;
 fn join(id: &str, user: &str, at_ms: i64, transport: (&str, &str)) -> Value {
     let (selection, sfu) = transport;
     let focus = json!([{ "type": "livekit", "livekit_service_url": format!("https://{sfu}") }]);
-    let content = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 4 * HOUR,
-        "focus_active": { "type": "livekit", "focus_selection": selection }, "foci_preferred": focus });
+    let content = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+        "expires": 4 * HOUR,
+        "focus_active": { "type": "livekit", "focus_selection": selection },
+        "foci_preferred": focus });
     member(id, user, at_ms, content)
 }
 

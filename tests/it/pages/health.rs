@@ -9,13 +9,16 @@ const RING: &str = "org.matrix.msc4075.rtc.notification";
 const SECOND: i64 = 1000;
 
 fn join(id: &str, user: &str, at_ms: i64) -> Value {
-    let content = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000,
-        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
+    let content = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+        "expires": 14_400_000,
+        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+        "foci_preferred": [] });
     member(id, user, at_ms, content)
 }
 
 fn message(id: &str, kind: &str, user: &str, at_ms: i64, content: &Value) -> Value {
-    json!({ "event_id": id, "type": kind, "sender": user, "origin_server_ts": at_ms, "content": content })
+    json!({ "event_id": id, "type": kind, "sender": user, "origin_server_ts": at_ms,
+        "content": content })
 }
 
 /// A call of Carol, who rings `whom`; Dan joins, declines, or does neither.
@@ -78,7 +81,8 @@ async fn rung(name: &str) -> Site {
 #[tokio::test]
 async fn what_became_of_rings_is_told_by_call_room_server_and_in_all() {
     let site = rung("rings").await;
-    let want = json!({ "sent": 4, "answered": 1, "declined": 1, "missed": 2, "ringing": 0, "silent": 1,
+    let want = json!({ "sent": 4, "answered": 1, "declined": 1, "missed": 2, "ringing": 0,
+        "silent": 1,
         "withdrawn": 0, "usual_answer_ms": 12_000, "whole": true });
     assert_eq!(
         site.json("/api/v1/statistics?period=7d").await["rings"],

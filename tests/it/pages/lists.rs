@@ -13,9 +13,11 @@ fn call(index: i64, minutes_ago: i64, length: i64, people: i64) -> Vec<Value> {
             format!("@p{person}:s{person}.example"),
             format!("_@p{person}:s{person}.example_{index}_m.call"),
         );
-        let join = json!({ "application": "m.call", "call_id": "", "device_id": index.to_string(), "expires": 14_400_000,
+        let join = json!({ "application": "m.call", "call_id": "", "device_id": index.to_string(),
+            "expires": 14_400_000,
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-            "foci_preferred": [{ "type": "livekit", "livekit_service_url": format!("https://sfu{person}.example"),
+            "foci_preferred": [{ "type": "livekit",
+            "livekit_service_url": format!("https://sfu{person}.example"),
                 "livekit_alias": "r" }] });
         [
             event(

@@ -172,7 +172,8 @@ async fn a_call_in_json_is_what_was_promised() {
     );
     assert_eq!(
         bob["transport"],
-        json!({ "type": "livekit", "service_url": "https://sfu.example/jwt", "url": null, "sfu": "sfu.example" })
+        json!({ "type": "livekit", "service_url": "https://sfu.example/jwt", "url": null,
+            "sfu": "sfu.example" })
     );
     let alice = &now["members"][0];
     assert_eq!(

@@ -244,9 +244,11 @@ async fn an_sfu_is_counted_with_whom_it_served() {
 async fn a_device_in_two_calls_is_one_device_and_who_left_is_not_here() {
     let site = Site::filled("twice").await;
     let join = |device: &str| {
-        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
+            "expires": 14_400_000,
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+            "foci_preferred": [{ "type": "livekit",
+            "livekit_service_url": "https://sfu.example/jwt" }] })
     };
 
     let (alice, bob) = ("@alice:example.org", "@bob:other.example");

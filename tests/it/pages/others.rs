@@ -12,8 +12,10 @@ fn short(index: i64, minutes_ago: i64) -> [Value; 2] {
         "@bob:other.example",
         "_@bob:other.example_ZZ_m.call".to_owned(),
     );
-    let join = json!({ "application": "m.call", "call_id": "", "device_id": "ZZ", "expires": 14_400_000,
-        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" }, "foci_preferred": [] });
+    let join = json!({ "application": "m.call", "call_id": "", "device_id": "ZZ",
+        "expires": 14_400_000,
+        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+        "foci_preferred": [] });
 
     [
         event(&format!("$s{index}"), CALL, user, &key, minutes_ago, join),

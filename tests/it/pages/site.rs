@@ -288,9 +288,11 @@ fn events() -> Vec<Value> {
         "@eve:evil.example",
     );
     let join = |device: &str| {
-        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device, "expires": 14_400_000,
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
+            "expires": 14_400_000,
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+            "foci_preferred": [{ "type": "livekit",
+            "livekit_service_url": "https://sfu.example/jwt" }] })
     };
 
     let member = |name: &str| json!({ "membership": "join", "displayname": name });

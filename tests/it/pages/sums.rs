@@ -8,9 +8,12 @@ async fn with_an_expired_stay(name: &str) -> Site {
     let site = Site::filled(name).await;
     let carol = "@carol:third.example";
     let stay = |expires: i64| {
-        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "CC", "expires": expires,
-            "created_ts": NOW - 55 * MINUTE, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] })
+        json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": "CC",
+            "expires": expires,
+            "created_ts": NOW - 55 * MINUTE, "focus_active": { "type": "livekit",
+            "focus_selection": "multi_sfu" },
+            "foci_preferred": [{ "type": "livekit",
+            "livekit_service_url": "https://sfu.example/jwt" }] })
     };
 
     let key = format!("_{carol}_CC_m.call");
@@ -118,9 +121,11 @@ async fn joins_that_name_no_device_are_one_over_time() {
     let mut events = Vec::new();
     for (at, key) in ["k1", "k2", "k3"].into_iter().enumerate() {
         let begin = 100 - 20 * i64::try_from(at).unwrap();
-        let join = json!({ "slot_id": "m.call#ROOM", "application": { "type": "m.call" }, "msc4354_sticky_key": key,
+        let join = json!({ "slot_id": "m.call#ROOM", "application": { "type": "m.call" },
+            "msc4354_sticky_key": key,
             "member": { "id": key, "user_id": "@ana:a.example" }, "rtc_transports":
-            [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }], "versions": [] });
+            [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }],
+            "versions": [] });
         for (ago, content) in [
             (begin, join),
             (begin - 5, json!({ "msc4354_sticky_key": key })),

@@ -8,9 +8,11 @@ const HALL: &str = "!hall:example.org";
 /// Stays of one minute or more, one device each: user, from and until, in minutes ago.
 fn stays(of: &[(&str, i64, i64)]) -> Vec<Value> {
     let one = |(user, from, until): &(&str, i64, i64)| {
-        let join = json!({ "application": "m.call", "call_id": "", "device_id": "D", "expires": 10_000 * MINUTE,
+        let join = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+            "expires": 10_000 * MINUTE,
             "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-            "foci_preferred": [{ "type": "livekit", "livekit_service_url": "https://sfu.example/jwt" }] });
+            "foci_preferred": [{ "type": "livekit",
+            "livekit_service_url": "https://sfu.example/jwt" }] });
         let key = format!("_{user}_D_m.call");
         [
             event(&format!("$in{from}{user}"), CALL, user, &key, *from, join),

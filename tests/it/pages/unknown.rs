@@ -99,14 +99,16 @@ async fn says_unknown(site: &Site, why: &str) {
 #[tokio::test]
 async fn where_memberships_are_encrypted() {
     let site = quiet("unknown-encrypted").await;
-    let secret = json!({ "event_id": "$secret", "type": "m.room.encrypted", "sender": "@alice:example.org",
+    let secret = json!({ "event_id": "$secret", "type": "m.room.encrypted",
+        "sender": "@alice:example.org",
         "origin_server_ts": NOW - 2 * MINUTE, "msc4354_sticky": { "duration_ms": 3_600_000 },
         "content": { "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x" } });
     site.write(vec![secret]).await;
     says_unknown(&site, "encrypted").await;
 
     // Visible members are shown; others may be there.
-    let join = json!({ "application": "m.call", "call_id": "", "device_id": "AA", "expires": 14_400_000,
+    let join = json!({ "application": "m.call", "call_id": "", "device_id": "AA",
+        "expires": 14_400_000,
         "focus_active": { "type": "livekit" } });
     let key = "_@alice:example.org_AA_m.call";
     site.write(vec![event(
@@ -309,7 +311,8 @@ async fn a_moment_that_nobody_watched_is_unknown() {
 #[tokio::test]
 async fn just_ended_are_those_that_ended_last() {
     let site = quiet("just-ended").await;
-    let join = json!({ "application": "m.call", "call_id": "", "device_id": "AA", "expires": 14_400_000,
+    let join = json!({ "application": "m.call", "call_id": "", "device_id": "AA",
+        "expires": 14_400_000,
         "focus_active": { "type": "livekit" } });
     let mut events = Vec::new();
     // Sixty short calls after the long one began, and it ended after all of them.

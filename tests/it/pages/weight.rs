@@ -12,9 +12,12 @@ const DAY: i64 = 24 * 60;
 fn says(id: &str, member: (&str, &str), ago: i64, joins: bool) -> Value {
     let (user, device) = member;
     let sfu = user.split_once(":server").map_or("sfu", |(_, rest)| rest);
-    let content = json!({ "application": "m.call", "call_id": "", "scope": "m.room", "device_id": device,
-        "expires": 14_400_000, "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
-        "foci_preferred": [{ "type": "livekit", "livekit_service_url": format!("https://livekit.{sfu}/jwt") }] });
+    let content = json!({ "application": "m.call", "call_id": "", "scope": "m.room",
+        "device_id": device,
+        "expires": 14_400_000, "focus_active": { "type": "livekit",
+        "focus_selection": "multi_sfu" },
+        "foci_preferred": [{ "type": "livekit",
+        "livekit_service_url": format!("https://livekit.{sfu}/jwt") }] });
     let key = format!("_{user}_{device}_m.call");
     let mut event = event(
         id,

@@ -8,7 +8,8 @@ async fn what_could_not_be_used_is_told_in_a_sentence_and_when_it_came() {
     let site = Site::filled("sentence").await;
     let eve = "@eve:evil.example";
     // Its sender stamps it with next year.
-    let bad = json!({ "application": "m.call", "call_id": "", "device_id": "D", "created_ts": "soon",
+    let bad = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+        "created_ts": "soon",
         "focus_active": { "type": "livekit" }, "foci_preferred": [] });
     site.write(vec![event("$soon", CALL, eve, "_late", -600_000, bad)])
         .await;

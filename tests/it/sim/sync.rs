@@ -10,7 +10,8 @@ use super::bot::{ALICE, Bot, T0, ids, joined, text};
 #[tokio::test]
 async fn login_keeps_the_device_and_a_revoked_token_is_unknown() {
     let bot = Bot::start().await;
-    let login = json!({"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "bot"},
+    let login = json!({"type": "m.login.password", "identifier": {"type": "m.id.user",
+        "user": "bot"},
                        "password": "secret", "device_id": "KEPT"});
     let first = bot.post("/login", login.clone()).await;
     let second = bot.post("/login", login).await;

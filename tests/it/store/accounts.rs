@@ -6,7 +6,8 @@ use callscope::rtc::power::SendAccess;
 const MEMBER: &str = "org.matrix.msc3401.call.member";
 
 fn state(id: &str, kind: &str, key: &str, at: i64, content: &Value) -> Value {
-    json!({"event_id": id, "type": kind, "state_key": key, "sender": "@ada:h", "origin_server_ts": at,
+    json!({"event_id": id, "type": kind, "state_key": key, "sender": "@ada:h",
+        "origin_server_ts": at,
         "content": content})
 }
 

@@ -4,11 +4,13 @@ use crate::store::*;
 
 /// A join whose content is nested as deeply as can just be parsed.
 fn deep(at: i64) -> Value {
-    let mut content = json!({"application": "m.call", "call_id": "", "device_id": "D", "expires": 14_400_000,
+    let mut content = json!({"application": "m.call", "call_id": "", "device_id": "D",
+        "expires": 14_400_000,
         "focus_active": {"type": "livekit"}});
     content["deep"] = (0..122).fold(json!(1), |inner, _| json!([inner]));
 
-    json!({"event_id": format!("${at}"), "type": "m.call.member", "state_key": "k", "sender": "@a:h",
+    json!({"event_id": format!("${at}"), "type": "m.call.member", "state_key": "k",
+        "sender": "@a:h",
         "origin_server_ts": 1_700_000_000_000 + at * 1000, "content": content})
 }
 

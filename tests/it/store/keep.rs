@@ -171,7 +171,8 @@ proptest! {
 }
 
 fn member(id: &str, user: &str, at: i64, content: &Value) -> Value {
-    json!({"event_id": id, "type": "m.call.member", "state_key": format!("_{user}_D"), "sender": user,
+    json!({"event_id": id, "type": "m.call.member", "state_key": format!("_{user}_D"),
+        "sender": user,
         "origin_server_ts": BEGIN + at, "content": content})
 }
 

@@ -6,9 +6,11 @@ use callscope::store::ingest::sender_limit::{self, BURST};
 const MALLORY: &str = "@mallory:evil.example";
 
 fn join(device: i64, at: i64) -> Value {
-    let content = json!({"application": "m.call", "call_id": "", "device_id": format!("D{device}"), "expires": 1000,
+    let content = json!({"application": "m.call", "call_id": "", "device_id": format!("D{device}"),
+        "expires": 1000,
         "focus_active": {"type": "livekit"}, "foci_preferred": []});
-    json!({"event_id": format!("$d{device}"), "type": "org.matrix.msc3401.call.member", "sender": MALLORY,
+    json!({"event_id": format!("$d{device}"), "type": "org.matrix.msc3401.call.member",
+        "sender": MALLORY,
         "state_key": format!("_{MALLORY}_D{device}"), "origin_server_ts": at, "content": content})
 }
 

@@ -140,8 +140,10 @@ fn rings_and_clocks_answer() {
     block(async {
         let (store, place) = open().await;
         let (viewer, span) = (Viewer::Operator, Span { from: 0, to: LATER });
-        let ring = serde_json::json!({ "event_id": "$ring", "type": "m.rtc.notification", "sender": "@a:h_1",
-            "origin_server_ts": 1_700_000_000_000_i64, "content": { "notification_type": "ring" } });
+        let ring = serde_json::json!({ "event_id": "$ring", "type": "m.rtc.notification",
+            "sender": "@a:h_1",
+            "origin_server_ts": 1_700_000_000_000_i64,
+            "content": { "notification_type": "ring" } });
         write_all(&store, arrivals(&[joined(), ring]), &[2]).await;
         for (scope, sent) in [
             (Scope::All, 1),

@@ -167,7 +167,8 @@ fn derived(derived: &Derived) -> Value {
     json!({
         "members": sorted(members.map(|m| derived_member(m, &derived.sessions)).collect()),
         "calls": sorted(derived.sessions.iter().map(derived_call).collect()),
-        "rejected": sorted(derived.rejected.iter().map(|(id, reason)| json!([id, reason])).collect()),
+        "rejected": sorted(derived.rejected.iter().map(|(id, reason)| json!([id,
+            reason])).collect()),
     })
 }
 
@@ -890,6 +891,7 @@ async fn of_the_vantage(store: &Writer, start: vantages::VantageStart<'_>) {
 
 fn joined() -> Value {
     json!({"event_id": "$j", "type": "m.call.member", "state_key": "k", "sender": "@a:h",
-        "origin_server_ts": 1_700_000_000_000_i64, "content": {"application": "m.call", "call_id": "",
+        "origin_server_ts": 1_700_000_000_000_i64, "content": {"application": "m.call",
+        "call_id": "",
         "device_id": "D", "focus_active": {"type": "livekit"}}})
 }

@@ -3,7 +3,8 @@
 use crate::store::*;
 
 fn member(id: &str, at: i64, content: &Value) -> Value {
-    json!({"event_id": id, "type": "m.call.member", "state_key": "k", "sender": "@a:h", "origin_server_ts": at,
+    json!({"event_id": id, "type": "m.call.member", "state_key": "k", "sender": "@a:h",
+        "origin_server_ts": at,
         "content": content})
 }
 

@@ -29,7 +29,8 @@ fn a_stranger_s_key_redacts_nothing() {
         let joins = joined();
         let target = joins["event_id"].as_str().unwrap();
         let claim = |id: &str, kind: &str| {
-            json!({"event_id": id, "type": kind, "sender": "@m:h", "origin_server_ts": joins["origin_server_ts"].as_i64().unwrap() + 1,
+            json!({"event_id": id, "type": kind, "sender": "@m:h",
+                "origin_server_ts": joins["origin_server_ts"].as_i64().unwrap() + 1,
                 "redacts": target, "content": {"redacts": target}})
         };
 
@@ -91,15 +92,18 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         let events: Vec<Value> = (0..1200)
             .map(|at| {
                 json!({"event_id": format!("$m{at}"), "type": "org.matrix.msc3401.call.member",
-                    "state_key": format!("_@m:h_D{}", at % 7), "sender": "@m:h", "origin_server_ts": 1000 + at,
-                    "content": {"application": "m.call", "call_id": "", "device_id": format!("D{}", at % 7),
+                    "state_key": format!("_@m:h_D{}", at % 7), "sender": "@m:h",
+                    "origin_server_ts": 1000 + at,
+                    "content": {"application": "m.call", "call_id": "", "device_id": format!("D{}",
+                    at % 7),
                         "focus_active": {"type": "livekit"}, "secret": "SECRET"}})
             })
             .collect();
         write_batch(&store, &Rules::default(), &batch(arrivals(&events)))
             .await
             .unwrap();
-        let ban = json!({"event_id": "$ban", "type": "m.room.member", "state_key": "@m:h", "sender": "@mod:h",
+        let ban = json!({"event_id": "$ban", "type": "m.room.member", "state_key": "@m:h",
+            "sender": "@mod:h",
             "origin_server_ts": 5000, "content": {"membership": "ban", "redact_events": true}});
         let changed = write_batch(&store, &Rules::default(), &batch(arrivals(&[ban])))
             .await

@@ -10,12 +10,14 @@ const SECOND: i64 = 1000;
 const HOUR: i64 = 3_600_000;
 
 fn member(id: &str, user: &str, at: i64, content: &Value) -> Value {
-    json!({"event_id": id, "type": "org.matrix.msc3401.call.member", "state_key": format!("_{user}_D_m.call"),
+    json!({"event_id": id, "type": "org.matrix.msc3401.call.member",
+        "state_key": format!("_{user}_D_m.call"),
         "sender": user, "origin_server_ts": BEGIN + at, "content": content})
 }
 
 fn joins(id: &str, user: &str, at: i64, call_id: &str) -> Value {
-    let content = json!({"application": "m.call", "call_id": call_id, "device_id": "D", "expires": 4 * HOUR,
+    let content = json!({"application": "m.call", "call_id": call_id, "device_id": "D",
+        "expires": 4 * HOUR,
         "focus_active": {"type": "livekit"}});
     member(id, user, at, &content)
 }
@@ -95,7 +97,8 @@ async fn with(events: &[Value]) -> (Writer, Database) {
 fn a_ring_taken_when_its_call_had_ended_is_missed_everywhere() {
     block(async {
         let ring = json!({"notification_type": "ring", "lifetime": 30_000, "sender_ts": BEGIN + 500,
-            "m.mentions": {"user_ids": ["@ben:b"]}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$a1"}});
+            "m.mentions": {"user_ids": ["@ben:b"]}, "m.relates_to": {"rel_type": "m.reference",
+            "event_id": "$a1"}});
         let events = [
             joins("$a1", "@ada:h", 0, ""),
             rings("$ring", 500, &ring),
@@ -248,7 +251,8 @@ fn a_goodbye_after_it_ran_out_is_a_sign_of_life_and_no_ghost() {
 #[test]
 fn a_stamp_from_before_the_room_makes_no_call_of_decades() {
     block(async {
-        let create = json!({"event_id": "$create", "type": "m.room.create", "state_key": "", "sender": "@ada:h",
+        let create = json!({"event_id": "$create", "type": "m.room.create", "state_key": "",
+            "sender": "@ada:h",
             "origin_server_ts": BEGIN - HOUR, "content": {}});
         let mut join = joins("$a1", "@ada:h", 0, "");
         join["origin_server_ts"] = json!(1000);

@@ -11,8 +11,10 @@ fn sticky_joins() -> Vec<Value> {
     let join = |at: usize| {
         let (user, member) = (format!("@u{at}:h"), format!("M{at}"));
         json!({"event_id": format!("$s{at}"), "type": "m.rtc.member", "sender": user,
-            "origin_server_ts": 1_700_000_000_000_i64 + i64::try_from(at).unwrap(), "msc4354_sticky": {"duration_ms": 3_600_000},
-            "content": {"slot_id": "m.call#ROOM", "sticky_key": member, "application": {"type": "m.call"},
+            "origin_server_ts": 1_700_000_000_000_i64 + i64::try_from(at).unwrap(),
+            "msc4354_sticky": {"duration_ms": 3_600_000},
+            "content": {"slot_id": "m.call#ROOM", "sticky_key": member,
+            "application": {"type": "m.call"},
                 "rtc_transports": [], "member": {"id": member, "device_id": "D", "user_id": user}}})
     };
 

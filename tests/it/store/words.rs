@@ -48,7 +48,8 @@ fn names_of_any_alphabet_are_found_however_they_are_written() {
             joins["origin_server_ts"].as_i64().unwrap(),
         );
         let state = |id: &str, kind: &str, key: &str, content: Value| {
-            json!({"event_id": id, "type": kind, "state_key": key, "sender": sender, "origin_server_ts": at - 1,
+            json!({"event_id": id, "type": kind, "state_key": key, "sender": sender,
+                "origin_server_ts": at - 1,
                 "content": content})
         };
 

@@ -133,7 +133,8 @@ fn allowed_values(path: &str, name: &str) -> Value {
         "sort" => {
             let sorts = sort::ALL.iter().find(|(start, _)| path.starts_with(start));
             let words = sorts.map(|(_, sorts)| sorts.words()).unwrap_or_default();
-            json!({ "type": "string", "enum": words.into_iter().chain([String::new()]).collect::<Vec<_>>() })
+            json!({ "type": "string",
+                "enum": words.into_iter().chain([String::new()]).collect::<Vec<_>>() })
         }
         "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
         "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),

@@ -188,7 +188,8 @@ async fn calls_that_run_side_by_side_on_purpose_are_no_trouble() {
             ] {
                 events.push(json!({
                     "event_id": id, "type": crate::app::bed::MEMBER, "sender": user,
-                    "state_key": crate::app::bed::key(user, device), "origin_server_ts": at, "content": content,
+                    "state_key": crate::app::bed::key(user, device), "origin_server_ts": at,
+                    "content": content,
                 }));
             }
         }

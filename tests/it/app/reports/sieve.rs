@@ -30,7 +30,8 @@ fn events() -> Vec<Value> {
 fn ciphertext(at: i64) -> Value {
     json!({
         "event_id": "$cipher", "type": "m.room.encrypted", "sender": ADA, "origin_server_ts": at,
-        "content": {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "SECRET-STICKY-CIPHER", "session_id": "S"},
+        "content": {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "SECRET-STICKY-CIPHER",
+        "session_id": "S"},
         "msc4354_sticky": {"duration_ms": 3_600_000},
     })
 }
@@ -61,8 +62,11 @@ async fn what_was_not_asked_for_is_not_kept_from_anywhere() {
             .map(|event| moved(event, moved_by))
             .collect();
         events.push(ciphertext(now() - 60_000));
-        events.push(json!({"event_id": "$pinned", "type": "m.room.pinned_events", "sender": ADA, "state_key": "",
-            "origin_server_ts": now() - 50_000, "content": {"pinned": ["SECRET-PINNED"]}}));
+        events.push(
+            json!({"event_id": "$pinned", "type": "m.room.pinned_events", "sender": ADA,
+            "state_key": "",
+            "origin_server_ts": now() - 50_000, "content": {"pinned": ["SECRET-PINNED"]}}),
+        );
         hs.join_user(ROOM, ADA, BEGIN + moved_by - 2000);
         hs.join_user(ROOM, OBSERVER, BEGIN + moved_by - 1000);
 

@@ -125,7 +125,8 @@ async fn the_successor_of_a_room_is_followed() {
         (
             "m.room.create",
             "",
-            json!({"room_version": "11", "creator": ADA, "predecessor": {"room_id": report.room, "event_id": "$ts"}}),
+            json!({"room_version": "11", "creator": ADA, "predecessor": {"room_id": report.room,
+                "event_id": "$ts"}}),
         ),
         ("m.room.member", ADA, json!({"membership": "join"})),
         ("m.room.join_rules", "", json!({"join_rule": "public"})),
