@@ -241,6 +241,7 @@ mod tests {
                 room_id: None,
                 vantages: Some(vec![VantageFacts {
                     last_sync_ms,
+                    started_ms: NOW - 2 * SILENT_MS,
                     ..vantage()
                 }]),
                 older_rules: false,
@@ -253,6 +254,7 @@ mod tests {
 
         assert_eq!(words(Some(NOW - 2000)), Some("Syncing"));
         assert_eq!(words(Some(NOW - SILENT_MS - 1)), Some("No answer"));
+        assert_eq!(words(Some(NOW - 3 * SILENT_MS)), Some("No answer"));
     }
 
     #[test]

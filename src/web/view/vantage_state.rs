@@ -2,6 +2,7 @@
 
 use super::VantageFacts;
 use super::format::WholeNumber;
+use crate::rtc::present::SILENT_MS;
 
 /// The state of one account, or of all together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl VantageFacts {
     fn doing(&self, now: i64) -> Doing {
         if self.unheard_since_ms.is_some() {
             Doing::Failing
-        } else if self.first_sync_ms.is_none() || !self.is_heard_since_start() {
+        } else if self.first_sync_ms.is_none() || self.is_starting(now) {
             Doing::Starting
         } else if self.is_silent(now) {
             Doing::Silent
@@ -83,6 +84,11 @@ impl VantageFacts {
         } else {
             Doing::Working
         }
+    }
+
+    /// Did its process start a moment ago, and has not been answered yet?
+    fn is_starting(&self, now: i64) -> bool {
+        !self.is_heard_since_start() && now.saturating_sub(self.started_ms) <= SILENT_MS
     }
 
     /// The words for what fails if the present is not known. Sync may go on while polls fail.
