@@ -501,7 +501,8 @@ impl Steady {
         let is_short = |ended: &EndedApart| {
             moment.counted_ms.saturating_sub(ended.ended_counted_ms) <= LAPSE_MS
         };
-        // It was usual only for a short time: the doubt goes on from where it began.
+        // The usual distance was back only for a short time: the earlier doubt goes on from where
+        // it began.
         let ended = self.ended_apart.take().filter(is_short);
         if let Some(EndedApart { apart, .. }) = ended {
             self.apart = Some(Apart {

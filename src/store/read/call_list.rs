@@ -359,6 +359,7 @@ impl<'a> ListRequest<'a> {
                 .as_ref()
                 .map_or(store.tuning.rare, |rarest| rarest.count);
             let Some(select) = condition.select_count(store.dialect(), most + 1) else {
+                // Most calls match it.
                 continue;
             };
 

@@ -57,8 +57,9 @@ pub(in crate::store) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms
     'delayed_leave')
     order by p.opened_ms desc limit 1";
 
-/// The stay of the same member key that had ended with a goodbye before another one began with this
-/// event, at `joined_ms`. `None` if there is none.
+/// The stay before this one of the same member key, if it ended with a goodbye. This one began with
+/// the event `join_event_id` at `joined_ms`, ms. Of several the last counts; `None` if there is
+/// none. A stay that begins with a renewal after a goodbye has no delayed leave behind it.
 ///
 /// # Errors
 /// When the database fails.

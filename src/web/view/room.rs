@@ -244,6 +244,8 @@ impl From<PendingInvitation> for InvitationFacts {
             value: value.to_owned(),
         };
 
+        // Any one of these settings would allow it. The inviter of a malformed invitation has no
+        // server, so only the room can be named.
         let allow_with = if pending.accepted {
             Vec::new()
         } else if server.is_empty() {
