@@ -1,7 +1,6 @@
-//! A row of the table of events as an event of the core, from its columns or from its packed form.
+//! A row of the table of events as an event of the core, from its columns or from JSON.
 
 use super::Error;
-use super::db::packed::Fields;
 use super::ingest::new_events::NewEvents;
 use crate::rtc::event::RoomEvent;
 use sqlx::Row;
@@ -42,73 +41,75 @@ fn unreadable_event_error(error: &serde_json::Error) -> Error {
     Error::Content(format!("an event is no event: {kind:?} error at {column}"))
 }
 
-/// The columns of [`key_event_from_fields`]. Events that were stored after number `$2` are in
-/// memory: only what the store adds to them is read. The largest column comes last, because the
-/// text packed so far is copied for each column.
-macro_rules! event_columns {
-    () => {
-        concat!(
-            "string_agg(",
-            row!(text "e.event_id", text "e.rejected", text "e.chain",
-                number "(select min(r.time_ms) from events r where r.redacts = e.event_id
-                    and r.room_id = e.room_id)"),
-            " || case when e.stream <= $2 then ",
-            row!(text "e.kind", text "e.state_key", text "e.sender", number "e.origin_server_ts",
-                number "e.received_ms", text "e.replaces_state", text "e.redacts",
-                number "e.redacted_ms", text "coalesce(e.kept, e.json)"),
-            " else ':' end, '')"
-        )
-    };
+json_row! {
+    /// A row of `events e`, but for its id.
+    pub(in crate::store) struct EventRow {
+        kind: String = "e.kind",
+        state_key: Option<String> = "e.state_key",
+        sender: String = "e.sender",
+        origin_server_ts: i64 = "e.origin_server_ts",
+        received_ms: Option<i64> = "e.received_ms",
+        replaces_state: Option<String> = "e.replaces_state",
+        redacts: Option<String> = "e.redacts",
+        redacted_ms: Option<i64> = "e.redacted_ms",
+        json: String = "coalesce(e.kept, e.json)",
+    }
 }
-pub(in crate::store) use event_columns;
+
+json_row! {
+    /// An event of a member key, of `events e`. Events that were stored after number `$2` are in
+    /// memory: only what the store adds to them is read.
+    pub(in crate::store) struct KeyEventRow {
+        event_id: String = "e.event_id",
+        rejected: Option<String> = "e.rejected",
+        member_key: String = "e.chain",
+        redaction_ms: Option<i64> = "(select min(r.time_ms) from events r
+            where r.redacts = e.event_id and r.room_id = e.room_id)",
+        event: Option<EventRow> = sql!("case when e.stream <= $2 then ", EventRow::OBJECT, " end"),
+    }
+}
 
 /// An event of a member key as it was stored, its mark of rejection, and the key.
 pub(in crate::store) type KeyEvent = (Arc<RoomEvent>, Option<String>, String);
 
-/// Reads an event of a member key. If its text was not read, the event is taken from memory.
-pub(in crate::store) fn key_event_from_fields(
-    fields: &mut Fields<'_>,
+/// An event of a member key. If its text was not read, the event is taken from memory.
+pub(in crate::store) fn key_event_from_json(
+    row: KeyEventRow,
     fresh: &NewEvents,
 ) -> Result<KeyEvent, Error> {
-    let event_id = fields.text()?.unwrap_or_default();
-    let (mark, member_key, redaction_ms) =
-        (fields.maybe_text()?, fields.some_text()?, fields.number()?);
-    let mut event = match fields.maybe_text()? {
-        Some(kind) => Arc::new(event_from_fields(event_id, kind, fields)?),
+    let mut event = match row.event {
+        Some(event) => Arc::new(event_from_json(row.event_id, event)?),
         None => fresh
-            .get(event_id)
-            .ok_or_else(|| Error::Content(format!("{event_id} is not at hand")))?,
+            .get(&row.event_id)
+            .ok_or_else(|| Error::Content(format!("{} is not at hand", row.event_id)))?,
     };
 
+    let redaction_ms = row.redaction_ms;
     if redaction_ms.is_some_and(|ms| event.redacted_ts.is_none_or(|known| ms < known)) {
         Arc::make_mut(&mut event).redacted_ts = redaction_ms;
     }
 
-    Ok((event, mark, member_key))
+    Ok((event, row.rejected, row.member_key))
 }
 
-fn event_from_fields(
-    event_id: &str,
-    kind: String,
-    fields: &mut Fields<'_>,
-) -> Result<RoomEvent, Error> {
+fn event_from_json(event_id: String, row: EventRow) -> Result<RoomEvent, Error> {
     let event = RoomEvent {
-        event_id: event_id.to_owned(),
-        kind,
-        state_key: fields.maybe_text()?,
-        sender: fields.some_text()?,
-        origin_server_ts: fields.some_number()?,
-        received_ts: fields.number()?,
+        event_id,
+        kind: row.kind,
+        state_key: row.state_key,
+        sender: row.sender,
+        origin_server_ts: row.origin_server_ts,
+        received_ts: row.received_ms,
         content: serde_json::Value::Null,
         sticky_ms: None,
-        replaces_state: fields.maybe_text()?,
-        redacts: fields.maybe_text()?,
+        replaces_state: row.replaces_state,
+        redacts: row.redacts,
         readable: true,
-        redacted_ts: fields.number()?,
+        redacted_ts: row.redacted_ms,
     };
 
     event
-        .with_text(fields.text()?.unwrap_or_default())
+        .with_text(&row.json)
         .map_err(|error| unreadable_event_error(&error))
 }
 

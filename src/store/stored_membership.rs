@@ -1,62 +1,68 @@
 //! A membership as it is stored: its columns, written and read again. A field of [`Membership`]
 //! that is to be kept has its place here and in a migration.
 
-use super::Error;
 use super::db::multi_row::{MultiRow, Statement};
-use super::db::packed::Fields;
 use crate::rtc::event::replace_nul;
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
 use crate::rtc::slot::SlotId;
 use crate::rtc::transport::{Selection, Transport};
+use crate::rtc::words::{EndReason, Format};
 
-/// The columns of [`membership_from_fields`], of `memberships m`.
-macro_rules! membership_columns {
-    () => {
-        row!(text "m.id", text "m.chain", text "m.slot_id", text "m.user_id", text "m.device_id",
-            text "m.kind", number "m.joined_ms", number "m.opened_ms", number "m.until_ms",
-            text "m.end_reason", number "m.updates", text "m.join_event_id",
-            text "m.end_event_id", number "m.resumed", number "m.claimed", text "m.intent",
-            text "m.transport_type", text "m.transport_url", text "m.selection",
-            number "m.back_since_ms", number "m.outlived_ms")
-    };
+json_row! {
+    /// A row of `memberships m`.
+    pub(in crate::store) struct MembershipRow {
+        id: String = "m.id",
+        member_key: String = "m.chain",
+        slot_id: String = "m.slot_id",
+        user_id: String = "m.user_id",
+        device_id: Option<String> = "m.device_id",
+        format: Format = "m.kind",
+        joined_ms: i64 = "m.joined_ms",
+        opened_ms: i64 = "m.opened_ms",
+        until_ms: i64 = "m.until_ms",
+        end_reason: EndReason = "m.end_reason",
+        updates: i64 = "m.updates",
+        join_event_id: String = "m.join_event_id",
+        end_event_id: Option<String> = "m.end_event_id",
+        resumed: i64 = "m.resumed",
+        claimed: i64 = "m.claimed",
+        intent: Option<String> = "m.intent",
+        transport_type: Option<String> = "m.transport_type",
+        transport_url: Option<String> = "m.transport_url",
+        selection: String = "m.selection",
+        back_since_ms: Option<i64> = "m.back_since_ms",
+        outlived_ms: Option<i64> = "m.outlived_ms",
+    }
 }
-pub(in crate::store) use membership_columns;
 
 /// A stored membership. Its id is that of its row.
-pub(in crate::store) fn membership_from_fields(
-    fields: &mut Fields<'_>,
-) -> Result<Membership, Error> {
-    let (id, member_key, slot) = (
-        fields.some_text()?,
-        fields.some_text()?,
-        fields.some_text()?,
-    );
-    let user_id = fields.some_text()?;
-    let server = server_of(&user_id).to_owned();
+pub(in crate::store) fn membership_from_row(row: MembershipRow) -> Membership {
+    let server = server_of(&row.user_id);
+    let transport = transport_from_columns(row.transport_type, row.transport_url, server);
 
-    Ok(Membership {
-        id,
-        member_key,
-        slot: SlotId::from_text(&slot),
-        user_id,
-        device_id: fields.maybe_text()?,
-        format: fields.word("kind")?,
-        joined_ms: fields.some_number()?,
-        opened_ms: fields.some_number()?,
-        until_ms: fields.some_number()?,
-        end_reason: fields.word("end_reason")?,
-        updates: u32::try_from(fields.some_number()?).unwrap_or(u32::MAX),
-        join_event_id: fields.some_text()?,
-        end_event_id: fields.maybe_text()?,
-        resumed: fields.some_number()? != 0,
-        claimed: fields.some_number()? != 0,
-        intent: fields.maybe_text()?,
-        transport: transport_from_columns(fields.maybe_text()?, fields.maybe_text()?, &server),
-        selection: Selection::from_word(&fields.some_text()?),
-        back_since_ms: fields.number()?,
-        outlived_ms: fields.number()?,
-    })
+    Membership {
+        id: row.id,
+        member_key: row.member_key,
+        slot: SlotId::from_text(&row.slot_id),
+        transport,
+        user_id: row.user_id,
+        device_id: row.device_id,
+        format: row.format,
+        joined_ms: row.joined_ms,
+        opened_ms: row.opened_ms,
+        until_ms: row.until_ms,
+        end_reason: row.end_reason,
+        updates: u32::try_from(row.updates).unwrap_or(u32::MAX),
+        join_event_id: row.join_event_id,
+        end_event_id: row.end_event_id,
+        resumed: row.resumed != 0,
+        claimed: row.claimed != 0,
+        intent: row.intent,
+        selection: Selection::from_word(&row.selection),
+        back_since_ms: row.back_since_ms,
+        outlived_ms: row.outlived_ms,
+    }
 }
 
 fn transport_from_columns(

@@ -1,7 +1,10 @@
-//! Where the two databases need different text: parameters, and columns that no index may be used
-//! for.
+//! Where the two databases need different text: parameters, columns that no index may be used for,
+//! and the function that makes JSON objects.
 
-use sqlx::{AnyConnection, AnyPool};
+use crate::store::Db;
+use sqlx::query::Query;
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe};
+use std::borrow::Cow;
 
 /// The language of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,22 @@ impl Dialect {
         }
     }
 
-    /// The text of the parameter with this number, which begins with 1.
+    /// A text in the words of this database. It names the function that makes JSON objects as
+    /// `SQLite` does.
+    pub fn text(self, text: &'static str) -> Cow<'static, str> {
+        match self {
+            Self::Sqlite => Cow::Borrowed(text),
+            Self::Postgres => Cow::Owned(text.replace("json_object(", "json_build_object(")),
+        }
+    }
+
+    /// The statement with this text, as [`Self::text`] has it.
+    pub fn query<'q>(self, text: &'static str) -> Query<'q, Db, <Db as sqlx::Database>::Arguments> {
+        sqlx::query(AssertSqlSafe(self.text(text)))
+    }
+
+    /// The text of the parameter with this number, which begins with 1. `PostgreSQL` knows only numbered ones. In
+    /// `SQLite` the cost of numbered parameters grows with the square of their number.
     pub fn parameter(self, number: usize) -> String {
         match self {
             Self::Sqlite => "?".to_owned(),

@@ -7,8 +7,8 @@ pub(super) mod dialect;
 pub(super) mod disk;
 pub mod health;
 pub mod instance_lock;
-pub(super) mod multi_row;
 #[macro_use]
-pub(super) mod packed;
+pub(super) mod json_row;
+pub(super) mod multi_row;
 pub(super) mod select_text;
 pub(super) mod word_column;

@@ -41,31 +41,26 @@ impl MultiRow {
     }
 
     /// The text of the statement for `SIZES[size]` rows, made once. In the parts, `?` is a row's
-    /// own parameter and `$n` one that all rows share; in the text the rows' own come first. With
-    /// `numbered` each `?` becomes a number, which `PostgreSQL` requires.
-    fn text(&self, size: usize, numbered: bool) -> &'static str {
-        self.texts[usize::from(numbered)][size].get_or_init(|| {
+    /// own parameter and `$n` one that all rows share; in the text the rows' own come first.
+    fn text(&self, size: usize, dialect: Dialect) -> &'static str {
+        self.texts[dialect as usize][size].get_or_init(|| {
             let own = self.row.matches('?').count() * SIZES[size];
             let mut parameter = 0;
-            let mut text = shift_parameters(self.head, own);
-            let row = shift_parameters(self.row, own);
+            let mut text = shift_parameters(&dialect.text(self.head), own);
+            let row = shift_parameters(&dialect.text(self.row), own);
             for at in 0..SIZES[size] {
                 text.push_str(if at == 0 { "" } else { ", " });
                 for (at, part) in row.split('?').enumerate() {
                     if at > 0 {
                         parameter += 1;
-                        let _ = if numbered {
-                            write!(text, "${parameter}")
-                        } else {
-                            text.write_str("?")
-                        };
+                        text.push_str(&dialect.parameter(parameter));
                     }
 
                     text.push_str(part);
                 }
             }
 
-            text.push_str(&shift_parameters(self.tail, own));
+            text.push_str(&shift_parameters(&dialect.text(self.tail), own));
             // It lives as long as the program; there is one for each statement and size.
             Box::leak(text.into_boxed_str())
         })
@@ -74,7 +69,7 @@ impl MultiRow {
     /// The statement for one row.
     #[cfg(test)]
     pub fn one(&self) -> &'static str {
-        self.text(SIZES.len() - 1, false)
+        self.text(SIZES.len() - 1, Dialect::Sqlite)
     }
 
     /// Runs the statement for all rows, in as many statements as needed. `bind` binds one row's own
@@ -87,7 +82,7 @@ impl MultiRow {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, &T) -> Statement,
     ) -> Result<u64, sqlx::Error> {
-        let (mut done, mut rest, numbered) = (0, rows, has_numbered_parameters(tx));
+        let (mut done, mut rest, dialect) = (0, rows, Dialect::of_connection(tx));
         while !rest.is_empty() {
             let size = SIZES
                 .iter()
@@ -97,7 +92,7 @@ impl MultiRow {
             rest = later;
             let query = shared(
                 now.iter()
-                    .fold(sqlx::query(self.text(size, numbered)), &bind),
+                    .fold(sqlx::query(self.text(size, dialect)), &bind),
             );
             done += query.execute(&mut **tx).await?.rows_affected();
         }
@@ -116,13 +111,13 @@ impl MultiRow {
         shared: impl Fn(Statement) -> Statement,
         bind: impl Fn(Statement, Option<&T>) -> Statement,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let (mut found, mut rest, numbered) =
-            (Vec::new(), rows, has_numbered_parameters(connection));
+        let dialect = Dialect::of_connection(connection);
+        let (mut found, mut rest) = (Vec::new(), rows);
         while !rest.is_empty() {
             let size = size_for_rows(rest.len());
             let (now, later) = rest.split_at(rest.len().min(SIZES[size]));
             rest = later;
-            let text = self.text(size, numbered);
+            let text = self.text(size, dialect);
             let query =
                 (0..SIZES[size]).fold(sqlx::query(text), |query, at| bind(query, now.get(at)));
             found.append(&mut shared(query).fetch_all(&mut *connection).await?);
@@ -175,12 +170,6 @@ fn size_for_rows(rows: usize) -> usize {
     }
 }
 
-/// Are parameters numbered? `PostgreSQL` knows only numbered ones. In `SQLite` the cost of numbered
-/// parameters grows with the square of their number.
-fn has_numbered_parameters(connection: &sqlx::AnyConnection) -> bool {
-    Dialect::of_connection(connection) == Dialect::Postgres
-}
-
 /// The text with its numbered parameters moved up by this many.
 fn shift_parameters(text: &str, by: usize) -> String {
     let mut parts = text.split('$');
@@ -206,21 +195,21 @@ mod tests {
             "($1, ?, ?)",
             " on conflict (a) do update set c = $2",
         );
-        let text = rows.text(size_for_rows(1), true);
+        let text = rows.text(size_for_rows(1), Dialect::Postgres);
         assert_eq!(
             text,
             "insert into t (a, b, c) values ($3, $1, $2) on conflict (a) do update set c = $4"
         );
         assert!(
-            rows.text(size_for_rows(8), true)
+            rows.text(size_for_rows(8), Dialect::Postgres)
                 .starts_with("insert into t (a, b, c) values ($17, $1, $2), ($17, $3, $4), ")
         );
         assert!(
-            rows.text(size_for_rows(8), false)
+            rows.text(size_for_rows(8), Dialect::Sqlite)
                 .starts_with("insert into t (a, b, c) values ($17, ?, ?), ($17, ?, ?), ")
         );
         assert!(
-            rows.text(size_for_rows(8), false)
+            rows.text(size_for_rows(8), Dialect::Sqlite)
                 .ends_with(" on conflict (a) do update set c = $18")
         );
     }

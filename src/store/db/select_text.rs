@@ -34,8 +34,10 @@ impl SelectText {
         select
     }
 
-    /// Appends text. A column in braces, as in `{s.room_id}`, is one whose index must not be used.
+    /// Appends text, as [`Dialect::text`] has it. A column in braces, as in `{s.room_id}`, is one
+    /// whose index must not be used.
     pub fn push(&mut self, text: &'static str) -> &mut Self {
+        let text = self.dialect.text(text);
         let mut parts = text.split(['{', '}']);
         self.text.push_str(parts.next().unwrap_or_default());
         while let Some(column) = parts.next() {

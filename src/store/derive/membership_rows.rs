@@ -4,11 +4,10 @@
 use super::checkpoints::{self, KeySpan};
 use super::dirty;
 use crate::rtc::membership::Membership;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::unpack;
 use crate::store::stored_membership::{
-    WRITE_MEMBERSHIPS, bind_membership, membership_as_stored, membership_columns,
-    membership_from_fields,
+    MembershipRow, WRITE_MEMBERSHIPS, bind_membership, membership_as_stored, membership_from_row,
 };
 use crate::store::{Error, Tx};
 use std::collections::BTreeMap;
@@ -85,10 +84,10 @@ impl MembershipChange {
 static OPENED: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    concat!(
-        ") select (select string_agg(",
-        membership_columns!(),
-        ", '') from memberships m where m.room_id = $1 and m.chain = a.chain and m.opened_ms >= a.from_ms
+    sql!(
+        ") select (select ",
+        MembershipRow::LIST,
+        " from memberships m where m.room_id = $1 and m.chain = a.chain and m.opened_ms >= a.from_ms
             and m.opened_ms < a.to_ms)
         from asked a where a.chain is not null"
     ),
@@ -104,14 +103,14 @@ pub(in crate::store) async fn memberships_opened_within(
     let rows = OPENED
         .read(tx, spans, shared, checkpoints::bind_key_span)
         .await?;
-    unpack(&rows, membership_from_fields)
+    read_rows(&rows, membership_from_row)
 }
 
 static SOME: MultiRow = MultiRow::new(
-    concat!(
-        "select string_agg(",
-        membership_columns!(),
-        ", '') from memberships m where m.room_id || '' = $1 and m.id in ("
+    sql!(
+        "select ",
+        MembershipRow::LIST,
+        " from memberships m where m.room_id || '' = $1 and m.id in ("
     ),
     "?",
     ")",
@@ -125,7 +124,7 @@ pub(super) async fn read_by_row_ids(
 ) -> Result<Vec<Membership>, Error> {
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     let rows = SOME.look_up(tx, room_id, &ids).await?;
-    unpack(&rows, membership_from_fields)
+    read_rows(&rows, membership_from_row)
 }
 
 static DELETE: MultiRow = MultiRow::new("delete from memberships where id in (", "?", ")");

@@ -10,11 +10,11 @@ use super::rejections::RejectionMarks;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{KeyState, Rules, find_cut_after, find_cuts, fold_between_cuts};
 use crate::rtc::room::RoomConditions;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::unpack;
 use crate::store::derive::dirty::Dirty;
 use crate::store::ingest::new_events::NewEvents;
-use crate::store::stored_event::{KeyEvent, event_columns, key_event_from_fields};
+use crate::store::stored_event::{KeyEvent, KeyEventRow, key_event_from_json};
 use crate::store::{Derivation, Error, Tuning, Tx};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -473,9 +473,9 @@ static PAGE_ENDS: MultiRow = MultiRow::new(
 static PAGES: MultiRow = MultiRow::new(
     "with asked(chain, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    concat!(
+    sql!(
         ") select (select ",
-        event_columns!(),
+        KeyEventRow::LIST,
         " from events e where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms
             and e.time_ms < a.to_ms)
         from asked a where a.chain is not null"
@@ -586,7 +586,9 @@ impl FoldGroup<'_> {
             .read(tx, asked, shared, checkpoints::bind_key_span)
             .await?;
 
-        unpack(&rows, |fields| key_event_from_fields(fields, self.fresh))
+        read_rows(&rows, |row| key_event_from_json(row, self.fresh))?
+            .into_iter()
+            .collect()
     }
 
     /// Finds the cuts of each page, for which the times of the events that its events replace are

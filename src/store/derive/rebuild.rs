@@ -7,8 +7,9 @@ use super::sessions::{self, SessionChanges};
 use super::{membership_rows, session_counters, slots};
 use crate::rtc::fold::Rules;
 use crate::rtc::session::{Session, SessionCounter};
-use crate::store::db::packed::unpack;
-use crate::store::derive::session_rows::session_columns;
+use crate::store::db::dialect::Dialect;
+use crate::store::db::json_row::read_rows;
+use crate::store::derive::session_rows::{SessionRow, session_from_row};
 use crate::store::ingest::new_events::NewEvents;
 use crate::store::ingest::rooms;
 use crate::store::stats::concurrency;
@@ -343,16 +344,15 @@ impl<'a> CallPortion<'a> {
     /// one.
     async fn record_sessions(mut self, tx: &mut Tx) -> Result<Option<i64>, Error> {
         let to = self.end.unwrap_or(i64::MAX);
-        let query = sqlx::query(WITHIN)
+        let query = Dialect::of_connection(tx)
+            .query(WITHIN)
             .bind(self.room_id)
             .bind(self.slot)
             .bind(self.from)
             .bind(to);
         let mut old: BTreeMap<String, (Session, Option<i64>)> = BTreeMap::new();
-        for (session, tally) in unpack(
-            &query.fetch_all(&mut **tx).await?,
-            crate::store::derive::session_rows::session_from_fields,
-        )? {
+        let rows = query.fetch_all(&mut **tx).await?;
+        for (session, tally) in read_rows(&rows, session_from_row)? {
             old.insert(session.id.clone(), (session, tally));
         }
 
@@ -384,9 +384,9 @@ impl<'a> CallPortion<'a> {
     }
 }
 
-const WITHIN: &str = concat!(
+const WITHIN: &str = sql!(
     "select ",
-    session_columns!(),
+    SessionRow::LIST,
     " from sessions s where s.room_id = $1 and s.slot_id = $2 and s.started_ms >= $3
         and s.started_ms <= $4"
 );

@@ -3,12 +3,12 @@
 //! the users who came, went or changed since.
 
 use super::membership_rows::{MembershipChange, SessionAssignments};
-use super::sessions::{stay_columns, stay_from_fields};
+use super::sessions::{StayRow, stay_from_row};
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
 use crate::rtc::session::{CountedStay, PresentCount, Session, SessionCounter, peak_within};
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::unpack;
 use crate::store::{Error, Tx, to_i64};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
@@ -229,7 +229,7 @@ impl TallyUpdate<'_> {
         let shared = |query: Statement| query.bind(self.session.id.clone()).bind(low).bind(high);
         let bind = |query: Statement, user: Option<&String>| query.bind(user.cloned());
         let rows = OF_USERS.read(tx, &users, shared, bind).await?;
-        let before = unpack(&rows, stay_from_fields)?
+        let before = read_rows(&rows, stay_from_row)?
             .into_iter()
             .map(|(_, (stay, _))| stay)
             .filter(|stay| stay.until_ms > stay.joined_ms);
@@ -372,9 +372,9 @@ const MOVING: &str = "select user_id from memberships
 static OF_USERS: MultiRow = MultiRow::new(
     "with asked(user_id) as (values ",
     "(cast(? as text))",
-    concat!(
+    sql!(
         ") select ",
-        stay_columns!(),
+        StayRow::LIST,
         " from asked a cross join memberships m
         where m.user_id = a.user_id and m.session_id || '' = $1 and m.until_ms > $2
         and m.joined_ms + 0 <= $3"

@@ -3,52 +3,51 @@
 use super::dirty;
 use crate::rtc::session::Session;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::Fields;
 use crate::store::{Error, Tx, to_i64};
 
-/// The columns of [`session_from_fields`].
-macro_rules! session_columns {
-    () => {
-        packed!(text "s.id", text "s.slot_id", text "s.application", number "s.started_ms",
-            number "s.until_ms", number "s.memberships", number "s.users", number "s.devices",
-            number "s.peak", number "s.peak_users", text "s.servers", text "s.intent",
-            text "s.first_event_id", number "s.tally")
-    };
+json_row! {
+    /// A row of `sessions s`.
+    pub(in crate::store) struct SessionRow {
+        id: String = "s.id",
+        slot_id: String = "s.slot_id",
+        application: String = "s.application",
+        started_ms: i64 = "s.started_ms",
+        until_ms: i64 = "s.until_ms",
+        memberships: i64 = "s.memberships",
+        users: i64 = "s.users",
+        devices: i64 = "s.devices",
+        peak: i64 = "s.peak",
+        peak_users: i64 = "s.peak_users",
+        servers: String = "s.servers",
+        intent: Option<String> = "s.intent",
+        first_event_id: String = "s.first_event_id",
+        tally: Option<i64> = "s.tally",
+    }
 }
-pub(in crate::store) use session_columns;
 
-/// A session from its packed form, and its tally.
-pub(in crate::store) fn session_from_fields(
-    fields: &mut Fields<'_>,
-) -> Result<(Session, Option<i64>), Error> {
-    let count = |fields: &mut Fields<'_>| {
-        fields
-            .some_number()
-            .map(|number| usize::try_from(number).unwrap_or(0))
-    };
+/// A stored session, and its tally.
+pub(in crate::store) fn session_from_row(row: SessionRow) -> (Session, Option<i64>) {
+    let count = |number: i64| usize::try_from(number).unwrap_or(0);
+    let servers = row.servers.split_whitespace().map(ToOwned::to_owned);
 
     let session = Session {
-        id: fields.some_text()?,
-        slot_id: fields.some_text()?,
-        application: fields.some_text()?,
-        started_ms: fields.some_number()?,
-        until_ms: fields.some_number()?,
-        memberships: count(fields)?,
-        users: count(fields)?,
-        devices: count(fields)?,
-        peak: count(fields)?,
-        peak_users: count(fields)?,
-        servers: fields
-            .some_text()?
-            .split_whitespace()
-            .map(ToOwned::to_owned)
-            .collect(),
-        intent: fields.maybe_text()?,
-        first_event_id: fields.some_text()?,
+        servers: servers.collect(),
+        id: row.id,
+        slot_id: row.slot_id,
+        application: row.application,
+        started_ms: row.started_ms,
+        until_ms: row.until_ms,
+        memberships: count(row.memberships),
+        users: count(row.users),
+        devices: count(row.devices),
+        peak: count(row.peak),
+        peak_users: count(row.peak_users),
+        intent: row.intent,
+        first_event_id: row.first_event_id,
         membership_ids: Vec::new(),
     };
 
-    Ok((session, fields.number()?))
+    (session, row.tally)
 }
 
 static WRITE: MultiRow = MultiRow::new(

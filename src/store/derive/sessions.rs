@@ -6,9 +6,10 @@ use super::membership_rows::{self, MembershipChange, SessionAssignments};
 use super::session_counters::{self, TallyUpdate};
 use crate::rtc::membership::Membership;
 use crate::rtc::session::{CountedStay, Session, SessionCounter};
+use crate::store::db::dialect::Dialect;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::{Fields, unpack};
-use crate::store::derive::session_rows::session_columns;
+use crate::store::derive::session_rows::{SessionRow, session_from_row};
 use crate::store::{Error, Tuning, Tx, to_i64};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,9 +120,9 @@ fn cluster_changes(changes: &[MembershipChange]) -> Vec<Cluster<'_>> {
 static TOUCHING: MultiRow = MultiRow::new(
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    concat!(
+    sql!(
         ") select ",
-        session_columns!(),
+        SessionRow::LIST,
         " from asked a cross join sessions s
         where s.room_id = $1 and s.slot_id = a.slot_id and s.started_ms <= a.to_ms
         and s.started_ms >= coalesce(
@@ -152,10 +153,7 @@ async fn find_windows<'a>(
             super::checkpoints::bind_key_span,
         )
         .await?;
-    for (session, tally) in unpack(
-        &rows,
-        crate::store::derive::session_rows::session_from_fields,
-    )? {
+    for (session, tally) in read_rows(&rows, session_from_row)? {
         stored.insert(
             (session.slot_id.clone(), session.started_ms),
             (session, tally),
@@ -297,45 +295,44 @@ impl Window<'_> {
 /// A stay as it is stored, and its session.
 pub(in crate::store) type StoredStay = (CountedStay, Option<String>);
 
-/// The columns of [`stay_from_fields`].
-macro_rules! stay_columns {
-    () => {
-        packed!(text "m.id", text "m.slot_id", text "m.chain", text "m.user_id", text "m.device_id",
-            number "m.joined_ms", number "m.until_ms", text "m.join_event_id", number "m.resumed",
-            text "m.intent", text "m.session_id")
-    };
+json_row! {
+    /// The part of a row of `memberships m` from which a session is counted.
+    pub(in crate::store) struct StayRow {
+        id: String = "m.id",
+        slot_id: String = "m.slot_id",
+        user_id: String = "m.user_id",
+        device: String = "coalesce(m.device_id, m.chain)",
+        joined_ms: i64 = "m.joined_ms",
+        until_ms: i64 = "m.until_ms",
+        join_event_id: String = "m.join_event_id",
+        resumed: i64 = "m.resumed",
+        intent: Option<String> = "m.intent",
+        session_id: Option<String> = "m.session_id",
+    }
 }
-pub(super) use stay_columns;
 
-/// The part of a stored membership from which a session is counted, and its slot.
-pub(in crate::store) fn stay_from_fields(
-    fields: &mut Fields<'_>,
-) -> Result<(String, StoredStay), Error> {
-    let (id, slot, member_key) = (
-        fields.some_text()?,
-        fields.some_text()?,
-        fields.some_text()?,
-    );
+/// A stored stay, after its slot.
+pub(in crate::store) fn stay_from_row(row: StayRow) -> (String, StoredStay) {
     let stay = CountedStay {
-        id,
-        user: fields.some_text()?,
-        device: fields.maybe_text()?.unwrap_or(member_key),
-        joined_ms: fields.some_number()?,
-        until_ms: fields.some_number()?,
-        join_event_id: fields.some_text()?,
-        resumed: fields.some_number()? != 0,
-        intent: fields.maybe_text()?,
+        id: row.id,
+        user: row.user_id,
+        device: row.device,
+        joined_ms: row.joined_ms,
+        until_ms: row.until_ms,
+        join_event_id: row.join_event_id,
+        resumed: row.resumed != 0,
+        intent: row.intent,
     };
 
-    Ok((slot, (stay, fields.maybe_text()?)))
+    (row.slot_id, (stay, row.session_id))
 }
 
 static MEMBERS: MultiRow = MultiRow::new(
     "with asked(slot_id, from_ms, to_ms) as (values ",
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
-    concat!(
+    sql!(
         ") select ",
-        stay_columns!(),
+        StayRow::LIST,
         " from asked a cross join memberships m
         where m.room_id = $1 and m.slot_id = a.slot_id and m.joined_ms >= a.from_ms
         and m.joined_ms <= a.to_ms"
@@ -356,12 +353,10 @@ async fn recount_windows(
         .map(|window| (window.slot, window.low, window.high))
         .collect();
     let shared = |query: Statement| query.bind(room_id.to_owned());
-    let mut stored = unpack(
-        &MEMBERS
-            .read(tx, &asked, shared, super::checkpoints::bind_key_span)
-            .await?,
-        stay_from_fields,
-    )?;
+    let rows = MEMBERS
+        .read(tx, &asked, shared, super::checkpoints::bind_key_span)
+        .await?;
+    let mut stored = read_rows(&rows, stay_from_row)?;
     stored.sort_unstable_by(|(slot, (a, _)), (other, (b, _))| {
         (slot, a.place()).cmp(&(other, b.place()))
     });
@@ -401,9 +396,9 @@ struct Recount<'w> {
 const PORTION_ENDS: &str =
     "select joined_ms from memberships where room_id = $1 and slot_id = $2 and joined_ms >= $3
     and joined_ms <= $4 order by joined_ms limit 1 offset $5";
-const BETWEEN: &str = concat!(
+const BETWEEN: &str = sql!(
     "select ",
-    stay_columns!(),
+    StayRow::LIST,
     " from memberships m where m.room_id = $1 and m.slot_id = $2 and m.joined_ms >= $3
         and m.joined_ms <= $4"
 );
@@ -429,14 +424,14 @@ pub(in crate::store) async fn read_next_stays(
         .fetch_optional(&mut *connection)
         .await?;
     let to = end.map_or(high, |end| (end - 1).max(from));
-    let query = sqlx::query(BETWEEN)
+    let query = Dialect::of_connection(connection)
+        .query(BETWEEN)
         .bind(room_id)
         .bind(slot)
         .bind(from)
         .bind(to);
-    let mut stays = unpack(&query.fetch_all(connection).await?, |fields| {
-        Ok(stay_from_fields(fields)?.1)
-    })?;
+    let rows = query.fetch_all(connection).await?;
+    let mut stays = read_rows(&rows, |row| stay_from_row(row).1)?;
     stays.sort_unstable_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
 
     Ok((stays, end.map(|_| to + 1)))

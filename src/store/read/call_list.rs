@@ -3,11 +3,11 @@
 //! happens soon. So a page costs about the same however many calls there are.
 
 use super::call_filter::{CallCondition, EndBounds, conditions_of_filter};
-use super::calls::{call_columns, call_from_fields};
+use super::calls::{CallRow, call_from_row};
 use super::name_search::{self, NameMatches};
 use crate::rtc::time::DAY_MS;
 use crate::store::db::dialect::Dialect;
-use crate::store::db::packed::unpack;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::select_text::SelectText;
 use crate::store::model::{Call, CallFilter, Cursor, Matching, Viewer};
 use crate::store::{Error, Reader, to_i64};
@@ -91,9 +91,9 @@ impl<'a> ListRequest<'a> {
     pub fn select(&self, dialect: Dialect, path: AccessPath<'_>, limit: i64) -> SelectText {
         let mut select = SelectText::new(
             dialect,
-            concat!(
+            sql!(
                 "select string_agg(found.call, '') from (select ",
-                call_columns!(),
+                CallRow::TEXT,
                 " as call from sessions s cross join rooms r where r.room_id = s.room_id"
             ),
         );
@@ -271,7 +271,7 @@ impl<'a> ListRequest<'a> {
         let select = self.select(store.dialect(), path, limit);
         let rows = select.statement().fetch_all(&store.read).await?;
 
-        unpack(&rows, call_from_fields)
+        read_rows(&rows, call_from_row)
     }
 
     /// Reads all calls that the rare part of the filter finds, and gives the newest `limit` of

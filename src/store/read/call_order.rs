@@ -6,12 +6,13 @@
 //! list. So nothing moves while a user pages through the list.
 
 use super::call_filter::{CallCondition, EndBounds, conditions_of_filter};
-use super::calls::{self, call_columns, call_from_fields};
+use super::calls::{self, CallRow, call_from_row};
 use crate::store::db::dialect::Dialect;
-use crate::store::db::packed::unpack;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::select_text::SelectText;
 use crate::store::model::{Call, CallFilter, Cursor, More, Viewer};
 use crate::store::{Error, Reader, to_i64};
+use serde::Deserialize;
 
 /// The sort key of a list of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +138,13 @@ pub async fn list_ordered_calls(
     }
 
     Ok(found)
+}
+
+/// A call, and its sort key.
+#[derive(Debug, Deserialize)]
+struct OrderedCallRow {
+    call: CallRow,
+    key: i64,
 }
 
 /// The place of a call in a list, with its sort key. `at_ms` is the moment of the list.
@@ -297,10 +305,17 @@ impl<'q> OrderedRequest<'q> {
             ListIndex::Late => Some(CallCondition::EndsFrom(ends.at_least)),
             ListIndex::Room => self.filter.room.as_deref().map(CallCondition::Room),
         };
-        let mut select = SelectText::new(dialect, concat!("select ", call_columns!(), " || "));
+        let mut select = SelectText::new(
+            dialect,
+            sql!(
+                "select cast(json_object('call', ",
+                CallRow::OBJECT,
+                ", 'key', "
+            ),
+        );
         self.push_key(&mut select, by_key);
         select.push(
-            " || ':' from sessions s cross join rooms r where r.room_id = s.room_id
+            ") as text) from sessions s cross join rooms r where r.room_id = s.room_id
                 and {s.started_ms} < ",
         );
         select.number(self.before_ms).push(" and (");
@@ -380,11 +395,10 @@ impl<'q> OrderedRequest<'q> {
         let select = self.select(store.dialect(), source, ends);
         let rows = select.statement().fetch_all(&store.read).await?;
 
-        unpack(&rows, |fields| {
-            let call = call_from_fields(fields)?;
-            let key = fields.some_number()?;
-            let place = place_of_call(&call, key, self.at_ms);
-            Ok((call, place))
+        read_rows(&rows, |row: OrderedCallRow| {
+            let call = call_from_row(row.call);
+            let place = place_of_call(&call, row.key, self.at_ms);
+            (call, place)
         })
     }
 }

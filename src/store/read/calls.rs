@@ -2,35 +2,50 @@
 
 pub use super::call_list::{count_calls, list_calls};
 use crate::rtc::words::Watch;
-use crate::store::db::packed::{Fields, unpack};
+use crate::store::db::json_row::read_rows;
 use crate::store::model::{Call, LoneCall, RoomName, Viewer};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
-/// One text for each call out of `sessions s` and `rooms r`, in the form that [`call_from_fields`]
-/// reads, with everything from `from` on; and all of them in one text. That text has the order of
-/// the statement, because both databases feed an aggregate in the order of its subquery.
+json_row! {
+    /// A call out of `sessions s` and `rooms r`.
+    pub(in crate::store) struct CallRow {
+        id: String = "s.id",
+        room_id: String = "s.room_id",
+        room_name: Option<String> = "r.name",
+        room_alias: Option<String> = "r.alias",
+        watch: String = "r.watch",
+        looked_ms: i64 = "coalesce(r.polled_ms, r.first_seen_ms)",
+        slot_id: String = "s.slot_id",
+        application: String = "s.application",
+        started_ms: i64 = "s.started_ms",
+        until_ms: i64 = "s.until_ms",
+        users: i64 = "s.users",
+        devices: i64 = "s.devices",
+        memberships: i64 = "s.memberships",
+        peak: i64 = "s.peak",
+        peak_users: i64 = "s.peak_users",
+        servers: String = "s.servers",
+        intent: Option<String> = "s.intent",
+        first_event_id: String = "s.first_event_id",
+    }
+}
+
+/// The calls out of `sessions s` and `rooms r` with everything from `from` on, in one text. It has
+/// the order of the statement, because both databases feed an aggregate in the order of its
+/// subquery.
 macro_rules! calls {
     ($($from:expr),+) => {
-        concat!(
+        sql!(
             "select string_agg(found.call, '') from (select ",
-            $crate::store::read::calls::call_columns!(),
+            $crate::store::read::calls::CallRow::TEXT,
             " as call",
             $($from,)+
             ") as found"
         )
     };
 }
-macro_rules! call_columns {
-    () => {
-        row!(text "s.id", text "s.room_id", text "r.name", text "r.alias", text "r.watch",
-            number "coalesce(r.polled_ms, r.first_seen_ms)", text "s.slot_id", text "s.application",
-            number "s.started_ms", number "s.until_ms", number "s.users", number "s.devices",
-            number "s.memberships", number "s.peak", number "s.peak_users", text "s.servers",
-            text "s.intent", text "s.first_event_id")
-    };
-}
-pub(in crate::store) use {call_columns, calls};
+pub(in crate::store) use calls;
 
 // `+ 0` keeps the database from using an index for a column: few calls run, but many have begun.
 macro_rules! running {
@@ -70,8 +85,14 @@ pub async fn list_active_calls(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(ACTIVE).bind(now).bind(ACTIVE_MOST);
-    unpack(&query.fetch_all(&store.read).await?, call_from_fields)
+    let query = store.dialect().query(ACTIVE);
+    let rows = query
+        .bind(now)
+        .bind(ACTIVE_MOST)
+        .fetch_all(&store.read)
+        .await?;
+
+    read_rows(&rows, call_from_row)
 }
 
 /// Calls of one room that are active at `now`, newest first; at most [`ACTIVE_MOST`].
@@ -85,12 +106,15 @@ pub async fn active_in_room(
     now: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(ACTIVE_IN_ROOM)
+    let query = store.dialect().query(ACTIVE_IN_ROOM);
+    let rows = query
         .bind(now)
         .bind(room_id)
-        .bind(ACTIVE_MOST);
+        .bind(ACTIVE_MOST)
+        .fetch_all(&store.read)
+        .await?;
 
-    unpack(&query.fetch_all(&store.read).await?, call_from_fields)
+    read_rows(&rows, call_from_row)
 }
 
 /// How many calls are active at `now`, however many of them are read.
@@ -124,8 +148,15 @@ pub async fn ended_last(
     limit: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    let query = sqlx::query(ENDED_LAST).bind(from).bind(now).bind(limit);
-    unpack(&query.fetch_all(&store.read).await?, call_from_fields)
+    let query = store.dialect().query(ENDED_LAST);
+    let rows = query
+        .bind(from)
+        .bind(now)
+        .bind(limit)
+        .fetch_all(&store.read)
+        .await?;
+
+    read_rows(&rows, call_from_row)
 }
 
 const BY_ID: &str =
@@ -165,11 +196,10 @@ pub async fn find_call(
 
 /// The call with this id; `None` if there is none.
 async fn find_by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
-    Ok(unpack(
-        &sqlx::query(BY_ID).bind(id).fetch_all(&store.read).await?,
-        call_from_fields,
-    )?
-    .pop())
+    let query = store.dialect().query(BY_ID);
+    let rows = query.bind(id).fetch_all(&store.read).await?;
+
+    Ok(read_rows(&rows, call_from_row)?.pop())
 }
 
 /// A user with more devices than this in a call is not waiting alone in it.
@@ -272,40 +302,30 @@ async fn resolve_call_id(store: &Reader, former_or_event: &str) -> Result<Option
     .await
 }
 
-/// A call from the form in which [`call_columns`] packs it.
-pub(in crate::store) fn call_from_fields(fields: &mut Fields<'_>) -> Result<Call, Error> {
-    let id = fields.some_text()?;
-    let room = RoomName {
-        room_id: fields.some_text()?,
-        name: fields.maybe_text()?,
-        alias: fields.maybe_text()?,
-    };
+/// A stored call.
+pub(in crate::store) fn call_from_row(row: CallRow) -> Call {
+    let is_lost = matches!(Watch::from_word(&row.watch), Watch::Left | Watch::Blind);
+    let servers = row.servers.split_whitespace().map(ToOwned::to_owned);
 
-    let is_lost = matches!(
-        Watch::from_word(&fields.some_text()?),
-        Watch::Left | Watch::Blind
-    );
-    let looked_ms = fields.some_number()?;
-
-    Ok(Call {
-        id,
-        room,
-        lost_ms: is_lost.then_some(looked_ms),
-        slot_id: fields.some_text()?,
-        application: fields.some_text()?,
-        started_ms: fields.some_number()?,
-        until_ms: fields.some_number()?,
-        people: fields.some_number()?,
-        devices: fields.some_number()?,
-        memberships: fields.some_number()?,
-        peak: fields.some_number()?,
-        peak_users: fields.some_number()?,
-        servers: fields
-            .some_text()?
-            .split_whitespace()
-            .map(ToOwned::to_owned)
-            .collect(),
-        intent: fields.maybe_text()?,
-        first_event_id: fields.some_text()?,
-    })
+    Call {
+        servers: servers.collect(),
+        id: row.id,
+        room: RoomName {
+            room_id: row.room_id,
+            name: row.room_name,
+            alias: row.room_alias,
+        },
+        lost_ms: is_lost.then_some(row.looked_ms),
+        slot_id: row.slot_id,
+        application: row.application,
+        started_ms: row.started_ms,
+        until_ms: row.until_ms,
+        people: row.users,
+        devices: row.devices,
+        memberships: row.memberships,
+        peak: row.peak,
+        peak_users: row.peak_users,
+        intent: row.intent,
+        first_event_id: row.first_event_id,
+    }
 }

@@ -6,8 +6,8 @@ use crate::rtc::coverage::{
 use crate::rtc::event::RoomEvent;
 use crate::rtc::visibility::hidden_spans;
 use crate::rtc::words::{Mode, Watch};
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::db::packed::{Fields, unpack};
 use crate::store::db::word_column::{maybe_word_from_row, word_from_row};
 use crate::store::ingest::rooms;
 use crate::store::model::Viewer;
@@ -25,13 +25,25 @@ static OF_ROOMS: MultiRow = MultiRow::new(
     "?",
     ") order by from_ms",
 );
+
+json_row! {
+    /// A room `r` whose coverage is asked for.
+    struct CoveredRoomRow {
+        room_id: String = "r.room_id",
+        watch: String = "r.watch",
+        error: Option<String> = "r.error",
+        first_seen_ms: i64 = "r.first_seen_ms",
+        polled_ms: Option<i64> = "r.polled_ms",
+        created_ms: Option<i64> = "r.created_ms",
+    }
+}
+
 // `+ 0` keeps SQLite from looking for the creation in the index of times: a room without one would
 // be read completely.
 pub(in crate::store) static ROOMS: MultiRow = MultiRow::new(
-    concat!(
+    sql!(
         "select ",
-        packed!(text "r.room_id", text "r.watch", text "r.error", number "r.first_seen_ms",
-            number "r.polled_ms", number "r.created_ms"),
+        CoveredRoomRow::LIST,
         " from (select r.*, (select min(e.origin_server_ts + 0) from events e
             where e.room_id = r.room_id and e.chain is null
             and e.kind = 'm.room.create' and e.state_key = '') as created_ms from rooms r
@@ -163,11 +175,10 @@ async fn read_room_notes(
     ids: &[&String],
     wide: &CommonCoverage,
 ) -> Result<BTreeMap<String, CoverageRecords>, Error> {
-    let notes_of_row = |fields: &mut Fields<'_>| {
-        let room_id = fields.some_text()?;
-        let watch = Watch::from_word(&fields.some_text()?);
+    let notes_of_row = |row: CoveredRoomRow| {
+        let watch = Watch::from_word(&row.watch);
         let followed = wide.follows && watch != Watch::Peeked;
-        let failing = rooms::is_unread(fields.text()?);
+        let failing = rooms::is_unread(row.error.as_deref());
         let silent = if followed {
             wide.silent
         } else {
@@ -180,20 +191,18 @@ async fn read_room_notes(
             } else {
                 wide.heard.clone()
             },
-            first_seen_ms: fields.some_number()?,
-            polled_ms: fields.number()?,
-            created_ms: fields.number()?,
+            first_seen_ms: row.first_seen_ms,
+            polled_ms: row.polled_ms,
+            created_ms: row.created_ms,
             silent,
             ..CoverageRecords::default()
         };
 
-        Ok((room_id, notes))
+        (row.room_id, notes)
     };
 
-    let mut found: BTreeMap<_, _> =
-        unpack(&ROOMS.read_by_ids(connection, ids).await?, notes_of_row)?
-            .into_iter()
-            .collect();
+    let rows = ROOMS.read_by_ids(connection, ids).await?;
+    let mut found: BTreeMap<_, _> = read_rows(&rows, notes_of_row)?.into_iter().collect();
     for row in OF_ROOMS.read_by_ids(connection, ids).await? {
         let span = Span {
             from: row.try_get("from_ms")?,

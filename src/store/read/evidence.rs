@@ -2,11 +2,13 @@
 
 use crate::rtc::coverage::Span;
 use crate::rtc::evidence::Origin;
+use crate::rtc::words::Source;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::Viewer;
 use crate::store::stats::spans::{is_claim_refuted, is_doubted, is_predecessor_lost};
 use crate::store::{Error, Reader};
+use serde::Deserialize;
 use std::collections::HashMap;
 
 /// The events at the boundaries of one membership.
@@ -20,6 +22,49 @@ pub struct Origins {
     pub is_claim_refuted: bool,
     /// The span of the membership in which an event is missing that the homeserver names.
     pub lost: Option<Span>,
+}
+
+/// The event at one boundary of a membership. A key that is none of the fields is an error.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginRow {
+    origin_ms: Option<i64>,
+    received_ms: Option<i64>,
+    source: Option<Source>,
+    json: Option<String>,
+    lost_since_ms: Option<i64>,
+}
+
+/// The object of an [`OriginRow`], from the columns of the join or the end.
+macro_rules! origin_columns {
+    ($boundary:literal) => {
+        concat!(
+            "json_object('origin_ms', o.",
+            $boundary,
+            "_origin, 'received_ms', o.",
+            $boundary,
+            "_received, 'source', o.",
+            $boundary,
+            "_source, 'json', o.",
+            $boundary,
+            "_json, 'lost_since_ms', o.",
+            $boundary,
+            "_lost)"
+        )
+    };
+}
+
+json_row! {
+    /// The events at the boundaries of a membership, of `o`.
+    struct OriginsRow {
+        id: String = "o.id",
+        join: OriginRow = origin_columns!("join"),
+        end: OriginRow = origin_columns!("end"),
+        last_sign: Option<i64> = "o.last_sign",
+        refuted: i64 = "o.refuted",
+        lost_from: Option<i64> = "o.lost_from",
+        lost_to: Option<i64> = "o.lost_to",
+    }
 }
 
 /// The time of the last event of a member key that is known before a time: SQL over a row that
@@ -43,12 +88,9 @@ macro_rules! last_known_before {
 // times: the events of a stay are found by its member key, from the time of its join on.
 macro_rules! origins {
     ($which:literal) => {
-        concat!(
+        sql!(
         "select ",
-        packed!(text "o.id", number "o.join_origin", number "o.join_received",
-            text "o.join_source", text "o.join_json", number "o.join_lost", number "o.end_origin",
-            number "o.end_received", text "o.end_source", text "o.end_json", number "o.end_lost",
-            number "o.last_sign", number "o.refuted", number "o.lost_from", number "o.lost_to"),
+        OriginsRow::LIST,
         " from (select found.*, case when found.lost_to is not null then ",
         last_known_before!("found", "found.lost_to"),
         " end as lost_from from (select m.id, m.room_id, m.chain,
@@ -136,48 +178,36 @@ async fn read_origins(
 ) -> Result<HashMap<String, Origins>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let found = unpack(
-        &statement.read_by_ids(&mut connection, ids).await?,
-        |fields| {
-            let id = fields.some_text()?;
-            Ok((
-                id,
-                Origins {
-                    join: origin_from_fields(fields)?,
-                    end: origin_from_fields(fields)?,
-                    last_sign_ms: fields.number()?,
-                    is_claim_refuted: fields.some_number()? != 0,
-                    lost: lost_span_from_fields(fields)?,
-                },
-            ))
-        },
-    )?;
+    let rows = statement.read_by_ids(&mut connection, ids).await?;
 
-    Ok(found.into_iter().collect())
+    Ok(read_rows(&rows, origins_from_row)?.into_iter().collect())
 }
 
-fn lost_span_from_fields(fields: &mut Fields<'_>) -> Result<Option<Span>, Error> {
-    let (from, to) = (fields.number()?, fields.number()?);
-    Ok(from.zip(to).map(|(from, to)| Span { from, to }))
-}
-
-fn origin_from_fields(fields: &mut Fields<'_>) -> Result<Option<Origin>, Error> {
-    let (origin_ms, received_ms) = (fields.number()?, fields.number()?);
-    let source = fields.maybe_word("source")?;
-    let made = fields.text()?;
-    let lost_since_ms = fields.number()?;
-    let Some((origin_ms, source)) = origin_ms.zip(source) else {
-        return Ok(None);
+/// The origins of a membership, after its id.
+fn origins_from_row(row: OriginsRow) -> (String, Origins) {
+    let lost = row.lost_from.zip(row.lost_to);
+    let origins = Origins {
+        join: origin_from_row(row.join),
+        end: origin_from_row(row.end),
+        last_sign_ms: row.last_sign,
+        is_claim_refuted: row.refuted != 0,
+        lost: lost.map(|(from, to)| Span { from, to }),
     };
 
-    let made_since_ms = made
-        .map(|json| crate::store::ingest::snapshots::previous_poll_ms(json).unwrap_or(origin_ms));
+    (row.id, origins)
+}
 
-    Ok(Some(Origin {
+fn origin_from_row(row: OriginRow) -> Option<Origin> {
+    let (origin_ms, source) = row.origin_ms.zip(row.source)?;
+    let made_since_ms = row
+        .json
+        .map(|json| crate::store::ingest::snapshots::previous_poll_ms(&json).unwrap_or(origin_ms));
+
+    Some(Origin {
         origin_ms,
-        received_ms,
+        received_ms: row.received_ms,
         source,
         made_since_ms,
-        lost_since_ms,
-    }))
+        lost_since_ms: row.lost_since_ms,
+    })
 }

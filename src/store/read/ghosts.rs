@@ -3,8 +3,8 @@
 //! is overdue are read.
 
 use crate::rtc::ghost::{self, Goodbyes};
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 use serde_json::Value;
@@ -32,14 +32,26 @@ pub struct StayStatements {
     pub current: Option<CurrentEvent>,
 }
 
+json_row! {
+    /// What is told of a stay `o`, and its last event `l`.
+    struct ToldRow {
+        id: String = "o.id",
+        join_json: Option<String> = "o.join_json",
+        goodbye_ms: Option<i64> = "o.goodbye_ms",
+        event_id: Option<String> = "l.event_id",
+        kind: Option<String> = "l.kind",
+        state_key: Option<String> = "l.state_key",
+        origin_server_ts: Option<i64> = "l.origin_server_ts",
+        json: Option<String> = "case when octet_length(l.json) <= 16384 then l.json end",
+    }
+}
+
 // The last event of a running stay is the current state of its key. A goodbye is the event right
 // before the stay.
 static TOLD: MultiRow = MultiRow::new(
-    concat!(
+    sql!(
         "select ",
-        packed!(text "o.id", text "o.join_json", number "o.goodbye_ms", text "l.event_id",
-            text "l.kind", text "l.state_key", number "l.origin_server_ts",
-            text "case when octet_length(l.json) <= 16384 then l.json end"),
+        ToldRow::LIST,
         " from (select m.id, m.room_id,
             case when octet_length(j.json) <= 16384 then j.json end as join_json,
             (select case when p.end_reason in ('left', 'delayed_leave') then p.until_ms end
@@ -68,30 +80,25 @@ pub async fn statements_of_stays(
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let rows = TOLD.read_by_ids(&mut connection, membership_ids).await?;
-    Ok(unpack(&rows, statements_from_fields)?.into_iter().collect())
+    Ok(read_rows(&rows, statements_from_row)?.into_iter().collect())
 }
 
-fn statements_from_fields(fields: &mut Fields<'_>) -> Result<(String, StayStatements), Error> {
-    let id = fields.some_text()?;
-    let join = content_of_json(fields.text()?);
-    let goodbye_ms = fields.number()?;
-    let event_id = fields.maybe_text()?;
-    let kind = fields.maybe_text()?;
-    let state_key = fields.maybe_text()?;
-    let origin_ms = fields.number()?.unwrap_or(0);
-    let last = content_of_json(fields.text()?);
-    let current = event_id.zip(kind).map(|(event_id, kind)| CurrentEvent {
-        event_id,
-        kind,
-        state_key,
-    });
+/// What the events of a stay say, after its id.
+fn statements_from_row(row: ToldRow) -> (String, StayStatements) {
+    let join = content_of_json(row.join_json.as_deref());
+    let last = content_of_json(row.json.as_deref());
+    let current = row.event_id.zip(row.kind);
     let told = StayStatements {
-        is_hourly_client: ghost::is_by_hourly_client(&last, origin_ms),
-        came_back: ghost::has_come_back(&join, goodbye_ms),
-        current,
+        is_hourly_client: ghost::is_by_hourly_client(&last, row.origin_server_ts.unwrap_or(0)),
+        came_back: ghost::has_come_back(&join, row.goodbye_ms),
+        current: current.map(|(event_id, kind)| CurrentEvent {
+            event_id,
+            kind,
+            state_key: row.state_key,
+        }),
     };
 
-    Ok((id, told))
+    (row.id, told)
 }
 
 /// The content of a stored event; null if there is none.

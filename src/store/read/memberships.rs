@@ -1,10 +1,10 @@
 //! Memberships as pages read them: by call, by id, and those that ended.
 
 use crate::rtc::membership::Membership;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::db::packed::{Fields, unpack};
 use crate::store::model::{Member, Viewer};
-use crate::store::stored_membership::{membership_columns, membership_from_fields};
+use crate::store::stored_membership::{MembershipRow, membership_from_row};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -20,14 +20,22 @@ macro_rules! ended_by_the_room {
 }
 pub(in crate::store) use ended_by_the_room;
 
+json_row! {
+    /// A stay as pages show it, of `memberships m` and `people p`.
+    struct MemberRow {
+        stay: MembershipRow = MembershipRow::OBJECT,
+        session_id: String = "m.session_id",
+        name: Option<String> = "p.name",
+        ended_by: Option<String> = "m.ended_by",
+    }
+}
+
 macro_rules! members {
     ($which:literal) => {
-        concat!(
-            "select string_agg(",
-            membership_columns!(),
-            " || ",
-            row!(text "m.session_id", text "p.name", text "m.ended_by"),
-            ", '') from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e
+        sql!(
+            "select ",
+            MemberRow::LIST,
+            " from (select m.*, coalesce(m.end_event_id, (select max(e.event_id) from events e
                 where ",
             ended_by_the_room!(),
             ")) as ended_by from memberships m where ",
@@ -121,10 +129,8 @@ async fn read_members(
 ) -> Result<Vec<Member>, Error> {
     let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
-    let mut members = unpack(
-        &statement.read_by_ids(&mut connection, ids).await?,
-        member_from_fields,
-    )?;
+    let rows = statement.read_by_ids(&mut connection, ids).await?;
+    let mut members = read_rows(&rows, member_from_row)?;
     members.sort_by(|one, other| sort_key(one).cmp(&sort_key(other)));
 
     Ok(members)
@@ -144,17 +150,15 @@ fn sort_key(member: &Member) -> (&str, i64, &str, Option<&str>, &str) {
     )
 }
 
-fn member_from_fields(fields: &mut Fields<'_>) -> Result<Member, Error> {
-    let stay = membership_from_fields(fields)?;
-
-    Ok(Member {
-        session_id: fields.some_text()?,
-        name: fields.maybe_text()?,
+fn member_from_row(row: MemberRow) -> Member {
+    Member {
+        session_id: row.session_id,
+        name: row.name,
         stay: Membership {
-            end_event_id: fields.maybe_text()?,
-            ..stay
+            end_event_id: row.ended_by,
+            ..membership_from_row(row.stay)
         },
-    })
+    }
 }
 
 const ENDED: &str =

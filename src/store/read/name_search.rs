@@ -4,10 +4,11 @@
 //! use, so the search checks the calls themselves afterwards.
 
 use crate::rtc::id::server_of;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::unpack;
 use crate::store::{Error, Reader, escape_for_like};
 use memchr::memmem::Finder;
+use serde::Deserialize;
 use sqlx::Row;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -330,16 +331,43 @@ impl KnownNames {
     }
 }
 
+/// The call of a stay or a call, if it is in one, and a time that is its start or later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MatchingCallRow {
+    call: Option<String>,
+    time_ms: i64,
+}
+
 macro_rules! of {
     ($table:literal, $key:literal, $call:literal, $time:literal) => {
         [
             MultiRow::new(
-                concat!("select count(*) from (select 1 from ", $table, " where ", $key, " in ("),
+                concat!(
+                    "select count(*) from (select 1 from ",
+                    $table,
+                    " where ",
+                    $key,
+                    " in ("
+                ),
                 "?",
                 ") limit $1) as found",
             ),
-            MultiRow::new(concat!("select ", packed!(text $call, number $time), " from ", $table, "
-                where ", $key, " in ("), "?", ")"),
+            MultiRow::new(
+                concat!(
+                    "select string_agg(cast(json_object('call', ",
+                    $call,
+                    ", 'time_ms', ",
+                    $time,
+                    ") as text), '') from ",
+                    $table,
+                    " where ",
+                    $key,
+                    " in ("
+                ),
+                "?",
+                ")",
+            ),
         ]
     };
 }
@@ -397,12 +425,10 @@ impl NameMatches {
                     |query, key| query.bind(key.cloned()),
                 )
                 .await?;
-            for (call, time) in unpack(&rows, |fields| {
-                Ok((fields.maybe_text()?, fields.some_number()?))
-            })? {
-                let Some(call) = call else { continue };
-                let latest = found.entry(call).or_insert(time);
-                *latest = time.max(*latest);
+            for matching in read_rows(&rows, |row: MatchingCallRow| row)? {
+                let Some(call) = matching.call else { continue };
+                let latest = found.entry(call).or_insert(matching.time_ms);
+                *latest = matching.time_ms.max(*latest);
             }
         }
 

@@ -1,9 +1,9 @@
 //! The time machine: which calls of a room ran at a moment, and when calls began and ended.
 
-use super::calls::{call_columns, call_from_fields, calls};
+use super::calls::{CallRow, call_from_row, calls};
 use crate::rtc::coverage::Span;
 use crate::rtc::time::DAY_MS;
-use crate::store::db::packed::unpack;
+use crate::store::db::json_row::read_rows;
 use crate::store::model::{Call, Viewer};
 use crate::store::{Error, Reader};
 
@@ -38,7 +38,7 @@ pub(in crate::store) const BETWEEN: &str = calls!(
     where r.room_id = $1 and s.room_id = $1 and s.started_ms >= $2 - 86400000 and s.started_ms < $3
         and s.until_ms + 0 >= $2
     union all select ",
-    call_columns!(),
+    CallRow::TEXT,
     " from rooms r cross join sessions s
     where r.room_id = $1 and s.room_id || '' = $1 and s.until_ms - s.started_ms > 86400000
     and s.until_ms >= $2
@@ -57,7 +57,9 @@ pub async fn calls_at(
     at: i64,
 ) -> Result<Vec<Call>, Error> {
     let Viewer::Operator = viewer;
-    let rows = sqlx::query(AT)
+    let rows = store
+        .dialect()
+        .query(AT)
         .bind(room_id)
         .bind(at)
         .bind(at.saturating_sub(DAY_MS))
@@ -65,7 +67,7 @@ pub async fn calls_at(
         .fetch_all(&store.read)
         .await?;
 
-    unpack(&rows, call_from_fields)
+    read_rows(&rows, call_from_row)
 }
 
 /// How many calls of a room ran at `at`, ms, however many of them are read.
@@ -108,12 +110,14 @@ pub async fn calls_between(
         .bind(limit - 1);
     let first: Option<i64> = query.fetch_optional(&store.read).await?;
     let from = first.unwrap_or(from).max(i64::MIN + DAY_MS);
-    let rows = sqlx::query(BETWEEN)
+    let rows = store
+        .dialect()
+        .query(BETWEEN)
         .bind(room_id)
         .bind(from)
         .bind(to)
         .fetch_all(&store.read)
         .await?;
 
-    Ok((unpack(&rows, call_from_fields)?, from))
+    Ok((read_rows(&rows, call_from_row)?, from))
 }

@@ -6,10 +6,10 @@ use super::spans::{seen_from, seen_until, touching};
 use super::{calls_ever, usage};
 use crate::rtc::coverage::Span;
 use crate::store::db::dialect::Dialect;
+use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::db::packed::unpack;
 use crate::store::model::{Call, SpanNumbers, Totals, Viewer};
-use crate::store::read::calls::{call_from_fields, calls};
+use crate::store::read::calls::{call_from_row, calls};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use std::collections::HashMap;
@@ -48,14 +48,16 @@ async fn find_longest_call(
 ) -> Result<Option<(Call, i64)>, Error> {
     let mut best: Option<(Call, i64)> = None;
     for round in 0..LONG_ROUNDS {
-        let rows = sqlx::query(LONGEST)
+        let rows = store
+            .dialect()
+            .query(LONGEST)
             .bind(span.from)
             .bind(span.to)
             .bind(LONG_CALLS)
             .bind(round * LONG_CALLS)
             .fetch_all(&store.read)
             .await?;
-        let mut calls = unpack(&rows, call_from_fields)?;
+        let mut calls = read_rows(&rows, call_from_row)?;
         let stated_ms = |call: &Call| call.until_ms.min(span.to) - call.started_ms;
         calls.sort_by_key(|call| (std::cmp::Reverse(stated_ms(call)), call.id.clone()));
         let is_last = crate::store::to_i64(calls.len()) < LONG_CALLS;
@@ -157,12 +159,21 @@ pub async fn numbers_with_devices(
     })
 }
 
-const SPANS: &str = concat!(
+json_row! {
+    /// A stay, and until when it was seen.
+    struct SeenStayRow {
+        user_id: String = "user_id",
+        device: String = "device",
+        joined_ms: i64 = "joined_ms",
+        seen_ms: i64 = "seen_ms",
+        room_id: String = "room_id",
+        join_event_id: String = "join_event_id",
+    }
+}
+
+const SPANS: &str = sql!(
     "select ",
-    packed!(
-        text "user_id", text "device", number "joined_ms", number "seen_ms", text "room_id",
-        text "join_event_id"
-    ),
+    SeenStayRow::LIST,
     " from (select m.room_id, m.join_event_id, m.user_id,
         coalesce(m.device_id, m.room_id || ' ' || m.chain) as device, m.joined_ms, ",
     seen_until!("$3"),
@@ -205,30 +216,28 @@ impl DevicesOfSpan {
         let Viewer::Operator = viewer;
         let Span { from, to } = span;
         let last_heard = gone.last_heard();
-        let packed = sqlx::query(SPANS)
+        let rows = store
+            .dialect()
+            .query(SPANS)
             .bind(from)
             .bind(to)
             .bind(now)
             .fetch_all(&store.read)
             .await?;
-        let mut stays = unpack(&packed, |fields| {
-            let (user_id, device) = (fields.some_text()?, fields.some_text()?);
-            let joined_ms = fields.some_number()?;
+        let mut stays = read_rows(&rows, |row: SeenStayRow| {
             // A device that was heard only once counts for at least that moment.
-            let least_ms = joined_ms.saturating_add(1);
-            let seen_ms = fields.some_number()?;
-            let (room_id, join_event_id) = (fields.some_text()?, fields.some_text()?);
-            let heard_ms = last_heard.get(&(&*room_id, &*join_event_id, &*user_id));
+            let least_ms = row.joined_ms.saturating_add(1);
+            let heard_ms = last_heard.get(&(&*row.room_id, &*row.join_event_id, &*row.user_id));
             let until_ms = heard_ms
-                .map_or(seen_ms, |heard_ms| seen_ms.min(*heard_ms))
+                .map_or(row.seen_ms, |heard_ms| row.seen_ms.min(*heard_ms))
                 .max(least_ms);
 
-            Ok(DeviceStay {
-                user_id,
-                device,
-                joined_ms,
+            DeviceStay {
+                user_id: row.user_id,
+                device: row.device,
+                joined_ms: row.joined_ms,
                 until_ms,
-            })
+            }
         })?;
         stays.sort_unstable();
 

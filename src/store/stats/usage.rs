@@ -14,7 +14,7 @@ use super::unobserved;
 use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
 use crate::rtc::time::DAY_MS;
-use crate::store::db::packed::unpack;
+use crate::store::db::json_row::read_rows;
 use crate::store::model::Viewer;
 use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
@@ -94,13 +94,21 @@ macro_rules! people {
     };
 }
 const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server", "$3")];
+
+json_row! {
+    /// A person.
+    struct PersonRow {
+        user_id: String = "user_id",
+    }
+}
+
 // Jumps from each person to the next: in a long span not every stay is read.
-pub(in crate::store) const EVERYBODY: &str = concat!(
+pub(in crate::store) const EVERYBODY: &str = sql!(
     "with recursive next(user_id) as (select min(user_id) from memberships
         union all select (select min(o.user_id) from memberships o where o.user_id > n.user_id)
         from next n where n.user_id is not null)
     select ",
-    packed!(text "user_id"),
+    PersonRow::LIST,
     " from (select user_id from next n where n.user_id is not null and exists (select 1
         from memberships m
             where m.user_id = n.user_id and m.until_ms > $1 and m.until_ms <= $2 + 86400000
@@ -222,16 +230,15 @@ pub(in crate::store) async fn server_of_each_person(
     store: &Reader,
     span: Span,
 ) -> Result<Vec<String>, Error> {
-    let rows = sqlx::query(EVERYBODY)
+    let rows = store
+        .dialect()
+        .query(EVERYBODY)
         .bind(span.from)
         .bind(span.to)
         .fetch_all(&store.read)
         .await?;
 
-    unpack(&rows, |fields| {
-        let user = fields.some_text()?;
-        Ok(server_of(&user).to_owned())
-    })
+    read_rows(&rows, |row: PersonRow| server_of(&row.user_id).to_owned())
 }
 
 /// For each room: how many calls began in a span, and how many of them have an inferred start or
