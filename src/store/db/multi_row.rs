@@ -24,8 +24,7 @@ pub(in crate::store) struct MultiRow {
     head: &'static str,
     row: &'static str,
     tail: &'static str,
-    /// The texts that were made so far: by whether the rows' own parameters are numbered, then by
-    /// size.
+    /// The texts that were made so far: by dialect, then by size.
     texts: [[OnceLock<&'static str>; SIZES.len()]; 2],
 }
 
