@@ -3,6 +3,7 @@
 use super::Error;
 use super::ingest::new_events::NewEvents;
 use crate::rtc::event::RoomEvent;
+use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ fn unreadable_event_error(error: &serde_json::Error) -> Error {
 }
 
 json_row! {
-    /// A row of `events e`, but for its id.
+    /// A row of `events e`, but for its id and its text.
     pub(in crate::store) struct EventRow {
         kind: String = "e.kind",
         state_key: Option<String> = "e.state_key",
@@ -52,7 +53,6 @@ json_row! {
         replaces_state: Option<String> = "e.replaces_state",
         redacts: Option<String> = "e.redacts",
         redacted_ms: Option<i64> = "e.redacted_ms",
-        json: String = "coalesce(e.kept, e.json)",
     }
 }
 
@@ -69,16 +69,25 @@ json_row! {
     }
 }
 
+/// One text of many rows: each is the [`KeyEventRow`] and the event's own JSON, or null. As a string
+/// within the object that JSON would be escaped, and read twice.
+pub(in crate::store) const KEY_EVENTS: &str = sql!(
+    "string_agg('[' || ",
+    KeyEventRow::TEXT,
+    " || ',' || case when e.stream <= $2 then coalesce(e.kept, e.json) else 'null' end || ']', '')"
+);
+
 /// An event of a member key as it was stored, its mark of rejection, and the key.
 pub(in crate::store) type KeyEvent = (Arc<RoomEvent>, Option<String>, String);
 
 /// An event of a member key. If its text was not read, the event is taken from memory.
 pub(in crate::store) fn key_event_from_json(
     row: KeyEventRow,
+    text: &RawValue,
     fresh: &NewEvents,
 ) -> Result<KeyEvent, Error> {
     let mut event = match row.event {
-        Some(event) => Arc::new(event_from_json(row.event_id, event)?),
+        Some(event) => Arc::new(event_from_json(row.event_id, event, text)?),
         None => fresh
             .get(&row.event_id)
             .ok_or_else(|| Error::Content(format!("{} is not at hand", row.event_id)))?,
@@ -92,7 +101,7 @@ pub(in crate::store) fn key_event_from_json(
     Ok((event, row.rejected, row.member_key))
 }
 
-fn event_from_json(event_id: String, row: EventRow) -> Result<RoomEvent, Error> {
+fn event_from_json(event_id: String, row: EventRow, text: &RawValue) -> Result<RoomEvent, Error> {
     let event = RoomEvent {
         event_id,
         kind: row.kind,
@@ -109,7 +118,7 @@ fn event_from_json(event_id: String, row: EventRow) -> Result<RoomEvent, Error> 
     };
 
     event
-        .with_text(&row.json)
+        .with_text(text.get())
         .map_err(|error| unreadable_event_error(&error))
 }
 

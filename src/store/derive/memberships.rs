@@ -14,8 +14,9 @@ use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::derive::dirty::Dirty;
 use crate::store::ingest::new_events::NewEvents;
-use crate::store::stored_event::{KeyEvent, KeyEventRow, key_event_from_json};
+use crate::store::stored_event::{KEY_EVENTS, KeyEvent, KeyEventRow, key_event_from_json};
 use crate::store::{Derivation, Error, Tuning, Tx};
+use serde_json::value::RawValue;
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -475,7 +476,7 @@ static PAGES: MultiRow = MultiRow::new(
     "(cast(? as text), cast(? as bigint), cast(? as bigint))",
     sql!(
         ") select (select ",
-        KeyEventRow::LIST,
+        KEY_EVENTS,
         " from events e where e.room_id = $1 and e.chain = a.chain and e.time_ms >= a.from_ms
             and e.time_ms < a.to_ms)
         from asked a where a.chain is not null"
@@ -586,9 +587,10 @@ impl FoldGroup<'_> {
             .read(tx, asked, shared, checkpoints::bind_key_span)
             .await?;
 
-        read_rows(&rows, |row| key_event_from_json(row, self.fresh))?
-            .into_iter()
-            .collect()
+        let event =
+            |(row, text): (KeyEventRow, &RawValue)| key_event_from_json(row, text, self.fresh);
+
+        read_rows(&rows, event)?.into_iter().collect()
     }
 
     /// Finds the cuts of each page, for which the times of the events that its events replace are
