@@ -431,7 +431,6 @@ fn lists() -> Vec<(String, Vec<String>)> {
     let periods = [
         "/api/v1/servers?period=30d",
         "/api/v1/servers?period=30d&sort=-people",
-        "/api/v1/rooms?period=30d",
     ];
     named.extend(periods.map(|path| (path.to_owned(), format!("{path}&"))));
 
