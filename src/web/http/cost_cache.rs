@@ -58,7 +58,7 @@ impl<T: Clone> CostCache<T> {
         compute: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let place = self.place(key).await;
-        if let Some(fresh) = place.known(true).await {
+        if let Some(fresh) = place.known_until(Duration::ZERO).await {
             return Ok(fresh);
         }
 
@@ -68,7 +68,7 @@ impl<T: Clone> CostCache<T> {
             (Err(_), None) => place.busy.lock().await,
         };
 
-        if let Some(fresh) = place.known(true).await {
+        if let Some(fresh) = place.known_until(Duration::ZERO).await {
             return Ok(fresh);
         }
 
@@ -92,7 +92,11 @@ impl<T: Clone> CostCache<T> {
         compute: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let place = self.place(key).await;
-        if place.known(false).await.is_some_and(|old| is_dear(&old)) {
+        if place
+            .known_until(Duration::MAX)
+            .await
+            .is_some_and(|old| is_dear(&old))
+        {
             return self.get(key, compute).await;
         }
 
@@ -126,21 +130,13 @@ impl<T: Clone> CostCache<T> {
 }
 
 impl<T: Clone> CacheSlot<T> {
-    /// The kept answer; with `fresh` only if it has not expired.
-    async fn known(&self, fresh: bool) -> Option<T> {
-        let limit = if fresh { Duration::ZERO } else { Duration::MAX };
-
-        self.known_until(limit).await
-    }
-
-    /// The kept answer, unless it expired longer ago than this.
+    /// The kept answer, unless it expired this long ago or longer.
     async fn known_until(&self, ago: Duration) -> Option<T> {
+        let now = Instant::now();
         let answer = self.answer.read().await;
         answer
             .as_ref()
-            .filter(|(until, _)| {
-                until.elapsed() <= ago && (!ago.is_zero() || Instant::now() < *until)
-            })
+            .filter(|(until, _)| until.checked_add(ago).is_none_or(|end| now < end))
             .map(|(_, answer)| answer.clone())
     }
 }
@@ -243,6 +239,11 @@ mod tests {
         let kept = CostCache::kept_at_most(Duration::ZERO);
         assert_eq!(kept.get("a", slow(1)).await, Ok(1));
         assert_eq!(kept.get("a", slow(2)).await, Ok(2));
+        assert_eq!(
+            tokio::join!(kept.get("a", slow(3)), kept.get("a", slow(4))),
+            (Ok(3), Ok(4)),
+            "nor while the next is computed"
+        );
     }
 
     #[tokio::test]
