@@ -333,6 +333,14 @@ async fn what_did_not_change_is_not_sent_again() {
 
     let tag = |answer: &reqwest::Response| answer.headers()["etag"].to_str().unwrap().to_owned();
     let before = ask("/api/v1/calls/active", None).await;
+    let posted = site
+        .client
+        .post(format!("{}/api/v1/calls/active", site.base))
+        .header("if-none-match", tag(&before))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(posted.status(), 405, "a tag is for those who read");
     site.clock.advance(5000);
     let later = ask("/api/v1/calls/active", Some(tag(&before))).await;
     assert_eq!(
