@@ -1,6 +1,7 @@
 //! `callscope calls`, `callscope rooms`, `callscope status`: the facts of the pages in a terminal.
 
 use super::ask::RunningServer;
+use crate::rtc::present::SILENT_MS;
 use crate::store::db::health::TroubleKind;
 use crate::web::view::format as f;
 use crate::web::view::storage_words;
@@ -10,8 +11,6 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// The stream is not trusted if the homeserver was not heard for this long, ms.
-const SILENT_MS: i64 = 5 * 60 * 1000;
 /// Maximum width of a column, in characters.
 const WIDE: usize = 48;
 
