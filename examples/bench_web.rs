@@ -10,8 +10,8 @@
 //! takes into the database and onto a page while 20 viewers ask as fast as they can, first with 20
 //! events a second and then with 1,000.
 //!
-//! `bench_web databases POSTGRES_URL [CALLS]` prints how long the lists take on both databases, with
-//! 200,000 calls. The URL names an empty database.
+//! `bench_web databases POSTGRES_URL [CALLS]` prints how long the lists take on both databases,
+//! with 200,000 calls. The URL names an empty database.
 //!
 //! `bench_web ingest [BATCHES]` prints how many events a second are stored when nobody asks:
 //! batches of 50 into one call of 7,500 devices.
@@ -330,15 +330,18 @@ async fn count_days(store: &Writer) {
     );
 }
 
-/// Measures with this many calls: share and p99 of the lists, by name.
-async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)> {
-    let store = filled(folder, calls).await;
+/// Starts the web server; returns its address and its handle.
+fn start_server(
+    store: &Writer,
+    changes: Changes,
+    clock: Clock,
+) -> (String, actix_web::dev::ServerHandle) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let web = Web {
         store: store.reader(),
-        changes: Changes::default(),
-        clock: Clock::fixed(NOW),
+        changes,
+        clock,
         public_url: None,
         options: Options::default(),
         memory: SharedMemory::default(),
@@ -347,6 +350,14 @@ async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)>
     let server = serve_with(listener, web, constants).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
+
+    (base, handle)
+}
+
+/// Measures with this many calls: share and p99 of the lists, by name.
+async fn with(folder: &std::path::Path, calls: usize) -> Vec<(String, f64, f64)> {
+    let store = filled(folder, calls).await;
+    let (base, handle) = start_server(&store, Changes::default(), Clock::fixed(NOW));
     let head = format!("{calls} calls");
     count_days(&store).await;
     println!(
@@ -463,20 +474,7 @@ async fn median_time(base: &str, paths: &[String]) -> f64 {
 
 /// Times of all lists on this database, ms.
 async fn times_of_lists(store: Writer) -> Vec<f64> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let web = Web {
-        store: store.reader(),
-        changes: Changes::default(),
-        clock: Clock::fixed(NOW),
-        public_url: None,
-        options: Options::default(),
-        memory: SharedMemory::default(),
-    };
-
-    let server = serve_with(listener, web, constants).unwrap();
-    let handle = server.handle();
-    tokio::spawn(server);
+    let (base, handle) = start_server(&store, Changes::default(), Clock::fixed(NOW));
     count_days(&store).await;
     let mut times = Vec::new();
     for (_, paths) in lists() {
@@ -830,21 +828,8 @@ async fn hostile(devices: usize, slots: usize, names: usize, seconds: usize) {
         begun.elapsed().as_secs_f64(),
         std::fs::metadata(&file).unwrap().len() / 1_000_000
     );
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
     let changes = Changes::default();
-    let web = Web {
-        store: store.reader(),
-        changes: changes.clone(),
-        clock: Clock::System,
-        public_url: None,
-        options: Options::default(),
-        memory: SharedMemory::default(),
-    };
-
-    let server = serve_with(listener, web, constants).unwrap();
-    let handle = server.handle();
-    tokio::spawn(server);
+    let (base, handle) = start_server(&store, changes.clone(), Clock::System);
     let list = reqwest::get(format!("{base}/api/v1/calls?limit=500&sort=-people"))
         .await
         .unwrap();
