@@ -69,8 +69,8 @@ json_row! {
     }
 }
 
-/// One text of many rows: each is the [`KeyEventRow`] and the event's own JSON, or null. As a string
-/// within the object that JSON would be escaped, and read twice.
+/// One text of many rows: each is the [`KeyEventRow`] and the event's own JSON, or null. As a
+/// string within the object that JSON would be escaped, and read twice.
 pub(in crate::store) const KEY_EVENTS: &str = sql!(
     "string_agg('[' || ",
     KeyEventRow::TEXT,

@@ -46,8 +46,9 @@ impl Dialect {
         sqlx::query(AssertSqlSafe(self.text(text)))
     }
 
-    /// The text of the parameter with this number, which begins with 1. `PostgreSQL` knows only numbered ones. In
-    /// `SQLite` the cost of numbered parameters grows with the square of their number.
+    /// The text of the parameter with this number, which begins with 1. `PostgreSQL` knows only
+    /// numbered ones. In `SQLite` the cost of numbered parameters grows with the square of their
+    /// number.
     pub fn parameter(self, number: usize) -> String {
         match self {
             Self::Sqlite => "?".to_owned(),
