@@ -117,7 +117,11 @@ impl<W: io::Write> io::Write for LineWriter<W> {
     }
 }
 
-/// The record with everything escaped that would begin another line or steer a terminal.
+/// The record with everything escaped that would begin another line or steer a terminal. `record`
+/// is one call of the formatter, whose own line break at the end stays.
+///
+/// With `colours`, escape characters stay, since the formatter's own colours begin with one. Those of
+/// messages and of errors the formatter (`tracing_subscriber`) has escaped itself, before this.
 fn one_line(record: &str, colours: bool) -> String {
     let (body, end) = match record.strip_suffix('\n') {
         Some(body) => (body, "\n"),
@@ -131,7 +135,7 @@ fn one_line(record: &str, colours: bool) -> String {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            letter if letter.is_control() || is_unseen(letter) => {
+            letter if letter.is_control() || breaks_or_turns(letter) => {
                 let _ = write!(line, "\\u{{{:x}}}", u32::from(letter));
             }
             letter => line.push(letter),
@@ -141,8 +145,9 @@ fn one_line(record: &str, colours: bool) -> String {
     line + end
 }
 
-/// Line and paragraph breaks of Unicode, and what turns the direction of writing.
-fn is_unseen(letter: char) -> bool {
+/// Line and paragraph breaks of Unicode, and what turns the direction of writing. Pages leave out
+/// more than a line of the log escapes: what is merely invisible does no harm here.
+fn breaks_or_turns(letter: char) -> bool {
     matches!(
         letter,
         '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}'
@@ -209,7 +214,8 @@ mod tests {
         });
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
-        let steers = |letter: char| letter != '\n' && (letter.is_control() || is_unseen(letter));
+        let steers =
+            |letter: char| letter != '\n' && (letter.is_control() || breaks_or_turns(letter));
         assert!(!text.contains(steers), "{text:?}");
         assert!(text.contains(r"!a\n2026-11-22"), "{text}");
     }

@@ -117,7 +117,7 @@ pub struct HeardTime {
     pub elapsed: Duration,
 }
 
-/// The listener for the homeserver's time, called for each answer that has one.
+/// The listener for the homeserver's time, see [`Client::telling_time`].
 #[derive(Clone, Default)]
 struct TimeListener(Arc<RwLock<Option<Listener>>>);
 
@@ -163,17 +163,17 @@ impl Client {
         })
     }
 
-    /// The client, which from now on passes the homeserver's time to `listener`.
+    /// The client, which from now on passes the homeserver's time to `listener`, in place of an
+    /// earlier listener: the date of each answer that has one, or what [`Self::heard_time`] is told.
+    /// The listener is called within the request, so it must not wait. Clones share it.
     #[must_use]
     pub fn telling_time(self, listener: impl Fn(HeardTime) + Send + Sync + 'static) -> Self {
-        let mut told = self
+        *self
             .inner
             .time
             .0
             .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *told = Some(Arc::new(listener));
-        drop(told);
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(listener));
 
         self
     }
@@ -184,7 +184,8 @@ impl Client {
         self.inner.has_dates.load(Ordering::Relaxed)
     }
 
-    /// Passes a time of the homeserver to the listener.
+    /// Passes a time of the homeserver to the listener, if there is one. Callers outside of
+    /// `matrix` use it for a homeserver whose answers have no date.
     pub fn heard_time(&self, heard: HeardTime) {
         let listener = self
             .inner
@@ -301,7 +302,8 @@ impl Client {
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// This timeout, doubled up to four times if the last ones were too short for this homeserver.
+    /// This timeout, doubled up to four times if the last ones were too short for this homeserver
+    /// ([`Self::was_too_slow`], [`Self::was_quick`]).
     fn stretched(&self, timeout: Duration) -> Duration {
         timeout.saturating_mul(
             1 << self

@@ -18,7 +18,7 @@ const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 impl Observer {
     /// Signs in, and tries until it works. Errors are shown in the log and on the status page.
-    /// After a refusal that only somebody can mend, it waits for that.
+    /// After a refusal that only somebody can mend, it waits: see [`Self::wait_for_another_login`].
     pub(super) async fn sign_in(&self) {
         let _one_at_a_time = self.signing_in.lock().await;
         let mut backoff = Backoff::new();
@@ -65,12 +65,14 @@ impl Observer {
         }
     }
 
-    /// The words before an error of signing in: what the operator has to do, or just what failed.
+    /// The words before the text of an error of signing in: what the operator has to do, or just
+    /// what failed.
     fn what_to_do(&self, error: &Error) -> &'static str {
         let Error::Matrix(error) = error else {
             return "signing in";
         };
 
+        // The text of this error says itself what to do.
         if matches!(error, matrix::Error::NoPassword { .. }) {
             return "What to do";
         }
@@ -80,7 +82,11 @@ impl Observer {
                 "Set CALLSCOPE_ACCESS_TOKEN to a new one and restart Callscope. The access token \
                  is no longer accepted"
             }
-            AccountLogin::Password { .. } if error.is_login_refused() && error.is_forbidden() => {
+            // "Forbidden" is about user id and password; other refusals are about the account, such
+            // as one that is deactivated.
+            AccountLogin::Password { .. }
+                if matches!(error, matrix::Error::LoginRefused(_)) && error.is_forbidden() =>
+            {
                 "Correct CALLSCOPE_USER_ID or CALLSCOPE_PASSWORD and restart Callscope. The \
                  homeserver does not accept user id and password. They are not tried again"
             }

@@ -38,20 +38,23 @@ const FAILURES_MAX: u32 = 6;
 struct SyncMemory {
     /// The filter of the requests: the id of a stored one, or its text.
     filter: Option<String>,
-    /// No answer has come yet in this process.
+    /// No answer has come yet in this process. [`Observer::follow`] clears it after the first
+    /// answer that is stored.
     first: bool,
-    /// The timeout of a first request, ms. It stays the same for each attempt: when the connection
-    /// breaks, a homeserver goes on preparing its answer, and returns it to the same request.
+    /// The timeout of a first request, ms: at the start 0, since its answer should come at once. It
+    /// stays the same for each attempt: when the connection breaks, a homeserver goes on preparing
+    /// its answer, and returns it to the same request. It changes only so that the request is
+    /// another one, when the homeserver does not know our position.
     first_timeout_ms: u64,
     /// Answers in a row that brought rooms but the same position.
     repeats: u32,
-    /// Failures in a row.
+    /// Failures in a row. A read of the rooms one by one begins the count anew.
     failures: u32,
 }
 
 /// The result of an answer.
 struct AnswerOutcome {
-    /// It contained no room.
+    /// It contained no room: the wait ended without news.
     nothing: bool,
     /// Its position is another than the one that we asked with.
     moved: bool,
@@ -123,7 +126,7 @@ impl Observer {
     }
 
     /// Is it an answer that never comes completely, however often it is requested: too large, or a
-    /// first answer that failed [`FAILURES_MAX`] times?
+    /// first answer that failed [`FAILURES_MAX`] times? After such failures they are counted anew.
     async fn is_too_much(&self, error: &matrix::Error, memory: &mut SyncMemory) -> bool {
         if matches!(error, matrix::Error::TooLarge { .. }) {
             return true;
@@ -154,8 +157,8 @@ impl Observer {
 
         let filter: &str = memory.filter.insert(filter);
         let since = vantages::sync_position(&self.store, &self.vantage_id).await?;
+        // The homeserver may have to prepare this answer for long; it has nothing to wait for.
         let prepares = memory.first || since.is_none();
-        // The first answer should come at once.
         let timeout_ms = if prepares {
             memory.first_timeout_ms
         } else {
@@ -175,12 +178,14 @@ impl Observer {
 
         let asked = Instant::now();
         let answer = self.client.sync_parts(ask).await?;
-        let taken = self.take(answer, since.as_deref(), memory.repeats).await?;
-        let hasty = timeout_ms == WAIT_MS && asked.elapsed() < EARLY_ANSWER;
-        if taken.moved || taken.nothing {
+        let stored = self
+            .store_answer(answer, since.as_deref(), memory.repeats)
+            .await?;
+        let is_early = timeout_ms == WAIT_MS && asked.elapsed() < EARLY_ANSWER;
+        if stored.moved || stored.nothing {
             memory.repeats = 0;
-            let breathes = hasty && (taken.nothing || !taken.moved);
-            return Ok(if breathes {
+            // An early answer with news is what we waited for. One without was not held.
+            return Ok(if is_early && stored.nothing {
                 PAUSE_AFTER_EARLY_ANSWER
             } else {
                 Duration::ZERO
@@ -244,8 +249,8 @@ impl Observer {
 
     /// Stores one answer, a large one in pieces as it comes. The position moves with the last
     /// piece. `since` is the position that we asked with; `repeats` counts the answers before that
-    /// did not move it.
-    async fn take(
+    /// did not move it: if there are any, this one repeats their gaps, which are not noted again.
+    async fn store_answer(
         &self,
         mut answer: SyncParts<'_>,
         since: Option<&str>,
@@ -271,7 +276,7 @@ impl Observer {
         self.say_malformed(&end.malformed).await;
         let moved = since != Some(end.next_batch.as_str());
         if !moved && repeats > 0 {
-            // The answer repeats the gaps of the answer before.
+            // The answer before noted these gaps.
             batch.rooms.iter_mut().for_each(|room| room.unread = None);
         }
 
@@ -285,7 +290,7 @@ impl Observer {
         })
     }
 
-    /// Adds a part of an answer to a batch. `known` is how the rooms are watched so far.
+    /// Adds a part of an answer to a batch. `known` is how the rooms are watched so far, by room id.
     pub(super) fn add_part(
         &self,
         batch: &mut Batch,
@@ -296,7 +301,9 @@ impl Observer {
         match part {
             SyncPart::Joined(room) => {
                 let known = known.get(&room.room_id).copied();
-                batch.rooms.push(self.joined(room, known, seen_ms));
+                batch
+                    .rooms
+                    .push(self.batch_of_joined_room(room, known, seen_ms));
             }
             SyncPart::Left(room) => {
                 let known = known.get(&room.room_id).copied();
@@ -325,7 +332,8 @@ impl Observer {
     }
 
     /// Tells our clock the homeserver's time by the age of its own new events, if its answers have
-    /// no date. The homeserver computed that age at some time since the request was sent.
+    /// no date. The homeserver computed that age at some time since the request was sent, which is
+    /// `elapsed` ago. Only a part of a joined room has such events.
     pub(super) fn hear_time(&self, part: &SyncPart, elapsed: Duration) {
         let SyncPart::Joined(room) = part else {
             return;
@@ -344,8 +352,13 @@ impl Observer {
 
     /// What an answer says of a room that we are in. A room that is new to us gets a read of its
     /// history; a limited timeline of a known one leaves a gap. `known` is how it is watched so
-    /// far.
-    fn joined(&self, room: &JoinedRoom, known: Option<Watch>, seen_ms: i64) -> RoomBatch {
+    /// far. If the room goes on in further parts of the answer, the last part says what is unread.
+    fn batch_of_joined_room(
+        &self,
+        room: &JoinedRoom,
+        known: Option<Watch>,
+        seen_ms: i64,
+    ) -> RoomBatch {
         // A room that was only requested so far counts as new.
         let is_new = matches!(known, None | Some(Watch::Blind));
         let mut batch = RoomBatch::new(&room.room_id, Source::Sync);

@@ -44,8 +44,10 @@ pub fn sort_by_effective_time<'a>(
         .collect()
 }
 
-/// Each event's own time, ms; an event that is stamped far later than the ones before and after it
-/// gets an earlier one. `before` has the index of the event that each one replaces.
+/// Each event's own time, ms, in the order of `events`. A replaced event whose stamp is odd gets an
+/// earlier time: a stamp after the receipt of its successor, or one that is far later than those of
+/// its predecessor and its successor. `before` has, for each event, the index of the event that it
+/// replaces, if that is among `events`.
 fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<i64> {
     let mut own: Vec<i64> = events.iter().map(|event| event.time()).collect();
     let stamped = own.clone();
@@ -69,7 +71,11 @@ fn times_without_odd_stamps(events: &[&RoomEvent], before: &[Option<usize>]) -> 
 }
 
 /// For each event, its effective time, ms, and its rank after predecessors with the same time: 0,
-/// or one more than the event that it replaces. `before` has the index of that event.
+/// or one more than the event that it replaces. The effective time is its own
+/// ([`times_without_odd_stamps`]), or that of the event that it replaces if that is later. `before`
+/// has, for each event, the index of the event that it replaces, if that is among `events`.
+///
+/// `events` must be in order of their ids, since a cycle of links is cut at its lowest index.
 fn sort_keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)> {
     let own_times = times_without_odd_stamps(events, before);
     let mut keys: Vec<Option<(i64, u32)>> = vec![None; events.len()];
@@ -84,17 +90,19 @@ fn sort_keys(events: &[&RoomEvent], before: &[Option<usize>]) -> Vec<(i64, u32)>
             next = before[at];
         }
 
-        // A cycle is cut at its first event by id, wherever we entered it.
+        // A cycle is cut at its first event by id, wherever we entered it: that event comes last in
+        // the path, and so gets its key first.
         if let Some(closes) = next.and_then(|at| path.iter().position(|&passed| passed == at)) {
-            let circle = &mut path[closes..];
-            let first = circle
+            let cycle = &mut path[closes..];
+            let first = cycle
                 .iter()
                 .enumerate()
                 .min_by_key(|(_, at)| **at)
-                .map_or(0, |(place, _)| place);
-            circle.rotate_left((first + 1) % circle.len());
+                .map_or(0, |(position, _)| position);
+            cycle.rotate_left((first + 1) % cycle.len());
         }
 
+        // From the end of the path, so that the key of the event before is known.
         for &at in path.iter().rev() {
             let own = own_times[at];
             keys[at] = Some(match before[at].and_then(|previous| keys[previous]) {

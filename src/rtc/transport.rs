@@ -153,9 +153,16 @@ pub fn normalise_url(url: &str) -> String {
     format!("{}://{}{path}", scheme.to_lowercase(), host.to_lowercase())
 }
 
-/// The properties of a stay that decide which transport is used: from, until (ms), the transport
-/// that it states, how it selects.
-pub type TransportStay = (i64, i64, Option<Transport>, Selection);
+/// The properties of a stay that decide which transport is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportStay {
+    pub joined_ms: i64,
+    pub until_ms: i64,
+    /// The transport that it states; `None` if it states no usable one.
+    pub transport: Option<Transport>,
+    /// How it selects the one that it uses.
+    pub selection: Selection,
+}
 
 /// The transport that each stay uses, in the given order; `None` if it cannot be told. It is the
 /// stay's own first one. With `oldest_membership`, it is the transport of the oldest member of the
@@ -163,22 +170,24 @@ pub type TransportStay = (i64, i64, Option<Transport>, Selection);
 #[must_use]
 pub fn transports_in_use(stays: &[TransportStay]) -> Vec<Option<Transport>> {
     let mut order: Vec<usize> = (0..stays.len()).collect();
-    order.sort_by_key(|&at| (stays[at].0, at));
+    order.sort_by_key(|&at| (stays[at].joined_ms, at));
     let mut used: Vec<Option<Transport>> = vec![None; stays.len()];
     // Finds the oldest active member in one pass: members that have gone are removed from the
     // front.
     let mut active: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
     for at in order {
-        let (joined, _, own, selection) = &stays[at];
+        let stay = &stays[at];
         while active
             .front()
-            .is_some_and(|&oldest| stays[oldest].1 <= *joined)
+            .is_some_and(|&oldest| stays[oldest].until_ms <= stay.joined_ms)
         {
             active.pop_front();
         }
 
-        used[at] = match (selection, active.front()) {
-            (Selection::MultiSfu, _) | (Selection::OldestMembership, None) => own.clone(),
+        used[at] = match (stay.selection, active.front()) {
+            (Selection::MultiSfu, _) | (Selection::OldestMembership, None) => {
+                stay.transport.clone()
+            }
             (Selection::OldestMembership, Some(&oldest)) => used[oldest].clone(),
             (Selection::Unknown, _) => None,
         };
@@ -247,12 +256,18 @@ mod tests {
     #[test]
     fn the_oldest_member_decides_for_those_who_follow_it() {
         let sfu = |url: &str| Some(Transport::stored("livekit".into(), Some(url.into()), "h"));
+        let stay = |joined_ms, until_ms, url, selection| TransportStay {
+            joined_ms,
+            until_ms,
+            transport: sfu(url),
+            selection,
+        };
         let stays = [
-            (0, 50, sfu("a"), Selection::OldestMembership),
-            (10, 90, sfu("b"), Selection::OldestMembership),
-            (20, 90, sfu("c"), Selection::MultiSfu),
-            (60, 90, sfu("d"), Selection::OldestMembership),
-            (95, 99, sfu("e"), Selection::OldestMembership),
+            stay(0, 50, "a", Selection::OldestMembership),
+            stay(10, 90, "b", Selection::OldestMembership),
+            stay(20, 90, "c", Selection::MultiSfu),
+            stay(60, 90, "d", Selection::OldestMembership),
+            stay(95, 99, "e", Selection::OldestMembership),
         ];
         let urls: Vec<_> = transports_in_use(&stays)
             .into_iter()

@@ -7,7 +7,7 @@ pub mod vantage_state;
 use crate::rtc::evidence::Boundaries;
 use crate::rtc::ghost::GhostDoubt;
 use crate::rtc::present::{Unknown, UnknownReason};
-use crate::rtc::transport::{self, Transport};
+use crate::rtc::transport::{self, Transport, TransportStay};
 use crate::rtc::words::{EndReason, Format, words};
 use crate::store::model::{self, RoomName};
 use crate::store::read::large_calls::PeopleInCall;
@@ -739,12 +739,12 @@ impl CallFacts {
 fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
     let stay = |member: &model::Member| {
         let stay = &member.stay;
-        (
-            stay.joined_ms,
-            stay.until_ms,
-            stay.transport.clone(),
-            stay.selection,
-        )
+        TransportStay {
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
+            transport: stay.transport.clone(),
+            selection: stay.selection,
+        }
     };
 
     transport::transports_in_use(&members.iter().map(stay).collect::<Vec<_>>())

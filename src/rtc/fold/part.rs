@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// [`find_cuts`] returns: no link moves an event across it, in either direction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyState {
-    /// The cut, ms; `None` before the first event.
+    /// The cut, ms; `None` before the first event, and after a part that has no end.
     pub at_ms: Option<i64>,
-    /// The devices that the last event named.
+    /// The device keys that the last event before the cut named as joined. A device that is among
+    /// them, and not in the next event, left with that.
     joined: BTreeSet<String>,
-    /// By device key: empty, or the device within an array.
+    /// By device key: the device within an array of the legacy format, empty in all other formats.
     #[serde(rename = "subs")]
     devices: BTreeMap<String, DeviceState>,
     /// Rejected events among the carried ones, with the reason so far; by event id.
@@ -72,7 +73,7 @@ pub(super) struct OpenStay {
     pub is_end_guessed: bool,
 }
 
-/// An earlier statement that can still affect the result.
+/// An earlier statement that can still affect the result. `time` is its effective time, ms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PastStatement {
     pub time: i64,
@@ -80,7 +81,8 @@ pub(super) struct PastStatement {
 }
 
 impl PastStatement {
-    /// This statement again, as parsed from its event: what it says about the device with this key.
+    /// This statement again, as parsed from its event: what it says about the device with this
+    /// device key.
     pub fn statement(&self, array_device: &str) -> Statement<'_> {
         let parsed = member::parse_member_event(&self.event);
         let join = parsed
@@ -131,12 +133,17 @@ pub struct FoldedPart {
     pub members: Vec<Membership>,
     /// Rejected events, sorted. A carried event appears only with the reason found in this part.
     pub rejected: Vec<Rejection>,
-    /// The state of the member key at the cut where this part ends.
+    /// The state of the member key at the cut where this part ends. If the part has no end, nothing
+    /// can be folded from it: it lacks the devices.
     pub state: KeyState,
 }
 
-/// Folds the events of a member key from the cut of `from` to the cut `until`, ms, or to the end if
-/// that is `None`. `events` are those with a time in between.
+/// Folds the events of a member key from the cut of `from` (inclusive) to the cut `until`
+/// (exclusive), ms, or to the end if that is `None`. `events` are those with a time in between, in
+/// any order.
+///
+/// Only a part with an end has a state of devices in its result: after the last part there is
+/// nothing to go on with.
 #[must_use]
 pub fn fold_between_cuts<'a>(
     member_key: &str,
@@ -147,25 +154,21 @@ pub fn fold_between_cuts<'a>(
     rules: &Rules,
 ) -> FoldedPart {
     let mut part = FoldedPart::default();
+    // As of the last event so far: first of the part before, then of this one.
     let mut joined = from.joined.clone();
     // A member key begins with `k` if it is a sticky key, with `s` if it is a state key.
-    let mut said = statements_by_device(
+    let mut new_by_device = statements_by_device(
         events,
         member_key.starts_with('k'),
         &mut joined,
         &mut part.rejected,
     );
-    for array_device in from
-        .devices
-        .keys()
-        .filter(|array_device| !said.contains_key(*array_device))
-        .cloned()
-        .collect::<Vec<_>>()
-    {
-        said.insert(array_device, Vec::new());
+    // A device that no new event tells of is folded as well: its stay may expire in this part.
+    for array_device in from.devices.keys() {
+        new_by_device.entry(array_device.clone()).or_default();
     }
 
-    for (array_device, new) in said {
+    for (array_device, new) in new_by_device {
         let mut stay = DeviceFold::new(member_key, &array_device, room, rules);
         let mut statements = from
             .devices
@@ -235,8 +238,8 @@ fn rejections_of_carried(
 /// The times at which the events of one member key can be cut, ms, ascending. A cut is a time at
 /// which a fold may stop and continue later, because no event moves across it. `rtc::order` moves
 /// events only between an event and the one that it replaces, so a cut is a time that no such link
-/// crosses backwards. `end`, ms, is included if it is a possible cut. `times` gives the time of an
-/// event by its id, ms; `None` if it is not stored.
+/// crosses backwards. An event at the time of a cut comes after it. `end`, ms, is included if it is
+/// a possible cut. `times` gives the time of an event by its id, ms; `None` if it is not stored.
 #[must_use]
 pub fn find_cuts<'a>(
     events: impl IntoIterator<Item = &'a RoomEvent>,

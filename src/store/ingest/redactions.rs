@@ -24,8 +24,8 @@ pub(super) struct RedactionCause {
     sender: String,
     kind: String,
     at_ms: i64,
-    /// The redacting event is a ban. It does not name what it redacts, so the time is stored as
-    /// well.
+    /// The redacting event is a ban or kick that redacts everything that its user sent before
+    /// ([`redacting_ban`]). It does not name what it redacts, so the time is stored as well.
     is_ban: bool,
 }
 
@@ -271,8 +271,11 @@ pub(super) async fn redact_stored(
     }))
 }
 
-/// Removes the content of the stored event in this row. Returns the user whose display name was
-/// deleted with it, or nobody. If the content was removed before, only a ban still notes its time.
+/// Removes the content of the stored event in this row of `events`. Returns the users whose display
+/// names were deleted with it: one or none, since one event gives one name.
+///
+/// A redaction names the event, so its time is found by that name. A ban ([`redacting_ban`]) names
+/// only the user, so its time is stored in the event, also if the content was removed before.
 async fn redact_event(
     tx: &mut Tx,
     room_id: &str,
@@ -280,6 +283,8 @@ async fn redact_event(
     because: &RedactionCause,
 ) -> Result<Vec<String>, Error> {
     let mut event = event_from_row(row)?;
+    // Of a redacted event a part is kept for derivation; if nothing is, the event counts as one
+    // whose content cannot be read.
     let was_taken_back = row.try_get::<Option<&str>, _>("kept")?.is_some() || !event.readable;
     if because.is_ban {
         event.redacted_ts = Some(earlier_time(event.redacted_ts, because.at_ms));
@@ -307,7 +312,8 @@ async fn redact_event(
     delete_display_name(tx, room_id, &event.event_id).await
 }
 
-/// Deletes the display name that an event gave. Returns the user whose name it was, or nobody.
+/// Deletes the display name that an event gave. Returns the user whose name it was, or nobody; as a
+/// list, since callers collect the users of several events.
 pub(super) async fn delete_display_name(
     tx: &mut Tx,
     room_id: &str,
@@ -386,7 +392,8 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
 }
 
 /// Redacts the next events of a banned user, stores how far that came, and marks what becomes
-/// stale. Returns the ban as it goes on if there may be more; `None` when all is done.
+/// stale in `touched`. One call redacts at most [`BAN_PORTION`] events. Returns the ban as it goes
+/// on if there may be more; `None` when all is done.
 pub(super) async fn redact_more(
     tx: &mut Tx,
     ban: OpenBan,

@@ -78,7 +78,8 @@ enum ListIndex {
 }
 
 /// One page of calls in this order, after `place` (`None` = the first page), at most `limit`; each
-/// with its own place, after which a further page may begin.
+/// with its own place, after which a further page may begin. `now`, ms, is the moment of the list if
+/// this is its first page.
 ///
 /// # Errors
 /// When the database fails.
@@ -121,7 +122,7 @@ pub async fn list_ordered_calls(
         let few =
             calls::list_calls(store, viewer, filter, None, to_i64(FEW_FOUND) + 1, now).await?;
         if few.len() <= FEW_FOUND {
-            return Ok(list.sorted(few));
+            return Ok(list.page_of_all(few));
         }
     }
 
@@ -134,7 +135,7 @@ pub async fn list_ordered_calls(
             ..list.ends
         };
         found.extend(list.read(store, ListIndex::Late, running).await?);
-        found = list.in_order(found);
+        found = list.page_in_order(found);
     }
 
     Ok(found)
@@ -161,13 +162,16 @@ fn place_of_call(call: &Call, key: i64, at_ms: i64) -> ListPlace {
 struct OrderedRequest<'q> {
     filter: &'q CallFilter,
     order: CallOrder,
-    /// Key, start and id after which the page begins.
+    /// Key, start and id after which the page begins. On the first page they are before every call
+    /// of the list, in its order.
     after: (i64, i64, &'q str),
     /// The moment of the list, ms.
     at_ms: i64,
-    /// Calls that started before this time, ms.
+    /// Calls that started before this time, ms: the end of the filter's span, but not after the
+    /// moment of the list.
     before_ms: i64,
     ends: EndBounds,
+    /// Maximum calls on the page.
     limit: i64,
 }
 
@@ -211,8 +215,8 @@ impl<'q> OrderedRequest<'q> {
         }
     }
 
-    /// Puts calls in order, and cuts them to a page.
-    fn in_order(&self, mut found: Vec<(Call, ListPlace)>) -> Vec<(Call, ListPlace)> {
+    /// The first `limit` of these calls, which need no order, in the order of the list.
+    fn page_in_order(&self, mut found: Vec<(Call, ListPlace)>) -> Vec<(Call, ListPlace)> {
         let key = |place: &'_ ListPlace| (place.key, place.started_ms, place.id.clone());
         found.sort_by_cached_key(|(_, place)| key(place));
         if self.order.descending {
@@ -224,8 +228,9 @@ impl<'q> OrderedRequest<'q> {
         found
     }
 
-    /// The page of the list, made of all calls of the list, in any order.
-    fn sorted(&self, calls: Vec<Call>) -> Vec<(Call, ListPlace)> {
+    /// The page of the list, at most `limit` calls after `after`. `calls` are all calls of the list,
+    /// in any order.
+    fn page_of_all(&self, calls: Vec<Call>) -> Vec<(Call, ListPlace)> {
         let key = |call: &Call| match self.order.by {
             SortKey::Started => call.started_ms,
             SortKey::Length => call.duration_ms(self.at_ms),
@@ -249,7 +254,7 @@ impl<'q> OrderedRequest<'q> {
             }
         };
 
-        self.in_order(found.filter(|(_, place)| is_after(place)).collect())
+        self.page_in_order(found.filter(|(_, place)| is_after(place)).collect())
     }
 
     /// The index by which the page is found with least cost. If the calls of the room, or of the
@@ -385,7 +390,8 @@ impl<'q> OrderedRequest<'q> {
         };
     }
 
-    /// Reads the calls of the page that end within `ends`, each with its place.
+    /// Reads the calls of the page that end within `ends`, each with its place: in the order of the
+    /// list, at most `limit`.
     async fn read(
         &self,
         store: &Reader,

@@ -125,13 +125,14 @@ struct StayRow {
     member_key: String,
     server: String,
     stay: TransportStay,
-    /// The span in which it was really seen, ms.
+    /// The span in which it was really seen, ms; empty or backwards if it never was.
     seen_from: i64,
     seen_until: i64,
 }
 
 impl StayRow {
-    /// The stay in this row.
+    /// The stay in this row of [`STAYS`]. Its seen span does not know of ghosts yet, see
+    /// [`Self::hear`].
     fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
         let kind: Option<String> = row.try_get("transport_type")?;
         let address: Option<String> = row.try_get("transport_url")?;
@@ -147,14 +148,16 @@ impl StayRow {
             device_id: row.try_get("device_id")?,
             member_key: row.try_get("chain")?,
             server,
+            // Since a start may be refuted, or only claimed, it has two columns. Of an end there is one
+            // that covers all cases.
             seen_from: seen_from.max(sign_from),
             seen_until: row.try_get("seen_until")?,
-            stay: (
-                row.try_get("joined_ms")?,
-                row.try_get("until_ms")?,
+            stay: TransportStay {
+                joined_ms: row.try_get("joined_ms")?,
+                until_ms: row.try_get("until_ms")?,
                 transport,
                 selection,
-            ),
+            },
         })
     }
 
@@ -204,7 +207,7 @@ fn add_stays_of_call(
             (transport.kind, address)
         });
         let using = found.entry(key.clone()).or_default();
-        let (joined_ms, until_ms) = (row.stay.0, row.stay.1);
+        let (joined_ms, until_ms) = (row.stay.joined_ms, row.stay.until_ms);
         let (from, until) = (joined_ms.max(span.from), until_ms.min(span.to));
         using.carried.together_ms += (until - from).max(0);
         let seen = Span {

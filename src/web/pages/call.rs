@@ -467,7 +467,7 @@ impl CallPage {
     /// The picture of the call, as it is at `now`, ms: bars of stays, renewals and rings. It has
     /// fewer lines if the page was too long (`shell.spare`).
     #[must_use]
-    pub fn timeline(&self, now: impl f::WholeNumber, shell: &Shell) -> Timeline {
+    pub fn timeline(&self, now_ms: impl f::WholeNumber, shell: &Shell) -> Timeline {
         let renewals: Vec<Renewal> = self
             .evidence
             .iter()
@@ -478,7 +478,7 @@ impl CallPage {
             &self.call,
             &renewals,
             &self.related,
-            self.call.upto(now),
+            self.call.upto(now_ms),
             shell.halvings,
         )
     }
@@ -523,8 +523,8 @@ impl CallPage {
     /// The numerals of the shown findings on the axis of the timeline; those of findings about one
     /// stay stand on its bar.
     #[must_use]
-    pub fn pins(&self, picture: &Timeline, now: impl f::WholeNumber, shell: &Shell) -> Vec<Pin> {
-        pin::axis_pins(self.findings(shell), picture, self.call.upto(now))
+    pub fn pins(&self, picture: &Timeline, now_ms: impl f::WholeNumber, shell: &Shell) -> Vec<Pin> {
+        pin::axis_pins(self.findings(shell), picture, self.call.upto(now_ms))
     }
 
     /// The words of the legend for the bands of people who were apart; `None` if no such band is
@@ -547,23 +547,23 @@ impl CallPage {
 
     /// The span of the times in the table of stays.
     #[must_use]
-    pub fn span(&self, now: impl f::WholeNumber) -> TimesSpan {
+    pub fn span(&self, now_ms: impl f::WholeNumber) -> TimesSpan {
         TimesSpan {
             from: self.call.started_ms,
-            to: self.call.end_ms(self.call.upto(now)),
+            to: self.call.end_ms(self.call.upto(now_ms)),
         }
     }
 
     /// The span of everything on the page, including events and rings.
     #[must_use]
-    pub fn span_told(&self, now: impl f::WholeNumber) -> TimesSpan {
+    pub fn span_told(&self, now_ms: impl f::WholeNumber) -> TimesSpan {
         let (events, rings) = (&self.evidence, &self.related);
         let told = events
             .iter()
             .map(|event| event.origin_server_ts)
             .chain(rings.iter().map(|ring| ring.at_ms));
 
-        told.fold(self.span(now), |span, ms| TimesSpan {
+        told.fold(self.span(now_ms), |span, ms| TimesSpan {
             from: span.from.min(ms),
             to: span.to.max(ms),
         })

@@ -187,9 +187,9 @@ impl VantageFacts {
 
     /// Does it follow live, but has received nothing for long?
     #[must_use]
-    pub fn is_silent(&self, now: impl f::WholeNumber) -> bool {
+    pub fn is_silent(&self, now_ms: impl f::WholeNumber) -> bool {
         let heard = self.heard_ms().unwrap_or(0);
-        self.follows() && now.whole().saturating_sub(heard) > SILENT_MS
+        self.follows() && now_ms.whole().saturating_sub(heard) > SILENT_MS
     }
 }
 

@@ -294,40 +294,40 @@ impl RoomPage {
     /// The picture of the last year: a square for each day, by how many calls began on it. Days
     /// that are not known, or that nobody watched, are marked.
     #[must_use]
-    pub fn heat(&self, now: impl f::WholeNumber) -> Year {
+    pub fn heat(&self, now_ms: impl f::WholeNumber) -> Year {
         let blind: Vec<_> = blind::unobserved_spans(&self.cover).collect();
         // Nothing is known about the time before the first span; usually the room did not exist.
         let known = self
             .cover
             .first()
-            .map_or(now.whole(), |first| first.span.from);
+            .map_or(now_ms.whole(), |first| first.span.from);
 
         heat::draw_year(
             self.year.iter().map(|(started, _)| *started),
             known,
             &blind,
-            now.whole(),
+            now_ms.whole(),
         )
     }
 
     /// The beginning of the first day that is known, ms, if the year's picture begins before it.
     #[must_use]
-    pub fn known_since(&self, now: impl f::WholeNumber) -> Option<i64> {
+    pub fn known_since(&self, now_ms: impl f::WholeNumber) -> Option<i64> {
         let known = self
             .cover
             .first()
             .map(|first| f::start_of_day(first.span.from));
-        known.filter(|known| *known > heat::first_day(now.whole()))
+        known.filter(|known| *known > heat::first_day(now_ms.whole()))
     }
 
     /// The picture of the last 30 days: a column for each day.
     #[must_use]
-    pub fn month(&self, now: impl f::WholeNumber) -> ColumnChart {
+    pub fn month(&self, now_ms: impl f::WholeNumber) -> ColumnChart {
         chart::draw_daily_columns(
             &self.year,
             blind::unobserved_spans(&self.cover),
             30,
-            now.whole(),
+            now_ms.whole(),
         )
     }
 

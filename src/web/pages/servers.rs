@@ -302,12 +302,13 @@ impl Servers {
         Period { days: self.days }
     }
 
-    /// What is known about the present, in words.
+    /// How many servers have people in a call now, in words, and in how many rooms that is unknown
+    /// and why. If the present of all rooms is unknown, the number is of when we last saw.
     #[must_use]
     pub fn now_words(&self) -> String {
-        let seen = &self.looked.seen;
+        let present = &self.looked.seen;
         let busy = || f::count_with_noun(self.busy, "server", "servers");
-        if seen.is_blind() {
+        if present.is_blind() {
             return match self.busy {
                 0 => "Who is in a call now is not known.".to_owned(),
                 1 => "People of 1 server were in a call when last seen.".to_owned(),
@@ -315,19 +316,19 @@ impl Servers {
             };
         }
 
-        let here = match (self.busy, seen.hidden_rooms()) {
+        let here = match (self.busy, present.hidden_rooms()) {
             (0, 0) => "Nobody is in a call now, as far as we see.".to_owned(),
             (0, _) => "Nobody is seen in a call now.".to_owned(),
             (1, _) => "People of 1 server are in a call now.".to_owned(),
             (_, _) => format!("People of {} are in a call now.", busy()),
         };
 
-        match seen.hidden_rooms() {
+        match present.hidden_rooms() {
             0 => here,
             rooms => format!(
                 "{here} In {} it is unknown: {}.",
                 f::count_with_noun(rooms, "room", "rooms"),
-                seen.seen.words()
+                present.seen.words()
             ),
         }
     }

@@ -87,8 +87,8 @@ pub fn draw_card_shape(call: &CallFacts, now: impl WholeNumber) -> Shape {
 /// The small shape of a call in a list: always the stepped line of the area, as one path from its
 /// beginning to its end. The path of a running call ends outside the picture.
 #[must_use]
-pub fn sparkline_path(call: &CallFacts, now: impl WholeNumber) -> String {
-    let edge = area_of_call(call, now.whole(), 100).edge;
+pub fn sparkline_path(call: &CallFacts, now_ms: impl WholeNumber) -> String {
+    let edge = area_of_call(call, now_ms.whole(), 100).edge;
     let line = edge
         .strip_prefix("M0 ")
         .unwrap_or_default()

@@ -15,7 +15,7 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 pub const DAY: i64 = 24 * HOUR;
 
-/// The date and time in UTC; works for every `i64`.
+/// The date and time in UTC of a moment, ms since the Unix epoch; works for every `i64`.
 #[must_use]
 pub fn utc_datetime(ms: impl WholeNumber) -> DateTime {
     date(1970, 1, 1)
@@ -23,13 +23,13 @@ pub fn utc_datetime(ms: impl WholeNumber) -> DateTime {
         .saturating_add(SignedDuration::from_millis(ms.whole()))
 }
 
-/// The start of the UTC day of a time.
+/// The start of the UTC day of a time; both in ms since the Unix epoch.
 #[must_use]
 pub fn start_of_day(ms: i64) -> i64 {
     ms.div_euclid(DAY).saturating_mul(DAY)
 }
 
-/// RFC 3339 with milliseconds.
+/// A moment, ms since the Unix epoch, in RFC 3339 with milliseconds.
 #[must_use]
 pub fn rfc3339(ms: impl WholeNumber) -> String {
     utc_datetime(ms)
@@ -165,33 +165,37 @@ pub fn time_with_seconds(ms: impl WholeNumber) -> TimeTag {
 pub fn time_in_table(
     ms: impl WholeNumber,
     dated: impl std::borrow::Borrow<bool>,
-    now: impl WholeNumber,
+    now_ms: impl WholeNumber,
 ) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), TimeStyle::Stamp(*dated.borrow()))
+    TimeTag(
+        ms.whole(),
+        now_ms.whole(),
+        TimeStyle::Stamp(*dated.borrow()),
+    )
 }
 
 /// The time if it is of today, else the day: `14:05` or `12 March`.
 #[must_use]
-pub fn day_or_time(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), TimeStyle::When)
+pub fn day_or_time(ms: impl WholeNumber, now_ms: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now_ms.whole(), TimeStyle::When)
 }
 
 /// The time, with its day unless that is today: `12 March, 14:05`.
 #[must_use]
-pub fn day_and_time(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), TimeStyle::Moment)
+pub fn day_and_time(ms: impl WholeNumber, now_ms: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now_ms.whole(), TimeStyle::Moment)
 }
 
 /// The day of a time, in the viewer's zone: `12 March`.
 #[must_use]
-pub fn local_day(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), TimeStyle::Day)
+pub fn local_day(ms: impl WholeNumber, now_ms: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now_ms.whole(), TimeStyle::Day)
 }
 
 /// The day of a time with its weekday, in the viewer's zone: `Sunday, 22 November`.
 #[must_use]
-pub fn local_day_name(ms: impl WholeNumber, now: impl WholeNumber) -> TimeTag {
-    TimeTag(ms.whole(), now.whole(), TimeStyle::DayName)
+pub fn local_day_name(ms: impl WholeNumber, now_ms: impl WholeNumber) -> TimeTag {
+    TimeTag(ms.whole(), now_ms.whole(), TimeStyle::DayName)
 }
 
 /// A calendar day in UTC, given by its midnight. It is not a moment, so the browser must not
@@ -215,14 +219,14 @@ impl HtmlSafe for DayTag {}
 
 /// The calendar day in UTC that begins at `ms`: `12 March`, with the year if it is not this year.
 #[must_use]
-pub fn utc_day(ms: impl WholeNumber, now: impl WholeNumber) -> DayTag {
-    DayTag(local_day(ms, now))
+pub fn utc_day(ms: impl WholeNumber, now_ms: impl WholeNumber) -> DayTag {
+    DayTag(local_day(ms, now_ms))
 }
 
 /// The calendar day in UTC that begins at `ms`, with its weekday: `Sunday, 22 November`.
 #[must_use]
-pub fn utc_day_name(ms: impl WholeNumber, now: impl WholeNumber) -> DayTag {
-    DayTag(local_day_name(ms, now))
+pub fn utc_day_name(ms: impl WholeNumber, now_ms: impl WholeNumber) -> DayTag {
+    DayTag(local_day_name(ms, now_ms))
 }
 
 /// A time for a `<title>` or an attribute, which cannot contain an element: `13:58:04`, with the

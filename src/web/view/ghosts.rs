@@ -147,8 +147,8 @@ impl PerhapsGone {
     /// How many devices are perhaps gone and how long they have been silent, in words:
     /// `1 perhaps gone, silent for 2 h 05`. `None` if there are none.
     #[must_use]
-    pub fn words(&self, now: impl f::WholeNumber) -> Option<String> {
-        let silent_ms = now.whole().saturating_sub(self.silent_since_ms?);
+    pub fn words(&self, now_ms: impl f::WholeNumber) -> Option<String> {
+        let silent_ms = now_ms.whole().saturating_sub(self.silent_since_ms?);
         let for_long = f::ended_duration(silent_ms);
 
         Some(match (self.are_all, self.devices) {

@@ -54,8 +54,8 @@ enum Doing {
 impl VantageFacts {
     /// What this account does now, in words.
     #[must_use]
-    pub fn state(&self, now: impl WholeNumber) -> VantageState {
-        match self.doing(now.whole()) {
+    pub fn state(&self, now_ms: impl WholeNumber) -> VantageState {
+        match self.doing(now_ms.whole()) {
             Doing::Failing => VantageState::trouble(self.failing(), self.unheard_since_ms),
             Doing::Starting => VantageState::STARTING,
             Doing::Silent => VantageState::trouble("No answer", self.heard_ms()),

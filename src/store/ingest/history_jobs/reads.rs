@@ -114,7 +114,7 @@ pub(in crate::store) async fn record_page(
         return Ok(());
     }
 
-    state_end_of_gap(tx, &read).await?;
+    copy_end_to_first_read(tx, &read).await?;
     if page.ended_by == Some(JobEnd::NotVisible) {
         return Ok(());
     }
@@ -126,7 +126,7 @@ pub(in crate::store) async fn record_page(
 
 /// Stores in the first read of a gap how the last one ended, if the gap was read in several reads.
 /// The first one stands for the gap.
-async fn state_end_of_gap(tx: &mut Tx, read: &HistoryJob) -> Result<(), Error> {
+async fn copy_end_to_first_read(tx: &mut Tx, read: &HistoryJob) -> Result<(), Error> {
     let Some(opened_ms) = read.continues_ms.filter(|_| read.kind == JobKind::Gap) else {
         return Ok(());
     };
@@ -190,7 +190,7 @@ pub async fn correct_end_reason(
         read.ended_by = Some(ended_by);
         read.due_ms = due_ms;
         job::save_job(&mut tx, &read).await?;
-        state_end_of_gap(&mut tx, &read).await?;
+        copy_end_to_first_read(&mut tx, &read).await?;
     }
 
     Ok(tx.commit().await?)

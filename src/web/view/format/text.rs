@@ -10,7 +10,9 @@ const SENTENCE_MAX: usize = 1000;
 /// Maximum length of raw JSON on pages, bytes of the pretty text; longer JSON is cut.
 const JSON_MAX: usize = 4096;
 
-/// Is it a control character, one that changes the direction of text, or an invisible one?
+/// Is it a control character, one that changes the direction of text, or an invisible one? The
+/// joiners U+200C and U+200D are invisible, too, but are no deception: names in Persian and in
+/// Indian scripts are spelled with them, and many emoji are made of several with a joiner between.
 fn is_deceptive(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
