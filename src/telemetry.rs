@@ -120,8 +120,8 @@ impl<W: io::Write> io::Write for LineWriter<W> {
 /// The record with everything escaped that would begin another line or steer a terminal. `record`
 /// is one call of the formatter, whose own line break at the end stays.
 ///
-/// With `colours`, escape characters stay, since the formatter's own colours begin with one. Those of
-/// messages and of errors the formatter (`tracing_subscriber`) has escaped itself, before this.
+/// With `colours`, escape characters stay, since the formatter's own colours begin with one. Those
+/// of messages and of errors the formatter (`tracing_subscriber`) has escaped itself, before this.
 fn one_line(record: &str, colours: bool) -> String {
     let (body, end) = match record.strip_suffix('\n') {
         Some(body) => (body, "\n"),

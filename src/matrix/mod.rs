@@ -164,8 +164,8 @@ impl Client {
     }
 
     /// The client, which from now on passes the homeserver's time to `listener`, in place of an
-    /// earlier listener: the date of each answer that has one, or what [`Self::heard_time`] is told.
-    /// The listener is called within the request, so it must not wait. Clones share it.
+    /// earlier listener: the date of each answer that has one, or what [`Self::heard_time`] is
+    /// told. The listener is called within the request, so it must not wait. Clones share it.
     #[must_use]
     pub fn telling_time(self, listener: impl Fn(HeardTime) + Send + Sync + 'static) -> Self {
         *self

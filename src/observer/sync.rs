@@ -290,7 +290,7 @@ impl Observer {
         })
     }
 
-    /// Adds a part of an answer to a batch. `known` is how the rooms are watched so far, by room id.
+    /// Adds a part of an answer to a batch. `known` is how rooms are watched so far, by room id.
     pub(super) fn add_part(
         &self,
         batch: &mut Batch,

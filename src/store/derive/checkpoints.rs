@@ -11,7 +11,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
 
-/// A span of time of a member key, ms.
+/// A span of time of a member key (or of a slot), from and to, ms. Whether its ends are included,
+/// the function that takes it says.
 pub(in crate::store) type KeySpan<'a> = (&'a str, i64, i64);
 
 /// The checkpoints of a member key around a span.
@@ -46,7 +47,9 @@ static AROUND: MultiRow = MultiRow::new(
     where a.chain is not null",
 );
 
-/// The checkpoints around these spans, by member key: where the fold of each may begin and end.
+/// The checkpoints around these spans, by member key: where the fold of each may begin (at the
+/// beginning of the span or before it) and end (after the end of the span). No member key may be
+/// there twice.
 pub(super) async fn checkpoints_around(
     tx: &mut Tx,
     room_id: &str,
@@ -103,8 +106,8 @@ static FORGET: MultiRow = MultiRow::new(
     where c.room_id = $1 and c.chain = a.chain and c.at_ms > a.from_ms and c.at_ms <= a.to_ms)",
 );
 
-/// Deletes the checkpoints after the beginning of each span up to its end, because something
-/// changed there.
+/// Deletes the checkpoints after the beginning of each span (excluded) up to its end (included),
+/// because something changed there. Heads stay: the fold that follows replaces or deletes them.
 pub(super) async fn delete_checkpoints(
     tx: &mut Tx,
     room_id: &str,
@@ -210,7 +213,7 @@ static KEEP_HEADS: MultiRow = MultiRow::new(
 const HEAD_MAX: usize = 64 * 1024;
 
 /// Stores heads. Each replaces the one that its member key had. A head that is too long, or too
-/// deep to be read again, is not stored.
+/// deep to be read again, is not stored, and the one before it is deleted.
 pub(super) async fn store_heads(tx: &mut Tx, room_id: &str, heads: &[Head]) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(heads.len());
     let mut unusable = Vec::new();

@@ -8,7 +8,7 @@ use crate::store::ingest::new_events::NewEvents;
 use crate::store::{Error, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What new events of one room touch. Times in ms.
+/// What new events of one room make stale. Times in ms.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each says of one part whether it changed"
@@ -46,7 +46,8 @@ pub(in crate::store) struct Dirty {
 }
 
 impl Dirty {
-    /// Notes that something changed for a member key between these times.
+    /// Notes that something changed for a member key between these times, ms, both included. The
+    /// span of the key grows so that all of its changes are in it.
     pub fn add_member_key(&mut self, member_key: &str, from: i64, to: i64) {
         let span = self
             .member_keys

@@ -33,18 +33,18 @@ const CLAIMED: &str = "select distinct chain from memberships where room_id = $1
 pub(super) async fn find_touched_keys(
     tx: &mut Tx,
     room_id: &str,
-    touched: &Dirty,
+    dirty: &Dirty,
     rules: &Rules,
     conditions: &mut FoldConditions,
 ) -> Result<TouchedSpans, Error> {
     // Only its member keys are used.
     let mut wider = Dirty {
-        member_keys: touched.member_keys.clone(),
+        member_keys: dirty.member_keys.clone(),
         ..Dirty::default()
     };
 
-    let mut everything = touched.everything;
-    if let (Some(created_ms), false) = (touched.created_ms, everything) {
+    let mut everything = dirty.everything;
+    if let (Some(created_ms), false) = (dirty.created_ms, everything) {
         let creations: i64 = sqlx::query_scalar(CREATIONS)
             .bind(room_id)
             .fetch_one(&mut **tx)
@@ -69,7 +69,7 @@ pub(super) async fn find_touched_keys(
         }
     }
 
-    for slot_id in &touched.slots {
+    for slot_id in &dirty.slots {
         let Some((from, to)) = slots::update_slots(tx, room_id, slot_id).await? else {
             continue;
         };
@@ -81,7 +81,7 @@ pub(super) async fn find_touched_keys(
         }
     }
 
-    keys_of_changed_members(tx, room_id, touched, conditions, &mut wider).await?;
+    keys_of_changed_members(tx, room_id, dirty, conditions, &mut wider).await?;
 
     Ok(wider.member_keys)
 }
@@ -98,11 +98,11 @@ static OF_SENDERS: MultiRow = MultiRow::new(
 async fn keys_of_changed_members(
     tx: &mut Tx,
     room_id: &str,
-    touched: &Dirty,
+    dirty: &Dirty,
     conditions: &mut FoldConditions,
     wider: &mut Dirty,
 ) -> Result<(), Error> {
-    let users: Vec<&str> = touched.presence.keys().map(String::as_str).collect();
+    let users: Vec<&str> = dirty.presence.keys().map(String::as_str).collect();
     let mut member_keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in OF_SENDERS.look_up(tx, room_id, &users).await? {
         member_keys
@@ -115,7 +115,7 @@ async fn keys_of_changed_members(
         .know(tx, room_id, member_keys.keys().map(String::as_str))
         .await?;
     for (user, member_keys) in member_keys {
-        let Some(news) = touched.presence.get(&user) else {
+        let Some(news) = dirty.presence.get(&user) else {
             continue;
         };
 

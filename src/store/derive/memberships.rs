@@ -24,17 +24,17 @@ use std::sync::Arc;
 /// Maximum member keys folded at once.
 pub(super) const GROUP: usize = 64;
 
-/// Folds every touched member key again and returns the memberships that changed. Nothing of them
-/// is written yet.
+/// Folds every touched member key again and returns the memberships that changed. They are not
+/// written yet; checkpoints, heads and marks of rejection are.
 pub(in crate::store) async fn fold_touched_keys(
     tx: &mut Tx,
     derivation: Derivation<'_>,
     room_id: &str,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<Vec<MembershipChange>, Error> {
     let mut conditions = FoldConditions::default();
     let spans =
-        member_keys::find_touched_keys(tx, room_id, touched, derivation.rules, &mut conditions)
+        member_keys::find_touched_keys(tx, room_id, dirty, derivation.rules, &mut conditions)
             .await?;
     if spans.is_empty() {
         return Ok(Vec::new());
@@ -44,7 +44,7 @@ pub(in crate::store) async fn fold_touched_keys(
     let mut changes = Vec::new();
     let spans: Vec<(String, (i64, i64))> = spans.into_iter().collect();
     for group in spans.chunks(GROUP) {
-        let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &touched.fresh);
+        let mut work = FoldGroup::new(derivation, room_id, &mut conditions, &dirty.fresh);
         let mut tasks = work.begin(tx, group).await?;
         while !tasks.is_empty() {
             tasks = work.fold_next_page(tx, tasks).await?;
@@ -59,9 +59,10 @@ pub(in crate::store) async fn fold_touched_keys(
 /// The progress of the fold of one member key.
 pub(super) struct KeyFold {
     member_key: String,
-    /// The first and the last time, ms, at which something changed.
+    /// The first and the last time, ms, at which something changed; `i64::MIN` = from the first
+    /// event on, `i64::MAX` = to the last one.
     span: (i64, i64),
-    /// The folded state so far.
+    /// The folded state so far: of all events before its cut.
     from: KeyState,
     /// The first checkpoint after the change, where the fold may end; `None` if there is none.
     next: Option<KeyState>,
@@ -90,8 +91,8 @@ impl KeyFold {
 
     /// The time, ms, from which on the fold must know which slots are open: where it goes on, or
     /// the first event of the page at the beginning of a member key. `None` if it needs no slots,
-    /// because there is no event.
-    fn matters_from(&self, page: Option<&EventPage>) -> Option<i64> {
+    /// because there is no event. Only the fold of a sticky key needs them.
+    fn slots_needed_from(&self, page: Option<&EventPage>) -> Option<i64> {
         let events = || page.into_iter().flat_map(|page| &page.events);
         // A link can move an event. Sticky events have no links.
         let own = |event: &Arc<RoomEvent>| {
@@ -118,10 +119,11 @@ impl KeyFold {
 #[derive(Default)]
 struct EventPage {
     events: Vec<Arc<RoomEvent>>,
-    /// More events follow, from this time on, ms; `None` if this is the last page.
+    /// More events follow, from this time on (inclusive), ms; `None` if this is the last page
+    /// before the next checkpoint, or before the end.
     end: Option<i64>,
-    /// The cuts: times, ms, at which the fold may stop and go on later, because no event moves
-    /// across them.
+    /// The cuts, ascending: times, ms, at which the fold may stop and go on later, because no event
+    /// moves across them. [`FoldGroup::find_page_cuts`] fills it in.
     cuts: Vec<i64>,
     /// A cut after the last event, ms, at which a head may be stored.
     cut_after: Option<i64>,
@@ -193,7 +195,7 @@ impl<'a> FoldGroup<'a> {
 
     /// Begins the fold of these member keys, each with the first and the last time, ms, at which
     /// something changed: finds the checkpoint from which it goes on, and deletes those that the
-    /// change makes invalid. Returns one task for each member key.
+    /// change makes invalid. No member key may be there twice. Returns one task for each.
     pub async fn begin(
         &mut self,
         tx: &mut Tx,
@@ -236,7 +238,7 @@ impl<'a> FoldGroup<'a> {
         tx: &mut Tx,
         tasks: Vec<KeyFold>,
     ) -> Result<Vec<KeyFold>, Error> {
-        let mut pages = self.pages(tx, &tasks).await?;
+        let mut pages = self.read_next_pages(tx, &tasks).await?;
         let carried = tasks.iter().flat_map(|task| task.from.carried());
         let events: Vec<&RoomEvent> = pages
             .values()
@@ -254,22 +256,22 @@ impl<'a> FoldGroup<'a> {
         // Only sticky memberships depend on whether their slot is open.
         let sticky = tasks.iter().filter(|task| task.member_key.starts_with('k'));
         let from = sticky
-            .filter_map(|task| task.matters_from(pages.get(&task.member_key)))
+            .filter_map(|task| task.slots_needed_from(pages.get(&task.member_key)))
             .min()
             .unwrap_or(i64::MIN);
         self.conditions
             .know_slots(tx, self.room_id, events.iter().copied(), from)
             .await?;
         let room = self.conditions.room(&events);
-        self.cut(tx, &tasks, &mut pages).await?;
-        self.stored(tx, &tasks, &pages).await?;
+        self.find_page_cuts(tx, &tasks, &mut pages).await?;
+        self.read_stored_memberships(tx, &tasks, &pages).await?;
         let mut states = Vec::new();
         let mut rest = Vec::new();
         let mut stuck = false;
         for task in tasks {
             let page = pages.remove(&task.member_key).unwrap_or_default();
             let before = task.begins();
-            if let Some(task) = self.fold(task, &page, &room, &mut states) {
+            if let Some(task) = self.fold_page(task, &page, &room, &mut states) {
                 // Many events have the same time, or links cross the whole page: read a larger
                 // page.
                 stuck |= task.begins() == before;
@@ -287,13 +289,14 @@ impl<'a> FoldGroup<'a> {
         self.marks
             .settle(tx, self.room_id, rest.iter().map(|task| &task.from))
             .await?;
-        self.look_on(tx, &mut rest).await?;
+        self.find_next_checkpoints(tx, &mut rest).await?;
 
         Ok(rest)
     }
 
     /// Finds the next checkpoint of each fold that went past the one at which it could have ended.
-    async fn look_on(&self, tx: &mut Tx, tasks: &mut [KeyFold]) -> Result<(), Error> {
+    /// A fold whose change goes to the end (`i64::MAX`) has none.
+    async fn find_next_checkpoints(&self, tx: &mut Tx, tasks: &mut [KeyFold]) -> Result<(), Error> {
         let open = tasks
             .iter()
             .filter(|task| task.span.1 < i64::MAX && task.ends() <= task.begins());
@@ -333,9 +336,10 @@ impl<'a> FoldGroup<'a> {
     }
 
     /// Folds one page of a member key, cut by cut, and adds the states that become checkpoints to
-    /// `states`. Returns the task if it must go on with another page. `None` when it is done: at
-    /// the last event, or at a checkpoint that is as it was before.
-    fn fold(
+    /// `states`, each with its member key. What the page can change must be in memory. Returns the
+    /// task if it must go on with another page. `None` when it is done: at the last event, or at a
+    /// checkpoint that is as it was before.
+    fn fold_page(
         &mut self,
         task: KeyFold,
         page: &EventPage,
@@ -349,7 +353,7 @@ impl<'a> FoldGroup<'a> {
             let before = rest.partition_point(|event| event.time() < *cut);
             if events + before >= self.tuning.checkpoint || Some(*cut) == page.reached() {
                 let (now, later) = rest.split_at(before);
-                state = self.part(&task, &state, now, Some(*cut), room);
+                state = self.fold_part(&task, &state, now, Some(*cut), room);
                 states.push((task.member_key.clone(), state.clone()));
                 rest = later;
                 events = 0;
@@ -369,7 +373,7 @@ impl<'a> FoldGroup<'a> {
             return None;
         };
 
-        let state = self.part(&task, &state, rest, next.at_ms, room);
+        let state = self.fold_part(&task, &state, rest, next.at_ms, room);
         if state == *next {
             self.marks.keep(&state);
             return None;
@@ -385,8 +389,8 @@ impl<'a> FoldGroup<'a> {
     }
 
     /// Folds `rest`, the last events of a member key, and notes the head after them if it is worth
-    /// it, or that its head is not valid any more. `events` is how many events there are since the
-    /// last checkpoint.
+    /// it, or that its head is not valid any more. `from` is the state before these events;
+    /// `events` is how many events there are since the last checkpoint, these among them.
     fn fold_to_end(
         &mut self,
         task: &KeyFold,
@@ -401,7 +405,7 @@ impl<'a> FoldGroup<'a> {
         let is_worth_it = events >= self.tuning.head;
         let cut_after = page.cut_after.filter(|_| is_worth_it && !is_same_head);
         let Some(at_ms) = cut_after else {
-            self.part(task, from, rest, None, room);
+            self.fold_part(task, from, rest, None, room);
             if task.has_head && !is_same_head {
                 self.without_head.push(task.member_key.clone());
             }
@@ -409,8 +413,8 @@ impl<'a> FoldGroup<'a> {
             return;
         };
 
-        let state = self.part(task, from, rest, Some(at_ms), room);
-        self.part(task, &state, &[], None, room);
+        let state = self.fold_part(task, from, rest, Some(at_ms), room);
+        self.fold_part(task, &state, &[], None, room);
         self.heads.push(Head {
             member_key: task.member_key.clone(),
             state,
@@ -421,7 +425,7 @@ impl<'a> FoldGroup<'a> {
     /// Folds some events of a member key, from the state `from` up to `until`, ms, which is a cut;
     /// `None` = to the end. Notes the memberships and the rejections that follow. Returns the state
     /// at the end.
-    fn part(
+    fn fold_part(
         &mut self,
         task: &KeyFold,
         from: &KeyState,
@@ -490,9 +494,9 @@ static TIMES: MultiRow = MultiRow::new(
 );
 
 impl FoldGroup<'_> {
-    /// Reads the next page of each member key, from where its fold goes on to its next checkpoint,
-    /// or at most as many events as the limit allows. The cuts are not in it yet.
-    async fn pages(
+    /// Reads the next page of each member key, by member key: from where its fold goes on to its
+    /// next checkpoint, or at most as many events as the limit allows. The cuts are not in it yet.
+    async fn read_next_pages(
         &mut self,
         tx: &mut Tx,
         tasks: &[KeyFold],
@@ -554,7 +558,7 @@ impl FoldGroup<'_> {
                 )
             })
             .collect();
-        for (event, mark, member_key) in self.events(tx, &asked).await? {
+        for (event, mark, member_key) in self.read_events(tx, &asked).await? {
             self.read += 1;
             self.marks.stored(&event, mark);
             if let Some(page) = pages.get_mut(&member_key) {
@@ -570,9 +574,10 @@ impl FoldGroup<'_> {
         Ok(pages)
     }
 
-    /// The events of member keys in these spans of time, each with its mark of rejection and its
-    /// member key. Of an event that is in memory, the database sends no content.
-    async fn events(
+    /// The events of member keys in these spans of time (the end excluded), in any order, each with
+    /// its mark of rejection and its member key. Of an event that is in memory, the database sends
+    /// no content.
+    async fn read_events(
         &self,
         tx: &mut Tx,
         asked: &[checkpoints::KeySpan<'_>],
@@ -593,9 +598,10 @@ impl FoldGroup<'_> {
         read_rows(&rows, event)?.into_iter().collect()
     }
 
-    /// Finds the cuts of each page, for which the times of the events that its events replace are
-    /// needed; those outside of the page are read.
-    async fn cut(
+    /// Finds the cuts of each page and writes them into it. The times of the events that its events
+    /// replace are needed for that; those outside of the page are read, but not for a last page, at
+    /// whose end nothing is cut.
+    async fn find_page_cuts(
         &self,
         tx: &mut Tx,
         tasks: &[KeyFold],
@@ -646,8 +652,9 @@ impl FoldGroup<'_> {
     }
 
     /// Reads the stored memberships that these pages can change, as the state before the change:
-    /// those that began to count in them, and those that were open before.
-    async fn stored(
+    /// those that began to count in them, and those that were open before. They go into `changes`,
+    /// as stays that the fold may find again.
+    async fn read_stored_memberships(
         &mut self,
         tx: &mut Tx,
         tasks: &[KeyFold],

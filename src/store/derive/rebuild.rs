@@ -42,8 +42,8 @@ pub async fn count_member_events(
 pub struct RebuildPlace {
     /// The last member key that was begun.
     member_key: String,
-    /// Member keys that are not finished, because they have many events, and up to which time they
-    /// are done, ms.
+    /// Member keys that are not finished, because they have many events, and up to which time
+    /// (excluded) they are done, ms. They come before further member keys.
     open: Vec<(String, i64)>,
     /// The member events read so far.
     pub events: i64,
@@ -178,8 +178,9 @@ pub async fn recount_calls(store: &Writer, room_id: &str) -> Result<(), Error> {
 /// How many times a portion is read without blocking the writer; after that the writer waits once.
 const TRIES: usize = 5;
 
-/// Computes the next calls of a slot, from this time on, ms, and writes them. Returns the time, ms,
-/// from which on there may be more; `None` at the end of the slot.
+/// Computes the next calls of a slot, from this time on, ms, and writes them. No call may reach
+/// across that time. Returns the time, ms, from which on there may be more; `None` at the end of
+/// the slot.
 ///
 /// The stays are read without blocking the writer, who waits only while the result is written. If
 /// somebody wrote to the room meanwhile, they are read again; after a few tries they are read while
@@ -195,7 +196,10 @@ async fn recount_next_calls(
         let writes = rooms::read_write_count(&mut connection, room_id).await?;
         let mut portion = CallPortion::new(room_id, slot, from);
         // False means that somebody wrote to the room, so that the portion is out of date.
-        if !portion.read(&mut connection, Some((store, writes))).await? {
+        if !portion
+            .read_calls(&mut connection, Some((store, writes)))
+            .await?
+        {
             continue;
         }
 
@@ -215,7 +219,7 @@ async fn recount_next_calls(
     let mut tx = store.writing().await?;
     rooms::count_write(&mut tx, room_id).await?;
     let mut portion = CallPortion::new(room_id, slot, from);
-    portion.read(&mut tx, None).await?;
+    portion.read_calls(&mut tx, None).await?;
     let more = portion.record_sessions(&mut tx).await?;
     tx.commit().await?;
 
@@ -252,7 +256,7 @@ impl<'a> CallPortion<'a> {
     /// writes from before the reading. Then which call each stay belongs to is written on the way,
     /// so that it does not pile up in memory for a call of many stays. With `None` the caller's
     /// transaction keeps others out, and the result is always true.
-    async fn read(
+    async fn read_calls(
         &mut self,
         connection: &mut AnyConnection,
         beside: Option<(&Writer, i64)>,
@@ -293,12 +297,12 @@ impl<'a> CallPortion<'a> {
             if let (Some(_), Some(until)) = (from, until) {
                 // A call that was begun is read again with the next portion.
                 self.end = Some(until);
-                self.let_go(count.session());
+                self.remove_assignments_to(count.session());
                 return Ok(true);
             }
 
             if let Some((store, writes)) = beside
-                && !self.assign(store, writes).await?
+                && !self.write_assignments(store, writes).await?
             {
                 return Ok(false);
             }
@@ -313,7 +317,7 @@ impl<'a> CallPortion<'a> {
 
     /// Removes the assignments to this call, which is not part of the portion because it was read
     /// in part only.
-    fn let_go(&mut self, session: Option<&Session>) {
+    fn remove_assignments_to(&mut self, session: Option<&Session>) {
         self.outcome
             .assigned
             .retain(|_, id| id.as_deref() != session.map(|session| session.id.as_str()));
@@ -321,7 +325,7 @@ impl<'a> CallPortion<'a> {
 
     /// Writes which call each stay read so far belongs to, before the calls themselves are written.
     /// Returns false, and writes nothing, if the room's count of writes is no longer `writes`.
-    async fn assign(&mut self, store: &Writer, writes: i64) -> Result<bool, Error> {
+    async fn write_assignments(&mut self, store: &Writer, writes: i64) -> Result<bool, Error> {
         if self.outcome.assigned.is_empty() {
             return Ok(true);
         }

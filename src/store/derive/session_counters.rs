@@ -95,7 +95,7 @@ impl TallyUpdate<'_> {
             ..old.clone()
         };
 
-        self.count(tx, &mut new).await?;
+        self.update_counts(tx, &mut new).await?;
         if peaks.present != present {
             store_present(tx, self.tally, peaks.present).await?;
         }
@@ -130,8 +130,9 @@ impl TallyUpdate<'_> {
         })
     }
 
-    /// The peaks after the changes, and who is present at the last join. `None` if that cannot be
-    /// derived from the changes.
+    /// The peaks after the changes, and how many are present at the last join. `present` is how
+    /// many were at the last join before the changes. `None` if that cannot be derived from the
+    /// changes.
     async fn update_peaks(
         &self,
         tx: &mut Tx,
@@ -154,7 +155,7 @@ impl TallyUpdate<'_> {
         // Only the users who come, go or change are read. The others are the same before and after,
         // so how many they are follows from who is present at the stored last join.
         let low = present.at_ms.min(self.from - 1);
-        let Some(stays) = self.read_touched(tx, low, last_join).await? else {
+        let Some(stays) = self.read_stays_around(tx, low, last_join).await? else {
             return Ok(None);
         };
 
@@ -197,9 +198,9 @@ impl TallyUpdate<'_> {
         }))
     }
 
-    /// Reads the stays between these times, ms, of the users who come, go or change between them;
-    /// `None` if there are too many users.
-    async fn read_touched(
+    /// Reads the stays that touch the span from `low` to `high`, ms, of the users who come or go
+    /// after `low` and up to `high`, or who change. `None` if there are too many users or stays.
+    async fn read_stays_around(
         &self,
         tx: &mut Tx,
         low: i64,
@@ -245,7 +246,8 @@ impl TallyUpdate<'_> {
         }))
     }
 
-    /// Do these users have more stays between these times, ms, than are read for one update?
+    /// Do these users have more stays that touch the span from `low` to `high`, ms, than are read
+    /// for one update?
     async fn has_too_many_stays(
         &self,
         tx: &mut Tx,
@@ -291,7 +293,8 @@ impl TallyUpdate<'_> {
         reached.is_some()
     }
 
-    /// When the last stay of the call ends, ms; `None` when none is left.
+    /// When the last stay of the call ends after the changes, ms; `None` when none is left. One
+    /// more stay is read than change, so that one of those that stay as they are is among them.
     async fn last_end(&self, tx: &mut Tx) -> Result<Option<i64>, Error> {
         let changed: BTreeSet<&str> = self.changes.iter().map(|change| change.id()).collect();
         let query = sqlx::query(LAST_ENDS)
@@ -309,7 +312,7 @@ impl TallyUpdate<'_> {
 
     /// Adds the changed stays to the counts of the tally and to those of the session, and writes
     /// the tally.
-    async fn count(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
+    async fn update_counts(&self, tx: &mut Tx, session: &mut Session) -> Result<(), Error> {
         let mut steps: BTreeMap<CounterKey, i64> = BTreeMap::new();
         for change in &self.changes {
             let was = change.old.as_ref().filter(|old| self.was_in(Some(old)));
@@ -390,7 +393,8 @@ static COUNT_OF_USERS: MultiRow = MultiRow::new(
 const LAST_ENDS: &str = "select id, until_ms from memberships where session_id = $1
     order by until_ms desc limit $2";
 
-/// How many devices and users are present at a time, ms.
+/// How many devices and how many users are present at a time, ms: a stay counts at its start and no
+/// longer at its end.
 fn count_present<'a>(stays: impl Iterator<Item = &'a CountedStay>, at_ms: i64) -> (usize, usize) {
     let mut devices: BTreeSet<(&str, &str)> = BTreeSet::new();
     for stay in stays {
@@ -404,8 +408,9 @@ fn count_present<'a>(stays: impl Iterator<Item = &'a CountedStay>, at_ms: i64) -
     (devices.len(), users.len())
 }
 
-/// The peak of a call, if the peak of a part of it changed from `before` to `after`. `None` if the
-/// old peak was in this part and is gone, so that it is not known.
+/// The peak of a call whose peak was `known`, if that of a part of it changed from `before` to
+/// `after`. `None` if the old peak was in this part and is there no more: then that of the other
+/// parts is not known.
 fn updated_peak(known: usize, before: usize, after: usize) -> Option<usize> {
     if after >= known {
         Some(after)

@@ -36,12 +36,12 @@ struct Window<'a> {
     clusters: Vec<Cluster<'a>>,
 }
 
-/// The result: sessions to write, each with the number of its tally if it has one; sessions to
-/// delete; and memberships whose session changes.
+/// The result, which the caller writes: sessions to write, each with the number of its tally if it
+/// has one; sessions to delete; and memberships whose session changes.
 #[derive(Default)]
 pub(in crate::store) struct SessionChanges {
     pub sessions: Vec<(Session, Option<i64>)>,
-    pub gone: Vec<Session>,
+    pub deleted: Vec<Session>,
     pub assigned: SessionAssignments,
 }
 
@@ -70,7 +70,7 @@ pub(in crate::store) async fn update_sessions(
         let size = window.size();
         if size > PORTION {
             Recount::new(room_id, tuning, &window)
-                .stream(tx, &mut outcome)
+                .recount_in_portions(tx, &mut outcome)
                 .await?;
             continue;
         }
@@ -85,13 +85,14 @@ pub(in crate::store) async fn update_sessions(
     }
 
     recount_windows(tx, tuning, room_id, &few, &mut outcome).await?;
-    crate::store::derive::session_rows::delete_sessions(tx, room_id, &outcome.gone).await?;
+    crate::store::derive::session_rows::delete_sessions(tx, room_id, &outcome.deleted).await?;
     crate::store::derive::session_rows::write_sessions(tx, room_id, &outcome.sessions).await?;
 
     Ok((slots, outcome.assigned))
 }
 
-/// The changes in clusters, in order of slot and time.
+/// The changes in clusters, in order of slot and time. The changes need no order. Spans that only
+/// meet are in one cluster, since then one session goes on into the other.
 fn cluster_changes(changes: &[MembershipChange]) -> Vec<Cluster<'_>> {
     let spans = changes
         .iter()
@@ -132,9 +133,9 @@ static TOUCHING: MultiRow = MultiRow::new(
     ),
 );
 
-/// The windows around these clusters, which are in order of slot and time. Sessions of a slot do
-/// not overlap, so a cluster can change only the sessions that it touches. Clusters that touch the
-/// same session come into one window.
+/// The windows around these clusters, which must be in order of slot and time; so are the windows.
+/// Sessions of a slot do not overlap, so a cluster can change only the sessions that it touches, be
+/// it only at an end. Clusters that touch the same session come into one window.
 async fn find_windows<'a>(
     tx: &mut Tx,
     room_id: &str,
@@ -196,7 +197,8 @@ async fn find_windows<'a>(
 }
 
 impl Window<'_> {
-    /// How many stays a recount of this window takes into memory at most.
+    /// How many stays a recount of this window takes into memory at most: those of its stored
+    /// sessions, and those that change.
     fn size(&self) -> usize {
         let changes: usize = self
             .clusters
@@ -213,7 +215,7 @@ impl Window<'_> {
 
     /// Do all changed stays begin in the window, before and after the change? A stay that changes
     /// its slot or moves out of the window is rare; then the window is recounted. So it is if one
-    /// change is listed twice, which a tally would count twice.
+    /// change is listed twice (see [`Cluster`]), which a tally would count twice.
     fn is_moved_only_inside(&self, changes: &[&MembershipChange]) -> bool {
         let ids: BTreeSet<&str> = changes.iter().map(|change| change.id()).collect();
 
@@ -232,7 +234,7 @@ impl Window<'_> {
 
     /// The only stored session of the window and the number of its tally, if the session has enough
     /// stays for a tally and began before the first change. `None` otherwise.
-    fn large(&self, tuning: Tuning) -> Option<(&Session, Option<i64>)> {
+    fn large_session(&self, tuning: Tuning) -> Option<(&Session, Option<i64>)> {
         let (session, tally) = self
             .stored
             .values()
@@ -254,7 +256,7 @@ impl Window<'_> {
         tuning: Tuning,
         outcome: &mut SessionChanges,
     ) -> Result<bool, Error> {
-        let Some((session, Some(tally))) = self.large(tuning) else {
+        let Some((session, Some(tally))) = self.large_session(tuning) else {
             return Ok(false);
         };
 
@@ -339,8 +341,8 @@ static MEMBERS: MultiRow = MultiRow::new(
     ),
 );
 
-/// Recounts these windows, which are in order of slot and time, from the changed stays and the
-/// stored ones. All stored stays are read at once.
+/// Recounts these windows, which must be in order of slot and time and must not overlap, from the
+/// changed stays and the stored ones. All stored stays are read at once.
 async fn recount_windows(
     tx: &mut Tx,
     tuning: Tuning,
@@ -369,7 +371,7 @@ async fn recount_windows(
             recount.merge_stored_stay(tx, row, outcome).await?;
         }
 
-        recount.end(tx, outcome).await?;
+        recount.finish(tx, outcome).await?;
     }
 
     Ok(())
@@ -403,10 +405,10 @@ const BETWEEN: &str = sql!(
         and m.joined_ms <= $4"
 );
 
-/// Reads the next stored stays of a slot that begin from `from` to `high`, ms, in order, with their
-/// sessions. Returns them and the time, ms, from which on the next portion begins; `None` if there
-/// are no more. Stays of the same instant are not split between portions, because we order them,
-/// not the database.
+/// Reads the next stored stays of a slot that begin from `from` to `high`, ms, both included, in
+/// the order of [`CountedStay::place`], with their sessions. Returns them and the time, ms, from
+/// which on the next portion begins; `None` if there are no more. Stays of the same instant are not
+/// split between portions, because we order them, not the database.
 pub(in crate::store) async fn read_next_stays(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -475,7 +477,11 @@ impl<'w> Recount<'w> {
     }
 
     /// Recounts a window of many stays: reads its stored stays portion by portion and counts them.
-    async fn stream(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
+    async fn recount_in_portions(
+        mut self,
+        tx: &mut Tx,
+        outcome: &mut SessionChanges,
+    ) -> Result<(), Error> {
         let (room_id, window) = (self.room_id, self.window);
         let mut from = Some(window.low);
         while let Some(begin) = from {
@@ -495,11 +501,12 @@ impl<'w> Recount<'w> {
             membership_rows::assign_sessions(tx, now).await?;
         }
 
-        self.end(tx, outcome).await
+        self.finish(tx, outcome).await
     }
 
-    /// Counts a stored stay, and before it the changed stays whose place is before it. A stored
-    /// stay that has changed is left out. A stay without length belongs to no session.
+    /// Counts a stored stay, and before it the changed stays whose place is before it. The stored
+    /// stays must come in the order of [`CountedStay::place`]. One that has changed is left out. A
+    /// stay without length belongs to no session.
     async fn merge_stored_stay(
         &mut self,
         tx: &mut Tx,
@@ -514,11 +521,11 @@ impl<'w> Recount<'w> {
             .changed_stays
             .next_if(|changed| changed.place() < stay.place())
         {
-            self.push(tx, &changed, None, outcome).await?;
+            self.count_stay(tx, &changed, None, outcome).await?;
         }
 
         if stay.until_ms > stay.joined_ms {
-            return self.push(tx, &stay, session, outcome).await;
+            return self.count_stay(tx, &stay, session, outcome).await;
         }
 
         if session.is_some() {
@@ -528,10 +535,10 @@ impl<'w> Recount<'w> {
         Ok(())
     }
 
-    /// Counts one stay. If the session so far is over before it, that session is closed first.
-    /// `known` is the session that the row of the stay names now; if it is another one, the stay is
-    /// assigned anew.
-    async fn push(
+    /// Counts one stay, which must have a length. If the session so far is over before it, that
+    /// session is closed first. `known` is the session that the row of the stay names now; if it is
+    /// another one, the stay is assigned anew.
+    async fn count_stay(
         &mut self,
         tx: &mut Tx,
         stay: &CountedStay,
@@ -539,7 +546,7 @@ impl<'w> Recount<'w> {
         outcome: &mut SessionChanges,
     ) -> Result<(), Error> {
         if self.count.is_over(stay) {
-            self.close(tx, outcome).await?;
+            self.close_session(tx, outcome).await?;
         }
 
         self.count.push(self.room_id, self.window.slot, stay);
@@ -554,14 +561,18 @@ impl<'w> Recount<'w> {
     /// Ends the session that is being counted, and puts it into the outcome unless it is stored
     /// just so. A session with many stays begins a new tally, and a tally that it had is deleted.
     /// Does nothing if no session was begun.
-    async fn close(&mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
+    async fn close_session(
+        &mut self,
+        tx: &mut Tx,
+        outcome: &mut SessionChanges,
+    ) -> Result<(), Error> {
         let stays = self
             .count
             .session()
             .map_or(0, |session| session.memberships);
         // A tally is begun when a large call continues. A call that grows at its beginning has a
         // new id each time.
-        let goes_on = self.window.large(self.tuning).is_some();
+        let goes_on = self.window.large_session(self.tuning).is_some();
         let tally = if goes_on && stays >= self.tuning.tally {
             Some(session_counters::create_tally(tx, &self.count).await?)
         } else {
@@ -586,26 +597,26 @@ impl<'w> Recount<'w> {
 
     /// Counts the changed stays that are left, closes the last session, and puts the stored
     /// sessions that were not found again into the outcome, to be deleted.
-    async fn end(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
+    async fn finish(mut self, tx: &mut Tx, outcome: &mut SessionChanges) -> Result<(), Error> {
         while let Some(changed) = self.changed_stays.next() {
-            self.push(tx, &changed, None, outcome).await?;
+            self.count_stay(tx, &changed, None, outcome).await?;
         }
 
-        self.close(tx, outcome).await?;
+        self.close_session(tx, outcome).await?;
         for (session, tally) in self.stored_sessions.into_values() {
             if let Some(tally) = tally {
                 session_counters::delete_tally(tx, tally).await?;
             }
 
-            outcome.gone.push(session);
+            outcome.deleted.push(session);
         }
 
         Ok(())
     }
 }
 
-/// Writes the changed memberships of a room and the sessions that follow from them. Returns the
-/// slots concerned.
+/// Writes the changed memberships of a room and the sessions that follow from them. Returns the ids
+/// of the slots concerned.
 pub(in crate::store) async fn write_memberships_and_sessions(
     tx: &mut Tx,
     tuning: Tuning,

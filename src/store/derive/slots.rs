@@ -23,7 +23,7 @@ static KEEP: MultiRow = MultiRow::new(
 );
 
 /// Computes the changes of a slot from its events and stores them. Returns the span of time, ms, in
-/// which they differ from what was stored; `None` if they do not differ.
+/// which they differ from what was stored, the end excluded; `None` if they do not differ.
 pub(super) async fn update_slots(
     tx: &mut Tx,
     room_id: &str,
@@ -60,7 +60,8 @@ pub(super) async fn update_slots(
 }
 
 /// The first time, ms, at which two histories of a slot differ, and the time from which on they are
-/// equal again (`i64::MAX` if they never are); `None` if they are the same.
+/// equal again (`i64::MAX` if they never are); `None` if they are the same. Both must be in order
+/// of time.
 fn differing_span(a: &[(i64, bool)], b: &[(i64, bool)]) -> Option<(i64, i64)> {
     let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[same..], &b[same..]);
@@ -187,7 +188,8 @@ const CONCERNED: &str =
     "select distinct chain from events where room_id = $1 and substr(chain, 1, 1) = 'k'
     and time_ms >= $2 and time_ms < $3";
 
-/// The member keys of the room's sticky events that may have counted between `from` and `to`, ms.
+/// The member keys of the room's sticky events that may have counted from `from` (included) to `to`
+/// (excluded), ms.
 /// No sticky event counts longer than `longest`, ms, so older ones are left out. They need not be
 /// of one slot.
 pub(super) async fn sticky_keys_of_slot(

@@ -138,7 +138,8 @@ async fn list_own_accounts(
     Ok(found.into_iter().collect())
 }
 
-/// Whether each of these users is in the room, and since when, by user. Unknown users are left out.
+/// Whether each of these users is in the room, and since when that is so, by user. Users whose
+/// membership was never seen are left out.
 async fn read_standings(
     connection: &mut sqlx::AnyConnection,
     room_id: &str,
@@ -208,7 +209,7 @@ pub async fn knowledge_of_rooms(
 }
 
 /// The types that are in use, of types with the time of their last use, ms. One that was last used
-/// long before the newest one is not.
+/// [`OUT_OF_USE_MS`] or more before the newest one is not.
 fn types_in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
     let newest = types.iter().map(|(_, last_ms)| *last_ms).max().unwrap_or(0);
     types
@@ -218,7 +219,7 @@ fn types_in_use(types: Vec<(JoinType, i64)>) -> Vec<JoinType> {
         .collect()
 }
 
-/// Accounts that had more power than the others at any time.
+/// Accounts that at any time had more power than those that no level names.
 fn accounts_with_power(rules: &RoomRules) -> BTreeSet<&str> {
     let named = rules.levels_changes().flat_map(|(_, levels)| {
         let usual = levels.of_others();

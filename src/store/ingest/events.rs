@@ -76,13 +76,14 @@ impl EventChange {
 }
 
 /// Stores the events of one room that are not known yet, merges what copies of known ones add, and
-/// marks what becomes stale. With `senders`, events beyond their limits are counted and not stored.
-/// `None` = there is no limit.
+/// marks in `dirty` what becomes stale. With `senders`, events beyond their limits are counted
+/// and not stored; `None` = there is no limit. The events need no order, and one may be there
+/// twice.
 pub(in crate::store) async fn append_events(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
     mut senders: Option<&mut Senders<'_>>,
 ) -> Result<(), Error> {
     let mut stream = last_stream(tx).await?;
@@ -102,7 +103,7 @@ pub(in crate::store) async fn append_events(
         .map(|(_, arrival)| arrival)
         .collect();
     for arrivals in arrivals.chunks(512) {
-        let fresh = append_chunk(tx, batch, room, arrivals, &mut stream, touched).await?;
+        let fresh = append_chunk(tx, batch, room, arrivals, &mut stream, dirty).await?;
         if let Some(senders) = &mut senders {
             senders.record_batch(room, fresh.iter().map(AsRef::as_ref));
         }
@@ -110,7 +111,7 @@ pub(in crate::store) async fn append_events(
 
     if let Some((_, aside)) = &limited {
         sender_limit::record_set_aside(tx, &room.room_id, aside).await?;
-        touched.set_aside = true;
+        dirty.set_aside = true;
     }
 
     for (reason, json) in &room.malformed {
@@ -124,23 +125,23 @@ pub(in crate::store) async fn append_events(
 type EventToStore<'a> = (&'a Arrival, Option<&'a str>);
 
 /// Stores one chunk of events, with all that [`append_events`] says. `stream` is the number of the
-/// last event stored, and moves on. Returns the events that were new.
+/// last event stored; it moves on by one for each new event. Returns the events that were new.
 async fn append_chunk(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
     arrivals: &[&Arrival],
     stream: &mut i64,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<Vec<Arc<RoomEvent>>, Error> {
     let redactions = Redactions::know(tx, room, arrivals).await?;
-    let taken_back: Vec<Option<RedactedArrival>> = arrivals
+    let redacted: Vec<Option<RedactedArrival>> = arrivals
         .iter()
         .map(|arrival| redactions.take_back(arrival))
         .collect();
-    let as_stored = arrivals.iter().zip(&taken_back);
-    let as_stored = as_stored.map(|(arrival, taken_back)| match taken_back {
-        Some(back) => (&back.arrival, back.kept.as_deref()),
+    let as_stored = arrivals.iter().zip(&redacted);
+    let as_stored = as_stored.map(|(arrival, redacted)| match redacted {
+        Some(redacted) => (&redacted.arrival, redacted.kept.as_deref()),
         None => (*arrival, None),
     });
     let mut ids: HashSet<&str> = HashSet::with_capacity(arrivals.len());
@@ -186,8 +187,8 @@ async fn append_chunk(
     let events = || fresh.iter().map(|new| new.arrival.event.as_ref());
     room_members::update_members(tx, &room.room_id, events()).await?;
     room_rules::store_rules(tx, &room.room_id, events()).await?;
-    touched.accounts |= room_rules::record_join_types(tx, &room.room_id, events()).await?;
-    touched.new_events += fresh.len();
+    dirty.accounts |= room_rules::record_join_types(tx, &room.room_id, events()).await?;
+    dirty.new_events += fresh.len();
     let stored: Vec<Arc<RoomEvent>> = fresh
         .iter()
         .map(|new| Arc::clone(&new.arrival.event))
@@ -195,7 +196,7 @@ async fn append_chunk(
     fresh
         .iter()
         .filter(|new| new.member_key.is_some())
-        .for_each(|new| touched.fresh.add_event(&new.arrival.event));
+        .for_each(|new| dirty.fresh.add_event(&new.arrival.event));
     let news = |new: EventToInsert| EventChange {
         event: Arc::clone(&new.arrival.event),
         old: None,
@@ -205,12 +206,12 @@ async fn append_chunk(
     let mut news: Vec<EventChange> = fresh.into_iter().map(news).collect();
     for copy in &copies {
         let is_redacted = redactions.because(&copy.event).is_some();
-        touched.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
-        news.extend(merge_copy(tx, room, copy, is_redacted, touched).await?);
+        dirty.taken_back |= is_redacted || copy.event.redacted_ts.is_some();
+        news.extend(merge_copy(tx, room, copy, is_redacted, dirty).await?);
     }
 
     sightings::record_sightings(tx, batch, room, &other_ways).await?;
-    mark_dirty(tx, &room.room_id, &news, touched).await?;
+    mark_dirty(tx, &room.room_id, &news, dirty).await?;
 
     Ok(stored)
 }
@@ -222,8 +223,9 @@ static KNOWN: MultiRow = MultiRow::new(
     ")",
 );
 
-/// Which of these events were stored before, by event id; the value is true if they had already
-/// come from this vantage in this way. `before` is the number of the last event stored before.
+/// Which of these events were stored before this chunk, by event id; the value is true if they had
+/// already come from this vantage in this way. `before` is the number of the last event stored
+/// before: what has a greater number was just inserted by this chunk.
 async fn load_stored_copies(
     tx: &mut Tx,
     batch: &Batch,
@@ -251,8 +253,9 @@ async fn load_stored_copies(
 const NUMBER: &str = "update events set stream = $3 where event_id = $1 and room_id = $2";
 
 /// Numbers the new events without gaps, so that the last number tells how many were ever stored.
-/// They were inserted with a number each, but known events among them take none. `stream` is the
-/// last number before, and moves on.
+/// They were inserted with a number each, but known events among them take none. `fresh` must be in
+/// the order of those numbers, so that each only moves down to one that is free. `stream` is the
+/// last number before, and moves on to the last one given.
 async fn number_events(
     tx: &mut Tx,
     room_id: &str,
@@ -328,7 +331,7 @@ async fn insert_events(
     Ok(i64::try_from(INSERT.write(tx, events, shared, bind).await?).unwrap_or(i64::MAX))
 }
 
-/// Stores which users (first of each pair) write under which member key.
+/// Stores which users (first of each pair) write under which member key (second). Pairs may repeat.
 async fn record_writers<'c>(
     tx: &mut Tx,
     room: &RoomBatch,
@@ -353,14 +356,15 @@ const UPDATE: &str =
         in_timeline = $7, json = $8, time_ms = $9, chain = $10, rejected = $11, kept = $12
         where event_id = $1 and room_id = $2";
 
-/// Merges into a stored event what this copy of it adds. Returns the change if derived data can
-/// depend on it; else `None`. `is_redacted` says that we know an event that redacts it.
+/// Merges into a stored event what this copy of it adds. The event must be stored. Returns the
+/// change if derived data can depend on it; else `None`. `is_redacted` says that we know an event
+/// that redacts it.
 async fn merge_copy(
     tx: &mut Tx,
     room: &RoomBatch,
     arrival: &Arrival,
     is_redacted: bool,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<Option<EventChange>, Error> {
     let new = &arrival.event;
     let row = sqlx::query(STORED)
@@ -373,6 +377,7 @@ async fn merge_copy(
     merged.absorb(new);
     let mut kept: Option<String> = row.try_get("kept")?;
     let is_redacted = is_redacted || merged.redacted_ts.is_some();
+    // Its content is still stored, or came with this copy.
     let is_taken_back = is_redacted && merged.readable && kept.is_none();
     if is_taken_back {
         reduce_redacted_event(&mut merged);
@@ -386,10 +391,10 @@ async fn merge_copy(
         return Ok(None);
     }
 
-    touched.fresh.add_event(&merged);
+    dirty.fresh.add_event(&merged);
     if is_taken_back && EventKind::of_event_type(&merged.kind) == EventKind::Presence {
         let unnamed = redactions::delete_display_name(tx, &room.room_id, &merged.event_id).await?;
-        touched.unnamed.extend(unnamed);
+        dirty.unnamed.extend(unnamed);
     }
 
     let json = if is_taken_back && known.readable {
@@ -474,6 +479,7 @@ static REPLACING: MultiRow = MultiRow::new(
 type LinkedTimes = HashMap<String, (i64, i64)>;
 
 /// The times of the events that a statement ([`REPLACED`] or [`REPLACING`]) links with these ids.
+/// An event without linked ones is left out.
 async fn times_of_linked(
     tx: &mut Tx,
     sql: &MultiRow,
@@ -484,19 +490,21 @@ async fn times_of_linked(
     for row in sql.look_up(tx, room_id, ids).await? {
         let (time, next): (i64, i64) = (row.try_get("time_ms")?, row.try_get("next_ms")?);
         let known = times.entry(row.try_get("id")?).or_insert((time, time));
+        // The event after the linked one can only make that one earlier, so it counts for the first
+        // time alone.
         *known = (known.0.min(time).min(next), known.1.max(time));
     }
 
     Ok(times)
 }
 
-/// Marks what the new or changed events make stale: spans of member keys, presence, slots and facts
-/// of the room. Redactions and bans among them are applied.
+/// Marks in `dirty` what the new or changed events make stale: spans of member keys, presence,
+/// slots and facts of the room. Redactions and bans among them are applied to stored events.
 async fn mark_dirty(
     tx: &mut Tx,
     room_id: &str,
     news: &[EventChange],
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     let of_members = || news.iter().filter(|new| new.member_key.is_some());
     let replaced: Vec<&str> = of_members()
@@ -511,7 +519,8 @@ async fn mark_dirty(
         let event = &new.event;
         if let Some(member_key) = &new.member_key {
             // The time of an event that is moved by links depends on the linked events. Its
-            // neighbours decide whether its stamp is odd.
+            // neighbours decide whether its stamp is odd. The event before can only move it later,
+            // so that one counts for the end alone.
             let before = event
                 .replaces_state
                 .as_ref()
@@ -523,24 +532,24 @@ async fn mark_dirty(
                 .into_iter()
                 .flatten()
                 .fold(to, |to, (_, last)| to.max(*last));
-            touched.add_member_key(member_key, from, to);
+            dirty.add_member_key(member_key, from, to);
         }
 
         match (EventKind::of_event_type(&event.kind), &event.state_key) {
             (EventKind::Presence, Some(user)) => {
-                redactions::redact_all_of(tx, room_id, event, touched).await?;
-                let news = touched.presence.entry(user.clone()).or_default();
+                redactions::redact_all_of(tx, room_id, event, dirty).await?;
+                let news = dirty.presence.entry(user.clone()).or_default();
                 news.entry(event.event_id.clone())
                     .or_insert_with(|| new.old.clone());
             }
-            (EventKind::Slot, Some(slot)) => touched.slots.extend([slot.clone()]),
+            (EventKind::Slot, Some(slot)) => dirty.slots.extend([slot.clone()]),
             (EventKind::Create, Some(_)) => {
-                touched.everything |= new.old.is_some() || touched.created_ms.is_some();
-                touched.created_ms = Some(event.time());
-                touched.facts = true;
+                dirty.everything |= new.old.is_some() || dirty.created_ms.is_some();
+                dirty.created_ms = Some(event.time());
+                dirty.facts = true;
             }
-            (EventKind::Redaction, _) => apply_redaction(tx, room_id, new, touched).await?,
-            (EventKind::Other, _) => touched.facts = true,
+            (EventKind::Redaction, _) => apply_redaction(tx, room_id, new, dirty).await?,
+            (EventKind::Other, _) => dirty.facts = true,
             _ => {}
         }
     }
@@ -554,22 +563,22 @@ async fn apply_redaction(
     tx: &mut Tx,
     room_id: &str,
     new: &EventChange,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     let Some(target) = &new.event.redacts else {
         return Ok(());
     };
 
-    touched.taken_back = true;
+    dirty.taken_back = true;
     // The redaction of an event that is not stored yet is applied when that event comes.
     let Some(row) = redact_stored(tx, room_id, target, &new.event).await? else {
         return Ok(());
     };
 
-    touched.unnamed.extend(row.unnamed);
+    dirty.unnamed.extend(row.unnamed);
     match EventKind::of_event_type(&row.kind) {
-        EventKind::Slot => touched.slots.extend(row.state_key),
-        EventKind::Other => touched.facts = true,
+        EventKind::Slot => dirty.slots.extend(row.state_key),
+        EventKind::Other => dirty.facts = true,
         _ => {}
     }
 
@@ -577,7 +586,7 @@ async fn apply_redaction(
         // The change begins at the redacted event: checkpoints after it do not know of the
         // redaction.
         let (from, to) = new.span();
-        touched.add_member_key(&member_key, from.min(row.time_ms), to.max(row.time_ms));
+        dirty.add_member_key(&member_key, from.min(row.time_ms), to.max(row.time_ms));
     }
 
     Ok(())

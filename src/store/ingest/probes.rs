@@ -124,7 +124,8 @@ const NOTE: &str =
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
-/// Stores the result of probing `name`, in place of the one before.
+/// Stores the result of probing `name` (a server, the address of an SFU, or our vantage) at `now`,
+/// ms, in place of the one before. When all was last well stays known.
 ///
 /// # Errors
 /// When the database fails.
@@ -196,8 +197,8 @@ const SFUS_DUE: &str = "select name from (select m.transport_url as name,
     and p.name = seen.name), 0), last_ms desc, name
     limit $3";
 
-/// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms; those that
-/// have waited longest first.
+/// The servers seen in a call after `since`, ms, that were not asked after `asked`, ms, at most
+/// `limit`: first those that were never asked, then those that have waited longest.
 ///
 /// # Errors
 /// When the database fails.

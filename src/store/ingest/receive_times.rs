@@ -38,13 +38,15 @@ const DOUBT: &str =
 /// A batch as it is to be stored.
 pub(super) struct JudgedBatch<'b> {
     pub batch: Cow<'b, Batch>,
-    /// A note about its events was stored for a rebuild, and [`complete_doubt`] must complete it.
+    /// A note about its events was stored for a rebuild. The caller must call [`complete_doubt`]
+    /// once the events are written, since only then it is known how many were new.
     pub is_noted: bool,
 }
 
 /// The batch as it is to be stored. If our clock cannot be believed, its events lose their receive
 /// time or get the latest possible one, and a note of the doubt is stored. `before` is the number
-/// of the last event stored, `clock` what is known of our clock otherwise.
+/// of the last event stored, `clock` what is known of our clock by other means than the readings
+/// of earlier batches. The judge of readings, which goes from batch to batch, is moved on.
 pub(super) async fn judge_batch<'b>(
     tx: &mut Tx,
     batch: &'b Batch,
@@ -126,7 +128,7 @@ pub(super) async fn judge_batch<'b>(
     })
 }
 
-/// The judge of readings, as the last batch left it.
+/// The judge of readings, as the last batch left it; a new one before the first batch.
 async fn load_judge(tx: &mut Tx) -> Result<ReadingJudge, Error> {
     let Some(row) = sqlx::query(CLOCK).fetch_optional(&mut **tx).await? else {
         return Ok(ReadingJudge::default());
@@ -158,9 +160,10 @@ async fn store_judge(tx: &mut Tx, judge: &ReadingJudge) -> Result<(), Error> {
 const DOUBTED: &str = "update clock_doubts set to_stream = $2 where from_stream = $1";
 const NOT_DOUBTED: &str = "delete from clock_doubts where from_stream = $1";
 
-/// Stores up to which number, `last`, the note of a doubt reaches that was made before its batch
-/// was written. Events that were known before took no number. If all were known, the note is
-/// deleted: its numbers will be those of later events.
+/// Stores up to which number the note of a doubt reaches that was made before its batch was
+/// written. `before` and `last` are the numbers of the last event stored before and after it:
+/// events that were known before took no number. If all were known, the note is deleted: its
+/// numbers will be those of later events.
 pub(super) async fn complete_doubt(tx: &mut Tx, before: i64, last: i64) -> Result<(), Error> {
     if last == before {
         let none = sqlx::query(NOT_DOUBTED).bind(before + 1);
@@ -178,7 +181,7 @@ pub(super) async fn complete_doubt(tx: &mut Tx, before: i64, last: i64) -> Resul
 }
 
 /// The stamps of the timeline events that came live for this room, ms, each with its sender's
-/// server.
+/// server; none unless the batch is of sync.
 fn live_stamps(room: &RoomBatch) -> impl Iterator<Item = (String, i64)> + '_ {
     let is_live = room.source == Source::Sync;
     room.arrivals
@@ -198,12 +201,16 @@ const OFF_EVENTS: &str =
     "select from_stream, to_stream, off_ms, latest_ms, back_by_ms from clock_doubts
     where off_ms is not null order by from_stream";
 
-/// What was known of our clock, at the time or later, when these events came.
+/// What was known of our clock, at the time or later, when these events came: those with numbers
+/// from `from_stream` to `to_stream`, both included.
 #[derive(Debug, sqlx::FromRow)]
 struct DoubtedEvents {
     from_stream: i64,
     to_stream: i64,
+    /// How far our clock was ahead, ms; negative = behind.
     off_ms: i64,
+    /// The latest time, ms, at which they can have come; `None` = what our clock showed less
+    /// `off_ms`.
     latest_ms: Option<i64>,
     /// If the doubt was withdrawn: the clock was right, plus this many ms.
     back_by_ms: Option<i64>,
@@ -227,12 +234,13 @@ impl DoubtedEvents {
 struct Correction {
     judge: ReadingJudge,
     /// The current reading: what our clock said, the stamps that came with it, and the events
-    /// concerned.
+    /// concerned. [`Self::settle`] empties both.
     reading: ClockReading,
     rows: Vec<LiveEvent>,
+    /// All stored doubts, in order of their numbers.
     off: Vec<DoubtedEvents>,
-    /// The number of receive times that were wrong.
-    mended: usize,
+    /// The number of receive times that were corrected.
+    corrected: usize,
 }
 
 /// A stored event, and what our clock said when it came.
@@ -256,7 +264,7 @@ struct LiveEvent {
 /// When the database fails.
 pub async fn correct_receive_times(store: &Writer, room_id: Option<&str>) -> Result<usize, Error> {
     let off = sqlx::query_as(OFF_EVENTS).fetch_all(&store.read).await?;
-    let mut mending = Correction {
+    let mut correction = Correction {
         off,
         ..Correction::default()
     };
@@ -272,13 +280,13 @@ pub async fn correct_receive_times(store: &Writer, room_id: Option<&str>) -> Res
             .await?;
         for row in &rows {
             from = row.try_get("stream")?;
-            mending.take(&mut tx, row, room_id).await?;
+            correction.add_event(&mut tx, row, room_id).await?;
         }
 
         if rows.is_empty() {
-            mending.settle(&mut tx, room_id).await?;
+            correction.settle(&mut tx, room_id).await?;
             tx.commit().await?;
-            return Ok(mending.mended);
+            return Ok(correction.corrected);
         }
 
         tx.commit().await?;
@@ -286,10 +294,11 @@ pub async fn correct_receive_times(store: &Writer, room_id: Option<&str>) -> Res
 }
 
 impl Correction {
-    /// Takes the next stored event. If it came with another reading of our clock than the events
-    /// before it, those are corrected first. With a `room_id`, only events of that room are
-    /// corrected.
-    async fn take(
+    /// Adds the next stored event, in order of their numbers. If it came with another reading of
+    /// our clock than the events before it, those are corrected first. With a `room_id`, only
+    /// events of that room are corrected; those of others still tell about the clock. After the
+    /// last event, the caller has to settle once more.
+    async fn add_event(
         &mut self,
         tx: &mut Tx,
         row: &AnyRow,
@@ -333,8 +342,8 @@ impl Correction {
         Ok(())
     }
 
-    /// Judges the current reading and corrects the receive times of its events, all or those of one
-    /// room.
+    /// Judges the current reading, corrects the receive times of its events, all or those of one
+    /// room, and leaves an empty reading. Does nothing without events.
     async fn settle(&mut self, tx: &mut Tx, room_id: Option<&str>) -> Result<(), Error> {
         let reading = std::mem::take(&mut self.reading);
         let rows = std::mem::take(&mut self.rows);
@@ -359,11 +368,12 @@ impl Correction {
                 .received_ms
                 .is_some_and(|received| received < reading.seen_ms.saturating_sub(SLACK_MS));
             // A back-filled event has the time of its neighbours in the stream.
-            let is_told = !seen.is_live && is_too_early;
+            let is_of_neighbours = !seen.is_live && is_too_early;
+            // Since the doubt was withdrawn, an event that lost its time gets it back.
             let is_given_back = back_by_ms.is_some() && seen.is_live && is_believed;
             let has_none = seen.received_ms.is_none() && !is_given_back;
             let is_right = is_believed && !is_given_back && !(seen.is_live && is_too_early);
-            if is_told || has_none || is_right {
+            if is_of_neighbours || has_none || is_right {
                 continue;
             }
 
@@ -378,7 +388,7 @@ impl Correction {
 
             if received_ms != seen.received_ms {
                 set_receive_time(tx, seen, received_ms).await?;
-                self.mended += 1;
+                self.corrected += 1;
             }
         }
 
@@ -391,7 +401,8 @@ impl Correction {
         from(one) == from(other)
     }
 
-    /// The last doubt that was stored about the event with this number; `None` if there is none.
+    /// The doubt about the event with this number: of several, the one that begins last. `None` if
+    /// there is none.
     fn off_events(&self, stream: i64) -> Option<&DoubtedEvents> {
         let mut all = self.off.iter().rev();
         all.find(|off| (off.from_stream..=off.to_stream).contains(&stream))
@@ -551,8 +562,9 @@ pub struct OwnClockSpan {
     pub after_stream: i64,
 }
 
-/// Stores that our clock had been wrong by `off_ms` in a span of time, although it was believed
-/// then. A rebuild corrects the receive times.
+/// Stores that our clock had been wrong by `off_ms` (negative = behind) in a span of time, both
+/// ends included, although it was believed then. A rebuild corrects the receive times. Nothing is
+/// stored if no event came live in that span.
 ///
 /// # Errors
 /// When the database fails.
@@ -656,7 +668,7 @@ const DOUBTS: &str = "select count(*) as readings, max(from_stream) as last from
 const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_stream = $1";
 
 /// How often our own clock was not believed, and what it said the last time. Withdrawn doubts are
-/// left out.
+/// left out. How far it was behind is known only of a doubt that rests on an earlier reading.
 ///
 /// # Errors
 /// When the database fails.

@@ -358,10 +358,10 @@ pub(super) async fn redact_all_of(
     tx: &mut Tx,
     room_id: &str,
     ban: &RoomEvent,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     if let Some(ban) = begin_ban(tx, room_id, ban).await? {
-        redact_more(tx, ban, touched).await?;
+        redact_more(tx, ban, dirty).await?;
     }
 
     Ok(())
@@ -392,12 +392,12 @@ async fn begin_ban(tx: &mut Tx, room_id: &str, ban: &RoomEvent) -> Result<Option
 }
 
 /// Redacts the next events of a banned user, stores how far that came, and marks what becomes
-/// stale in `touched`. One call redacts at most [`BAN_PORTION`] events. Returns the ban as it goes
+/// stale in `dirty`. One call redacts at most [`BAN_PORTION`] events. Returns the ban as it goes
 /// on if there may be more; `None` when all is done.
 pub(super) async fn redact_more(
     tx: &mut Tx,
     ban: OpenBan,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<Option<OpenBan>, Error> {
     // Only the numbers of the events are in memory at once, because events may be large.
     let numbers: Vec<i64> = sqlx::query_scalar(SENT)
@@ -415,20 +415,20 @@ pub(super) async fn redact_more(
             .fetch_one(&mut **tx)
             .await?;
         let unnamed = redact_event(tx, &ban.room_id, &row, &ban.because).await?;
-        touched.unnamed.extend(unnamed);
+        dirty.unnamed.extend(unnamed);
         if let Some(member_key) = row.try_get::<Option<&str>, _>("chain")? {
-            touched.add_member_key(member_key, row.try_get("time_ms")?, i64::MAX);
+            dirty.add_member_key(member_key, row.try_get("time_ms")?, i64::MAX);
         }
     }
 
-    touched.facts |= !numbers.is_empty();
-    touched.taken_back |= !numbers.is_empty();
+    dirty.facts |= !numbers.is_empty();
+    dirty.taken_back |= !numbers.is_empty();
 
     let last = numbers
         .last()
         .copied()
         .filter(|_| numbers.len() == BAN_PORTION);
-    touched.has_open_bans |= last.is_some();
+    dirty.has_open_bans |= last.is_some();
     sqlx::query(REACHED)
         .bind(&ban.room_id)
         .bind(&ban.user_id)

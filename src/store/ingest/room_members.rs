@@ -45,11 +45,12 @@ struct NewestMembership<'e> {
     joined: bool,
 }
 
-/// Writes the newest memberships with the statement `how`: [`FOLLOW`] keeps a stored one that is
-/// newer, [`SET`] does not.
+/// Writes the newest memberships with a statement: [`FOLLOW`] keeps a stored one that is newer,
+/// [`SET`] does not. `members` must not name an account twice, since one statement writes many
+/// rows.
 async fn write_members(
     tx: &mut Tx,
-    how: &MultiRow,
+    statement: &MultiRow,
     room_id: &str,
     members: &[NewestMembership<'_>],
 ) -> Result<(), Error> {
@@ -63,7 +64,7 @@ async fn write_members(
             .bind(one.event.replaces_state.clone())
     };
 
-    how.write(tx, members, shared, bind).await?;
+    statement.write(tx, members, shared, bind).await?;
 
     Ok(())
 }
@@ -82,7 +83,6 @@ pub(in crate::store) async fn update_members<'e>(
         }
     }
 
-    // One statement must not name an account twice.
     let newest: Vec<NewestMembership> = of_user
         .into_iter()
         .filter_map(|(user_id, events)| {
@@ -103,15 +103,15 @@ const KNOWN: &str =
 const GONE: &str = "update room_members set joined = 0 where room_id = $1 and user_id = $2";
 const COUNTED: &str = "update rooms set members_ms = $2 where room_id = $1 and members_ms is null";
 
-/// Makes the list of accounts what a poll of the full state found. Users in a call who are no
-/// longer in the room, or are in it again, without an event that says so, are stored as state
-/// resets.
+/// Makes the list of accounts what a poll of the full state (`look`) found. Users in a call who are
+/// no longer in the room, or are in it again, without an event that says so, are stored as state
+/// resets. `room` may be the last part of a long answer: `look` names the people of all parts.
 pub(super) async fn reconcile_members(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
     look: &StateSnapshot,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     let mut state: HashMap<&str, &RoomEvent> = HashMap::new();
     for arrival in &room.arrivals {
@@ -123,7 +123,7 @@ pub(super) async fn reconcile_members(
         }
     }
 
-    reset_members(tx, batch, room, look, &state, touched).await?;
+    reset_members(tx, batch, room, look, &state, dirty).await?;
     let mut gone: Vec<String> = Vec::new();
     let mut same: BTreeSet<String> = BTreeSet::new();
     for row in sqlx::query(KNOWN)
@@ -160,7 +160,7 @@ pub(super) async fn reconcile_members(
             joined: is_join(&event.content),
         })
         .collect();
-    touched.accounts |= !changed.is_empty() || !gone.is_empty();
+    dirty.accounts |= !changed.is_empty() || !gone.is_empty();
     write_members(tx, &SET, &room.room_id, &changed).await?;
     for user_id in gone {
         sqlx::query(GONE)
@@ -175,7 +175,7 @@ pub(super) async fn reconcile_members(
         .bind(batch.seen_ms)
         .execute(&mut **tx)
         .await?;
-    touched.accounts |= counted.rows_affected() > 0;
+    dirty.accounts |= counted.rows_affected() > 0;
 
     Ok(())
 }
@@ -201,7 +201,7 @@ async fn reset_members(
     room: &RoomBatch,
     look: &StateSnapshot,
     state: &HashMap<&str, &RoomEvent>,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     let in_calls: Vec<String> = sqlx::query_scalar(IN_CALLS)
         .bind(&room.room_id)
@@ -223,7 +223,8 @@ async fn reset_members(
 
     let mut repairs = RoomBatch::new(&room.room_id, Source::Poll);
     for (user_id, events) in &known {
-        let settled = events.iter().all(|event| {
+        // The answer may be older than what sync brought while we waited for it.
+        let is_settled = events.iter().all(|event| {
             event
                 .received_ts
                 .is_none_or(|received| received < look.asked_ms)
@@ -231,7 +232,7 @@ async fn reset_members(
         let Some((_, newest)) = sort_by_effective_time(events)
             .last()
             .copied()
-            .filter(|_| settled)
+            .filter(|_| is_settled)
         else {
             continue;
         };
@@ -273,5 +274,5 @@ async fn reset_members(
         repairs.arrivals.push(arrival);
     }
 
-    append_events(tx, batch, &repairs, touched, None).await
+    append_events(tx, batch, &repairs, dirty, None).await
 }

@@ -24,7 +24,8 @@ const TRIM: &str =
 const EMPTY: &str = "update room_rules set json = '{}' where room_id = $1 and event_id = $2
     and kind in ('m.room.server_acl', 'm.room.tombstone')";
 
-/// Stores the new events that are rules of the room, and empties those that were redacted.
+/// Stores those of these new events that are rules of the room, of each type the newest eight, and
+/// empties stored ones that a redaction among these events names.
 pub(in crate::store) async fn store_rules<'e>(
     tx: &mut Tx,
     room_id: &str,
@@ -237,7 +238,8 @@ static USED: MultiRow = MultiRow::new(
 );
 
 /// Stores which types of events are used in the room to join calls or to open slots, and when last.
-/// Returns true if something of that is new. A later use within a day is not.
+/// Returns true if something of that is new. A use less than a day after the stored one is not. The
+/// events may be of any type and order.
 pub(super) async fn record_join_types<'e>(
     tx: &mut Tx,
     room_id: &str,

@@ -21,7 +21,8 @@ const WATCH: &str = "update rooms set watch = $2, error = null where room_id = $
 
 /// Adds the room if it is not known, else notes our membership of it if that changed. Returns true
 /// if the room was not known. `watch` is `None` if the answer does not state our membership: then a
-/// new room counts as joined, and a known one stays as it is.
+/// new room counts as joined, and a known one stays as it is. A change of it ends the room's error.
+/// `now`, ms, is when we first saw the room, or since when the membership counts.
 pub(super) async fn upsert_room(
     tx: &mut Tx,
     room_id: &str,
@@ -79,7 +80,8 @@ const SET_FACTS: &str =
     replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
 
 /// Computes name, alias and other facts of the room again, from the newest stored event of each
-/// type, and stores them.
+/// type, and stores them. The room's rules ([`room_rules::store_rules`]) must be stored before,
+/// since predecessor and successor follow from them.
 pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
     let rows = sqlx::query(FACTS)
         .bind(room_id)
@@ -188,8 +190,8 @@ static PEOPLE: MultiRow = MultiRow::new(
     where (excluded.event_ms, excluded.event_id) > (people.event_ms, people.event_id)",
 );
 
-/// Stores the display names in these membership events: for each user that joined the newest,
-/// unless a newer one is stored.
+/// Stores the display names in those of these events that are joins of the room: of each user the
+/// newest, unless a newer one is stored. Other events are skipped; the events need no order.
 pub(in crate::store) async fn store_display_names<'e>(
     tx: &mut Tx,
     room_id: &str,
@@ -198,11 +200,11 @@ pub(in crate::store) async fn store_display_names<'e>(
     let mut newest: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
     for event in events.filter(|event| EventKind::of_event_type(&event.kind) == EventKind::Presence)
     {
-        let joined = event
+        let is_join = event
             .content
             .get("membership")
             .is_some_and(|word| word == "join");
-        let (true, Some(user)) = (joined, &event.state_key) else {
+        let (true, Some(user)) = (is_join, &event.state_key) else {
             continue;
         };
 
@@ -244,8 +246,9 @@ pub fn is_unread(trouble: Option<&str>) -> bool {
 
 const TROUBLE: &str = "update rooms set error = $2 where room_id = $1";
 
-/// Stores that a room could not be read, with the error in plain words, and our membership of it if
-/// it is known (`None` = not changed).
+/// Stores that a room could not be read at `now`, ms, with the error in plain words, and our
+/// membership of it if it is known (`None` = not changed). The error replaces an earlier one, and
+/// stays until a poll or [`clear_room_error`] ends it, or our membership changes.
 ///
 /// # Errors
 /// When the database fails.
@@ -283,9 +286,9 @@ async fn set_room_error(
 const KNOWN: &str =
     "select count(*) from (select 1 from events where room_id = $1 limit 1) as known";
 
-/// Stores why a requested room could not be joined or read. It counts as unreadable (`blind`),
-/// unless events of it are stored: then our membership stays as it is, because we may be in it all
-/// the same.
+/// Stores why a requested room could not be joined or read at `now`, ms. It counts as unreadable
+/// (`blind`), unless events of it are stored: then our membership stays as it is, because we may be
+/// in it all the same.
 ///
 /// # Errors
 /// When the database fails.
@@ -402,7 +405,7 @@ pub(in crate::store) const LISTED: &str = "select * from (select r.*,
     where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
     order by active desc, last_call_ms desc, name, room_id";
 
-/// All rooms: with a running call first, then by newest call, then by name.
+/// All rooms, as known at `now`, ms: with a running call first, then by newest call, then by name.
 ///
 /// # Errors
 /// When the database fails.
@@ -421,7 +424,8 @@ pub async fn list_rooms(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<
     Ok(rooms)
 }
 
-/// One room by id or alias; `None` if it is not known.
+/// One room by id or alias, as known at `now`, ms; `None` if it is not known. If several rooms have
+/// the alias, it is the first of them in the order of [`list_rooms`].
 ///
 /// # Errors
 /// When the database fails.
@@ -451,7 +455,7 @@ pub async fn find_room(
 const DISPLAY_NAME: &str =
     "select name from people where room_id = $1 and user_id = $2 and name is not null";
 
-/// The display names of these users in a room; users without one are left out.
+/// The display names of these users in a room, by user id; users without one are left out.
 ///
 /// # Errors
 /// When the database fails.
@@ -514,7 +518,8 @@ pub async fn find_room_name(
         .transpose()
 }
 
-/// The room in this row of [`LISTED`], with its number of calls, which is read or known.
+/// The room in this row of [`LISTED`], with its number of calls that have begun. That number is
+/// read, unless it is known since the room's last write.
 async fn room_from_row(store: &Reader, row: &AnyRow) -> Result<RoomRow, Error> {
     let watch: String = row.try_get("watch")?;
 

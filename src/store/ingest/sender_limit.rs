@@ -76,8 +76,8 @@ pub(in crate::store) struct SenderLimits(
 );
 
 impl SenderLimits {
-    /// How many more events an account may add now. Negative if it has used more than its limit. A
-    /// minute of history is in the past, so what was used of it does not decrease.
+    /// How many more events an account may add at `now`, ms. Negative if it has used more than its
+    /// limit. A minute of history is in the past, so what was used of it does not decrease.
     fn left(&self, room_id: &str, account: &LimitedSender, now: i64) -> i64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = known.get(room_id).and_then(|room| room.get(account));
@@ -90,8 +90,9 @@ impl SenderLimits {
         BURST - used.div_euclid(1000)
     }
 
-    /// Counts stored events as used, once they are committed. If there are too many accounts in
-    /// memory, all are dropped but those of live events that still have something used.
+    /// Counts stored events as used at `now`, ms; the caller has committed them. If there are too
+    /// many accounts in memory, all are dropped but those of live events that still have something
+    /// used.
     fn count(&self, stored: StoredCounts, now: i64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (room_id, accounts) in stored.0 {
@@ -186,8 +187,8 @@ fn has_no_limit(room: &RoomBatch) -> bool {
 /// came or, for history, happened.
 pub(super) type SetAside = BTreeMap<(String, i64), i64>;
 
-/// Which arrivals of the batch are stored, as indices into `room.arrivals`, and the counts of those
-/// that are not. `None` if all are stored.
+/// Which arrivals of the batch are stored at `now`, ms, as indices into `room.arrivals`, and the
+/// counts of those that are not. `None` if all are stored. Nothing is counted as used yet.
 fn choose_arrivals(
     limits: &SenderLimits,
     room: &RoomBatch,
@@ -207,19 +208,19 @@ fn choose_arrivals(
 
     // Only the accounts whose events do not all fit.
     let left = |account: &LimitedSender| limits.left(&room.room_id, account, now).max(0);
-    by_account.retain(|account, places| to_i64(places.len()) > left(account));
+    by_account.retain(|account, indices| to_i64(indices.len()) > left(account));
     if by_account.is_empty() {
         return None;
     }
 
     let mut stored: HashSet<usize> = (0..room.arrivals.len()).collect();
     let mut aside = SetAside::new();
-    for (account, places) in by_account {
+    for (account, indices) in by_account {
         let hour = account
             .minute
             .map_or(now.div_euclid(HOUR), |minute| minute.div_euclid(60));
         let most = usize::try_from(left(&account)).unwrap_or(0);
-        let dropped = newest_first(room, places).split_off(most);
+        let dropped = newest_first(room, indices).split_off(most);
         *aside.entry((account.user_id, hour)).or_default() += to_i64(dropped.len());
         for at in dropped {
             stored.remove(&at);
@@ -232,10 +233,10 @@ fn choose_arrivals(
 /// These arrivals in the order in which they are stored while there is room: first the last event
 /// of each state key, then all others, each part newest first. The arrivals are indices into
 /// `room.arrivals`.
-fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
-    places.sort_by_key(|&at| std::cmp::Reverse((room.arrivals[at].event.time(), at)));
+fn newest_first(room: &RoomBatch, mut indices: Vec<usize>) -> Vec<usize> {
+    indices.sort_by_key(|&at| std::cmp::Reverse((room.arrivals[at].event.time(), at)));
     let mut known: HashSet<(&str, Option<&str>)> = HashSet::new();
-    let (mut last, earlier): (Vec<usize>, Vec<usize>) = places.into_iter().partition(|&at| {
+    let (mut last, earlier): (Vec<usize>, Vec<usize>) = indices.into_iter().partition(|&at| {
         let event = &room.arrivals[at].event;
         known.insert((&event.kind, event.state_key.as_deref()))
     });
@@ -247,7 +248,7 @@ fn newest_first(room: &RoomBatch, mut places: Vec<usize>) -> Vec<usize> {
 const NOTE: &str = "insert into set_aside (room_id, sender, hour, events) values ($1, $2, $3, $4)
     on conflict (room_id, sender, hour) do update set events = set_aside.events + excluded.events";
 
-/// Adds to the stored counts of events that are not stored.
+/// Adds these to the counts of events that were set aside, by sender and hour.
 pub(in crate::store) async fn record_set_aside(
     tx: &mut Tx,
     room_id: &str,

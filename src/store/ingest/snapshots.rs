@@ -28,15 +28,16 @@ const TAKE: &str = "insert into snapshots (room_id, vantage_id, taken_ms, last_s
     values ($1, $2, $3, $3, $4) on conflict (room_id, vantage_id, taken_ms) do update
     set members = excluded.members, last_seen_ms = excluded.last_seen_ms";
 
-/// Stores which member events a poll of the state found: as a new row only if they changed, else
-/// the last row is noted as seen again. Where the state differs from the known events, events of
-/// our own are added that say so.
+/// Stores which member events a poll of the state (`look`) found: as a new row only if they
+/// changed, else the last row is noted as seen again. Where the state differs from the known
+/// events, events of our own are added that say so. So the events of the poll must be stored
+/// before.
 pub(super) async fn record_snapshot(
     tx: &mut Tx,
     batch: &Batch,
     room: &RoomBatch,
     look: &StateSnapshot,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     let room_id = room.room_id.as_str();
     let members = look
@@ -62,9 +63,9 @@ pub(super) async fn record_snapshot(
     };
 
     query.execute(&mut **tx).await?;
-    repair_member_keys(tx, batch, room, look, before_ms, touched).await?;
+    repair_member_keys(tx, batch, room, look, before_ms, dirty).await?;
 
-    room_members::reconcile_members(tx, batch, room, look, touched).await
+    room_members::reconcile_members(tx, batch, room, look, dirty).await
 }
 
 const OPEN: &str = "select distinct chain from memberships where room_id = $1 and until_ms > $2
@@ -81,7 +82,7 @@ async fn repair_member_keys(
     room: &RoomBatch,
     look: &StateSnapshot,
     before_ms: Option<i64>,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
 ) -> Result<(), Error> {
     let open = sqlx::query_scalar(OPEN)
         .bind(&room.room_id)
@@ -118,7 +119,7 @@ async fn repair_member_keys(
         }
     }
 
-    append_events(tx, batch, &repairs, touched, None).await
+    append_events(tx, batch, &repairs, dirty, None).await
 }
 
 /// Did all of these events come before the poll was requested? The answer may be older than what
@@ -180,7 +181,8 @@ pub(super) struct Repair<'a> {
 }
 
 /// The event of our own that brings a member key to what the state says; `None` if its events say
-/// so already. `before_ms` is the time of the previous poll, `seen_ms` that of this one.
+/// so already, or there are none. `events` are all events of the key, in any order; `before_ms` is
+/// the time of the previous poll, `seen_ms` that of this one.
 fn find_repair<'a>(
     member_key: &str,
     events: &'a [RoomEvent],
@@ -193,7 +195,7 @@ fn find_repair<'a>(
         .iter()
         .find(|event| look.members.contains(&event.event_id));
     let content = holds.map_or_else(|| json!({}), content_counting_again);
-    let told =
+    let is_known =
         holds.is_some_and(|holds| holds.event_id == newest.event_id) || content == newest.content;
     // The state was right at the previous poll, or when the last event came.
     let since_ms = before_ms.map_or(newest.time(), |before| before.max(newest.time()));
@@ -207,7 +209,7 @@ fn find_repair<'a>(
         )
     };
 
-    (!told).then(|| Repair {
+    (!is_known).then(|| Repair {
         arrival: arrival(),
         holds,
         newest,
@@ -228,8 +230,8 @@ fn content_counting_again(event: &RoomEvent) -> Value {
     content
 }
 
-/// The time of the previous poll before an event that we made ourselves, ms: the change happened
-/// after it.
+/// When the state was last known to be otherwise, ms, from the JSON text of an event that we made
+/// ourselves: the change happened after it. `None` for other events.
 pub(in crate::store) fn previous_poll_ms(json: &str) -> Option<i64> {
     serde_json::from_str::<Value>(json)
         .ok()?

@@ -57,7 +57,8 @@ pub async fn record_start_untold(store: &Writer, start: &VantageStart<'_>) -> Re
 }
 
 /// Stores the start of the observer. `told_ms` is when the homeserver reported its features; with
-/// `None` those of `start` are not known, and the stored ones stay.
+/// `None` those of `start` are not known, and the stored ones stay. Of another account than before,
+/// the position of sync is deleted.
 async fn upsert_vantage(
     store: &Writer,
     start: &VantageStart<'_>,
@@ -83,8 +84,8 @@ async fn upsert_vantage(
 const TOLD: &str = "update vantages set delayed_events = $2, sticky_events = $3,
     software = coalesce($4, software), capabilities_ms = $5 where id = $1";
 
-/// Stores the features that the homeserver reports: delayed events, sticky events, and its
-/// software.
+/// Stores the features that the homeserver reports at `now`, ms: delayed events, sticky events, and
+/// its software; `None` = it does not say, and the stored one stays.
 ///
 /// # Errors
 /// When the database fails.
@@ -214,8 +215,8 @@ const FAILED: &str = "update vantages set error = coalesce(error, $2),
     error_since_ms = coalesce(error_since_ms, $3), last_error = $2, last_error_ms = $3,
     errors = errors + 1 where id = $1";
 
-/// Stores an error of an account, in plain words, and counts it. An error that is already shown
-/// stays.
+/// Stores an error of an account at `now`, ms, in plain words, and counts it. An error that is
+/// already shown stays, until [`set_standing`] replaces or clears it.
 ///
 /// # Errors
 /// When the database fails.
@@ -298,7 +299,8 @@ pub async fn set_poll_interval(
 const ONLY: &str = "update vantages set retired_ms = case when id = $1 then null
     else coalesce(retired_ms, $2) end";
 
-/// Marks all vantages as retired but this one, which we observe from. What the others saw is kept.
+/// Marks all vantages but this one, which we observe from, as retired since `now`, ms; those that
+/// are already, stay so since then. What they saw is kept.
 ///
 /// # Errors
 /// When the database fails.

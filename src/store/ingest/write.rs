@@ -115,18 +115,18 @@ pub async fn redact_next_of_ban(store: &Writer, rules: &Rules) -> Result<Option<
 
     let room_id = ban.room_id.clone();
     rooms::count_write(&mut tx, &room_id).await?;
-    let mut touched = Dirty {
+    let mut dirty = Dirty {
         fresh: NewEvents::since(events::last_stream(&mut tx).await?),
         ..Dirty::default()
     };
 
-    redactions::redact_more(&mut tx, ban, &mut touched).await?;
+    redactions::redact_more(&mut tx, ban, &mut dirty).await?;
     let mut changed = Changed::default();
     update_derived(
         &mut tx,
         store.derivation(rules),
         &room_id,
-        &mut touched,
+        &mut dirty,
         &mut changed,
     )
     .await?;
@@ -154,7 +154,7 @@ async fn write_room(
 
     rooms::count_write(tx, room_id).await?;
     let before = events::last_stream(tx).await?;
-    let mut touched = Dirty {
+    let mut dirty = Dirty {
         fresh: NewEvents::since(before),
         ..Dirty::default()
     };
@@ -163,13 +163,13 @@ async fn write_room(
     // answer about a room holds it. So does a poll, of which only the last part has the snapshot.
     let is_of_state = is_new || room.is_first_answer || room.source == Source::Poll;
     let limits = (!is_of_state).then_some(senders);
-    events::append_events(tx, batch, room, &mut touched, limits).await?;
-    if touched.set_aside {
+    events::append_events(tx, batch, room, &mut dirty, limits).await?;
+    if dirty.set_aside {
         changed.set_aside.insert(room_id.clone());
     }
 
     if let Some(look) = &room.snapshot {
-        snapshots::record_snapshot(tx, batch, room, look, &mut touched).await?;
+        snapshots::record_snapshot(tx, batch, room, look, &mut dirty).await?;
         if crate::store::ingest::coverage_log::record_poll(
             tx,
             &batch.vantage_id,
@@ -191,19 +191,19 @@ async fn write_room(
     }
 
     if let Some(page) = &room.page {
-        reads::record_page(tx, room, page, touched.new_events, batch.seen_ms).await?;
+        reads::record_page(tx, room, page, dirty.new_events, batch.seen_ms).await?;
     }
 
     if let Some(on) = &room.goes_on {
         reads::continue_ended_read(tx, room, on, before, batch.seen_ms).await?;
     }
 
-    changed.new_events += touched.new_events;
+    changed.new_events += dirty.new_events;
     if is_new || room.watch.is_some() {
         changed.rooms.insert(room_id.clone());
     }
 
-    update_derived(tx, derivation, room_id, &mut touched, changed).await
+    update_derived(tx, derivation, room_id, &mut dirty, changed).await
 }
 
 /// Updates everything that is derived from the new or redacted events of a room.
@@ -211,25 +211,25 @@ async fn update_derived(
     tx: &mut crate::store::Tx,
     derivation: Derivation<'_>,
     room_id: &str,
-    touched: &mut Dirty,
+    dirty: &mut Dirty,
     changed: &mut Changed,
 ) -> Result<(), Error> {
-    changed.taken_back |= touched.taken_back;
-    changed.has_open_bans |= touched.has_open_bans;
-    changed.unnamed.append(&mut touched.unnamed);
-    if touched.facts {
+    changed.taken_back |= dirty.taken_back;
+    changed.has_open_bans |= dirty.has_open_bans;
+    changed.unnamed.append(&mut dirty.unnamed);
+    if dirty.facts {
         rooms::refresh_room_facts(tx, room_id).await?;
     }
 
-    if touched.facts || touched.accounts || !touched.presence.is_empty() {
-        touched.facts |= access::refresh_access(tx, room_id).await?;
+    if dirty.facts || dirty.accounts || !dirty.presence.is_empty() {
+        dirty.facts |= access::refresh_access(tx, room_id).await?;
     }
 
-    if touched.facts {
+    if dirty.facts {
         changed.rooms.insert(room_id.to_owned());
     }
 
-    let stays = memberships::fold_touched_keys(tx, derivation, room_id, touched).await?;
+    let stays = memberships::fold_touched_keys(tx, derivation, room_id, dirty).await?;
     changed.slots.extend(
         sessions::write_memberships_and_sessions(tx, derivation.tuning, room_id, &stays)
             .await?

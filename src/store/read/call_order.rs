@@ -78,8 +78,8 @@ enum ListIndex {
 }
 
 /// One page of calls in this order, after `place` (`None` = the first page), at most `limit`; each
-/// with its own place, after which a further page may begin. `now`, ms, is the moment of the list if
-/// this is its first page.
+/// with its own place, after which a further page may begin. `now`, ms, is the moment of the list
+/// if this is its first page.
 ///
 /// # Errors
 /// When the database fails.
@@ -228,8 +228,8 @@ impl<'q> OrderedRequest<'q> {
         found
     }
 
-    /// The page of the list, at most `limit` calls after `after`. `calls` are all calls of the list,
-    /// in any order.
+    /// The page of the list, at most `limit` calls after `after`. `calls` are all calls of the
+    /// list, in any order.
     fn page_of_all(&self, calls: Vec<Call>) -> Vec<(Call, ListPlace)> {
         let key = |call: &Call| match self.order.by {
             SortKey::Started => call.started_ms,

@@ -148,8 +148,8 @@ impl StayRow {
             device_id: row.try_get("device_id")?,
             member_key: row.try_get("chain")?,
             server,
-            // Since a start may be refuted, or only claimed, it has two columns. Of an end there is one
-            // that covers all cases.
+            // Since a start may be refuted, or only claimed, it has two columns. The one column of
+            // an end covers all cases.
             seen_from: seen_from.max(sign_from),
             seen_until: row.try_get("seen_until")?,
             stay: TransportStay {

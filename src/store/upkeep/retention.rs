@@ -67,7 +67,7 @@ pub async fn events_in_state(store: &Reader, room_id: &str) -> Result<BTreeSet<S
 const CHAINS: &str = "select distinct chain from events where room_id = $1 and chain is not null
     and origin_server_ts < $2 order by chain";
 
-/// The member keys of a room with events before this time, ms.
+/// The member keys of a room with events before this time, ms, by the events' own stamps.
 ///
 /// # Errors
 /// When the database fails.
@@ -86,9 +86,10 @@ pub async fn list_old_keys(
 const LATEST: &str = "select coalesce(max(stream), 0) from events";
 const SINCE: &str = "select count(*) from events where stream > $1 and room_id = $2";
 
-/// Seals a member key at `before`, ms, or at the start of the stay that lasts at that time. Returns
-/// true if the key is sealed, and false if that would change derived data or if something was
-/// written meanwhile. The fold is computed without blocking the writer, which only stores the
+/// Seals a member key at `before`, ms, or at the start of the stay that lasts at that time (of
+/// several, of the first). A seal is only raised: one that is there already stays. Returns true if
+/// the key is sealed, and false if that would change derived data or if something was written
+/// meanwhile. The fold is computed without blocking the writer, which only stores the
 /// result.
 ///
 /// # Errors
@@ -222,7 +223,7 @@ pub async fn old_events_without_key(
 const DELETE: &str = "delete from events where event_id = $1 and room_id = $2";
 const UNSEE: &str = "delete from sightings where event_id = $1 and room_id = $2";
 
-/// Deletes these events of a room. The caller passes at most [`BATCH`].
+/// Deletes these events of a room at `now`, ms. The caller passes at most [`BATCH`].
 ///
 /// # Errors
 /// When the database fails.
@@ -258,7 +259,8 @@ const COUNT: &str = "insert into removed (what, total, last_ms) values ($1, $2, 
     on conflict (what) do update set total = removed.total + excluded.total,
     last_ms = excluded.last_ms";
 
-/// Adds to the total of what was deleted by age. `what` is `events`, `calls` or `snapshots`.
+/// Adds to the total of what was deleted by age, at `now`, ms, also if it is nothing: the time of
+/// the last deletion moves. `what` is `events`, `calls` or `snapshots`.
 async fn add_to_deleted(
     tx: &mut crate::store::Tx,
     what: &str,
@@ -282,8 +284,8 @@ const SNAPSHOTS: &str = "delete from snapshots where (room_id, vantage_id, taken
         (select max(n.taken_ms) from snapshots n where n.room_id = s.room_id
         and n.vantage_id = s.vantage_id) limit $2)";
 
-/// Deletes a batch of snapshots last seen before this time, ms, but never the newest. Returns false
-/// if none is left.
+/// Deletes a batch of snapshots last seen before the time `before`, ms, but never the newest of a
+/// vantage. Returns false if there was none to delete.
 ///
 /// # Errors
 /// When the database fails.
@@ -328,8 +330,8 @@ const BESIDE: [&str; 6] = [
                 and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
 ];
 
-/// Deletes a batch of the records named in [`BESIDE`] from before this time, ms. Returns false if
-/// none is left. The rules in force at that time are kept.
+/// Deletes a batch of each kind of record named in [`BESIDE`] from before this time, ms. Returns
+/// false if there was none to delete. The rules in force at that time are kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -374,8 +376,9 @@ const CHAINS_LEFT: &str = "delete from chains where room_id = $1
     and not exists (select 1 from events e where e.room_id = chains.room_id
     and e.chain = chains.chain)";
 
-/// Deletes a batch of a room's calls that ended before this time, ms, with their stays, if all of
-/// these are sealed. Returns false if none is left.
+/// Deletes a batch of a room's calls that ended before the time `before`, ms, with their stays, if
+/// all of these are sealed; also stays without a call, and seals that nothing needs any more.
+/// Returns false if there was nothing to delete.
 ///
 /// # Errors
 /// When the database fails.

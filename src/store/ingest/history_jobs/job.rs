@@ -33,7 +33,8 @@ const RECHECK_TRIES_MAX: i64 = 20;
 const ENDED_READS_MAX: i64 = 10;
 const EVENTS_MAX: i64 = 20;
 
-/// How long a job waits after so many attempts in vain, ms; `None` = it is given up.
+/// How long a job waits after so many attempts in vain, ms; `None` = it is given up. A read that
+/// ended too early has had none at first; a job of another kind has had one at least.
 pub(super) fn delay_after_tries(kind: JobKind, tries: i64) -> Option<i64> {
     let at = |tries| usize::try_from(tries).ok();
 
@@ -302,8 +303,9 @@ pub async fn next_due_time(store: &Reader, now: i64) -> Result<Option<i64>, Erro
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// Stores `new` in place of `job`. If the stored one is due at another time than `job`, it was
-/// opened anew meanwhile and stays as it is: its work includes that of `job`.
+/// Stores `new` in place of `job`, as the caller had read that. If the stored one is due at another
+/// time than `job`, it was opened anew meanwhile and stays as it is: its work includes that of
+/// `job`.
 pub(super) async fn replace_job(
     store: &Writer,
     job: &HistoryJob,
@@ -338,8 +340,8 @@ pub async fn finish_job(
     replace_job(store, job, &done).await
 }
 
-/// Stores that an attempt was in vain, and when the next one is due. Delays grow; after the last
-/// attempt the job is done, for the reason `why`.
+/// Stores that an attempt at `now`, ms, was in vain, and when the next one is due. Delays grow;
+/// after the last attempt the job is done, for the reason `why`.
 ///
 /// # Errors
 /// When the database fails.

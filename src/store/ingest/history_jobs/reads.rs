@@ -14,8 +14,9 @@ const WIDER_MS: i64 = 3_600_000;
 const HAD: &str = "select count(*) from history_jobs where kind = 'backfill' and room_id = $1";
 const SINCE: &str = "select max(last_sync_ms) from vantages where mode = 'follow'";
 
-/// Opens a read of a room's history. `token` is where it begins, `None` = at the newest event;
-/// `before_stream` is the number of the last event stored before.
+/// Opens a read of a room's history, which is due at once. `token` is where it begins, `None` = at
+/// the newest event; `before_stream` is the number of the last event stored before the answer in
+/// `room`; `now`, ms, is when it is opened.
 ///
 /// A room's whole history is read once. If a room was read before and seems new, because it could
 /// not be read for a while, only what was missed since is read, as a gap.
@@ -76,7 +77,8 @@ fn timeline_stamps(room: &RoomBatch) -> impl DoubleEndedIterator<Item = i64> {
 }
 
 /// Notes that a read got one page further, in the transaction of the page's events, of which
-/// `found` were new. If the page was the last one, the read is done; a gap then gets a recheck.
+/// `found` were new. `now`, ms, is when the page came. If the page was the last one, the read is
+/// done; a gap then gets a recheck.
 ///
 /// It has come back to the oldest event of its page. That is the one at the page's end, and the
 /// next page corrects it: one stamp from long ago must not make all of history count as read.
@@ -124,8 +126,8 @@ pub(in crate::store) async fn record_page(
     rechecks::open_recheck(tx, &read.room_id, first_token, pages, read.horizon_ms, now).await
 }
 
-/// Stores in the first read of a gap how the last one ended, if the gap was read in several reads.
-/// The first one stands for the gap.
+/// Stores in the first read of a gap how `read`, the last one, ended, if the gap was read in
+/// several reads. The first one stands for the gap, and is not due again: `read` may be.
 async fn copy_end_to_first_read(tx: &mut Tx, read: &HistoryJob) -> Result<(), Error> {
     let Some(opened_ms) = read.continues_ms.filter(|_| read.kind == JobKind::Gap) else {
         return Ok(());

@@ -11,11 +11,13 @@ const ROUNDS_AFTER: [i64; 3] = [10_000, 60_000, 600_000];
 /// Maximum number of pages that are read again: what comes afterwards is near the end of the gap.
 const PAGES_MAX: i64 = 20;
 
-/// Opens the recheck of a gap that begins at this token and took this many pages. `None` = it
-/// begins at the newest event.
+/// Opens at `now`, ms, the recheck of a gap that begins at this token (`None` = at the newest
+/// event) and took this many pages. Events older than `horizon_ms` are not wanted; `None` = all
+/// are.
 ///
 /// A room has one recheck. A newer gap takes the place of an older one, because it begins nearer to
-/// now; their pages are added, so that the older gap is read with it.
+/// now; their pages are added, up to [`PAGES_MAX`], so that the older gap is read with it. Of two
+/// horizons the later one counts.
 pub(super) async fn open_recheck(
     tx: &mut Tx,
     room_id: &str,
@@ -63,9 +65,9 @@ pub async fn open_recheck_of_newest(
     Ok(tx.commit().await?)
 }
 
-/// Notes that a page was read: the token of the next one (`None` if this was the last) and how many
-/// events were new. The recheck goes on with the next page, begins its next round later, or is
-/// done.
+/// Notes that a page was read at `now`, ms: the token of the next one (`None` if this was the last)
+/// and how many events were new. The recheck goes on with the next page, begins its next round
+/// later, or is done.
 ///
 /// # Errors
 /// When the database fails.
@@ -83,7 +85,8 @@ pub async fn record_page_of_recheck(
 }
 
 /// The recheck as it goes on after a page that brought `new` new events: at the next page, or at
-/// the beginning of the next round, which waits as [`ROUNDS_AFTER`] says. `None` when it is done.
+/// the beginning of the next round, which waits as [`ROUNDS_AFTER`] says after `now`, ms. `token`
+/// is that of the next page, `None` = there is none. Returns `None` when the recheck is done.
 fn after_page(recheck: &HistoryJob, token: Option<&str>, new: i64, now: i64) -> Option<HistoryJob> {
     let (pages, found) = (recheck.pages + 1, recheck.found + new);
     if let Some(token) = token.filter(|_| pages < recheck.pages_max) {
