@@ -108,7 +108,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     })
 }
 
-/// A connection to a `SQLite` file that exists.
+/// A connection to a `SQLite` file, which must exist. With `read_only` nothing can be written.
 async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
     // SQLite would only say "unable to open".
     let cannot = |source| Error::File {
@@ -164,8 +164,8 @@ fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
         .map_err(cannot)
 }
 
-/// Copies the database to a file that exists and is ours. The content appears there at once or not
-/// at all. Returns the size, bytes.
+/// Copies the database to `to`, an empty file that the caller has made ([`new_file`]). The content
+/// appears there at once or not at all; then the caller removes the file. Returns the size, bytes.
 async fn copy_to_file(connection: &mut SqliteConnection, to: &Path) -> Result<u64, Error> {
     let part = path_with_suffix(to, ".partial");
     new_file(&part)?;

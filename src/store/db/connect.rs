@@ -191,7 +191,8 @@ pub(in crate::store) fn pool_options(
     })
 }
 
-/// Limits the pages of a `SQLite` file, or the time of a statement on `PostgreSQL`.
+/// Limits the pages of a `SQLite` file, or the time of a statement on `PostgreSQL`; `None` = there
+/// is no limit. Each database has only one of the two.
 async fn set_limit(
     connection: &mut AnyConnection,
     pages: Option<i64>,

@@ -156,7 +156,9 @@ impl Health {
             .map(|(trouble, _)| trouble.clone())
     }
 
-    /// Notes the error of a write at `now`, ms. Returns true if there was no problem before.
+    /// Notes the error of a write at `now`, ms. Returns true if there was no problem before. A
+    /// write that succeeds ends it with `note_success`; a lock ends with
+    /// `note_unlocked`, and damage never.
     #[must_use]
     pub fn note_failure(&self, error: &Error, now: i64) -> bool {
         let was_well = self.trouble(now).is_none();
@@ -280,7 +282,8 @@ impl FileIdentity {
 
 const BEAT: &str = "update pulse set at_ms = $1 where one = 1";
 
-/// Writes a few bytes, which shows whether the database can be written while nothing else happens.
+/// Writes a few bytes (`now`, ms), which shows whether the database can be written while nothing
+/// else happens.
 ///
 /// # Errors
 /// When they cannot be written, or what is written would not be found by the next start.

@@ -34,7 +34,8 @@ enum LockKind {
 }
 
 impl InstanceLock {
-    /// Takes the lock. `who` describes this process to another one that wants the lock.
+    /// Takes the lock of the database at `url`, without waiting. `who` describes this process, in
+    /// words, to another one that wants the lock.
     ///
     /// # Errors
     /// [`Error::Held`] when another process has it; else when the lock cannot be asked for.

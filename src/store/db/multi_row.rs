@@ -99,10 +99,10 @@ impl MultiRow {
         Ok(done)
     }
 
-    /// The rows that the statement returns for all of `rows`. `bind` binds one row's own
-    /// parameters, `shared` those that all rows have in common. If there are fewer rows than the
-    /// size of the statement, `bind` gets `None` for the others and binds null, which matches
-    /// nothing.
+    /// The rows that the statement returns for all of `rows`, in no order that spans the
+    /// statements. `bind` binds one row's own parameters, `shared` those that all rows have in
+    /// common. If there are fewer rows than the size of the statement, `bind` gets `None` for the
+    /// others and binds null, which matches nothing.
     pub async fn read<T>(
         &self,
         connection: &mut sqlx::AnyConnection,

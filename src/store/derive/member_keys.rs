@@ -29,7 +29,8 @@ const CLAIMED: &str = "select distinct chain from memberships where room_id = $1
 
 /// The member keys that the new events can have changed, each with the first and the last time, ms,
 /// of the change: those of the events themselves, and those that depend on the room's creation, on
-/// slots, or on a user's membership of the room.
+/// slots, or on a user's membership of the room. The changes of those slots are stored on the way.
+/// What is read of users stays in `conditions`, for the fold.
 pub(super) async fn find_touched_keys(
     tx: &mut Tx,
     room_id: &str,
@@ -159,7 +160,7 @@ const EARLY: &str =
     "select distinct chain from memberships where room_id = $1 and user_id = $2 and opened_ms < $3";
 
 /// The first time, ms, at which two histories of a membership of the room differ; `None` if they
-/// are the same.
+/// are the same. Both must be in order of time.
 fn first_difference(
     mut a: impl Iterator<Item = (i64, Presence)>,
     mut b: impl Iterator<Item = (i64, Presence)>,
@@ -288,8 +289,8 @@ const CHAIN: &str = "select e.*, (select min(r.time_ms) from events r where r.re
         and r.room_id = e.room_id) as redaction_ms
     from events e where e.room_id = $1 and e.chain = $2 and e.time_ms >= $3";
 
-/// All that is needed to fold one member key by itself: its stored events from `cut`, ms, on, and
-/// the conditions of the room.
+/// All that is needed to fold one member key by itself: its stored events from `cut` (included),
+/// ms, on, in any order, and the conditions of the room.
 pub(in crate::store) async fn read_fold_input(
     tx: &mut Tx,
     room_id: &str,

@@ -93,7 +93,8 @@ static OPENED: MultiRow = MultiRow::new(
     ),
 );
 
-/// The stored memberships of these member keys that began to count within the span of their key.
+/// The stored memberships of these member keys that began to count within the span of their key,
+/// the end of which is excluded.
 pub(in crate::store) async fn memberships_opened_within(
     tx: &mut Tx,
     room_id: &str,

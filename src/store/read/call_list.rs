@@ -123,7 +123,8 @@ impl<'a> ListRequest<'a> {
         select
     }
 
-    /// Appends where the page begins and by what its calls are found.
+    /// Appends where the page begins and by what its calls are found. A condition that is searched
+    /// for here is not among those of [`Self::push_conditions`].
     fn push_place(&self, select: &mut SelectText, path: AccessPath<'_>) {
         let is_in_order = matches!(path, AccessPath::InOrder);
         select
@@ -195,6 +196,7 @@ impl<'a> ListRequest<'a> {
 }
 
 /// One page of calls, newest first, after `cursor`; `None` = from the newest. At most `limit`.
+/// Calls that begin after `now`, ms, are not in the list.
 ///
 /// # Errors
 /// When the database fails.
@@ -224,8 +226,8 @@ pub async fn list_calls(
     Ok(calls)
 }
 
-/// The number of matching calls, up to [`COUNTED`]. If no condition of the filter is rare, only the
-/// newest calls are looked at; `more` then says that older ones may match as well.
+/// The number of calls that match at `now`, ms, up to [`COUNTED`]. If no condition of the filter is
+/// rare, only the newest calls are looked at; `more` then says that older ones may match as well.
 ///
 /// # Errors
 /// When the database fails.
@@ -261,7 +263,7 @@ pub async fn count_calls(
 }
 
 impl<'a> ListRequest<'a> {
-    /// Reads the calls of the page, at most `limit`, found in this way.
+    /// Reads the calls of the page, at most `limit`, found in this way, newest first.
     async fn read(
         &self,
         store: &Reader,
@@ -376,7 +378,8 @@ impl<'a> ListRequest<'a> {
 
     /// Splits a list that asks for calls that ended at a time or later in two: the calls that began
     /// at most a day before that time, and the long ones that began earlier (see [`LONG_MS`]). So
-    /// each part has an index. `None` if the list has no such time.
+    /// each part has an index, and the second part follows the first in the order of the list.
+    /// `None` if the list has no such time.
     fn split_by_length(self) -> (Self, Option<Self>) {
         if self.ends.at_least == i64::MIN {
             return (self, None);

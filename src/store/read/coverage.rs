@@ -92,8 +92,8 @@ pub async fn coverage_of_rooms(
     Ok(found)
 }
 
-/// The spans of time that a room's settings hide from our accounts, by the events of the room's
-/// visibility and of our memberships. Nothing is hidden if no account is known.
+/// The spans of time that a room's settings hide from our accounts (`users`), by the events of the
+/// room's visibility and of our memberships. Nothing is hidden if no account is known.
 fn hidden_spans_of_events(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
     if users.is_empty() {
         Vec::new()
@@ -103,7 +103,7 @@ fn hidden_spans_of_events(told: &[RoomEvent], users: &[String]) -> Vec<Span> {
 }
 
 /// The spans in which the history of this room was hidden from us, by its visibility and our own
-/// membership.
+/// membership, as known at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.
@@ -289,8 +289,8 @@ const BACKFILLS_STILL_TO_REACH: &str =
     "select count(*) from history_jobs where kind = 'backfill' and done_ms is null
     and (reached_ms is null or reached_ms > $1)";
 
-/// Is this past span known for all rooms? It was watched, or read from history since, and no
-/// back-fill has still to reach it.
+/// Is this past span known for all rooms at `now`, ms? It was watched, or read from history since,
+/// and no back-fill has still to reach its beginning.
 ///
 /// # Errors
 /// When the database fails.
@@ -353,32 +353,36 @@ pub async fn list_unheard_spans(
         return Ok(found);
     };
 
-    let mut at = first.to;
+    // Until when some vantage was heard without a break; the spans of several may overlap.
+    let mut heard_to = first.to;
     for span in wide.heard.iter().skip(1) {
-        if span.from > at && span.from > from {
+        if span.from > heard_to && span.from > from {
             let rooms_unread = sqlx::query_scalar(UNREAD)
                 .bind(span.from)
                 .fetch_one(&store.read)
                 .await?;
             found.push(UnheardSpan {
                 span: Span {
-                    from: at,
+                    from: heard_to,
                     to: span.from,
                 },
                 rooms_unread,
             });
         }
 
-        at = at.max(span.to);
+        heard_to = heard_to.max(span.to);
     }
 
-    if wide.follows && wide.silent && now > at {
+    if wide.follows && wide.silent && now > heard_to {
         let rooms_unread = sqlx::query_scalar(UNREAD)
             .bind(now)
             .fetch_one(&store.read)
             .await?;
         found.push(UnheardSpan {
-            span: Span { from: at, to: now },
+            span: Span {
+                from: heard_to,
+                to: now,
+            },
             rooms_unread,
         });
     }

@@ -25,7 +25,7 @@ impl ReadProgress {
 
     /// The time still to read and the time already read, ms; `None` if it is not known where the
     /// read ends.
-    fn way(&self) -> Option<(i64, i64)> {
+    fn ahead_and_behind_ms(&self) -> Option<(i64, i64)> {
         if self.job.done_ms.is_some() {
             return Some((0, 1));
         }
@@ -57,7 +57,7 @@ impl ReadProgress {
             return Some(0);
         }
 
-        let (ahead, behind) = self.way()?;
+        let (ahead, behind) = self.ahead_and_behind_ms()?;
         let percent = i128::from(ahead) * 100 / i128::from((ahead + behind).max(1));
 
         // At least 1 percent is left until the room's beginning was read.
@@ -69,7 +69,7 @@ impl ReadProgress {
     #[must_use]
     pub fn ahead_ms(&self) -> Option<i64> {
         let (ahead, behind) = self
-            .way()
+            .ahead_and_behind_ms()
             .filter(|_| self.job.pages >= 3 && self.job.done_ms.is_none())?;
         if behind == 0 || ahead / behind >= 100 {
             return None;
@@ -115,7 +115,7 @@ const ENDED_EARLY: &str = reads!(
 );
 
 /// The reads that ended before the room's beginning because the homeserver gave no more, and are
-/// tried again.
+/// tried again; those that are due first come first, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -135,7 +135,7 @@ const ROOMS_ENDED_EARLY: &str = "select j.room_id, min(r.name) as name, min(r.al
     where j.kind in ('backfill', 'gap') and j.done_ms is not null and j.due_ms is not null
     group by j.room_id order by j.room_id";
 
-/// The rooms with reads that ended before the room's beginning and are tried again.
+/// The rooms with reads that ended before the room's beginning and are tried again, by id.
 ///
 /// # Errors
 /// When the database fails.
@@ -147,7 +147,7 @@ pub async fn rooms_ended_early(store: &Reader, viewer: Viewer) -> Result<Vec<Roo
     rows.iter().map(RoomName::from_row).collect()
 }
 
-/// The reads that are not done, in the order in which they have their turn.
+/// The reads that are not done, in the order in which they have their turn, at most `limit`.
 ///
 /// # Errors
 /// When the database fails.
@@ -162,7 +162,8 @@ pub async fn progress_of_open_reads(
     rows.iter().map(progress_from_row).collect()
 }
 
-/// The reads of one room: that of its whole history first, then gaps, newest first.
+/// The reads of one room: that of its whole history first, then gaps, newest first; at most
+/// `limit`.
 ///
 /// # Errors
 /// When the database fails.

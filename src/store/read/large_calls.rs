@@ -29,7 +29,7 @@ pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from 
 
 /// The ids of at most `most` stays of a call: half of them those that came first, the other half
 /// those that end last. So they show where the call begins and ends and, as far as there is room,
-/// who is there now.
+/// who is there now. By id, not in the order of arrival.
 ///
 /// # Errors
 /// When the database fails.
@@ -176,9 +176,10 @@ pub async fn devices_by_room(
     Ok(rows.into_iter().collect())
 }
 
-/// How many stays are read of each of several calls of these sizes, if `most` can be read in all.
-/// Each call gets the same share; what small calls do not need goes to larger ones. Never less than
-/// `least`, so that it may be more than `most` in all, and never more than the call has.
+/// How many stays are read of each of several calls of these sizes, in the order of `sizes`, if
+/// `most` can be read in all. Each call gets the same share; what small calls do not need goes to
+/// larger ones. Never less than `least`, so that it may be more than `most` in all, and never more
+/// than the call has.
 #[must_use]
 pub fn share_stays_among_calls(sizes: &[i64], most: i64, least: i64) -> Vec<i64> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();

@@ -55,7 +55,8 @@ struct DeletedNames<'n> {
 }
 
 impl<'n> DeletedNames<'n> {
-    /// Takes all users whose display names were deleted out of the index.
+    /// Takes all users whose display names were deleted out of the index. The holder clears `users`
+    /// when they are done; what is left of them goes back when this is dropped.
     fn take(names: &'n NameIndex) -> Self {
         Self {
             users: std::mem::take(&mut *names.lock()),
@@ -157,8 +158,8 @@ pub(super) fn word_pattern(word: &str) -> String {
     format!("%{}%", escape_for_like(&word.to_lowercase()))
 }
 
-/// The rooms, people and servers in whose names this word is. The list of people is brought up to
-/// date first, if events came since.
+/// The rooms, people and servers in whose names this word is, in any case of letters. The list of
+/// people is brought up to date first, if events came since.
 pub(in crate::store) async fn find_matches(
     store: &Reader,
     word: &str,
@@ -173,20 +174,20 @@ pub(in crate::store) async fn find_matches(
     if known.upto.as_ref() == Some(&top) && store.names.lock().is_empty() {
         return Ok(NameMatches {
             rooms,
-            ..known.with(&word)
+            ..known.search_people(&word)
         });
     }
 
     drop(known);
     let mut known = store.names.known.write().await;
     let mut taken_back = DeletedNames::take(&store.names);
-    known.forget(store, &taken_back.users).await?;
+    known.remove_old_names(store, &taken_back.users).await?;
     taken_back.users.clear();
     known.catch_up(store, top).await?;
 
     Ok(NameMatches {
         rooms,
-        ..known.downgrade().with(&word)
+        ..known.downgrade().search_people(&word)
     })
 }
 
@@ -204,7 +205,7 @@ impl KnownNames {
                     .fetch_optional(&store.read)
                     .await?;
                 if there.as_ref() == Some(id) {
-                    self.news(store, *from, *to).await?;
+                    self.add_news(store, *from, *to).await?;
                     self.upto = Some(top);
                     return Ok(());
                 }
@@ -232,7 +233,11 @@ impl KnownNames {
 
     /// Removes the display names of these people from the list, except for those that they have
     /// now.
-    async fn forget(&mut self, store: &Reader, users: &BTreeSet<String>) -> Result<(), Error> {
+    async fn remove_old_names(
+        &mut self,
+        store: &Reader,
+        users: &BTreeSet<String>,
+    ) -> Result<(), Error> {
         for user in users {
             let Some(at) = self.people.get(user).copied() else {
                 continue;
@@ -243,10 +248,11 @@ impl KnownNames {
                 .fetch_all(&store.read)
                 .await?;
             // The first range is the id.
-            let gone = self.users[at].1.split_off(1);
-            for place in gone {
-                let nothing = APART.to_string().repeat(place.len());
-                self.text.replace_range(place, &nothing);
+            let old = self.users[at].1.split_off(1);
+            for range in old {
+                // Of the same length, so that the other ranges stay true.
+                let nothing = APART.to_string().repeat(range.len());
+                self.text.replace_range(range, &nothing);
             }
 
             let lowered = self.text[self.users[at].1[0].clone()].to_owned();
@@ -261,7 +267,7 @@ impl KnownNames {
     /// Adds the names that the events with numbers after `from` up to `to` brought. The column
     /// `calls` is 1 for the sender of a member event. The others are room members, of whom only
     /// those that are in the index already count.
-    async fn news(&mut self, store: &Reader, from: i64, to: i64) -> Result<(), Error> {
+    async fn add_news(&mut self, store: &Reader, from: i64, to: i64) -> Result<(), Error> {
         for row in sqlx::query(NEWS)
             .bind(from)
             .bind(to)
@@ -278,8 +284,9 @@ impl KnownNames {
         Ok(())
     }
 
-    /// Adds a user's id in lower case, and a display name as a search compares it. A name that the
-    /// user has already in the list is not added again.
+    /// Adds a user's id in lower case (`lowered`), and a display name as a search compares it. A
+    /// name that the user has already in the list is not added again. A user's first range is the
+    /// id.
     fn add_name(&mut self, user: &str, lowered: &str, display: Option<&str>) {
         let next = self.users.len();
         let at = *self.people.entry(user.to_owned()).or_insert(next);
@@ -303,7 +310,7 @@ impl KnownNames {
 
     /// The people in whose ids or display names this word, in lower case, is; and the servers in
     /// whose names it is, for all their people. Rooms are left empty.
-    fn with(&self, word: &str) -> NameMatches {
+    fn search_people(&self, word: &str) -> NameMatches {
         let mut found: BTreeSet<usize> = BTreeSet::new();
         // A word with a separator in it would match across two names.
         for at in Finder::new(word)
@@ -386,8 +393,8 @@ impl NameMatches {
         [&self.rooms, &self.servers, &self.users]
     }
 
-    /// How many calls the rooms had and how many stays the servers and users had. Counting stops
-    /// once there are more than `most`.
+    /// How many calls the rooms had and how many stays the servers and users had, in all. Counting
+    /// stops once there are more than `most`: then the number is greater than that, and no more.
     pub async fn count(&self, store: &Reader, most: i64) -> Result<i64, Error> {
         let (mut connection, mut count) = (store.read.acquire().await?, 0);
         for ([rows, _], keys) in OF.iter().zip(self.keys()) {

@@ -45,7 +45,8 @@ pub async fn related_of_call(
 }
 
 /// The events around this call, oldest first: the notifications that belong to it, their declines
-/// and withdrawals, and the changes of its slot.
+/// and withdrawals, and the changes of its slot. Only the first [`LIMIT`] events of that time are
+/// looked at.
 async fn read_related_around(
     store: &Reader,
     call: &NearCall,

@@ -93,7 +93,8 @@ static REFERRED: MultiRow = MultiRow::new(
 /// By the id of a member event: its call.
 pub(super) type ReferredCalls = HashMap<String, NearCall>;
 
-/// The calls of the member events that these rings refer to, by event id.
+/// The calls of the member events that these rings refer to, by event id. Events of `rings` that
+/// are no notifications are skipped.
 pub(super) async fn calls_referred_to(
     store: &Reader,
     rings: impl Iterator<Item = &Related>,
@@ -139,7 +140,8 @@ pub(super) struct NearCalls {
 }
 
 impl NearCalls {
-    /// Reads the calls around these rings of one room.
+    /// Reads the calls around these rings, which must be of this room. Events that are no
+    /// notifications are skipped.
     pub(in crate::store) async fn read<'a>(
         store: &Reader,
         room_id: &str,
@@ -174,7 +176,8 @@ impl NearCalls {
         })
     }
 
-    /// The last calls that had begun by this time, ms, the last one first. `None` if not all of
+    /// The last calls that had begun by this time, ms, the last one first, at most [`NEAR_MOST`].
+    /// The time must be that of one of the rings that these were read for. `None` if not all of
     /// them were read, so that they must be asked for.
     fn begun_by(&self, begun_by_ms: i64) -> Option<&[NearCall]> {
         let later = |call: &NearCall| call.started_ms > begun_by_ms;
@@ -190,7 +193,8 @@ impl NearCalls {
     }
 }
 
-/// The rows of the last calls of a room that had begun by this time, ms, the last one first.
+/// The rows of the last calls of a room that had begun by this time, ms, the last one first, at
+/// most [`NEAR_MOST`].
 async fn rows_before(
     store: &Reader,
     room_id: &str,
@@ -279,8 +283,8 @@ fn answer_span(ring: &Related) -> Span {
     }
 }
 
-/// The rings of each room in groups whose spans for answers overlap. Notifications that do not ring
-/// are left out.
+/// The rings of each room (its id is the first of each pair) in groups whose spans for answers
+/// overlap. The rings need no order. Notifications that do not ring are left out.
 fn group_rings(rings: &[(String, Related)]) -> Vec<RingGroup<'_>> {
     let mut in_order: Vec<&(String, Related)> = rings
         .iter()
@@ -320,8 +324,9 @@ struct Answers {
     read_to_ms: Option<i64>,
 }
 
-/// The possible answers to the rings of a group, at most `together_most`.
-async fn answers_of(
+/// The possible answers to the rings of a group, at most `together_most`, and at most
+/// [`ANSWERS_MOST`] for each ring on average.
+async fn read_answers_of_group(
     store: &Reader,
     together: &RingGroup<'_>,
     together_most: usize,
@@ -335,7 +340,8 @@ async fn answers_of(
     read_answers(store, together.room_id, span, most.min(together_most)).await
 }
 
-/// The declines and withdrawals that were sent in a room within a span, at most `most` events.
+/// The declines and withdrawals that were sent in a room within a span, the first ones, of at most
+/// `most` events.
 async fn read_answers(
     store: &Reader,
     room_id: &str,
@@ -392,7 +398,8 @@ impl Answers {
     }
 }
 
-/// Counts the newest `limit` notifications of a span by their outcome, as known at `now`, ms.
+/// Counts the newest `limit` notifications of a span by their outcome, as known at `now`, ms. Those
+/// of a server are the ones that its people sent.
 ///
 /// # Errors
 /// When the database fails.
@@ -441,7 +448,7 @@ pub async fn rings_within(
     for together in group_rings(&rings) {
         let (room_id, rings) = (together.room_id, &together.rings);
         let near = NearCalls::read(store, room_id, rings.iter().copied()).await?;
-        let answers = answers_of(store, &together, ANSWERS_TOGETHER_MOST).await?;
+        let answers = read_answers_of_group(store, &together, ANSWERS_TOGETHER_MOST).await?;
         let mut with_calls = Vec::with_capacity(rings.len());
         for ring in rings {
             let call = find_call_of_ring(store, room_id, ring, &referred, &near).await?;
@@ -672,8 +679,12 @@ mod tests {
 
         let together = group_rings(&rings);
         assert_eq!(together.len(), 1);
-        let all = answers_of(&bed.store, &together[0], 1000).await.unwrap();
-        let cut = answers_of(&bed.store, &together[0], 7).await.unwrap();
+        let all = read_answers_of_group(&bed.store, &together[0], 1000)
+            .await
+            .unwrap();
+        let cut = read_answers_of_group(&bed.store, &together[0], 7)
+            .await
+            .unwrap();
         let mut asked = 0;
         for (_, ring) in &rings {
             let span = answer_span(ring);

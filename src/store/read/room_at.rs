@@ -89,9 +89,9 @@ pub async fn count_at(
     Ok(query.fetch_one(&store.read).await?)
 }
 
-/// The calls of a room that ran in the last part of `[from, to)`, ms, and when that part begins,
-/// ms. The part is chosen so that there are not many more calls than `limit`. If it begins at
-/// `from`, it is the whole span.
+/// The calls of a room that ran in the last part of `[from, to)`, ms, in any order, and when that
+/// part begins, ms. The part is chosen so that there are not many more calls than `limit`. If it
+/// begins at `from`, it is the whole span.
 ///
 /// # Errors
 /// When the database fails.

@@ -82,7 +82,8 @@ pub async fn list_pending_successors(
 const MEMBERS: &str = "select user_id from room_members where room_id = $1 and joined = 1 limit $2";
 
 /// The servers through which the new room can probably be joined: that of the user who replaced the
-/// room, the server in the new room's id, then the servers with most members in the old room.
+/// room, the server in the new room's id, then the servers with most members in the old room. Each
+/// once, at most [`SERVERS_MAX`].
 async fn servers_to_join_through(
     store: &Reader,
     old_room_id: &str,
@@ -102,13 +103,13 @@ async fn servers_to_join_through(
     let mut by_members: Vec<(&str, usize)> = counted.into_iter().collect();
     by_members.sort_by_key(|(_, members)| std::cmp::Reverse(*members));
     let by_members = by_members.iter().map(|(server, _)| *server);
-    let mut seen = BTreeSet::new();
+    let mut named = BTreeSet::new();
     let all = [server_of(sender), server_of(new_room_id)]
         .into_iter()
         .chain(by_members);
-    let named = all.filter(|server| !server.is_empty() && seen.insert(*server));
+    let each_once = all.filter(|server| !server.is_empty() && named.insert(*server));
 
-    Ok(named.take(SERVERS_MAX).map(ToOwned::to_owned).collect())
+    Ok(each_once.take(SERVERS_MAX).map(ToOwned::to_owned).collect())
 }
 
 const BEFORE: &str = "select room_id, first_seen_ms from rooms where replaced_by = $1
@@ -118,9 +119,9 @@ const BEFORE: &str = "select room_id, first_seen_ms from rooms where replaced_by
 /// `recent_ms`. It is followed back only so far, because rooms may replace each other in a circle.
 async fn recent_chain(store: &Reader, room_id: &str, recent_ms: i64) -> Result<usize, Error> {
     let mut at = room_id.to_owned();
-    let mut seen = BTreeSet::new();
+    let mut passed = BTreeSet::new();
     let mut recent = 0;
-    while seen.len() < CHAIN_MAX && seen.insert(at.clone()) {
+    while passed.len() < CHAIN_MAX && passed.insert(at.clone()) {
         let before: Option<(String, i64)> = sqlx::query_as(BEFORE)
             .bind(&at)
             .fetch_optional(&store.read)

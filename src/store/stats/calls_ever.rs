@@ -53,7 +53,8 @@ pub(in crate::store) async fn count_calls_of_room(
 const ROOMS: &str = "select room_id, writes from rooms";
 const FUTURE: &str = "select count(*) from sessions where started_ms > $1";
 
-/// The number of calls of all rooms that had begun by `now`, ms.
+/// The number of calls of all rooms that had begun by `now`, ms; `i64::MAX` = also those in the
+/// future, of wrong clocks.
 ///
 /// # Errors
 /// When the database fails.

@@ -44,7 +44,8 @@ pub(in crate::store) const SAMPLE: &str = "with stays as (select room_id, chain,
 
 const HEARD: &str = "select from_ms, to_ms from coverage where room_id = '' and kind = 'live'";
 
-/// The spans of time in which the sync stream was heard without a break.
+/// The spans of time in which the sync stream of an account was heard without a break, in any
+/// order.
 ///
 /// # Errors
 /// When the database fails.

@@ -39,8 +39,10 @@ static SEEN: MultiRow = MultiRow::new(
     ") group by m.session_id",
 );
 
-/// The call in which somebody was seen longest within a span, and how long that was, ms; `None`
-/// without calls. Time that is only claimed, or after the last sign, does not count.
+/// The call in which somebody was seen longest within a span, as known at `now`, ms, and how long
+/// that was, ms; `None` without calls. Time that is only claimed, or after the last sign, does not
+/// count. A call that began before the span counts from its start; one that goes on after the span
+/// counts only until the span ends.
 async fn find_longest_call(
     store: &Reader,
     span: Span,
@@ -59,6 +61,7 @@ async fn find_longest_call(
             .fetch_all(&store.read)
             .await?;
         let mut calls = read_rows(&rows, call_from_row)?;
+        // How long it can have been seen at most.
         let stated_ms = |call: &Call| call.until_ms.min(span.to) - call.started_ms;
         calls.sort_by_key(|call| (std::cmp::Reverse(stated_ms(call)), call.id.clone()));
         let is_last = crate::store::to_i64(calls.len()) < LONG_CALLS;
@@ -89,7 +92,8 @@ async fn find_longest_call(
     Ok(best)
 }
 
-/// From when to when somebody was really seen in each of these calls, ms, by call id.
+/// From when to when somebody was really seen in each of these calls, ms, by call id, as known at
+/// `now`, ms. A call without stays of any length is left out.
 async fn seen_time_of_calls(
     store: &Reader,
     ids: &[String],
@@ -283,9 +287,9 @@ impl DevicesOfSpan {
     }
 }
 
-/// The steps of [`DevicesOfSpan::steps`], at most `most`; the second value is true if these are
-/// all. If there are more, the time is cut into that many parts, each with its maximum of devices
-/// at once.
+/// The steps of [`DevicesOfSpan::steps`], at most about `most`; the second value is true if these
+/// are all. If there are more, the span, which must be that of the steps, is cut into that many
+/// parts, each with its maximum of devices at once.
 #[must_use]
 pub fn thin_steps(
     steps: Vec<(i64, i64)>,
@@ -313,8 +317,8 @@ pub fn thin_steps(
     (thin, false)
 }
 
-/// The steps of a number from `from`, ms, on, where it is 0. `changes` are `(time ms, change)`.
-/// Changes that cancel out at one instant give no step.
+/// The steps of a number from `from`, ms, on, where it is 0. `changes` are `(time ms, change)`, in
+/// any order, none before `from`. Changes that cancel out at one instant give no step.
 fn steps_from_changes(mut changes: Vec<(i64, i64)>, from: i64) -> Vec<(i64, i64)> {
     changes.sort_unstable();
     let mut steps = vec![(from, 0)];

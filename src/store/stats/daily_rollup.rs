@@ -16,7 +16,8 @@ const KEPT: i64 = 732;
 const COUNTED: &str = "select day from days where facts <> ''";
 const FORGET: &str = "delete from days where day < $1";
 
-/// The days before today that are not counted, the last first, as days since the Unix epoch. The
+/// The days before that of `now`, ms, that are not counted, the last first, as days since the Unix
+/// epoch; none that pages do not ask for. The
 /// totals of days that are older than pages ask for are deleted.
 ///
 /// # Errors
@@ -45,8 +46,8 @@ const BEGIN: &str = "insert into days (day, facts) values ($1, '') on conflict (
 // If something of the day changed meanwhile, its row was deleted, and this updates nothing.
 const NOTE: &str = "update days set facts = $2 where day = $1 and facts = ''";
 
-/// Counts a day, as known at `now`, ms, and stores its totals. Returns false, and stores nothing,
-/// if something of the day still goes on or changed meanwhile.
+/// Counts a day (days since the Unix epoch), as known at `now`, ms, and stores its totals. Returns
+/// false, and stores nothing, if something of the day still goes on or changed meanwhile.
 ///
 /// # Errors
 /// When the database fails.

@@ -62,9 +62,11 @@ impl CountedDays {
             .map(|day| day.people)
     }
 
-    /// The counted days within a span, each with its totals, and the rest of the span in parts,
-    /// which must be counted from stays and calls.
+    /// The counted days that lie wholly within a span, in order, each with its totals, and the rest
+    /// of the span in parts, which must be counted from stays and calls. Only days within the span
+    /// that these were read for are known.
     pub fn split(&self, span: Span) -> (Vec<(i64, &DayTotals)>, Vec<Span>) {
+        // `at`: up to where the span is dealt with, ms.
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);
         if let Some((first, end)) = whole_days(span) {
             for (day, facts) in self.0.range(first..end) {

@@ -87,8 +87,8 @@ pub async fn calls_by_class(
     Ok(found)
 }
 
-/// The calls that began within a span, by day and class, counted from the stored calls. See
-/// [`calls_by_class`].
+/// The calls that began within a span, by day and class, counted from the stored calls alone, not
+/// from counted days. See [`calls_by_class`].
 pub(super) async fn live_classes(
     store: &Reader,
     span: Span,
@@ -129,7 +129,8 @@ pub(super) async fn live_classes(
     Ok(counted.into_iter().map(class).collect())
 }
 
-/// The lower bound of the class in which a number is.
+/// The lower bound of the class in which a number is. `bounds` must be ascending; a number below
+/// all is in the first class.
 fn class_of(bounds: &[i64], number: i64) -> i64 {
     let after = bounds.partition_point(|bound| *bound <= number);
     bounds[after.saturating_sub(1)]
@@ -161,8 +162,8 @@ const REFUTED: &str = concat!(
     ")) limit $4"
 );
 
-/// The calls that began within a span and whose first stay claims an impossible start; `None` if
-/// there are more than [`REFUTED_MOST`].
+/// The calls that began within a span and whose first stay claims an impossible start, with their
+/// lengths as known at `now`, ms; `None` if there are more than [`REFUTED_MOST`].
 async fn read_refuted_calls(
     store: &Reader,
     span: Span,
@@ -205,8 +206,8 @@ const BEGUN_CALLS: &str =
 /// not known.
 const REFUTED_MOST: usize = 2000;
 
-/// The median length, ms, of the calls that began within a span; `None` if none began, or if too
-/// many claim an impossible start.
+/// The median length, ms, of the calls that began within a span, as known at `now`, ms; `None` if
+/// none began, or if too many claim an impossible start.
 ///
 /// # Errors
 /// When the database fails.
@@ -245,9 +246,10 @@ pub async fn usual_length(
     ))
 }
 
-/// The length at place `middle` of all lengths in order, ms; `None` if there are none. `around` is
-/// the part of the stated lengths that begins at place `first`. The calls of `refuted` are taken
-/// out of it and count with their seen length.
+/// The length at index `middle` of all lengths in order, ms; `None` if there are none. `around` is
+/// the part of the stated lengths, ascending, that begins at index `first`. The calls of `refuted`
+/// are taken out of it and count with their seen length, which is never longer than the stated one.
+/// So the part must reach as far to each side of the middle as there are such calls.
 fn middle_length(
     mut around: Vec<i64>,
     mut first: i64,
@@ -403,7 +405,8 @@ pub async fn servers_in_calls(
 /// By server: stays that ended, and those without an end event.
 type Ends = BTreeMap<String, (i64, i64)>;
 
-/// The number of calls that began in a span, by the servers of their people (separated by spaces).
+/// The number of calls that began in a span, by all servers of their people (one text, separated by
+/// spaces).
 pub(super) async fn begun_by_servers(
     store: &Reader,
     span: Span,

@@ -90,8 +90,8 @@ impl Gone {
     }
 
     /// Subtracts from the seen time of each place the time in which its ghosts were not heard.
-    /// `blind` is time that is subtracted already.
-    pub(super) fn take_off(
+    /// `blind` is time that is subtracted already, so that it does not count twice.
+    pub(super) fn subtract_unheard_time(
         &self,
         scope: Scope<'_>,
         places: &mut [PlaceUsage],
@@ -129,7 +129,8 @@ impl Gone {
     }
 }
 
-/// How much of a span the room was unobserved, ms. Unobserved spans of one room do not overlap.
+/// How much of a span the room was unobserved, ms. The unobserved spans of one room must not
+/// overlap.
 fn unobserved_within(blind: &UnobservedSpans, room_id: &str, span: Span) -> i64 {
     blind
         .iter()
@@ -167,7 +168,7 @@ mod tests {
             ..Gone::default()
         };
 
-        gone.take_off(scope, &mut places, blind, Span { from: 0, to: 1000 });
+        gone.subtract_unheard_time(scope, &mut places, blind, Span { from: 0, to: 1000 });
 
         1000 - places[0].together_seen_ms
     }

@@ -21,8 +21,8 @@ pub(in crate::store) type UnobservedSpans = BTreeMap<Span, BTreeSet<String>>;
 /// together.
 const FEW: usize = 16;
 
-/// The unobserved spans within a span of the rooms in which somebody was in a call, each with the
-/// rooms to which it applies.
+/// The unobserved spans that touch a span, of the rooms in which somebody was in a call by `sums`,
+/// each with the rooms to which it applies; as known at `now`, ms. They are not cut to the span.
 pub(in crate::store) async fn find_unobserved_spans(
     store: &Reader,
     viewer: Viewer,
@@ -45,8 +45,8 @@ pub(in crate::store) async fn find_unobserved_spans(
     Ok(found)
 }
 
-/// The unobserved spans of each of these rooms that touch a span, in order, by room id. They are
-/// not cut to it.
+/// The unobserved spans of each of these rooms that touch a span, in order, by room id; as known at
+/// `now`, ms. They are not cut to it.
 pub(super) async fn unobserved_spans_by_room(
     store: &Reader,
     viewer: Viewer,
@@ -79,7 +79,8 @@ fn cut_to_span(gap: &Span, span: Span) -> Span {
 }
 
 /// Subtracts from the seen time of each place in the sums what lies in unobserved spans of its
-/// room.
+/// room. `days` are the counted days of the span; `blind` are spans that touch it
+/// ([`find_unobserved_spans`]).
 pub(super) async fn subtract_unobserved_time(
     store: &Reader,
     scope: Scope<'_>,
@@ -109,7 +110,7 @@ pub(super) async fn subtract_unobserved_time(
         of_rooms.for_each(|(_, seen_ms)| **seen_ms = 0);
     }
 
-    let mut take = |room_id: &str, server: &str, ms: i64| {
+    let mut subtract = |room_id: &str, server: &str, ms: i64| {
         if let Some(seen) = seen.get_mut(&(room_id.to_owned(), server.to_owned())) {
             **seen -= ms;
         }
@@ -123,14 +124,14 @@ pub(super) async fn subtract_unobserved_time(
                 .filter_map(|room_id| day.places.get_key_value(room_id))
             {
                 for (server, (_, ms)) in servers {
-                    take(room_id, server, *ms);
+                    subtract(room_id, server, *ms);
                 }
             }
         }
 
         for span in rest {
             for place in seen_time_of_rooms(store, scope, rooms, span, now).await? {
-                take(&place.room_id, &place.server, place.together_seen_ms);
+                subtract(&place.room_id, &place.server, place.together_seen_ms);
             }
         }
     }
@@ -138,8 +139,8 @@ pub(super) async fn subtract_unobserved_time(
     Ok(())
 }
 
-/// The seen time of these rooms within a span, by room and server. Few rooms are queried one by
-/// one.
+/// The seen time of these rooms within a span, by room and server, as known at `now`, ms. Few rooms
+/// are queried one by one.
 async fn seen_time_of_rooms(
     store: &Reader,
     scope: Scope<'_>,
@@ -187,8 +188,9 @@ const BEGAN: [&str; 3] = [
     ),
 ];
 
-/// How many calls of a span are not exact only because of unobserved time. Those that are not exact
-/// for another reason are counted elsewhere.
+/// How many calls of a span are not exact only because of unobserved time (`blind`). Those that are
+/// not exact for another reason are counted elsewhere. Each call counts once, in however many
+/// spans.
 pub(in crate::store) async fn count_unsure_calls(
     store: &Reader,
     scope: Scope<'_>,

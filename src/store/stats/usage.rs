@@ -140,7 +140,7 @@ pub async fn sums_of_span(
     sums.places = time_by_place(store, scope, &days, span, now).await?;
     let blind = unobserved::find_unobserved_spans(store, viewer, &sums, span, now).await?;
     unobserved::subtract_unobserved_time(store, scope, &days, &mut sums, &blind, span, now).await?;
-    gone.take_off(scope, &mut sums.places, &blind, span);
+    gone.subtract_unheard_time(scope, &mut sums.places, &blind, span);
     sums.calls_exact -=
         unobserved::count_unsure_calls(store, scope, &days, &blind, span, now).await?;
     sums.together_ms = sums.places.iter().map(|place| place.together_ms).sum();
@@ -162,7 +162,8 @@ pub(in crate::store) async fn load_counted_days(
     }
 }
 
-/// The sums with calls and people only. Unobserved time is not considered in `calls_exact` yet.
+/// The sums with calls and people only, as known at `now`, ms. Unobserved time is not considered in
+/// `calls_exact` yet.
 async fn count_calls_and_people(
     store: &Reader,
     scope: Scope<'_>,
@@ -173,7 +174,8 @@ async fn count_calls_and_people(
     let Span { from, to } = span;
     let ((calls, whose), (people, _)) = (scope.pick(CALLS), scope.pick(PEOPLE));
     let Some(whose) = whose else {
-        // The calls that ran when the span began, and those that began in it.
+        // The calls that ran when the span began (an empty span, `from` to `from`), and those that
+        // began in it.
         let query = sqlx::query_as(calls).bind(from).bind(from).bind(now);
         let (mut calls, mut unsure): (i64, i64) = query.fetch_one(&store.read).await?;
         let (counted, rest) = days.split(span);
@@ -242,7 +244,7 @@ pub(in crate::store) async fn server_of_each_person(
 }
 
 /// For each room: how many calls began in a span, and how many of them have an inferred start or
-/// end; counted from the stored calls.
+/// end as known at `now`, ms; counted from the stored calls alone, not from counted days.
 pub(super) async fn live_begun(
     store: &Reader,
     span: Span,
@@ -260,8 +262,8 @@ pub(super) async fn live_begun(
         .collect())
 }
 
-/// The number of different people in calls within each of the steps that a span is cut into. For
-/// counted days it is known; for longer steps all people are looked up.
+/// The number of different people in calls within each of the steps that a span is cut into, which
+/// must be in order. For counted days it is known; for longer steps all people are looked up.
 ///
 /// # Errors
 /// When the database fails.
@@ -295,7 +297,8 @@ pub async fn count_people_per_step(
     Ok(found)
 }
 
-/// The number of different people in calls within a short span, counted from the stays.
+/// The number of different people in calls within a span, counted from the stays: for a short one,
+/// since all its stays are read. For a long one there is [`server_of_each_person`].
 pub(super) async fn live_people(store: &Reader, span: Span) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(PEOPLE[0])
         .bind(span.from)
@@ -309,7 +312,8 @@ pub(in crate::store) fn server_pattern(server: &str) -> String {
     format!("% {} %", escape_for_like(server))
 }
 
-/// The device time by room and server, most first. Unobserved time is not subtracted.
+/// The device time of a span by room and server, most first, as known at `now`, ms. Unobserved time
+/// is not subtracted.
 async fn time_by_place(
     store: &Reader,
     scope: Scope<'_>,
@@ -366,8 +370,8 @@ fn add_to_place(
     *sum = (sum.0 + more.0, sum.1 + more.1);
 }
 
-/// The device time by room and server, most first, counted from the stays. Unobserved time is not
-/// subtracted.
+/// The device time of a span by room and server, most first, as known at `now`, ms, counted from
+/// the stays alone, not from counted days. Unobserved time is not subtracted.
 pub(super) async fn live_places(
     store: &Reader,
     scope: Scope<'_>,
@@ -461,7 +465,7 @@ pub(super) async fn live_stay_hours(
 }
 
 /// The device time of each hour, ms, by hour since the Unix epoch, from the hours in which stays
-/// begin and end.
+/// begin and end. The groups need no order, and several may have the same hours.
 #[must_use]
 pub fn time_by_hour(hours: &[StayHours]) -> BTreeMap<i64, i64> {
     const HOUR: i64 = 3_600_000;
@@ -488,7 +492,8 @@ const TOGETHER: &str = concat!(
     "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
 );
 
-/// The device time of everybody in a span, ms.
+/// The device time of everybody in a span, ms, as known at `now`, ms. Unobserved time is not
+/// subtracted.
 ///
 /// # Errors
 /// When the database fails.
