@@ -76,7 +76,8 @@ impl Client {
         Ok(credentials)
     }
 
-    /// Gets the next token for these credentials, and uses it from now on.
+    /// Gets the next token for these credentials, and uses it from now on. The caller stores what
+    /// is returned: the refresh token may be another one, and the old one no longer valid.
     ///
     /// # Errors
     /// As every request; also when there is nothing to get one with.
@@ -117,7 +118,7 @@ impl Client {
     ) -> Result<()> {
         let kept = Credentials::load(file)?.filter(|kept| kept.user_id == user_id);
         if let Some(kept) = &kept
-            && self.take_up(kept, file, now_ms).await?
+            && self.use_kept_token(kept, file, now_ms).await?
         {
             return Ok(());
         }
@@ -153,14 +154,14 @@ impl Client {
     /// As [`Self::sign_in`].
     pub async fn renew(&self, user_id: &str, file: &Path, now_ms: i64) -> Result<bool> {
         match Credentials::load(file)?.filter(|kept| kept.user_id == user_id) {
-            Some(kept) => self.take_up(&kept, file, now_ms).await,
+            Some(kept) => self.use_kept_token(&kept, file, now_ms).await,
             None => Ok(false),
         }
     }
 
-    /// Uses a stored token. Returns true if it still works, or could be refreshed; false if a login
-    /// is needed.
-    async fn take_up(&self, kept: &Credentials, file: &Path, now_ms: i64) -> Result<bool> {
+    /// Uses a stored token at `now_ms`, ms since the Unix epoch. Returns true if it still works, or
+    /// could be refreshed, and then the new one is stored in `file`; false if a login is needed.
+    async fn use_kept_token(&self, kept: &Credentials, file: &Path, now_ms: i64) -> Result<bool> {
         self.use_credentials(kept, now_ms);
         let is_expired = kept.expires_ms.is_some_and(|expires| expires <= now_ms);
         if !is_expired {
@@ -245,7 +246,7 @@ impl Client {
     }
 
     /// Uses the token and the user id of an earlier login, and plans its refresh at three quarters
-    /// of the time that it still lasts.
+    /// of the time that it still lasts after `now_ms`, ms since the Unix epoch.
     pub fn use_credentials(&self, credentials: &Credentials, now_ms: i64) {
         self.set_token(Some(credentials.access_token.clone()));
         self.set_user_id(&credentials.user_id);

@@ -125,7 +125,7 @@ impl Prober {
 
         let root = format!("https://{host}");
         let well_known = self
-            .json(&root, ".well-known/matrix/client")
+            .get_json(&root, ".well-known/matrix/client")
             .await
             .and_then(|json| read_published(&json));
         let base = match &well_known {
@@ -137,7 +137,7 @@ impl Prober {
         };
 
         let versions = self
-            .json(&base, "_matrix/client/versions")
+            .get_json(&base, "_matrix/client/versions")
             .await
             .and_then(|json| read_features(&json));
 
@@ -155,9 +155,11 @@ impl Prober {
         let took = |()| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let health = match self.ask(Method::GET, service_url, "healthz").await {
             Ok((status, _)) if status.is_success() => ProbeAnswer::Said(()),
-            Ok((status, _)) if status.is_client_error() => self.door(service_url).await,
+            Ok((status, _)) if status.is_client_error() => {
+                self.check_client_endpoint(service_url).await
+            }
             Ok((status, _)) => ProbeAnswer::Failed(format!("it answered {status}")),
-            Err(fault) => fault.asked(),
+            Err(fault) => fault.into_answer(),
         };
 
         SfuProbe {
@@ -167,17 +169,17 @@ impl Prober {
 
     /// Does the endpoint for clients exist? It answers a CORS preflight request, or says that only
     /// POST is allowed. A token is never requested.
-    async fn door(&self, service_url: &str) -> ProbeAnswer<()> {
+    async fn check_client_endpoint(&self, service_url: &str) -> ProbeAnswer<()> {
         match self.ask(Method::OPTIONS, service_url, "sfu/get").await {
             Ok((status, _)) if status.is_success() => return ProbeAnswer::Said(()),
             Ok(_) => {}
-            Err(fault) => return fault.asked(),
+            Err(fault) => return fault.into_answer(),
         }
 
         match self.ask(Method::GET, service_url, "sfu/get").await {
             Ok((StatusCode::METHOD_NOT_ALLOWED, _)) => ProbeAnswer::Said(()),
             Ok(_) => ProbeAnswer::Missing,
-            Err(fault) => fault.asked(),
+            Err(fault) => fault.into_answer(),
         }
     }
 
@@ -197,7 +199,7 @@ impl Prober {
     }
 
     /// The JSON at a path, or why there is none.
-    async fn json(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
+    async fn get_json(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
         match self.ask(Method::GET, base, path).await {
             Ok((StatusCode::NOT_FOUND, _)) => ProbeAnswer::Missing,
             Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
@@ -205,7 +207,7 @@ impl Prober {
                 Err(_) => ProbeAnswer::Failed("its answer is no JSON".to_owned()),
             },
             Ok((status, _)) => ProbeAnswer::Failed(format!("it answered {status}")),
-            Err(fault) => fault.asked(),
+            Err(fault) => fault.into_answer(),
         }
     }
 
@@ -217,7 +219,7 @@ impl Prober {
         base: &str,
         path: &str,
     ) -> std::result::Result<(StatusCode, Vec<u8>), ProbeFault> {
-        let url = self.url(base, path)?;
+        let url = self.allowed_url(base, path)?;
         tracing::debug!(%method, %url, "probing");
         let mut response = self
             .http
@@ -243,7 +245,7 @@ impl Prober {
 
     /// The URL to request, if it is allowed; else why it is not. An IP address is not resolved
     /// later, so it is checked here. Parsing has turned every way to write it into an address.
-    fn url(&self, base: &str, path: &str) -> std::result::Result<Url, ProbeFault> {
+    fn allowed_url(&self, base: &str, path: &str) -> std::result::Result<Url, ProbeFault> {
         let refused = |why: &str| ProbeFault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
         if let Some(place) = self.towards {
@@ -333,7 +335,7 @@ impl ProbeFault {
     }
 
     /// This fault as the answer of a probe.
-    fn asked<T>(self) -> ProbeAnswer<T> {
+    fn into_answer<T>(self) -> ProbeAnswer<T> {
         match self {
             Self::Refused(why) => ProbeAnswer::Refused(why),
             Self::Failed(why) => ProbeAnswer::Failed(why),

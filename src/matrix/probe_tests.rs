@@ -160,7 +160,7 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         "https://0",
         "https://100.64.0.1",
     ] {
-        let Err(ProbeFault::Refused(why)) = prober.url(base, "healthz") else {
+        let Err(ProbeFault::Refused(why)) = prober.allowed_url(base, "healthz") else {
             panic!("{base} would be asked")
         };
 
@@ -179,7 +179,7 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
         ),
         ("https://[fe80::1%25eth0]", "it is no web address"),
     ] {
-        let Err(ProbeFault::Refused(said)) = prober.url(base, "healthz") else {
+        let Err(ProbeFault::Refused(said)) = prober.allowed_url(base, "healthz") else {
             panic!("{base} would be asked")
         };
 
@@ -187,7 +187,7 @@ fn addresses_inside_are_not_asked_however_they_are_written() {
     }
 
     let url = prober
-        .url("https://sfu.example:8443/jwt//?a=b", "healthz")
+        .allowed_url("https://sfu.example:8443/jwt//?a=b", "healthz")
         .unwrap();
     assert_eq!(url.as_str(), "https://sfu.example:8443/jwt/healthz");
 }

@@ -270,7 +270,7 @@ impl<'a> Request<'a> {
     }
 
     /// Reads the (decompressed) body piece by piece and never keeps more than `limit` bytes. A
-    /// longer one is an error if it is wanted as a `whole`; else what came before is returned.
+    /// longer one is an error if it is wanted as a `whole`; else the pieces that fit are returned.
     async fn body_of(&self, mut response: Response, limit: usize, whole: bool) -> Result<Vec<u8>> {
         let status = response.status().as_u16();
         let too_large = || Error::TooLarge {
@@ -348,8 +348,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The error that an unsuccessful answer means. `wait` is the time of its `Retry-After` header;
-    /// `token` is kept out of the texts.
+    /// The error that an unsuccessful answer means. `wait` is the time of its `Retry-After` header,
+    /// for which a time in the body goes first; `token` is kept out of the texts.
     fn refused(
         &self,
         status: StatusCode,

@@ -52,7 +52,7 @@ impl StateParts<'_> {
                 .not_matrix("the list of state events is missing"));
         }
 
-        let part = self.reader.hand_over();
+        let part = self.reader.take_part();
 
         Ok((!part.is_empty()).then_some(part))
     }
@@ -142,8 +142,8 @@ impl StateReader {
         self.found.push(streamed.event);
     }
 
-    /// The events since the last part.
-    fn hand_over(&mut self) -> Vec<Value> {
+    /// Takes the events since the last part out of the reader, and begins the next part.
+    fn take_part(&mut self) -> Vec<Value> {
         self.handed_over += self.events.used();
         self.events = EventBuilder::within_bytes(STATE_PIECE);
         std::mem::take(&mut self.found)

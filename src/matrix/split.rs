@@ -116,15 +116,16 @@ impl Splitter {
         self.state == SplitState::Done
     }
 
-    /// Reads the next bytes, which may begin and end anywhere, and passes on what is wanted.
+    /// Reads the next bytes, which may begin and end anywhere, and passes on what is wanted. After
+    /// an error the splitter must not be used any more.
     pub(super) fn feed(&mut self, bytes: &[u8], taker: &mut impl Taker) -> Result<(), BrokenJson> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
             let used = match self.state {
-                SplitState::Inside => self.inside(rest, taker),
-                SplitState::KeyText => self.key_text(rest)?,
+                SplitState::Inside => self.continue_value(rest, taker),
+                SplitState::KeyText => self.continue_key(rest)?,
                 _ if first.is_ascii_whitespace() => 1,
-                _ => self.step(*first, taker)?,
+                _ => self.read_byte(*first, taker)?,
             };
 
             self.read += used;
@@ -135,15 +136,19 @@ impl Splitter {
     }
 
     /// Processes one byte outside of values and keys. Returns how many bytes were used.
-    fn step(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
+    fn read_byte(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
         match (self.state, byte) {
-            (SplitState::FirstKey, b'}') | (SplitState::FirstValue, b']') => self.close(taker),
+            (SplitState::FirstKey, b'}') | (SplitState::FirstValue, b']') => {
+                self.leave_container(taker);
+            }
             (SplitState::FirstKey | SplitState::Key, b'"') => {
                 self.key.clear();
                 self.state = SplitState::KeyText;
             }
             (SplitState::Colon, b':') => self.state = SplitState::Value,
-            (SplitState::Value | SplitState::FirstValue, _) => return self.value(byte, taker),
+            (SplitState::Value | SplitState::FirstValue, _) => {
+                return self.begin_value(byte, taker);
+            }
             (SplitState::After, b',') => {
                 let in_object = self.entered.last() == Some(&true);
                 self.state = if in_object {
@@ -152,8 +157,12 @@ impl Splitter {
                     SplitState::Value
                 };
             }
-            (SplitState::After, b'}') if self.entered.last() == Some(&true) => self.close(taker),
-            (SplitState::After, b']') if self.entered.last() == Some(&false) => self.close(taker),
+            (SplitState::After, b'}') if self.entered.last() == Some(&true) => {
+                self.leave_container(taker);
+            }
+            (SplitState::After, b']') if self.entered.last() == Some(&false) => {
+                self.leave_container(taker);
+            }
             _ => return Err(BrokenJson(self.read)),
         }
 
@@ -162,7 +171,7 @@ impl Splitter {
 
     /// Decides what happens to a value that begins with this byte: it is entered, collected or
     /// skipped. Returns how many bytes were used: 0 if the value is read from this byte on.
-    fn value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
+    fn begin_value(&mut self, byte: u8, taker: &mut impl Taker) -> Result<usize, BrokenJson> {
         if !matches!(
             byte,
             b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'
@@ -201,8 +210,8 @@ impl Splitter {
 
     /// Continues within a value that is collected or skipped, to its end or to the end of the
     /// bytes. Returns how many bytes were used.
-    fn inside(&mut self, bytes: &[u8], taker: &mut impl Taker) -> usize {
-        let (used, ended) = self.pass(bytes);
+    fn continue_value(&mut self, bytes: &[u8], taker: &mut impl Taker) -> usize {
+        let (used, ended) = self.scan_value(bytes);
         if let Some(limit) = self.limit
             && !self.too_long
         {
@@ -229,8 +238,9 @@ impl Splitter {
         used
     }
 
-    /// How many of these bytes belong to the current value, and whether it ends with them.
-    fn pass(&mut self, bytes: &[u8]) -> (usize, bool) {
+    /// How many of these bytes belong to the current value, and whether it ends with the last of
+    /// them. `depth`, `in_text` and `escaped` say where in the value the bytes begin, and move on.
+    fn scan_value(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
             if self.escaped {
@@ -272,7 +282,7 @@ impl Splitter {
 
     /// Continues within a key, to its end or to the end of the bytes. Returns how many bytes were
     /// used.
-    fn key_text(&mut self, bytes: &[u8]) -> Result<usize, BrokenJson> {
+    fn continue_key(&mut self, bytes: &[u8]) -> Result<usize, BrokenJson> {
         let mut at = 0;
         let mut ended = false;
         while at < bytes.len() && !ended {
@@ -308,7 +318,7 @@ impl Splitter {
     }
 
     /// Leaves a container that was entered, at its end.
-    fn close(&mut self, taker: &mut impl Taker) {
+    fn leave_container(&mut self, taker: &mut impl Taker) {
         match self.entered.pop() {
             Some(true) => taker.takes(&self.path, Found::End),
             _ => {

@@ -358,7 +358,8 @@ impl SyncParts<'_> {
 }
 
 impl SyncBatch {
-    /// Adds a part. A part of a room that goes on is added to the room before.
+    /// Adds a part. A part of a room that goes on is added to the room before; the parts of a room
+    /// follow one another.
     fn add(&mut self, part: SyncPart) {
         match part {
             SyncPart::Joined(room) => match self.joined.last_mut().filter(|last| last.goes_on) {

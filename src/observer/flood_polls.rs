@@ -20,6 +20,7 @@ const PAUSE_LONGEST_MS: i64 = 15 * 60_000;
 pub(super) struct Flooded(HashMap<String, Flood>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_field_names, reason = "each says its unit")]
 struct Flood {
     /// Since when events have been dropped that no poll has repaired yet, ms.
     since_ms: Option<i64>,
@@ -28,7 +29,7 @@ struct Flood {
     /// When the room was last polled because of a flood, ms.
     looked_ms: i64,
     /// Minimum time between the last poll and the next, ms.
-    pause: i64,
+    pause_ms: i64,
 }
 
 impl Flooded {
@@ -39,16 +40,17 @@ impl Flooded {
                 since_ms: None,
                 last_ms: now,
                 looked_ms: i64::MIN / 2,
-                pause: PAUSE_FIRST_MS,
+                pause_ms: PAUSE_FIRST_MS,
             });
             flood.since_ms.get_or_insert(now);
             flood.last_ms = now;
         }
     }
 
-    /// The rooms that are to be polled now: their flood is over, or has lasted long, and the last
-    /// poll is long enough ago. They count as polled; the pause until their next poll doubles.
-    fn due(&mut self, now: i64) -> Vec<String> {
+    /// The rooms that are to be polled at `now`, ms: their flood is over, or has lasted long, and
+    /// the last poll is long enough ago. They count as polled at once, so the caller notes a flood
+    /// again if a poll fails; the pause until their next poll doubles.
+    fn take_due(&mut self, now: i64) -> Vec<String> {
         let mut due = Vec::new();
         for (room_id, flood) in &mut self.0 {
             let Some(since_ms) = flood.since_ms else {
@@ -57,11 +59,11 @@ impl Flooded {
 
             let is_over = now - flood.last_ms >= QUIET_MS;
             let is_long = now - since_ms >= PAUSE_LONGEST_MS;
-            if (is_over || is_long) && now - flood.looked_ms >= flood.pause {
+            if (is_over || is_long) && now - flood.looked_ms >= flood.pause_ms {
                 due.push(room_id.clone());
                 flood.since_ms = None;
                 flood.looked_ms = now;
-                flood.pause = (2 * flood.pause).min(PAUSE_LONGEST_MS);
+                flood.pause_ms = (2 * flood.pause_ms).min(PAUSE_LONGEST_MS);
             }
         }
 
@@ -81,7 +83,7 @@ impl Observer {
         loop {
             tokio::time::sleep(EVERY).await;
             let now = self.clock.now_ms();
-            let due = self.flooded.lock().await.due(now);
+            let due = self.flooded.lock().await.take_due(now);
             if due.is_empty() {
                 continue;
             }
@@ -121,25 +123,25 @@ mod tests {
     fn a_flooded_room_is_looked_at_when_it_is_over_and_not_too_often() {
         let (mut flooded, room) = (Flooded::default(), BTreeSet::from(["!r:h".to_owned()]));
         flooded.record_floods(&room, 0);
-        assert!(flooded.due(QUIET_MS - 1).is_empty());
-        assert_eq!(flooded.due(QUIET_MS), ["!r:h"]);
+        assert!(flooded.take_due(QUIET_MS - 1).is_empty());
+        assert_eq!(flooded.take_due(QUIET_MS), ["!r:h"]);
         assert!(
-            flooded.due(PAUSE_LONGEST_MS).is_empty(),
+            flooded.take_due(PAUSE_LONGEST_MS).is_empty(),
             "nothing came since"
         );
         flooded.record_floods(&room, QUIET_MS + 1);
         let pause = 2 * PAUSE_FIRST_MS;
         assert!(
-            flooded.due(QUIET_MS + pause - 1).is_empty(),
+            flooded.take_due(QUIET_MS + pause - 1).is_empty(),
             "not so soon again"
         );
-        assert_eq!(flooded.due(QUIET_MS + pause), ["!r:h"]);
+        assert_eq!(flooded.take_due(QUIET_MS + pause), ["!r:h"]);
         // A flood that does not end is polled all the same.
         let begins = 10 * PAUSE_LONGEST_MS;
         let times = (0..=PAUSE_LONGEST_MS / 1000).map(|second| begins + second * 1000);
         let looks = times.filter(|now| {
             flooded.record_floods(&room, *now);
-            !flooded.due(*now).is_empty()
+            !flooded.take_due(*now).is_empty()
         });
         assert_eq!(looks.count(), 1);
     }

@@ -23,11 +23,11 @@ use std::sync::atomic::Ordering;
 /// Maximum number of doubts whose first event numbers are remembered.
 const DOUBTS_MAX: usize = 100;
 
-/// Adds raw events to a batch, through the sieve. Events of types that we do not use are counted by
-/// type and discarded; those that are no events are kept with the reason. `in_timeline`: they come
-/// in the order of the timeline, not as state. `now` is our clock, ms: the receive time of a live
-/// event, which happened no later. A back-filled event gets it only if its timestamp is in the
-/// future, because no event happened after it was seen.
+/// Adds raw events to a batch, whose `source` must be set, through the sieve. Events of types that
+/// we do not use are counted by type and discarded; those that are no events are kept with the
+/// reason. `in_timeline`: they come in the order of the timeline, not as state. `now` is our clock,
+/// ms: the receive time of a live event, which happened no later. A back-filled event gets it only
+/// if its timestamp is in the future, because no event happened after it was seen.
 pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bool, now: i64) {
     let times_of_neighbours = if room.source == Source::Backfill && in_timeline {
         refuted_by_neighbours(events)
@@ -72,9 +72,9 @@ pub(super) fn add_events(room: &mut RoomBatch, events: &[Value], in_timeline: bo
     }
 }
 
-/// For each event of a page of history (newest first): the time that its neighbours suggest, ms, if
-/// they refute its timestamp; else `None`. Empty if an event has no timestamp, since that is no
-/// valid event.
+/// For each event of a page of history, which must be newest first: the time that its neighbours
+/// suggest, ms, if they refute its timestamp; else `None`. Empty if an event has no timestamp,
+/// since then the page tells too little.
 fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
     let stamp = |event| {
         let event: &Value = event;
@@ -85,7 +85,7 @@ fn refuted_by_neighbours(events: &[Value]) -> Vec<Option<i64>> {
             at_ms,
         })
     };
-    // An event without a stamp is no valid event and refutes nothing.
+    // An event without a stamp is no valid event. With it the neighbours are not known.
     let stamps: Option<Vec<EventStamp<'_>>> = events.iter().map(stamp).collect();
     stamps.map_or_else(Vec::new, |stamps| corrected_times(&stamps))
 }

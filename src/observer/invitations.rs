@@ -91,7 +91,10 @@ impl Observer {
         }
 
         let mut batch = self.empty_batch();
-        batch.invitations = open.iter().map(|invite| self.answered(invite)).collect();
+        batch.invitations = open
+            .iter()
+            .map(|invite| self.invitation_by_policy(invite))
+            .collect();
         if !batch.invitations.is_empty() {
             self.ingest(&batch).await?;
         }

@@ -77,8 +77,8 @@ impl Observer {
         }
     }
 
-    /// Adds the invitations that the current policy allows, also those from before the last stop.
-    /// Returns when to ask again if reading them failed.
+    /// Adds the invitations that the current policy allows and that are not among the wishes yet,
+    /// also those from before the last stop. Returns when to ask again if reading them failed.
     async fn add_accepted(&self, wishes: &mut Vec<PendingJoin>) -> Option<Instant> {
         let open = match invitations::list_invitations(&self.store, &self.vantage_id).await {
             Ok(open) => open,
@@ -124,10 +124,9 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
-    /// Tries the wishes that are due. Returns those that are left: not due yet, or to be tried
-    /// again.
+    /// Tries the wishes that are due. Returns the others: not due yet, or to be tried again.
     async fn try_due(&self, wishes: Vec<PendingJoin>) -> Vec<PendingJoin> {
-        let mut left = Vec::new();
+        let mut open = Vec::new();
         for mut wish in wishes {
             let again = if wish.due > Instant::now() {
                 None
@@ -136,16 +135,17 @@ impl Observer {
             };
 
             match again {
-                None => left.push(wish),
+                None => open.push(wish),
                 Some(Some(after)) => {
                     wish.due = Instant::now() + after;
-                    left.push(wish);
+                    open.push(wish);
                 }
+                // It is fulfilled, or in vain for good.
                 Some(None) => {}
             }
         }
 
-        left
+        open
     }
 
     /// Tries one wish. Returns after what time to try it again; `None` if it worked, or there is
@@ -153,7 +153,7 @@ impl Observer {
     async fn try_one(&self, wish: &PendingJoin) -> Option<Duration> {
         let room = &wish.room;
         if wish.way == JoinWay::Peek {
-            return self.look_into(room).await;
+            return self.try_peek(room).await;
         }
 
         match self.client.join(&room.room, &room.via).await {
@@ -176,14 +176,14 @@ impl Observer {
             }
 
             Err(error) => {
-                self.not_there(room, &error).await;
+                self.record_not_watched(room, &error).await;
                 Some(error.retry_after().unwrap_or(AGAIN))
             }
         }
     }
 
     /// Tries to peek into a room. Returns after what time to try it again; `None` if it worked.
-    async fn look_into(&self, wish: &RoomWish) -> Option<Duration> {
+    async fn try_peek(&self, wish: &RoomWish) -> Option<Duration> {
         let error = match self.peek(wish).await {
             Ok(there) => {
                 self.succeeded(Work::Wishes).await;
@@ -203,7 +203,7 @@ impl Observer {
             }
         };
 
-        self.not_there(wish, &error).await;
+        self.record_not_watched(wish, &error).await;
 
         Some(error.retry_after().unwrap_or(AGAIN))
     }
@@ -248,7 +248,7 @@ impl Observer {
     }
 
     /// Records and shows that a room cannot be watched yet, and why.
-    async fn not_there(&self, wish: &RoomWish, error: &matrix::Error) {
+    async fn record_not_watched(&self, wish: &RoomWish, error: &matrix::Error) {
         tracing::warn!(
             room = %wish.room,
             %error,

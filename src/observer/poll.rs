@@ -90,8 +90,9 @@ impl Observer {
         Ok(failed)
     }
 
-    /// Polls one room. Returns true if it was read; if not, the reason is recorded on the room. An
-    /// error only for what concerns all rooms.
+    /// Polls one room, at most [`TRIES`] times. `watch` is our membership of it as the caller knows
+    /// it. Returns true if it was read; if not, the reason is recorded on the room. An error only
+    /// for what concerns all rooms.
     pub(super) async fn poll(&self, room_id: &str, watch: Watch) -> Result<bool, Error> {
         let mut backoff = Backoff::new();
         for try_ in 1..=TRIES {
@@ -130,7 +131,8 @@ impl Observer {
     }
 
     /// Reads the state of a room as it comes and stores it, in pieces if it is very large.
-    /// `asked_ms` is when it was requested. The last piece says that the state is complete.
+    /// `asked_ms` is our clock when it was requested. Only the last piece has the snapshot, which
+    /// says that the state is complete: an answer that breaks off ends no call.
     async fn read_state(&self, room_id: &str, watch: Watch, asked_ms: i64) -> Result<(), Error> {
         let mut parts = self.client.room_state_parts(room_id).await?;
         let (mut members, mut people) = (BTreeSet::new(), BTreeSet::new());

@@ -55,7 +55,7 @@ impl Observer {
         }
 
         loop {
-            let done = self.forget_once().await;
+            let done = self.delete_old_once().await;
             match &done {
                 Ok(_) => self.succeeded(Work::Retention).await,
                 Err(error) => {
@@ -78,7 +78,7 @@ impl Observer {
 
     /// Deletes what is too old, once. Returns false if some rooms had to wait because their history
     /// is still being read.
-    async fn forget_once(&self) -> Result<bool, Error> {
+    async fn delete_old_once(&self) -> Result<bool, Error> {
         let now = self.clock.now_ms();
         let Some(events_before) = self.settings.retention.events_before(now) else {
             return Ok(true);
@@ -87,7 +87,7 @@ impl Observer {
         self.note_signs().await?;
         let settled = retention::rooms_without_open_read(&self.store).await?;
         for room_id in &settled {
-            self.forget_events(room_id, events_before, now).await?;
+            self.delete_old_events(room_id, events_before, now).await?;
             if let Some(before) = self.settings.retention.calls_before(now) {
                 while retention::delete_calls(&self.store, room_id, before, now).await? {
                     tokio::time::sleep(BREATH).await;
@@ -119,10 +119,10 @@ impl Observer {
         Ok(settled.len() == all)
     }
 
-    /// Deletes the events of a room from before this time, ms. Member events go only up to the seal
-    /// of their key, so that what they gave stays. Events that are in the room's present state are
-    /// kept.
-    async fn forget_events(&self, room_id: &str, before: i64, now: i64) -> Result<(), Error> {
+    /// Deletes the events of a room from before the time `before`, ms, at `now`, ms. Member events
+    /// go only up to the seal of their key, so that what they gave stays. Events that are in the
+    /// room's present state are kept.
+    async fn delete_old_events(&self, room_id: &str, before: i64, now: i64) -> Result<(), Error> {
         let (store, rules) = (&self.store, &self.settings.rules);
         let in_state = retention::events_in_state(store, room_id).await?;
         for member_key in retention::list_old_keys(store, room_id, before).await? {

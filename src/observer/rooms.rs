@@ -45,8 +45,8 @@ impl Observer {
         Ok(())
     }
 
-    /// The rooms we are in, as the homeserver says. Rooms that we were in before are marked as
-    /// left.
+    /// The rooms we are in, by id, as the homeserver says. Rooms that we were in before are marked
+    /// as left. If the homeserver has no such list, a first sync tells, and none is marked.
     pub(super) async fn joined_now(&self) -> Result<HashSet<String>, Error> {
         // Read before the request: a room that we join meanwhile is not in the answer, and must not
         // be marked as left.
@@ -97,7 +97,7 @@ impl Observer {
 
     /// The invitation, with what policy says of it. One that policy does not allow stays open, and
     /// is logged.
-    pub(super) fn answered(&self, invite: &Invite) -> Invitation {
+    pub(super) fn invitation_by_policy(&self, invite: &Invite) -> Invitation {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);
         if !accepted {

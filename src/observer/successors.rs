@@ -83,7 +83,7 @@ struct TaskTurn {
     is_under_way: bool,
     /// The task that does it, while it is running.
     task: Option<Id>,
-    /// There was news since it began.
+    /// There was news since it began: its result may be older than that.
     has_news: bool,
 }
 
@@ -139,7 +139,7 @@ impl Observer {
     ) -> Result<(), Error> {
         // Rooms that wait do not take the place of others.
         let waiting: BTreeSet<String> = turns.keys().cloned().collect();
-        for task in self.tasks(&waiting).await? {
+        for task in self.list_tasks(&waiting).await? {
             if under_way.len() >= AT_ONCE {
                 break;
             }
@@ -164,8 +164,9 @@ impl Observer {
         Ok(())
     }
 
-    /// The possible tasks, successors first, without those of the rooms that are waiting.
-    async fn tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<SuccessorTask>, Error> {
+    /// The possible tasks, successors first, without those of the rooms in `waiting`: rooms that
+    /// have a turn already, so that they take no place from others.
+    async fn list_tasks(&self, waiting: &BTreeSet<String>) -> Result<Vec<SuccessorTask>, Error> {
         let now_ms = self.clock.now_ms();
         let pending =
             successors::list_pending_successors(&self.store, now_ms - DAY_MS, waiting).await?;
@@ -212,7 +213,7 @@ impl Observer {
         if !is_room_id(new_room_id) || pending.recent_chain >= TRAIL_MAX {
             let why = "it is the last of a trail of rooms that replace each other; name it in \
                        CALLSCOPE_ROOMS to go on";
-            self.cannot_follow(pending, why).await?;
+            self.record_not_followed(pending, why).await?;
             return Ok(LATER);
         }
 
@@ -220,7 +221,7 @@ impl Observer {
         if self.named_by(new_room_id, &pending.old_room_id).await == PredecessorNamed::Another
             && !trusted
         {
-            self.does_not_name(pending).await?;
+            self.record_not_named(pending).await?;
             return Ok(LATER);
         }
 
@@ -231,7 +232,7 @@ impl Observer {
 
         match self.client.join(new_room_id, &pending.servers).await {
             Ok(_) => {}
-            Err(error) => return self.not_joined(pending, &error).await,
+            Err(error) => return self.record_refused_join(pending, &error).await,
         }
 
         tracing::info!(
@@ -248,7 +249,7 @@ impl Observer {
                                                                              left");
             }
 
-            self.does_not_name(pending).await?;
+            self.record_not_named(pending).await?;
             // Having left the room once, we do not join it again on our own.
             let now_ms = self.clock.now_ms();
             rooms::record_room_error(
@@ -290,17 +291,18 @@ impl Observer {
     }
 
     /// Records that a successor is not followed because it does not name the old room.
-    async fn does_not_name(&self, pending: &PendingSuccessor) -> Result<(), Error> {
-        self.cannot_follow(pending, NOT_NAMED).await
+    async fn record_not_named(&self, pending: &PendingSuccessor) -> Result<(), Error> {
+        self.record_not_followed(pending, NOT_NAMED).await
     }
 
     /// Records that a successor could not be joined. Returns after what time to try again.
-    async fn not_joined(
+    async fn record_refused_join(
         &self,
         pending: &PendingSuccessor,
         error: &matrix::Error,
     ) -> Result<Duration, Error> {
-        self.cannot_follow(pending, &error.to_string()).await?;
+        self.record_not_followed(pending, &error.to_string())
+            .await?;
         let age_ms = pending
             .replaced_ms
             .map_or(i64::MAX, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
@@ -309,7 +311,11 @@ impl Observer {
     }
 
     /// Records and shows on both rooms that a successor is not followed, and why.
-    async fn cannot_follow(&self, pending: &PendingSuccessor, why: &str) -> Result<(), Error> {
+    async fn record_not_followed(
+        &self,
+        pending: &PendingSuccessor,
+        why: &str,
+    ) -> Result<(), Error> {
         tracing::warn!(
             old = %escape_for_log(&pending.old_room_id),
             new = %escape_for_log(&pending.new_room_id),
@@ -345,7 +351,8 @@ impl Observer {
 }
 
 /// After what time to try again to join a room that refused us. `age_ms`: how long ago the old room
-/// was replaced, ms.
+/// was replaced, ms, by the stamp of another server, whose clock may be ahead of ours: so it may be
+/// negative.
 fn pause_after(error: &matrix::Error, age_ms: i64) -> Duration {
     if let Some(pause) = error.retry_after() {
         return pause.max(Duration::from_secs(1));

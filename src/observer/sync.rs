@@ -309,7 +309,7 @@ impl Observer {
                 let known = known.get(&room.room_id).copied();
                 batch.rooms.push(batch_of_left_room(room, known, seen_ms));
             }
-            SyncPart::Invited(invite) => batch.invitations.push(self.answered(invite)),
+            SyncPart::Invited(invite) => batch.invitations.push(self.invitation_by_policy(invite)),
         }
     }
 

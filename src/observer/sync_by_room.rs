@@ -32,7 +32,7 @@ impl Observer {
             .into_iter()
             .collect();
         let mut last = self.empty_batch();
-        let (position, room_ids) = self.rooms_and_position(&mut last, &known).await?;
+        let (position, room_ids) = self.find_rooms_and_position(&mut last, &known).await?;
         let mut read = BTreeSet::new();
         let mut unread = 0;
         for room_id in &room_ids {
@@ -58,7 +58,7 @@ impl Observer {
 
     /// The position at which sync continues afterwards, and the rooms to read. Invitations are
     /// added to the batch.
-    async fn rooms_and_position(
+    async fn find_rooms_and_position(
         &self,
         batch: &mut Batch,
         known: &HashMap<String, Watch>,
@@ -76,7 +76,7 @@ impl Observer {
         };
 
         for invite in &answer.invited {
-            batch.invitations.push(self.answered(invite));
+            batch.invitations.push(self.invitation_by_policy(invite));
         }
 
         let told = answer.joined.iter().map(|room| room.room_id.clone());
@@ -116,14 +116,15 @@ impl Observer {
         }
 
         if !by_sync {
-            self.read_few(room_id).await?;
+            self.read_few_state_events(room_id).await?;
         }
 
         Ok(false)
     }
 
-    /// Reads one room by a first sync of its own, and adds it to `read` if it came. `sparing`:
-    /// without the people of the room, and with a short timeline.
+    /// Reads one room by a first sync of its own, and adds it to `read` if it came completely; so
+    /// is any other room that came with it. `sparing`: without the people of the room, and with a
+    /// short timeline.
     async fn sync_room(
         &self,
         room_id: &str,
@@ -161,7 +162,7 @@ impl Observer {
 
     /// Reads the minimum that is needed to show a room whose state is not available, one event at a
     /// time.
-    async fn read_few(&self, room_id: &str) -> Result<(), Error> {
+    async fn read_few_state_events(&self, room_id: &str) -> Result<(), Error> {
         let mut room = RoomBatch::new(room_id, Source::Poll);
         room.watch = Some(Watch::Joined);
         if self.settings.backfill {

@@ -10,8 +10,8 @@ use crate::store::ingest::history_jobs::job::{self, HistoryJob};
 use crate::store::ingest::history_jobs::rechecks;
 
 impl Observer {
-    /// The time, ms, from which on predecessors are wanted; `None` = all of them. Events that would
-    /// be deleted by age need not come back.
+    /// The time, ms, from which on predecessors are wanted, at `now`, ms; `None` = all of them.
+    /// Events that would be deleted by age need not come back.
     pub(super) fn wanted_since(&self, now: i64) -> Option<i64> {
         let kept = self.settings.retention;
         self.asked_since(now)

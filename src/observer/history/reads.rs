@@ -38,7 +38,7 @@ impl Observer {
         read: &HistoryJob,
         states: &mut JobStates,
     ) -> Result<(), Error> {
-        states.begins(read);
+        states.note_request(read);
         let horizon = self.horizon(read).await?;
         let size = self.settings.backfill_page;
         let size = if read.kind == JobKind::Gap {
@@ -60,9 +60,11 @@ impl Observer {
         let (mut done, mut events) = (empty_page(read, horizon), Vec::new());
         match answer {
             Ok(page) => {
-                let mut page = self.or_without_filter(read, page, states).await?;
+                let mut page = self.or_page_without_filter(read, page, states).await?;
                 let given = page.chunk.len();
-                done.ended_by = self.ended_by(read, horizon, &mut page, states).await?;
+                done.ended_by = self
+                    .find_end_reason(read, horizon, &mut page, states)
+                    .await?;
                 done.is_cut = page.chunk.len() < given;
                 (done.token, events) = (page.end.filter(|_| done.ended_by.is_none()), page.chunk);
             }
@@ -75,7 +77,7 @@ impl Observer {
             Err(error) => return Err(error.into()),
         }
 
-        done.took_ms = states.took(read);
+        done.took_ms = states.note_page_came(read);
         self.write_page(read, done, &events).await?;
 
         self.say_how_far(read, states).await
@@ -84,14 +86,14 @@ impl Observer {
     /// The page, or the same page without the filter of types. It is requested without the filter
     /// if no more comes although the room's beginning is not reached, or if page after page brings
     /// nothing new: some homeservers give less with a filter.
-    async fn or_without_filter(
+    async fn or_page_without_filter(
         &self,
         read: &HistoryJob,
         page: MessagesPage,
         states: &JobStates,
     ) -> Result<MessagesPage, Error> {
-        let gives_no_more =
-            page.end.is_none() && self.last_page(read, &page).await? == JobEnd::NoMore;
+        let gives_no_more = page.end.is_none()
+            && self.end_reason_of_last_page(read, &page).await? == JobEnd::NoMore;
         let is_barren = states.barren(read) + 1 == BARREN_FREE;
         if !gives_no_more && !is_barren {
             return Ok(page);
@@ -120,16 +122,17 @@ impl Observer {
         }
     }
 
-    /// Why the read ends with this page; `None` if it goes on. Events beyond the horizon, ms, are
-    /// removed from the page.
-    async fn ended_by(
+    /// Why the read ends with this page (newest event first); `None` if it goes on. Events older
+    /// than the horizon, ms, are removed from the page's end. Each page must be given once, since
+    /// pages that bring nothing new are counted in `states`.
+    async fn find_end_reason(
         &self,
         read: &HistoryJob,
         horizon: Option<i64>,
         page: &mut MessagesPage,
         states: &mut JobStates,
     ) -> Result<Option<JobEnd>, Error> {
-        let novelty = states.goes_on(read, page.end.as_deref(), ids_on_page(page));
+        let novelty = states.note_page(read, page.end.as_deref(), ids_on_page(page));
         let (given, had_creation) = (page.chunk.len(), page.chunk.iter().any(is_creation));
         let is_all_older = horizon.is_some_and(|horizon| drop_older_than(&mut page.chunk, horizon));
         let is_shorter = page.chunk.len() < given;
@@ -146,7 +149,7 @@ impl Observer {
         }
 
         if page.end.is_none() {
-            return self.last_page(read, page).await.map(Some);
+            return self.end_reason_of_last_page(read, page).await.map(Some);
         }
 
         if novelty.circle {
@@ -170,7 +173,7 @@ impl Observer {
 
     /// The time, ms, before which a read need not go; `None` = to the room's beginning. Earlier
     /// events are not wanted, or would be deleted again. Without back-fill a gap ends where we last
-    /// heard of the room.
+    /// heard of the room, less [`MARGIN_MS`]; of several bounds the latest counts.
     async fn horizon(&self, read: &HistoryJob) -> Result<Option<i64>, Error> {
         let (now, kept) = (self.clock.now_ms(), self.settings.retention);
         let is_gap = read.kind == JobKind::Gap;
@@ -192,10 +195,15 @@ impl Observer {
         Ok(Some(heard - MARGIN_MS).max(wanted))
     }
 
-    /// Why the homeserver gives nothing before this page. The room begins here; or a gap is closed;
+    /// Why the homeserver gives nothing before this page, whose oldest event comes last. The room
+    /// begins here; or a gap is closed;
     /// or what was before is hidden from us by the room's visibility; or there may be more that it
     /// just does not give.
-    async fn last_page(&self, read: &HistoryJob, page: &MessagesPage) -> Result<JobEnd, Error> {
+    async fn end_reason_of_last_page(
+        &self,
+        read: &HistoryJob,
+        page: &MessagesPage,
+    ) -> Result<JobEnd, Error> {
         if page.chunk.iter().any(is_creation) {
             return Ok(JobEnd::Beginning);
         }
@@ -226,7 +234,8 @@ impl Observer {
         })
     }
 
-    /// Was the time just before this moment, ms, hidden from us?
+    /// Was the time just before `at`, ms, hidden from us? Hidden time that ended up to
+    /// [`HIDDEN_MARGIN_MS`] earlier counts, since the next event may have come a little later.
     async fn is_hidden_before(&self, room_id: &str, at: i64) -> Result<bool, Error> {
         let now = self.clock.now_ms();
         let hidden = coverage::hidden_from_us(&self.store, room_id, now).await?;
@@ -313,7 +322,8 @@ impl Observer {
     /// read continues from there; else the read is due again later.
     pub(super) async fn try_ended_again(&self, ended: &HistoryJob) -> Result<(), Error> {
         let (room_id, token) = (ended.room_id.as_str(), ended.last_token.as_deref());
-        // Alternates between requests with and without the filter.
+        // Alternates between requests with and without the filter: some homeservers give less with
+        // it.
         let page = if ended.tries % 2 == 0 {
             self.client.messages(room_id, token, LARGE_PAGE).await?
         } else {

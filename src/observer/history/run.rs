@@ -61,7 +61,7 @@ impl Observer {
                 Err(error) => error,
             };
 
-            states.broke();
+            states.forget_paces();
             self.failed(Work::History, "reading history", &error).await;
             let pause = Self::pause(&error, &mut backoff);
             scope.unless_stopped(self.rest_after(&error, pause)).await;
@@ -84,8 +84,8 @@ impl Observer {
         let _ = tokio::time::timeout(wait, self.history.notified()).await;
     }
 
-    /// Gives each job that is due one request, so that no room waits for another. While there are
-    /// reads that are not done, the other jobs wait. Returns false if nothing was done: no job was
+    /// Gives each job that is due one request, so that no room waits for another. While reads that
+    /// are not done get pages, the other jobs wait. Returns false if nothing was done: no job was
     /// due, or only reads were, and all of them failed.
     async fn work_round(
         &self,
@@ -97,7 +97,7 @@ impl Observer {
             let is_first = turn == JobTurn::OpenRead;
             let jobs = self.list_due_jobs(turn).await?;
             if is_first {
-                states.keep(&jobs);
+                states.forget_others(&jobs);
             }
 
             for job in jobs.iter().filter(|job| scope.takes_job(job)) {
@@ -163,7 +163,7 @@ impl Observer {
             JobKind::Backfill | JobKind::Gap => self.read_page(job, states).await?,
         }
 
-        if let Some(text) = states.overcome(job) {
+        if let Some(text) = states.note_recovery(job) {
             rooms::clear_room_error(&self.store, &job.room_id, &text).await?;
             self.changes.announce(Change::Room {
                 room_id: job.room_id.clone(),
@@ -186,7 +186,7 @@ impl Observer {
             let text = format!("{}{error}", rooms::HISTORY_TROUBLE);
             tracing::warn!(%error, "history could not be read");
             rooms::record_room_error(&self.store, &job.room_id, None, &text, now).await?;
-            states.put_off(job, error, text);
+            states.note_failure(job, error, text);
             self.changes.announce(Change::Room {
                 room_id: job.room_id.clone(),
             });
@@ -209,7 +209,8 @@ impl Observer {
         Ok(job::postpone_job(&self.store, &job, JobEnd::Failed, now).await?)
     }
 
-    /// The time, ms, from which on the configuration wants history; `None` = all of it.
+    /// The time, ms, from which on the configuration wants history, at `now`, ms; `None` = all of
+    /// it.
     pub(super) fn asked_since(&self, now: i64) -> Option<i64> {
         self.settings
             .backfill_days
@@ -217,8 +218,9 @@ impl Observer {
     }
 }
 
-/// Does the error concern only this room? Rate limits, an unreachable homeserver, a refused account
-/// and the database do not.
+/// Does the error concern only the room of the job? Rate limits, an unreachable homeserver, a
+/// refused account and the database do not. A request that timed out does: the homeserver may be
+/// slow with this room alone.
 fn is_room_error(error: &Error) -> bool {
     let Error::Matrix(error) = error else {
         return false;

@@ -32,8 +32,9 @@ const TRAIL_MAX: usize = 50_000;
 pub struct BackfillScope {
     /// `None` = every room.
     pub rooms: Option<BTreeSet<String>>,
-    /// Maximum attempts for a room that fails.
+    /// Maximum attempts for a room that fails; `u32::MAX` = it is never given up.
     pub tries: u32,
+    /// Becomes true when it is time to stop, and stays so.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -153,8 +154,8 @@ fn hash(text: &str) -> u64 {
 }
 
 impl JobStates {
-    /// Forgets reads that are not among these open ones: they are done.
-    pub fn keep(&mut self, open: &[HistoryJob]) {
+    /// Forgets reads that are not among `open`, which must be all open reads: they are done.
+    pub fn forget_others(&mut self, open: &[HistoryJob]) {
         let open: BTreeSet<JobKey> = open.iter().map(HistoryJob::key).collect();
         self.failed.retain(|name, _| open.contains(name));
         self.pace.retain(|name, _| open.contains(name));
@@ -162,9 +163,10 @@ impl JobStates {
     }
 
     /// Notes a page that was requested with the read's token, and tells how it relates to the pages
-    /// before it. `end` is the token of the next page. Pages that bring nothing new make the read
-    /// wait longer each time.
-    pub fn goes_on<'a>(
+    /// before it. `end` is the token of the next page; `event_ids` are those of all its events,
+    /// also of types that are not stored. Pages that bring nothing new make the read wait longer
+    /// each time; one that brings something ends that.
+    pub fn note_page<'a>(
         &mut self,
         read: &HistoryJob,
         end: Option<&str>,
@@ -199,9 +201,9 @@ impl JobStates {
         self.trails.get(&read.key()).map_or(0, |trail| trail.barren)
     }
 
-    /// May this job be worked on now? Not while a read without news pauses, nor while a failed read
-    /// waits for its next try, nor when its tries are used up (only the command `callscope
-    /// backfill` limits them).
+    /// May this job, which is due by its row, be worked on now? Not while a read without news
+    /// pauses, nor while a failed read waits for its next try, nor when its tries are used up (only
+    /// the command `callscope backfill` limits them).
     pub fn is_due(&self, read: &HistoryJob, scope: &BackfillScope) -> bool {
         let (key, now) = (read.key(), Instant::now());
         let next_page = self.trails.get(&key).and_then(|trail| trail.due);
@@ -232,9 +234,9 @@ impl JobStates {
             .min()
     }
 
-    /// Notes that a read failed: it waits, longer each time. `text` is the error that its room
-    /// shows.
-    pub fn put_off(&mut self, read: &HistoryJob, error: &Error, text: String) {
+    /// Notes that a read failed: it waits, longer each time, until [`Self::note_recovery`]. `text`
+    /// is the error that its room shows.
+    pub fn note_failure(&mut self, read: &HistoryJob, error: &Error, text: String) {
         self.pace.remove(&read.key());
         let new = || FailedRead {
             backoff: Backoff::new(),
@@ -250,7 +252,7 @@ impl JobStates {
     }
 
     /// Notes that a read works. Returns the error that was recorded on its room, if it had failed.
-    pub fn overcome(&mut self, read: &HistoryJob) -> Option<String> {
+    pub fn note_recovery(&mut self, read: &HistoryJob) -> Option<String> {
         self.failed.remove(&read.key()).map(|failed| failed.text)
     }
 
@@ -263,12 +265,13 @@ impl JobStates {
     }
 
     /// Notes that nothing was read for a while, so that this time does not count as reading.
-    pub fn broke(&mut self) {
+    pub fn forget_paces(&mut self) {
         self.pace.clear();
     }
 
-    /// Notes that a page is requested. The first one of this process is logged.
-    pub fn begins(&mut self, read: &HistoryJob) {
+    /// Notes that a page is requested, so that [`Self::note_page_came`] can measure. The first one
+    /// of this process, or after a break, is logged.
+    pub fn note_request(&mut self, read: &HistoryJob) {
         let now = Instant::now();
         self.pace.entry(read.key()).or_insert_with(|| {
             match read.pages {
@@ -284,8 +287,9 @@ impl JobStates {
         });
     }
 
-    /// Notes that a page came. Returns the time since the one before, or since the read began, ms.
-    pub fn took(&mut self, read: &HistoryJob) -> i64 {
+    /// Notes that a page came. Returns the time since the one before, or since the read began, ms;
+    /// 0 if no request was noted.
+    pub fn note_page_came(&mut self, read: &HistoryJob) -> i64 {
         let Some(pace) = self.pace.get_mut(&read.key()) else {
             return 0;
         };
@@ -375,10 +379,10 @@ mod tests {
         );
         let error = Error::Store(store::Error::NoFile);
         assert!(states.is_due(&read(0), &scope) && states.next_due(&scope).is_none());
-        states.put_off(&read(0), &error, "no".into());
+        states.note_failure(&read(0), &error, "no".into());
         assert!(!states.is_due(&read(0), &scope), "not at once");
         assert!(states.next_due(&scope).is_some());
-        states.put_off(&read(0), &error, "no".into());
+        states.note_failure(&read(0), &error, "no".into());
         assert!(states.next_due(&scope).is_none(), "twice is enough");
         assert_eq!(
             states.failed(),
@@ -386,7 +390,7 @@ mod tests {
         );
         scope.tries = u32::MAX;
         assert!(states.next_due(&scope).is_some(), "a server never gives up");
-        assert_eq!(states.overcome(&read(0)).as_deref(), Some("no"));
+        assert_eq!(states.note_recovery(&read(0)).as_deref(), Some("no"));
         assert!(states.is_due(&read(0), &scope) && states.failed().is_empty());
     }
 
@@ -399,21 +403,21 @@ mod tests {
         };
 
         let none = std::iter::empty;
-        assert!(!states.goes_on(&at("t1"), Some("t2"), none()).circle);
-        let seen = states.goes_on(&at("t2"), Some("t1"), none());
+        assert!(!states.note_page(&at("t1"), Some("t2"), none()).circle);
+        let seen = states.note_page(&at("t2"), Some("t1"), none());
         assert_eq!((seen.circle, seen.barren), (true, 2));
-        let seen = states.goes_on(&at("t3"), Some("t4"), ["$1", "$2"].into_iter());
+        let seen = states.note_page(&at("t3"), Some("t4"), ["$1", "$2"].into_iter());
         assert_eq!((seen.circle, seen.barren), (false, 0));
         for page in 1..=BARREN_FREE {
-            let seen = states.goes_on(&at(&format!("a{page}")), Some("x"), ["$2"].into_iter());
+            let seen = states.note_page(&at(&format!("a{page}")), Some("x"), ["$2"].into_iter());
             assert_eq!(seen.barren, page, "it was there before");
             assert!(states.is_due(&read(0), &scope));
         }
 
-        states.goes_on(&at("b"), Some("x"), none());
+        states.note_page(&at("b"), Some("x"), none());
         assert!(!states.is_due(&read(0), &scope), "it slows down");
         assert!(states.next_due(&scope).is_some());
-        states.goes_on(&at("c"), Some("x"), ["$3"].into_iter());
+        states.note_page(&at("c"), Some("x"), ["$3"].into_iter());
         assert!(states.is_due(&read(0), &scope));
     }
 
@@ -421,13 +425,13 @@ mod tests {
     fn a_line_comes_after_many_pages() {
         let mut states = JobStates::default();
         assert!(
-            !states.is_time(&read(0)) && states.took(&read(0)) == 0,
+            !states.is_time(&read(0)) && states.note_page_came(&read(0)) == 0,
             "it has not begun"
         );
-        states.begins(&read(7));
+        states.note_request(&read(7));
         assert!(!states.is_time(&read(7 + SAY_PAGES - 2)));
         assert!(states.is_time(&read(7 + SAY_PAGES - 1)) && !states.is_time(&read(7 + SAY_PAGES)));
-        states.keep(&[]);
+        states.forget_others(&[]);
         assert!(
             !states.is_time(&read(7 + 5 * SAY_PAGES)),
             "done reads are forgotten"
