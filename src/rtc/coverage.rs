@@ -99,11 +99,12 @@ pub struct CoverageRecords {
 /// half a minute.
 pub const GRACE_MS: i64 = 90_000;
 
-/// How the room was known, from its known beginning until `now`. The intervals are contiguous, and
-/// neighbours have different coverage.
+/// How the room was known, from its known beginning until `now`, ms. The intervals are in order and
+/// contiguous, and neighbours have different coverage.
 #[must_use]
 pub fn coverage_of_room(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     let mut found = coverage_before_first_seen(notes, now);
+    // Up to where the coverage is decided, ms.
     let mut at = notes.first_seen_ms.min(now);
     for (span, cover) in watched_spans(notes, now) {
         if span.from > at {
@@ -136,9 +137,9 @@ pub fn coverage_of_room(notes: &CoverageRecords, now: i64) -> Vec<Interval> {
     )
 }
 
-/// The same intervals, with the spans that limited timelines left out although the stream was
-/// received. Only live time changes: such a span is a gap until its read has finished, and
-/// back-filled after that.
+/// The same intervals, which must be in order, with the spans that limited timelines left out
+/// although the stream was received. Only live time changes: such a span is a gap until its read
+/// has finished, and back-filled after that.
 fn with_gaps_of_limited_timelines(
     intervals: Vec<Interval>,
     reads: &[HistoryRead],
@@ -179,8 +180,9 @@ fn with_gaps_of_limited_timelines(
     found
 }
 
-/// The same intervals, with those spans not visible in which the room's history was hidden from us.
-/// Only gaps and back-filled time change: what we saw live or by polls stays.
+/// The same intervals, with those spans not visible in which the room's history was hidden from us
+/// (`hidden`, in order and disjoint). Only gaps and back-filled time change: what we saw live or by
+/// polls stays.
 fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval> {
     let mut found = Vec::new();
     for Interval { span, cover } in intervals {
@@ -207,8 +209,8 @@ fn with_hidden_spans(intervals: Vec<Interval>, hidden: &[Span]) -> Vec<Interval>
     found
 }
 
-/// The coverage at `ms`. A time before all intervals is a gap; a time after them is as the last
-/// one.
+/// The coverage at a time, ms, by intervals in order. A time before all of them is a gap; a time
+/// after them is as the last one.
 #[must_use]
 pub fn cover_at(intervals: &[Interval], ms: i64) -> Cover {
     let last = intervals.last().filter(|last| ms >= last.span.to);
@@ -220,7 +222,8 @@ pub fn cover_at(intervals: &[Interval], ms: i64) -> Cover {
     here.map_or(Cover::Gap, |interval| interval.cover)
 }
 
-/// Since when the room has not been watched; `None` if it is watched now.
+/// Since when the room has not been watched, ms, by intervals in order that reach until now; `None`
+/// if it is watched now.
 #[must_use]
 pub fn unwatched_since(intervals: &[Interval]) -> Option<i64> {
     intervals
@@ -229,8 +232,8 @@ pub fn unwatched_since(intervals: &[Interval]) -> Option<i64> {
         .map(|last| last.span.from)
 }
 
-/// Adds a span at the end. It extends the last interval if that has the same coverage and reaches
-/// the span; an empty span is ignored.
+/// Adds a span at the end of intervals in order: it must not begin before the last one. It extends
+/// the last interval if that has the same coverage and reaches the span; an empty span is ignored.
 fn append_interval(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     if span.is_empty() {
         return;
@@ -245,7 +248,8 @@ fn append_interval(found: &mut Vec<Interval>, span: Span, cover: Cover) {
     }
 }
 
-/// The coverage from the room's creation until we first saw it, by the reads of its history: what a
+/// The coverage from the room's creation until we first saw it (or until `now`, ms, if a clock says
+/// that this is earlier), by the reads of its history: what a
 /// read has reached is back-filled. Older time is back-filled if a read ended at the beginning of
 /// the room, not visible if the last read found it hidden, else a gap.
 fn coverage_before_first_seen(notes: &CoverageRecords, now: i64) -> Vec<Interval> {

@@ -124,8 +124,9 @@ pub struct CallCertainty {
     pub unknown_since_ms: Option<i64>,
 }
 
-/// What the start and the end of a stay rest on. A stay that lasts at `now` has no end; instead it
-/// may have a time since when the room is not watched. `cover` is the room's coverage until `now`.
+/// What the start and the end of a stay rest on. A stay that lasts at `now`, ms, has no end;
+/// instead it may have a time since when the room is not watched. `cover` is the room's coverage
+/// until `now`, in order of time.
 #[must_use]
 pub fn boundaries_of_stay(stay: &EvidenceStay, cover: &[Interval], now: i64) -> Boundaries {
     let start = start_boundary(stay, cover);
@@ -149,7 +150,8 @@ pub fn boundaries_of_stay(stay: &EvidenceStay, cover: &[Interval], now: i64) -> 
 /// change in the room, so its basis is how the room was watched; then a claim that history refutes,
 /// a claim, a poll, the renewal of an ended stay; else its first event.
 fn start_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
-    let seen = |event: &Origin| {
+    // When the event happened at the latest.
+    let known_ms = |event: &Origin| {
         event
             .received_ms
             .map_or(event.origin_ms, |received| received.min(event.origin_ms))
@@ -159,11 +161,11 @@ fn start_boundary(stay: &EvidenceStay, cover: &[Interval]) -> Boundary {
         _ if stay.resumed => boundary_by_coverage(cover, stay.joined_ms),
         Some(event) if stay.refuted => Boundary {
             by: BoundaryBasis::Refuted,
-            error_ms: (seen(&event) - stay.joined_ms).max(0),
+            error_ms: (known_ms(&event) - stay.joined_ms).max(0),
         },
         Some(event) if stay.claimed => Boundary {
             by: BoundaryBasis::Claimed,
-            error_ms: (seen(&event) - stay.joined_ms).max(0),
+            error_ms: (known_ms(&event) - stay.joined_ms).max(0),
         },
         None if stay.claimed => Boundary {
             by: BoundaryBasis::Claimed,
@@ -296,9 +298,10 @@ fn unwatched_span_at(cover: &[Interval], ms: i64) -> Option<Span> {
         .map(|interval| interval.span)
 }
 
-/// How certain a call is, from its stays with their boundaries. `None` without stays; a call has at
-/// least one. One word stands for all: first that it may have lasted longer, then doubts about its
-/// start, then gaps within it, then an end that nobody stated.
+/// How certain a call is at `now`, ms, from its stays with their boundaries. `cover` is the room's
+/// coverage until `now`. `None` without stays; a call has at least one. One word stands for all:
+/// first that it may have lasted longer, then doubts about its start, then gaps within it, then an
+/// end that nobody stated.
 #[must_use]
 pub fn certainty_of_call(
     stays: &[(EvidenceStay, Boundaries)],

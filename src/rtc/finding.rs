@@ -99,9 +99,9 @@ pub struct Findings<'a> {
     pub doubts: Vec<Option<GhostDoubt>>,
 }
 
-/// What is wrong in one call: whose renewal is overdue, who was counted long after the last sign,
-/// and who could not hear whom. For the last, a stay counts only until its last sign if its device
-/// is probably gone or nobody said goodbye.
+/// What is wrong in one call, as known at `now`, ms: whose renewal is overdue, who was counted long
+/// after the last sign, and who could not hear whom. For the last, a stay counts only until its
+/// last sign if its device is probably gone or nobody said goodbye.
 #[must_use]
 pub fn call_findings<'a>(stays: &[FindingStay<'a>], now: i64) -> Findings<'a> {
     let reach = presence_by_device(stays);
@@ -154,7 +154,8 @@ fn severity_rank(finding: &Finding, now: i64) -> u8 {
 /// know whether there is a device other than a given one.
 type ArrivalsByPerson<'a> = BTreeMap<&'a str, Vec<(i64, Option<&'a str>)>>;
 
-/// When each person who is still here last came, with up to two devices, the newest first.
+/// When each person who is still here at `now`, ms, last came, with up to two devices, the newest
+/// first.
 fn newest_arrivals<'a>(stays: &[FindingStay<'a>], now: i64) -> ArrivalsByPerson<'a> {
     let mut arrivals = ArrivalsByPerson::new();
     for stay in stays.iter().filter(|stay| stay.until_ms > now) {
@@ -171,7 +172,8 @@ fn newest_arrivals<'a>(stays: &[FindingStay<'a>], now: i64) -> ArrivalsByPerson<
     arrivals
 }
 
-/// Is the person here with another device that came later than `since_ms`?
+/// Is the person of this stay here with another device that came later than `since_ms`? `arrivals`
+/// has only those who are here.
 fn is_elsewhere(stay: &FindingStay, arrivals: &ArrivalsByPerson, since_ms: i64) -> bool {
     let known = arrivals.get(stay.user_id).map_or(&[][..], Vec::as_slice);
     known
@@ -279,6 +281,7 @@ fn find_people_apart<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>
     for (sfu, address) in sfus {
         let parts = side_spans(stays, sfu, now);
         let by_pair = pairs_apart(&parts, address);
+        // With too many pairs, groups are reported instead.
         for finding in by_pair.unwrap_or_else(|| groups_apart(&parts, address, now)) {
             add_apart_finding(&mut found, finding);
         }
@@ -344,7 +347,7 @@ fn groups_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str, now: i64) -> Vec<Findi
 
     spans
         .into_iter()
-        .map(|span| span.told(parts, sfu))
+        .map(|span| span.finding(parts, sfu))
         .collect()
 }
 
@@ -371,13 +374,14 @@ struct SideSpan<'a> {
     until_ms: i64,
 }
 
-/// When each person could not hear (or not be heard by) others, seen from the SFU `one`; the times
-/// are cut at `now`. Handovers are left out: a person who is there only for moments is on no side.
+/// When each person could not hear (or not be heard by) others, seen from the SFU `one` (its key);
+/// the times are cut at `now`, ms. The parts of one person follow one another, in order of time.
+/// Handovers are left out: a person who is there only for moments is on no side.
 fn side_spans<'a>(stays: &[FindingStay<'a>], one: &str, now: i64) -> Vec<SideSpan<'a>> {
-    let mut people: BTreeMap<&'a str, Vec<(i64, i64, DevicePlace)>> = BTreeMap::new();
+    let mut people: BTreeMap<&'a str, Vec<(i64, i64, DeviceSide)>> = BTreeMap::new();
     for stay in stays {
         let until_ms = stay.until_ms.min(now);
-        if let Some(place) = DevicePlace::of_stay(stay, one).filter(|_| stay.joined_ms < until_ms) {
+        if let Some(place) = DeviceSide::of_stay(stay, one).filter(|_| stay.joined_ms < until_ms) {
             people
                 .entry(stay.user_id)
                 .or_default()
@@ -419,9 +423,9 @@ fn append_side_span<'a>(parts: &mut Vec<SideSpan<'a>>, first: usize, part: SideS
     }
 }
 
-/// The place of a device, seen from one SFU.
+/// Where a device publishes, seen from one SFU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DevicePlace {
+enum DeviceSide {
     /// On it, and connected to no other.
     OnlyHere,
     /// On it, and connected to all others as well.
@@ -429,8 +433,9 @@ enum DevicePlace {
     Elsewhere,
 }
 
-impl DevicePlace {
-    /// The place of a stay's device, seen from the SFU `one`; `None` if its SFU is not known.
+impl DeviceSide {
+    /// Where the device of a stay publishes, seen from the SFU `one` (its key); `None` if its SFU
+    /// is not known.
     fn of_stay(stay: &FindingStay, one: &str) -> Option<Self> {
         let is_here = sfu_of_stay(stay)? == one;
         Some(match (is_here, stay.selection) {
@@ -441,12 +446,12 @@ impl DevicePlace {
     }
 }
 
-/// The spans in which one person was on a side, in order, from the spans of the devices: start and
-/// end in ms, and the side. A person with devices in several places hears and is heard, so is on no
-/// side.
-fn sides_of_person(stays: &[(i64, i64, DevicePlace)]) -> Vec<(i64, i64, Side)> {
+/// The spans in which one person was on a side, in order, from the spans of the devices, which need
+/// no order: start and end in ms, and the side. A person with devices in several places hears and
+/// is heard, so is on no side.
+fn sides_of_person(stays: &[(i64, i64, DeviceSide)]) -> Vec<(i64, i64, Side)> {
     // At this time, one device more (1) or fewer (-1) is in this place.
-    let mut steps: Vec<(i64, i64, DevicePlace)> = Vec::with_capacity(2 * stays.len());
+    let mut steps: Vec<(i64, i64, DeviceSide)> = Vec::with_capacity(2 * stays.len());
     for (from_ms, until_ms, place) in stays {
         steps.push((*from_ms, 1, *place));
         steps.push((*until_ms, -1, *place));
@@ -460,9 +465,9 @@ fn sides_of_person(stays: &[(i64, i64, DevicePlace)]) -> Vec<(i64, i64, Side)> {
     while let Some((ms, ..)) = steps.get(at).copied() {
         while let Some((_, change, place)) = steps.get(at).filter(|(later, ..)| *later == ms) {
             match place {
-                DevicePlace::OnlyHere => only_here += change,
-                DevicePlace::Here => here += change,
-                DevicePlace::Elsewhere => elsewhere += change,
+                DeviceSide::OnlyHere => only_here += change,
+                DeviceSide::Here => here += change,
+                DeviceSide::Elsewhere => elsewhere += change,
             }
 
             at += 1;
@@ -495,9 +500,9 @@ struct SpanApart {
     lasts: bool,
 }
 
-/// The spans in which somebody could not hear somebody, in order. An arrival begins a new span if
-/// somebody of the other side has gone since the span began. So all people of one span were there
-/// at the same time.
+/// The spans in which somebody could not hear somebody, in order, as known at `now`, ms. An arrival
+/// begins a new span if somebody of the other side has gone since the span began. So all people of
+/// one span were there at the same time.
 fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
     // The time, ms; whether a person comes (or goes); the person's side.
     let mut steps: Vec<(i64, bool, Side)> = Vec::with_capacity(2 * parts.len());
@@ -509,8 +514,8 @@ fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
     // At the same time, departures come before arrivals.
     steps.sort_unstable_by_key(|(ms, comes, _)| (*ms, *comes));
 
-    // Per side: how many are there, and how many have gone since the open span began.
-    let (mut here, mut gone) = ([0_usize; 2], [0_usize; 2]);
+    // Per side: how many are there, and how many have departed since the open span began.
+    let (mut here, mut departed) = ([0_usize; 2], [0_usize; 2]);
     // When the open span began, ms.
     let mut open: Option<i64> = None;
     let mut spans = Vec::new();
@@ -527,27 +532,27 @@ fn spans_apart(parts: &[SideSpan], now: i64) -> Vec<SpanApart> {
 
         if comes {
             here[own] += 1;
-            if gone[other] > 0 && here[other] > 0 {
+            if departed[other] > 0 && here[other] > 0 {
                 spans.extend(open.and_then(|from_ms| SpanApart::over(from_ms, ms)));
-                (open, gone) = (Some(ms), [0; 2]);
+                (open, departed) = (Some(ms), [0; 2]);
             } else if open.is_none() && here[other] > 0 {
-                (open, gone) = (Some(ms), [0; 2]);
+                (open, departed) = (Some(ms), [0; 2]);
             }
 
             continue;
         }
 
         here[own] = here[own].saturating_sub(1);
-        gone[own] += 1;
+        departed[own] += 1;
         if here[own] == 0 {
             spans.extend(open.take().and_then(|from_ms| SpanApart::over(from_ms, ms)));
-            gone = [0; 2];
+            departed = [0; 2];
         }
     }
 
     if let Some(from_ms) = open {
         // The part that is over is reported separately from the part that lasts.
-        if gone != [0; 2] {
+        if departed != [0; 2] {
             let ended = parts.iter().filter(|part| part.until_ms < now);
             let last = ended.map(|part| part.until_ms).max();
             spans.extend(last.and_then(|ms| SpanApart::over(from_ms, ms)));
@@ -583,7 +588,7 @@ impl SpanApart {
 
     /// The finding of this span, with the people who were there within it; if it lasts, with those
     /// who still are. It begins when the first people of both sides were there.
-    fn told<'a>(&self, parts: &[SideSpan<'a>], sfu: &'a str) -> Finding<'a> {
+    fn finding<'a>(&self, parts: &[SideSpan<'a>], sfu: &'a str) -> Finding<'a> {
         let is_of = |part: &&SideSpan| {
             let was = part.start() < self.until_ms && part.until_ms > self.from_ms;
             was && (!self.lasts || part.until_ms >= self.until_ms)

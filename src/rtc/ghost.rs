@@ -118,8 +118,8 @@ impl GhostDoubt {
     }
 }
 
-/// How sure it is that the device of a stay that counts at `now` is gone; `None` if no renewal is
-/// overdue, or if its client is not known to renew at all.
+/// How sure it is that the device of a stay that counts at `now`, ms, is gone; `None` if no renewal
+/// is overdue, or if its client is not known to renew at all.
 #[must_use]
 pub fn doubt_about_stay(stay: &SilentStay, clues: &Clues, now: i64) -> Option<GhostDoubt> {
     if !is_overdue(stay, now) {
@@ -154,7 +154,8 @@ pub fn renewal_due_ms(last_sign_ms: i64) -> i64 {
     last_sign_ms.saturating_add(RENEWED_MS)
 }
 
-/// Does the stay still count although a client that renews every hour would have renewed by now?
+/// Does the stay still count at `now`, ms, although a client that renews every hour would have
+/// renewed by then?
 #[must_use]
 pub fn is_overdue(stay: &SilentStay, now: i64) -> bool {
     let last = stay.last_sign_ms.max(stay.joined_ms);

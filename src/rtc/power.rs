@@ -240,8 +240,8 @@ pub struct SendAccess {
 }
 
 /// How many accounts may send a type. `accounts` is the number of accounts in the room;
-/// `joined_named` are those of them that [`PowerLevels::named`] names. So the others need not be
-/// known one by one.
+/// `joined_named` are accounts in the room, at least all that [`PowerLevels::named`] names: others
+/// change nothing. So those need not be known one by one.
 #[must_use]
 pub fn count_allowed_senders(
     levels: &PowerLevels,

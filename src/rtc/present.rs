@@ -84,8 +84,8 @@ pub struct RoomObservation {
     pub has_encrypted: bool,
 }
 
-/// Why nothing about the present is known: no account receives from its homeserver, or nothing can
-/// be stored (`not_stored_since_ms`: since when, ms). `None` if the present is known.
+/// Why nothing about the present is known at `now`, ms: no account receives from its homeserver, or
+/// nothing can be stored (`not_stored_since_ms`: since when, ms). `None` if the present is known.
 #[must_use]
 pub fn unknown_by_accounts(
     accounts: &[AccountStanding],
@@ -115,8 +115,8 @@ pub fn unknown_by_accounts(
     })
 }
 
-/// Why this account does not know the present: it has read nothing yet, it fails, or its homeserver
-/// has been silent for too long. `None` if it knows.
+/// Why this account does not know the present at `now`, ms: it has read nothing yet, it fails, or
+/// its homeserver has been silent for too long. `None` if it knows.
 fn unknown_by_account(account: &AccountStanding, now: i64) -> Option<Unknown> {
     if !account.has_read {
         return Some(Unknown {
@@ -154,9 +154,9 @@ fn max_poll_age_ms(polls_every_ms: Option<i64>) -> i64 {
     every_ms.saturating_mul(2).saturating_add(GRANTED_MS)
 }
 
-/// Why the present of a room is unknown; `None` if it is known. `accounts` is the answer of
-/// [`unknown_by_accounts`], and comes first. `polls_every_ms` is the interval of polls, ms, if
-/// known.
+/// Why the present of a room is unknown at `now`, ms; `None` if it is known. `accounts` is the
+/// answer of [`unknown_by_accounts`], and comes first. `polls_every_ms` is the interval of polls,
+/// ms, if known.
 #[must_use]
 pub fn unknown_in_room(
     accounts: Option<Unknown>,

@@ -81,7 +81,7 @@ impl ClockReading {
 const AGE_MAX_MS: i64 = 60_000;
 
 /// The time of our homeserver, ms: the median of timestamp plus age, as it states them for new
-/// events of its own users (`unsigned.age`). `None` without such an event.
+/// events of its own users (`unsigned.age`). `server` is its name. `None` without such an event.
 #[must_use]
 pub fn time_by_age(events: &[Value], server: &str) -> Option<i64> {
     let of_event = |event: &Value| {
@@ -110,8 +110,9 @@ pub struct ReadingJudge {
 }
 
 impl ReadingJudge {
-    /// Is this reading believed? It is noted either way. While readings are not believed,
-    /// `latest_ms` goes on by the time that passes between them.
+    /// Is this reading believed? Readings must come in the order in which they were taken. It is
+    /// noted either way. While readings are not believed, `latest_ms` goes on by the time that
+    /// passes between them.
     pub fn believes(&mut self, reading: &ClockReading) -> bool {
         let is_believed = self.judge(reading);
         if is_believed {
@@ -139,9 +140,9 @@ impl ReadingJudge {
         reading.is_confirmed && !self.judge(&unconfirmed)
     }
 
-    /// Is this reading believed? A reading that is not before the last good one is believed, unless
-    /// the events say that our clock is behind. A step back is believed only if something shows
-    /// that the clock was ahead before.
+    /// Is this reading believed? Only `high_ms` is noted. A reading that is not before the last
+    /// good one is believed, unless the events say that our clock is behind. A step back is
+    /// believed only if something shows that the clock was ahead before.
     fn judge(&mut self, reading: &ClockReading) -> bool {
         let seen_ms = reading.seen_ms;
         let Some(high_ms) = self.high_ms else {

@@ -87,10 +87,10 @@ pub fn attachable_span_ms(ring: &Related) -> (i64, i64) {
     )
 }
 
-/// The call that a ring belongs to; `None` if there is none near it. If the ring names a slot, only
-/// calls of that slot count. `referred` is the call of the event that the ring refers to. Without
-/// it, the choice is the call that ran when it rang, then the next one that began, then the one
-/// that had just ended.
+/// The call that a ring belongs to; `None` if there is none near it. `near` are the calls around
+/// it, in any order. If the ring names a slot, only calls of that slot count. `referred` is the
+/// call of the event that the ring refers to. Without it, the choice is the call that ran when it
+/// rang, then the next one that began, then the one that had just ended.
 #[must_use]
 pub fn call_of_ring<'a>(
     ring: &Related,
@@ -128,8 +128,9 @@ pub fn call_of_ring<'a>(
 }
 
 /// The outcome of a ring as known at `now`, ms, and when the first person came who answered it, ms;
-/// `None` in all other outcomes. `came` are the stays of its call; a person who comes after the
-/// call's end has answered nobody. `related` are declines and withdrawals.
+/// `None` in all other outcomes. `came` are the stays of its call, in any order; a person who comes
+/// after the call's end has answered nobody. `related` may hold any events: declines and
+/// withdrawals of this ring are found among them.
 #[must_use]
 pub fn outcome_of_ring<'a>(
     ring: &Related,

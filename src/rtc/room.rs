@@ -17,8 +17,8 @@ const MATRIX_BEGAN_MS: i64 = 1_409_529_600_000;
 pub struct ValueOverTime<T>(Vec<(i64, T)>);
 
 impl<T: Copy + PartialEq> ValueOverTime<T> {
-    /// Adds the next value; times must come in order. If several have the same time, the last one
-    /// counts.
+    /// Adds the next value, which holds from `time`, ms; times must come in order. If several have
+    /// the same time, the last one counts.
     fn push(&mut self, time: i64, value: T) {
         if self.0.last().is_some_and(|last| last.0 >= time) {
             self.0.pop();
@@ -218,7 +218,8 @@ impl RoomConditions {
         *known = (*known).min(time);
     }
 
-    /// When the slot was opened and closed, from its events: `true` while it is open.
+    /// When the slot was opened and closed, from its events, in any order: `true` while it is open.
+    /// The redactions of the room must be noted before.
     fn slot_steps(&self, slot: &str, events: &[&RoomEvent]) -> ValueOverTime<bool> {
         let mut steps = ValueOverTime(Vec::new());
         let ordered = sort_by_effective_time(events.iter().copied());
@@ -238,7 +239,8 @@ impl RoomConditions {
     }
 }
 
-/// The first known time in the room; `None` without a join. It is the join itself in two cases: the
+/// The first known time in the room of one user, from the user's `m.room.member` events, in any
+/// order; `None` without a join. It is the join itself in two cases: the
 /// user was not in the room before; or the homeserver states what other events of this user
 /// replaced, but states nothing for this one.
 fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
@@ -266,8 +268,8 @@ fn first_join(events: &[&RoomEvent]) -> Option<FirstJoin> {
     })
 }
 
-/// When a user came into the room and went, and why, from the user's `m.room.member` events. A
-/// leave that somebody else sent is a kick.
+/// When a user came into the room and went, and why, from the user's `m.room.member` events, in any
+/// order. A leave that somebody else sent is a kick.
 fn presence_steps(events: &[&RoomEvent]) -> ValueOverTime<Presence> {
     let mut steps = ValueOverTime(Vec::new());
     for (time, event) in sort_by_effective_time(events.iter().copied()) {

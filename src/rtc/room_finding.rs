@@ -204,8 +204,8 @@ fn join_types_in_room(room: &RoomKnowledge, is_sticky: bool) -> Vec<JoinType> {
 }
 
 /// The finding that one person waited alone in a call that nobody else in the room had the power to
-/// join. `None` if several people were in it, if nobody else is in the room, or if its accounts or
-/// its power levels are not known. It ends when the levels let somebody in.
+/// join when it began. `None` if several people were in it, if nobody else is in the room, or if
+/// its accounts or its power levels are not known. It ends when the levels let somebody in.
 fn find_nobody_could_come<'a>(
     stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
@@ -256,7 +256,8 @@ fn find_nobody_could_come<'a>(
     })
 }
 
-/// Could a rule that holds since `since_ms` have prevented a goodbye of this stay? It could if the
+/// Could a rule that holds since `since_ms` have prevented a goodbye of this stay, as known at
+/// `upto`, ms? It could if the
 /// rule began within the stay, nobody said goodbye, and no event of the stay came since.
 fn may_be_silenced(stay: &RoomFindingStay, since_ms: i64, upto: i64) -> bool {
     let lacks_goodbye = stay.until_ms > upto || stay.ended_by_expiry;
@@ -267,8 +268,9 @@ fn may_be_silenced(stay: &RoomFindingStay, since_ms: i64, upto: i64) -> bool {
     lacks_goodbye && is_silent && since_ms > stay.joined_ms && since_ms < stay.until_ms
 }
 
-/// The findings about servers whose events the room refuses by its ACL, one for each server, with
-/// the users who could not say goodbye since.
+/// The findings about servers whose events the room refuses by its ACL, as known at `upto`, ms, one
+/// for each server, with the users who could not say goodbye since. Of very many servers only the
+/// first [`SERVERS_MAX`] by name are compared.
 fn find_denied_servers<'a>(
     stays: &[RoomFindingStay<'a>],
     room: &'a RoomKnowledge,
@@ -311,7 +313,7 @@ fn find_denied_servers<'a>(
 }
 
 /// The finding that the person of the stay at index `at` lost the power to send memberships, and so
-/// to say goodbye. `None` if that is not so.
+/// to say goodbye, as known at `upto`, ms. `None` if that is not so.
 fn find_lost_power<'a>(
     stays: &[RoomFindingStay<'a>],
     at: usize,

@@ -33,8 +33,9 @@ pub struct Session {
     pub membership_ids: Vec<String>,
 }
 
-/// The sessions of one slot, in order: merged half-open intervals `[joined, until)`. Touching stays
-/// are one session; stays without length are in none (docs/matrixrtc.md section 12).
+/// The sessions of one slot, in order, from its memberships, which need none: merged half-open
+/// intervals `[joined, until)`. Touching stays are one session; stays without length are in none
+/// (docs/matrixrtc.md section 12).
 #[must_use]
 pub fn sessions_of_slot<'a>(
     room_id: &str,
@@ -137,7 +138,7 @@ pub struct SessionCounter {
 
 impl SessionCounter {
     /// Does this next stay begin another session? It does if it comes after the end of all stays so
-    /// far.
+    /// far. Then the caller takes the session with [`Self::end`] before it adds the stay.
     #[must_use]
     pub fn is_over(&self, next: &CountedStay) -> bool {
         self.session
@@ -145,8 +146,8 @@ impl SessionCounter {
             .is_some_and(|session| next.joined_ms > session.until_ms)
     }
 
-    /// Adds the next stay of the session; its length must not be zero. Stays that ended before it
-    /// no longer count as present.
+    /// Adds the next stay of the session, in the order of [`CountedStay::place`]; its length must
+    /// not be zero. Stays that ended before it no longer count as present.
     pub fn push(&mut self, room_id: &str, slot: &str, stay: &CountedStay) {
         while self
             .ends

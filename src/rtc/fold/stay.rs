@@ -79,7 +79,8 @@ pub(super) struct DeviceFold<'a> {
     /// The stay that expired last. It is kept here because the next statement can still change it:
     /// a late renewal or goodbye shows that the device was still there.
     revivable: Option<OpenStay>,
-    /// The latest end of all stays so far, ms; `i64::MIN` if there is none.
+    /// The latest end of all stays so far, ms; `i64::MIN` if there is none. A claimed start before
+    /// it belongs to an earlier stay.
     last_end: i64,
     /// Indices of sticky statements by [`sticky_key`], the order of MSC4354: the last one is
     /// current. Expired ones are removed lazily.
@@ -268,8 +269,8 @@ impl<'a> DeviceFold<'a> {
             .collect()
     }
 
-    /// Ends the open stay if it has expired by `time`, ms. Each step calls this first, so that an
-    /// expiry counts before anything later.
+    /// Ends the open stay if it has expired by `time` (included), ms. [`Self::run`] calls this
+    /// before each step, so that an expiry counts before anything later.
     fn expire(&mut self, time: i64) {
         let Some(open) = self.live.take_if(|open| open.member.until_ms <= time) else {
             return;
@@ -333,8 +334,9 @@ impl<'a> DeviceFold<'a> {
         self.members.push(open.member);
     }
 
-    /// Ends the open stay, if there is one, at `time` for this reason. `event` is the event that
-    /// ended it; `None` if the conditions of the room did.
+    /// Ends the open stay, if there is one, at `time`, ms, for this reason. `event` is the event
+    /// that ended it; `None` if the conditions of the room did. The current join stays as it is:
+    /// the caller decides whether it may be resumed.
     fn close(&mut self, time: i64, reason: EndReason, event: Option<&RoomEvent>) {
         let Some(OpenStay { mut member, .. }) = self.live.take() else {
             return;
@@ -349,9 +351,10 @@ impl<'a> DeviceFold<'a> {
         self.members.push(member);
     }
 
-    /// Opens the stay of a join. `times` are its start, which may be claimed, and the time at which
-    /// it takes effect, both in ms. `resumed`: it goes on after a break without a new join.
-    /// `claimed`: its start is the member's own word.
+    /// Opens the stay of a join, in place of an open one, which the caller must have closed.
+    /// `times` are its start, which may be claimed, and the time at which it takes effect, both in
+    /// ms. `resumed`: it goes on after a break without a new join. `claimed`: its start is the
+    /// member's own word.
     fn open(&mut self, current: &CurrentJoin<'a>, times: (i64, i64), resumed: bool, claimed: bool) {
         let (joined_ms, opened_ms) = times;
         let CurrentJoin {
@@ -454,7 +457,8 @@ impl<'a> DeviceFold<'a> {
         self.apply_join(join, event, time, statement.time);
     }
 
-    /// Ends the open stay, if there is one, and forgets the current join.
+    /// Ends the open stay, if there is one, at `time`, ms, and forgets the current join, so that it
+    /// is not resumed.
     fn apply_leave(&mut self, time: i64, reason: EndReason, event: &RoomEvent) {
         self.close(time, reason, Some(event));
         self.current = None;
@@ -538,8 +542,9 @@ impl<'a> DeviceFold<'a> {
     }
 
     /// The claimed start of a stay whose first visible event is an update, ms; but not before the
-    /// user was in the room. `None` if nothing is claimed, or if an earlier stay of the member key
-    /// ended after it: then the claim belongs to that one.
+    /// user was in the room, and not after `time`, when it takes effect. `None` if nothing is
+    /// claimed, or if an earlier stay of the member key ended after it: then the claim belongs to
+    /// that one.
     fn claimed_start(&self, event: &RoomEvent, created: Option<i64>, time: i64) -> Option<i64> {
         let floor = self.room.earliest_possible_start(&event.sender, time);
         created
@@ -547,9 +552,9 @@ impl<'a> DeviceFold<'a> {
             .filter(|start| *start >= self.last_end)
     }
 
-    /// Applies a join that has expired before it begins: the open stay ends, since other clients
-    /// drop the member at that moment (a quirk of intent updates). `updates`: the join belongs to
-    /// the open stay; else it is rejected.
+    /// Applies at `time`, ms, a join that has expired before it begins: the open stay ends, since
+    /// other clients drop the member at that moment (a quirk of intent updates). `updates`: the
+    /// join belongs to the open stay; else it is rejected.
     fn expire_by(&mut self, event: &RoomEvent, updates: bool, time: i64) {
         match &mut self.live {
             Some(open) if updates => open.member.updates += 1,
@@ -637,8 +642,9 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Opens a stay of the current join, if it has not expired and all its conditions hold. One of
-    /// them has just begun to hold; the join may count for the first time.
+    /// Opens a stay of the current join at `time`, ms, if none is open, it has not expired, and all
+    /// its conditions hold. One of them has just begun to hold; the join may count for the first
+    /// time.
     fn resume_if_conditions_hold(&mut self, time: i64) {
         if self.live.is_some() {
             return;
@@ -658,8 +664,8 @@ impl<'a> DeviceFold<'a> {
         self.current = Some(current);
     }
 
-    /// Ends the open stay if one of its conditions has failed. An expired stay is final once its
-    /// user has left the room.
+    /// Ends the open stay if one of its conditions has failed at `time`, ms. An expired stay is
+    /// final once its user has left the room.
     fn end_if_condition_failed(&mut self, time: i64) {
         let left = |user: &str| self.room.presence(user, time) != Presence::In;
         if self
@@ -682,8 +688,8 @@ impl<'a> DeviceFold<'a> {
         }
     }
 
-    /// Ends the stay if the redacted event is the current one of a state key, since that empties
-    /// the state. Redacting an older one changes nothing.
+    /// Ends the stay at `time`, ms, when the event was redacted, if it is the current one of a
+    /// state key, since that empties the state. Redacting an older one changes nothing.
     fn redact(&mut self, event: &RoomEvent, time: i64) {
         if self
             .current
@@ -726,9 +732,9 @@ impl<'a> DeviceFold<'a> {
         None
     }
 
-    /// Takes the redacted sticky statement at index `at` out of the contest. If it was the current
-    /// one, the next one becomes current (matrix-js-sdk does the same); if there is none, the stay
-    /// ends.
+    /// Takes the sticky statement at index `at`, redacted at `time`, ms, out of the contest. If it
+    /// was the current one, the next one becomes current (matrix-js-sdk does the same); if there is
+    /// none, the stay ends.
     fn redact_sticky(&mut self, statements: &[Statement<'a>], at: usize, time: i64) {
         let was_current = self.winner(statements, time) == Some(at);
         self.candidates
@@ -755,7 +761,8 @@ fn sticky_length(statement: &Statement, rules: &Rules) -> i64 {
         .min(rules.sticky_max_ms)
 }
 
-/// Until when a statement is sticky, ms, from the time at which we count it.
+/// Until when a statement is sticky, ms, from the time at which we count it: it is over for us
+/// then. Who wins, the unchanged origin time decides ([`sticky_key`]), since all clients know that.
 fn sticky_until(statement: &Statement, rules: &Rules) -> i64 {
     add_within_calendar(statement.time, sticky_length(statement, rules))
 }
