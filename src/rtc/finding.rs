@@ -139,7 +139,8 @@ pub fn call_findings<'a>(stays: &[FindingStay<'a>], now: i64) -> Findings<'a> {
     Findings { shown, doubts }
 }
 
-/// The rank by which findings are sorted, 0 first: present problems come before past ones.
+/// The rank by which findings are sorted, 0 first: present problems come before past ones. What
+/// reaches until `now`, ms, is present.
 fn severity_rank(finding: &Finding, now: i64) -> u8 {
     match finding {
         Finding::Apart { until_ms, .. } if *until_ms >= now => 0,
@@ -226,6 +227,8 @@ fn is_device_still_there(stay: &FindingStay, reach: &PresenceByDevice) -> bool {
 
 /// The finding about the silence of the stay at index `at`: its renewal is overdue, or it ran out
 /// long after its last sign. `None` for a stay that somebody ended, or whose silence is usual.
+/// `reach` and `arrivals` are of the same stays; a stay that ends later than `now`, ms, still
+/// counts.
 fn find_silence<'a>(
     stays: &[FindingStay<'a>],
     at: usize,
@@ -262,7 +265,7 @@ fn find_silence<'a>(
 
 /// The findings about people who could not hear others: devices that are connected only to the SFU
 /// of the oldest member do not hear those who publish on another (MSC4195; matrix-js-sdk
-/// `oldest_membership`).
+/// `oldest_membership`). `now`, ms, is until when the stays are known.
 fn find_people_apart<'a>(stays: &[FindingStay<'a>], now: i64) -> Vec<Finding<'a>> {
     // The key and the name of each SFU.
     let mut sfus: Vec<(&'a str, &'a str)> = Vec::new();
@@ -339,7 +342,7 @@ struct PairsApart<'a> {
 
 /// The findings for one SFU with very many people: not by pairs as in [`pairs_apart`], but by the
 /// spans in which anybody was apart. If there are too many spans, those that last come first, then
-/// the longest.
+/// the longest. `now`, ms, is until when the parts are known.
 fn groups_apart<'a>(parts: &[SideSpan<'a>], sfu: &'a str, now: i64) -> Vec<Finding<'a>> {
     let mut spans = spans_apart(parts, now);
     spans.sort_by_key(|span| Reverse((span.lasts, span.until_ms - span.from_ms)));

@@ -170,7 +170,8 @@ fn is_end_guessed(join: &Join) -> bool {
 
 /// The claimed start of a join (`created_ts`), ms, if it counts. It is a timestamp of the sender's
 /// server, so it is compared only with timestamps of that server. It counts if it is not later than
-/// the event, or if it is close to the `identity` of the stay that it may belong to, ms.
+/// the event, or if it is close to the `identity` of the stay that it may belong to, ms. `time` is
+/// the effective time of the event, ms.
 fn created_ts_if_it_counts(
     join: &Join,
     event: &RoomEvent,

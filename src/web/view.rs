@@ -217,8 +217,9 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
-    /// A stay from its row. `ends` is what its boundaries rest on; `lost_ms` is since when
-    /// its room cannot be seen, ms, if that is so.
+    /// A stay from its row, as of `now`, ms. `ends` is what its boundaries rest on; `lost_ms` is
+    /// since when its room cannot be seen, ms, if that is so. Doubts about its device are not in it
+    /// yet: see [`Self::with_doubt`] and [`Self::with_seen_until`].
     fn new(
         member: model::Member,
         transport: Option<Transport>,
@@ -285,8 +286,8 @@ impl MemberFacts {
     }
 
     /// The stay with the time until which it was really seen. If it expired or is probably gone,
-    /// that is `heard_ms`, when its device was last heard.
-    fn seen_until(self, heard_ms: Option<i64>) -> Self {
+    /// that is `heard_ms`, when its device was last heard. So [`Self::with_doubt`] comes before.
+    fn with_seen_until(self, heard_ms: Option<i64>) -> Self {
         let ran_out = self.end_reason.is_some_and(EndReason::is_expiry);
         let is_unseen =
             self.ghost || (ran_out && self.end_event_id.is_none() && self.outlived_ms.is_none());
@@ -464,8 +465,8 @@ pub struct CallFacts {
 }
 
 impl CallFacts {
-    /// A call from its row, the rows of its members, and what else the store knows of them.
-    /// All members are given; [`Self::is_part_of`] says otherwise.
+    /// A call as of `now`, ms, from its row, the rows of its members, in order of arrival, and what
+    /// else the store knows of them. All members are given; [`Self::is_part_of`] says otherwise.
     #[must_use]
     pub fn new(
         call: model::Call,
@@ -497,7 +498,7 @@ impl CallFacts {
                 let heard_ms = origins.and_then(|origins| origins.last_sign_ms);
                 MemberFacts::new(member, used, ends, lost_ms, now)
                     .with_doubt(doubt.as_ref(), heard_ms)
-                    .seen_until(heard_ms)
+                    .with_seen_until(heard_ms)
             })
             .collect();
         let here = || members.iter().filter(|member| member.is_here());
@@ -621,13 +622,14 @@ impl CallFacts {
         if unknown.why == UnknownReason::Encrypted {
             self.others_unknown = true;
         } else {
-            self.not_seen(unknown.since_ms, now);
+            self.set_unknown_since(unknown.since_ms, now);
         }
     }
 
     /// Takes it that the call ran when we last heard of it, and that it is unknown whether it runs
-    /// since `since_ms` (`None` = since now).
-    pub fn not_seen(&mut self, since_ms: Option<i64>, now: i64) {
+    /// since `since_ms` (`None` = since `now`, ms). If more is unknown already, the earlier time
+    /// stays.
+    pub fn set_unknown_since(&mut self, since_ms: Option<i64>, now: i64) {
         self.state = CallState::Unknown;
         let since = since_ms.unwrap_or(now).max(self.started_ms);
         let since = self
@@ -719,9 +721,9 @@ impl CallFacts {
     /// The distinct people in it now, in order of arrival.
     #[must_use]
     pub fn present_people(&self) -> Vec<&MemberFacts> {
-        let mut seen = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         self.present()
-            .filter(|member| seen.insert(&member.user_id))
+            .filter(|member| listed.insert(&member.user_id))
             .collect()
     }
 
@@ -750,7 +752,8 @@ fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
     transport::transports_in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
-/// Calls with their members, in the order of the calls.
+/// Calls with their members, as of `now`, ms, in the order of the calls. `members` are those of all
+/// calls; each call's must be in order of arrival. Members of other calls are left out.
 #[must_use]
 pub fn calls_with_members(
     calls: Vec<model::Call>,

@@ -42,7 +42,7 @@ impl Observer {
     }
 
     /// Postpones the job of an event that the homeserver does not show us: it may still be fetching
-    /// it.
+    /// it. `now`, ms, is when the homeserver said so.
     async fn await_hidden_event(&self, missing: &HistoryJob, now: i64) -> Result<(), Error> {
         if missing.tries == 0 {
             // More than this event may be missing: the homeserver may be fetching it just now.

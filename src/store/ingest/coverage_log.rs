@@ -148,7 +148,8 @@ const COME_BACK: &str =
     "update coverage set to_ms = $2 where room_id = $1 and kind = 'away' and to_ms = $3";
 
 /// Notes that our membership of a room changed. From then on until the next change nobody sees the
-/// room if it is left or cannot be read; that is stored as a span of the kind `away`.
+/// room if it is left or cannot be read; that is stored as a span of the kind `away`. `now`, ms, is
+/// when we learned of it.
 pub(in crate::store) async fn record_watch_change(
     tx: &mut Tx,
     room_id: &str,

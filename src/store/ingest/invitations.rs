@@ -48,7 +48,7 @@ const REFUSED: &str = "update vantages set invites_refused = invites_refused + 1
 
 /// Stores the invitations of one sync answer, in the transaction of its position: none is lost and
 /// none counts twice. Those that policy does not allow are counted as refused, and stored only
-/// while there are few.
+/// while there are few. `now`, ms, is when the answer came.
 pub(super) async fn record_invitations(
     tx: &mut Tx,
     vantage_id: &str,
@@ -84,7 +84,7 @@ pub(super) async fn record_invitations(
     Ok(())
 }
 
-/// Stores one invitation, or what changed of it. Names are shortened.
+/// Stores one invitation, or what changed of it. Names are shortened. `now`, ms, is when it came.
 async fn store_invitation(
     tx: &mut Tx,
     vantage_id: &str,

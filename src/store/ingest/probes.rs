@@ -216,7 +216,7 @@ pub async fn list_due_servers(
     Ok(query.fetch_all(&store.read).await?)
 }
 
-/// Like [`list_due_servers`], for the addresses of SFUs.
+/// Like [`list_due_servers`], for the addresses of SFUs. Only addresses with https are named.
 ///
 /// # Errors
 /// When the database fails.

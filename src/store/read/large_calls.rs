@@ -141,6 +141,7 @@ pub(super) const BY_ROOM: &str = people_now_in_all_calls!(
 );
 
 /// How many people, devices and homeservers are in calls at `now`, ms, counted by the database.
+/// Only calls in rooms that we can read count.
 ///
 /// # Errors
 /// When the database fails.

@@ -534,7 +534,8 @@ impl CameByCall {
     }
 
     /// The outcome of a ring, and when it was answered, ms, if it was. `call` is the call that it
-    /// belongs to, `answers` are the declines and withdrawals of its time.
+    /// belongs to, `answers` are the declines and withdrawals of its time. `answers` may also be
+    /// those of other rings. The outcome is as of `now`, ms.
     async fn outcome(
         &self,
         store: &Reader,

@@ -22,7 +22,8 @@ pub struct Zombie {
     pub session_id: Option<String>,
 }
 
-/// Would somebody be in a call at `now`, ms, because of this event alone?
+/// Would somebody be in a call at `now`, ms, because of this event alone? The default rules decide,
+/// and nothing is known of the room: it is an estimate for a note, from which nothing is derived.
 pub(in crate::store) fn is_active(member_key: &str, event: &RoomEvent, now: i64) -> bool {
     let (members, _) = fold_member_key(
         member_key,

@@ -130,6 +130,7 @@ pub async fn numbers_of_span(
 }
 
 /// Like [`numbers_of_span`], with the devices of this span or a longer one, which were read before.
+/// They must be as of the same `now`, ms.
 ///
 /// # Errors
 /// When the database fails.

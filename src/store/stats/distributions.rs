@@ -88,7 +88,7 @@ pub async fn calls_by_class(
 }
 
 /// The calls that began within a span, by day and class, counted from the stored calls alone, not
-/// from counted days. See [`calls_by_class`].
+/// from counted days. See [`calls_by_class`]. The lengths are as known at `now`, ms.
 pub(super) async fn live_classes(
     store: &Reader,
     span: Span,

@@ -190,7 +190,9 @@ fn observed_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
 }
 
 /// Adds the stays of one call to the sums of the transports that they used. The key `None` is for
-/// stays without a known transport.
+/// stays without a known transport. `call` has the session id of each stay, which is the same for
+/// all. Times are cut to `span`; `now`, ms, tells who uses a transport now; `blind` are the
+/// unobserved spans, by room.
 fn add_stays_of_call(
     found: &mut BTreeMap<Option<(String, Option<String>)>, UsageSum>,
     call: &[(String, StayRow)],

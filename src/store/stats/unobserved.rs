@@ -80,7 +80,7 @@ fn cut_to_span(gap: &Span, span: Span) -> Span {
 
 /// Subtracts from the seen time of each place in the sums what lies in unobserved spans of its
 /// room. `days` are the counted days of the span; `blind` are spans that touch it
-/// ([`find_unobserved_spans`]).
+/// ([`find_unobserved_spans`]). Times are as known at `now`, ms.
 pub(super) async fn subtract_unobserved_time(
     store: &Reader,
     scope: Scope<'_>,
@@ -190,7 +190,7 @@ const BEGAN: [&str; 3] = [
 
 /// How many calls of a span are not exact only because of unobserved time (`blind`). Those that are
 /// not exact for another reason are counted elsewhere. Each call counts once, in however many
-/// spans.
+/// spans. `days` are the counted days of the span; times are as known at `now`, ms.
 pub(in crate::store) async fn count_unsure_calls(
     store: &Reader,
     scope: Scope<'_>,

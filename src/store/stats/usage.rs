@@ -437,7 +437,8 @@ pub async fn stay_hours(
     Ok(found)
 }
 
-/// The same as [`stay_hours`], but always counted from the stays alone, not from stored sums.
+/// The same as [`stay_hours`], but always counted from the stays alone, not from stored sums. The
+/// stays are as known at `now`, ms.
 pub(super) async fn live_stay_hours(
     store: &Reader,
     scope: Scope<'_>,

@@ -40,7 +40,8 @@ pub(in crate::store) fn clamp_to_cutoff(members: &mut [Membership], cut: i64) {
 const SEAL: &str = "insert into seals (room_id, chain, cut_ms) values ($1, $2, $3)
     on conflict (room_id, chain) do update set cut_ms = excluded.cut_ms";
 
-/// Stores the seal of a member key, ms, in place of an earlier one.
+/// Stores the seal of a member key, ms, in place of an earlier one. The caller sees to it that a
+/// seal is only raised.
 pub(in crate::store) async fn store_cutoff(
     tx: &mut Tx,
     room_id: &str,

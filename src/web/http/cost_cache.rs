@@ -57,25 +57,25 @@ impl<T: Clone> CostCache<T> {
         key: &str,
         compute: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let place = self.place(key).await;
-        if let Some(fresh) = place.known_until(Duration::ZERO).await {
+        let slot = self.slot(key).await;
+        if let Some(fresh) = slot.known_until(Duration::ZERO).await {
             return Ok(fresh);
         }
 
-        let _turn = match (place.busy.try_lock(), place.known_until(self.longest).await) {
+        let _turn = match (slot.busy.try_lock(), slot.known_until(self.longest).await) {
             (Ok(turn), _) => turn,
             (Err(_), Some(old)) => return Ok(old),
-            (Err(_), None) => place.busy.lock().await,
+            (Err(_), None) => slot.busy.lock().await,
         };
 
-        if let Some(fresh) = place.known_until(Duration::ZERO).await {
+        if let Some(fresh) = slot.known_until(Duration::ZERO).await {
             return Ok(fresh);
         }
 
         let begun = Instant::now();
         let answer = compute.await?;
         let until = Instant::now() + (begun.elapsed() * TIMES).min(self.longest);
-        *place.answer.write().await = Some((until, answer.clone()));
+        *slot.answer.write().await = Some((until, answer.clone()));
 
         Ok(answer)
     }
@@ -91,8 +91,8 @@ impl<T: Clone> CostCache<T> {
         is_dear: impl Fn(&T) -> bool,
         compute: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let place = self.place(key).await;
-        if place
+        let slot = self.slot(key).await;
+        if slot
             .known_until(Duration::MAX)
             .await
             .is_some_and(|old| is_dear(&old))
@@ -104,7 +104,7 @@ impl<T: Clone> CostCache<T> {
         let answer = compute.await?;
         if is_dear(&answer) {
             let until = Instant::now() + (begun.elapsed() * TIMES).min(self.longest);
-            *place.answer.write().await = Some((until, answer.clone()));
+            *slot.answer.write().await = Some((until, answer.clone()));
         }
 
         Ok(answer)
@@ -112,7 +112,7 @@ impl<T: Clone> CostCache<T> {
 
     /// The slot for answers to this request, made if it is new. If there are too many slots, all
     /// are dropped.
-    async fn place(&self, key: &str) -> Arc<CacheSlot<T>> {
+    async fn slot(&self, key: &str) -> Arc<CacheSlot<T>> {
         let mut kept = self.slots.lock().await;
         if kept.len() >= MOST && !kept.contains_key(key) {
             kept.clear();
@@ -130,7 +130,8 @@ impl<T: Clone> CostCache<T> {
 }
 
 impl<T: Clone> CacheSlot<T> {
-    /// The kept answer, unless it expired this long ago or longer.
+    /// The kept answer, unless it expired this long ago or longer: `ZERO` = only one that is still
+    /// good, `MAX` = any.
     async fn known_until(&self, ago: Duration) -> Option<T> {
         let now = Instant::now();
         let answer = self.answer.read().await;
@@ -173,8 +174,8 @@ impl<T> SharedValue<T> {
         compute: impl Future<Output = Result<T, E>>,
     ) -> Result<Arc<T>, E> {
         let asked = stamp();
-        let mut place = self.0.lock().await;
-        if let Some((made, known)) = place.as_ref()
+        let mut stored = self.0.lock().await;
+        if let Some((made, known)) = stored.as_ref()
             && made.generation >= asked.generation
             && made.second >= asked.second
         {
@@ -183,7 +184,7 @@ impl<T> SharedValue<T> {
 
         let begun = stamp();
         let made = Arc::new(compute.await?);
-        *place = Some((begun, Arc::clone(&made)));
+        *stored = Some((begun, Arc::clone(&made)));
 
         Ok(made)
     }
@@ -250,9 +251,9 @@ mod tests {
     async fn an_old_answer_serves_while_the_next_is_computed() {
         let kept = CostCache::default();
         kept.get("a", slow(1)).await.unwrap();
-        let place = kept.place("a").await;
+        let slot = kept.slot("a").await;
         let past = Instant::now();
-        *place.answer.write().await = Some((past, 1));
+        *slot.answer.write().await = Some((past, 1));
         assert_eq!(
             tokio::join!(kept.get("a", slow(2)), kept.get("a", slow(9))),
             (Ok(2), Ok(1))

@@ -109,7 +109,8 @@ impl Query {
             .collect()
     }
 
-    /// The query string (with `?`, or empty) without some parameters and with another one added.
+    /// The query string (with `?`, or empty) without the parameters `without` and with `add` (name
+    /// and value) at the end, in place of an earlier value of that name.
     #[must_use]
     pub fn with(&self, without: &[&str], add: Option<(&str, &str)>) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());

@@ -181,7 +181,8 @@ impl ResponseCache {
     }
 
     /// Whether a request waits for the new answer or takes that of the previous second. Of several
-    /// requests of a new second only the first makes the new one.
+    /// requests of a new second only the first makes the new one; it must hold the [`Renewal`]
+    /// until that is made.
     async fn turn(&self, key: &CacheKey) -> CacheTurn {
         if self.kept.contains_key(key) {
             return CacheTurn::New(None);
@@ -240,7 +241,8 @@ impl ResponseCache {
     }
 
     /// The answer to a request. `make` makes it, unless another request has made one that is as
-    /// new. `at` tells the state of the data: generation of changes, and second.
+    /// new. `at` tells the state of the data at the time of the call: generation of changes, and
+    /// second. An answer that is a server error is not kept, but goes to all who waited for it.
     async fn answer(
         &self,
         key: CacheKey,

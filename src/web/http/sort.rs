@@ -181,8 +181,8 @@ impl SortOrder {
         }
     }
 
-    /// How two rows stand to each other in this order. Rows with equal numbers are sorted by name
-    /// from A on, also in a descending order, unless the name itself is the key.
+    /// How two rows stand to each other in this order, descending or not. Rows with equal numbers
+    /// are sorted by name from A on, also in a descending order, unless the name itself is the key.
     fn compare(self, a: &RowKey, b: &RowKey) -> Ordering {
         let (numbers, names) = (
             a.number.cmp(&b.number),
@@ -193,9 +193,10 @@ impl SortOrder {
         turn(numbers, self.descending).then(turn(names, self.descending && self.by_text))
     }
 
-    /// One page of these rows in this order: at most `limit` after the query's cursor. Also returns
-    /// the cursor of the next page; `None` if this is the last. All rows of the list are given. If
-    /// numbers change meanwhile, a row may move across the place, but the cursor stays valid.
+    /// One page of these rows, which need no order, in this order: after the query's cursor, at
+    /// most as many as its `limit` says, else `limit`. Also returns the cursor of the next page;
+    /// `None` if this is the last. All rows of the list are given. If numbers change meanwhile, a
+    /// row may move across the place, but the cursor stays valid.
     ///
     /// # Errors
     /// The cursor is not valid for this order, or the limit is not a number from 1 to 500.
@@ -211,7 +212,7 @@ impl SortOrder {
             .get("cursor")
             .map(|text| self.decode(text))
             .transpose()?;
-        let mut rows = self.keyed(rows, key);
+        let mut rows = self.sort_with_keys(rows, key);
         rows.retain(|(key, _)| {
             after
                 .as_ref()
@@ -230,17 +231,17 @@ impl SortOrder {
     /// All rows in this order.
     #[must_use]
     pub fn all<T>(self, rows: Vec<T>, key: impl Fn(&T) -> RowKey) -> Vec<T> {
-        self.keyed(rows, key)
+        self.sort_with_keys(rows, key)
             .into_iter()
             .map(|(_, row)| row)
             .collect()
     }
 
     /// All rows in this order, each with its key.
-    fn keyed<T>(self, rows: Vec<T>, key: impl Fn(&T) -> RowKey) -> Vec<(RowKey, T)> {
+    fn sort_with_keys<T>(self, rows: Vec<T>, key: impl Fn(&T) -> RowKey) -> Vec<(RowKey, T)> {
         let mut rows: Vec<(RowKey, T)> = rows
             .into_iter()
-            .map(|row| (key(&row).short(), row))
+            .map(|row| (key(&row).cut_for_cursor(), row))
             .collect();
         rows.sort_by(|(a, _), (b, _)| self.compare(a, b));
 
@@ -363,7 +364,7 @@ impl RowKey {
 
     /// The key with a name and an id that fit into a cursor. A hash stands for the end of a long
     /// id, so that two of them still differ.
-    fn short(mut self) -> Self {
+    fn cut_for_cursor(mut self) -> Self {
         let cut = |text: &mut String, most: usize| {
             if let Some((at, _)) = text.char_indices().nth(most) {
                 text.truncate(at);

@@ -317,7 +317,9 @@ fn row_of_query(query: &Query, name: &str, most: i64) -> Result<Option<usize>, E
     Ok(Some(usize::try_from(before).unwrap_or(0)))
 }
 
-/// The page from its rows, without rings, linked calls and earlier stays.
+/// The page from its rows, without rings, linked calls and earlier stays. `evidence_total` is the
+/// number of all events behind the call, of which `evidence` may be the first; `cover` is the
+/// coverage of its room until `now`, ms.
 #[must_use]
 pub fn call_page(
     call: CallFacts,
@@ -464,8 +466,8 @@ impl CallPage {
             .min_by_key(|member| member.joined_ms)
     }
 
-    /// The picture of the call, as it is at `now`, ms: bars of stays, renewals and rings. It has
-    /// fewer lines if the page was too long (`shell.spare`).
+    /// The picture of the call, as it is at `now_ms`: bars of stays, renewals and rings. It has
+    /// fewer lines if the page was too long (`shell.halvings`).
     #[must_use]
     pub fn timeline(&self, now_ms: impl f::WholeNumber, shell: &Shell) -> Timeline {
         let renewals: Vec<Renewal> = self

@@ -123,7 +123,8 @@ pub enum Standing {
 
 impl Standing {
     /// The state of the observer, from its accounts, the problem of the database, the rooms, and
-    /// what is known of the present: the first one that applies, worst first.
+    /// what is known of the present: the first one that applies, worst first. `now`, ms, tells
+    /// which accounts are silent.
     #[must_use]
     pub fn judge(
         vantages: &[VantageFacts],

@@ -322,7 +322,7 @@ pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<O
     Ok(overview_page(rows, now))
 }
 
-/// The page from its rows.
+/// The page from its rows. They must be as of `now`, ms.
 #[must_use]
 pub fn overview_page(mut rows: OverviewRows, now: i64) -> Overview {
     rows.active.sort_by_key(CallFacts::rank);

@@ -165,7 +165,10 @@ impl Bucket {
             .collect()
     }
 
-    /// Divides a number of days, from the first on (in days since the Unix epoch), into steps.
+    /// Divides a number of days, from `first` on (in days since the Unix epoch), into steps, each
+    /// from its first day (included) to its end (excluded). A step of a week begins where the one
+    /// before ends, a step of a month with the month, so that the first may be shorter; so may the
+    /// last.
     #[must_use]
     pub fn cut(self, first: i64, days: i64) -> Vec<Range<i64>> {
         let (mut found, mut at, end) = (Vec::new(), first, first + days);

@@ -118,7 +118,8 @@ pub struct AskedMoment {
 }
 
 impl AskedMoment {
-    /// What the parameter `at` asks for. A fault is kept in words for the page, and is no error.
+    /// What the parameter `at` asks for. A moment after `now`, ms, is a fault. A fault is kept in
+    /// words for the page, and is no error.
     pub(super) fn read(query: &Query, now: i64) -> Self {
         let text = query.get("at").unwrap_or_default().to_owned();
         let (at_ms, fault) = match query.moment("at") {
@@ -192,7 +193,9 @@ pub(super) async fn load_moment(
 }
 
 /// Why it is unknown who was in the room at `at_ms`; `None` if it is known. The reason why the
-/// present is unknown holds if it applied already then; else nobody watched.
+/// present (`now`, ms) is unknown holds if it applied already then; else nobody watched, by the
+/// coverage at that moment (`how`). That memberships are encrypted holds for all times, since it
+/// has no beginning that we know.
 fn why_unknown(
     how: Cover,
     present: Option<Unknown>,
@@ -207,8 +210,8 @@ fn why_unknown(
     hidden.map(|unknown| unknown.why).or(unwatched)
 }
 
-/// The flips of a room in the last part of `[from, to)`, newest first, and the time, ms, where that
-/// part begins; `None` if it is the whole span. A flip is the begin or the end of a call.
+/// The flips of a room in the last part of `[from, to)`, ms, newest first, and the time, ms, where
+/// that part begins; `None` if it is the whole span. A flip is the begin or the end of a call.
 pub(super) async fn read_flips(
     web: &Web,
     ask: &PageRequest,

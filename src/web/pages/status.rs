@@ -372,7 +372,7 @@ async fn load_status_page(
     Ok(status_page(rows, ask.now))
 }
 
-/// The page from its rows.
+/// The page from its rows. They must be as of `now`, ms.
 #[must_use]
 pub fn status_page(rows: StatusRows, now: i64) -> Status {
     let mut own = rows.own;

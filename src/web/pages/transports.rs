@@ -264,7 +264,8 @@ async fn read_transports_in_period(
     Ok(transports_page(rows, unknown_ms, period, ask.now))
 }
 
-/// The page from its rows.
+/// The page from its rows. They must be as of `now`, ms, when they were computed; `unknown_ms` is
+/// the device time without a known transport, ms.
 #[must_use]
 pub fn transports_page(
     rows: Vec<TransportUsage>,

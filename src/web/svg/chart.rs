@@ -56,8 +56,8 @@ pub struct DayColumn {
     pub today: bool,
 }
 
-/// Grid lines from 0 to at least `highest`: 3 or 4 of them, at 1, 2 or 5 times a power of ten. The
-/// second result is the top value.
+/// Grid lines from 0 to at least `highest`: 3 or 4 of them, at multiples of 1, 2 or 5 times a power
+/// of ten, in a plot `height` px high. The second result is the value of the top line.
 #[must_use]
 pub fn grid_lines(highest: i64, height: f64) -> (Vec<GridLine>, i64) {
     let highest = highest.max(2);
@@ -107,8 +107,9 @@ pub fn draw_step_chart(
     }
 }
 
-/// Draws a column for each of the last `days` days, as high as the highest value of that day.
-/// `values` are `(time ms, value)`.
+/// Draws a column for each of the last `days` days (UTC), the last that of `now`, ms; each as high
+/// as the highest value of its day. `values` are `(time ms, value)`, in any order; those of other
+/// days are ignored. `blind` are the unwatched spans, drawn as bands.
 #[must_use]
 pub fn draw_daily_columns(
     values: &[(i64, i64)],
@@ -171,8 +172,8 @@ pub fn draw_daily_columns(
     }
 }
 
-/// A tick for every seventh day from the first one, ms. `slot` is the width of a day, percent. None
-/// near the end, where the label would not fit.
+/// A tick for every seventh of the `days` days from the one that begins at `first`, ms. `slot` is
+/// the width of a day, percent. None near the end, where the label would not fit.
 fn week_ticks(first: i64, days: usize, slot: f64) -> Vec<Tick> {
     let weeks = (0..days.saturating_sub(4)).step_by(7).enumerate();
     weeks

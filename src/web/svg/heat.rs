@@ -60,7 +60,8 @@ pub struct Year {
     pub pause: Option<(i64, i64)>,
 }
 
-/// The Monday, in UTC, on which the year that ends today begins.
+/// The beginning, ms, of the Monday (UTC) on which the year that ends with the day of `now`, ms,
+/// begins.
 #[must_use]
 pub fn first_day(now: i64) -> i64 {
     let today = start_of_day(now);
@@ -68,8 +69,9 @@ pub fn first_day(now: i64) -> i64 {
     today - DAY * (weekday + 7 * (2 * WEEKS - 1))
 }
 
-/// Draws the calls of the last year, which started at these times, ms. `known_ms` is the beginning
-/// of what is known; `blind` are the unwatched spans after it, in order, disjoint.
+/// Draws the calls of the year that ends with the day of `now`, ms. They started at these times,
+/// ms, in any order; others are ignored. `known_ms` is the beginning of what is known; `blind` are
+/// the unwatched spans after it, which must not overlap.
 #[must_use]
 pub fn draw_year(
     starts: impl Iterator<Item = i64>,
@@ -133,7 +135,7 @@ pub fn draw_year(
     }
 }
 
-/// Was more than half of this day unwatched?
+/// Was more than half of the day that begins at `day`, ms, unwatched? `blind` must not overlap.
 fn is_mostly_unobserved(day: i64, blind: &[Span]) -> bool {
     let day = Span {
         from: day,
@@ -148,8 +150,9 @@ fn is_mostly_unobserved(day: i64, blind: &[Span]) -> bool {
     inside.map(|span| span.to - span.from).sum::<i64>() > DAY / 2
 }
 
-/// Draws half a year from the day `first`, ms, until today at most. `by_day` is the number of calls
-/// by the beginning of their day, `known` the first day that is known.
+/// Draws half a year from the day `first` until the day `today` at most. A day is named by its
+/// beginning, ms, here and below. `by_day` is the number of calls by day, `known` the first day
+/// that is known; an earlier one is drawn only if it has a call.
 fn draw_half_year(
     first: i64,
     today: i64,
@@ -203,8 +206,8 @@ fn draw_half_year(
     }
 }
 
-/// The names of the months with the position at which each begins, px. One that the next would
-/// touch is left out.
+/// The names of the months from the day `first` to the day `last` with the position at which each
+/// begins, px. One that the next would touch is left out.
 fn month_labels(first: i64, last: i64) -> Vec<(i64, String)> {
     let mut all: Vec<(i64, String)> = Vec::new();
     for week in 0..WEEKS {

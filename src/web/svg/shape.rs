@@ -138,7 +138,7 @@ fn lanes_by_device(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
         };
 
         match lanes.iter().position(same) {
-            Some(place) => lanes[place].push(member),
+            Some(index) => lanes[index].push(member),
             None if lanes.len() > LANES_MAX => break,
             None => lanes.push(vec![member]),
         }
@@ -147,7 +147,8 @@ fn lanes_by_device(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     lanes
 }
 
-/// The number of devices in the call over time, as paths of so many cells, 100 high.
+/// The number of devices in the call over time, until `now`, ms, if it runs, as paths of so many
+/// cells, 100 high.
 fn area_of_call(call: &CallFacts, now: i64, cells: usize) -> StepPaths {
     let counts = device_counts(call, now);
     let most = counts
@@ -167,7 +168,9 @@ fn area_of_call(call: &CallFacts, now: i64, cells: usize) -> StepPaths {
     )
 }
 
-/// How many devices were in the call, as steps of `(time ms, devices)`, each valid until the next.
+/// How many devices were in the call, as steps of `(time ms, devices)`, in order, each valid until
+/// the next. Several may have the same time: then the last of them counts from there on. The end of
+/// a stay that lasts at `now`, ms, is no step.
 #[must_use]
 pub fn device_counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
     let start = call.started_ms;
@@ -191,8 +194,8 @@ pub fn device_counts(call: &CallFacts, now: i64) -> Vec<(i64, i64)> {
 }
 
 /// Draws counts over time as a stepped line, inside 1000 × `height`, for a plot that ends at the
-/// value `most`. `counts` are `(time ms, count)`. Each of the `cells` shows its highest count, so
-/// that no short peak is lost.
+/// value `most`. `counts` are `(time ms, count)`, in order; the plot reaches from `from` to `to`,
+/// ms. Each of the `cells` shows its highest count, so that no short peak is lost.
 #[must_use]
 pub fn step_paths(
     counts: &[(i64, i64)],
@@ -230,6 +233,7 @@ pub fn step_paths(
 }
 
 /// The highest count in each of the `cells` into which the time from `from` to `to`, ms, is cut.
+/// `counts` must be in order; times outside count at the nearest end.
 fn highest_by_cell(counts: &[(i64, i64)], from: i64, to: i64, cells: usize) -> Vec<i64> {
     let span = i128::from(to.saturating_sub(from).max(1));
     let cell_of = |ms: i64| -> usize {

@@ -258,6 +258,7 @@ pub struct Renewal {
 struct Canvas<'a> {
     call: &'a CallFacts,
     axis: Axis,
+    /// Until when bars that last are drawn, ms.
     now: i64,
     /// The position of the line of now, if the call runs.
     now_x: Option<f64>,
@@ -268,7 +269,8 @@ struct Canvas<'a> {
 }
 
 /// Draws a call. A higher level of `halvings` draws less: 0 everything; 1 only small rows; 2 small
-/// rows with no text but names; from 3 on an area.
+/// rows with no text but names; from 3 on an area. `now`, ms, is until when the call is known, if
+/// it runs; `renewals` and `related` need no order.
 #[must_use]
 pub fn draw_timeline(
     call: &CallFacts,
@@ -380,15 +382,16 @@ impl Timeline {
     }
 }
 
-/// The stays of each person, in order of first arrival.
+/// The stays of each person, in order of arrival; the people in order of their first.
 fn stays_by_person(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     let mut order: Vec<&MemberFacts> = members.iter().collect();
     order.sort_by_key(|member| member.joined_ms);
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    // The index in `people`, by user id.
+    let mut indices: BTreeMap<&str, usize> = BTreeMap::new();
     let mut people: Vec<Vec<&MemberFacts>> = Vec::new();
     for member in order {
-        let place = *places.entry(&member.user_id).or_insert(people.len());
-        match people.get_mut(place) {
+        let index = *indices.entry(&member.user_id).or_insert(people.len());
+        match people.get_mut(index) {
             Some(stays) => stays.push(member),
             None => people.push(vec![member]),
         }
@@ -397,8 +400,8 @@ fn stays_by_person(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
     people
 }
 
-/// The row of one person, and the number of stays in it. `left` is how many bars the picture may
-/// still have, and goes down.
+/// The row of one person, whose stays must be in order of arrival, and the number of stays drawn in
+/// it. `left` is how many bars the picture may still have, and goes down by that number.
 fn draw_person_row(
     canvas: &Canvas<'_>,
     stays: Vec<&MemberFacts>,

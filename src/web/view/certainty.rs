@@ -126,8 +126,8 @@ impl CallContext {
     }
 
     /// What the boundaries of each member's stay rest on, in the order of `members`, and how
-    /// certain their call is as a whole (`None` without members). `cover` is the coverage of the
-    /// room.
+    /// certain their call is as a whole (`None` without members), as of `now`, ms. `cover` is the
+    /// coverage of the room until then.
     pub(super) fn judge(
         &self,
         members: &[model::Member],
@@ -164,7 +164,8 @@ impl CallContext {
     }
 
     /// The homeservers whose clock is wrong according to the live events at the boundaries of these
-    /// stays, at most [`CLOCKS_MAX`].
+    /// stays, at most [`CLOCKS_MAX`], by name. `cover` is the coverage of the room: it tells which
+    /// events came live.
     pub(super) fn clocks(
         &self,
         members: &[model::Member],

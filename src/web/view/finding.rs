@@ -204,7 +204,7 @@ pub(super) fn findings_of_call(
 }
 
 /// The part of [`findings_of_call`] that follows from the stays themselves: people apart on SFUs,
-/// silent devices, and what is known of stays in hindsight.
+/// silent devices, and what is known of stays in hindsight. The parameters are the same.
 fn findings_of_stays(
     call: &model::Call,
     members: &[model::Member],

@@ -95,7 +95,8 @@ impl TimeStyle {
         }
     }
 
-    /// The time in this style in UTC. `now` says which day and which year need not be named.
+    /// The time in this style in UTC. `now` says which day and which year need not be named. Both
+    /// times are in ms.
     fn text(self, ms: i64, now: i64) -> String {
         let (at, today) = (utc_datetime(ms), utc_datetime(now));
         let day = if at.year() == today.year() {

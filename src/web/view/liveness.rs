@@ -168,7 +168,7 @@ impl LookedFacts {
 }
 
 /// The error that no room has this id or alias. If nothing was read yet, it says that this is not
-/// known.
+/// known. `now` is in ms.
 pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
     let words = match LookedFacts::read(web, viewer, now).await {
         Ok(looked) if looked.has_read_nothing() => {
@@ -306,7 +306,7 @@ impl Liveness {
 }
 
 /// Why nothing about the present is known: because of these accounts, or because nothing can be
-/// stored since this time, ms. `None` if that is no reason.
+/// stored since this time, ms. `None` if that is no reason. It is as of `now`, ms.
 fn unknown_by_vantages(
     vantages: &[Vantage],
     not_stored_since_ms: Option<i64>,

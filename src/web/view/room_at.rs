@@ -117,7 +117,8 @@ pub struct Flip {
 }
 
 impl Flip {
-    /// The flips (begins and ends) of these calls within `[from, to)` and until now, newest first.
+    /// The flips (begins and ends) of these calls, in any order, within `[from, to)`, ms, newest
+    /// first. A call that runs at `now`, ms, has no end.
     #[must_use]
     pub fn flips_of_calls(calls: &[model::Call], from: i64, to: i64, now: i64) -> Vec<Self> {
         let flip = |call: &model::Call, at_ms: i64, on: bool| Self {

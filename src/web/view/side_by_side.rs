@@ -26,8 +26,8 @@ pub struct SideBySideFacts {
 }
 
 impl CallFacts {
-    /// The last time, ms, at which somebody is known to have been in the call. A ghost was there
-    /// until its last event.
+    /// The last time, ms, at which somebody is known to have been in the call, up to `now`, ms. A
+    /// ghost was there until its last event.
     fn known_until_ms(&self, now: i64) -> i64 {
         let known = |stay: &super::MemberFacts| {
             self.findings
@@ -56,13 +56,15 @@ impl CallFacts {
     }
 }
 
-/// Adds to each of `calls` the finding that other calls ran side by side with it, if so. Those may
-/// be among `calls` or among `others`, calls of the same rooms.
+/// Adds to each of `calls` the finding that other calls ran side by side with it, if so, as of
+/// `now`, ms. Those may be among `calls` or among `others`, calls of the same rooms; a call may be
+/// in both. `others` stay as they are. The other findings must be there already, since they tell of
+/// ghosts.
 pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64) {
     let mut by_room: BTreeMap<&str, Vec<&CallFacts>> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     for call in calls.iter().chain(others) {
-        if call.lone_user().is_some() && seen.insert(&call.id) {
+        if call.lone_user().is_some() && listed.insert(&call.id) {
             by_room.entry(&call.room.room_id).or_default().push(call);
         }
     }
@@ -129,7 +131,8 @@ impl FindingFacts {
         }
     }
 
-    /// Takes another finding about the same call into this one: a third call ran side by side, too.
+    /// Takes another finding of this kind about the same call into this one: a third call ran side
+    /// by side, too. It lasts if one of the two does.
     fn join(&mut self, other: &Self) {
         self.from_ms = self.from_ms.min(other.from_ms);
         self.from_at = Stamp(self.from_ms);

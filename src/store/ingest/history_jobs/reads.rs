@@ -147,6 +147,8 @@ async fn copy_end_to_first_read(tx: &mut Tx, read: &HistoryJob) -> Result<(), Er
 }
 
 /// Opens a read that begins where another one ended. The other one is not tried again.
+/// `before_stream` is the number of the last event stored before the answer in `room`; `now`, ms,
+/// is when the new read is opened.
 pub(in crate::store) async fn continue_ended_read(
     tx: &mut Tx,
     room: &RoomBatch,

@@ -49,7 +49,7 @@ pub(super) async fn open_recheck(
 }
 
 /// Opens a recheck of the newest part of a room's history, because the homeserver does not give us
-/// an event in it yet.
+/// an event in it yet. Events older than `horizon_ms` are not wanted; it is opened at `now`, ms.
 ///
 /// # Errors
 /// When the database fails.

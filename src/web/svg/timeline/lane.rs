@@ -25,8 +25,8 @@ const SILENT_ROOM: f64 = 24.0;
 /// same time.
 const TOUCHING_MS: i64 = 0;
 
-/// The stays of each device, in order of arrival. Stays without a device id share a lane if they do
-/// not overlap.
+/// The stays of each device of one person, which must be in order of arrival, and stay so. Stays
+/// without a device id share a lane if they do not overlap; one that lasts ends at `now`, ms.
 pub(super) fn lanes_by_device(stays: Vec<&MemberFacts>, now: i64) -> Vec<Vec<&MemberFacts>> {
     let mut lanes: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in stays {
@@ -55,8 +55,8 @@ pub(super) struct LanePlace {
     pub height: i64,
 }
 
-/// Draws the stays of one device into the row of its person. `many` says that the person has
-/// several devices.
+/// Draws the stays of one device, in order of arrival, into the row of its person, after what other
+/// devices have there. `many` says that the person has several devices.
 pub(super) fn draw_lane(
     canvas: &Canvas<'_>,
     lane: &[&MemberFacts],
@@ -94,7 +94,8 @@ pub(super) fn draw_lane(
     }
 }
 
-/// The stays of a device, in groups that are drawn as one bar each: touching stays on one SFU.
+/// The stays of a device, in order of arrival, in groups that are drawn as one bar each: touching
+/// stays on one SFU. A stay that lasts ends at `now`, ms.
 fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFacts>> {
     let mut bars: Vec<Vec<&MemberFacts>> = Vec::new();
     for stay in lane {
@@ -114,8 +115,9 @@ fn join_touching<'a>(lane: &[&'a MemberFacts], now: i64) -> Vec<Vec<&'a MemberFa
     bars
 }
 
-/// Draws one bar for these stays. `chip` is `Some` if the SFU is new here, so that the bar needs a
-/// letter; its value says whether a glyph is at the start, beside which the letter must stand.
+/// Draws one bar for these stays of one group, at least one, in order of arrival. `chip` is `Some`
+/// if the SFU is new here, so that the bar needs a letter; its value says whether a glyph is at the
+/// start, beside which the letter must stand.
 fn draw_bar(
     canvas: &Canvas<'_>,
     stays: &[&MemberFacts],
@@ -225,8 +227,9 @@ fn add_pin(canvas: &Canvas<'_>, stay: &MemberFacts, bar: &StayBar, row: &mut Tim
     }
 }
 
-/// The positions on a bar of renewals and of borders between joined stays. The second value says
-/// whether there are any renewals.
+/// The positions on a bar, percent of the axis, of renewals and of borders between its stays; those
+/// too near to the one before are left out. The bar reaches from `start` to `end`, ms, and has no
+/// ticks there. The second value says whether there are any renewals.
 fn bar_ticks(
     canvas: &Canvas<'_>,
     stays: &[&MemberFacts],

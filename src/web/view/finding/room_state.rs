@@ -84,7 +84,8 @@ pub(super) fn findings_of_room_state(
 }
 
 impl FindingFacts {
-    /// A finding of the core from the room's own state, with ids and times for pages.
+    /// A finding of the core from the room's own state, with ids and times for pages. `upto` is the
+    /// time until which the call is known, ms.
     fn of_room_state(
         found: RoomFinding,
         members: &[model::Member],
