@@ -145,11 +145,11 @@ async fn read_present(
     Ok((subject, known))
 }
 
-/// The running calls, from the server's answer (`told`) and from the polls just now. In rooms that
-/// were polled now, the new poll counts, not the server's last one.
-fn calls_of_now(told: Vec<Value>, looked: &PollResults) -> Vec<Value> {
-    let ghosts = ghosts_in(&told);
-    let silent = silent_devices_in(&told);
+/// The running calls, from the server's answer (`listed`) and from the polls just now. In rooms
+/// that were polled now, the new poll counts, not the server's last one.
+fn calls_of_now(listed: Vec<Value>, looked: &PollResults) -> Vec<Value> {
+    let ghosts = ghosts_in(&listed);
+    let silent = silent_devices_in(&listed);
     let is_looked = |call: &Value| {
         let room_id = call["room"]["room_id"].as_str();
         room_id.is_some_and(|room_id| looked.rooms.contains(room_id))
@@ -159,7 +159,8 @@ fn calls_of_now(told: Vec<Value>, looked: &PollResults) -> Vec<Value> {
     let seen_now = seen_now.map(|call| mark_silent(mark_ghosts(call, &ghosts), &silent));
 
     // The state holds no sticky memberships, so for these the server's answer counts.
-    told.into_iter()
+    listed
+        .into_iter()
         .filter(|call| !is_looked(call) || has_sticky_member(call))
         .chain(seen_now)
         .collect()
@@ -274,8 +275,8 @@ async fn has_been_seen(server: &RunningServer, subject: &Subject) -> Result<bool
         .any(|url| is_own(f::host_of_url(url), subject)))
 }
 
-/// The rooms that are not followed live: those that are only peeked into, and all rooms if the
-/// account only polls.
+/// The rooms that are not followed live: those that are only peeked into, and all joined rooms if
+/// no account follows. `rooms` is the whole list of the API.
 fn polled_rooms(status: &Value, rooms: &Value) -> Vec<Value> {
     let vantages = entries_of(&status["vantages"]);
     let follows = vantages.iter().any(|vantage| vantage["mode"] == "follow");
@@ -300,8 +301,8 @@ fn judge_idleness(known: &KnownPresent, subject: &Subject, visible_only: bool) -
     let now = known.status["now_ms"].as_i64().unwrap_or(0);
     for call in &known.calls {
         match concern_of_call(call, subject, now) {
-            Some(touch) if touch.is_real => busy.push(touch.words),
-            Some(touch) => ghosts.push(touch.words),
+            Some(concern) if concern.is_real => busy.push(concern.words),
+            Some(concern) => ghosts.push(concern.words),
             None => {}
         }
     }
@@ -395,7 +396,7 @@ struct CallConcern {
 }
 
 /// How the call concerns the server: its people are in it, or its SFU carries it. `None` if
-/// neither. `now` in ms.
+/// neither. `now` is the time of the server's answer, ms since the Unix epoch.
 fn concern_of_call(call: &Value, subject: &Subject, now: i64) -> Option<CallConcern> {
     let present = entries_of(&call["members"])
         .iter()
@@ -454,13 +455,14 @@ fn concern_of_call(call: &Value, subject: &Subject, now: i64) -> Option<CallConc
 }
 
 /// How many devices of the server may be gone, in words; empty if none. They count as busy all the
-/// same. `silent`: since when each is silent, ms.
+/// same. `silent`: since when each is silent, ms, in any order; the words tell how long the one is
+/// that was heard last. `now` in ms.
 fn words_of_silence(silent: &[i64], now: i64) -> String {
-    let Some(last) = silent.iter().max() else {
+    let Some(last_ms) = silent.iter().max() else {
         return String::new();
     };
 
-    let for_long = f::ended_duration(now.saturating_sub(*last));
+    let for_long = f::ended_duration(now.saturating_sub(*last_ms));
     let more = if silent.len() > 1 { " and more" } else { "" };
 
     format!(

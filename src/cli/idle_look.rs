@@ -24,7 +24,8 @@ pub(super) struct PollResults {
     pub failed: Vec<String>,
 }
 
-/// Reads the current state of these rooms. Rooms that could not be read are told in words.
+/// Reads the current state of these rooms, which are in the form of the API, one after the other.
+/// Rooms that could not be read are told in words; without a client, all of them in one line.
 pub(super) async fn poll_rooms_now(config: &Config, rooms: &[Value]) -> PollResults {
     let mut looked = PollResults::default();
     if rooms.is_empty() {
@@ -97,6 +98,8 @@ fn client_of_account(config: &Config) -> Result<Client, String> {
 }
 
 /// The members of a room's calls now, as one call in the form of the API; `None` if there are none.
+/// `state` is all of the room's current state, as the homeserver gave it. Since it has no history,
+/// only those whom the state itself shows as present are members.
 fn running_call(room: &Value, state: &[Value], rules: &Rules) -> Option<Value> {
     let now = Clock::System.now_ms();
     let events = state

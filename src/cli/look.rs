@@ -281,11 +281,11 @@ fn account_name(vantage: &Value) -> String {
     }
 }
 
-/// The accounts that follow live and were not heard for more than five minutes, although there is
-/// no error; one line each.
+/// The accounts that follow live and were not heard for more than five minutes ([`SILENT_MS`]),
+/// with an error or without; one line each. If the answer has no time, none counts as heard lately.
 fn silent_accounts(status: &Value) -> Vec<String> {
     let now = status["now_ms"].as_i64().unwrap_or(i64::MAX);
-    let old = |one: &Value| {
+    let silence_of = |one: &Value| {
         let heard = one["last_sync_ms"]
             .as_i64()
             .max(one["last_poll_ms"].as_i64());
@@ -302,7 +302,7 @@ fn silent_accounts(status: &Value) -> Vec<String> {
 
     entries_of(&status["vantages"])
         .iter()
-        .filter_map(old)
+        .filter_map(silence_of)
         .collect()
 }
 
@@ -499,7 +499,7 @@ pub(super) fn room_name(room: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// A timestamp to the minute, `2026-11-22 14:47`; `-` if there is none.
+/// A timestamp of the API (RFC 3339, UTC) to the minute, `2026-11-22 14:47`; `-` if there is none.
 fn short_time(stamp: &Value) -> String {
     let text = stamp.as_str().unwrap_or("-");
     text.get(..16).unwrap_or(text).replace('T', " ")
@@ -511,7 +511,8 @@ fn pretty_json(value: &Value) -> String {
 }
 
 /// A table as text: each column as wide as its widest cell, but at most [`WIDE`]; longer cells are
-/// cut. The last column is never cut.
+/// cut. The last column is never cut. Each row must have as many cells as `head`, without line
+/// breaks.
 fn format_table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     rows.insert(0, head.iter().map(|word| (*word).to_owned()).collect());
     let last = head.len() - 1;

@@ -14,7 +14,8 @@ impl Dice {
         Self(seed)
     }
 
-    /// A generator for a named part, so that changing one part does not change the others.
+    /// A generator for a named part, so that changing one part does not change the others. The same
+    /// seed and name make the same numbers.
     #[must_use]
     pub fn for_part(seed: u64, part: &str) -> Self {
         let mixed = part

@@ -131,7 +131,7 @@ impl Scene {
         format!("!{}:{server}", dice.letters(18).replace(['-', '_'], "x"))
     }
 
-    /// Its members, the creator first.
+    /// Its members, the creator first; the same for the same seed.
     #[must_use]
     pub fn members(&self, seed: u64) -> Vec<&'static Person> {
         let mut dice = Dice::for_part(seed ^ 1, self.key);
@@ -143,7 +143,7 @@ impl Scene {
         members
     }
 
-    /// The room to create.
+    /// The room to create at `ts`, ms. The seed decides its id and its creator.
     #[must_use]
     pub fn new_room(&self, seed: u64, ts: i64) -> NewRoom {
         let members = self.members(seed);

@@ -115,8 +115,8 @@ async fn wait_until(at_ms: i64, clock: &(impl Fn() -> i64 + Send)) {
     }
 }
 
-/// Creates a room of the demo and lets its people join, one each second; first the bot, unless this
-/// is the room without it. Returns the room's id.
+/// Creates a room of the demo at `begin_ms` and lets its people join, one each second; first the
+/// bot, whose user id is `bot`, unless this is the room without it. Returns the room's id.
 fn create_scene_room(
     hs: &Homeserver,
     scene: &Scene,

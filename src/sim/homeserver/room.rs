@@ -90,7 +90,8 @@ impl SimRoom {
         keys.copied().collect()
     }
 
-    /// The indices of the state as it was after the event at `pos`.
+    /// The indices of the state as it was after the event at `pos`. Silent changes share the
+    /// position of the event before them, and count as part of it.
     pub fn state_at(&self, pos: u64) -> Vec<usize> {
         let mut state = self.state.clone();
         for event in self.events.iter().rev().take_while(|event| event.pos > pos) {
@@ -113,7 +114,8 @@ impl SimRoom {
         start..end.max(start)
     }
 
-    /// The indices of the newest state event of each key within the span, without silent changes.
+    /// The indices of the newest state event of each key after `since` up to and including `until`,
+    /// both positions, without silent changes; in the order of type and key.
     pub fn state_changes(&self, since: u64, until: u64) -> Vec<usize> {
         let mut newest = BTreeMap::new();
         for at in self.span(since, until) {

@@ -145,8 +145,8 @@ impl Homeserver {
         self.send_state(room, by, "m.room.member", user, content, ts)
     }
 
-    /// Sends a state event. The same content from the same sender makes no event: the old id is
-    /// returned, as in Synapse.
+    /// Sends a state event. The same content from the same sender as the current event of this type
+    /// and key makes no event: the old id is returned, as in Synapse.
     pub fn send_state(
         &self,
         room: &str,

@@ -21,7 +21,7 @@ pub(super) struct SyncPosition {
 
 impl SyncPosition {
     /// The position in a token such as `s12_7`; `None` for a token that this server cannot have
-    /// issued.
+    /// issued. `newest` is the position of the server's newest event.
     pub fn read(token: &str, newest: u64) -> Option<Self> {
         let (pos, sticky) = token.strip_prefix('s')?.split_once('_')?;
         let since = Self {
@@ -203,7 +203,8 @@ fn show_timeline(
            "prev_batch": format!("t{}", part.start), "limited": part.limited})
 }
 
-/// The newest matching events after `since` up to `until`, at most the filter's limit.
+/// The newest matching events that the viewer may see, after the position `since` up to and
+/// including `until`, at most the filter's limit, oldest first.
 fn select_timeline(
     room: &SimRoom,
     question: &SyncQuestion<'_>,
@@ -238,8 +239,9 @@ fn select_timeline(
     }
 }
 
-/// The indices of the state section: complete at first, changes later. It is the state before the
-/// timeline, or after it if requested (MSC4222).
+/// The indices of the state section: complete without a position `since` or if that is requested,
+/// else the changes after it. It is the state before the timeline, or after it if requested
+/// (MSC4222).
 fn select_state(
     room: &SimRoom,
     question: &SyncQuestion<'_>,

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::act::{Act, ActKind};
-use super::stay::{SimStay, StayEnd, StayFormat};
+use super::stay::{RENEWED_EARLY_MS, SimStay, StayEnd, StayFormat};
 use super::{HOUR_MS, MINUTE_MS};
 use crate::sim::dice::Dice;
 use crate::sim::people::Person;
@@ -40,7 +40,8 @@ pub struct LivePlan {
 }
 
 impl LivePlan {
-    /// Begins at `start_ms` with the running stays.
+    /// Begins at `start_ms`, ms since the Unix epoch, with the running stays. Those that are in no
+    /// lasting call end in the first minute. The same arguments make the same plan.
     #[must_use]
     pub fn new(running: Vec<SimStay>, start_ms: i64, seed: u64) -> Self {
         let rooms: Vec<String> = LASTING
@@ -61,10 +62,12 @@ impl LivePlan {
         }
     }
 
-    /// The acts of the next minute, in order of time.
+    /// The acts of the next minute, in order of time. The first minute begins at the start of the
+    /// plan.
     pub fn next_minute(&mut self) -> Vec<Act> {
         let from = self.start_ms + self.minute * MINUTE_MS;
         let mut acts = self.renewals(from);
+        // The call of the last minute ends before the next one takes its place in `short`.
         self.end_short_call(from, &mut acts);
         self.begin_short_call(from, &mut acts);
         self.come_and_go(from, &mut acts);
@@ -74,11 +77,12 @@ impl LivePlan {
         acts
     }
 
-    /// The renewals of the lasting calls in the minute that begins at `from`, ms.
+    /// The renewals of the lasting calls in the minute that begins at `from`, ms: at most one for
+    /// each stay, in no order.
     fn renewals(&self, from: i64) -> Vec<Act> {
         let mut acts = Vec::new();
         for stay in &self.lasting {
-            let n = (from - stay.from_ms + 5000).div_euclid(HOUR_MS) + 1;
+            let n = (from - stay.from_ms + RENEWED_EARLY_MS).div_euclid(HOUR_MS) + 1;
             let renewal = stay.renewal(n);
             if (from..from + MINUTE_MS).contains(&renewal.at_ms) {
                 acts.push(renewal);
@@ -88,8 +92,8 @@ impl LivePlan {
         acts
     }
 
-    /// Ends the short call: the last member leaves 34 to 39 s after the minute began, the others
-    /// just before.
+    /// Ends the short call of the last minute, in the minute that begins at `from`, ms: the last
+    /// member leaves at most 39 s after it began, the others just before.
     fn end_short_call(&mut self, from: i64, acts: &mut Vec<Act>) {
         let last = from + self.dice.range(34_000, 39_000);
         for stay in std::mem::take(&mut self.short) {
@@ -98,8 +102,8 @@ impl LivePlan {
         }
     }
 
-    /// Begins the next short call: one to four people join within half a minute. Some of these
-    /// calls ring.
+    /// Begins the next short call, in the minute that begins at `from`, ms: one to four people join
+    /// in its first half. Some of these calls ring. The call before must have been ended.
     fn begin_short_call(&mut self, from: i64, acts: &mut Vec<Act>) {
         let turn = usize::try_from(self.minute).unwrap_or(0) % TURNS.len();
         let (key, form) = TURNS[turn];
@@ -155,7 +159,7 @@ impl LivePlan {
         Some((key, room_id_of_scene(key, self.seed)?, least, most))
     }
 
-    /// Lets a member of the room join one of the lasting calls, unless it is full.
+    /// Lets a member of the room join one of the lasting calls at `at_ms`, unless it is full.
     fn join_lasting_call(&mut self, at_ms: i64, acts: &mut Vec<Act>) {
         let Some((key, room, _, most)) = self.pick_call() else {
             return;
@@ -183,15 +187,16 @@ impl LivePlan {
         key == "ops" && members.and_then(|members| members.get(1).copied()) == Some(person)
     }
 
-    /// Lets somebody leave one of the lasting calls, unless there are too few. Stays that renew in
-    /// this minute (`minute_ms`, its begin) or began in it are left alone.
+    /// Lets somebody leave one of the lasting calls at `at_ms`, unless it has only its minimum
+    /// number of people. Stays that renew in this minute (`minute_ms`, its begin) or began in it
+    /// are left alone.
     fn leave_lasting_call(&mut self, at_ms: i64, minute_ms: i64, acts: &mut Vec<Act>) {
         let Some((_, room, least, _)) = self.pick_call() else {
             return;
         };
 
         let renews = |stay: &SimStay| {
-            let n = (minute_ms - stay.from_ms + 5000).div_euclid(HOUR_MS) + 1;
+            let n = (minute_ms - stay.from_ms + RENEWED_EARLY_MS).div_euclid(HOUR_MS) + 1;
             stay.renewal(n).at_ms < minute_ms + MINUTE_MS
         };
 

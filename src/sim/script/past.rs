@@ -23,8 +23,8 @@ struct CallPattern {
     people: (i64, i64),
 }
 
-/// A recurring call: room, days (0 is Monday), minute of the day, then the shortest and longest
-/// length in minutes and the fewest and most people.
+/// A recurring call: room, days (0 is Monday), minute of the day (UTC), then the shortest and
+/// longest length in minutes and the fewest and most people, all inclusive.
 const fn new_pattern(
     room: &'static str,
     days: &'static [i64],
@@ -66,7 +66,8 @@ pub struct PastPlan {
     pub running: Vec<SimStay>,
 }
 
-/// Plans the past up to `now_ms`.
+/// Plans the past of [`DAYS`] days and today up to `now_ms`, ms since the Unix epoch, inclusive.
+/// The same time and seed make the same plan.
 #[must_use]
 pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
     let mut writer = PastWriter {
@@ -143,7 +144,8 @@ impl PastWriter {
         self.plan_call(pattern.room, start, length, people);
     }
 
-    /// Plans calls of this day at random times: the desk, the lounge, two friends.
+    /// Plans calls of this day, in days since the Unix epoch, at random times: the desk, the
+    /// lounge, two friends.
     fn plan_drop_ins(&mut self, day: i64) {
         // Each line: the hours of the day, how many calls, their minutes, their people.
         let working = weekday(day) < 5;
@@ -161,8 +163,9 @@ impl PastWriter {
         }
     }
 
-    /// Plans up to `calls` calls in a room, one after the other between two hours of a day.
-    /// `length` in minutes and `people` are ranges.
+    /// Plans up to `calls` calls in a room, one after the other between two hours (UTC) of a day,
+    /// which is in days since the Unix epoch. `length` in minutes and `people` are ranges with both
+    /// ends. `calls` is at least 1.
     fn plan_spread_calls(
         &mut self,
         room: &str,
@@ -204,8 +207,9 @@ impl PastWriter {
         self.now_ms - minutes * MINUTE_MS
     }
 
-    /// Plans one call from `start` for `length`, both in ms, in the format that the room's clients
-    /// had then. It is left out if it would disturb the call that runs now.
+    /// Plans one call of `people` people in the room of the short name `key`, from `start` for
+    /// `length`, both in ms, in the format that the room's clients had then. It is left out if it
+    /// would disturb the call that runs now.
     fn plan_call(&mut self, key: &str, start: i64, length: i64, people: i64) {
         let Some(scene) = find_scene(key) else { return };
         let end = start + length;
@@ -225,6 +229,7 @@ impl PastWriter {
                 stay.intent = "audio";
             }
 
+            // The first member is there all the time, since nobody else need be.
             if i > 0 {
                 self.vary(&mut stay, start, end);
             } else if matches!(key, "support" | "dm" | "community") {
@@ -244,8 +249,9 @@ impl PastWriter {
         }
     }
 
-    /// Varies the stays of one call: late, early, back again, a second device, another SFU, a
-    /// crash.
+    /// Varies a stay of a call that goes from `start` to `end`, both in ms, at least three minutes
+    /// later: late, early, back again, a second device, another SFU, a crash. Other stays of the
+    /// same person are added to the past; the caller adds this one.
     fn vary(&mut self, stay: &mut SimStay, start: i64, end: i64) {
         let third = (end - start) / 3;
         stay.from_ms = start + self.dice.range(4000, third.min(6 * MINUTE_MS));

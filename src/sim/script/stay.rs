@@ -11,6 +11,8 @@ const STICKY_MEMBER: &str = "org.matrix.msc4143.rtc.member";
 const HOUR_MS: i64 = 3_600_000;
 /// Lifetime that matrix-js-sdk gives a membership, and adds with each renewal.
 const EXPIRES_MS: i64 = 4 * HOUR_MS;
+/// A renewal comes this much before the full hour of its stay.
+pub const RENEWED_EARLY_MS: i64 = 5_000;
 
 /// A wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +94,8 @@ impl SimStay {
         }
     }
 
-    /// All its events up to and including `until_ms`, in order. `kicker` is who removes the person,
-    /// if it ends so.
+    /// All its events up to and including `until_ms`, in order of time. `kicker` is who removes the
+    /// person, if it ends so. A change of the SFU must not be after the end of the stay.
     #[must_use]
     pub fn acts(&self, until_ms: i64, kicker: &str) -> Vec<Act> {
         let last = self.end.map_or(i64::MAX, |(at, _)| at);
@@ -104,7 +106,7 @@ impl SimStay {
                 .take_while(|act| act.at_ms < last.min(until_ms)),
         );
         if let Some((at, _)) = self.moved {
-            acts.push(self.update(self.renewals_before(at), at));
+            acts.push(self.update(self.renewals_until(at), at));
         }
 
         acts.sort_by_key(|act| act.at_ms);
@@ -123,15 +125,16 @@ impl SimStay {
         self.write(self.from_ms, self.content(0, None))
     }
 
-    /// Renewal number `n`, from 1: every hour, a little early.
+    /// Renewal number `n`, from 1: every hour since the join, a little early
+    /// ([`RENEWED_EARLY_MS`]). The caller looks that the stay still lasts then.
     #[must_use]
     pub fn renewal(&self, n: i64) -> Act {
-        self.update(n, self.from_ms + HOUR_MS * n - 5000)
+        self.update(n, self.from_ms + HOUR_MS * n - RENEWED_EARLY_MS)
     }
 
-    /// How many renewals came before this time, ms.
-    fn renewals_before(&self, at_ms: i64) -> i64 {
-        (at_ms - self.from_ms + 5000) / HOUR_MS
+    /// How many renewals came by this time, ms, inclusive; it must not be before the join.
+    fn renewals_until(&self, at_ms: i64) -> i64 {
+        (at_ms - self.from_ms + RENEWED_EARLY_MS) / HOUR_MS
     }
 
     /// The event of renewal number `n`, or of a change after it.
@@ -139,7 +142,8 @@ impl SimStay {
         self.write(at_ms, self.content(n, Some(at_ms)))
     }
 
-    /// The event of a leave; `None` if the device is just gone.
+    /// The event of a leave; `None` if the device is just gone. `kicker` is the sender if the stay
+    /// ends by [`StayEnd::Kicked`]; otherwise it may be empty.
     #[must_use]
     pub fn leave(&self, at_ms: i64, end: StayEnd, kicker: &str) -> Option<Act> {
         let user = self.person.user_id();
@@ -235,7 +239,8 @@ impl SimStay {
         json!({"type": "livekit", "livekit_service_url": sfu, "livekit_alias": self.room})
     }
 
-    /// The content of today's format after `n` renewals: each adds four hours to the expiry.
+    /// The content of the formats with one event per device, without the transports, after `n`
+    /// renewals: each adds four hours to the expiry, which counts from the join.
     fn flat(&self, n: i64) -> Value {
         // Each newer client uses its own SFU, older ones that of the oldest member.
         let newer = self.form == StayFormat::Flat;
