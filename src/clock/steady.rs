@@ -43,7 +43,8 @@ pub enum FoundBy {
     Homeserver,
 }
 
-/// A span of time in which the wall clock was wrong. Times in ms by the monotonic clock.
+/// A span of time in which the wall clock was wrong. Times in ms since the Unix epoch, as the
+/// monotonic clock went on from the last moment at which both agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Off {
     pub from_ms: i64,
@@ -165,7 +166,7 @@ struct Step {
 
 impl Step {
     /// Is the step too long ago without a word of the homeserver, so that the wall clock is
-    /// believed again?
+    /// believed again? `counted_ms` is now, as [`Moment::counted_ms`].
     fn is_lapsed(&self, counted_ms: i64) -> bool {
         // A small step, hardly larger than an ordinary one, is believed in any case.
         let is_small = self.off_ms.saturating_abs() <= NEAR_MS;
@@ -235,10 +236,10 @@ impl Steady {
     /// lapsed; else that of the monotonic clock. Each call notes what both clocks show.
     pub fn read(&mut self, moment: Moment) -> i64 {
         self.begun_ms.get_or_insert(moment.wall_ms);
-        let counted_ms = self.count(moment);
-        let off_ms = moment.wall_ms.saturating_sub(counted_ms);
+        let by_count_ms = self.time_by_count(moment);
+        let off_ms = moment.wall_ms.saturating_sub(by_count_ms);
         if off_ms.saturating_abs() <= STEP_MS {
-            self.end_step(moment, counted_ms);
+            self.end_step(moment, by_count_ms);
             self.anchor = Some(moment);
             self.adopt_after_a_while(moment);
             return moment.wall_ms;
@@ -250,9 +251,9 @@ impl Steady {
                 Step { off_ms, ..step }
             }
             _ => {
-                self.end_off(counted_ms, FoundBy::Counting);
+                self.end_off(by_count_ms, FoundBy::Counting);
                 Step {
-                    since_ms: counted_ms,
+                    since_ms: by_count_ms,
                     since_counted_ms: moment.counted_ms,
                     off_ms,
                     told_ms: None,
@@ -265,23 +266,24 @@ impl Steady {
         self.step = Some(step);
         if step.is_lapsed(moment.counted_ms) {
             if step.told_ms.is_none() && !step.is_withdrawn {
-                self.withdraw(step, counted_ms);
+                self.withdraw(step, by_count_ms);
                 self.step = Some(Step {
                     is_withdrawn: true,
                     ..step
                 });
             }
 
-            self.end_off(counted_ms, FoundBy::Counting);
+            self.end_off(by_count_ms, FoundBy::Counting);
             return moment.wall_ms;
         }
 
-        counted_ms
+        by_count_ms
     }
 
-    /// The time by the monotonic clock, ms: the wall clock at the last moment at which both agreed,
-    /// plus what was counted since.
-    fn count(&self, moment: Moment) -> i64 {
+    /// The time by the monotonic clock, ms since the Unix epoch: the wall clock at the last moment
+    /// at which both agreed, plus what was counted since. Not to be confused with
+    /// [`Moment::counted_ms`], which has an arbitrary beginning.
+    fn time_by_count(&self, moment: Moment) -> i64 {
         self.anchor.map_or(moment.wall_ms, |anchor| {
             let passed_ms = moment.counted_ms.saturating_sub(anchor.counted_ms);
             anchor.wall_ms.saturating_add(passed_ms)
@@ -289,20 +291,21 @@ impl Steady {
     }
 
     /// Ends the step, if there is one: both clocks agree again, so the wall clock was wrong
-    /// meanwhile.
-    fn end_step(&mut self, moment: Moment, counted_ms: i64) {
+    /// meanwhile. `by_count_ms` is [`Self::time_by_count`] at this moment, as in all of this file.
+    fn end_step(&mut self, moment: Moment, by_count_ms: i64) {
         let Some(step) = self.step.take() else {
             return;
         };
 
         if self.open(FoundBy::Counting).is_none() && !step.is_lapsed(moment.counted_ms) {
-            self.note_step(step, counted_ms, None);
+            self.note_step(step, by_count_ms, None);
         }
 
-        self.end_off(counted_ms, FoundBy::Counting);
+        self.end_off(by_count_ms, FoundBy::Counting);
     }
 
-    /// Takes the time that the homeserver reported in an answer that came at this moment.
+    /// Takes the time that the homeserver reported in an answer that came at this moment. Moments
+    /// must be given in the order in which they were, here and to [`Self::read`].
     pub fn told(&mut self, word: Word, moment: Moment) {
         let now_ms = self.read(moment);
         let Some(step) = self.step else {
@@ -310,7 +313,7 @@ impl Steady {
             return self.compare(distance, moment.counted_ms, moment, now_ms);
         };
 
-        let counted_ms = self.count(moment);
+        let by_count_ms = self.time_by_count(moment);
         // The machine may have slept while the request was under way. Then the monotonic clock did
         // not count all of the time.
         let begun_ms = moment.counted_ms.saturating_sub(word.elapsed_ms);
@@ -320,7 +323,7 @@ impl Steady {
             0
         };
 
-        let of_counted = Distance::from_server(counted_ms, word, slept_ms);
+        let of_counted = Distance::from_server(by_count_ms, word, slept_ms);
         let of_wall = Distance::from_server(moment.wall_ms, word, slept_ms);
         let of_wall = step
             .distance
@@ -334,7 +337,7 @@ impl Steady {
         match self.decide(of_counted, of_wall) {
             Verdict::WallIsRight => {
                 if !step.is_withdrawn {
-                    self.withdraw(step, counted_ms);
+                    self.withdraw(step, by_count_ms);
                 }
 
                 self.believe(step, of_counted, moment);
@@ -416,26 +419,26 @@ impl Steady {
 
     /// Withdraws the doubt of a step: the wall clock had been right since then, and the monotonic
     /// time was wrong.
-    fn withdraw(&mut self, step: Step, counted_ms: i64) {
+    fn withdraw(&mut self, step: Step, by_count_ms: i64) {
         let withdrawn_by_ms = Some(step.off_ms);
         let change = self.changes + 1;
         if let Some(off) = self.open(FoundBy::Counting) {
-            off.to_ms = Some(counted_ms);
+            off.to_ms = Some(by_count_ms);
             off.withdrawn_by_ms = withdrawn_by_ms;
             off.change = change;
             self.changes = change;
             return;
         }
 
-        self.note_step(step, counted_ms, withdrawn_by_ms);
+        self.note_step(step, by_count_ms, withdrawn_by_ms);
     }
 
     /// Notes a step that is over now and was not noted while it went on. `withdrawn_by_ms` is set
     /// if the wall clock had been right.
-    fn note_step(&mut self, step: Step, counted_ms: i64, withdrawn_by_ms: Option<i64>) {
+    fn note_step(&mut self, step: Step, by_count_ms: i64, withdrawn_by_ms: Option<i64>) {
         self.record_span(Off {
             from_ms: step.since_ms,
-            to_ms: Some(counted_ms),
+            to_ms: Some(by_count_ms),
             off_ms: step.off_ms,
             found_by: FoundBy::Counting,
             was_believed: false,
@@ -445,7 +448,9 @@ impl Steady {
     }
 
     /// Believes the wall clock from this moment on. Either the machine slept, or the wall clock was
-    /// wrong before and is right now; then the whole time before the step was wrong.
+    /// wrong before and is right now; then the whole time before the step was wrong. `of_counted`
+    /// is the distance that the monotonic time has to the homeserver. If the time before was wrong,
+    /// no distance is usual afterwards.
     fn believe(&mut self, step: Step, of_counted: Distance, moment: Moment) {
         self.step = None;
         self.anchor = Some(moment);
@@ -472,9 +477,10 @@ impl Steady {
         self.begun_ms = Some(moment.wall_ms);
     }
 
-    /// Compares a distance to the homeserver with the usual one, while the two clocks agree. If it
-    /// is another one, it changed at `since_counted_ms`, ms by the monotonic clock, and our clock
-    /// is doubted.
+    /// Compares a distance to the homeserver with the usual ones, while the two clocks agree. If it
+    /// is another one, it changed at `since_counted_ms`, as [`Moment::counted_ms`], and our clock
+    /// is doubted from `now_ms` on, our time. The first distance heard is the usual one, unless it
+    /// is larger than [`APART_MS`].
     fn compare(&mut self, distance: Distance, since_counted_ms: i64, moment: Moment, now_ms: i64) {
         let is_near = |known: &Distance| known.gap_ms(distance) <= NEAR_MS;
         let is_usual = self
@@ -526,7 +532,8 @@ impl Steady {
         self.note_apart(now_ms, off_ms);
     }
 
-    /// Ends the doubt: the homeserver is as far from us as usual.
+    /// Ends the doubt, if there is one: the homeserver is as far from us as usual. `now_ms` is our
+    /// time at this moment.
     fn end_apart(&mut self, moment: Moment, now_ms: i64) {
         self.usual_ms = Some(moment.counted_ms);
         if let Some(apart) = self.apart.take() {
@@ -539,8 +546,8 @@ impl Steady {
         self.end_off(now_ms, FoundBy::Homeserver);
     }
 
-    /// Notes that the distance is not the usual one since `from_ms`, by `off_ms`. If that was noted
-    /// before and had ended, it goes on.
+    /// Notes that the distance is not the usual one since `from_ms`, our time, by `off_ms`. If that
+    /// was noted before and had ended, it goes on.
     fn note_apart(&mut self, from_ms: i64, off_ms: i64) {
         let is_it = |off: &&mut Off| off.from_ms == from_ms && off.found_by == FoundBy::Homeserver;
         let change = self.changes + 1;
@@ -601,7 +608,8 @@ impl Steady {
         self.offs.iter_mut().rev().find(is_open)
     }
 
-    /// Ends the span that still lasts and was found in this way, if there is one.
+    /// Ends the span that still lasts and was found in this way, if there is one, at `now_ms`, our
+    /// time; not before it began.
     fn end_off(&mut self, now_ms: i64, found_by: FoundBy) {
         let change = self.changes + 1;
         if let Some(off) = self.open(found_by) {
@@ -611,7 +619,8 @@ impl Steady {
         }
     }
 
-    /// Stores a span. If there are too many, the oldest one that is over is dropped.
+    /// Stores a span, and gives it the number of its change, whatever `off.change` is. If there are
+    /// too many, the oldest one that is over is dropped.
     fn record_span(&mut self, off: Off) {
         if self.offs.len() >= OFFS_MAX
             && let Some(at) = self.offs.iter().position(|off| off.to_ms.is_some())

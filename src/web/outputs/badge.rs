@@ -105,7 +105,8 @@ struct PeopleCount {
 }
 
 impl PeopleCount {
-    /// Counts the people in these calls, of one server or (`None`) of all.
+    /// Counts the people in these calls, of one server or (`None`) of all. The calls must be read
+    /// as of the time at which the badge speaks.
     fn count_calls<'a>(
         calls: impl IntoIterator<Item = &'a CallFacts> + Clone,
         server: Option<&str>,
@@ -214,8 +215,8 @@ async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<B
         ));
     }
 
-    let seen = Liveness::read(web, ask.viewer, ask.now).await?.everything();
-    if seen.is_blind() {
+    let present = Liveness::read(web, ask.viewer, ask.now).await?.everything();
+    if present.is_blind() {
         return Ok(Badge::unknown());
     }
 
@@ -234,7 +235,7 @@ async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<B
     }
 
     // If nobody is seen, there may be people in rooms that we cannot read.
-    let is_hidden = count.people == 0 && seen.hidden_rooms() > 0;
+    let is_hidden = count.people == 0 && present.hidden_rooms() > 0;
 
     Ok(Badge::from_count(&count, is_hidden, ask.now))
 }

@@ -111,8 +111,8 @@ async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -
         .streaming(stream_calls(web, ask, asked, turn))
 }
 
-/// The file as a stream of parts. It holds `turn`, one of the places for exports, until it ends. If
-/// reading fails on the way, the stream breaks off.
+/// The file as a stream of parts. It holds `turn`, one of the exports allowed at once, until it
+/// ends. If reading fails on the way, the stream breaks off.
 fn stream_calls(
     web: http::Data<Web>,
     ask: PageRequest,
@@ -138,8 +138,9 @@ fn stream_calls(
     }
 }
 
-/// The next calls after `place` as text, and moves `place` on; `None` after the last call. The text
-/// may be empty, if all calls of the page are filtered out.
+/// The next calls after `place` in the list as text, at most [`PAGE`], and moves `place` to the
+/// last of them; the caller begins with `None`. Returns `None` after the last call. The text may be
+/// empty, if all calls of the page are filtered out.
 async fn next_calls_text(
     web: &Web,
     ask: &PageRequest,

@@ -151,8 +151,9 @@ async fn load_feed(
     })
 }
 
-/// The user id of the first observing account, for the ids of feeds: it is unique to an
-/// installation and does not change with the host name.
+/// The user id of the first observing account, escaped for a URL, for the ids of feeds: it is
+/// unique to an installation and does not change with the host name. `nobody` without an account.
+/// The first is the one whose `id` in the configuration is least, whatever the order there.
 async fn first_account_id(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     let accounts = vantages::list_vantages_for(&web.store, ask.viewer).await?;
     let first = accounts
@@ -165,7 +166,8 @@ async fn first_account_id(web: &Web, ask: &PageRequest) -> Result<String, Error>
     }))
 }
 
-/// A call in one line: who, how many, how long.
+/// A call in one line: how many people, how long it lasted, and the names of the first five, in the
+/// order of its members. Two people of the same name are named once.
 fn describe_call(call: &CallFacts) -> String {
     let mut names: Vec<String> = Vec::new();
     for member in &call.members {

@@ -55,7 +55,8 @@ impl Streams {
         Self { open, most }
     }
 
-    /// Opens one more stream to this address; `None` if a limit is reached.
+    /// Opens one more stream to this address; `None` if a limit is reached. Dropping what is
+    /// returned closes it again.
     fn open(&self, address: IpAddr) -> Option<OpenStream> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = open.values().sum();
@@ -101,10 +102,12 @@ fn address_of(req: &HttpRequest) -> IpAddr {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
     };
 
-    let told = req.headers().get("x-forwarded-for");
-    let told = told.and_then(|told| told.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    // A proxy appends the address that it was called from. What stands before is the client's word.
+    let stated = req.headers().get("x-forwarded-for");
+    let stated =
+        stated.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
 
-    told.filter(|_| is_near).unwrap_or(peer)
+    stated.filter(|_| is_near).unwrap_or(peer)
 }
 
 /// `GET /api/v1/live`: an endless stream that tells the browser when something changed. The number
@@ -180,6 +183,7 @@ fn stream_changes(
 fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
     let mut all = vec![first];
     while let Ok(next) = changes.try_recv() {
+        // One more than is sent is collected, as a sign that there are too many.
         if all.len() <= TOLD_MOST && !all.contains(&next) {
             all.push(next);
         }
@@ -191,15 +195,15 @@ fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Byt
         all.truncate(1);
     }
 
-    let mut told: Vec<u8> = all
+    let mut messages: Vec<u8> = all
         .into_iter()
         .flat_map(|change| sse_event(&change_json(change)))
         .collect();
     if others {
-        told.extend(sse_event(&json!({})));
+        messages.extend(sse_event(&json!({})));
     }
 
-    web::Bytes::from(told)
+    web::Bytes::from(messages)
 }
 
 /// What changed, as the browser is told; `{}` means anything.

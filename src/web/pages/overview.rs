@@ -234,8 +234,9 @@ pub struct DayCounts {
 }
 
 impl DayCounts {
-    /// Counts today and the same time last week, and the devices of the last 24 hours. Nobody saw
-    /// the devices of `gone` after they were last heard.
+    /// Counts today (UTC) until now and the same time last week, and the devices of the last 24
+    /// hours. Nobody saw the devices of `gone` after they were last heard. `gone` must be as of the
+    /// request's time.
     async fn read(store: &Reader, ask: &PageRequest, gone: &Gone) -> Result<Self, Error> {
         let (viewer, now) = (ask.viewer, ask.now);
         let (midnight, yesterday) = (f::start_of_day(now), now - f::DAY);

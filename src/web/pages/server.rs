@@ -260,7 +260,8 @@ async fn read_own_homeserver(
     Ok(all.remove(&ours.id).map(OwnFacts::from))
 }
 
-/// The people of this server in calls now, and the calls that concern it.
+/// The people of this server in calls now, and the calls that concern it. Those who are probably
+/// gone count only as ghosts.
 async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now, Error> {
     let calls = super::read_running_calls(web, ask).await?.calls.clone();
     let (own, others): (Vec<_>, Vec<_>) = calls
@@ -292,7 +293,7 @@ async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now
         .flat_map(CallFacts::present)
         .filter(|member| member.server == name);
     let perhaps_gone = PerhapsGone::among(of_server);
-    let seen = Liveness::read(web, ask.viewer, ask.now).await?.everything();
+    let present = Liveness::read(web, ask.viewer, ask.now).await?.everything();
     let carries = |call: &CallFacts| {
         call.present()
             .any(|member| member.sfu().is_some_and(|url| is_under(url, name)))
@@ -301,8 +302,8 @@ async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now
     Ok(Now {
         now_ms: ask.now,
         now_at: Stamp(ask.now),
-        can_tell: !seen.seen.unknown,
-        seen,
+        can_tell: !present.seen.unknown,
+        seen: present,
         ghosts,
         perhaps_gone: perhaps_gone.devices,
         silent_since_ms: perhaps_gone.silent_since_ms,

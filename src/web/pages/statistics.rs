@@ -216,8 +216,9 @@ async fn read_statistics_in_period(
     })
 }
 
-/// The numbers of each step of the period. `classes` are its calls and `before` those of the period
-/// before, by class and day; `hours` is the device time, ms, by hour since the Unix epoch.
+/// The numbers of each step of the period, oldest first. `classes` are its calls and `before` those
+/// of the period before, by class and day since the Unix epoch; `hours` is the device time, ms, by
+/// hour since the Unix epoch. The last step ends where the period does.
 async fn numbers_per_bucket(
     store: &Reader,
     ask: &PageRequest,
@@ -261,8 +262,9 @@ async fn numbers_per_bucket(
     Ok(found)
 }
 
-/// The number of calls in each class. A class begins at one of these bounds and ends before the
-/// next; `key` gives the bound of the class that a call counts in.
+/// The number of calls in each class, in the order of `bounds`, which rise. A class begins at one
+/// of these bounds and ends before the next; `key` gives the bound of the class that a call counts
+/// in.
 fn count_by_class(
     bounds: &[i64],
     classes: &[CallClass],

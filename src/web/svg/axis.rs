@@ -25,6 +25,7 @@ const NOW_ROOM: f64 = 6.0;
 /// A span of time that a drawing shows from left to right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axis {
+    /// The first and the last moment shown, ms since the Unix epoch.
     pub from: i64,
     pub to: i64,
 }
@@ -42,7 +43,8 @@ pub struct Tick {
 }
 
 impl Axis {
-    /// The axis around a call: 4 % before, 5 % after, at least five minutes.
+    /// The axis around a call that lasts from `start` to `end`, ms: it begins 4 % before the call
+    /// and ends 5 % after it. A call shorter than five minutes is taken for five minutes long.
     #[must_use]
     pub fn around(start: i64, end: i64) -> Self {
         let span = end.saturating_sub(start).max(5 * MINUTE);
@@ -82,15 +84,16 @@ impl Axis {
     }
 
     /// The data with which the browser puts the ticks on round times of its own time zone:
-    /// beginning, end, step, and now, ms.
+    /// beginning, end, step, and, if the axis shows it, `now`, ms.
     #[must_use]
     pub fn data(&self, now: Option<i64>) -> String {
         let now = now.map(|now| format!(" {now}")).unwrap_or_default();
         format!("{} {} {}{now}", self.from, self.to, self.step())
     }
 
-    /// The ticks, on round times in UTC. Those too near to `now` are left out; `None` = the axis
-    /// does not show now. `static/time.js` does the same for the viewer's zone.
+    /// The ticks, on round times in UTC between the two ends, exclusive, from left to right. Those
+    /// too near to `now`, ms, are left out; `None` = the axis does not show now. `static/time.js`
+    /// does the same for the viewer's zone.
     #[must_use]
     pub fn ticks(&self, now: Option<i64>) -> Vec<Tick> {
         let step = self.step();

@@ -44,8 +44,10 @@ pub struct BarPin {
     pub y: i64,
 }
 
-/// The marks on the axis, for all findings without a mark on a bar. `upto` is the time until which
-/// the call is known, ms.
+/// The marks on the axis, for all of these findings without a mark on a bar, in their order. The
+/// bars of `picture` must have their marks already. `findings` must be the first ones of the call,
+/// since a mark bears the position in the list. `upto` is the time until which the call is known,
+/// ms: the end of a band that still lasts.
 #[must_use]
 pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Vec<Pin> {
     let axis = &picture.axis;
@@ -100,8 +102,9 @@ pub fn band_legend(findings: &[FindingFacts]) -> Option<&'static str> {
     })
 }
 
-/// The mark of the finding about this stay; `None` if there is none, or if its bar has no room for
-/// it. `bar` is where the bar begins and ends, percent; `chip` says that a letter is at its start.
+/// The mark of the first finding about this stay; `None` if there is none among the first [`MOST`]
+/// of the call, or if its bar has no room for it. `bar` is where the bar begins and ends, percent;
+/// `chip` says that a letter is at its start. The caller sets `y`, which is 0 here.
 #[must_use]
 pub fn pin_on_bar(
     call: &CallFacts,
@@ -125,8 +128,8 @@ pub fn pin_on_bar(
     })
 }
 
-/// The position nearest to `wanted` that no other numeral covers, first to the right, then to the
-/// left; all in percent.
+/// The position nearest to `wanted` that no numeral at one of the positions `taken` covers, first
+/// to the right, then to the left; all in percent. If there is none, `wanted` itself.
 fn free_position(taken: &[f64], wanted: f64) -> f64 {
     let covered = |x: f64| taken.iter().any(|other| (other - x).abs() < APART - 0.01);
     let steps = || (0..=taken.len()).map(|step| super::to_float(step) * APART);

@@ -655,7 +655,7 @@ impl CallFacts {
 
         groups
             .first()
-            .map(|group| group.told.told(self, NAMED_SHORT))
+            .map(|group| group.summary.told(self, NAMED_SHORT))
     }
 }
 

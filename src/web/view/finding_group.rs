@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FindingGroup<'f> {
     /// The summary of all of them; of a single finding, the finding itself.
-    pub told: FindingFacts,
+    pub summary: FindingFacts,
     pub parts: Vec<NumberedFinding<'f>>,
 }
 
@@ -66,9 +66,14 @@ impl SharedSide {
         person.is_some() && person == self.person(other) && one.service_url == other.service_url
     }
 
-    /// The numbers of the findings that are told together with `first`: those of the same person
-    /// whose times make up one time without a break. `first` is among them.
-    fn told_with(self, first: NumberedFinding<'_>, all: &[NumberedFinding<'_>]) -> BTreeSet<usize> {
+    /// The numbers of the findings that belong together with `first`, one of `all`: those of the
+    /// same person whose times make up one time without a break. `first` is among them. `all` may
+    /// be in any order.
+    fn grouped_with(
+        self,
+        first: NumberedFinding<'_>,
+        all: &[NumberedFinding<'_>],
+    ) -> BTreeSet<usize> {
         let mut same: Vec<NumberedFinding<'_>> = all
             .iter()
             .filter(|one| self.is_same(first.finding, one.finding))
@@ -98,7 +103,8 @@ impl SharedSide {
 
 /// The findings in groups; each group is at the position of its first finding. A group has the
 /// findings of one person who cannot hear several others, else those of several who cannot hear
-/// one, as far as their times make up one time. Any other finding is alone.
+/// one, as far as their times make up one time. Any other finding is alone. The order of `findings`
+/// decides the numbers and the positions, nothing else.
 #[must_use]
 pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
     let mut left: Vec<NumberedFinding<'_>> = findings
@@ -108,16 +114,16 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
         .collect();
     let mut groups = Vec::new();
     while let Some(first) = left.first().copied() {
-        let mut together = SharedSide::Listener.told_with(first, &left);
+        let mut together = SharedSide::Listener.grouped_with(first, &left);
         if together.len() < 2 {
-            together = SharedSide::Speaker.told_with(first, &left);
+            together = SharedSide::Speaker.grouped_with(first, &left);
         }
 
         let is_in = |one: &NumberedFinding<'_>| together.contains(&one.number);
         let (parts, others) = left.into_iter().partition(is_in);
         left = others;
         groups.push(FindingGroup {
-            told: summarise_findings(&parts),
+            summary: summarise_findings(&parts),
             parts,
         });
     }
@@ -126,29 +132,30 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
 }
 
 /// One finding that summarises all of these: it lasts from the first begin to the last end (without
-/// end, if one of them still lasts) and has the people of all. The rest is that of the first one.
+/// end, if one of them still lasts) and has the named people of all. The rest is that of the first
+/// one in the list. There is at least one.
 fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
     let mut findings = parts.iter().map(|part| part.finding);
-    let mut told = findings
+    let mut summary = findings
         .next()
         .cloned()
         .unwrap_or_else(|| FindingFacts::ongoing(FindingKind::Apart, 0));
     for finding in findings {
-        told.from_ms = told.from_ms.min(finding.from_ms);
-        told.until_ms = told
+        summary.from_ms = summary.from_ms.min(finding.from_ms);
+        summary.until_ms = summary
             .until_ms
             .zip(finding.until_ms)
             .map(|(one, other)| one.max(other));
-        add_people(&mut told.users, &finding.users);
-        add_people(&mut told.unheard, &finding.unheard);
-        told.users_total = told.users.len().max(told.users_total);
-        told.unheard_total = told.unheard.len().max(told.unheard_total);
+        add_people(&mut summary.users, &finding.users);
+        add_people(&mut summary.unheard, &finding.unheard);
+        summary.users_total = summary.users.len().max(summary.users_total);
+        summary.unheard_total = summary.unheard.len().max(summary.unheard_total);
     }
 
-    told.from_at = Stamp(told.from_ms);
-    told.until_at = told.until_ms.map(Stamp);
+    summary.from_at = Stamp(summary.from_ms);
+    summary.until_at = summary.until_ms.map(Stamp);
 
-    told
+    summary
 }
 
 /// Adds the people who are not known yet.
@@ -165,7 +172,10 @@ impl CallFacts {
     pub(super) fn loud_groups(&self) -> (usize, usize) {
         let loud: Vec<FindingFacts> = self.loud().cloned().collect();
         let groups = groups_of_findings(&loud);
-        let ghosts = groups.iter().filter(|group| group.told.is_ghost()).count();
+        let ghosts = groups
+            .iter()
+            .filter(|group| group.summary.is_ghost())
+            .count();
 
         (groups.len(), ghosts)
     }
@@ -203,11 +213,11 @@ mod tests {
         ];
         let groups = groups_of_findings(&findings);
         assert_eq!(numbers(&groups), [vec![1, 3], vec![2], vec![4, 5]]);
-        let told = &groups[0].told;
+        let told = &groups[0].summary;
         assert_eq!((told.from_ms, told.until_ms), (10, None));
         assert_eq!((told.users.len(), told.users_total), (1, 1));
         assert_eq!((told.unheard.len(), told.unheard_total), (2, 2));
-        let told = &groups[2].told;
+        let told = &groups[2].summary;
         assert_eq!((told.from_ms, told.until_ms), (40, Some(70)));
         assert!(groups[1].list().is_empty() && groups[0].list().len() == 2);
     }
@@ -223,9 +233,9 @@ mod tests {
         ];
         let groups = groups_of_findings(&findings);
         assert_eq!(numbers(&groups), [vec![1, 3, 5], vec![2, 4]]);
-        assert_eq!(groups[0].told.until_ms, Some(57));
+        assert_eq!(groups[0].summary.until_ms, Some(57));
         assert_eq!(
-            (groups[1].told.from_ms, groups[1].told.until_ms),
+            (groups[1].summary.from_ms, groups[1].summary.until_ms),
             (60, None)
         );
     }
@@ -255,7 +265,7 @@ mod tests {
         ];
         let groups = groups_of_findings(&findings);
         assert_eq!(numbers(&groups), [vec![1, 2]]);
-        assert_eq!(groups[0].told.users_total, 2);
+        assert_eq!(groups[0].summary.users_total, 2);
         let both = FindingFacts {
             mutual: true,
             ..apart("@a:h", "@x:h", 1, None)
