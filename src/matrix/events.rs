@@ -86,8 +86,9 @@ impl EventBuilder {
         })
     }
 
-    /// The events of a list that are wanted; `None` if it is no list. An error if they take twice
-    /// the memory that is allowed, which only an answer of very many small events does.
+    /// The events of a list that are wanted, in its order; `None` if it is no list. An error if all
+    /// events of this builder take twice the memory that is allowed for whole ones: stand-ins are
+    /// made beyond that budget too, so only an answer of very many small events does.
     fn list_where(
         &mut self,
         raw: &RawValue,

@@ -131,8 +131,9 @@ impl Client {
     }
 }
 
-/// Where the next page begins; `None` if this is the last. A page that ends where it began counts
-/// as the last, because it would be requested again for ever.
+/// Where the page after that of these `fields` begins; `None` if this is the last. `from` is where
+/// this one began. A page that ends where it began counts as the last, because it would be
+/// requested again for ever.
 fn end_of_page(fields: &Fields<'_>, from: Option<&str>) -> Option<String> {
     let end = fields.get("end").and_then(|end| text_of_value(end));
     end.filter(|end| is_position(end) && Some(end.as_str()) != from)

@@ -65,8 +65,8 @@ impl Scan<'_> {
         self.rest = self.rest.get(bytes..).unwrap_or("");
     }
 
-    /// Enters a list or an object. One that is nested too deep is left out to its end, and `null`
-    /// stands in its place.
+    /// Enters a list or an object, at whose first byte the scan must be. One that is nested too
+    /// deep is left out to its end, and `null` stands in its place.
     fn open(&mut self) {
         if self.depth < DEPTH_MAX {
             self.depth += 1;
@@ -135,7 +135,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Copies a number. One that is too large for a 64 bit float becomes 1e308 or -1e308.
+    /// Copies a number, or what looks like one. One that is too large for a 64 bit float becomes
+    /// 1e308 or -1e308; what is no number stays, for the strict reader to reject.
     fn number(&mut self) {
         let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
         let length = self

@@ -171,7 +171,8 @@ fn describe_broken_json(body: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// A stranger's text, made safe for a log line: no control characters, at most `max` characters.
+/// A stranger's text, made safe for a log line: no control characters, at most `max` characters of
+/// it, and `…` if it was cut.
 pub(super) fn one_line(text: &str, max: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let mut line: String = text.chars().take(max).map(clean).collect();

@@ -149,7 +149,7 @@ impl Observer {
     }
 
     /// Logs that nothing could be stored, and tells the store's health. The work counts as
-    /// unwritten until it succeeds, except after a lock.
+    /// unwritten until [`Self::succeeded`] is called for it, except after a lock.
     fn record_storage_failure(
         &self,
         troubles: &mut Troubles,

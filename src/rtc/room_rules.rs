@@ -32,7 +32,8 @@ struct ValueSince<T> {
     value: T,
 }
 
-/// The known rules of a room over time. Before the first event of a type nothing is known about it.
+/// The known rules of a room over time; each list is in order of time, oldest first. Before the
+/// first event of a type nothing is known about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomRules {
     pub creation: RoomCreation,
@@ -136,8 +137,8 @@ impl RoomRules {
     }
 }
 
-/// The start of the last run of matching steps up to a time; `None` if the last step does not
-/// match.
+/// The start, ms, of the last run of matching steps up to a time, inclusive; `None` if the last
+/// step by then does not match, or there is none. The steps are oldest first.
 fn start_of_run<T>(
     steps: &[ValueSince<T>],
     time_ms: i64,
@@ -153,7 +154,8 @@ fn start_of_run<T>(
 }
 
 /// The room that the newest tombstone names, since the first of the tombstones that name the same
-/// one in a row. `None` if it names none.
+/// one in a row. `None` if it names none. The tombstones are oldest first, each with its effective
+/// time, ms.
 fn find_replacement(tombstones: &[(i64, &RoomEvent)]) -> Option<Replacement> {
     let named = |event: &RoomEvent| {
         let room_id = event.content.get("replacement_room");

@@ -40,7 +40,8 @@ pub struct SideBySide {
     pub until_ms: i64,
 }
 
-/// The pairs of calls of one room that ran side by side without a meeting, in order of time.
+/// The pairs of calls of one room that ran side by side without a meeting, in the order in which
+/// the later call of each began; at most [`PAIRS_MAX`], the earliest. `calls` may be in any order.
 #[must_use]
 pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
     let mut order: Vec<usize> = (0..calls.len()).collect();
@@ -76,7 +77,7 @@ pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
 
 /// Were two people looking for each other in these two calls? The calls are of one kind in
 /// different slots, their people differ, they began within an hour of each other and ran together
-/// long enough.
+/// long enough. `first` began no later than `second`; `pair` is the time of both.
 fn missed_each_other(first: &LoneCall, second: &LoneCall, pair: &SideBySide) -> bool {
     first.application == second.application
         && first.slot_id != second.slot_id

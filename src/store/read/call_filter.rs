@@ -61,7 +61,8 @@ pub(super) enum CallCondition<'a> {
     Word(&'a str),
 }
 
-/// The conditions of a filter for the calls that end within `ends`. `now` in ms.
+/// The conditions of a filter for the calls that end within `ends`, all of which must hold. `ends`
+/// is [`EndBounds::of_filter`] of it, or a part of that. `now` in ms.
 pub(super) fn conditions_of_filter(
     filter: &CallFilter,
     ends: EndBounds,

@@ -75,7 +75,7 @@ pub(super) const RUNNING: &str = concat!("select count(*)", running!());
 /// Maximum running calls that are read.
 pub const ACTIVE_MOST: i64 = 500;
 
-/// Calls active at `now`, newest first; at most [`ACTIVE_MOST`], taken from all rooms.
+/// Calls active at `now`, ms, newest first; at most [`ACTIVE_MOST`], taken from all rooms by turns.
 ///
 /// # Errors
 /// When the database fails.
@@ -95,7 +95,7 @@ pub async fn list_active_calls(
     read_rows(&rows, call_from_row)
 }
 
-/// Calls of one room that are active at `now`, newest first; at most [`ACTIVE_MOST`].
+/// Calls of one room that are active at `now`, ms, newest first; at most [`ACTIVE_MOST`].
 ///
 /// # Errors
 /// When the database fails.
@@ -117,7 +117,7 @@ pub async fn active_in_room(
     read_rows(&rows, call_from_row)
 }
 
-/// How many calls are active at `now`, however many of them are read.
+/// How many calls are active at `now`, ms, however many of them are read.
 ///
 /// # Errors
 /// When the database fails.
@@ -213,7 +213,8 @@ const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until
     where s.users = 1 and s.devices <= $4";
 
 /// The calls of a room in which one person was alone, with few devices, and which began from
-/// `from_ms` to `to_ms`, both included.
+/// `from_ms` to `to_ms`, both included; in no order. Only the newest 256 calls that began then are
+/// looked at.
 ///
 /// # Errors
 /// When the database fails.

@@ -41,8 +41,9 @@ pub struct BarLabel {
     pub second: bool,
 }
 
-/// Draws columns that share the width, in a plot `height` px high. The grid lines stand at round
-/// multiples of `unit`, in the unit of the values; `name` makes the label of a multiple.
+/// Draws columns that share the width, from left to right in the order of `slots`, in a plot
+/// `height` px high. The grid lines stand at round multiples of `unit`, in the unit of the values;
+/// `name` makes the label of such a value.
 #[must_use]
 pub fn draw_bars(slots: &[BarData], height: i64, unit: i64, name: impl Fn(i64) -> String) -> Bars {
     let tall = ratio(height, 1);
@@ -106,7 +107,8 @@ pub fn draw_bars(slots: &[BarData], height: i64, unit: i64, name: impl Fn(i64) -
     }
 }
 
-/// The values of the lines, as [`grid_lines`] chose them: equal steps up to the top.
+/// The values of the lines, as [`grid_lines`] chose them for a plot that ends at the value `top`:
+/// equal steps from 0. It goes on beyond the top; the caller takes as many as there are lines.
 fn line_values(top: i64) -> impl Iterator<Item = i64> {
     let count = (grid_lines(top, 1.0).0.len() - 1).max(1);
     let step = top / i64::try_from(count).unwrap_or(1);

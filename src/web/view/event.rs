@@ -84,8 +84,9 @@ impl From<model::Evidence> for EvidenceFacts {
 }
 
 impl EvidenceFacts {
-    /// The event with what it meant for the call of these members. Nothing is said of events that
-    /// were rejected or redacted, or that are no member events.
+    /// The event with what it meant for the call of these members, who must be all of it: the first
+    /// event of a stay is known by their `join_event_id`. Nothing is said of events that were
+    /// rejected or redacted, or that are no member events.
     #[must_use]
     pub fn among(mut self, members: &[MemberFacts]) -> Self {
         if self.rejected.is_some()
@@ -95,12 +96,14 @@ impl EvidenceFacts {
             return self;
         }
 
-        let time = self
+        // The time of the event as the fold takes it, so that it equals the `outlived_ms` of a
+        // stay.
+        let time_ms = self
             .received_ms
             .map_or(self.origin_server_ts, |ms| ms.min(self.origin_server_ts));
         let begins = |member: &&MemberFacts| member.join_event_id == self.event_id;
         let outlives = |member: &MemberFacts| {
-            member.user_id == self.sender && member.outlived_ms == Some(time)
+            member.user_id == self.sender && member.outlived_ms == Some(time_ms)
         };
 
         self.told = Some(match members.iter().find(begins) {

@@ -179,7 +179,8 @@ pub struct HistoryFacts {
 }
 
 impl HistoryFacts {
-    /// The sums of all reads ever, with the pace of those that are not finished.
+    /// The sums of all reads ever, with the pace of those in `open`: the unfinished ones, as many
+    /// as the page lists.
     #[must_use]
     pub fn new(sums: ReadSums, open: &[WalkFacts]) -> Self {
         let events_per_second = open.iter().filter_map(|walk| walk.events_per_second).sum();

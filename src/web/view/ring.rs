@@ -71,8 +71,9 @@ impl RingCounts {
     }
 }
 
-/// The events around a call with the outcome of each ring, as known at `now`, ms. Withdrawals are
-/// left out: they are in the outcome of their ring.
+/// The events around a call, in their order, with the outcome of each ring, as known at `now`, ms.
+/// Withdrawals are left out: they are in the outcome of their ring. Only declines and withdrawals
+/// among `related` count, and only people among `members`, which may be in any order.
 #[must_use]
 pub fn with_outcomes(
     related: Vec<Related>,

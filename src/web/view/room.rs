@@ -122,11 +122,12 @@ pub struct RoomPill {
 
 impl RoomFacts {
     /// The room with what is known about the present: why it is unknown (`None` = it is known), and
-    /// its running calls.
+    /// its running calls, all of them. It must have its findings already.
     #[must_use]
     pub fn with_now(self, unknown: Option<Unknown>, active: &[&CallFacts]) -> Self {
         let now = NowFacts::count_members(active.iter().copied());
-        // These calls ran when the room was last seen.
+        // Then these calls ran when the room was last seen. Not so where only encrypted memberships
+        // are hidden, since the others are seen as ever.
         let is_unseen = unknown.is_some_and(|unknown| unknown.why != UnknownReason::Encrypted);
         let findings = self.findings.into_iter();
         let findings = findings

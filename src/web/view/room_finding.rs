@@ -180,7 +180,8 @@ impl RoomFindingFacts {
     }
 
     /// The findings of a room that follow from its running calls: people in them can no longer say
-    /// goodbye.
+    /// goodbye. Ended calls among `calls`, which must all be of this room, do not count. At most
+    /// 20.
     pub fn of_calls<'a>(calls: impl Iterator<Item = &'a super::CallFacts>) -> Vec<Self> {
         let findings = calls
             .filter(|call| call.active)
@@ -416,7 +417,8 @@ impl AccessFacts {
     }
 }
 
-/// These accounts in words, and how many more of `all` there are; `nobody` if there are none.
+/// These accounts in words, and how many more there are if the whole number is `all`; `nobody` if
+/// none is named.
 fn join_account_names(accounts: &[AccountFacts], all: i64) -> String {
     let mut names: Vec<String> = accounts.iter().map(AccountFacts::title).collect();
     let more = all - i64::try_from(names.len()).unwrap_or(all);

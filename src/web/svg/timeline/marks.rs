@@ -38,7 +38,9 @@ pub struct Mark {
 
 impl Timeline {
     /// Puts a mark for each ring, decline and slot change on the rows of the people concerned, or
-    /// above all rows. `dated` says that times need their day.
+    /// above all rows; then it lays out the rows. `related` must be in order of time, since a mark
+    /// is merged only with the last one; of more than [`MARKS_MAX`], the latest get none. `dated`
+    /// says that times need their day.
     pub(super) fn add_marks(&mut self, related: &[RelatedFacts], axis: &Axis, dated: bool) {
         for event in related.iter().take(MARKS_MAX) {
             let (glyph, class) = event.mark();
@@ -167,7 +169,7 @@ impl Timeline {
 
 impl TimelineRow {
     /// Moves the lanes of a row down below its marks. In a row without lanes the marks are in the
-    /// middle.
+    /// middle. The row must have marks, and this must run once, after the last of them.
     fn make_room(&mut self) {
         if self.absent {
             self.marks
@@ -202,7 +204,8 @@ fn people_concerned(event: &RelatedFacts, most: usize) -> Vec<&str> {
     }
 }
 
-/// Adds a mark. If it would touch the last one, they are merged, with both texts.
+/// Adds a mark to those of a row, which are in order of time. If it would touch the last one, they
+/// are merged at the place of the new one, with both texts.
 fn add_or_merge_mark(marks: &mut Vec<Mark>, mut mark: Mark) {
     if let Some(before) = marks.pop_if(|last| (mark.x.0 - last.x.0).abs() < NEAR) {
         mark.title = format!("{}; {}", before.title, mark.title)
