@@ -33,8 +33,9 @@ pub fn redacting_ban(event: &RoomEvent) -> Option<(&str, i64)> {
         .then(|| (user, event.time()))
 }
 
-/// Reduces the contents of all redacted events of a room: those that a redaction names, those that
-/// arrived redacted, and those of users whose ban redacts what they sent.
+/// Reduces the contents of all redacted events of a room, by event id: those that a redaction
+/// names, those that arrived redacted, and those of users whose ban redacts what they sent. Only
+/// redactions and bans among `events` count, so these must be all that is known of the room.
 pub fn apply_redactions(events: &mut BTreeMap<String, RoomEvent>) {
     let mut bans: HashMap<String, Vec<i64>> = HashMap::new();
     for (user, at) in events.values().filter_map(redacting_ban) {
@@ -48,6 +49,8 @@ pub fn apply_redactions(events: &mut BTreeMap<String, RoomEvent>) {
     let targets: HashSet<String> = targets.collect();
 
     for event in events.values_mut() {
+        // A redaction names the event, so its time is found by that name. A ban names only the
+        // user, so its time is noted in the event.
         let banned = bans.get(&event.sender).into_iter().flatten().copied();
         if let Some(at) = banned.filter(|at| event.time() <= *at).min() {
             event.redacted_ts = Some(event.redacted_ts.map_or(at, |known| known.min(at)));
@@ -297,7 +300,7 @@ fn slot_content_to_keep(event: &RoomEvent) -> Value {
 const END_KEYS: [&str; 3] = ["expires", "expires_ts", "expires_after"];
 
 /// Are two contents equal except for the expiry? If one is redacted, the fingerprints of both are
-/// compared.
+/// compared. Both must be whole contents, or both items of a list about one device.
 #[must_use]
 pub fn equal_but_for_end(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
     if a.contains_key(SAID) || b.contains_key(SAID) {

@@ -87,7 +87,8 @@ const HAS_STAYS: &str =
     "select count(*) from (select 1 from memberships where room_id = $1 limit 1) as stays";
 
 /// Finds the rooms whose derived state is from other rules than these, and makes them the progress
-/// that [`Reader::rederiving`] tells. It must run before anything is derived by these rules. A room
+/// that [`Reader::rederiving`] tells, as begun at `now`, ms. It must run before anything is derived
+/// by these rules. A room
 /// without member events and stays needs no work, and is marked as done. A room for which deriving
 /// again by these rules was begun earlier goes on where it was.
 ///
@@ -185,10 +186,11 @@ pub enum RederiveStep {
 }
 
 /// Derives the next part of the rooms that [`find_stale_rooms`] found: a few member keys of the
-/// first room or, when all of them are done, its calls. Returns what that was.
+/// first room or, when all of them are done, its calls. Returns what that was. The rules must be
+/// those that [`find_stale_rooms`] was given.
 ///
 /// # Errors
-/// When the database fails; then nothing of this step was written.
+/// When the database fails; then the next call does this step again.
 pub async fn rederive_next_part(store: &Writer, rules: &Rules) -> Result<RederiveStep, Error> {
     let next = store
         .held()

@@ -175,7 +175,8 @@ pub(super) const KINDS_MAX: usize = 40;
 /// Number of events by type.
 pub type Unasked = BTreeMap<String, i64>;
 
-/// Counts events of a type, by its name while there are few types.
+/// Adds `events` to the count of a type, by its name while there are fewer than [`KINDS_MAX`] types
+/// or if it is counted already, else under [`OTHER`].
 pub(in crate::store) fn count_by_type(unasked: &mut Unasked, kind: String, events: i64) {
     let is_named = unasked.len() < KINDS_MAX || unasked.contains_key(&kind);
     let kind = if is_named { kind } else { OTHER.to_owned() };

@@ -92,8 +92,8 @@ pub(in crate::store) async fn sift_stored(store: &Writer) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sifts the next events after number `from`, and adds to the counts. Returns the number of the
-/// last one; `None` when none are left.
+/// Sifts the next events after number `from` (`stream`), exclusive, at most [`PORTION`], and adds
+/// to the counts. Returns the number of the last one; `None` when none are left.
 async fn sift_next_events(
     store: &Writer,
     from: i64,

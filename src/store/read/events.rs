@@ -16,8 +16,8 @@ const REJECTED_ROOM: &str =
     where e.rejected is not null and e.stream < $2 and e.room_id = $3 order by e.stream desc
     limit $1";
 
-/// Rejected events, newest first, of one room or of all, at most `limit`. A further page has those
-/// that came before the last one, whose `stream` is `before`.
+/// Rejected events, the last that came to us first, of one room or (`None`) of all, at most
+/// `limit`. A further page has those that came before the last one, whose `stream` is `before`.
 ///
 /// # Errors
 /// When the database fails.
@@ -149,7 +149,8 @@ pub(super) const BEHIND_LARGE: &str = "with
     order by e.origin_server_ts, e.event_id";
 
 /// Like [`events_behind_call`], for a call with so many stays that its events are not counted: at
-/// most `limit` of those that came first. The second value is true if these are all.
+/// most `limit` of those that came first, among the first 20,000 events of its room in its time.
+/// The second value is true if these are all of that.
 ///
 /// # Errors
 /// When the database fails.
@@ -177,8 +178,8 @@ pub async fn events_behind_large_call(
     Ok((found?, is_whole))
 }
 
-/// The stored member events and related events behind one call, oldest first, at most `limit`; and
-/// how many there are in all.
+/// The stored member events and related events behind the call with this id, oldest first, at most
+/// `limit`; and how many there are in all. Nothing if there is no such call.
 ///
 /// # Errors
 /// When the database fails.

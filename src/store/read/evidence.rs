@@ -183,7 +183,7 @@ async fn read_origins(
     Ok(read_rows(&rows, origins_from_row)?.into_iter().collect())
 }
 
-/// The origins of a membership, after its id.
+/// The id of a membership, and its origins.
 fn origins_from_row(row: OriginsRow) -> (String, Origins) {
     let lost = row.lost_from.zip(row.lost_to);
     let origins = Origins {

@@ -242,8 +242,9 @@ async fn further_filter_of_query(
     Ok(more)
 }
 
-/// The rows of this page, and the place after which the next page begins; `None` if this is the
-/// last one. One more row than `limit` was read, so that this is known.
+/// The rows of this page, at most `limit`, and the place after which the next page begins; `None`
+/// if this is the last one. The caller must have asked for one more row than `limit`, so that this
+/// is known.
 fn split_off_next(
     mut calls: Vec<(model::Call, ListPlace)>,
     limit: i64,
@@ -295,8 +296,8 @@ async fn load_form(
 }
 
 impl Calls {
-    /// The calls of this page by the UTC day of their start; all as one group if the list is in
-    /// another order.
+    /// The calls of this page, in its order, by the UTC day of their start; all as one group if the
+    /// list is in another order than by time.
     #[must_use]
     pub fn days(&self) -> Vec<CallsOfDay<'_>> {
         let mut days: Vec<CallsOfDay<'_>> = Vec::new();
