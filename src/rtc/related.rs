@@ -54,7 +54,7 @@ pub struct Related {
 
 /// What a related event says, either flat as clients send it or nested in `application` as in the
 /// newest MSC (docs/matrixrtc.md section 14). `None` if it is another kind of event, if it was
-/// redacted before we saw it, or if it is a withdrawal without a sticky key. At most [`WHOM_MAX`]
+/// redacted before we saw it, or if it is a withdrawal without a sticky key. At most `WHOM_MAX`
 /// of the people named are kept. A time that the sender states counts only if it is not far after
 /// the event's own time.
 #[must_use]

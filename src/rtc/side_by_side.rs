@@ -41,7 +41,7 @@ pub struct SideBySide {
 }
 
 /// The pairs of calls of one room that ran side by side without a meeting, in the order in which
-/// the later call of each began; at most [`PAIRS_MAX`], the earliest. `calls` may be in any order.
+/// the later call of each began; at most `PAIRS_MAX`, the earliest. `calls` may be in any order.
 #[must_use]
 pub fn pairs_side_by_side(calls: &[LoneCall]) -> Vec<SideBySide> {
     let mut order: Vec<usize> = (0..calls.len()).collect();

@@ -38,7 +38,7 @@ const DOUBT: &str =
 /// A batch as it is to be stored.
 pub(super) struct JudgedBatch<'b> {
     pub batch: Cow<'b, Batch>,
-    /// A note about its events was stored for a rebuild. The caller must call [`complete_doubt`]
+    /// A note about its events was stored for a rebuild. The caller must call `complete_doubt`
     /// once the events are written, since only then it is known how many were new.
     pub is_noted: bool,
 }

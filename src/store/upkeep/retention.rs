@@ -330,7 +330,7 @@ const BESIDE: [&str; 6] = [
                 and (n.time_ms, n.event_id) > (r.time_ms, r.event_id)) limit $2)",
 ];
 
-/// Deletes a batch of each kind of record named in [`BESIDE`] from before this time, ms. Returns
+/// Deletes a batch of each kind of record named in `BESIDE` from before this time, ms. Returns
 /// false if there was none to delete. The rules in force at that time are kept.
 ///
 /// # Errors
