@@ -16,6 +16,7 @@
 //! | [`web`] | `rtc`, `store` (`Reader`), `changes`, `clock` | sockets of browsers and programs |
 //! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP, for the demo and the tests |
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
+//! | [`changes`], [`clock`], [`telemetry`] | nothing | memory; the clock; the log |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
 //! `tests/it/layers.rs` enforces it: it fails on any other import, on SQL outside `store`, on
@@ -74,26 +75,6 @@
 //! ([`store::stats::daily_rollup`]) are stored, and an answer that took a second is cached for a
 //! hundred ([`web::http::cost_cache`]).
 //!
-//! # The way of one event
-//!
-//! 1. `observer/sync` asks [`matrix::Client::sync_parts`]; `matrix/request` owns token, time-out,
-//!    size cap, 429 and 5xx.
-//! 2. `matrix/sync` gives the raw events of the answer, part by part, and the next position.
-//! 3. `observer/ingest` (the funnel; poll and back-fill call the same function) hands it to
-//!    [`store::ingest::write::write_batch_by_clock`], one transaction: append the new events, note
-//!    the sighting, fold the touched member keys, replace what changed, move the position. Position
-//!    and effect move together, so a crash repeats work and never loses it. What is still to be
-//!    read of history is rows, too ([`store::ingest::history_jobs`]): each page moves its job's
-//!    place in the same commit, so that a stop at any point changes nothing. `callscope backfill` is
-//!    the same code in the foreground.
-//! 4. After the commit, and never before, [`changes`] announces that the slot changed, without
-//!    data.
-//! 5. `web/outputs/live` tells browsers "changed"; `static/live.js` fetches the page again: one
-//!    read path serves first load, refresh and API.
-//! 6. `web/pages/calls` reads [`store::read::call_order`], makes one page struct of *facts* (ids,
-//!    milliseconds, counts, never prose; [`web::view`]), and `web/http/response` turns it into HTML
-//!    or JSON. Formatting is a template filter.
-//!
 //! # When something is wrong
 //!
 //! Each loop keeps its own error until its next success ([`observer`]). An error of the database
@@ -104,10 +85,10 @@
 //!
 //! # Where to begin
 //!
-//! Read README, this page, [`rtc`], one vector of `tests/vectors`, and `observer/ingest.rs`: half
-//! an hour. `docs/ARCHITECTURE.md` has the map of all files, the rules that apply everywhere, and
-//! the starting points for usual changes. `docs/glossary.md` explains the terms.
-//! `docs/matrixrtc.md` has the rules of `MatrixRTC` that comments cite by section.
+//! `docs/ARCHITECTURE.md` says what to read, and follows one event through the program. It has the
+//! map of all files, the rules that apply everywhere, and the starting points for usual changes.
+//! `docs/glossary.md` explains the terms. `docs/matrixrtc.md` has the rules of `MatrixRTC` that
+//! comments cite by section.
 
 /// Rows are allocated in the database's thread and freed in another one. The system's allocator is
 /// slow at that.

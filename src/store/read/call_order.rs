@@ -1,9 +1,9 @@
-//! Lists of calls in other orders than newest first: by length, by people, by the maximum number at
-//! once, each ascending or descending.
+//! Lists of calls in every order: by start, by length, by people, by the maximum number at once,
+//! each ascending or descending. For newest first it asks `call_list`.
 //!
-//! A place holds the moment of the first page. All further pages are of that moment: a call that
-//! ran then counts with the length that it had then, and calls that began later are not in the
-//! list. So nothing moves while a user pages through the list.
+//! In any other order a place holds the moment of the first page. All further pages are of that
+//! moment: a call that ran then counts with the length that it had then, and calls that began later
+//! are not in the list. So nothing moves while a user pages through the list.
 
 use super::call_filter::{CallCondition, EndBounds, conditions_of_filter};
 use super::calls::{self, CallRow, call_from_row};
