@@ -1,5 +1,5 @@
 //! A separate database for a test: a file, or with `TEST_POSTGRES_URL` one on that `PostgreSQL`
-//! server. `scripts/with-postgres` starts one and prints its address.
+//! server. `scripts/with-postgres` starts one for its command, and sets that variable.
 
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
