@@ -1,4 +1,5 @@
-//! Vectors: events in, memberships and sessions out. One per rule, one per bug ever found.
+//! Vectors: events in, memberships and sessions out. docs/matrixrtc.md section 17 explains their
+//! format.
 
 use callscope::rtc::{
     self, event::RoomEvent, fold::Rules, membership::Membership, session::Session,
