@@ -80,8 +80,7 @@ pub fn log_panics() {
 #[derive(Debug)]
 struct OneLine<W> {
     writer: W,
-    /// The formatter writes colours, which begin with an escape. Those in what it was given it has
-    /// escaped already.
+    /// The formatter writes colours.
     colours: bool,
 }
 
@@ -118,10 +117,9 @@ impl<W: io::Write> io::Write for LineWriter<W> {
 }
 
 /// The record with everything escaped that would begin another line or steer a terminal. `record`
-/// is one call of the formatter, whose own line break at the end stays.
-///
-/// With `colours`, escape characters stay, since the formatter's own colours begin with one. Those
-/// of messages and of errors the formatter (`tracing_subscriber`) has escaped itself, before this.
+/// is one call of the formatter, whose own line break at the end stays. With `colours`, colours
+/// stay as well, since the formatter writes them; whatever else begins with an escape character
+/// comes from a stranger.
 fn one_line(record: &str, colours: bool) -> String {
     let (body, end) = match record.strip_suffix('\n') {
         Some(body) => (body, "\n"),
@@ -129,9 +127,19 @@ fn one_line(record: &str, colours: bool) -> String {
     };
 
     let mut line = String::with_capacity(record.len());
-    for letter in body.chars() {
+    let mut rest = body;
+    while let Some(letter) = rest.chars().next() {
+        if let Some(colour) = COLOURS
+            .iter()
+            .find(|colour| colours && rest.starts_with(*colour))
+        {
+            line.push_str(colour);
+            rest = &rest[colour.len()..];
+            continue;
+        }
+
+        rest = &rest[letter.len_utf8()..];
         match letter {
-            '\u{1b}' if colours => line.push(letter),
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
@@ -144,6 +152,20 @@ fn one_line(record: &str, colours: bool) -> String {
 
     line + end
 }
+
+/// What the formatter (`tracing_subscriber`) writes for colours: none, bold, dim, italic, and those
+/// of the levels.
+const COLOURS: [&str; 9] = [
+    "\u{1b}[0m",
+    "\u{1b}[1m",
+    "\u{1b}[2m",
+    "\u{1b}[3m",
+    "\u{1b}[31m",
+    "\u{1b}[32m",
+    "\u{1b}[33m",
+    "\u{1b}[34m",
+    "\u{1b}[35m",
+];
 
 /// Line and paragraph breaks of Unicode, and what turns the direction of writing. Pages leave out
 /// more than a line of the log escapes: what is merely invisible does no harm here.
@@ -225,6 +247,29 @@ mod tests {
         let line = "\u{1b}[31mERROR\u{1b}[0m a\nb\n";
         assert_eq!(one_line(line, true), "\u{1b}[31mERROR\u{1b}[0m a\\nb\n");
         assert!(!one_line(line, false).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_stranger_steers_no_terminal_where_the_log_has_colours() {
+        let page = Page::default();
+        let to = page.clone();
+        let writer = OneLine {
+            writer: move || to.clone(),
+            colours: true,
+        };
+        let log = tracing_subscriber::fmt()
+            .with_writer(writer)
+            .with_ansi(true);
+        let room = "!a\u{1b}[2J\u{1b}]0;title\u{7}\u{1b}[8mhidden";
+        tracing::subscriber::with_default(log.finish(), || {
+            tracing::warn!(room_id = %room, "polling {room}");
+        });
+        let mut text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("\u{1b}[3m"), "it has colours: {text:?}");
+        for colour in COLOURS {
+            text = text.replace(colour, "");
+        }
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
     }
 
     #[test]
