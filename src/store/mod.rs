@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod model;
 pub mod read;
 mod reader;
+pub mod sign_in;
 pub mod stats;
 mod stored_event;
 mod stored_membership;
@@ -23,6 +24,7 @@ mod writer;
 pub use db::connect::check_database;
 pub use error::Error;
 pub use reader::{OneMoment, Reader};
+pub use sign_in::SignIns;
 pub use writer::Writer;
 
 use crate::rtc::fold::Rules;

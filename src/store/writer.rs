@@ -8,6 +8,7 @@ use super::ingest::sender_limit::SenderLimits;
 use super::ingest::sieve;
 use super::read::name_search::NameIndex;
 use super::reader::{Pools, Reader};
+use super::sign_in::SignIns;
 use super::stats::calls_ever::CallCounts;
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
@@ -32,6 +33,7 @@ const LOCK_TRIES: u32 = 6;
 pub struct Writer {
     reader: Reader,
     pub(crate) write: AnyPool,
+    sign_ins: SignIns,
     begin: &'static str,
     /// Contents were deleted that the write-ahead log may still hold.
     pub(in crate::store) taken_back: Arc<AtomicBool>,
@@ -90,6 +92,7 @@ impl Writer {
             .connect(url)
             .await?;
         let pools = Pools::new(url, &space)?;
+        let sign_ins = SignIns::connect_lazy(url, &space)?;
         // With a plain `begin`, SQLite would find out only at the first write that data read before
         // is outdated, because another process may write.
         let begin = if url.starts_with("sqlite:") {
@@ -111,6 +114,7 @@ impl Writer {
                 rederiving: Rederiving::default(),
             },
             write,
+            sign_ins,
             begin,
             taken_back: Arc::default(),
             limits: SenderLimits::default(),
@@ -121,6 +125,12 @@ impl Writer {
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// The handle that writes who is signed in, and nothing else.
+    #[must_use]
+    pub fn sign_ins(&self) -> SignIns {
+        self.sign_ins.clone()
     }
 
     /// The same writer, but deriving in other portions.
@@ -221,6 +231,7 @@ impl Writer {
             readers.close().await;
         }
 
+        self.sign_ins.close().await;
         self.write.close().await;
     }
 }

@@ -315,6 +315,54 @@ fn the_web_never_writes() {
     }
 }
 
+/// The tables that the web itself writes, and the folder that is alone with them.
+const TABLES_OF_SIGN_INS: &[&str] = &["web_sessions", "api_keys", "audit_log"];
+const FOLDER_OF_SIGN_INS: &str = "src/store/sign_in";
+
+/// The tables that the statements of a text change.
+fn changed_tables(text: &str) -> Vec<String> {
+    let code = code_without_tests(text);
+    let mut found = Vec::new();
+    for begin in ["insert into ", "update ", "delete from "] {
+        let begin = format!("\"{begin}");
+        let named = code.split(&begin).skip(1);
+        found.extend(named.map(|rest| {
+            rest.chars()
+                .take_while(|sign| sign.is_alphanumeric() || *sign == '_')
+                .collect()
+        }));
+    }
+
+    found
+}
+
+#[test]
+fn the_web_writes_only_who_signed_in() {
+    let mut count = 0;
+    for path in files(Path::new("src/store"), "rs") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_of_sign_ins = path.starts_with(FOLDER_OF_SIGN_INS);
+        for table in changed_tables(&text) {
+            assert_eq!(
+                TABLES_OF_SIGN_INS.contains(&table.as_str()),
+                is_of_sign_ins,
+                "{} changes {table}",
+                path.display()
+            );
+            count += usize::from(is_of_sign_ins);
+        }
+    }
+
+    assert!(count >= 8, "{count}");
+}
+
+#[test]
+fn a_table_that_is_changed_is_seen() {
+    let text = "const A: &str = \"update rooms set a = 1\";\nconst B: &str =\n    \"insert into \
+                api_keys (id) values ($1)\";";
+    assert_eq!(changed_tables(text), ["api_keys", "rooms"]);
+}
+
 #[test]
 fn a_web_that_writes_is_seen() {
     let tests = "\n#[cfg(test)]\nmod tests {\n    use crate::store::Writer;\n}\n";

@@ -14,6 +14,7 @@ mod polls;
 mod redactions;
 mod rings;
 mod rules;
+mod sign_ins;
 mod unseen;
 mod words;
 
