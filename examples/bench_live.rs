@@ -88,6 +88,7 @@ async fn server() {
         changes: changes.clone(),
         clock: Clock::System,
         public_url: None,
+        access: callscope::web::sign_in::access::Access::open(),
         options: Options::default(),
         memory: SharedMemory::default(),
     };

@@ -343,6 +343,7 @@ fn start_server(
         changes,
         clock,
         public_url: None,
+        access: callscope::web::sign_in::access::Access::open(),
         options: Options::default(),
         memory: SharedMemory::default(),
     };

@@ -3,13 +3,17 @@
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::clock::steady::Word;
-use crate::config::{self, Config, Login};
+use crate::config::{self, Config, ConfigFaults, Login};
 use crate::matrix::probe::Prober;
 use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::store::db::instance_lock::InstanceLock;
-use crate::store::{self, Writer};
+use crate::store::sign_in::{audit_log, sessions};
+use crate::store::{self, SignIns, Writer};
+use crate::web::sign_in::access::{Access, AccessSettings};
+use crate::web::sign_in::password::PasswordHash;
+use crate::web::sign_in::proxy::TrustedProxies;
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
@@ -20,6 +24,9 @@ use tokio::task::{JoinError, JoinHandle};
 pub enum Error {
     #[error("no homeserver account is configured")]
     NoAccount,
+    /// The configuration must not be started with.
+    #[error("{0}")]
+    Config(#[from] ConfigFaults),
     #[error("{0}")]
     Matrix(#[from] matrix::Error),
     #[error("{0}")]
@@ -57,8 +64,8 @@ impl App {
     /// running.
     ///
     /// # Errors
-    /// When another process has the database, it cannot be opened, or the address is taken. A
-    /// homeserver that does not answer is no error: the status page says so, and it is tried again.
+    /// When another process has the database, it cannot be opened, the address is taken, or other
+    /// machines reach it and nothing says who may see the pages. A homeserver that does not answer is no error: the status page says so, and it is tried again.
     pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         Self::start_with(config, clock, Prober::new).await
     }
@@ -73,6 +80,7 @@ impl App {
         prober: impl FnOnce() -> Result<Prober, matrix::Error>,
     ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
+        config.access.check_exposure(config.bind)?;
         let hold =
             InstanceLock::acquire_lock(config.database_url.expose(), &describe_process(&clock))
                 .await?;
@@ -85,11 +93,14 @@ impl App {
         let address = listener.local_addr().map_err(listen)?;
         let store = Writer::open(config.database_url.expose()).await?;
         let changes = Changes::since(clock.now_ms());
+        let sign_ins = store.sign_ins();
+        forget_old_sign_ins(&sign_ins, clock.now_ms()).await?;
         let web = Web {
             store: store.reader(),
             changes: changes.clone(),
             clock: clock.clone(),
             public_url: config.public_url.as_ref().map(ToString::to_string),
+            access: Access::new(access_settings(config), sign_ins),
             options: web::Options {
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
@@ -118,7 +129,10 @@ impl App {
         );
         observer.retire_others().await?;
         tracing::info!("listening on http://{address}");
-        warn_of_strangers(address);
+        if config.access.open_to_everybody && !address.ip().is_loopback() {
+            tracing::warn!(%address, "{OPEN_TO_OTHERS}");
+        }
+
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
 
         Ok(Self {
@@ -180,21 +194,9 @@ fn error_of_ended_part<E>(
     Error::Stopped { part, why }
 }
 
-/// Warns in the log that everybody who reaches this address may read everything, if other machines
-/// reach it.
-fn warn_of_strangers(address: SocketAddr) {
-    if !address.ip().is_loopback() {
-        tracing::warn!(
-            %address,
-            "{}", OPEN_TO_OTHERS
-        );
-    }
-}
-
-/// The warning about listening for other machines.
-pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who reaches this address: Callscope asks nobody for a \
-     login. Put a proxy that does before it and let nobody else reach this port (in a container: publish it on 127.0.0.1 \
-     only), or set CALLSCOPE_BIND=127.0.0.1:8080 and restart";
+/// The warning that everybody sees everything.
+pub(crate) const OPEN_TO_OTHERS: &str = "the pages are open to everybody who reaches this address, because open_to_everybody is set. \
+     To have people sign in, set operator_password_hash or trusted_proxies and remove open_to_everybody";
 
 /// An observer for this account. It is not started, and probes no other servers.
 pub(crate) fn build_observer(
@@ -250,6 +252,31 @@ pub fn build_client(
         max_body_bytes,
         ..matrix::Settings::new(account.homeserver_url.clone())
     })
+}
+
+/// Deletes sessions that have ended, and what is too old of the log.
+async fn forget_old_sign_ins(sign_ins: &SignIns, now: i64) -> Result<(), store::Error> {
+    sessions::delete_ended_sessions(sign_ins, now).await?;
+    audit_log::delete_old_entries(sign_ins, now).await
+}
+
+/// Who may see the pages, by the configuration.
+fn access_settings(config: &Config) -> AccessSettings {
+    let access = &config.access;
+    let hash = access.operator_password_hash.as_ref();
+    let public_url = config.public_url.as_ref();
+
+    AccessSettings {
+        password: hash.map(|hash| PasswordHash::new(hash.expose())),
+        open_to_everybody: access.open_to_everybody,
+        proxies: TrustedProxies {
+            networks: access.trusted_proxies.clone(),
+            user_header: access.proxy_user_header.clone(),
+            user_id: access.proxy_user_id.clone(),
+        },
+        operators: access.operators.clone(),
+        is_https: public_url.is_some_and(|url| url.scheme() == "https"),
+    }
 }
 
 /// The settings of the observer, from the configuration. Without a prober, no other server is

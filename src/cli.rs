@@ -14,7 +14,9 @@ mod derive;
 mod health;
 mod idle;
 mod idle_look;
+mod key;
 mod look;
+mod passwd;
 mod rebuild;
 mod serve;
 
@@ -150,6 +152,14 @@ enum Command {
         #[arg(long, value_name = "ROOM")]
         room: Option<String>,
     },
+    /// Make the hash of the operator's password, for the configuration: reads the password from the
+    /// terminal, or a line of standard input.
+    Passwd,
+    /// See to the keys of programs. The server may go on running meanwhile.
+    Key {
+        #[command(subcommand)]
+        command: key::KeyCommand,
+    },
     /// Ask the running server whether it is well; for a container's health check.
     Health,
 }
@@ -182,6 +192,7 @@ pub async fn run() -> ExitCode {
             slot_policy,
         }) => derive::run(&file, now, slot_policy),
         Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
+        Some(Command::Passwd) => passwd::run(),
         command => match Config::load(arguments.config.as_deref(), process_environment()) {
             Err(faults) => return report_faults(&faults),
             Ok(config) => run_with_config(command, config).await,
@@ -205,6 +216,7 @@ async fn run_with_config(
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &command {
         Some(Command::Health) => return health::run(&config).await,
+        Some(Command::Key { command }) => return key::run(&config, command).await,
         Some(Command::Backup { file }) => return backup::back_up_database(&config, file).await,
         Some(Command::Restore { file }) => return backup::restore_database(&config, file).await,
         Some(Command::Idle {

@@ -2,11 +2,13 @@
 //! precedence). All faults are reported at once. The reference for users is
 //! `callscope.sample.toml`; the table of keys is `config/keys.rs`.
 
+mod access;
 pub(crate) mod check;
 mod faults;
 mod keys;
 mod layers;
 
+pub use access::AccessConfig;
 pub use faults::{ConfigFault, ConfigFaults};
 pub use keys::{KEYS, SettingKey};
 
@@ -48,6 +50,10 @@ pub struct Config {
     pub bind: SocketAddr,
     /// The address under which people reach the pages.
     pub public_url: Option<Url>,
+    /// Who may see the pages.
+    pub access: AccessConfig,
+    /// The key with which commands ask the running server.
+    pub api_key: Option<Secret>,
     pub programs: ProgramAccess,
     /// What to log: a level, or directives for modules; already checked.
     pub log: String,
@@ -193,6 +199,8 @@ impl Config {
             layers.parsed("bind", check::parse_bind_address),
             layers.parsed("public_url", check::parse_public_url),
         );
+        let access = access::read_access(layers);
+        let api_key = layers.secret("api_key");
         let programs = read_programs(layers);
         let log = layers.parsed("log", check::parse_log_directive);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
@@ -219,6 +227,8 @@ impl Config {
             database_url,
             bind: bind?,
             public_url,
+            access: access?,
+            api_key,
             programs: programs?,
             log: log?,
             max_response_bytes: usize::try_from(max_response_mb?)

@@ -4,6 +4,7 @@
 
 use crate::config::Config;
 use crate::config::check::parse_web_address;
+use crate::matrix::Secret;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct RunningServer {
     base: String,
+    /// What the server asks for where people have to sign in.
+    key: Option<Secret>,
     client: reqwest::Client,
 }
 
@@ -20,6 +23,10 @@ pub(super) struct RunningServer {
 pub(super) enum Error {
     #[error("no Callscope answers at {0} ({1}); start it, or name another with --url")]
     Silent(String, reqwest::Error),
+    #[error(
+        "{0} wants a key: set CALLSCOPE_API_KEY to what `callscope key add NAME --scope all` prints"
+    )]
+    NoKey(String),
     #[error("{0} answered {1}: {2}")]
     Refused(String, u16, String),
     #[error("{0} did not answer with JSON of Callscope ({1})")]
@@ -46,7 +53,11 @@ impl RunningServer {
             .timeout(Duration::from_secs(20))
             .build()?;
 
-        Ok(Self { base, client })
+        Ok(Self {
+            base,
+            key: config.api_key.clone(),
+            client,
+        })
     }
 
     /// The JSON that the server answers to a path.
@@ -55,7 +66,12 @@ impl RunningServer {
     /// Nobody answers, or not with what was asked for.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
         let url = format!("{}{path}", self.base);
-        let answer = self.client.get(&url).send().await;
+        let mut request = self.client.get(&url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose());
+        }
+
+        let answer = request.send().await;
         let answer =
             answer.map_err(|error| Error::Silent(self.base.clone(), error.without_url()))?;
         let status = answer.status();
@@ -63,6 +79,7 @@ impl RunningServer {
 
         match body {
             Ok(body) if status.is_success() => Ok(body),
+            Ok(_) if status.as_u16() == 401 => Err(Error::NoKey(url)),
             Ok(body) => Err(Error::Refused(
                 url,
                 status.as_u16(),

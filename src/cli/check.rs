@@ -29,7 +29,7 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let mut faults = FaultCount::default();
     say!("Configuration: no faults.");
     check_database(config, &mut faults).await;
-    print_page_access(config);
+    print_page_access(config, &mut faults);
     if let Some(account) = &config.account {
         check_homeserver(config, account, &mut faults).await?;
     } else {
@@ -68,14 +68,21 @@ async fn check_database(config: &Config, faults: &mut FaultCount) {
     }
 }
 
-/// Prints who may read the pages. Access for everybody is no fault if a proxy with a login is in
-/// front of them, which cannot be seen from here.
-fn print_page_access(config: &Config) {
-    let bind = config.bind;
-    if bind.ip().is_loopback() {
-        say!("Pages: served on {bind}, which only this machine reaches.");
-    } else {
+/// Prints who may see the pages. An address that other machines reach is a fault if nothing says
+/// who may.
+fn print_page_access(config: &Config, faults: &mut FaultCount) {
+    let (bind, access) = (config.bind, &config.access);
+    if let Err(found) = access.check_exposure(bind) {
+        say!("Pages: served on {bind}.");
+        for fault in found.0 {
+            faults.add(&fault.to_string());
+        }
+    } else if access.open_to_everybody {
         say!("Pages: served on {bind}.\n  WARNING: {OPEN_TO_OTHERS}.");
+    } else if access.is_set() {
+        say!("Pages: served on {bind}, to those who sign in.");
+    } else {
+        say!("Pages: served on {bind}, which only this machine reaches.");
     }
 }
 

@@ -1,17 +1,22 @@
 //! `callscope`: observe and serve until told to stop.
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// Runs the server until it is told to stop, or a part of it fails.
+/// Runs the server until it is told to stop, or a part of it fails. The exit code is 2 if nothing
+/// says who may see the pages and strangers could.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     telemetry::start_log(&config.log)?;
     telemetry::log_panics();
-    let app = App::start(config, Clock::watched()).await?;
+    let app = match App::start(config, Clock::watched()).await {
+        Err(app::Error::Config(faults)) => return Ok(super::report_faults(&faults)),
+        started => started?,
+    };
+
     app.run_until_stopped().await?;
 
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,9 @@ use super::faults::quote_for_display;
 use super::layers::Layers;
 use crate::matrix::Secret;
 use crate::rtc::words::Mode;
-use std::net::SocketAddr;
+use argon2::password_hash::phc::PasswordHash;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use url::Url;
 
@@ -84,6 +86,82 @@ pub(super) fn parse_user_id(text: &str) -> Checked<String> {
     match ruma::UserId::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("{} is not a full user id", quote_for_display(text))),
+    }
+}
+
+/// Is it the hash of a password in the form that `callscope passwd` prints? The error does not
+/// repeat it.
+pub(super) fn check_password_hash(text: &str) -> Checked<()> {
+    let hash = PasswordHash::new(text)
+        .ok()
+        .filter(|hash| hash.algorithm.as_str() == "argon2id" && hash.hash.is_some());
+
+    match hash {
+        Some(_) => Ok(()),
+        None => Err("it is not the argon2id hash of a password".to_owned()),
+    }
+}
+
+/// The address of a proxy, or a network of them. A network of all addresses is an error.
+pub(super) fn parse_proxy_network(text: &str) -> Checked<IpNet> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => Some(IpNet::from(address.to_canonical())),
+        Err(_) => text.parse::<IpNet>().ok(),
+    };
+
+    let Some(network) = network.map(|network| network.trunc()) else {
+        return Err(format!(
+            "{} is neither an address nor a network",
+            quote_for_display(text)
+        ));
+    };
+
+    if network.prefix_len() == 0 {
+        return Err(format!(
+            "{} is every address, so that everybody could claim to be anybody",
+            quote_for_display(text)
+        ));
+    }
+
+    Ok(network)
+}
+
+/// The name of a header that a proxy sets and browsers do not.
+pub(super) fn parse_header_name(text: &str) -> Checked<String> {
+    let is_name = reqwest::header::HeaderName::from_bytes(text.as_bytes()).is_ok();
+    let of_browsers = [
+        "cookie",
+        "host",
+        "authorization",
+        "origin",
+        "accept",
+        "user-agent",
+    ];
+    let is_browsers = of_browsers
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(text));
+
+    if is_name && !is_browsers {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} is not the name of a header of a proxy",
+            quote_for_display(text)
+        ))
+    }
+}
+
+/// `{user}`, or a user id with `{user}` once in its name.
+pub(super) fn parse_user_id_template(text: &str) -> Checked<String> {
+    let is_id = |id: &str| ruma::UserId::parse(id).is_ok();
+    let has_one = text.matches("{user}").count() == 1;
+    if text == "{user}" || has_one && is_id(&text.replace("{user}", "user")) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} makes no Matrix id of a name",
+            quote_for_display(text)
+        ))
     }
 }
 

@@ -78,6 +78,40 @@ pub const KEYS: &[SettingKey] = &[
     ),
     new_key("public_url", None, "https://calls.example.org"),
     new_key(
+        "operator_password_hash",
+        None,
+        "the line that `callscope passwd` prints, which begins with $argon2id$ (in a compose file \
+         with $$ for each $)",
+    ),
+    new_key(
+        "operator_password_hash_file",
+        None,
+        "/run/secrets/callscope_operator",
+    ),
+    new_key("open_to_everybody", Some("false"), "true or false"),
+    new_key(
+        "trusted_proxies",
+        Some(""),
+        "the address of the proxy, or a network: 127.0.0.1, 10.0.0.0/8 or fd00::/8",
+    ),
+    new_key(
+        "proxy_user_header",
+        Some("X-Forwarded-User"),
+        "the name of the header in which the proxy says who is signed in, such as Remote-User",
+    ),
+    new_key(
+        "proxy_user_id",
+        Some("{user}"),
+        "@{user}:example.org, or {user} where the header already has a Matrix id",
+    ),
+    new_key("operators", Some(""), "@admin:example.org"),
+    new_key(
+        "api_key",
+        None,
+        "the key that `callscope key add NAME --scope all` prints",
+    ),
+    new_key("api_key_file", None, "/run/secrets/callscope_api_key"),
+    new_key(
         "cors_origins",
         Some(""),
         "https://app.example.org, or * for every web page",

@@ -345,6 +345,9 @@ fn the_sample_with_everything_switched_on_is_understood() {
         "access_token_file",
         "password_file",
         "database_url_file",
+        "operator_password_hash",
+        "operator_password_hash_file",
+        "api_key_file",
     ];
     let on = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => {

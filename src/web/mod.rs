@@ -1,5 +1,5 @@
-//! Pages for people and JSON for programs, from the same facts; reads the store and never writes
-//! it.
+//! Pages for people and JSON for programs, from the same facts; reads the store, and writes only
+//! who signed in.
 
 #[cfg(test)]
 mod fixtures;
@@ -7,6 +7,7 @@ pub mod http;
 mod outputs;
 pub mod pages;
 mod routes;
+pub mod sign_in;
 pub mod svg;
 pub mod view;
 
@@ -16,9 +17,10 @@ use crate::store::Reader;
 use crate::store::model::Totals;
 use crate::web::http::cost_cache::{CostCache, SharedValue};
 use crate::web::http::response_cache::ResponseCache;
+use crate::web::sign_in::access::Access;
 use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
-use actix_web::web::{Data, ServiceConfig};
+use actix_web::web::{Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 use pages::{overview, server, servers, statistics, transports};
 use std::sync::Arc;
@@ -29,6 +31,9 @@ use tokio::sync::Semaphore;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
                       'none'";
+
+/// Browsers that reached us by TLS once use nothing else for a year.
+const TLS_ONLY: &str = "max-age=31536000";
 
 /// Seconds that open streams are given when the process ends.
 const SHUTDOWN_S: u64 = 1;
@@ -46,6 +51,8 @@ pub struct Web {
     /// Our public URL. Without it, addresses in JSON are relative. Its host is one of the accepted
     /// names.
     pub public_url: Option<String>,
+    /// Who may come in.
+    pub access: Access,
     pub options: Options,
     pub memory: SharedMemory,
 }
@@ -139,6 +146,8 @@ pub fn serve_with(
     web: Web,
     more: fn(&mut ServiceConfig),
 ) -> std::io::Result<Server> {
+    let public_url = web.public_url.as_deref().unwrap_or_default();
+    let is_https = public_url.starts_with("https://");
     let hosts = http::host::AllowedHosts::new(listener.local_addr()?, web.public_url.as_deref());
     let dear = Data::new(web.for_dear_questions());
     let watched = Data::new(Web {
@@ -161,8 +170,15 @@ pub fn serve_with(
         let headers = DefaultHeaders::new()
             .add(("content-security-policy", POLICY))
             .add(("x-content-type-options", "nosniff"))
+            .add(("x-robots-tag", "noindex, nofollow"))
             .add(("referrer-policy", "same-origin"))
             .add(("cross-origin-opener-policy", "same-origin"));
+        let headers = if is_https {
+            headers.add(("strict-transport-security", TLS_ONLY))
+        } else {
+            headers
+        };
+
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| {
             http::host::refuse_foreign_hosts(hosts.clone(), known.clone(), req, next)
@@ -173,7 +189,10 @@ pub fn serve_with(
             http::path::refuse_control_characters(paths.clone(), req, next)
         });
         let cors = from_fn(move |req, next| http::cors::answer_with_cors(open.clone(), req, next));
+        let entrance = web.clone();
+        let gate = from_fn(move |req, next| http::gate::admit_askers(entrance.clone(), req, next));
         let app = App::new()
+            .app_data(PayloadConfig::new(http::form::FORM_MAX))
             .app_data(web.clone())
             .app_data(kept.0.clone())
             .app_data(kept.1.clone());
@@ -185,11 +204,12 @@ pub fn serve_with(
         let keep = from_fn(move |req, next| {
             http::response_cache::answer_from_cache(answers.clone(), asked.clone(), req, next)
         });
-        // The first wrapper is the innermost: a cached answer is already compressed, but origin and
-        // host are checked for each request.
+        // The first wrapper is the innermost: a cached answer is already compressed, but origin,
+        // host and who asks are checked for each request.
         let app = app
             .wrap(Compress::default())
             .wrap(keep)
+            .wrap(gate)
             .wrap(path)
             .wrap(cors)
             .wrap(guard)

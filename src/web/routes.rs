@@ -1,9 +1,9 @@
 //! Every address, and the function that answers it.
 
-use super::outputs::{badge, embed, export, feed, health, live, metrics, table};
+use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, call, calls, docs, overview, rejected, room, room_at, rooms, server, servers,
-    statistics, status, transports, wall,
+    about, admin, call, calls, docs, overview, rejected, room, room_at, rooms, server, servers,
+    sign_in, statistics, status, transports, wall,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -14,6 +14,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder};
 pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
     add_program_routes(config, dear, watched);
     add_api_routes(config, dear);
+    add_private_routes(config);
     config
         .service(read_only("/", overview::get_overview))
         .service(read_only("/calls", calls::get_calls))
@@ -36,6 +37,7 @@ pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: 
         )
         .service(read_only("/healthz", health::get_healthz))
         .service(read_only("/readyz", health::get_readyz).app_data(watched.clone()))
+        .service(read_only("/robots.txt", robots::get_robots))
         .service(read_only("/static/{name}", http::assets::get_asset))
         .default_service(actix::to(http::response::refuse_unknown_path));
 }
@@ -115,6 +117,27 @@ fn add_program_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Da
                 .app_data(dear.clone()),
         )
         .service(read_only("/embed/rooms/{id:.+}", embed::get_room_embed));
+}
+
+/// Adds the addresses about signing in, and the admin page. Only they take forms.
+fn add_private_routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            read_only("/sign-in", sign_in::get_sign_in)
+                .route(actix::post().to(sign_in::post_sign_in)),
+        )
+        .service(
+            read_only("/sign-out", sign_in::get_sign_out)
+                .route(actix::post().to(sign_in::post_sign_out)),
+        )
+        .service(read_only("/admin", admin::get_admin))
+        .route("/admin/sessions/end", actix::post().to(admin::end_session))
+        .route(
+            "/admin/sessions/end-all",
+            actix::post().to(admin::end_all_sessions),
+        )
+        .route("/admin/keys/add", actix::post().to(admin::add_key))
+        .route("/admin/keys/revoke", actix::post().to(admin::revoke_key));
 }
 
 /// An address that answers GET and HEAD.

@@ -85,7 +85,7 @@ fn insert_cors_headers(headers: &mut HeaderMap, answer: Option<HeaderValue>, ask
         );
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("if-none-match, accept"),
+            HeaderValue::from_static("if-none-match, accept, authorization, x-api-key"),
         );
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, ASK_AGAIN_S);
     }

@@ -19,6 +19,20 @@ pub enum Error {
     Unrecognized,
     #[error("this address answers only GET")]
     NotAllowed,
+    /// Who does not sign in, and has no key, sees nothing here.
+    #[error(
+        "this needs a key: send it as \"Authorization: Bearer csk_…\" or \"X-Api-Key: csk_…\"; \
+         the operator makes one with `callscope key add`"
+    )]
+    MissingKey,
+    #[error("this key is not known, has expired or was revoked")]
+    BadKey,
+    /// It is known who asks, and it is not allowed. The text is for the reader.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The body of a request is longer than so many bytes.
+    #[error("a form may have at most {0} bytes")]
+    TooLarge(usize),
     /// The request's `Host` is not one of our names.
     #[error(
         "Callscope does not answer under the name \"{0}\". If people are to reach it so, set \
@@ -54,6 +68,9 @@ impl Error {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::Unrecognized => StatusCode::NOT_FOUND,
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MissingKey | Self::BadKey => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
@@ -85,7 +102,10 @@ impl Error {
         let errcode = match self {
             Self::Invalid(_) => "M_INVALID_PARAM",
             Self::NotFound(_) => "M_NOT_FOUND",
-            Self::Misdirected(_) => "M_FORBIDDEN",
+            Self::Misdirected(_) | Self::Forbidden(_) => "M_FORBIDDEN",
+            Self::MissingKey => "M_MISSING_TOKEN",
+            Self::BadKey => "M_UNKNOWN_TOKEN",
+            Self::TooLarge(_) => "M_TOO_LARGE",
             Self::Unrecognized | Self::NotAllowed => "M_UNRECOGNIZED",
             _ if self.is_busy() => "M_LIMIT_EXCEEDED",
             _ => "M_UNKNOWN",

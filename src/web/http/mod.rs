@@ -6,6 +6,8 @@ pub(super) mod cors;
 pub mod cost_cache;
 pub mod error;
 pub(super) mod etag;
+pub(super) mod form;
+pub(super) mod gate;
 pub mod host;
 pub(super) mod indentation;
 pub(super) mod path;

@@ -7,10 +7,11 @@ use super::{assets, etag, host};
 use crate::store::db::health::Health;
 use crate::store::model::Viewer;
 use crate::web::Web;
+use crate::web::sign_in::{Asker, Frame, SignInLink};
 use crate::web::view::format as f;
 use crate::web::view::vantage_state::{self, VantageState};
 use crate::web::view::{StorageTroubleFacts, VantageFacts};
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Serialize;
@@ -20,6 +21,8 @@ use serde::Serialize;
 pub struct PageRequest {
     pub now: i64,
     pub viewer: Viewer,
+    /// What the frame of a page shows of who asks.
+    pub frame: Frame,
     /// The route asks for JSON.
     pub api: bool,
     pub query: String,
@@ -37,6 +40,7 @@ impl PageRequest {
         Self {
             now: web.clock.now_ms(),
             viewer: Viewer::Operator,
+            frame: web.access.frame_for(Asker::of_request(req).as_ref()),
             api: is_for_programs(req.path()),
             query: req.query_string().to_owned(),
             tag: etag::tag_of_state(
@@ -70,7 +74,8 @@ impl PageRequest {
 }
 
 /// Pages for people answer in HTML, everything else in JSON or a format of its own.
-fn is_for_programs(path: &str) -> bool {
+#[must_use]
+pub fn is_for_programs(path: &str) -> bool {
     let is_page = path == "/api/docs" || path.starts_with("/api/docs/");
     let starts = ["/api/", "/badge/", "/feed/"];
     let exact = ["/api", "/metrics", "/healthz", "/readyz"];
@@ -126,10 +131,39 @@ pub struct Shell {
     pub storage_trouble: Option<StorageTroubleFacts>,
     /// How often the number of rows was halved to keep the page short; 0 = not at all.
     pub halvings: u32,
+    /// What it shows of who asks.
+    pub frame: Frame,
 }
 
 impl Shell {
     pub const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    /// The frame of a page that knows nothing of the observer.
+    #[must_use]
+    pub fn without_status(ask: &PageRequest) -> Self {
+        Self {
+            section: None,
+            now_ms: ask.now,
+            room_id: None,
+            vantages: None,
+            older_rules: false,
+            storage_trouble: None,
+            halvings: 0,
+            frame: ask.frame,
+        }
+    }
+
+    /// Does the top offer to sign in?
+    #[must_use]
+    pub fn offers_sign_in(&self) -> bool {
+        self.frame.link == SignInLink::SignIn
+    }
+
+    /// Does the top offer to sign out?
+    #[must_use]
+    pub fn offers_sign_out(&self) -> bool {
+        self.frame.link == SignInLink::SignOut
+    }
 
     /// The number of rows of a list that the page may show.
     #[must_use]
@@ -279,17 +313,20 @@ pub fn send_tagged(
 }
 
 async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<Vec<u8>, Error> {
-    let vantages =
-        crate::store::ingest::vantages::list_vantages_for(&web.store, ask.viewer).await?;
-    let shell = Shell {
+    let mut shell = Shell {
         section: Some(P::SECTION),
-        now_ms: ask.now,
         room_id: page.room_id().map(ToOwned::to_owned),
-        vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
-        older_rules: web.store.has_older_rules(),
-        storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
-        halvings: 0,
+        ..Shell::without_status(ask)
     };
+
+    // How the observer fares is for those who see its calls.
+    if ask.frame.sees_status {
+        let vantages =
+            crate::store::ingest::vantages::list_vantages_for(&web.store, ask.viewer).await?;
+        shell.vantages = Some(vantages.into_iter().map(VantageFacts::from).collect());
+        shell.older_rules = web.store.has_older_rules();
+        shell.storage_trouble = web.store.trouble(ask.now).map(StorageTroubleFacts::from);
+    }
 
     Ok(render_within_limit(page, shell)?.into_bytes())
 }
@@ -307,6 +344,21 @@ pub fn render_within_limit<P: Page>(page: &P, mut shell: Shell) -> askama::Resul
         }
 
         shell.halvings += 1;
+    }
+}
+
+/// Writes a page that is for one browser, such as a form. It is not kept.
+pub fn send_private_page(
+    ask: &PageRequest,
+    status: StatusCode,
+    html: askama::Result<String>,
+) -> HttpResponse {
+    match html {
+        Ok(html) => HttpResponse::build(status)
+            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+            .insert_header((header::CACHE_CONTROL, "private, no-store"))
+            .body(without_indentation(&html)),
+        Err(error) => send_error(ask, &Error::Template(error)),
     }
 }
 
@@ -346,24 +398,26 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
         response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
     }
 
+    if error.status() == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+
     if ask.api {
         return response.json(body);
     }
 
     let shell = Shell {
-        section: None,
-        now_ms: ask.now,
-        room_id: None,
-        vantages: None,
-        older_rules: false,
-        storage_trouble,
-        halvings: 0,
+        storage_trouble: storage_trouble.filter(|_| ask.frame.sees_status),
+        ..Shell::without_status(ask)
     };
 
     let heading = match body.status {
         400 => "This address is not understood",
+        401 => "This key opens nothing",
+        403 => "Not allowed",
         404 => "Nothing here",
         405 => "Only for reading",
+        413 => "Too long",
         421 => "Not under this name",
         503 => "Too much to do",
         _ => "Something broke",

@@ -5,8 +5,9 @@
 
 use super::error::Error;
 use super::response::{self, PageRequest};
-use super::{etag, host};
+use super::{etag, gate, host};
 use crate::web::Web;
+use crate::web::sign_in::Frame;
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap};
@@ -55,6 +56,8 @@ const LARGE_MOST: usize = 200;
 /// A request, and the form of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct RequestKey {
+    /// What the frame of the page shows of who asks.
+    frame: Frame,
     encodings: String,
     /// The base of our own addresses, which feeds contain.
     base: String,
@@ -67,6 +70,14 @@ struct CacheKey {
     generation: u64,
     second: i64,
     question: RequestKey,
+}
+
+impl CacheKey {
+    /// The key of the answer whose frame shows this of who asks.
+    fn in_frame(mut self, frame: Frame) -> Self {
+        self.question.frame = frame;
+        self
+    }
 }
 
 /// A complete answer.
@@ -337,7 +348,7 @@ pub async fn answer_from_cache(
         return Ok(req.into_response(response::not_modified(&ask)));
     }
 
-    let key = cache_key(at(), &req);
+    let key = cache_key(at(), &req).map(|key| key.in_frame(ask.frame));
     if key.is_some() {
         req.headers_mut().remove(header::IF_NONE_MATCH);
     }
@@ -391,7 +402,7 @@ pub async fn answer_from_cache(
 }
 
 /// Requests that are always answered, whatever the load: files, streams (which have their own
-/// limits), and health checks.
+/// limits), health checks, and what is for one browser only.
 fn is_always_answered(path: &str) -> bool {
     let streams = matches!(
         path,
@@ -401,7 +412,7 @@ fn is_always_answered(path: &str) -> bool {
         .iter()
         .any(|start| path.starts_with(start));
 
-    streams || own || matches!(path, "/healthz" | "/readyz" | "/metrics")
+    streams || own || gate::is_private(path) || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 /// The key under which the answer to a request is kept, at this generation of changes and second.
@@ -430,6 +441,7 @@ fn cache_key(at: (u64, i64), req: &ServiceRequest) -> Option<CacheKey> {
         generation,
         second,
         question: RequestKey {
+            frame: Frame::CLOSED,
             encodings: encodings.to_owned(),
             base,
             address: address.to_owned(),
@@ -707,6 +719,7 @@ mod tests {
         PageRequest {
             now: 0,
             viewer: crate::store::model::Viewer::Operator,
+            frame: Frame::OPEN,
             api: true,
             query: String::new(),
             tag: String::new(),

@@ -12,6 +12,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::pages::{RunningCalls, read_running_calls};
+use crate::web::sign_in::access::RefusalCounts;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{CallFacts, MemberFacts, NowFacts};
 use actix_web::http::header;
@@ -48,6 +49,8 @@ struct MetricsData {
     vantages: Vec<Vantage>,
     gauges: Gauges,
     trouble: Option<Trouble>,
+    /// `None` where nobody signs in.
+    refusals: Option<RefusalCounts>,
 }
 
 impl MetricsData {
@@ -95,6 +98,7 @@ async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
         vantages: vantages::list_vantages_for(store, viewer).await?,
         gauges: gauges::read_gauges(store, viewer).await?,
         trouble: store.trouble(ask.now),
+        refusals: web.access.refusals(),
     };
 
     let mut text = String::new();
@@ -112,6 +116,10 @@ fn build_registry(rows: &MetricsData) -> Registry {
     register_storage(&mut registry, rows);
     register_rooms(&mut registry, rows);
     register_accounts(&mut registry, rows);
+    if let Some(refusals) = rows.refusals {
+        register_refusals(&mut registry, refusals);
+    }
+
     if let Some(devices_by_room) = &rows.devices_by_room {
         register_room_devices(&mut registry, rows, devices_by_room);
     }
@@ -122,6 +130,36 @@ fn build_registry(rows: &MetricsData) -> Registry {
 /// Adds a series with one number and no labels.
 fn register_gauge(registry: &mut Registry, name: &str, help: &str, number: i64) {
     registry.register(name, help, ConstGauge::new(number));
+}
+
+/// Adds who was refused.
+fn register_refusals(registry: &mut Registry, refusals: RefusalCounts) {
+    let counts = [
+        (
+            "refused_keys",
+            "Requests with a key that is unknown, expired or revoked",
+            refusals.refused_keys,
+        ),
+        (
+            "ignored_proxy_users",
+            "Requests that named a user without coming from a trusted proxy, or no possible user",
+            refusals.ignored_proxy_users,
+        ),
+        (
+            "refused_passwords",
+            "Sign-ins with a wrong password",
+            refusals.refused_passwords,
+        ),
+        (
+            "limited_sign_ins",
+            "Sign-ins refused unseen, after too many wrong passwords",
+            refusals.limited_sign_ins,
+        ),
+    ];
+
+    for (name, help, count) in counts {
+        registry.register(name, help, ConstCounter::new(count));
+    }
 }
 
 /// A count as a metric has it.
@@ -370,6 +408,7 @@ mod tests {
             changes: Changes::default(),
             clock: Clock::fixed(1000),
             public_url: None,
+            access: crate::web::sign_in::access::Access::open(),
             options: Options::default(),
             memory: SharedMemory::default(),
         };

@@ -9,4 +9,5 @@ pub(super) mod health;
 pub(super) mod live;
 pub(super) mod metrics;
 pub mod openapi;
+pub(super) mod robots;
 pub(super) mod table;

@@ -10,12 +10,16 @@ pub mod params;
 pub mod table;
 
 use crate::web::http::error::ErrorBody;
+use crate::web::http::gate;
 use crate::web::http::response::Shell;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, PathsBuilder};
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     ContentBuilder, InfoBuilder, LicenseBuilder, OpenApiBuilder, Ref, RefOr, Response,
     ResponseBuilder, ServerBuilder,
@@ -159,8 +163,15 @@ impl ApiEntry {
             operation.parameter(params::query_parameter(self.path, name))
         });
         let operation = operation.response("200", self.found(schemas));
+        // Who may come in is no matter where nothing is told of calls.
+        let refusals: &[&str] = if gate::is_open(self.path) {
+            &[]
+        } else {
+            &["401", "403"]
+        };
         let faults = ["400", "421", "500"]
             .into_iter()
+            .chain(refusals.iter().copied())
             .chain(self.names().next().map(|_| "404"));
         let operation = faults.fold(operation, |operation, status| {
             operation.response(status, self.fault(status))
@@ -235,6 +246,11 @@ const FAULTS: &[(&str, &str)] = &[
         "400",
         "A parameter is not known, or its value cannot be understood; the text names it",
     ),
+    (
+        "401",
+        "A key is needed, or the one that was sent is unknown, expired or revoked",
+    ),
+    ("403", "The key does not open this address"),
     ("404", "There is no such thing, or it is not watched"),
     ("421", "The request names a host that is not ours"),
     ("500", "The fault is ours; the log says more"),
@@ -290,6 +306,11 @@ fn build_document() -> utoipa::openapi::OpenApi {
         .fold(components, |components, (status, description)| {
             components.response(format!("Error{status}"), error_response(description))
         });
+    let components = security_schemes()
+        .into_iter()
+        .fold(components, |components, (name, scheme)| {
+            components.security_scheme(name, scheme)
+        });
     let license = LicenseBuilder::new()
         .name("AGPL-3.0-or-later")
         .identifier(Some("AGPL-3.0-or-later"))
@@ -304,7 +325,41 @@ fn build_document() -> utoipa::openapi::OpenApi {
         .servers(Some([ServerBuilder::new().url("/").build()]))
         .paths(paths.build())
         .components(Some(components.build()))
+        .security(Some(any_way_in()))
         .build()
+}
+
+const BEARER: &str = "key";
+const HEADER: &str = "key_in_header";
+const COOKIE: &str = "session";
+
+/// The ways in, by name.
+fn security_schemes() -> [(&'static str, SecurityScheme); 3] {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A key that the operator made with `callscope key add` or on `/admin`; it begins with `csk_`",
+    ));
+    let header = ApiKey::Header(ApiKeyValue::with_description(
+        "X-Api-Key",
+        "The same key in a header of its own",
+    ));
+    let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
+        "callscope",
+        "The session of somebody who signed in at `/sign-in`; with TLS its name begins with `__Host-`",
+    ));
+
+    [
+        (BEARER, SecurityScheme::Http(bearer.build())),
+        (HEADER, SecurityScheme::ApiKey(header)),
+        (COOKIE, SecurityScheme::ApiKey(cookie)),
+    ]
+}
+
+/// One of the ways in is enough, and where everybody may come in, none is needed.
+fn any_way_in() -> Vec<SecurityRequirement> {
+    let ways = [BEARER, HEADER, COOKIE].map(|name| SecurityRequirement::new(name, [""; 0]));
+    let none = SecurityRequirement::default();
+
+    ways.into_iter().chain([none]).collect()
 }
 
 /// Marks all keys of the structs in this schema as required: they are always present, null if there

@@ -26,6 +26,7 @@ fn html<P: Page>(page: &P) -> String {
         older_rules: false,
         storage_trouble: None,
         halvings: 0,
+        frame: crate::web::sign_in::Frame::OPEN,
     };
 
     response::render_within_limit(page, shell).unwrap()

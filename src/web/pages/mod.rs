@@ -1,6 +1,7 @@
 //! One page, one file, one template; each is a struct of facts that is also its JSON.
 
 pub mod about;
+pub mod admin;
 pub mod call;
 pub mod calls;
 pub mod docs;
@@ -15,6 +16,7 @@ pub mod room_at;
 pub mod rooms;
 pub mod server;
 pub mod servers;
+pub mod sign_in;
 pub mod statistics;
 pub mod status;
 #[cfg(test)]

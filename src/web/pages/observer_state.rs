@@ -248,6 +248,7 @@ mod tests {
                 older_rules: false,
                 storage_trouble: None,
                 halvings: 0,
+                frame: crate::web::sign_in::Frame::OPEN,
             };
 
             shell.sync_state().map(|state| state.words)

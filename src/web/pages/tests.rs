@@ -314,6 +314,7 @@ fn shell(page: &impl Page) -> Shell {
         older_rules: false,
         storage_trouble: None,
         halvings: 0,
+        frame: crate::web::sign_in::Frame::OPEN,
     }
 }
 

@@ -43,6 +43,7 @@ async fn each_thing_that_cannot_be_had_is_named_with_what_to_do() {
         .with("CALLSCOPE_ROOMS", &rooms)
         .with("CALLSCOPE_PEEK_ROOMS", &closed)
         .with("CALLSCOPE_BIND", "0.0.0.0:8080")
+        .with("CALLSCOPE_OPEN_TO_EVERYBODY", "true")
         .with("CALLSCOPE_INVITES_ALLOW_USERS", EVE);
     let (code, said, why) = run(&bad, &["check"]).await;
     assert_eq!(code, Some(1), "{said}");

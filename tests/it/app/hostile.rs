@@ -206,7 +206,8 @@ async fn who_listens_to_all_the_world_is_warned() {
     let bed = Bed::new().await;
     let open = settings(&bed)
         .without("CALLSCOPE_BIND")
-        .with("CALLSCOPE_BIND", "0.0.0.0:0");
+        .with("CALLSCOPE_BIND", "0.0.0.0:0")
+        .with("CALLSCOPE_OPEN_TO_EVERYBODY", "true");
     let app = App::start(&open).await;
     eventually("the warning", 30, async || {
         app.log().contains("open to everybody").then_some(())

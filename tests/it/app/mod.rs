@@ -32,6 +32,7 @@ mod retention;
 mod rights;
 mod room_state;
 mod rules;
+mod safe_start;
 mod sieve;
 mod sign_in;
 mod stamps;

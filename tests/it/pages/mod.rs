@@ -1,6 +1,8 @@
 //! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape,
 //! nothing is unescaped.
 
+mod api_keys;
+mod browser;
 mod contract;
 mod crowds;
 mod findings;
@@ -10,7 +12,9 @@ mod lists;
 mod numbers;
 mod others;
 mod places;
+mod proxy;
 mod seen;
+mod sign_in;
 mod site;
 mod sums;
 mod times;

@@ -9,6 +9,7 @@ use callscope::rtc::words::{Mode, Source, Watch};
 use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::{vantages, write};
+use callscope::web::sign_in::access::{Access, AccessSettings};
 use callscope::web::{self, Options, SharedMemory, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -52,10 +53,23 @@ impl Answer {
 
 impl Site {
     pub async fn empty(name: &str) -> Self {
-        Self::at(name, Some("https://calls.example/")).await
+        Self::at(name, Some("https://calls.example/"), None).await
     }
 
-    async fn at(name: &str, public_url: Option<&str>) -> Self {
+    /// Where not everybody may come in.
+    pub async fn guarded(name: &str, settings: AccessSettings) -> Self {
+        Self::at(name, None, Some(settings)).await.fill().await
+    }
+
+    /// The same, with this public URL.
+    pub async fn guarded_at(public_url: &str, settings: AccessSettings) -> Self {
+        Self::at("guarded", Some(public_url), Some(settings))
+            .await
+            .fill()
+            .await
+    }
+
+    async fn at(name: &str, public_url: Option<&str>, settings: Option<AccessSettings>) -> Self {
         let database = Database::new().await;
         let store = Writer::open(database.url()).await.unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -69,11 +83,15 @@ impl Site {
             probing: name == "probed",
         };
 
+        let access = settings.map_or_else(Access::open, |settings| {
+            Access::new(settings, store.sign_ins())
+        });
         let web = Web {
             store: store.reader(),
             changes: of_web,
             clock,
             public_url: public_url.map(ToOwned::to_owned),
+            access,
             options,
             memory: SharedMemory::default(),
         };
@@ -101,7 +119,7 @@ impl Site {
 
     /// Without a public URL.
     pub async fn local(name: &str) -> Self {
-        Self::at(name, None).await.fill().await
+        Self::at(name, None, None).await.fill().await
     }
 
     async fn fill(self) -> Self {

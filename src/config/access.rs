@@ -1,0 +1,203 @@
+//! The settings of who may see the pages: the operator's password, proxies that sign people in, or
+//! everybody. Without any of them only this machine may reach the pages.
+
+use super::check;
+use super::faults::ConfigFaults;
+use super::layers::Layers;
+use crate::matrix::Secret;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+
+/// Who may see the pages.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// The hash of the operator's password in PHC form, argon2id; `None` if there is no password.
+    pub operator_password_hash: Option<Secret>,
+    /// Everybody who reaches the pages sees everything.
+    pub open_to_everybody: bool,
+    /// The proxies whose headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which a trusted proxy names who is signed in.
+    pub proxy_user_header: String,
+    /// The Matrix id of that user, with `{user}` for what the header says.
+    pub proxy_user_id: String,
+    /// The Matrix ids of people who are operators.
+    pub operators: Vec<String>,
+}
+
+impl AccessConfig {
+    /// Is it said who may see the pages?
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.open_to_everybody
+            || self.operator_password_hash.is_some()
+            || !self.trusted_proxies.is_empty()
+    }
+
+    /// Checks that strangers who reach this address do not see everything unasked.
+    ///
+    /// # Errors
+    /// Other machines reach the address, and no setting says who may see the pages.
+    pub fn check_exposure(&self, bind: SocketAddr) -> Result<(), ConfigFaults> {
+        if self.is_set() || bind.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+
+        let problem = format!(
+            "other machines reach {bind}, and no setting says who may see the pages. There are \
+             three ways out: set operator_password_hash to what `callscope passwd` prints; or set \
+             trusted_proxies to the address of a proxy that signs people in and names them in \
+             proxy_user_header, and operators to the ids of those who may see all; or set \
+             open_to_everybody = true, and everybody sees all. Else write an address of this \
+             machine only: 127.0.0.1:{}",
+            bind.port()
+        );
+        let mut faults = ConfigFaults::default();
+        faults.add("bind", "or CALLSCOPE_BIND", problem);
+
+        Err(faults)
+    }
+}
+
+/// The keys about who may see the pages; `None` if one of them has a fault.
+pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
+    let operator_password_hash = layers.secret("operator_password_hash");
+    if let Some(hash) = &operator_password_hash
+        && let Err(what) = check::check_password_hash(hash.expose())
+    {
+        // The value is not repeated, because it may be the password itself.
+        layers.wrong("operator_password_hash", &what);
+    }
+
+    let open_to_everybody = layers.switch("open_to_everybody");
+    let trusted_proxies = layers.list("trusted_proxies", check::parse_proxy_network);
+    let proxy_user_header = layers.parsed("proxy_user_header", check::parse_header_name);
+    let proxy_user_id = layers.parsed("proxy_user_id", check::parse_user_id_template);
+    let operators = layers.list("operators", check::parse_user_id);
+
+    Some(AccessConfig {
+        operator_password_hash,
+        open_to_everybody: open_to_everybody?,
+        trusted_proxies,
+        proxy_user_header: proxy_user_header?,
+        proxy_user_id: proxy_user_id?,
+        operators,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$4uj3QnbUSEvCcmMuLw+KjPbKQqGsWlmx\
+                        +SAjUkLc8+k";
+
+    fn load(settings: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
+        let settings = settings
+            .iter()
+            .map(|(name, value)| (format!("CALLSCOPE_{name}"), (*value).to_owned()));
+
+        Config::load(None, settings)
+    }
+
+    fn fault(settings: &[(&str, &str)]) -> String {
+        load(settings).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_this_machine_may_come_unasked() {
+        let none = load(&[]).unwrap().access;
+        for own in [
+            "127.0.0.1:8080",
+            "127.9.9.9:1",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(none.check_exposure(own.parse().unwrap()).is_ok(), "{own}");
+        }
+
+        for open in [
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "192.0.2.7:80",
+            "10.0.0.1:80",
+            "[fe80::1]:80",
+        ] {
+            let faults = none.check_exposure(open.parse().unwrap()).unwrap_err();
+            let said = faults.to_string();
+            for way in [
+                "operator_password_hash",
+                "callscope passwd",
+                "trusted_proxies",
+                "open_to_everybody = true",
+                "127.0.0.1:",
+            ] {
+                assert!(said.contains(way), "{said}");
+            }
+        }
+
+        let everywhere = "0.0.0.0:8080".parse().unwrap();
+        for way in [
+            ("OPERATOR_PASSWORD_HASH", HASH),
+            ("TRUSTED_PROXIES", "10.0.0.1"),
+            ("OPEN_TO_EVERYBODY", "true"),
+        ] {
+            let access = load(&[way]).unwrap().access;
+            assert!(access.check_exposure(everywhere).is_ok(), "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_no_hash_and_is_not_repeated() {
+        for wrong in [
+            "hunter2",
+            "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$4uj3QnbUSEvCcmMuLw+KjPbKQqGsWlmx+SAjUkLc8+k",
+            "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ",
+            "$2y$10$abcdefghijklmnopqrstuv",
+        ] {
+            let said = fault(&[("OPERATOR_PASSWORD_HASH", wrong)]);
+            assert!(said.contains("callscope passwd"), "{said}");
+            assert!(!said.contains(wrong), "{said}");
+        }
+
+        let config = load(&[("OPERATOR_PASSWORD_HASH", HASH)]).unwrap();
+        assert!(!format!("{config:?}").contains("argon2id"));
+    }
+
+    #[test]
+    fn proxies_headers_and_ids_are_checked() {
+        let good = load(&[
+            ("TRUSTED_PROXIES", "127.0.0.1, 10.1.2.3/8 fd00::/8"),
+            ("PROXY_USER_HEADER", "Remote-User"),
+            ("PROXY_USER_ID", "@{user}:example.org"),
+            ("OPERATORS", "@admin:example.org"),
+        ]);
+        let access = good.unwrap().access;
+        let networks: Vec<String> = access
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(networks, ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]);
+        assert_eq!(access.proxy_user_header, "Remote-User");
+
+        for (name, wrong) in [
+            ("TRUSTED_PROXIES", "proxy.example"),
+            ("TRUSTED_PROXIES", "0.0.0.0/0"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("PROXY_USER_HEADER", "Remote User"),
+            ("PROXY_USER_HEADER", "Cookie"),
+            ("PROXY_USER_ID", "@bob:example.org"),
+            ("PROXY_USER_ID", "{user}:example.org"),
+            ("PROXY_USER_ID", "@{user}{user}:example.org"),
+            ("OPERATORS", "admin"),
+        ] {
+            let said = fault(&[(name, wrong)]);
+            assert!(
+                said.contains(&format!("CALLSCOPE_{name}")) && said.contains(". Write "),
+                "{name}: {said}"
+            );
+        }
+    }
+}

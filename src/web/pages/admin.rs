@@ -1,0 +1,306 @@
+//! `/admin`: who is signed in, the keys of programs, and the log of both; for operators only.
+
+use crate::store::SignIns;
+use crate::store::sign_in::api_keys::{self, ApiKey, KeyScope};
+use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind, AuditPage};
+use crate::store::sign_in::sessions::{self, Session};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::form::{self, Form, FormBinding};
+use crate::web::http::request::Query;
+use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::sign_in::access::record;
+use crate::web::sign_in::new_key::{KeyError, KeyWish, MadeKey, make_key, parse_days};
+use crate::web::sign_in::{Asker, Entrance};
+use crate::web::view::format as f;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::web::{self as http, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+/// Entries of the log on a page.
+const ENTRIES_MOST: usize = 50;
+
+#[derive(Template)]
+#[template(path = "admin.html")]
+struct AdminPage<'a> {
+    shell: &'a Shell,
+    now: i64,
+    token: String,
+    /// The hash of the session that asks.
+    own_session: Option<&'a str>,
+    sessions: Vec<Session>,
+    keys: Vec<ApiKey>,
+    /// A key that was just made: its secret is shown this once.
+    made: Option<&'a MadeKey>,
+    /// What went wrong.
+    message: Option<&'a str>,
+    log: AuditPage,
+    /// Is it the newest part of the log?
+    is_newest: bool,
+}
+
+/// An operator at the admin page, and where what is done there is written.
+struct Admin<'a> {
+    ask: PageRequest,
+    asker: Asker,
+    sign_ins: &'a SignIns,
+}
+
+/// What the admin page tells beside its lists.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcome<'a> {
+    made: Option<&'a MadeKey>,
+    message: Option<&'a str>,
+}
+
+impl<'a> Admin<'a> {
+    /// The operator who asks.
+    ///
+    /// # Errors
+    /// It is nobody who may be here. Then there is no such page.
+    fn of_request(req: &HttpRequest, web: &'a Web) -> Result<Self, Error> {
+        let asker = Asker::of_request(req).filter(|asker| asker.is_admin);
+        match (asker, web.access.sign_ins()) {
+            (Some(asker), Some(sign_ins)) => Ok(Self {
+                ask: PageRequest::of_request(req, web),
+                asker,
+                sign_ins,
+            }),
+            _ => Err(Error::Unrecognized),
+        }
+    }
+
+    /// The operator who sent a form.
+    ///
+    /// # Errors
+    /// It is nobody who may be here, or no page of ours sent the form.
+    fn of_form(
+        req: &HttpRequest,
+        web: &'a Web,
+        body: Result<Bytes, actix_web::Error>,
+    ) -> Result<(Self, Form), Error> {
+        let admin = Self::of_request(req, web)?;
+        let form = Form::read(body)?;
+        form::check_form(web, &admin.asker, req.headers(), &form)?;
+
+        Ok((admin, form))
+    }
+
+    /// Records what the operator did.
+    async fn record(&self, kind: AuditKind) -> Result<(), Error> {
+        let who = Some(self.asker.identity.as_str());
+        Ok(record(self.sign_ins, kind, who, self.asker.address, self.ask.now).await?)
+    }
+
+    /// The page, with what came of a form.
+    async fn show(
+        &self,
+        req: &HttpRequest,
+        web: &Web,
+        outcome: Outcome<'_>,
+    ) -> Result<HttpResponse, Error> {
+        // After a form, the newest of the log is shown.
+        let before = if req.method() == actix_web::http::Method::POST {
+            None
+        } else {
+            Query::read(&self.ask.query, &["cursor"])?.place()?
+        };
+
+        let binding = FormBinding::for_page(&self.asker, req.headers());
+        let page = AdminPage {
+            shell: &Shell::without_status(&self.ask),
+            now: self.ask.now,
+            token: binding.token(web),
+            own_session: match &self.asker.entrance {
+                Entrance::Session { id_hash } => Some(id_hash),
+                _ => None,
+            },
+            sessions: sessions::list_sessions(self.sign_ins, self.ask.now).await?,
+            keys: api_keys::list_keys(self.sign_ins).await?,
+            made: outcome.made,
+            message: outcome.message,
+            log: audit_log::list_entries(self.sign_ins, before, ENTRIES_MOST).await?,
+            is_newest: before.is_none(),
+        };
+
+        let status = if outcome.message.is_some() {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::OK
+        };
+
+        let mut response = response::send_private_page(&self.ask, status, page.render());
+        if let Some(cookie) = binding.cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+
+        Ok(response)
+    }
+}
+
+impl AdminPage<'_> {
+    /// Is it the session that asks?
+    fn is_own(&self, session: &Session) -> bool {
+        self.own_session == Some(session.id_hash.as_str())
+    }
+
+    /// The state of a key in a word, and the class of its pill.
+    fn key_state(&self, key: &ApiKey) -> (&'static str, &'static str) {
+        if key.revoked_ms.is_some() {
+            ("revoked", "")
+        } else if key.is_good(self.now) {
+            ("good", "ok")
+        } else {
+            ("expired", "warn")
+        }
+    }
+}
+
+/// What a key opens, in words.
+fn scope_words(key: &ApiKey) -> &'static str {
+    match key.scope {
+        KeyScope::Public => "what everybody may see",
+        KeyScope::All => "everything",
+        KeyScope::Metrics => "metrics only",
+    }
+}
+
+/// What happened, in words.
+fn entry_words(entry: &AuditEntry) -> &'static str {
+    match entry.kind {
+        AuditKind::SignIn => "Signed in",
+        AuditKind::SignInRefused => "Wrong password",
+        AuditKind::SignOut => "Signed out",
+        AuditKind::SessionEnded => "Ended a session",
+        AuditKind::AllSessionsEnded => "Ended all sessions",
+        AuditKind::KeyUsed => "Key used, first time that day",
+        AuditKind::KeyAdded => "Key added",
+        AuditKind::KeyRevoked => "Key revoked",
+    }
+}
+
+/// `GET /admin`: the page.
+pub async fn get_admin(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let answer = async {
+        let admin = Admin::of_request(&req, &web)?;
+        admin.show(&req, &web, Outcome::default()).await
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// `POST /admin/sessions/end`: ends one session.
+pub async fn end_session(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = async {
+        let (admin, form) = Admin::of_form(&req, &web, body)?;
+        if sessions::end_session(admin.sign_ins, form.get("session")).await? {
+            admin.record(AuditKind::SessionEnded).await?;
+        }
+
+        Ok(back_to_admin())
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// `POST /admin/sessions/end-all`: ends every session, the own one, too.
+pub async fn end_all_sessions(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = async {
+        let (admin, _) = Admin::of_form(&req, &web, body)?;
+        sessions::end_all_sessions(admin.sign_ins).await?;
+        admin.record(AuditKind::AllSessionsEnded).await?;
+
+        Ok(back_to_admin())
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// `POST /admin/keys/add`: makes a key, and shows it this once.
+pub async fn add_key(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = async {
+        let (admin, form) = Admin::of_form(&req, &web, body)?;
+        match make_wished_key(&admin, &form).await {
+            Ok(made) => {
+                let outcome = Outcome {
+                    made: Some(&made),
+                    message: None,
+                };
+                admin.show(&req, &web, outcome).await
+            }
+            Err(KeyError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                let message = error.to_string();
+                let outcome = Outcome {
+                    made: None,
+                    message: Some(&message),
+                };
+                admin.show(&req, &web, outcome).await
+            }
+        }
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// Makes the key that the form asks for.
+async fn make_wished_key(admin: &Admin<'_>, form: &Form) -> Result<MadeKey, KeyError> {
+    let days = match form.get("days").trim() {
+        "" => None,
+        days => Some(parse_days(days)?),
+    };
+
+    let wish = KeyWish {
+        name: form.get("name"),
+        // A key whose scope cannot be understood opens as little as possible.
+        scope: form.get("scope").parse().unwrap_or(KeyScope::Metrics),
+        days,
+    };
+    let address = admin.asker.address.to_string();
+
+    make_key(admin.sign_ins, &wish, admin.ask.now, Some(&address)).await
+}
+
+/// `POST /admin/keys/revoke`: revokes a key.
+pub async fn revoke_key(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = async {
+        let (admin, form) = Admin::of_form(&req, &web, body)?;
+        let address = admin.asker.address.to_string();
+        let (id, now) = (form.get("key"), admin.ask.now);
+        api_keys::revoke_key(admin.sign_ins, id, now, Some(&address)).await?;
+
+        Ok(back_to_admin())
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+fn back_to_admin() -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, "/admin"))
+        .finish()
+}
+
+/// Writes the answer, or the error.
+fn send_answer(req: &HttpRequest, web: &Web, answer: Result<HttpResponse, Error>) -> HttpResponse {
+    answer.unwrap_or_else(|error| response::send_error(&PageRequest::of_request(req, web), &error))
+}

@@ -1,0 +1,288 @@
+//! `/sign-in` and `/sign-out`: the operator's password, and the end of a session.
+
+use crate::store::sign_in::audit_log::AuditKind;
+use crate::store::sign_in::sessions::{self, SessionIdentity};
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::form::{self, Form, FormBinding, Sender};
+use crate::web::http::gate::own_path;
+use crate::web::http::request::Query;
+use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::sign_in::access::{PasswordCheck, begin_session, record};
+use crate::web::sign_in::cookie::CookieKind;
+use crate::web::sign_in::{Asker, Entrance};
+use crate::web::view::format as f;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::{self as http, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+/// Seconds after which a sign-in may be tried again when too many are checked at once.
+const BUSY_S: u64 = 5;
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    shell: &'a Shell,
+    has_password: bool,
+    has_proxies: bool,
+    /// What went wrong with the last try.
+    message: Option<&'a str>,
+    next: &'a str,
+    token: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_out.html")]
+struct SignOutPage<'a> {
+    shell: &'a Shell,
+    is_signed_in: bool,
+    token: String,
+}
+
+/// What came of a sign-in that was refused.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    message: String,
+    retry_after_s: Option<u64>,
+}
+
+impl Refusal {
+    fn of_error(error: &Error) -> Self {
+        Self {
+            status: error.status(),
+            message: error.body().error,
+            retry_after_s: None,
+        }
+    }
+}
+
+/// `GET /sign-in`: the form, with a path of ours to go to afterwards (`next`).
+pub async fn get_sign_in(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let query = match Query::read(&ask.query, &["next"]) {
+        Ok(query) => query,
+        Err(error) => return response::send_error(&ask, &error),
+    };
+
+    let next = own_path(query.get("next").unwrap_or("/"));
+    match Asker::of_request(&req) {
+        // Who has signed in, and comes back to this page, wants to go on.
+        Some(asker) if matches!(asker.entrance, Entrance::Session { .. }) => go_to(next, []),
+        Some(asker) if web.access.has_password() || web.access.has_proxies() => {
+            show_form(&web, &req, &asker, next, None)
+        }
+        _ => response::send_error(&ask, &Error::Unrecognized),
+    }
+}
+
+/// `POST /sign-in`: checks the password and begins a session.
+pub async fn post_sign_in(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let Some(asker) = Asker::of_request(&req).filter(|_| web.access.has_password()) else {
+        return response::send_error(&ask, &Error::Unrecognized);
+    };
+
+    let form = match Form::read(body) {
+        Ok(form) => form,
+        Err(error) => return response::send_error(&ask, &error),
+    };
+
+    let next = own_path(form.get("next"));
+    if let Err(error) = form::check_form(&web, &asker, req.headers(), &form) {
+        let refusal = Refusal::of_error(&error);
+        return show_form(&web, &req, &asker, next, Some(&refusal));
+    }
+
+    let password = form.get("password").to_owned();
+    let checked = web
+        .access
+        .check_password(password, asker.address, ask.now)
+        .await;
+    let refusal = match checked {
+        PasswordCheck::Right => {
+            return match sign_in(&web, &req, &asker, ask.now).await {
+                Ok(cookies) => go_to(next, cookies),
+                Err(error) => response::send_error(&ask, &error),
+            };
+        }
+        PasswordCheck::Wrong => {
+            if let Err(error) = record_wrong_password(&web, &asker, ask.now).await {
+                return response::send_error(&ask, &error);
+            }
+
+            Refusal {
+                status: StatusCode::FORBIDDEN,
+                message: "That is not the password.".to_owned(),
+                retry_after_s: None,
+            }
+        }
+        PasswordCheck::TooMany(too_many) => Refusal {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            message: format!(
+                "There were too many wrong passwords. Try again in {}.",
+                f::count_with_noun(too_many.0.div_ceil(60).cast_signed(), "minute", "minutes")
+            ),
+            retry_after_s: Some(too_many.0),
+        },
+        PasswordCheck::Busy => Refusal {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            message: "Too many sign in at once. Try again in a moment.".to_owned(),
+            retry_after_s: Some(BUSY_S),
+        },
+    };
+
+    show_form(&web, &req, &asker, next, Some(&refusal))
+}
+
+/// Records a wrong password in the log.
+async fn record_wrong_password(web: &Web, asker: &Asker, now: i64) -> Result<(), Error> {
+    let Some(sign_ins) = web.access.sign_ins() else {
+        return Ok(());
+    };
+
+    tracing::warn!(address = %asker.address, "a wrong password was refused");
+
+    Ok(record(sign_ins, AuditKind::SignInRefused, None, asker.address, now).await?)
+}
+
+/// Begins a session. One that the browser had before ends. Returns the cookies for the browser.
+async fn sign_in(
+    web: &Web,
+    req: &HttpRequest,
+    asker: &Asker,
+    now: i64,
+) -> Result<[Option<HeaderValue>; 2], Error> {
+    let sign_ins = web.access.sign_ins().ok_or(Error::Unrecognized)?;
+    if let Entrance::Session { id_hash } = &asker.entrance {
+        sessions::end_session(sign_ins, id_hash).await?;
+    }
+
+    let id = begin_session(sign_ins, SessionIdentity::Operator, asker.address, now).await?;
+    let form_cookie = CookieKind::Form
+        .read(req.headers(), asker.is_https)
+        .and_then(|_| CookieKind::Form.clear(asker.is_https));
+
+    Ok([CookieKind::Session.set(&id, asker.is_https), form_cookie])
+}
+
+/// The page with the form, after a refusal with what went wrong.
+fn show_form(
+    web: &Web,
+    req: &HttpRequest,
+    asker: &Asker,
+    next: &str,
+    refusal: Option<&Refusal>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(req, web);
+    let binding = FormBinding::for_page(asker, req.headers());
+    let page = SignInPage {
+        shell: &Shell::without_status(&ask),
+        has_password: web.access.has_password(),
+        has_proxies: web.access.has_proxies(),
+        message: refusal.map(|refusal| refusal.message.as_str()),
+        next,
+        token: binding.token(web),
+    };
+
+    let status = refusal.map_or(StatusCode::OK, |refusal| refusal.status);
+    let mut response = response::send_private_page(&ask, status, page.render());
+    add_cookies(&mut response, [binding.cookie]);
+    if let Some(seconds) = refusal.and_then(|refusal| refusal.retry_after_s) {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+
+    response
+}
+
+/// `GET /sign-out`: asks whether to, for those without a button at the top.
+pub async fn get_sign_out(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let Some(asker) = Asker::of_request(&req) else {
+        return response::send_error(&ask, &Error::Unrecognized);
+    };
+
+    let binding = FormBinding::for_page(&asker, req.headers());
+    let page = SignOutPage {
+        shell: &Shell::without_status(&ask),
+        is_signed_in: matches!(asker.entrance, Entrance::Session { .. }),
+        token: binding.token(&web),
+    };
+
+    let mut response = response::send_private_page(&ask, StatusCode::OK, page.render());
+    add_cookies(&mut response, [binding.cookie]);
+
+    response
+}
+
+/// `POST /sign-out`: ends the session. The button at the top of each page has no token, because
+/// pages are kept for several sessions; there the browser itself must say that a page of ours sent
+/// it.
+pub async fn post_sign_out(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let Some(asker) = Asker::of_request(&req) else {
+        return response::send_error(&ask, &Error::Unrecognized);
+    };
+
+    match sign_out(&web, &req, &asker, body, ask.now).await {
+        Ok(()) => go_to("/sign-in", [CookieKind::Session.clear(asker.is_https)]),
+        Err(error) => response::send_error(&ask, &error),
+    }
+}
+
+async fn sign_out(
+    web: &Web,
+    req: &HttpRequest,
+    asker: &Asker,
+    body: Result<Bytes, actix_web::Error>,
+    now: i64,
+) -> Result<(), Error> {
+    let form = Form::read(body)?;
+    let sender = form::check_sender(req.headers(), web.public_url.as_deref())?;
+    if sender == Sender::Unknown {
+        form::check_form(web, asker, req.headers(), &form)?;
+    }
+
+    let (Some(sign_ins), Entrance::Session { id_hash }) = (web.access.sign_ins(), &asker.entrance)
+    else {
+        return Ok(());
+    };
+
+    if sessions::end_session(sign_ins, id_hash).await? {
+        let who = Some(asker.identity.as_str());
+        record(sign_ins, AuditKind::SignOut, who, asker.address, now).await?;
+    }
+
+    Ok(())
+}
+
+/// Leads to a path of ours, with cookies for the browser.
+fn go_to<const COUNT: usize>(path: &str, cookies: [Option<HeaderValue>; COUNT]) -> HttpResponse {
+    let mut response = HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, path))
+        .finish();
+    add_cookies(&mut response, cookies);
+
+    response
+}
+
+fn add_cookies<const COUNT: usize>(
+    response: &mut HttpResponse,
+    cookies: [Option<HeaderValue>; COUNT],
+) {
+    for cookie in cookies.into_iter().flatten() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}

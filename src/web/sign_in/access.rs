@@ -1,0 +1,494 @@
+//! Who may come in, by the configuration, and how it is found out of a request.
+
+use super::attempts::{Attempts, TooMany};
+use super::client_address::find_client;
+use super::cookie::CookieKind;
+use super::form_token::FormKey;
+use super::password::PasswordHash;
+use super::proxy::{NamedUser, TrustedProxies};
+use super::secret_text::{KEY_PREFIX, hash_secret, new_secret};
+use super::{Asker, Entrance, Frame, Identity, SignInLink};
+use crate::store::sign_in::api_keys::{self, ApiKey};
+use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
+use crate::store::sign_in::sessions::{self, Session, SessionIdentity};
+use crate::store::{self, SignIns};
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::block;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Maximum number of passwords that are checked at the same time: each takes a processor and much
+/// memory.
+const CHECKS_MOST: usize = 2;
+/// Maximum time that a sign-in waits for its turn.
+const CHECK_WAIT: Duration = Duration::from_secs(10);
+
+/// Who may come in.
+#[derive(Debug, Clone, Default)]
+pub struct AccessSettings {
+    /// The operator's password; `None` if nobody can sign in with one.
+    pub password: Option<PasswordHash>,
+    /// Everybody sees everything.
+    pub open_to_everybody: bool,
+    pub proxies: TrustedProxies,
+    /// The Matrix ids of people who are operators.
+    pub operators: Vec<String>,
+    /// Clients reach us by TLS, as the public URL says.
+    pub is_https: bool,
+}
+
+/// Decides who comes in. Cheap to clone: all clones are one.
+#[derive(Debug, Clone)]
+pub struct Access(Arc<Gatekeeper>);
+
+#[derive(Debug)]
+struct Gatekeeper {
+    settings: AccessSettings,
+    /// Where sessions, keys and the log are; `None` where everybody is the operator and nothing is
+    /// written.
+    sign_ins: Option<SignIns>,
+    form_key: FormKey,
+    attempts: Attempts,
+    checks: Semaphore,
+    counts: Counts,
+}
+
+/// What was refused since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    refused_keys: AtomicU64,
+    ignored_proxy_users: AtomicU64,
+    refused_passwords: AtomicU64,
+    limited_sign_ins: AtomicU64,
+}
+
+/// What was refused since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusalCounts {
+    /// Requests with a key that is unknown, expired or revoked.
+    pub refused_keys: u64,
+    /// Requests that named a user without coming from a trusted proxy, or named no possible one.
+    pub ignored_proxy_users: u64,
+    pub refused_passwords: u64,
+    /// Sign-ins that were refused unseen, because there were too many wrong ones.
+    pub limited_sign_ins: u64,
+}
+
+/// Why it cannot be told who asks.
+#[derive(Debug)]
+pub enum AskerError {
+    /// The key is unknown, expired or revoked.
+    BadKey,
+    Store(store::Error),
+}
+
+impl From<store::Error> for AskerError {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What became of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordCheck {
+    Right,
+    Wrong,
+    TooMany(TooMany),
+    /// Too many passwords are being checked.
+    Busy,
+}
+
+impl Access {
+    /// Decides by these settings, with the sessions and keys of this store.
+    #[must_use]
+    pub fn new(settings: AccessSettings, sign_ins: SignIns) -> Self {
+        Self::with(settings, Some(sign_ins))
+    }
+
+    /// Everybody is the operator, and there are neither sessions nor keys.
+    #[must_use]
+    pub fn open() -> Self {
+        Self::with(AccessSettings::default(), None)
+    }
+
+    fn with(settings: AccessSettings, sign_ins: Option<SignIns>) -> Self {
+        Self(Arc::new(Gatekeeper {
+            settings,
+            sign_ins,
+            form_key: FormKey::random(),
+            attempts: Attempts::default(),
+            checks: Semaphore::new(CHECKS_MOST),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// Where sessions, keys and the log are; `None` where there are none.
+    #[must_use]
+    pub fn sign_ins(&self) -> Option<&SignIns> {
+        self.0.sign_ins.as_ref()
+    }
+
+    /// Can somebody sign in with a password?
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.0.settings.password.is_some()
+    }
+
+    /// Do proxies sign people in?
+    #[must_use]
+    pub fn has_proxies(&self) -> bool {
+        !self.0.settings.proxies.networks.is_empty()
+    }
+
+    /// Is nothing said of who may come in? Only this machine reaches us then.
+    fn is_unguarded(&self) -> bool {
+        !self.0.settings.open_to_everybody && !self.has_password() && !self.has_proxies()
+    }
+
+    /// Does everybody see everything?
+    fn is_open(&self) -> bool {
+        self.0.settings.open_to_everybody || self.is_unguarded()
+    }
+
+    /// The numbers of what was refused; `None` where nothing is written.
+    #[must_use]
+    pub fn refusals(&self) -> Option<RefusalCounts> {
+        self.sign_ins()?;
+        let counts = &self.0.counts;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+
+        Some(RefusalCounts {
+            refused_keys: read(&counts.refused_keys),
+            ignored_proxy_users: read(&counts.ignored_proxy_users),
+            refused_passwords: read(&counts.refused_passwords),
+            limited_sign_ins: read(&counts.limited_sign_ins),
+        })
+    }
+
+    /// Does the client speak TLS with us, or with a proxy of ours?
+    fn is_https(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
+        let says_https = || {
+            headers
+                .get("x-forwarded-proto")
+                .and_then(|value| value.to_str().ok())
+                .is_some_and(|value| value.trim().eq_ignore_ascii_case("https"))
+        };
+
+        self.0.settings.is_https || self.0.settings.proxies.are_at(peer) && says_https()
+    }
+
+    /// Who asks, by the headers of a request, the other end of its connection and the time, ms. A
+    /// key counts before a session, and a session before what a proxy says.
+    ///
+    /// # Errors
+    /// The key is not good, or the database fails.
+    pub async fn find_asker(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+        now: i64,
+    ) -> Result<Asker, AskerError> {
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let address = find_client(&self.0.settings.proxies.networks, peer, headers);
+        let unknown = Asker {
+            identity: Identity::Anonymous,
+            entrance: Entrance::None,
+            is_admin: false,
+            address,
+            is_https: self.is_https(headers, peer),
+        };
+
+        let key = presented_key(headers);
+        if let Some(key) = key.as_deref().filter(|key| key.starts_with(KEY_PREFIX)) {
+            return Ok(Asker {
+                identity: self.identity_of_key(key, address, now).await?,
+                entrance: Entrance::Key,
+                ..unknown
+            });
+        }
+
+        if let Some(session) = self.find_session(headers, unknown.is_https, now).await? {
+            return Ok(unknown.with_session(session));
+        }
+
+        if let Some(user_id) = self.user_of_proxy(headers, peer) {
+            let is_admin = self.0.settings.operators.contains(&user_id);
+            return Ok(Asker {
+                identity: if is_admin {
+                    Identity::Operator
+                } else {
+                    Identity::User { user_id }
+                },
+                entrance: Entrance::Proxy,
+                is_admin,
+                ..unknown
+            });
+        }
+
+        if self.is_open() {
+            return Ok(Asker {
+                identity: Identity::Operator,
+                is_admin: self.is_unguarded(),
+                ..unknown
+            });
+        }
+
+        // A proxy before us may pass on a token that is meant for it, so this is only an error
+        // where nothing else says who asks.
+        if key.is_some() {
+            return Err(self.refuse_key());
+        }
+
+        Ok(unknown)
+    }
+
+    /// Counts a key that is not good.
+    fn refuse_key(&self) -> AskerError {
+        self.0.counts.refused_keys.fetch_add(1, Ordering::Relaxed);
+        AskerError::BadKey
+    }
+
+    /// Who has this key. Its use is noted.
+    async fn identity_of_key(
+        &self,
+        key: &str,
+        address: IpAddr,
+        now: i64,
+    ) -> Result<Identity, AskerError> {
+        let Some(sign_ins) = self.sign_ins() else {
+            return Err(self.refuse_key());
+        };
+
+        let found = api_keys::find_key(sign_ins, &hash_secret(key)).await?;
+        let Some(found) = found.filter(|found| found.is_good(now)) else {
+            return Err(self.refuse_key());
+        };
+
+        let identity = Identity::Key {
+            id: found.id.clone(),
+            name: found.name.clone(),
+            scope: found.scope,
+        };
+
+        if api_keys::is_use_due(&found, now) {
+            note_key_use(sign_ins.clone(), found, now, address);
+        }
+
+        Ok(identity)
+    }
+
+    /// The session of the browser's cookie, if it has not ended. That it was used is noted.
+    async fn find_session(
+        &self,
+        headers: &HeaderMap,
+        is_https: bool,
+        now: i64,
+    ) -> Result<Option<Session>, AskerError> {
+        let cookie = CookieKind::Session.read(headers, is_https);
+        let (Some(sign_ins), Some(cookie)) = (self.sign_ins(), cookie) else {
+            return Ok(None);
+        };
+
+        let found = sessions::find_session(sign_ins, &hash_secret(&cookie), now).await?;
+        // Without a password, nobody is the operator by one.
+        let found = found
+            .filter(|found| self.has_password() || found.identity != SessionIdentity::Operator);
+
+        if let Some(session) = &found
+            && session.last_seen_ms <= now.saturating_sub(sessions::SEEN_EVERY_MS)
+        {
+            note_request(sign_ins.clone(), session.id_hash.clone(), now);
+        }
+
+        Ok(found)
+    }
+
+    /// The user that a trusted proxy names. What others say is counted.
+    fn user_of_proxy(&self, headers: &HeaderMap, peer: IpAddr) -> Option<String> {
+        match self.0.settings.proxies.named_user(peer, headers) {
+            NamedUser::User(user_id) => Some(user_id),
+            NamedUser::None => None,
+            NamedUser::Ignored => {
+                let count = &self.0.counts.ignored_proxy_users;
+                count.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// What the frame of a page shows to this asker; `None` if it is not known who asks.
+    #[must_use]
+    pub fn frame_for(&self, asker: Option<&Asker>) -> Frame {
+        let (entrance, sees_all) = match asker {
+            Some(asker) => (&asker.entrance, asker.identity.sees_all()),
+            None => (&Entrance::None, self.is_open()),
+        };
+
+        let link = match entrance {
+            Entrance::Session { .. } => SignInLink::SignOut,
+            Entrance::None if self.has_password() => SignInLink::SignIn,
+            Entrance::Proxy if self.has_password() && !sees_all => SignInLink::SignIn,
+            Entrance::None | Entrance::Proxy | Entrance::Key => SignInLink::None,
+        };
+
+        Frame {
+            link,
+            sees_status: sees_all,
+        }
+    }
+
+    /// Checks the operator's password for a client. A wrong one is counted against its address.
+    pub async fn check_password(
+        &self,
+        password: String,
+        address: IpAddr,
+        now: i64,
+    ) -> PasswordCheck {
+        let Some(hash) = self.0.settings.password.clone() else {
+            return PasswordCheck::Wrong;
+        };
+
+        if let Err(too_many) = self.0.attempts.begin(address, now) {
+            let count = &self.0.counts.limited_sign_ins;
+            count.fetch_add(1, Ordering::Relaxed);
+            return PasswordCheck::TooMany(too_many);
+        }
+
+        let Ok(Ok(_turn)) = timeout(CHECK_WAIT, self.0.checks.acquire()).await else {
+            self.0.attempts.take_back(address, now);
+            return PasswordCheck::Busy;
+        };
+
+        let is_right = block(move || hash.fits(&password)).await;
+        if matches!(is_right, Ok(true)) {
+            self.0.attempts.take_back(address, now);
+            return PasswordCheck::Right;
+        }
+
+        let count = &self.0.counts.refused_passwords;
+        count.fetch_add(1, Ordering::Relaxed);
+
+        PasswordCheck::Wrong
+    }
+
+    /// The token for forms of the browser that this is bound to.
+    #[must_use]
+    pub fn form_token(&self, bound_to: &str) -> String {
+        self.0.form_key.token_for(bound_to)
+    }
+
+    /// Is it the token for forms of that browser?
+    #[must_use]
+    pub fn is_form_token(&self, bound_to: &str, token: &str) -> bool {
+        self.0.form_key.is_valid(bound_to, token)
+    }
+}
+
+impl Asker {
+    /// The same client with this session.
+    fn with_session(self, session: Session) -> Self {
+        let is_admin = session.identity == SessionIdentity::Operator;
+
+        Self {
+            identity: match session.identity {
+                SessionIdentity::Operator => Identity::Operator,
+                SessionIdentity::User(user_id) => Identity::User { user_id },
+            },
+            entrance: Entrance::Session {
+                id_hash: session.id_hash,
+            },
+            is_admin,
+            ..self
+        }
+    }
+}
+
+/// Begins a session for somebody who signed in from this address. Returns its id, which only the
+/// browser keeps. It is always a new one, so that nobody can know it before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_session(
+    sign_ins: &SignIns,
+    identity: SessionIdentity,
+    address: IpAddr,
+    now: i64,
+) -> Result<String, store::Error> {
+    let id = new_secret();
+    let session = Session {
+        id_hash: hash_secret(&id),
+        identity,
+        address: address.to_string(),
+        created_ms: now,
+        last_seen_ms: now,
+    };
+
+    sessions::delete_ended_sessions(sign_ins, now).await?;
+    sessions::add_session(sign_ins, &session).await?;
+    let who = session.identity.as_str();
+    record(sign_ins, AuditKind::SignIn, Some(who), address, now).await?;
+
+    Ok(id)
+}
+
+/// Records in the log what somebody did from this address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
+    sign_ins: &SignIns,
+    kind: AuditKind,
+    who: Option<&str>,
+    address: IpAddr,
+    now: i64,
+) -> Result<(), store::Error> {
+    let entry = AuditEntry {
+        at_ms: now,
+        kind,
+        identity: who.map(ToOwned::to_owned),
+        detail: None,
+        address: Some(address.to_string()),
+    };
+
+    audit_log::record_entry(sign_ins, &entry).await
+}
+
+/// The key or token in a request, by either header.
+fn presented_key(headers: &HeaderMap) -> Option<String> {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &header::HeaderValue| value.to_str().ok())
+    };
+    let bearer = || {
+        let (kind, token) = text(header::AUTHORIZATION)?.trim().split_once(' ')?;
+        kind.eq_ignore_ascii_case("bearer").then_some(token)
+    };
+
+    text(header::HeaderName::from_static("x-api-key"))
+        .or_else(bearer)
+        .map(|key| key.trim().to_owned())
+}
+
+/// Notes a request of a session, while the request is answered.
+fn note_request(sign_ins: SignIns, id_hash: String, now: i64) {
+    actix_web::rt::spawn(async move {
+        if let Err(error) = sessions::note_request(&sign_ins, &id_hash, now).await {
+            tracing::debug!(%error, "the use of a session could not be noted");
+        }
+    });
+}
+
+/// Notes the use of a key, while the request is answered.
+fn note_key_use(sign_ins: SignIns, key: ApiKey, now: i64, address: IpAddr) {
+    actix_web::rt::spawn(async move {
+        let noted = api_keys::note_use(&sign_ins, &key, now, &address.to_string()).await;
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the use of a key could not be noted");
+        }
+    });
+}

@@ -1,0 +1,94 @@
+//! The address of the client: that of the other end of the connection, or what trusted proxies say.
+
+use actix_web::http::header::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Is the address that of a trusted proxy?
+#[must_use]
+pub fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    proxies.iter().any(|network| network.contains(&address))
+}
+
+/// The client behind this peer. Each proxy adds at the end of `X-Forwarded-For` from whom it has the
+/// request, so the last address that is no trusted proxy is the client. What stands before it
+/// anybody can write.
+#[must_use]
+pub fn find_client(proxies: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let hops: Vec<&str> = headers
+        .get_all(FORWARDED_FOR)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+
+    for hop in hops.into_iter().rev() {
+        if !is_trusted(proxies, client) {
+            break;
+        }
+
+        let Some(address) = parse_hop(hop.trim()) else {
+            break;
+        };
+
+        client = address.to_canonical();
+    }
+
+    client
+}
+
+/// An address as proxies write it: some add the port.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let plain = text.trim_start_matches('[').trim_end_matches(']');
+    plain
+        .parse()
+        .or_else(|_| text.parse().map(|address: SocketAddr| address.ip()))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let proxies = ["127.0.0.1/32", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+        let request = forwarded
+            .iter()
+            .fold(TestRequest::default(), |request, hops| {
+                request.append_header((FORWARDED_FOR, *hops))
+            });
+        let request = request.to_http_request();
+
+        find_client(&proxies, peer.parse().unwrap(), request.headers()).to_string()
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_added_counts() {
+        assert_eq!(client("192.0.2.9", &[]), "192.0.2.9");
+        assert_eq!(
+            client("192.0.2.9", &["198.51.100.1"]),
+            "192.0.2.9",
+            "a stranger says so"
+        );
+        assert_eq!(client("127.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(
+            client("::ffff:127.0.0.1", &["198.51.100.1:4711"]),
+            "198.51.100.1"
+        );
+        assert_eq!(
+            client("127.0.0.1", &["203.0.113.5, 198.51.100.1, 10.1.1.1"]),
+            "198.51.100.1"
+        );
+        assert_eq!(
+            client("127.0.0.1", &["203.0.113.5", "198.51.100.1"]),
+            "198.51.100.1"
+        );
+        assert_eq!(client("127.0.0.1", &["[2001:db8::1]:80"]), "2001:db8::1");
+        assert_eq!(client("127.0.0.1", &["203.0.113.5, unknown"]), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");
+    }
+}

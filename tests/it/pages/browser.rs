@@ -1,0 +1,178 @@
+//! A browser without a screen: it keeps cookies, and sends the forms of pages.
+
+use crate::pages::site::Site;
+use callscope::web::sign_in::access::AccessSettings;
+use callscope::web::sign_in::password::{PasswordHash, hash_password};
+use reqwest::RequestBuilder;
+use reqwest::header::HeaderMap;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use url::form_urlencoded;
+
+pub const PASSWORD: &str = "correct horse battery";
+/// What nobody may see who may see nothing.
+pub const NAMES: [&str; 7] = [
+    "Alice",
+    "War ",
+    "@alice",
+    "other.example",
+    "sfu.example",
+    "@bot:",
+    "$join",
+];
+
+static HASH: LazyLock<String> = LazyLock::new(|| hash_password(PASSWORD).unwrap());
+
+/// Only who has the password may come in.
+pub fn by_password() -> AccessSettings {
+    AccessSettings {
+        password: Some(PasswordHash::new(HASH.clone())),
+        ..AccessSettings::default()
+    }
+}
+
+pub struct Browser<'s> {
+    site: &'s Site,
+    pub cookies: BTreeMap<String, String>,
+    /// Headers that it sends with each request.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+pub struct Reply {
+    pub status: u16,
+    pub place: String,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The token in its first form.
+    pub fn token(&self) -> String {
+        let start = "name=\"token\" value=\"";
+        let (_, rest) = self.text.split_once(start).expect("a form with a token");
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub fn tells_nothing(&self, path: &str) {
+        for name in NAMES {
+            assert!(
+                !self.text.contains(name),
+                "{path} tells {name}: {}",
+                self.text
+            );
+        }
+    }
+}
+
+impl<'s> Browser<'s> {
+    pub fn new(site: &'s Site) -> Self {
+        Self {
+            site,
+            cookies: BTreeMap::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// A client that sends this header with each request.
+    pub fn with(site: &'s Site, name: &'static str, value: &str) -> Self {
+        let mut browser = Self::new(site);
+        browser.headers.push((name, value.to_owned()));
+        browser
+    }
+
+    pub async fn get(&mut self, path: &str) -> Reply {
+        let request = self.site.client.get(format!("{}{path}", self.site.base));
+        self.send(request).await
+    }
+
+    pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        self.post_with(path, fields, &[]).await
+    }
+
+    pub async fn post_with(
+        &mut self,
+        path: &str,
+        fields: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request = self.site.client.post(format!("{}{path}", self.site.base));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+
+        self.send(request.body(body)).await
+    }
+
+    async fn send(&mut self, request: RequestBuilder) -> Reply {
+        self.site
+            .changes
+            .announce(callscope::changes::Change::Observer);
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = request.header("cookie", cookies.join("; "));
+        let request = self.headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, value)
+        });
+        let answer = request.send().await.unwrap();
+        for cookie in answer.headers().get_all("set-cookie") {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            if value.is_empty() {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+
+        let headers = answer.headers().clone();
+        let place = headers.get("location");
+
+        Reply {
+            status: answer.status().as_u16(),
+            place: place.map_or("", |place| place.to_str().unwrap()).to_owned(),
+            headers,
+            text: answer.text().await.unwrap(),
+        }
+    }
+
+    /// Opens the form and sends it with this password.
+    pub async fn sign_in(&mut self, password: &str, next: &str) -> Reply {
+        let token = self.get("/sign-in").await.token();
+        let fields = [("token", &*token), ("password", password), ("next", next)];
+        self.post("/sign-in", &fields).await
+    }
+
+    /// A browser in which the operator signed in.
+    pub async fn of_operator(site: &'s Site) -> Self {
+        let mut browser = Self::new(site);
+        let reply = browser.sign_in(PASSWORD, "/").await;
+        assert_eq!(reply.status, 303, "{}", reply.text);
+        browser
+    }
+
+    /// Does it see everything?
+    pub async fn sees_all(&mut self) -> bool {
+        let reply = self.get("/calls").await;
+        if reply.status == 200 {
+            assert!(reply.text.contains("War "), "{}", reply.text);
+            return true;
+        }
+
+        assert_eq!(reply.status, 303);
+        reply.tells_nothing("/calls");
+
+        false
+    }
+}
