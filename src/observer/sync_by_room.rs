@@ -13,13 +13,14 @@ use crate::store::ingest::rooms;
 use std::collections::{BTreeSet, HashMap};
 
 /// The state that is requested piece by piece if the whole state of a room is not available.
-const FEW: [&str; 6] = [
+const FEW: [&str; 7] = [
     "m.room.create",
     "m.room.name",
     "m.room.canonical_alias",
     "m.room.encryption",
     "m.room.history_visibility",
     "m.room.join_rules",
+    "org.callscope.visibility",
 ];
 
 impl Observer {

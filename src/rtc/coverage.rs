@@ -4,7 +4,7 @@
 use super::words::{JobEnd, words};
 
 /// A span of time, ms since the Unix epoch, half open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     pub from: i64,
     pub to: i64,

@@ -29,6 +29,7 @@ pub mod ring;
 pub mod room;
 pub mod room_finding;
 pub mod room_rules;
+pub mod room_visibility;
 pub mod session;
 pub mod side_by_side;
 pub mod sieve;

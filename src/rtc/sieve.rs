@@ -108,6 +108,7 @@ const OURS: &[OurType] = &[
     keep_only("m.room.history_visibility", &["history_visibility"]),
     keep_only("m.room.join_rules", &["join_rule", "allow"]),
     keep_only("m.space.parent", &["via", "canonical"]),
+    keep_only("org.callscope.visibility", &["visibility"]),
 ];
 
 /// The names of the types in [`OURS`], in its order.
