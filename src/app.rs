@@ -10,6 +10,7 @@ use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::sign_in::{audit_log, sessions};
+use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
 use crate::web::sign_in::password::PasswordHash;
@@ -105,6 +106,10 @@ impl App {
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
+                visibility: VisibilityPolicy {
+                    open_rooms_are_public: config.access.open_rooms_are_public,
+                    servers_are_public: config.access.servers_are_public,
+                },
             },
             memory: web::SharedMemory::default(),
         };

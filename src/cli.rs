@@ -19,6 +19,7 @@ mod look;
 mod passwd;
 mod rebuild;
 mod serve;
+mod visibility;
 
 use crate::config::{Config, ConfigFaults, process_environment};
 use crate::rtc::slot::SlotPolicy;
@@ -155,6 +156,20 @@ enum Command {
     /// Make the hash of the operator's password, for the configuration: reads the password from the
     /// terminal, or a line of standard input.
     Passwd,
+    /// Say who may see the calls of a room. The server may go on running meanwhile.
+    Visibility {
+        /// The room, by id or alias.
+        room: String,
+        /// public, members, hidden, or default: what the room itself says.
+        #[arg(value_parser = visibility::parse_choice)]
+        who: visibility::Choice,
+    },
+    /// See to the pseudonyms that stand for people where names are not shown. The server may go on
+    /// running meanwhile.
+    Pseudonyms {
+        #[command(subcommand)]
+        command: visibility::PseudonymCommand,
+    },
     /// See to the keys of programs. The server may go on running meanwhile.
     Key {
         #[command(subcommand)]
@@ -217,6 +232,12 @@ async fn run_with_config(
     match &command {
         Some(Command::Health) => return health::run(&config).await,
         Some(Command::Key { command }) => return key::run(&config, command).await,
+        Some(Command::Visibility { room, who }) => {
+            return visibility::set_visibility(&config, room, *who).await;
+        }
+        Some(Command::Pseudonyms { command }) => {
+            return visibility::run_pseudonyms(&config, command).await;
+        }
         Some(Command::Backup { file }) => return backup::back_up_database(&config, file).await,
         Some(Command::Restore { file }) => return backup::restore_database(&config, file).await,
         Some(Command::Idle {

@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::config::check::parse_web_address;
 use crate::matrix::Secret;
+use crate::web::http::viewer::{PART, SHOWS};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -75,9 +76,16 @@ impl RunningServer {
         let answer =
             answer.map_err(|error| Error::Silent(self.base.clone(), error.without_url()))?;
         let status = answer.status();
+        // Without a key a guarded server shows what everybody may see. That is not enough to tell
+        // whether a call runs.
+        let shows_part = answer
+            .headers()
+            .get(SHOWS)
+            .is_some_and(|shows| shows == PART);
         let body: Result<Value, _> = answer.json().await;
 
         match body {
+            Ok(_) if shows_part => Err(Error::NoKey(url)),
             Ok(body) if status.is_success() => Ok(body),
             Ok(_) if status.as_u16() == 401 => Err(Error::NoKey(url)),
             Ok(body) => Err(Error::Refused(

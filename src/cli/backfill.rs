@@ -6,7 +6,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::observer::{BackfillPlan, BackfillScope, Observer};
 use crate::store::db::instance_lock::InstanceLock;
-use crate::store::model::Viewer;
 use crate::store::read::history_progress::{self, ReadProgress, ReadSums};
 use crate::store::{self, Writer};
 use crate::{app, telemetry};
@@ -145,7 +144,7 @@ async fn plan_and_read(
 async fn show_rooms_checked(store: &Writer, bar: &ProgressBar) -> Infallible {
     loop {
         tokio::time::sleep(LOOK).await;
-        if let Ok(sums) = history_progress::sum_reads(store, Viewer::Operator, None).await {
+        if let Ok(sums) = history_progress::sum_reads(store, None).await {
             bar.set_message(format!("looking at the rooms, {} so far", sums.rooms));
         }
     }
@@ -231,12 +230,12 @@ impl ProgressDisplay {
     /// How much was read of these rooms so far, in all runs.
     async fn sums(&self, store: &Writer) -> Result<ReadSums, store::Error> {
         let Some(rooms) = &self.rooms else {
-            return history_progress::sum_reads(store, Viewer::Operator, None).await;
+            return history_progress::sum_reads(store, None).await;
         };
 
         let mut sums = ReadSums::default();
         for room in rooms {
-            sums += history_progress::sum_reads(store, Viewer::Operator, Some(room)).await?;
+            sums += history_progress::sum_reads(store, Some(room)).await?;
         }
 
         Ok(sums)
@@ -244,8 +243,7 @@ impl ProgressDisplay {
 
     /// The reads of these rooms that are not done.
     async fn open(&self, store: &Writer) -> Result<Vec<ReadProgress>, store::Error> {
-        let mut open =
-            history_progress::progress_of_open_reads(store, Viewer::Operator, READS).await?;
+        let mut open = history_progress::progress_of_open_reads(store, READS).await?;
         open.retain(|read| {
             self.rooms
                 .as_ref()

@@ -70,9 +70,9 @@ pub(super) async fn run(config: &Config, command: &KeyCommand) -> Result<ExitCod
 }
 
 /// The database, whether a server has it open or not.
-async fn open_store(config: &Config) -> Result<Writer, store::Error> {
+pub(super) async fn open_store(config: &Config) -> Result<Writer, store::Error> {
     let url = config.database_url.expose();
-    let who = format!("process {}, which sees to keys", std::process::id());
+    let who = format!("process {}, which changes settings", std::process::id());
 
     match InstanceLock::acquire_lock(url, &who).await {
         Ok(hold) => Writer::open(url).await.inspect(|_| drop(hold)),

@@ -23,6 +23,10 @@ pub struct AccessConfig {
     pub proxy_user_id: String,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
+    /// Calls of rooms that everybody may join are for everybody.
+    pub open_rooms_are_public: bool,
+    /// Whoever sees pseudonyms of people sees their servers.
+    pub servers_are_public: bool,
 }
 
 impl AccessConfig {
@@ -74,6 +78,8 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
     let proxy_user_header = layers.parsed("proxy_user_header", check::parse_header_name);
     let proxy_user_id = layers.parsed("proxy_user_id", check::parse_user_id_template);
     let operators = layers.list("operators", check::parse_user_id);
+    let open_rooms_are_public = layers.switch("open_rooms_are_public");
+    let servers_are_public = layers.switch("servers_are_public");
 
     Some(AccessConfig {
         operator_password_hash,
@@ -82,6 +88,8 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
         proxy_user_header: proxy_user_header?,
         proxy_user_id: proxy_user_id?,
         operators,
+        open_rooms_are_public: open_rooms_are_public?,
+        servers_are_public: servers_are_public?,
     })
 }
 

@@ -14,7 +14,6 @@ use crate::rtc::time::DAY_MS;
 use crate::store::ingest::probes::{
     self, AnswerState, OwnResult, RequestResult, ServerResult, SfuResult,
 };
-use crate::store::model::Viewer;
 use std::collections::HashMap;
 use std::time::Duration;
 use url::Url;
@@ -98,7 +97,7 @@ impl Observer {
         }
 
         // The SFUs that our own homeserver offers come first.
-        let own = probes::newest_results::<OwnResult>(&self.store, Viewer::Operator).await?;
+        let own = probes::newest_results::<OwnResult>(&self.store).await?;
         for url in own.into_values().flat_map(|own| own.result.sfus) {
             if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
                 sfus.insert(0, url);

@@ -4,6 +4,7 @@ use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::rtc::time::DAY_MS;
+use crate::store::derive::pseudonyms;
 use crate::store::stats::last_seen;
 use crate::store::upkeep::retention::{self, BATCH};
 use std::time::Duration;
@@ -107,6 +108,7 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
+        pseudonyms::delete_orphaned_pseudonyms(&self.store).await?;
         while retention::release_free_pages(&self.store).await? {
             tokio::time::sleep(BREATH).await;
         }

@@ -19,6 +19,7 @@ mod stored_membership;
 #[allow(dead_code, reason = "each test program uses its own part of it")]
 mod test_database;
 pub mod upkeep;
+pub mod visible;
 mod writer;
 
 pub use db::connect::check_database;

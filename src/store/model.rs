@@ -8,16 +8,6 @@ use crate::store::Error;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// Who asks. Every read that returns calls, rooms, people or counts of them takes a viewer, and the
-/// SQL respects it, so that a new page cannot forget it. So far there is one kind. Each read has
-/// the line `let Viewer::Operator = viewer;`, which does not compile once there is a second one:
-/// then each read must say what that one may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Viewer {
-    /// The operator, on loopback: sees everything.
-    Operator,
-}
-
 /// A room as it is named on a page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RoomName {
@@ -299,7 +289,8 @@ pub struct Totals {
     pub snapshots: i64,
     pub rejected: i64,
     pub unreadable: i64,
-    pub database_bytes: i64,
+    /// `None` for somebody who may not see all of it.
+    pub database_bytes: Option<i64>,
     pub oldest_event_ms: Option<i64>,
 }
 

@@ -1,15 +1,17 @@
 //! The handle that reads. It cannot write: the web has no other.
 
-use super::db::connect;
+use super::db::connect::{self, Setup};
 use super::db::dialect::Dialect;
 use super::db::disk::DiskLimit;
 use super::db::health::{FileIdentity, Health};
 use super::derive::rederive::Rederiving;
 use super::read::name_search::NameIndex;
 use super::stats::calls_ever::CallCounts;
+use super::visible::{VisibleReaders, VisibleRooms};
 use super::{Db, Error, Tuning};
 use sqlx::AnyPool;
 use sqlx::pool::PoolConnection;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads the database. Cheap to clone. Several connections read. Each kind of reader has its own
@@ -28,6 +30,22 @@ pub struct Reader {
     pub(in crate::store) counts: CallCounts,
     pub(in crate::store) names: NameIndex,
     pub(in crate::store) rederiving: Rederiving,
+    /// The rooms that its connections show; all if `None`.
+    pub(in crate::store) rooms: Option<Arc<VisibleRooms>>,
+    pub(in crate::store) rooms_number: u64,
+    /// Whose connections it reads through.
+    pub(in crate::store) kind: PoolKind,
+    pub(in crate::store) visible: VisibleReaders,
+}
+
+/// A kind of reader, with connections of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum PoolKind {
+    Pages,
+    /// Expensive queries.
+    Dear,
+    Watchers,
+    Observer,
 }
 
 /// The connections that read, by kind of reader.
@@ -37,25 +55,53 @@ pub(in crate::store) struct Pools {
     pub(in crate::store) dear: AnyPool,
     pub(in crate::store) watchers: AnyPool,
     pub(in crate::store) observer: AnyPool,
+    /// What is run on each of their connections.
+    setup: Setup,
 }
 
 impl Pools {
     /// The pools for a database. Connections are opened when they are needed. Each connection has
     /// 24 MB of cache, but only 2 MB for watchers, whose queries are small.
     pub(in crate::store) fn new(url: &str, space: &DiskLimit) -> Result<Self, sqlx::Error> {
+        let setup = Setup::default();
+        let options = |connections, cache, limit| {
+            connect::pool_options(connections, cache, space, limit, setup.clone())
+        };
+
         Ok(Self {
-            pages: connect::pool_options(PAGES_MOST, 24_000, space, None)
+            pages: options(PAGES_MOST, 24_000, None)
                 .acquire_timeout(PAGES_WAIT)
                 .connect_lazy(url)?,
-            dear: connect::pool_options(DEAR_MOST, 24_000, space, Some(DEAR_LIMIT))
+            dear: options(DEAR_MOST, 24_000, Some(DEAR_LIMIT))
                 .acquire_timeout(DEAR_WAIT)
                 .connect_lazy(url)?,
-            watchers: connect::pool_options(1, 2_000, space, None)
+            watchers: options(1, 2_000, None)
                 .acquire_timeout(PAGES_WAIT)
                 .connect_lazy(url)?,
-            observer: connect::pool_options(OBSERVER_MOST, 24_000, space, None)
-                .connect_lazy(url)?,
+            observer: options(OBSERVER_MOST, 24_000, None).connect_lazy(url)?,
+            setup,
         })
+    }
+
+    /// Pools for the same database whose connections are set up by these statements, too: few ones,
+    /// with 4 MB of cache, which are closed soon when nobody uses them.
+    pub(in crate::store) fn set_up_by(&self, setup: Setup, space: &DiskLimit) -> Self {
+        let open = |connections, limit, wait| {
+            let options = (*self.pages.connect_options()).clone();
+            connect::pool_options(connections, 4_000, space, limit, setup.clone())
+                .acquire_timeout(wait)
+                .idle_timeout(VIEWERS_IDLE)
+                .connect_lazy_with(options)
+        };
+        let pages = open(VIEWERS_PAGES_MOST, None, PAGES_WAIT);
+
+        Self {
+            dear: open(VIEWERS_DEAR_MOST, Some(DEAR_LIMIT), DEAR_WAIT),
+            watchers: pages.clone(),
+            observer: pages.clone(),
+            pages,
+            setup,
+        }
     }
 }
 
@@ -68,6 +114,11 @@ const DEAR_MOST: u32 = 2;
 const DEAR_WAIT: Duration = Duration::from_secs(5);
 /// Time limit of an expensive query's statement in `PostgreSQL`.
 const DEAR_LIMIT: Duration = Duration::from_secs(20);
+/// Maximum connections for pages of those who may see the same rooms, and how long an unused one
+/// stays open.
+const VIEWERS_PAGES_MOST: u32 = 2;
+const VIEWERS_DEAR_MOST: u32 = 2;
+const VIEWERS_IDLE: Duration = Duration::from_secs(30);
 /// Maximum reading connections of the observer.
 const OBSERVER_MOST: u32 = 2;
 
@@ -97,7 +148,7 @@ impl Reader {
     /// other pages.
     #[must_use]
     pub fn for_dear_questions(&self) -> Self {
-        self.reading_through(&self.pools.dear)
+        self.through(PoolKind::Dear)
     }
 
     /// The same reader as it is at one moment. Everything read through it, however often, is of one
@@ -114,7 +165,8 @@ impl Reader {
         };
 
         let options = (*self.pools.dear.connect_options()).clone();
-        let read = connect::transaction_pool_options(begin, &self.space, DEAR_LIMIT)
+        let setup = self.pools.setup.clone();
+        let read = connect::transaction_pool_options(begin, &self.space, DEAR_LIMIT, setup)
             .connect_lazy_with(options);
         drop(read.acquire().await?);
         // A second connection would read another moment. No driver exists for this address, so that
@@ -133,19 +185,27 @@ impl Reader {
     /// The same reader, read through the connections of pages.
     #[must_use]
     pub fn for_pages(&self) -> Self {
-        self.reading_through(&self.pools.pages)
+        self.through(PoolKind::Pages)
     }
 
     /// The same reader, for monitoring of the process: it is answered however many ask for pages.
     #[must_use]
     pub fn for_watchers(&self) -> Self {
-        self.reading_through(&self.pools.watchers)
+        self.through(PoolKind::Watchers)
     }
 
-    /// The same reader with other connections.
-    fn reading_through(&self, pool: &AnyPool) -> Self {
+    /// The same reader with the connections of this kind.
+    pub(in crate::store) fn through(&self, kind: PoolKind) -> Self {
+        let pool = match kind {
+            PoolKind::Pages => &self.pools.pages,
+            PoolKind::Dear => &self.pools.dear,
+            PoolKind::Watchers => &self.pools.watchers,
+            PoolKind::Observer => &self.pools.observer,
+        };
+
         Self {
             read: pool.clone(),
+            kind,
             ..self.clone()
         }
     }

@@ -1,15 +1,18 @@
 //! The handle that writes. The observer has one, and so have commands that write.
 
+use super::db::connect::{self, Setup};
 use super::db::disk::DiskLimit;
 use super::db::health::{FileIdentity, Health};
-use super::db::{connect, instance_lock};
+use super::db::instance_lock;
+use super::derive::pseudonyms;
 use super::derive::rederive::Rederiving;
 use super::ingest::sender_limit::SenderLimits;
 use super::ingest::sieve;
 use super::read::name_search::NameIndex;
-use super::reader::{Pools, Reader};
+use super::reader::{PoolKind, Pools, Reader};
 use super::sign_in::SignIns;
 use super::stats::calls_ever::CallCounts;
+use super::visible::VisibleReaders;
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
 use crate::store::db::dialect::Dialect;
@@ -60,6 +63,7 @@ impl Writer {
         let store = Self::connect(&url).await?;
         MIGRATIONS.run(&store.write).await?;
         sieve::sift_stored(&store).await?;
+        pseudonyms::fill_once(&store, rand::random()).await?;
 
         Ok(store)
     }
@@ -88,7 +92,7 @@ impl Writer {
         let lasting = url.replace("mode=rwc", "mode=rw");
         let url = lasting.as_str();
         let space = DiskLimit::default();
-        let write = connect::pool_options(1, 48_000, &space, None)
+        let write = connect::pool_options(1, 48_000, &space, None, Setup::default())
             .connect(url)
             .await?;
         let pools = Pools::new(url, &space)?;
@@ -112,6 +116,10 @@ impl Writer {
                 counts: CallCounts::default(),
                 names: NameIndex::default(),
                 rederiving: Rederiving::default(),
+                rooms: None,
+                rooms_number: 0,
+                kind: PoolKind::Pages,
+                visible: VisibleReaders::default(),
             },
             write,
             sign_ins,
@@ -152,7 +160,7 @@ impl Writer {
     #[must_use]
     pub fn for_observer(&self) -> Self {
         let mut writer = self.clone();
-        writer.reader.read = self.pools.observer.clone();
+        writer.reader = self.reader.through(PoolKind::Observer);
         writer
     }
 
@@ -226,6 +234,7 @@ impl Writer {
             dear,
             watchers,
             observer,
+            ..
         } = &self.reader.pools;
         for readers in [pages, dear, watchers, observer] {
             readers.close().await;

@@ -15,6 +15,7 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::store::Reader;
 use crate::store::model::Totals;
+use crate::store::visible::VisibilityPolicy;
 use crate::web::http::cost_cache::{CostCache, SharedValue};
 use crate::web::http::response_cache::ResponseCache;
 use crate::web::sign_in::access::Access;
@@ -95,9 +96,17 @@ pub struct Options {
     pub metrics_room_labels: bool,
     /// Other servers and SFUs are probed for readiness.
     pub probing: bool,
+    /// Which rooms are visible to whom.
+    pub visibility: VisibilityPolicy,
 }
 
 impl Web {
+    /// The key of an answer in a cache that all viewers share: viewers who may see other rooms have
+    /// other answers.
+    fn cache_key(&self, asked: &str) -> String {
+        format!("{} {asked}", self.store.rooms_number())
+    }
+
     /// The state of the data that an answer made now shows.
     fn data_version(&self) -> http::cost_cache::DataVersion {
         http::cost_cache::DataVersion {

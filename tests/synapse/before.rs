@@ -8,7 +8,6 @@ use crate::support::eventually;
 use crate::support::http::quote;
 use crate::support::synapse::Bed;
 use callscope::store::Writer;
-use callscope::store::model::Viewer;
 use callscope::store::read::history_progress;
 use callscope::store::read::history_progress::ReadSums;
 use rand::RngExt;
@@ -119,9 +118,7 @@ async fn left(folder: &Path) -> ReadSums {
     ))
     .await
     .unwrap();
-    let sums = history_progress::sum_reads(&store, Viewer::Operator, None)
-        .await
-        .unwrap();
+    let sums = history_progress::sum_reads(&store, None).await.unwrap();
     store.close().await;
 
     sums

@@ -7,7 +7,6 @@ use crate::observer::error_state::Work;
 use crate::observer::{Error, Observer, RoomWish};
 use crate::rtc::words::{JobEnd, Watch};
 use crate::store::ingest::rooms;
-use crate::store::model::Viewer;
 use crate::store::read::history_progress;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,9 +95,7 @@ impl Observer {
             if self.has_read(&room_id).await? || self.poll(&room_id, watch).await? {
                 plan.rooms.insert(room_id);
             } else {
-                let room =
-                    rooms::find_room(&self.store, Viewer::Operator, &room_id, self.clock.now_ms())
-                        .await?;
+                let room = rooms::find_room(&self.store, &room_id, self.clock.now_ms()).await?;
                 plan.unread.insert(
                     room_id,
                     room.and_then(|room| room.error).unwrap_or_default(),
@@ -166,8 +163,7 @@ impl Observer {
 
     /// Was a read of the whole history of this room ever opened, done or not?
     async fn has_read(&self, room_id: &str) -> Result<bool, Error> {
-        let reads =
-            history_progress::progress_of_room(&self.store, Viewer::Operator, room_id, 1).await?;
+        let reads = history_progress::progress_of_room(&self.store, room_id, 1).await?;
         Ok(reads
             .first()
             .is_some_and(history_progress::ReadProgress::is_of_whole_room))
@@ -190,7 +186,7 @@ impl Observer {
         }
 
         let mut unread = states.failed();
-        match history_progress::reads_ended_early(&self.store, Viewer::Operator, READS).await {
+        match history_progress::reads_ended_early(&self.store, READS).await {
             Ok(reads) => {
                 let taken = reads.iter().filter(|read| scope.takes(&read.job.room_id));
                 unread.extend(

@@ -5,7 +5,6 @@ use crate::observer::backoff::Backoff;
 use crate::observer::{Error, Observer};
 use crate::rtc::words::JobKind;
 use crate::store::ingest::history_jobs::job::{HistoryJob, JobKey};
-use crate::store::model::Viewer;
 use crate::store::read::history_progress::{self, ReadProgress};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -325,9 +324,7 @@ impl Observer {
             return Ok(());
         }
 
-        let reads =
-            history_progress::progress_of_room(&self.store, Viewer::Operator, &read.room_id, READS)
-                .await?;
+        let reads = history_progress::progress_of_room(&self.store, &read.room_id, READS).await?;
         if let Some(this) = reads.iter().find(|one| one.job.key() == read.key()) {
             log_progress(this);
         }

@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, Connection, Executor, Row};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
@@ -21,6 +22,47 @@ pub(in crate::store) async fn connect_once(url: &str) -> Result<(), Error> {
         .map_err(|source| open_error(url, source))?;
 
     Ok(connection.close().await?)
+}
+
+/// A statement that is run on each new connection of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) struct SetupStatement {
+    text: String,
+    /// The value of its only parameter.
+    parameter: Option<String>,
+}
+
+impl SetupStatement {
+    pub fn without_parameter(text: String) -> Self {
+        Self {
+            text,
+            parameter: None,
+        }
+    }
+
+    pub fn with_parameter(text: String, parameter: String) -> Self {
+        Self {
+            text,
+            parameter: Some(parameter),
+        }
+    }
+}
+
+/// The statements that are run on each new connection of a pool, after its usual setup.
+pub(in crate::store) type Setup = Arc<[SetupStatement]>;
+
+/// Runs these statements on a new connection.
+async fn run_setup(connection: &mut AnyConnection, setup: &Setup) -> Result<(), sqlx::Error> {
+    for statement in setup.iter() {
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(statement.text.clone())).persistent(false);
+        if let Some(parameter) = &statement.parameter {
+            query = query.bind(parameter.clone());
+        }
+
+        query.execute(&mut *connection).await?;
+    }
+
+    Ok(())
 }
 
 /// One connection outside the pools.
@@ -140,11 +182,12 @@ fn database_name(url: &str) -> String {
 }
 
 /// The options of a pool of one connection that is in a transaction from its beginning: `begin` is
-/// the statement that begins it, `limit` the time limit of each statement.
+/// the statement that begins it, `limit` the time limit of each statement. `setup` is run before.
 pub(in crate::store) fn transaction_pool_options(
     begin: &'static str,
     space: &DiskLimit,
     limit: Duration,
+    setup: Setup,
 ) -> AnyPoolOptions {
     let space = space.clone();
     AnyPoolOptions::new()
@@ -152,9 +195,11 @@ pub(in crate::store) fn transaction_pool_options(
         .acquire_timeout(Duration::from_secs(30))
         .after_connect(move |connection, _| {
             let pages = space.pages();
+            let setup = setup.clone();
             Box::pin(async move {
                 set_up(connection, 24_000).await?;
                 set_limit(connection, pages, Some(limit)).await?;
+                run_setup(connection, &setup).await?;
                 connection.execute(begin).await?;
                 Ok(())
             })
@@ -163,12 +208,13 @@ pub(in crate::store) fn transaction_pool_options(
 
 /// The options of a pool of so many connections, with `cache` in kB for each connection and `limit`
 /// as the time limit of each statement. `SQLite` has no such limit; there the small size of a pool
-/// limits the load.
+/// limits the load. `setup` is run on each new connection.
 pub(in crate::store) fn pool_options(
     connections: u32,
     cache: u32,
     space: &DiskLimit,
     limit: Option<Duration>,
+    setup: Setup,
 ) -> AnyPoolOptions {
     let space = space.clone();
     let options = AnyPoolOptions::new()
@@ -184,9 +230,11 @@ pub(in crate::store) fn pool_options(
 
     options.after_connect(move |connection, _| {
         let pages = space.pages();
+        let setup = setup.clone();
         Box::pin(async move {
             set_up(connection, cache).await?;
-            set_limit(connection, pages, limit).await
+            set_limit(connection, pages, limit).await?;
+            run_setup(connection, &setup).await
         })
     })
 }

@@ -136,17 +136,18 @@ impl MultiRow {
         self.read(connection, ids, |query| query, bind).await
     }
 
-    /// [`Self::read`] for rows of one text each, with the room as the only shared parameter.
+    /// [`Self::read`] for rows of one text each, with one text, such as the room, as the only shared
+    /// parameter.
     pub async fn look_up(
         &self,
         connection: &mut sqlx::AnyConnection,
-        room_id: &str,
+        shared: &str,
         keys: &[&str],
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
         self.read(
             connection,
             keys,
-            |query| query.bind(room_id.to_owned()),
+            |query| query.bind(shared.to_owned()),
             |query, key| query.bind(key.map(|key| (*key).to_owned())),
         )
         .await

@@ -3,6 +3,7 @@
 
 use super::checkpoints::{self, KeySpan};
 use super::dirty;
+use super::pseudonyms::{self, Person};
 use crate::rtc::membership::Membership;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
@@ -174,8 +175,31 @@ pub(in crate::store) async fn write_memberships(
     };
 
     WRITE_MEMBERSHIPS.write(tx, &rows, shared, bind).await?;
+    let named = changes.iter().filter(|change| {
+        let device =
+            |member: &Option<Membership>| member.as_ref().map(|member| member.device_id.clone());
+        device(&change.old) != device(&change.new)
+    });
+    let people = named
+        .filter_map(|change| change.new.as_ref())
+        .flat_map(people_of_membership)
+        .collect();
+    pseudonyms::add_pseudonyms(tx, room_id, &people).await?;
 
     assign_sessions(tx, assigned).await
+}
+
+/// The person of a membership, and the device.
+fn people_of_membership(member: &Membership) -> [Person<'_>; 2] {
+    let of_device = |device_id| Person {
+        user_id: &member.user_id,
+        device_id,
+    };
+
+    [
+        of_device(""),
+        of_device(member.device_id.as_deref().unwrap_or_default()),
+    ]
 }
 
 static ASSIGN: MultiRow = MultiRow::new(

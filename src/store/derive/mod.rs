@@ -5,6 +5,7 @@ pub(super) mod dirty;
 pub(super) mod member_keys;
 pub mod membership_rows;
 pub(super) mod memberships;
+pub mod pseudonyms;
 pub mod rebuild;
 pub mod rederive;
 pub(super) mod rejections;

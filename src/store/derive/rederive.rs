@@ -31,7 +31,7 @@ impl Reader {
     /// How far deriving again has come; `None` if everything is from the current rules.
     #[must_use]
     pub fn rederiving(&self) -> Option<RederiveProgress> {
-        self.held().clone()
+        self.held().clone().filter(|_| self.rooms.is_none())
     }
 
     /// Are the stays and calls of this room from older rules?
@@ -45,7 +45,7 @@ impl Reader {
     /// Is anything from older rules?
     #[must_use]
     pub fn has_older_rules(&self) -> bool {
-        self.held().is_some()
+        self.rooms.is_none() && self.held().is_some()
     }
 
     /// Locks the progress, which all copies of the reader share.

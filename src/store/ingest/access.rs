@@ -7,7 +7,6 @@ use crate::rtc::room_finding::{RoomKnowledge, RoomStanding};
 use crate::rtc::room_rules::RoomRules;
 use crate::rtc::time::DAY_MS;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -166,10 +165,8 @@ async fn read_standings(
 /// When the database fails.
 pub async fn knowledge_of_rooms(
     store: &Reader,
-    viewer: Viewer,
     rooms: &BTreeSet<String>,
 ) -> Result<HashMap<String, RoomKnowledge>, Error> {
-    let Viewer::Operator = viewer;
     let ids: Vec<&str> = rooms.iter().map(String::as_str).collect();
     let mut connection = store.read.acquire().await?;
     let rules = room_rules::rules_of_rooms(&mut connection, &ids).await?;
@@ -282,12 +279,10 @@ const JOINED: &str = "select m.user_id, p.name from room_members m
 /// When the database fails.
 pub async fn name_accounts(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     limit: usize,
 ) -> Result<Vec<NamedAccess>, Error> {
     const LOOKED_AT: i64 = 2_000;
-    let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let found = find_restricted_types(&mut connection, room_id).await?;
     if found.is_empty() {

@@ -3,7 +3,7 @@
 //! when the policy changes.
 
 use crate::rtc::event::replace_nul;
-use crate::store::model::{RoomName, Viewer};
+use crate::store::model::RoomName;
 use crate::store::{Error, Reader, Tx, Writer};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -154,10 +154,8 @@ const WAITING: &str =
 /// When the database fails.
 pub async fn list_waiting_invitations(
     store: &Reader,
-    viewer: Viewer,
     limit: i64,
 ) -> Result<Vec<PendingInvitation>, Error> {
-    let Viewer::Operator = viewer;
     let rows = sqlx::query(WAITING)
         .bind(limit)
         .fetch_all(&store.read)

@@ -8,7 +8,6 @@ use crate::rtc::id::server_of;
 use crate::rtc::reading::{ClockDoubt, ClockReading, OurClock, ReadingJudge};
 use crate::rtc::words::{Source, words};
 use crate::store::db::word_column::word_from_row;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx, Writer, to_i64};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -521,12 +520,7 @@ pub async fn close_clock_errors(store: &Writer) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_clock_errors(
-    store: &Reader,
-    viewer: Viewer,
-    limit: i64,
-) -> Result<Vec<ClockError>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn list_clock_errors(store: &Reader, limit: i64) -> Result<Vec<ClockError>, Error> {
     let query = sqlx::query(OFFS).bind(limit);
     let off = |row: &AnyRow| {
         Ok(ClockError {
@@ -672,8 +666,7 @@ const LAST_DOUBT: &str = "select seen_ms, high_ms from clock_doubts where from_s
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_clock_doubts(store: &Reader, viewer: Viewer) -> Result<ClockDoubts, Error> {
-    let Viewer::Operator = viewer;
+pub async fn count_clock_doubts(store: &Reader) -> Result<ClockDoubts, Error> {
     let (readings, last_id): (i64, Option<i64>) =
         sqlx::query_as(DOUBTS).fetch_one(&store.read).await?;
     let Some(last_id) = last_id else {

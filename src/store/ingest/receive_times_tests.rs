@@ -63,9 +63,7 @@ fn doubted_clock(off_ms: i64, latest_ms: i64) -> OurClock {
 }
 
 async fn doubted_readings(bed: &Bed) -> i64 {
-    let doubts = count_clock_doubts(&bed.store, Viewer::Operator)
-        .await
-        .unwrap();
+    let doubts = count_clock_doubts(&bed.store).await.unwrap();
     doubts.readings
 }
 
@@ -222,9 +220,7 @@ async fn the_newest_times_at_which_our_clock_was_wrong_are_kept() {
     };
     let all: Vec<ClockError> = (0..OFFS_MAX + 7).map(off).collect();
     record_clock_errors(&bed.store, &all).await.unwrap();
-    let kept = list_clock_errors(&bed.store, Viewer::Operator, i64::MAX)
-        .await
-        .unwrap();
+    let kept = list_clock_errors(&bed.store, i64::MAX).await.unwrap();
     assert_eq!(kept.len(), usize::try_from(OFFS_MAX).unwrap() + 1);
     assert_eq!(kept[0].from_ms, OFFS_MAX + 6);
 }

@@ -66,6 +66,9 @@ pub(in crate::store) async fn store_rules<'e>(
     Ok(())
 }
 
+/// The shape of what is stored of a room's own state. It is raised when another fact of stored
+/// events is kept.
+const SHAPE: &str = "1";
 const IS_FILLED: &str = "select count(*) from versions where name = 'room_rules' and version = $1";
 const NOTE_FILLED: &str =
     "insert into versions (name, version, place) values ('room_rules', $1, null)
@@ -80,8 +83,9 @@ const STORED: &str =
 /// after this version of the sieve left them. A stop loses nothing: it begins again when the
 /// database is opened again.
 pub(super) async fn fill_once(store: &Writer, sieve: &str) -> Result<(), Error> {
+    let version = format!("{sieve}/{SHAPE}");
     let filled: i64 = sqlx::query_scalar(IS_FILLED)
-        .bind(sieve)
+        .bind(&version)
         .fetch_one(&store.write)
         .await?;
     if filled > 0 {
@@ -98,7 +102,7 @@ pub(super) async fn fill_once(store: &Writer, sieve: &str) -> Result<(), Error> 
             .await?;
         let Some(last) = room_ids.last() else {
             sqlx::query(NOTE_FILLED)
-                .bind(sieve)
+                .bind(&version)
                 .execute(&mut *tx)
                 .await?;
             tx.commit().await?;

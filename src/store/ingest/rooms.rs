@@ -4,9 +4,10 @@ use super::room_rules;
 use crate::rtc::event::{EventKind, RoomEvent, replace_nul};
 use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::power::SendAccess;
+use crate::rtc::room_visibility::{RoomVisibility, VISIBILITY_EVENT, visibility_of_event};
 use crate::rtc::words::Watch;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::model::{Neighbour, RoomName, RoomRow, Viewer};
+use crate::store::model::{Neighbour, RoomName, RoomRow};
 use crate::store::stats::calls_ever;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader, Tx, Writer};
@@ -74,10 +75,12 @@ pub(in crate::store) async fn set_last_poll(
 
 const FACTS: &str = "select * from events where room_id = $1 and chain is null and state_key = ''
         and kind in ('m.room.name',
-    'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.create')";
+    'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.create',
+    'm.room.join_rules', 'org.callscope.visibility')";
 const SET_FACTS: &str =
     "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
-    replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10 where room_id = $1";
+    replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10, join_rule = $11,
+    shown_by_room = $12 where room_id = $1";
 
 /// Computes name, alias and other facts of the room again, from the newest stored event of each
 /// type, and stores them. The room's rules ([`room_rules::store_rules`]) must be stored before,
@@ -124,6 +127,8 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
     let replaced = rules
         .replaced()
         .filter(|replaced| replaced.room_id != room_id);
+    let shown_by_room = newest(VISIBILITY_EVENT)
+        .map(|event| visibility_of_event(event, rules.levels_at(event.time())));
     sqlx::query(SET_FACTS)
         .bind(room_id)
         .bind(name)
@@ -135,6 +140,8 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
         .bind(lower_for_search(&words))
         .bind(replaced.map(|replaced| replaced.at_ms))
         .bind(rules.creation.predecessor.clone())
+        .bind(text("m.room.join_rules", "join_rule"))
+        .bind(shown_by_room.map(RoomVisibility::as_str))
         .execute(&mut **tx)
         .await?;
 
@@ -145,6 +152,28 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
 /// cannot for letters beyond ASCII, because `lower` of `SQLite` knows ASCII only.
 fn lower_for_search(words: &str) -> Option<String> {
     Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
+}
+
+const SET_VISIBILITY: &str = "update rooms set shown_by_operator = $2 where room_id = $1";
+
+/// Stores what the operator decided about who may see the calls of a room; with `None` the room
+/// itself decides.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_visibility(
+    store: &Writer,
+    room_id: &str,
+    decided: Option<RoomVisibility>,
+) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    sqlx::query(SET_VISIBILITY)
+        .bind(room_id)
+        .bind(decided.map(RoomVisibility::as_str))
+        .execute(&mut *tx)
+        .await?;
+
+    Ok(tx.commit().await?)
 }
 
 const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
@@ -409,8 +438,7 @@ pub(in crate::store) const LISTED: &str = "select * from (select r.*,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_rooms(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<RoomRow>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn list_rooms(store: &Reader, now: i64) -> Result<Vec<RoomRow>, Error> {
     let rows = sqlx::query(LISTED)
         .bind(now)
         .bind("")
@@ -431,11 +459,9 @@ pub async fn list_rooms(store: &Reader, viewer: Viewer, now: i64) -> Result<Vec<
 /// When the database fails.
 pub async fn find_room(
     store: &Reader,
-    viewer: Viewer,
     id_or_alias: &str,
     now: i64,
 ) -> Result<Option<RoomRow>, Error> {
-    let Viewer::Operator = viewer;
     if id_or_alias.is_empty() {
         return Ok(None);
     }
@@ -461,11 +487,9 @@ const DISPLAY_NAME: &str =
 /// When the database fails.
 pub async fn display_names(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     user_ids: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let Viewer::Operator = viewer;
     let mut names = BTreeMap::new();
     for user_id in user_ids {
         let query = sqlx::query_scalar(DISPLAY_NAME).bind(room_id).bind(user_id);
@@ -484,12 +508,7 @@ const REPLACED_BY: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn replaced_by(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: &str,
-) -> Result<Option<String>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn replaced_by(store: &Reader, room_id: &str) -> Result<Option<String>, Error> {
     let query = sqlx::query_scalar(REPLACED_BY).bind(room_id);
     Ok(query.fetch_optional(&store.read).await?)
 }
@@ -502,12 +521,7 @@ const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 o
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find_room_name(
-    store: &Reader,
-    viewer: Viewer,
-    id_or_alias: &str,
-) -> Result<Option<RoomName>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn find_room_name(store: &Reader, id_or_alias: &str) -> Result<Option<RoomName>, Error> {
     let row = sqlx::query(NAMED)
         .bind(id_or_alias)
         .fetch_optional(&store.read)

@@ -6,7 +6,6 @@ use super::batch::Batch;
 use crate::rtc::event::RoomEvent;
 use crate::rtc::words::words;
 use crate::store::db::word_column::word_from_row;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -91,12 +90,10 @@ const OF_ROOM: &str = "select z.kind, z.user_id, p.name as person, z.holds_event
 /// When the database fails.
 pub async fn resets_of_room(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     kind: Option<ResetKind>,
     limit: i64,
 ) -> Result<Vec<StateReset>, Error> {
-    let Viewer::Operator = viewer;
     let rows = sqlx::query(OF_ROOM)
         .bind(room_id)
         .bind(limit)

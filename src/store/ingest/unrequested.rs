@@ -3,7 +3,6 @@
 
 use super::batch::{Batch, KINDS_MAX, Unasked};
 use crate::rtc::sieve::OTHER;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Tx};
 use std::collections::HashSet;
 
@@ -68,11 +67,7 @@ const LIST: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_unrequested(
-    store: &Reader,
-    viewer: Viewer,
-) -> Result<Vec<UnrequestedEvents>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn list_unrequested(store: &Reader) -> Result<Vec<UnrequestedEvents>, Error> {
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(LIST).fetch_all(&store.read).await?;
     let thrown = |(kind, events, first_ms, last_ms)| UnrequestedEvents {
         kind,

@@ -3,7 +3,7 @@
 use super::tests::Bed;
 use super::{calls, room_at};
 use crate::rtc::coverage::Span;
-use crate::store::model::{Call, CallFilter, Cursor, Member, More, Viewer};
+use crate::store::model::{Call, CallFilter, Cursor, Member, More};
 use crate::store::{Reader, Tuning};
 use std::collections::BTreeMap;
 
@@ -209,16 +209,9 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
 async fn listed(store: &Reader, filter: &CallFilter, portion: i64) -> Vec<Call> {
     let (mut calls, mut cursor): (Vec<Call>, Option<Cursor>) = (Vec::new(), None);
     loop {
-        let more = calls::list_calls(
-            store,
-            Viewer::Operator,
-            filter,
-            cursor.as_ref(),
-            portion,
-            NOW,
-        )
-        .await
-        .unwrap();
+        let more = calls::list_calls(store, filter, cursor.as_ref(), portion, NOW)
+            .await
+            .unwrap();
         let Some(last) = more.last() else {
             return calls;
         };
@@ -247,10 +240,9 @@ async fn a_list_is_the_same_however_it_is_found() {
     );
     let ids: Vec<String> = all.iter().map(|call| call.id.clone()).collect();
     let mut members: BTreeMap<String, Vec<Member>> = BTreeMap::new();
-    for member in
-        crate::store::read::memberships::members_of_calls(&bed.store, Viewer::Operator, &ids)
-            .await
-            .unwrap()
+    for member in crate::store::read::memberships::members_of_calls(&bed.store, &ids)
+        .await
+        .unwrap()
     {
         members
             .entry(member.session_id.clone())
@@ -267,7 +259,7 @@ async fn a_list_is_the_same_however_it_is_found() {
             let found = listed(&store(rare), &filter, portion).await;
             let found: Vec<&str> = found.iter().map(|call| call.id.as_str()).collect();
             assert_eq!(found, expected, "{filter:?} {rare}");
-            let count = calls::count_calls(&store(rare), Viewer::Operator, &filter, NOW)
+            let count = calls::count_calls(&store(rare), &filter, NOW)
                 .await
                 .unwrap();
             assert_eq!(
@@ -294,15 +286,9 @@ async fn what_a_room_did_comes_in_parts_that_fit() {
 
     let (mut to, mut parts) = (NOW, Vec::new());
     loop {
-        let (calls, from) = room_at::calls_between(
-            &bed.store,
-            Viewer::Operator,
-            "!r:h",
-            Span { from: 7, to },
-            2,
-        )
-        .await
-        .unwrap();
+        let (calls, from) = room_at::calls_between(&bed.store, "!r:h", Span { from: 7, to }, 2)
+            .await
+            .unwrap();
         let mut ids: Vec<String> = calls.into_iter().map(|call| call.id).collect();
         ids.sort();
         parts.push((from, ids.join(" ")));

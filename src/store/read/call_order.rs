@@ -10,7 +10,7 @@ use super::calls::{self, CallRow, call_from_row};
 use crate::store::db::dialect::Dialect;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::select_text::SelectText;
-use crate::store::model::{Call, CallFilter, Cursor, More, Viewer};
+use crate::store::model::{Call, CallFilter, Cursor, More};
 use crate::store::{Error, Reader, to_i64};
 use serde::Deserialize;
 
@@ -85,20 +85,18 @@ enum ListIndex {
 /// When the database fails.
 pub async fn list_ordered_calls(
     store: &Reader,
-    viewer: Viewer,
     filter: &CallFilter,
     order: CallOrder,
     place: Option<&ListPlace>,
     limit: i64,
     now: i64,
 ) -> Result<Vec<(Call, ListPlace)>, Error> {
-    let Viewer::Operator = viewer;
     if order == CallOrder::NEWEST {
         let cursor = place.map(|place| Cursor {
             started_ms: place.started_ms,
             id: place.id.clone(),
         });
-        let calls = calls::list_calls(store, viewer, filter, cursor.as_ref(), limit, now).await?;
+        let calls = calls::list_calls(store, filter, cursor.as_ref(), limit, now).await?;
         return Ok(calls
             .into_iter()
             .map(|call| {
@@ -119,8 +117,7 @@ pub async fn list_ordered_calls(
     if server.is_some() || user.is_some() || q.is_some() || id.is_some() {
         // The calls of a name are found by the code of unsorted lists. If they are few, they are
         // sorted here.
-        let few =
-            calls::list_calls(store, viewer, filter, None, to_i64(FEW_FOUND) + 1, now).await?;
+        let few = calls::list_calls(store, filter, None, to_i64(FEW_FOUND) + 1, now).await?;
         if few.len() <= FEW_FOUND {
             return Ok(list.page_of_all(few));
         }

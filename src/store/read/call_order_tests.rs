@@ -55,17 +55,9 @@ async fn walk(
         let place = found.last().map(|(_, place)| place);
         // Time passes between two pages.
         let later = now + 7 * to_i64(found.len());
-        let more = list_ordered_calls(
-            &bed.store,
-            Viewer::Operator,
-            filter,
-            order,
-            place,
-            limit,
-            later,
-        )
-        .await
-        .unwrap();
+        let more = list_ordered_calls(&bed.store, filter, order, place, limit, later)
+            .await
+            .unwrap();
         if more.is_empty() {
             return found;
         }
@@ -260,33 +252,17 @@ async fn a_call_that_ends_meanwhile_keeps_its_place() {
         descending: true,
     };
 
-    let first = list_ordered_calls(
-        &bed.store,
-        Viewer::Operator,
-        &CallFilter::default(),
-        order,
-        None,
-        1,
-        NOW,
-    )
-    .await
-    .unwrap();
+    let first = list_ordered_calls(&bed.store, &CallFilter::default(), order, None, 1, NOW)
+        .await
+        .unwrap();
     assert_eq!(first[0].0.id, "run1");
     bed.run("update sessions set until_ms = 10500 where id = 'run2'")
         .await;
     bed.call("new", 10_100, 90_000).await;
     let all = CallFilter::default();
-    let rest = list_ordered_calls(
-        &bed.store,
-        Viewer::Operator,
-        &all,
-        order,
-        Some(&first[0].1),
-        50,
-        50_000,
-    )
-    .await
-    .unwrap();
+    let rest = list_ordered_calls(&bed.store, &all, order, Some(&first[0].1), 50, 50_000)
+        .await
+        .unwrap();
     let ids: Vec<&str> = rest.iter().map(|(call, _)| call.id.as_str()).collect();
     assert_eq!(
         ids.len(),

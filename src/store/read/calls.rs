@@ -3,7 +3,7 @@
 pub use super::call_list::{count_calls, list_calls};
 use crate::rtc::words::Watch;
 use crate::store::db::json_row::read_rows;
-use crate::store::model::{Call, LoneCall, RoomName, Viewer};
+use crate::store::model::{Call, LoneCall, RoomName};
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
@@ -79,12 +79,7 @@ pub const ACTIVE_MOST: i64 = 500;
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_active_calls(
-    store: &Reader,
-    viewer: Viewer,
-    now: i64,
-) -> Result<Vec<Call>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn list_active_calls(store: &Reader, now: i64) -> Result<Vec<Call>, Error> {
     let query = store.dialect().query(ACTIVE);
     let rows = query
         .bind(now)
@@ -99,13 +94,7 @@ pub async fn list_active_calls(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn active_in_room(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: &str,
-    now: i64,
-) -> Result<Vec<Call>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn active_in_room(store: &Reader, room_id: &str, now: i64) -> Result<Vec<Call>, Error> {
     let query = store.dialect().query(ACTIVE_IN_ROOM);
     let rows = query
         .bind(now)
@@ -121,8 +110,7 @@ pub async fn active_in_room(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_active_calls(store: &Reader, viewer: Viewer, now: i64) -> Result<i64, Error> {
-    let Viewer::Operator = viewer;
+pub async fn count_active_calls(store: &Reader, now: i64) -> Result<i64, Error> {
     let query = sqlx::query_scalar(RUNNING).bind(now);
     Ok(query.fetch_one(&store.read).await?)
 }
@@ -142,12 +130,10 @@ pub(super) const ENDED_LAST: &str = calls!(
 /// When the database fails.
 pub async fn ended_last(
     store: &Reader,
-    viewer: Viewer,
     from: i64,
     now: i64,
     limit: i64,
 ) -> Result<Vec<Call>, Error> {
-    let Viewer::Operator = viewer;
     let query = store.dialect().query(ENDED_LAST);
     let rows = query
         .bind(from)
@@ -178,12 +164,7 @@ const AROUND: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find_call(
-    store: &Reader,
-    viewer: Viewer,
-    id_or_event: &str,
-) -> Result<Option<Call>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn find_call(store: &Reader, id_or_event: &str) -> Result<Option<Call>, Error> {
     if let Some(call) = find_by_id(store, id_or_event).await? {
         return Ok(Some(call));
     }
@@ -220,12 +201,10 @@ const LONE: &str = "select s.id, s.slot_id, s.application, s.started_ms, s.until
 /// When the database fails.
 pub async fn lone_calls_begun_within(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     from_ms: i64,
     to_ms: i64,
 ) -> Result<Vec<LoneCall>, Error> {
-    let Viewer::Operator = viewer;
     let rows = sqlx::query(LONE)
         .bind(room_id)
         .bind(from_ms)

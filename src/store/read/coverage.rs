@@ -10,7 +10,6 @@ use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::word_column::{maybe_word_from_row, word_from_row};
 use crate::store::ingest::rooms;
-use crate::store::model::Viewer;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
 use sqlx::{AnyConnection, Row};
@@ -65,11 +64,9 @@ static READS: MultiRow = MultiRow::new(
 /// When the database fails.
 pub async fn coverage_of_rooms(
     store: &Reader,
-    viewer: Viewer,
     room_ids: &BTreeSet<String>,
     now: i64,
 ) -> Result<BTreeMap<String, Vec<Interval>>, Error> {
-    let Viewer::Operator = viewer;
     let mut found = BTreeMap::new();
     if room_ids.is_empty() {
         return Ok(found);
@@ -274,8 +271,7 @@ const KNOWN_SINCE: &str = "select min(ms) from (select first_seen_ms as ms from 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_known_from(store: &Reader, viewer: Viewer, from: i64) -> Result<bool, Error> {
-    let Viewer::Operator = viewer;
+pub async fn is_known_from(store: &Reader, from: i64) -> Result<bool, Error> {
     let since: Option<i64> = sqlx::query_scalar(KNOWN_SINCE)
         .fetch_one(&store.read)
         .await?;
@@ -294,13 +290,8 @@ const BACKFILLS_STILL_TO_REACH: &str =
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_span_known(
-    store: &Reader,
-    viewer: Viewer,
-    span: Span,
-    now: i64,
-) -> Result<bool, Error> {
-    if !is_known_from(store, viewer, span.from).await? {
+pub async fn is_span_known(store: &Reader, span: Span, now: i64) -> Result<bool, Error> {
+    if !is_known_from(store, span.from).await? {
         return Ok(false);
     }
 
@@ -312,7 +303,7 @@ pub async fn is_span_known(
         return Ok(false);
     }
 
-    let gaps = list_unheard_spans(store, viewer, span.from, now).await?;
+    let gaps = list_unheard_spans(store, span.from, now).await?;
 
     // A gap matters only if it begins before the span ends, and if history has not filled it.
     Ok(gaps
@@ -342,11 +333,9 @@ pub struct UnheardSpan {
 /// When the database fails.
 pub async fn list_unheard_spans(
     store: &Reader,
-    viewer: Viewer,
     from: i64,
     now: i64,
 ) -> Result<Vec<UnheardSpan>, Error> {
-    let Viewer::Operator = viewer;
     let wide = read_common_coverage(store, now).await?;
     let mut found = Vec::new();
     let Some(first) = wide.heard.first() else {

@@ -2,7 +2,7 @@
 
 use super::rings::is_related;
 use crate::store::db::word_column::word_from_row;
-use crate::store::model::{Call, Evidence, Rejected, RoomName, Viewer};
+use crate::store::model::{Call, Evidence, Rejected, RoomName};
 use crate::store::read::memberships::ended_by_the_room;
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -23,12 +23,14 @@ const REJECTED_ROOM: &str =
 /// When the database fails.
 pub async fn list_rejected(
     store: &Reader,
-    viewer: Viewer,
     room_id: Option<&str>,
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Rejected>, Error> {
-    let Viewer::Operator = viewer;
+    if !store.shows_names() {
+        return Ok(Vec::new());
+    }
+
     let query = sqlx::query(if room_id.is_some() {
         REJECTED_ROOM
     } else {
@@ -77,8 +79,7 @@ const REJECTED_COUNTS: &str = "select rejected, count(*) from events where rejec
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_rejected(store: &Reader, viewer: Viewer) -> Result<Vec<(String, i64)>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn count_rejected(store: &Reader) -> Result<Vec<(String, i64)>, Error> {
     Ok(sqlx::query_as(REJECTED_COUNTS)
         .fetch_all(&store.read)
         .await?)
@@ -148,6 +149,22 @@ pub(super) const BEHIND_LARGE: &str = "with
     where e.event_id = shown.event_id and e.room_id = $2
     order by e.origin_server_ts, e.event_id";
 
+/// As many events of a room, from the start of a very large call on, are looked at.
+const NEAR_MOST: i64 = 20_000;
+const COUNT_NEAR: &str = "select count(*) from (select 1 from events where room_id = $1
+    and origin_server_ts >= $2 and origin_server_ts <= $3 limit $4) as near";
+
+/// The number of events of the call's room in its time, but at most one more than [`NEAR_MOST`].
+async fn count_events_near(store: &Reader, call: &Call) -> Result<i64, Error> {
+    let query = sqlx::query_scalar(COUNT_NEAR)
+        .bind(&call.room.room_id)
+        .bind(call.started_ms)
+        .bind(call.until_ms)
+        .bind(NEAR_MOST + 1);
+
+    Ok(query.fetch_one(&store.read).await?)
+}
+
 /// Like [`events_behind_call`], for a call with so many stays that its events are not counted: at
 /// most `limit` of those that came first, among the first 20,000 events of its room in its time.
 /// The second value is true if these are all of that.
@@ -156,11 +173,13 @@ pub(super) const BEHIND_LARGE: &str = "with
 /// When the database fails.
 pub async fn events_behind_large_call(
     store: &Reader,
-    viewer: Viewer,
     call: &Call,
     limit: i64,
 ) -> Result<(Vec<Evidence>, bool), Error> {
-    let Viewer::Operator = viewer;
+    if !store.shows_names() {
+        return Ok((Vec::new(), true));
+    }
+
     let query = sqlx::query(BEHIND_LARGE)
         .bind(&call.id)
         .bind(&call.room.room_id)
@@ -170,7 +189,9 @@ pub async fn events_behind_large_call(
         .bind(limit.saturating_add(1))
         .fetch_all(&store.read)
         .await?;
-    let is_whole = crate::store::to_i64(rows.len()) <= limit;
+    // If so few belong to the call, it may be that others came before them in great number.
+    let is_whole = crate::store::to_i64(rows.len()) <= limit
+        && count_events_near(store, call).await? <= NEAR_MOST;
     let most = usize::try_from(limit).unwrap_or(0);
     let found: Result<Vec<Evidence>, Error> =
         rows.iter().take(most).map(evidence_from_row).collect();
@@ -185,13 +206,16 @@ pub async fn events_behind_large_call(
 /// When the database fails.
 pub async fn events_behind_call(
     store: &Reader,
-    viewer: Viewer,
     session_id: &str,
     limit: i64,
 ) -> Result<(Vec<Evidence>, i64), Error> {
-    let Some(call) = super::calls::find_call(store, viewer, session_id).await? else {
+    let Some(call) = super::calls::find_call(store, session_id).await? else {
         return Ok((Vec::new(), 0));
     };
+
+    if !store.shows_names() {
+        return Ok((Vec::new(), 0));
+    }
 
     let query = sqlx::query(BEHIND)
         .bind(&call.id)

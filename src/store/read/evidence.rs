@@ -5,7 +5,6 @@ use crate::rtc::evidence::Origin;
 use crate::rtc::words::Source;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::model::Viewer;
 use crate::store::stats::spans::{is_claim_refuted, is_doubted, is_predecessor_lost};
 use crate::store::{Error, Reader};
 use serde::Deserialize;
@@ -150,10 +149,9 @@ pub(in crate::store) static BY_ID: MultiRow =
 /// When the database fails.
 pub async fn origins_of_calls(
     store: &Reader,
-    viewer: Viewer,
     session_ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
-    read_origins(store, viewer, &OF_SESSIONS, session_ids).await
+    read_origins(store, &OF_SESSIONS, session_ids).await
 }
 
 /// The events at the boundaries of these memberships, by membership id.
@@ -162,21 +160,18 @@ pub async fn origins_of_calls(
 /// When the database fails.
 pub async fn origins_of_memberships(
     store: &Reader,
-    viewer: Viewer,
     ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
-    read_origins(store, viewer, &BY_ID, ids).await
+    read_origins(store, &BY_ID, ids).await
 }
 
 /// The origins of the memberships that this statement finds by these ids (of calls or of
 /// memberships), by membership.
 async fn read_origins(
     store: &Reader,
-    viewer: Viewer,
     statement: &'static MultiRow,
     ids: &[String],
 ) -> Result<HashMap<String, Origins>, Error> {
-    let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let rows = statement.read_by_ids(&mut connection, ids).await?;
 

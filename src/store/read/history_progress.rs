@@ -3,7 +3,7 @@
 
 use crate::rtc::words::JobKind;
 use crate::store::ingest::history_jobs::job::HistoryJob;
-use crate::store::model::{RoomName, Viewer};
+use crate::store::model::RoomName;
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -119,12 +119,7 @@ const ENDED_EARLY: &str = reads!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn reads_ended_early(
-    store: &Reader,
-    viewer: Viewer,
-    limit: i64,
-) -> Result<Vec<ReadProgress>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn reads_ended_early(store: &Reader, limit: i64) -> Result<Vec<ReadProgress>, Error> {
     let query = sqlx::query(ENDED_EARLY).bind(limit);
     let rows = query.fetch_all(&store.read).await?;
     rows.iter().map(progress_from_row).collect()
@@ -139,8 +134,7 @@ const ROOMS_ENDED_EARLY: &str = "select j.room_id, min(r.name) as name, min(r.al
 ///
 /// # Errors
 /// When the database fails.
-pub async fn rooms_ended_early(store: &Reader, viewer: Viewer) -> Result<Vec<RoomName>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn rooms_ended_early(store: &Reader) -> Result<Vec<RoomName>, Error> {
     let rows = sqlx::query(ROOMS_ENDED_EARLY)
         .fetch_all(&store.read)
         .await?;
@@ -153,10 +147,8 @@ pub async fn rooms_ended_early(store: &Reader, viewer: Viewer) -> Result<Vec<Roo
 /// When the database fails.
 pub async fn progress_of_open_reads(
     store: &Reader,
-    viewer: Viewer,
     limit: i64,
 ) -> Result<Vec<ReadProgress>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(OPEN).bind(limit);
     let rows = query.fetch_all(&store.read).await?;
     rows.iter().map(progress_from_row).collect()
@@ -169,11 +161,9 @@ pub async fn progress_of_open_reads(
 /// When the database fails.
 pub async fn progress_of_room(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<ReadProgress>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(OF_ROOM).bind(room_id).bind(limit);
     let rows = query.fetch_all(&store.read).await?;
     rows.iter().map(progress_from_row).collect()
@@ -208,12 +198,7 @@ const SUMS: &str = "select count(distinct room_id) as rooms,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn sum_reads(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: Option<&str>,
-) -> Result<ReadSums, Error> {
-    let Viewer::Operator = viewer;
+pub async fn sum_reads(store: &Reader, room_id: Option<&str>) -> Result<ReadSums, Error> {
     let row = sqlx::query(SUMS)
         .bind(room_id.unwrap_or_default())
         .fetch_one(&store.read)

@@ -2,7 +2,6 @@
 //! people are left out. One member of a room can bring tens of thousands of devices into a call;
 //! the cost of a page must not follow that number.
 
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 use std::collections::HashMap;
 
@@ -35,12 +34,10 @@ pub(super) const PRESENT_OF_SERVER: &str = "select count(distinct user_id) from 
 /// When the database fails.
 pub async fn representative_stays(
     store: &Reader,
-    viewer: Viewer,
     session_id: &str,
     most: i64,
 ) -> Result<Vec<String>, Error> {
-    let Viewer::Operator = viewer;
-    let mut ids = stays_in_order(store, viewer, session_id, 0, most / 2).await?;
+    let mut ids = stays_in_order(store, session_id, 0, most / 2).await?;
     let last: Vec<String> = sqlx::query_scalar(LAST)
         .bind(session_id)
         .bind(most - most / 2)
@@ -59,12 +56,10 @@ pub async fn representative_stays(
 /// When the database fails.
 pub async fn stays_in_order(
     store: &Reader,
-    viewer: Viewer,
     session_id: &str,
     before: i64,
     most: i64,
 ) -> Result<Vec<String>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query_scalar(FIRST)
         .bind(session_id)
         .bind(most)
@@ -79,11 +74,9 @@ pub async fn stays_in_order(
 /// When the database fails.
 pub async fn people_now_in_call(
     store: &Reader,
-    viewer: Viewer,
     session_id: &str,
     now: i64,
 ) -> Result<PeopleInCall, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query_as(PRESENT).bind(session_id).bind(now);
     let (people, devices) = query.fetch_one(&store.read).await?;
     Ok(PeopleInCall { people, devices })
@@ -95,12 +88,10 @@ pub async fn people_now_in_call(
 /// When the database fails.
 pub async fn people_of_server(
     store: &Reader,
-    viewer: Viewer,
     session_id: &str,
     server: &str,
     now: i64,
 ) -> Result<i64, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query_scalar(PRESENT_OF_SERVER)
         .bind(session_id)
         .bind(now)
@@ -145,12 +136,7 @@ pub(super) const BY_ROOM: &str = people_now_in_all_calls!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn people_now_overall(
-    store: &Reader,
-    viewer: Viewer,
-    now: i64,
-) -> Result<PeopleInAllCalls, Error> {
-    let Viewer::Operator = viewer;
+pub async fn people_now_overall(store: &Reader, now: i64) -> Result<PeopleInAllCalls, Error> {
     let all = sqlx::query_as(EVERYBODY).bind(now);
     let (people, devices, servers) = all.fetch_one(&store.read).await?;
 
@@ -165,12 +151,7 @@ pub async fn people_now_overall(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn devices_by_room(
-    store: &Reader,
-    viewer: Viewer,
-    now: i64,
-) -> Result<HashMap<String, i64>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn devices_by_room(store: &Reader, now: i64) -> Result<HashMap<String, i64>, Error> {
     let query = sqlx::query_as(BY_ROOM).bind(now);
     let rows: Vec<(String, i64)> = query.fetch_all(&store.read).await?;
 

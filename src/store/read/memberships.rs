@@ -3,7 +3,7 @@
 use crate::rtc::membership::Membership;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::model::{Member, Viewer};
+use crate::store::model::Member;
 use crate::store::stored_membership::{MembershipRow, membership_from_row};
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -73,12 +73,10 @@ pub(in crate::store) const ENDED_BEFORE: &str = "select p.session_id, p.until_ms
 /// When the database fails.
 pub async fn ended_before(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     join_event_id: &str,
     joined_ms: i64,
 ) -> Result<Option<EndedStay>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(ENDED_BEFORE)
         .bind(join_event_id)
         .bind(room_id)
@@ -101,33 +99,26 @@ pub async fn ended_before(
 /// When the database fails.
 pub async fn members_of_calls(
     store: &Reader,
-    viewer: Viewer,
     session_ids: &[String],
 ) -> Result<Vec<Member>, Error> {
-    read_members(store, viewer, &OF_SESSIONS, session_ids).await
+    read_members(store, &OF_SESSIONS, session_ids).await
 }
 
 /// The members with these row ids, in the order of [`members_of_calls`].
 ///
 /// # Errors
 /// When the database fails.
-pub async fn members_by_id(
-    store: &Reader,
-    viewer: Viewer,
-    ids: &[String],
-) -> Result<Vec<Member>, Error> {
-    read_members(store, viewer, &BY_ID, ids).await
+pub async fn members_by_id(store: &Reader, ids: &[String]) -> Result<Vec<Member>, Error> {
+    read_members(store, &BY_ID, ids).await
 }
 
 /// The members that this statement finds by these ids (of calls or of memberships), sorted by call,
 /// then by `joined_ms`, user and device.
 async fn read_members(
     store: &Reader,
-    viewer: Viewer,
     statement: &'static MultiRow,
     ids: &[String],
 ) -> Result<Vec<Member>, Error> {
-    let Viewer::Operator = viewer;
     let mut connection = store.read.acquire().await?;
     let rows = statement.read_by_ids(&mut connection, ids).await?;
     let mut members = read_rows(&rows, member_from_row)?;

@@ -169,6 +169,13 @@ pub(in crate::store) async fn find_matches(
         .bind(word_pattern(word))
         .fetch_all(&store.read)
         .await?;
+    if !store.shows_names() {
+        return Ok(NameMatches {
+            rooms,
+            ..NameMatches::default()
+        });
+    }
+
     let word = word.to_lowercase();
     let known = store.names.known.read().await;
     if known.upto.as_ref() == Some(&top) && store.names.lock().is_empty() {

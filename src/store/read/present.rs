@@ -4,7 +4,7 @@
 use crate::rtc::present::{AccountStanding, RoomObservation, Sight};
 use crate::rtc::words::{Mode, Watch};
 use crate::store::ingest::{rooms, vantages};
-use crate::store::model::{Vantage, Viewer};
+use crate::store::model::Vantage;
 use crate::store::{Error, Reader};
 use sqlx::Row;
 
@@ -40,13 +40,8 @@ const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn read_present_rows(
-    store: &Reader,
-    viewer: Viewer,
-    now: i64,
-) -> Result<PresentRows, Error> {
-    let Viewer::Operator = viewer;
-    let vantages = vantages::list_vantages_for(store, viewer).await?;
+pub async fn read_present_rows(store: &Reader, now: i64) -> Result<PresentRows, Error> {
+    let vantages = vantages::list_vantages_for(store).await?;
     let follows = vantages.iter().any(|vantage| vantage.mode == Mode::Follow);
     let mut rooms = Vec::new();
     let rows = sqlx::query(ROOMS)
@@ -110,9 +105,7 @@ mod tests {
                 ('!wished:h', 'blind', 1, null)",
         )
         .await;
-        let found = read_present_rows(&bed.store, Viewer::Operator, 100)
-            .await
-            .unwrap();
+        let found = read_present_rows(&bed.store, 100).await.unwrap();
         let room_ids: Vec<&str> = found.rooms.iter().map(|one| one.room_id.as_str()).collect();
         let asked = ["!left:h", "!old:h", "!older:h", "!r:h", "!wished:h"];
         assert_eq!(room_ids, asked);

@@ -3,7 +3,7 @@
 use super::rings::{self, NearCalls, is_related};
 use crate::rtc::related::{Related, RelatedKind, parse_related};
 use crate::rtc::ring::{NearCall, RingOutcome, answerable_until_ms, is_rung, outcome_of_ring};
-use crate::store::model::{Call, Viewer};
+use crate::store::model::Call;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
 
@@ -25,12 +25,7 @@ pub(in crate::store) const AROUND: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn related_of_call(
-    store: &Reader,
-    viewer: Viewer,
-    call: &Call,
-) -> Result<Vec<Related>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn related_of_call(store: &Reader, call: &Call) -> Result<Vec<Related>, Error> {
     read_related_around(
         store,
         &NearCall {
@@ -125,13 +120,7 @@ const FIRST_STAYS: &str = "select m.user_id, p.name, m.joined_ms, m.until_ms fro
 ///
 /// # Errors
 /// When the database fails.
-pub async fn late_answers(
-    store: &Reader,
-    viewer: Viewer,
-    call: &Call,
-    now: i64,
-) -> Result<Vec<LateAnswer>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn late_answers(store: &Reader, call: &Call, now: i64) -> Result<Vec<LateAnswer>, Error> {
     let room_id = &call.room.room_id;
     let own = NearCall {
         id: call.id.clone(),

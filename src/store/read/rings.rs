@@ -11,7 +11,6 @@ use crate::rtc::ring::{
     call_of_ring, outcome_of_ring,
 };
 use crate::store::db::multi_row::MultiRow;
-use crate::store::model::Viewer;
 use crate::store::stats::scope::Scope;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader, escape_for_like};
@@ -405,13 +404,11 @@ impl Answers {
 /// When the database fails.
 pub async fn rings_within(
     store: &Reader,
-    viewer: Viewer,
     scope: Scope<'_>,
     span: Span,
     now: i64,
     limit: i64,
 ) -> Result<RingCounts, Error> {
-    let Viewer::Operator = viewer;
     let (sql, whose) = match scope {
         Scope::All => (RINGS[0], None),
         Scope::Room(room_id) => (RINGS[1], Some(room_id.to_owned())),

@@ -4,7 +4,7 @@ use super::calls::{CallRow, call_from_row, calls};
 use crate::rtc::coverage::Span;
 use crate::rtc::time::DAY_MS;
 use crate::store::db::json_row::read_rows;
-use crate::store::model::{Call, Viewer};
+use crate::store::model::Call;
 use crate::store::{Error, Reader};
 
 // A call that ran at a moment began within a day before it, or is longer than a day. If there are
@@ -50,13 +50,7 @@ pub(in crate::store) const BETWEEN: &str = calls!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn calls_at(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: &str,
-    at: i64,
-) -> Result<Vec<Call>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn calls_at(store: &Reader, room_id: &str, at: i64) -> Result<Vec<Call>, Error> {
     let rows = store
         .dialect()
         .query(AT)
@@ -74,13 +68,7 @@ pub async fn calls_at(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_at(
-    store: &Reader,
-    viewer: Viewer,
-    room_id: &str,
-    at: i64,
-) -> Result<i64, Error> {
-    let Viewer::Operator = viewer;
+pub async fn count_at(store: &Reader, room_id: &str, at: i64) -> Result<i64, Error> {
     let query = sqlx::query_scalar(COUNT_AT)
         .bind(room_id)
         .bind(at)
@@ -97,12 +85,10 @@ pub async fn count_at(
 /// When the database fails.
 pub async fn calls_between(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     Span { from, to }: Span,
     limit: i64,
 ) -> Result<(Vec<Call>, i64), Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query_scalar(FIRST)
         .bind(room_id)
         .bind(from)

@@ -9,7 +9,7 @@ use super::{
 use crate::rtc::coverage::Span;
 use crate::store::db::dialect::Dialect;
 use crate::store::ingest::rooms;
-use crate::store::model::{CallFilter, More, Viewer};
+use crate::store::model::{CallFilter, More};
 use crate::store::stats::concurrency::{self, DevicesOfSpan};
 use crate::store::stats::ghost_time::Gone;
 use crate::store::stats::{clock_skew, usage};
@@ -128,11 +128,11 @@ async fn a_device_counts_once_however_many_stays_name_it() {
     bed.stay("@c:h", "'F'", "five", 50, 50).await;
     bed.call("call", 0, 90).await;
     let (span, gone) = (Span { from: 10, to: 100 }, Gone::default());
-    let devices = DevicesOfSpan::read(&bed.store, Viewer::Operator, span, 100, &gone)
+    let devices = DevicesOfSpan::read(&bed.store, span, 100, &gone)
         .await
         .unwrap();
     assert_eq!(devices.steps(span), [(10, 1), (30, 2), (40, 1), (90, 0)]);
-    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, span, 100, &gone)
+    let numbers = concurrency::numbers_of_span(&bed.store, span, 100, &gone)
         .await
         .unwrap();
     assert_eq!(
@@ -155,7 +155,7 @@ async fn a_device_counts_once_in_calls_of_two_rooms() {
     bed.stay("@a:h", "'D'", "late", 30, 300).await;
     bed.stay("@a:h", "null", "nameless", 10, 30).await;
     let span = Span { from: 0, to: 100 };
-    let devices = DevicesOfSpan::read(&bed.store, Viewer::Operator, span, 100, &Gone::default())
+    let devices = DevicesOfSpan::read(&bed.store, span, 100, &Gone::default())
         .await
         .unwrap();
     assert_eq!(
@@ -189,7 +189,7 @@ async fn evidence_is_counted_whole_and_read_in_part() {
         select '$' || n, '!r:h', 'm.call.member', '@a:h', n, 'one', 100 + n, 'sync', 1, '{}'
         from n";
     bed.run(many).await;
-    let (shown, total) = events::events_behind_call(&bed.store, Viewer::Operator, "call", 4)
+    let (shown, total) = events::events_behind_call(&bed.store, "call", 4)
         .await
         .unwrap();
     let ids: Vec<&str> = shown.iter().map(|event| event.event_id.as_str()).collect();
@@ -449,7 +449,7 @@ async fn everything_is_counted_by_indexes_only() {
 
     bed.event("$joke", None, "m.room.name", 5).await;
     assert_eq!(
-        concurrency::count_stored_rows(&bed.store, Viewer::Operator)
+        concurrency::count_stored_rows(&bed.store)
             .await
             .unwrap()
             .oldest_event_ms,
@@ -460,9 +460,7 @@ async fn everything_is_counted_by_indexes_only() {
             .await;
     }
 
-    let totals = concurrency::count_stored_rows(&bed.store, Viewer::Operator)
-        .await
-        .unwrap();
+    let totals = concurrency::count_stored_rows(&bed.store).await.unwrap();
     assert_eq!(
         (totals.oldest_event_ms, totals.events),
         (Some(1_400_000_000_000), 3)
@@ -473,7 +471,7 @@ async fn everything_is_counted_by_indexes_only() {
 async fn a_room_that_cannot_be_seen_has_no_running_call() {
     let bed = Bed::new().await;
     bed.call("call", 10, 200).await;
-    let active = || calls::list_active_calls(&bed.store, Viewer::Operator, 100);
+    let active = || calls::list_active_calls(&bed.store, 100);
     assert_eq!(active().await.unwrap().len(), 1);
     for word in ["left", "blind"] {
         bed.run(&format!("update rooms set watch = '{word}'")).await;
@@ -579,13 +577,13 @@ async fn a_moment_of_a_room_is_found_without_a_look_at_all_its_calls() {
         bed.call(id, started, until).await;
     }
 
-    let found = room_at::calls_at(&bed.store, Viewer::Operator, ROOM, at).await;
+    let found = room_at::calls_at(&bed.store, ROOM, at).await;
     let found = found.unwrap();
     let ids: Vec<&str> = found.iter().map(|call| call.id.as_str()).collect();
     assert_eq!(ids, ["long", "just over a day", "a day", "now"]);
-    let count = room_at::count_at(&bed.store, Viewer::Operator, ROOM, at).await;
+    let count = room_at::count_at(&bed.store, ROOM, at).await;
     assert_eq!(count.unwrap(), 4);
-    let first = room_at::calls_at(&bed.store, Viewer::Operator, ROOM, i64::MIN).await;
+    let first = room_at::calls_at(&bed.store, ROOM, i64::MIN).await;
     assert_eq!(first.unwrap(), []);
 }
 

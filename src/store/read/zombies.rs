@@ -5,7 +5,6 @@ use crate::rtc::event::RoomEvent;
 use crate::rtc::fold::{Rules, fold_member_key};
 use crate::rtc::room::RoomConditions;
 use crate::store::ingest::state_resets::{self, ResetKind};
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 
 /// A membership that came back.
@@ -41,12 +40,11 @@ pub(in crate::store) fn is_active(member_key: &str, event: &RoomEvent, now: i64)
 /// When the database fails.
 pub async fn zombies_of_room(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<Zombie>, Error> {
     let kind = Some(ResetKind::CallMemberBack);
-    let resets = state_resets::resets_of_room(store, viewer, room_id, kind, limit).await?;
+    let resets = state_resets::resets_of_room(store, room_id, kind, limit).await?;
     let zombie = |reset: state_resets::StateReset| {
         Some(Zombie {
             event_id: reset.holds_event_id?,

@@ -5,7 +5,7 @@ pub mod api_keys;
 pub mod audit_log;
 pub mod sessions;
 
-use super::db::connect;
+use super::db::connect::{self, Setup};
 use super::db::dialect::Dialect;
 use super::db::disk::DiskLimit;
 use super::{Db, Error};
@@ -33,7 +33,7 @@ impl SignIns {
     /// The handle for a database. Connections are opened when they are needed.
     pub(in crate::store) fn connect_lazy(url: &str, space: &DiskLimit) -> Result<Self, Error> {
         let pool = |connections| {
-            connect::pool_options(connections, CACHE, space, None)
+            connect::pool_options(connections, CACHE, space, None, Setup::default())
                 .acquire_timeout(WAIT)
                 .connect_lazy(url)
         };

@@ -6,7 +6,6 @@ use crate::rtc::skew::{Differences, summarise_differences};
 use crate::rtc::time::millis_of_json;
 use crate::rtc::words::Source;
 use crate::store::db::word_column::word_from_row;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader};
 use serde_json::Value;
 use sqlx::Row;
@@ -49,8 +48,7 @@ const HEARD: &str = "select from_ms, to_ms from coverage where room_id = '' and 
 ///
 /// # Errors
 /// When the database fails.
-pub async fn spans_heard(store: &Reader, viewer: Viewer) -> Result<Vec<Span>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn spans_heard(store: &Reader) -> Result<Vec<Span>, Error> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(HEARD).fetch_all(&store.read).await?;
     Ok(rows
         .into_iter()
@@ -65,12 +63,10 @@ pub async fn spans_heard(store: &Reader, viewer: Viewer) -> Result<Vec<Span>, Er
 /// When the database fails.
 pub async fn clock_of_server(
     store: &Reader,
-    viewer: Viewer,
     server: &str,
     span: Span,
     heard: &[Span],
 ) -> Result<ServerClock, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(SAMPLE)
         .bind(server)
         .bind(span.from)

@@ -9,7 +9,7 @@ use crate::rtc::coverage::Span;
 use crate::store::db::dialect::Dialect;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::model::{Call, SpanNumbers, Totals, Viewer};
+use crate::store::model::{Call, SpanNumbers, Totals};
 use crate::store::read::calls::{call_from_row, calls};
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -119,14 +119,13 @@ async fn seen_time_of_calls(
 /// When the database fails.
 pub async fn numbers_of_span(
     store: &Reader,
-    viewer: Viewer,
     span: Span,
     now: i64,
     gone: &Gone,
 ) -> Result<SpanNumbers, Error> {
-    let devices = DevicesOfSpan::read(store, viewer, span, now, gone).await?;
+    let devices = DevicesOfSpan::read(store, span, now, gone).await?;
 
-    numbers_with_devices(store, viewer, span, now, gone, &devices).await
+    numbers_with_devices(store, span, now, gone, &devices).await
 }
 
 /// Like [`numbers_of_span`], with the devices of this span or a longer one, which were read before.
@@ -136,13 +135,12 @@ pub async fn numbers_of_span(
 /// When the database fails.
 pub async fn numbers_with_devices(
     store: &Reader,
-    viewer: Viewer,
     span: Span,
     now: i64,
     gone: &Gone,
     devices: &DevicesOfSpan,
 ) -> Result<SpanNumbers, Error> {
-    let sums = usage::sums_of_span(store, viewer, Scope::All, span, now, gone).await?;
+    let sums = usage::sums_of_span(store, Scope::All, span, now, gone).await?;
     let (longest, longest_ms) = find_longest_call(store, span, now, gone).await?.unzip();
     let (steps, stays) = (devices.steps(span), devices.count(span));
     let highest = steps
@@ -212,14 +210,7 @@ impl DevicesOfSpan {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read(
-        store: &Reader,
-        viewer: Viewer,
-        span: Span,
-        now: i64,
-        gone: &Gone,
-    ) -> Result<Self, Error> {
-        let Viewer::Operator = viewer;
+    pub async fn read(store: &Reader, span: Span, now: i64, gone: &Gone) -> Result<Self, Error> {
         let Span { from, to } = span;
         let last_heard = gone.last_heard();
         let rows = store
@@ -347,11 +338,9 @@ const STARTS: &str = "select started_ms, peak from sessions where room_id = $1 a
 /// When the database fails.
 pub async fn call_starts_in_room(
     store: &Reader,
-    viewer: Viewer,
     room_id: &str,
     from: i64,
 ) -> Result<Vec<(i64, i64)>, Error> {
-    let Viewer::Operator = viewer;
     Ok(sqlx::query_as(STARTS)
         .bind(room_id)
         .bind(from)
@@ -384,24 +373,28 @@ pub(in crate::store) async fn database_bytes(store: &Reader) -> Result<i64, Erro
     Ok(sqlx::query_scalar(sql).fetch_one(&store.read).await?)
 }
 
-/// Counts of everything stored, of all rooms; calls in the future count, too.
+/// Counts of everything stored that the reader shows; calls in the future count, too.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_stored_rows(store: &Reader, viewer: Viewer) -> Result<Totals, Error> {
-    // The operator may know of all rooms, so the statement asks for no viewer.
-    let Viewer::Operator = viewer;
+pub async fn count_stored_rows(store: &Reader) -> Result<Totals, Error> {
     let begun_at_any_time_ms = i64::MAX;
     let row = sqlx::query(TOTALS).fetch_one(&store.read).await?;
+    // The size of the file is that of all rooms.
+    let database_bytes = match store.visible_rooms() {
+        None => Some(database_bytes(store).await?),
+        Some(_) => None,
+    };
+
     Ok(Totals {
         rooms: row.try_get("rooms")?,
         events: row.try_get("events")?,
         memberships: row.try_get("memberships")?,
-        calls: calls_ever::count_calls_begun(store, viewer, begun_at_any_time_ms).await?,
+        calls: calls_ever::count_calls_begun(store, begun_at_any_time_ms).await?,
         snapshots: row.try_get("snapshots")?,
         rejected: row.try_get("rejected")?,
         unreadable: row.try_get("unreadable")?,
-        database_bytes: database_bytes(store).await?,
+        database_bytes,
         oldest_event_ms: row.try_get("oldest")?,
     })
 }

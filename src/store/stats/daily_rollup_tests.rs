@@ -9,7 +9,6 @@ use crate::store::derive::rebuild;
 use crate::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use crate::store::ingest::vantages;
 use crate::store::ingest::write::write_batch;
-use crate::store::model::Viewer;
 use crate::store::read::tests::Bed;
 use crate::store::stats::distributions::{CallClass, ServerRow};
 use crate::store::stats::ghost_time::Gone;
@@ -116,7 +115,7 @@ type Numbers = (
 /// The numbers that pages ask for, over spans that begin and end anywhere.
 async fn numbers(bed: &Bed) -> Numbers {
     let mut found = Numbers::default();
-    let (store, viewer) = (&bed.store, Viewer::Operator);
+    let store = &bed.store;
     for (from, to) in [
         (0, NOW),
         (2 * DAY, NOW),
@@ -125,7 +124,7 @@ async fn numbers(bed: &Bed) -> Numbers {
         (40 * DAY, NOW),
     ] {
         let span = Span { from, to };
-        let mut sums = usage::sums_of_span(store, viewer, Scope::All, span, NOW, &Gone::default())
+        let mut sums = usage::sums_of_span(store, Scope::All, span, NOW, &Gone::default())
             .await
             .unwrap();
         sums.places
@@ -136,22 +135,20 @@ async fn numbers(bed: &Bed) -> Numbers {
             && sums.together_seen_ms < sums.together_ms;
         assert!(part || to - from < 2 * DAY, "{sums:?}");
         found.0.push(sums);
-        let hours = usage::stay_hours(store, viewer, Scope::All, span, NOW)
+        let hours = usage::stay_hours(store, Scope::All, span, NOW)
             .await
             .unwrap();
         found.1.push(usage::time_by_hour(&hours));
-        found.2.push(
-            usage::device_time_of_span(store, viewer, span, NOW)
-                .await
-                .unwrap(),
-        );
-        let mut classes = distributions::calls_by_class(store, viewer, span, NOW)
+        found
+            .2
+            .push(usage::device_time_of_span(store, span, NOW).await.unwrap());
+        let mut classes = distributions::calls_by_class(store, span, NOW)
             .await
             .unwrap();
         classes.sort_by_key(|class| (class.day, class.length_ms, class.people));
         found.3.push(classes);
         found.4.push(
-            distributions::servers_in_calls(store, viewer, from, NOW)
+            distributions::servers_in_calls(store, from, NOW)
                 .await
                 .unwrap(),
         );
@@ -167,15 +164,13 @@ async fn numbers(bed: &Bed) -> Numbers {
 
         for step in [1, 7, 30] {
             found.5.push(
-                usage::count_people_per_step(store, viewer, &cut(step))
+                usage::count_people_per_step(store, &cut(step))
                     .await
                     .unwrap(),
             );
         }
 
-        let whole = usage::count_people_per_step(store, viewer, &[span])
-            .await
-            .unwrap();
+        let whole = usage::count_people_per_step(store, &[span]).await.unwrap();
         assert_eq!(
             whole,
             [found.0.last().unwrap().people],
@@ -376,7 +371,7 @@ async fn what_changes_a_day_takes_it_out() {
     assert_eq!(counted(&bed).await, without(&[2, 3, 20]));
     count_all(&bed, NOW).await;
     let (store, span, gone) = (&bed.store, Span { from: 0, to: NOW }, Gone::default());
-    let read = || usage::sums_of_span(store, Viewer::Operator, Scope::All, span, NOW, &gone);
+    let read = || usage::sums_of_span(store, Scope::All, span, NOW, &gone);
     let with = read().await.unwrap();
     bed.run("delete from days").await;
     assert_eq!(

@@ -13,7 +13,7 @@ use crate::rtc::time::DAY_MS;
 use crate::rtc::words::EndReason;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::word_column::word_from_row;
-use crate::store::model::{RoomName, Viewer};
+use crate::store::model::RoomName;
 use crate::store::{Error, Reader};
 use serde::Serialize;
 use sqlx::Row;
@@ -59,13 +59,7 @@ const CLASSES: &str = "with calls as (select started_ms, users,
 ///
 /// # Errors
 /// When the database fails.
-pub async fn calls_by_class(
-    store: &Reader,
-    viewer: Viewer,
-    span: Span,
-    now: i64,
-) -> Result<Vec<CallClass>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn calls_by_class(store: &Reader, span: Span, now: i64) -> Result<Vec<CallClass>, Error> {
     let days = usage::load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let mut found = Vec::new();
@@ -211,13 +205,7 @@ const REFUTED_MOST: usize = 2000;
 ///
 /// # Errors
 /// When the database fails.
-pub async fn usual_length(
-    store: &Reader,
-    viewer: Viewer,
-    span: Span,
-    now: i64,
-) -> Result<Option<i64>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn usual_length(store: &Reader, span: Span, now: i64) -> Result<Option<i64>, Error> {
     let Some(refuted) = read_refuted_calls(store, span, now).await? else {
         return Ok(None);
     };
@@ -293,10 +281,8 @@ static NAMES: MultiRow = MultiRow::new(
 /// When the database fails.
 pub async fn room_names(
     store: &Reader,
-    viewer: Viewer,
     room_ids: &[String],
 ) -> Result<BTreeMap<String, RoomName>, Error> {
-    let Viewer::Operator = viewer;
     let mut found = BTreeMap::new();
     let mut connection = store.read.acquire().await?;
     for row in NAMES.read_by_ids(&mut connection, room_ids).await? {
@@ -342,11 +328,9 @@ const RAN: &str = concat!(
 /// When the database fails.
 pub async fn servers_in_calls(
     store: &Reader,
-    viewer: Viewer,
     from: i64,
     now: i64,
 ) -> Result<Vec<ServerRow>, Error> {
-    let Viewer::Operator = viewer;
     let span = Span { from, to: now };
     let mut found: BTreeMap<String, ServerRow> = BTreeMap::new();
     // Changes the row of a server, which is made if it is not there.
@@ -438,8 +422,11 @@ const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_known_server(store: &Reader, viewer: Viewer, server: &str) -> Result<bool, Error> {
-    let Viewer::Operator = viewer;
+pub async fn is_known_server(store: &Reader, server: &str) -> Result<bool, Error> {
+    if !store.shows_servers() {
+        return Ok(false);
+    }
+
     let found: Option<i64> = sqlx::query_scalar(IS_KNOWN)
         .bind(server)
         .fetch_optional(&store.read)
@@ -468,12 +455,10 @@ const ENDS: &str = "select end_reason, count(*) as stays from memberships
 /// When the database fails.
 pub async fn end_reasons_of_server(
     store: &Reader,
-    viewer: Viewer,
     server: &str,
     span: Span,
     now: i64,
 ) -> Result<Vec<EndFacts>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(ENDS)
         .bind(span.from)
         .bind(span.to)
@@ -519,12 +504,10 @@ const GHOSTS: &str =
 /// When the database fails.
 pub async fn list_ran_out_stays(
     store: &Reader,
-    viewer: Viewer,
     server: &str,
     span: Span,
     limit: i64,
 ) -> Result<Vec<RanOutStay>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(GHOSTS)
         .bind(server)
         .bind(span.from)
@@ -584,14 +567,12 @@ const PERSONS: &str = concat!(
 /// When the database fails.
 pub async fn top_people_of_server(
     store: &Reader,
-    viewer: Viewer,
     server: &str,
     span: Span,
     now: i64,
     limit: i64,
     gone: &Gone,
 ) -> Result<Vec<PersonRow>, Error> {
-    let Viewer::Operator = viewer;
     let query = sqlx::query(PERSONS)
         .bind(span.from)
         .bind(span.to)
@@ -643,11 +624,9 @@ const NAMED: &str =
 /// When the database fails.
 pub async fn transports_of_server(
     store: &Reader,
-    viewer: Viewer,
     server: &str,
     span: Span,
 ) -> Result<Vec<NamedTransport>, Error> {
-    let Viewer::Operator = viewer;
     let rows = sqlx::query(NAMED)
         .bind(span.from)
         .bind(span.to)

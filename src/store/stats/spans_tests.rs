@@ -7,7 +7,6 @@ use super::ghost_time::{Ghost, Gone};
 use super::scope::{Scope, UsageSums};
 use super::{distributions, transport_usage, usage};
 use crate::rtc::coverage::Span;
-use crate::store::model::Viewer;
 use crate::store::read::evidence;
 use crate::store::read::tests::{Bed, ROOM};
 
@@ -51,7 +50,7 @@ async fn bed() -> Bed {
 
 async fn sums(bed: &Bed, gone: &Gone) -> UsageSums {
     let span = Span { from: 0, to: NOW };
-    usage::sums_of_span(&bed.store, Viewer::Operator, Scope::All, span, NOW, gone)
+    usage::sums_of_span(&bed.store, Scope::All, span, NOW, gone)
         .await
         .unwrap()
 }
@@ -67,7 +66,7 @@ async fn seen_ms(bed: &Bed) -> i64 {
 }
 
 async fn is_refuted(bed: &Bed) -> bool {
-    let found = evidence::origins_of_calls(&bed.store, Viewer::Operator, &["call".to_owned()])
+    let found = evidence::origins_of_calls(&bed.store, &["call".to_owned()])
         .await
         .unwrap();
     found.values().next().unwrap().is_claim_refuted
@@ -127,19 +126,17 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
 
     // The call is in no distribution, no median and no longest call.
     let span = Span { from: 0, to: NOW };
-    let (store, viewer) = (&bed.store, Viewer::Operator);
-    let classes = distributions::calls_by_class(store, viewer, span, NOW)
+    let store = &bed.store;
+    let classes = distributions::calls_by_class(store, span, NOW)
         .await
         .unwrap();
     assert_eq!(
         (classes.len(), classes[0].length_ms, classes[0].calls),
         (1, HOUR, 1)
     );
-    let usual = distributions::usual_length(store, viewer, span, NOW)
-        .await
-        .unwrap();
+    let usual = distributions::usual_length(store, span, NOW).await.unwrap();
     assert_eq!(usual, Some(HOUR));
-    let numbers = concurrency::numbers_of_span(store, viewer, span, NOW, &Gone::default())
+    let numbers = concurrency::numbers_of_span(store, span, NOW, &Gone::default())
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, HOUR);
@@ -250,7 +247,7 @@ async fn of_a_stamp_that_cannot_be_nothing_is_counted() {
         (0, 0, 0)
     );
     let (span, gone) = (Span { from: 0, to: NOW }, Gone::default());
-    let numbers = concurrency::numbers_of_span(&bed.store, Viewer::Operator, span, NOW, &gone)
+    let numbers = concurrency::numbers_of_span(&bed.store, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 0);
@@ -267,9 +264,9 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
     bed.run("update events set time_ms = origin_server_ts")
         .await;
     assert_eq!(seen_ms(&bed).await, 10 * MINUTE);
-    let (store, viewer) = (&bed.store, Viewer::Operator);
+    let store = &bed.store;
     let span = Span { from: 0, to: NOW };
-    let numbers = concurrency::numbers_of_span(store, viewer, span, NOW, &Gone::default())
+    let numbers = concurrency::numbers_of_span(store, span, NOW, &Gone::default())
         .await
         .unwrap();
     assert_eq!(
@@ -281,10 +278,9 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
         transport_url = 'https://sfu', selection = 'multi_sfu'",
     )
     .await;
-    let (found, _) =
-        transport_usage::usage_by_transport(store, viewer, span, NOW, &Gone::default())
-            .await
-            .unwrap();
+    let (found, _) = transport_usage::usage_by_transport(store, span, NOW, &Gone::default())
+        .await
+        .unwrap();
     assert_eq!(
         (found[0].together_ms, found[0].together_seen_ms),
         (HOUR, 10 * MINUTE)
@@ -293,7 +289,7 @@ async fn a_stay_was_seen_until_the_last_that_was_heard_of_it() {
         from: FROM,
         to: NOW,
     };
-    let devices = DevicesOfSpan::read(store, viewer, late, NOW, &Gone::default())
+    let devices = DevicesOfSpan::read(store, late, NOW, &Gone::default())
         .await
         .unwrap();
     assert_eq!(devices.steps(late), [(FROM, 1), (FROM + 10 * MINUTE, 0)]);
@@ -336,15 +332,15 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         (all.together_ms, all.together_seen_ms),
         (NOW - FROM, 5 * MINUTE)
     );
-    let (store, viewer) = (&bed.store, Viewer::Operator);
+    let store = &bed.store;
     let span = Span { from: 0, to: NOW };
-    let numbers = concurrency::numbers_of_span(store, viewer, span, NOW, &gone)
+    let numbers = concurrency::numbers_of_span(store, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, 5 * MINUTE);
     // The chart and the peak of a day come from the same data.
     let heard_ms = FROM + 5 * MINUTE;
-    let devices = concurrency::DevicesOfSpan::read(store, viewer, span, NOW, &gone)
+    let devices = concurrency::DevicesOfSpan::read(store, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(devices.steps(span), [(0, 0), (FROM, 1), (heard_ms, 0)]);
@@ -352,11 +348,11 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         from: heard_ms,
         to: NOW,
     };
-    let later = concurrency::numbers_of_span(store, viewer, after, NOW, &gone)
+    let later = concurrency::numbers_of_span(store, after, NOW, &gone)
         .await
         .unwrap();
     assert_eq!((numbers.peak, later.peak), (1, 0));
-    let persons = distributions::top_people_of_server(store, viewer, "h", span, NOW, 5, &gone)
+    let persons = distributions::top_people_of_server(store, "h", span, NOW, 5, &gone)
         .await
         .unwrap();
     assert_eq!(persons[0].together_seen_ms, 5 * MINUTE);
@@ -365,7 +361,7 @@ async fn who_still_counts_though_gone_was_seen_until_heard_last() {
         transport_url = 'https://sfu', selection = 'multi_sfu'",
     )
     .await;
-    let (found, _) = transport_usage::usage_by_transport(store, viewer, span, NOW, &gone)
+    let (found, _) = transport_usage::usage_by_transport(store, span, NOW, &gone)
         .await
         .unwrap();
     assert_eq!(found[0].together_seen_ms, 5 * MINUTE);
@@ -379,13 +375,12 @@ async fn what_an_sfu_carried_was_seen_only_from_the_first_sign_and_while_watched
         transport_url = 'https://sfu', selection = 'multi_sfu'",
     )
     .await;
-    let (store, viewer) = (&bed.store, Viewer::Operator);
+    let store = &bed.store;
     let span = Span { from: 0, to: NOW };
     let seen = async || {
-        let (found, _) =
-            transport_usage::usage_by_transport(store, viewer, span, NOW, &Gone::default())
-                .await
-                .unwrap();
+        let (found, _) = transport_usage::usage_by_transport(store, span, NOW, &Gone::default())
+            .await
+            .unwrap();
         (found[0].together_ms, found[0].together_seen_ms)
     };
 
@@ -428,12 +423,8 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
     bed.run("update events set replaces_state = '$join' where event_id = '$end'")
         .await;
     let span = Span { from: 0, to: NOW };
-    let (store, viewer) = (&bed.store, Viewer::Operator);
-    let usual = async || {
-        distributions::usual_length(store, viewer, span, NOW)
-            .await
-            .unwrap()
-    };
+    let store = &bed.store;
+    let usual = async || distributions::usual_length(store, span, NOW).await.unwrap();
     assert_eq!(usual().await, Some(HOUR));
     let numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 2001)";
     bed.run(&format!(
@@ -455,7 +446,7 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
     .await;
 
     assert_eq!(usual().await, None, "2,002 calls claim what cannot be");
-    let classes = distributions::calls_by_class(store, viewer, span, NOW)
+    let classes = distributions::calls_by_class(store, span, NOW)
         .await
         .unwrap();
     assert_eq!(classes.iter().map(|class| class.calls).sum::<i64>(), 2002);

@@ -7,7 +7,6 @@ use super::spans::{touching, unsure};
 use super::usage::{self, live_places};
 use crate::rtc::coverage::Span;
 use crate::rtc::time::day_of_time;
-use crate::store::model::Viewer;
 use crate::store::read::coverage;
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -25,7 +24,6 @@ const FEW: usize = 16;
 /// each with the rooms to which it applies; as known at `now`, ms. They are not cut to the span.
 pub(in crate::store) async fn find_unobserved_spans(
     store: &Reader,
-    viewer: Viewer,
     sums: &UsageSums,
     span: Span,
     now: i64,
@@ -36,7 +34,7 @@ pub(in crate::store) async fn find_unobserved_spans(
         .map(|place| place.room_id.clone())
         .collect();
     let mut found = UnobservedSpans::new();
-    for (room_id, gaps) in unobserved_spans_by_room(store, viewer, &rooms, span, now).await? {
+    for (room_id, gaps) in unobserved_spans_by_room(store, &rooms, span, now).await? {
         for gap in gaps {
             found.entry(gap).or_default().insert(room_id.clone());
         }
@@ -49,13 +47,12 @@ pub(in crate::store) async fn find_unobserved_spans(
 /// `now`, ms. They are not cut to it.
 pub(super) async fn unobserved_spans_by_room(
     store: &Reader,
-    viewer: Viewer,
     rooms: &BTreeSet<String>,
     span: Span,
     now: i64,
 ) -> Result<BTreeMap<String, Vec<Span>>, Error> {
     let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
-    for (room_id, intervals) in coverage::coverage_of_rooms(store, viewer, rooms, now).await? {
+    for (room_id, intervals) in coverage::coverage_of_rooms(store, rooms, now).await? {
         // A gap that ends where the span begins is not part of it.
         let gaps = intervals
             .iter()

@@ -15,7 +15,6 @@ use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
 use crate::rtc::time::DAY_MS;
 use crate::store::db::json_row::read_rows;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
 use std::collections::BTreeMap;
@@ -118,6 +117,12 @@ pub(in crate::store) const EVERYBODY: &str = sql!(
         and until_ms > $2 + 86400000
             and joined_ms + 0 < $2) as people"
 );
+const EVERYBODY_BY_STAYS: &str = sql!(
+    "select ",
+    PersonRow::LIST,
+    " from (select distinct user_id from memberships where until_ms > $1 and joined_ms < $2
+        and until_ms > joined_ms) as people"
+);
 /// From this length of a span on, ms, people are found one by one.
 const LONG: i64 = 14 * DAY_MS;
 
@@ -128,17 +133,15 @@ const LONG: i64 = 14 * DAY_MS;
 /// When the database fails.
 pub async fn sums_of_span(
     store: &Reader,
-    viewer: Viewer,
     scope: Scope<'_>,
     span: Span,
     now: i64,
     gone: &Gone,
 ) -> Result<UsageSums, Error> {
-    let Viewer::Operator = viewer;
     let days = load_counted_days(store, scope, span).await?;
     let mut sums = count_calls_and_people(store, scope, &days, span, now).await?;
     sums.places = time_by_place(store, scope, &days, span, now).await?;
-    let blind = unobserved::find_unobserved_spans(store, viewer, &sums, span, now).await?;
+    let blind = unobserved::find_unobserved_spans(store, &sums, span, now).await?;
     unobserved::subtract_unobserved_time(store, scope, &days, &mut sums, &blind, span, now).await?;
     gone.subtract_unheard_time(scope, &mut sums.places, &blind, span);
     sums.calls_exact -=
@@ -232,9 +235,15 @@ pub(in crate::store) async fn server_of_each_person(
     store: &Reader,
     span: Span,
 ) -> Result<Vec<String>, Error> {
+    // Pseudonyms have no index in which to jump from each to the next.
+    let everybody = if store.shows_names() {
+        EVERYBODY
+    } else {
+        EVERYBODY_BY_STAYS
+    };
     let rows = store
         .dialect()
-        .query(EVERYBODY)
+        .query(everybody)
         .bind(span.from)
         .bind(span.to)
         .fetch_all(&store.read)
@@ -267,12 +276,7 @@ pub(super) async fn live_begun(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_people_per_step(
-    store: &Reader,
-    viewer: Viewer,
-    steps: &[Span],
-) -> Result<Vec<i64>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn count_people_per_step(store: &Reader, steps: &[Span]) -> Result<Vec<i64>, Error> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return Ok(Vec::new());
     };
@@ -410,12 +414,10 @@ pub(super) async fn live_places(
 /// When the database fails.
 pub async fn stay_hours(
     store: &Reader,
-    viewer: Viewer,
     scope: Scope<'_>,
     span: Span,
     now: i64,
 ) -> Result<Vec<StayHours>, Error> {
-    let Viewer::Operator = viewer;
     let days = load_counted_days(store, scope, span).await?;
     let (whole, rest) = days.split(span);
     let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
@@ -498,13 +500,7 @@ const TOGETHER: &str = concat!(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn device_time_of_span(
-    store: &Reader,
-    viewer: Viewer,
-    span: Span,
-    now: i64,
-) -> Result<i64, Error> {
-    let Viewer::Operator = viewer;
+pub async fn device_time_of_span(store: &Reader, span: Span, now: i64) -> Result<i64, Error> {
     let days = load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let mut sum = whole

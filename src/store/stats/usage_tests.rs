@@ -4,7 +4,6 @@ use super::ghost_time::Gone;
 use super::scope::{Scope, UsageSums};
 use super::{last_seen, usage};
 use crate::rtc::coverage::Span;
-use crate::store::model::Viewer;
 use crate::store::read::tests::{Bed, ROOM};
 
 const NOW: i64 = 10_000;
@@ -45,7 +44,6 @@ async fn call(bed: &Bed, id: &str, span: (i64, i64), words: &str) {
 async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> UsageSums {
     usage::sums_of_span(
         &bed.store,
-        Viewer::Operator,
         Scope::All,
         Span { from, to },
         now,
@@ -59,40 +57,19 @@ async fn sums(bed: &Bed, from: i64, to: i64, now: i64) -> UsageSums {
 async fn figures(bed: &Bed, from: i64, to: i64, now: i64) -> (i64, i64, i64, i64) {
     let all = sums(bed, from, to, now).await;
     let span = Span { from, to };
-    let room = usage::sums_of_span(
-        &bed.store,
-        Viewer::Operator,
-        Scope::Room(ROOM),
-        span,
-        now,
-        &Gone::default(),
-    )
-    .await
-    .unwrap();
+    let room = usage::sums_of_span(&bed.store, Scope::Room(ROOM), span, now, &Gone::default())
+        .await
+        .unwrap();
     assert_eq!(all, room, "there is one room");
-    let server = usage::sums_of_span(
-        &bed.store,
-        Viewer::Operator,
-        Scope::Server("h"),
-        span,
-        now,
-        &Gone::default(),
-    )
-    .await
-    .unwrap();
+    let server = usage::sums_of_span(&bed.store, Scope::Server("h"), span, now, &Gone::default())
+        .await
+        .unwrap();
     assert_eq!(all, server, "and one server");
-    let other = usage::sums_of_span(
-        &bed.store,
-        Viewer::Operator,
-        Scope::Server("_"),
-        span,
-        now,
-        &Gone::default(),
-    )
-    .await
-    .unwrap();
+    let other = usage::sums_of_span(&bed.store, Scope::Server("_"), span, now, &Gone::default())
+        .await
+        .unwrap();
     assert_eq!(other, UsageSums::default(), "a name is no pattern");
-    let hours = usage::stay_hours(&bed.store, Viewer::Operator, Scope::All, span, now)
+    let hours = usage::stay_hours(&bed.store, Scope::All, span, now)
         .await
         .unwrap();
     assert_eq!(
@@ -191,7 +168,6 @@ async fn a_device_that_speaks_twice_counts_once() {
     assert_eq!(figures(&bed, 0, NOW, NOW).await, (1, 1, 3000, 3000));
     let hours = usage::stay_hours(
         &bed.store,
-        Viewer::Operator,
         Scope::All,
         Span {
             from: 500,

@@ -12,7 +12,6 @@ use crate::rtc::membership::Membership;
 use crate::store::db::dialect::Dialect;
 use crate::store::derive::{checkpoints, member_keys, session_counters};
 use crate::store::ingest::rooms;
-use crate::store::model::Viewer;
 use crate::store::{Error, Reader, Writer, to_i64};
 use sqlx::Row;
 use std::collections::BTreeSet;
@@ -473,11 +472,7 @@ const REMOVED: &str = "select what, total, last_ms from removed order by what";
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_deleted_totals(
-    store: &Reader,
-    viewer: Viewer,
-) -> Result<Vec<DeletedTotal>, Error> {
-    let Viewer::Operator = viewer;
+pub async fn list_deleted_totals(store: &Reader) -> Result<Vec<DeletedTotal>, Error> {
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(REMOVED).fetch_all(&store.read).await?;
     Ok(rows
         .into_iter()

@@ -11,6 +11,8 @@ use tokio::sync::{Mutex, RwLock};
 const TIMES: u32 = 100;
 /// Maximum time that an answer is kept, if nothing else is said.
 const LONGEST: Duration = Duration::from_hours(1);
+/// How the key of an answer begins that shows all rooms.
+const FOR_ALL_ROOMS: &str = "0 ";
 /// Maximum number of kept answers.
 const MOST: usize = 64;
 
@@ -115,7 +117,11 @@ impl<T: Clone> CostCache<T> {
     async fn slot(&self, key: &str) -> Arc<CacheSlot<T>> {
         let mut kept = self.slots.lock().await;
         if kept.len() >= MOST && !kept.contains_key(key) {
-            kept.clear();
+            // Those of viewers who see all rooms are for many; they stay as long as others go.
+            kept.retain(|key, _| key.starts_with(FOR_ALL_ROOMS));
+            if kept.len() >= MOST {
+                kept.clear();
+            }
         }
 
         let empty = || {

@@ -3,17 +3,17 @@
 
 use super::error::Error;
 use super::response::{self, PageRequest};
+use super::viewer;
 use crate::store::sign_in::api_keys::KeyScope;
 use crate::web::Web;
 use crate::web::sign_in::access::AskerError;
 use crate::web::sign_in::{Asker, Entrance, Identity};
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{HttpMessage, HttpResponse};
-use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
 const OPEN: [&str; 9] = [
@@ -40,8 +40,6 @@ const PRIVATE_AND_NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-
 #[derive(Debug)]
 enum Admission {
     Pass,
-    /// To the page where people sign in.
-    SignIn,
     Refuse(Error),
 }
 
@@ -61,7 +59,7 @@ pub fn is_private(path: &str) -> bool {
 }
 
 /// Puts who asks into the request (an [`Asker`] and an [`Identity`]), and passes it on if it may be
-/// answered. Else people are sent to sign in, and programs get 401 or 403.
+/// answered. A key that is not good is refused, and so is one that does not open the address.
 ///
 /// # Errors
 /// Those of the guarded service.
@@ -97,15 +95,6 @@ pub async fn admit_askers(
 
     let mut response = match admission {
         Admission::Pass => next.call(req).await?.map_into_boxed_body(),
-        Admission::SignIn => {
-            let place = sign_in_address(&req);
-            req.into_response(
-                HttpResponse::SeeOther()
-                    .insert_header((header::LOCATION, place))
-                    .insert_header((header::CACHE_CONTROL, "no-store"))
-                    .finish(),
-            )
-        }
         Admission::Refuse(error) => {
             let ask = PageRequest::of_request(req.request(), &web);
             req.into_response(response::send_error(&ask, &error))
@@ -115,6 +104,14 @@ pub async fn admit_askers(
     if is_signed_in || is_private(&path) {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, PRIVATE_AND_NOT_KEPT);
+    }
+
+    // A program must not take a part for the whole: "no call runs" may be untrue then.
+    if !viewer::viewer_of_request(response.request()).is_operator() {
+        let shows = HeaderName::from_static(viewer::SHOWS);
+        response
+            .headers_mut()
+            .insert(shows, HeaderValue::from_static(viewer::PART));
     }
 
     Ok(response)
@@ -128,90 +125,20 @@ fn admit(asker: &Asker, req: &ServiceRequest) -> Admission {
         return Admission::Refuse(Error::Unrecognized);
     }
 
-    if is_open(path) || is_private(path) || asker.identity.sees_all() {
-        return Admission::Pass;
-    }
-
     match &asker.identity {
-        Identity::Key { scope, .. } if *scope == KeyScope::Metrics && path == "/metrics" => {
-            Admission::Pass
-        }
-        Identity::Key { .. } => {
+        // Whoever has no such key gets an error there that says so.
+        Identity::Key { scope, .. }
+            if *scope == KeyScope::Metrics && path != "/metrics" && !is_open(path) =>
+        {
             Admission::Refuse(Error::Forbidden("this key does not open this address"))
         }
-        _ if response::is_for_programs(path) => Admission::Refuse(Error::MissingKey),
-        _ => Admission::SignIn,
+        _ => Admission::Pass,
     }
-}
-
-/// The page where people sign in, which leads back to where they wanted to go.
-fn sign_in_address(req: &ServiceRequest) -> String {
-    let wanted = req.uri().path_and_query().map_or("/", |path| path.as_str());
-    if wanted == "/" || wanted.len() > NEXT_MAX {
-        return "/sign-in".to_owned();
-    }
-
-    let next: String = form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
-
-    format!("/sign-in?next={next}")
-}
-
-/// Maximum length of an address that signing in leads back to, bytes.
-const NEXT_MAX: usize = 800;
-
-/// The path of ours that signing in leads to; `/` if the text is anything else, so that nobody is
-/// led to somebody else's page.
-#[must_use]
-pub fn own_path(text: &str) -> &str {
-    let is_plain = |sign: char| sign.is_ascii_graphic() && sign != '\\';
-    let is_own = text.starts_with('/') && !text.starts_with("//") && text.chars().all(is_plain);
-    let path = text.split(['?', '#']).next().unwrap_or_default();
-
-    if is_own && text.len() <= NEXT_MAX && !is_sign_in(path) {
-        text
-    } else {
-        "/"
-    }
-}
-
-/// Would it lead round in a circle?
-fn is_sign_in(path: &str) -> bool {
-    path == "/sign-in" || path == "/sign-out"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signing_in_leads_to_a_path_of_ours_only() {
-        for own in [
-            "/",
-            "/calls",
-            "/calls?room=%21a%3Ab&q=x",
-            "/rooms/!a:b",
-            "/admin",
-        ] {
-            assert_eq!(own_path(own), own);
-        }
-
-        for foreign in [
-            "",
-            "calls",
-            "//evil.example",
-            "/\\evil.example",
-            "\\\\evil.example",
-            "https://evil.example/",
-            "javascript:alert(1)",
-            "/a\r\nlocation: https://evil.example",
-            "/a b",
-            "/sign-in?next=/",
-            "/sign-out",
-            &format!("/{}", "a".repeat(2000)),
-        ] {
-            assert_eq!(own_path(foreign), "/", "{foreign}");
-        }
-    }
 
     #[test]
     fn the_admin_page_is_private_with_all_below_it() {

@@ -3,9 +3,9 @@
 use super::error::Error;
 use super::indentation::without_indentation;
 use super::request::Query;
-use super::{assets, etag, host};
+use super::{assets, etag, host, own_path, viewer};
 use crate::store::db::health::Health;
-use crate::store::model::Viewer;
+use crate::store::visible::Viewer;
 use crate::web::Web;
 use crate::web::sign_in::{Asker, Frame, SignInLink};
 use crate::web::view::format as f;
@@ -23,11 +23,14 @@ pub struct PageRequest {
     pub viewer: Viewer,
     /// What the frame of a page shows of who asks.
     pub frame: Frame,
+    /// The address of the page to sign in, which leads back to what was asked for.
+    pub sign_in_address: String,
     /// The route asks for JSON.
     pub api: bool,
     pub query: String,
-    /// The entity tag of JSON that shows the data as they are now.
-    pub tag: String,
+    /// The entity tag of JSON that shows the data as they are now. `None` for a viewer who may not
+    /// see everything: it would tell when something else changes.
+    pub tag: Option<String>,
     /// Entity tags of answers that the client already has.
     pub known_tags: Option<String>,
     /// Records failures to read the database.
@@ -37,17 +40,22 @@ pub struct PageRequest {
 impl PageRequest {
     #[must_use]
     pub fn of_request(req: &HttpRequest, web: &Web) -> Self {
+        let viewer = viewer::viewer_of_request(req);
+
         Self {
             now: web.clock.now_ms(),
-            viewer: Viewer::Operator,
+            tag: viewer.is_operator().then(|| {
+                etag::tag_of_state(
+                    web.changes.run_ms,
+                    web.data_version(),
+                    &host::full_address(req),
+                )
+            }),
+            viewer,
             frame: web.access.frame_for(Asker::of_request(req).as_ref()),
+            sign_in_address: own_path::sign_in_address(req),
             api: is_for_programs(req.path()),
             query: req.query_string().to_owned(),
-            tag: etag::tag_of_state(
-                web.changes.run_ms,
-                web.data_version(),
-                &host::full_address(req),
-            ),
             known_tags: etag::tags_in_request(req),
             storage: web.store.health().clone(),
         }
@@ -127,12 +135,16 @@ pub struct Shell {
     pub vantages: Option<Vec<VantageFacts>>,
     /// Some calls were derived by older rules or other settings, and are being derived again.
     pub older_rules: bool,
+    /// Which part of the site the viewer sees; `None` if it is everything.
+    pub part_shown: Option<&'static str>,
     /// Why nothing can be stored now.
     pub storage_trouble: Option<StorageTroubleFacts>,
     /// How often the number of rows was halved to keep the page short; 0 = not at all.
     pub halvings: u32,
     /// What it shows of who asks.
     pub frame: Frame,
+    /// The address of the page to sign in, which leads back to this one.
+    pub sign_in_address: String,
 }
 
 impl Shell {
@@ -148,8 +160,10 @@ impl Shell {
             vantages: None,
             older_rules: false,
             storage_trouble: None,
+            part_shown: viewer::words_of_part(&ask.viewer),
             halvings: 0,
             frame: ask.frame,
+            sign_in_address: ask.sign_in_address.clone(),
         }
     }
 
@@ -270,16 +284,20 @@ pub async fn send_page<P: Page>(
 /// Writes JSON, or 304 if the client already has it.
 pub fn send_json<T: Serialize>(ask: &PageRequest, answer: Result<T, Error>) -> HttpResponse {
     match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
-        Ok(body) => send_tagged(ask, "application/json", ask.tag.clone(), body),
+        Ok(body) => {
+            let tag = ask.tag.clone().unwrap_or_else(|| etag::tag_of_body(&body));
+
+            send_tagged(ask, "application/json", tag, body)
+        }
         Err(error) => send_error(ask, &error),
     }
 }
 
-/// The answer for a client that already has the JSON of this state of the data.
+/// The answer for a client that already has the JSON of this state of the data, which has this tag.
 #[must_use]
-pub fn not_modified(ask: &PageRequest) -> HttpResponse {
+pub fn not_modified(tag: &str) -> HttpResponse {
     HttpResponse::NotModified()
-        .insert_header((header::ETAG, ask.tag.as_str()))
+        .insert_header((header::ETAG, tag))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::VARY, "accept-encoding"))
         .finish()
@@ -313,20 +331,16 @@ pub fn send_tagged(
 }
 
 async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<Vec<u8>, Error> {
-    let mut shell = Shell {
+    let vantages = crate::store::ingest::vantages::list_vantages_for(&web.store).await?;
+    let shell = Shell {
         section: Some(P::SECTION),
         room_id: page.room_id().map(ToOwned::to_owned),
+        vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
+        // Which rooms are derived again is not told to those who may not see them.
+        older_rules: ask.viewer.is_operator() && web.store.has_older_rules(),
+        storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
         ..Shell::without_status(ask)
     };
-
-    // How the observer fares is for those who see its calls.
-    if ask.frame.sees_status {
-        let vantages =
-            crate::store::ingest::vantages::list_vantages_for(&web.store, ask.viewer).await?;
-        shell.vantages = Some(vantages.into_iter().map(VantageFacts::from).collect());
-        shell.older_rules = web.store.has_older_rules();
-        shell.storage_trouble = web.store.trouble(ask.now).map(StorageTroubleFacts::from);
-    }
 
     Ok(render_within_limit(page, shell)?.into_bytes())
 }
@@ -407,7 +421,7 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
     }
 
     let shell = Shell {
-        storage_trouble: storage_trouble.filter(|_| ask.frame.sees_status),
+        storage_trouble,
         ..Shell::without_status(ask)
     };
 

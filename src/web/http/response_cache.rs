@@ -6,6 +6,7 @@
 use super::error::Error;
 use super::response::{self, PageRequest};
 use super::{etag, gate, host};
+use crate::store::visible::Viewer;
 use crate::web::Web;
 use crate::web::sign_in::Frame;
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
@@ -56,6 +57,8 @@ const LARGE_MOST: usize = 200;
 /// A request, and the form of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct RequestKey {
+    /// Who may read the answer.
+    viewer: Viewer,
     /// What the frame of the page shows of who asks.
     frame: Frame,
     encodings: String,
@@ -343,12 +346,14 @@ pub async fn answer_from_cache(
     // afterwards.
     let known = etag::tags_in_request(req.request());
     let reads = matches!(*req.method(), Method::GET | Method::HEAD);
-    if reads && etag::is_named(&ask.tag, known.as_deref()) {
+    if let Some(tag) = ask.tag.as_deref().filter(|_| reads)
+        && etag::is_named(tag, known.as_deref())
+    {
         // The tag names the state of the data: no answer has to be made.
-        return Ok(req.into_response(response::not_modified(&ask)));
+        return Ok(req.into_response(response::not_modified(tag)));
     }
 
-    let key = cache_key(at(), &req).map(|key| key.in_frame(ask.frame));
+    let key = cache_key(at(), &ask.viewer, &req).map(|key| key.in_frame(ask.frame));
     if key.is_some() {
         req.headers_mut().remove(header::IF_NONE_MATCH);
     }
@@ -415,9 +420,9 @@ fn is_always_answered(path: &str) -> bool {
     streams || own || gate::is_private(path) || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The key under which the answer to a request is kept, at this generation of changes and second.
+/// The key under which the answer to a request of this viewer is kept, at this generation of changes and second.
 /// `None` if it is not kept: unusually long requests, requests that are always answered, and HEAD.
-fn cache_key(at: (u64, i64), req: &ServiceRequest) -> Option<CacheKey> {
+fn cache_key(at: (u64, i64), viewer: &Viewer, req: &ServiceRequest) -> Option<CacheKey> {
     let (generation, second) = at;
     let address = req.uri().path_and_query()?.as_str();
     let encodings = req
@@ -441,7 +446,8 @@ fn cache_key(at: (u64, i64), req: &ServiceRequest) -> Option<CacheKey> {
         generation,
         second,
         question: RequestKey {
-            frame: Frame::CLOSED,
+            viewer: viewer.clone(),
+            frame: Frame::PLAIN,
             encodings: encodings.to_owned(),
             base,
             address: address.to_owned(),
@@ -618,6 +624,7 @@ mod tests {
     fn key_of_request(address: &str, header: (&str, &str)) -> Option<CacheKey> {
         cache_key(
             (1, 2),
+            &Viewer::Operator,
             &TestRequest::with_uri(address)
                 .insert_header(header)
                 .to_srv_request(),
@@ -672,6 +679,7 @@ mod tests {
         let key = |generation, second| {
             cache_key(
                 (generation, second),
+                &Viewer::Operator,
                 &TestRequest::with_uri("/").to_srv_request(),
             )
             .expect("an answer that is kept")
@@ -718,11 +726,12 @@ mod tests {
     fn asks() -> PageRequest {
         PageRequest {
             now: 0,
-            viewer: crate::store::model::Viewer::Operator,
-            frame: Frame::OPEN,
+            viewer: Viewer::Operator,
+            frame: Frame::PLAIN,
+            sign_in_address: String::new(),
             api: true,
             query: String::new(),
-            tag: String::new(),
+            tag: None,
             known_tags: None,
             storage: crate::store::db::health::Health::default(),
         }
@@ -741,7 +750,12 @@ mod tests {
     async fn answers_take_so_much_memory_and_no_more_until_they_are_read() {
         let answers = ResponseCache::holding(300, 2);
         let one = Arc::new(of_size(200_000, answers.hold(200_000).await.unwrap()));
-        let asked = cache_key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
+        let asked = cache_key(
+            (1, 2),
+            &Viewer::Operator,
+            &TestRequest::with_uri("/").to_srv_request(),
+        )
+        .unwrap();
         answers.kept.insert(asked.clone(), Arc::clone(&one)).await;
         let reading = answers.response(&one, None, &asks());
         drop(one);
@@ -782,6 +796,7 @@ mod tests {
         let asked = |generation| {
             cache_key(
                 (generation, 2),
+                &Viewer::Operator,
                 &TestRequest::with_uri("/").to_srv_request(),
             )
             .unwrap()
@@ -812,7 +827,14 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_for_those_who_waited_for_it() {
         let answers = ResponseCache::default();
-        let asked = || cache_key((1, 2), &TestRequest::with_uri("/").to_srv_request()).unwrap();
+        let asked = || {
+            cache_key(
+                (1, 2),
+                &Viewer::Operator,
+                &TestRequest::with_uri("/").to_srv_request(),
+            )
+            .unwrap()
+        };
         let fail = || async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(StoredResponse::failure())

@@ -135,7 +135,7 @@ impl PeopleCount {
 /// picture that says so.
 pub async fn get_room_badge_svg(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     id: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -145,7 +145,7 @@ pub async fn get_room_badge_svg(
 /// `GET /badge/rooms/{id}/active.json`: the badge of a room in the JSON format of Shields.
 pub async fn get_room_badge_json(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     id: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -156,7 +156,7 @@ pub async fn get_room_badge_json(
 /// server gets a picture that says so.
 pub async fn get_server_badge_svg(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -171,7 +171,7 @@ pub async fn get_server_badge_svg(
 /// Shields.
 pub async fn get_server_badge_json(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -182,11 +182,11 @@ pub async fn get_server_badge_json(
 /// unknown.
 async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge, Error> {
     Query::read(&ask.query, &[])?;
-    let Some(room) = rooms::find_room_name(&web.store, ask.viewer, id).await? else {
-        return Err(no_such_room(web, ask.viewer, ask.now).await);
+    let Some(room) = rooms::find_room_name(&web.store, id).await? else {
+        return Err(no_such_room(web, ask.now).await);
     };
 
-    let present = Liveness::read(web, ask.viewer, ask.now).await?;
+    let present = Liveness::read(web, ask.now).await?;
     let unknown = present.room(&room.room_id);
     let others_unknown = unknown.is_some_and(|unknown| unknown.why == UnknownReason::Encrypted);
     if unknown.is_some() && !others_unknown {
@@ -215,7 +215,7 @@ async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<B
         ));
     }
 
-    let present = Liveness::read(web, ask.viewer, ask.now).await?.everything();
+    let present = Liveness::read(web, ask.now).await?.everything();
     if present.is_blind() {
         return Ok(Badge::unknown());
     }
@@ -227,8 +227,8 @@ async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<B
     // For a call that was not read completely, the other people are counted in the database. A
     // person in two such calls counts twice.
     for call in calls.iter().filter(|call| call.unlisted.people > 0) {
-        let (store, viewer) = (&web.store, ask.viewer);
-        let all = large_calls::people_of_server(store, viewer, &call.id, name, ask.now).await?;
+        let store = &web.store;
+        let all = large_calls::people_of_server(store, &call.id, name, ask.now).await?;
         let listed = PeopleCount::count_calls([*call], Some(name));
         let beyond = usize::try_from(all).unwrap_or(0);
         count.people += beyond.saturating_sub(listed.people + listed.ghosts);

@@ -30,11 +30,7 @@ struct EmbedPage {
 
 /// `GET /embed/rooms/{id}`: the running call of a room as a page that other sites may show in a
 /// frame. So the policy that forbids this elsewhere is changed here.
-pub async fn get_room_embed(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    id: http::Path<String>,
-) -> HttpResponse {
+pub async fn get_room_embed(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let html = load_room_embed(&web, &ask, &id)
         .await
@@ -60,12 +56,12 @@ pub async fn get_room_embed(
 /// Reads the running calls of a room, and whether its present is known.
 async fn load_room_embed(web: &Web, ask: &PageRequest, id: &str) -> Result<EmbedPage, Error> {
     Query::read(&ask.query, &[])?;
-    let Some(room) = rooms::find_room(&web.store, ask.viewer, id, ask.now).await? else {
-        return Err(no_such_room(web, ask.viewer, ask.now).await);
+    let Some(room) = rooms::find_room(&web.store, id, ask.now).await? else {
+        return Err(no_such_room(web, ask.now).await);
     };
 
     let calls = read_running_in_room(web, ask, &room.room.room_id).await?;
-    let present = Liveness::read(web, ask.viewer, ask.now).await?;
+    let present = Liveness::read(web, ask.now).await?;
     let seen = present.room(&room.room.room_id).into();
     let (stuck, running) = calls.into_iter().partition(CallFacts::is_stuck);
 

@@ -37,13 +37,13 @@ pub const KNOWN: &[&str] = &[
 const PAGE: i64 = 200;
 
 /// `GET /api/v1/calls.csv`: the calls that match the filters of the request, as CSV.
-pub async fn get_calls_csv(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_calls_csv(req: HttpRequest, web: Web) -> HttpResponse {
     send_calls(&req, web, FileFormat::Csv).await
 }
 
 /// `GET /api/v1/calls.ndjson`: the calls that match the filters of the request, one JSON object a
 /// line.
-pub async fn get_calls_ndjson(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_calls_ndjson(req: HttpRequest, web: Web) -> HttpResponse {
     send_calls(&req, web, FileFormat::Ndjson).await
 }
 
@@ -85,14 +85,14 @@ impl FileFormat {
 }
 
 /// Answers with the calls of a filter as a file, or with an error before anything of it is sent.
-async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -> HttpResponse {
+async fn send_calls(req: &HttpRequest, web: Web, form: FileFormat) -> HttpResponse {
     let ask = PageRequest::of_request(req, &web);
     let asked = async {
         let query = Query::read(&ask.query, KNOWN)?;
 
         Ok(ExportRequest {
             order: sort::CALLS.read(&query)?.order(),
-            filter: calls::filter_of_query(&web, &ask, &query).await?,
+            filter: calls::filter_of_query(&web, &query).await?,
             form,
             base: host::public_base_url(web.public_url.as_deref(), req.headers()),
         })
@@ -114,7 +114,7 @@ async fn send_calls(req: &HttpRequest, web: http::Data<Web>, form: FileFormat) -
 /// The file as a stream of parts. It holds `turn`, one of the exports allowed at once, until it
 /// ends. If reading fails on the way, the stream breaks off.
 fn stream_calls(
-    web: http::Data<Web>,
+    web: Web,
     ask: PageRequest,
     asked: ExportRequest,
     turn: OwnedSemaphorePermit,
@@ -158,7 +158,6 @@ async fn next_calls_text(
 
     let rows = call_order::list_ordered_calls(
         &web.store,
-        ask.viewer,
         &ordered,
         asked.order,
         place.as_ref(),

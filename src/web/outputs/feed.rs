@@ -45,28 +45,28 @@ enum FeedFormat {
 }
 
 /// `GET /feed/calls.atom`: the newest ended calls of all rooms, for feed readers.
-pub async fn get_calls_atom(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_calls_atom(req: HttpRequest, web: Web) -> HttpResponse {
     send_feed(&req, &web, None, FeedFormat::Atom).await
 }
 
 /// `GET /feed/rooms/{id}/calls.atom`: the newest ended calls of one room, for feed readers.
 pub async fn get_room_calls_atom(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     id: http::Path<String>,
 ) -> HttpResponse {
     send_feed(&req, &web, Some(&id), FeedFormat::Atom).await
 }
 
 /// `GET /feed/calls.ics`: the newest ended calls of all rooms, for calendars.
-pub async fn get_calls_ics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_calls_ics(req: HttpRequest, web: Web) -> HttpResponse {
     send_feed(&req, &web, None, FeedFormat::Ics).await
 }
 
 /// `GET /feed/rooms/{id}/calls.ics`: the newest ended calls of one room, for calendars.
 pub async fn get_room_calls_ics(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     id: http::Path<String>,
 ) -> HttpResponse {
     send_feed(&req, &web, Some(&id), FeedFormat::Ics).await
@@ -113,13 +113,13 @@ async fn load_feed(
     };
 
     let (mut title, mut page) = ("Calls on Matrix".to_owned(), "/calls".to_owned());
-    let account = first_account_id(web, ask).await?;
-    let present = Liveness::read(web, ask.viewer, ask.now).await?;
+    let account = first_account_id(web).await?;
+    let present = Liveness::read(web, ask.now).await?;
     let AllSeenFacts { mut seen, .. } = present.everything();
     let mut id = format!("urn:callscope:{account}:calls");
     if let Some(room) = room {
-        let Some(room) = rooms::find_room_name(&web.store, ask.viewer, room).await? else {
-            return Err(no_such_room(web, ask.viewer, ask.now).await);
+        let Some(room) = rooms::find_room_name(&web.store, room).await? else {
+            return Err(no_such_room(web, ask.now).await);
         };
 
         filter.room = Some(room.room_id.clone());
@@ -132,7 +132,7 @@ async fn load_feed(
         (title, page) = (format!("Calls in {}", room.title()), room.href());
     }
 
-    let calls = calls::list_calls(&web.store, ask.viewer, &filter, None, limit, ask.now).await?;
+    let calls = calls::list_calls(&web.store, &filter, None, limit, ask.now).await?;
     let calls = read_calls_with_members(web, ask, calls).await?;
     let (base, path) = (
         host::public_base_url(web.public_url.as_deref(), req.headers()),
@@ -154,8 +154,8 @@ async fn load_feed(
 /// The user id of the first observing account, escaped for a URL, for the ids of feeds: it is
 /// unique to an installation and does not change with the host name. `nobody` without an account.
 /// The first is the one whose `id` in the configuration is least, whatever the order there.
-async fn first_account_id(web: &Web, ask: &PageRequest) -> Result<String, Error> {
-    let accounts = vantages::list_vantages_for(&web.store, ask.viewer).await?;
+async fn first_account_id(web: &Web) -> Result<String, Error> {
+    let accounts = vantages::list_vantages_for(&web.store).await?;
     let first = accounts
         .into_iter()
         .map(|account| (account.id, account.user_id))

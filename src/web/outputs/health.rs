@@ -1,13 +1,13 @@
 //! Health checks for whoever starts and watches the process: does it serve, and has it data yet?
 
 use crate::store::ingest::vantages;
-use crate::store::model::Viewer;
 use crate::web::Web;
 use crate::web::http::error::ErrorBody;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::view::storage_words;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,7 +32,7 @@ fn refuse_parameters(req: &HttpRequest, web: &Web) -> Option<HttpResponse> {
 }
 
 /// `GET /healthz`: always 200 while the process serves.
-pub async fn get_healthz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+pub async fn get_healthz(req: HttpRequest, web: Data<Web>) -> HttpResponse {
     if let Some(refused) = refuse_parameters(&req, &web) {
         return refused;
     }
@@ -42,7 +42,7 @@ pub async fn get_healthz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse 
 
 /// `GET /readyz`: 200 once every account has read its homeserver for the first time, as long as the
 /// database can be written and read; else 503 with the reason.
-pub async fn get_readyz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+pub async fn get_readyz(req: HttpRequest, web: Data<Web>) -> HttpResponse {
     if let Some(refused) = refuse_parameters(&req, &web) {
         return refused;
     }
@@ -53,7 +53,7 @@ pub async fn get_readyz(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
         return not_ready(format!("{}: {}", words.what, trouble.error));
     }
 
-    let error = match vantages::list_vantages_for(&web.store, Viewer::Operator).await {
+    let error = match vantages::list_vantages_for(&web.store).await {
         Ok(vantages)
             if !vantages.is_empty()
                 && vantages

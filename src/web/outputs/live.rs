@@ -2,6 +2,7 @@
 //! like any other request.
 
 use crate::changes::Change;
+use crate::store::visible::VisibleRooms;
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
@@ -22,6 +23,9 @@ use tokio::time::{Instant, interval_at};
 
 /// How often a comment is sent to keep the stream alive for proxies and browsers.
 const PING: Duration = Duration::from_secs(15);
+
+/// Maximum time of a stream for somebody who may not see all rooms.
+const VISIBLE_LONGEST: Duration = Duration::from_mins(5);
 
 /// Minimum time between two messages of a stream; changes in between are sent together.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -103,7 +107,8 @@ fn address_of(req: &HttpRequest) -> IpAddr {
     };
 
     // A proxy appends the address that it was called from. What stands before is the client's word.
-    let stated = req.headers().get("x-forwarded-for");
+    // It may do so in a header line of its own.
+    let stated = req.headers().get_all("x-forwarded-for").last();
     let stated =
         stated.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
 
@@ -112,7 +117,7 @@ fn address_of(req: &HttpRequest) -> IpAddr {
 
 /// `GET /api/v1/live`: an endless stream that tells the browser when something changed. The number
 /// of open streams is limited, also for each address; if it is reached, the answer is an error.
-pub async fn get_live_events(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+pub async fn get_live_events(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     if let Err(error) = Query::read(&ask.query, &[]) {
         return response::send_error(&ask, &error);
@@ -135,7 +140,7 @@ pub async fn get_live_events(req: HttpRequest, web: web::Data<Web>) -> HttpRespo
         .insert_header(ContentEncoding::Identity)
         .insert_header(("x-accel-buffering", "no"))
         .streaming(stream_holding_slot(
-            stream_changes(web.changes.listen()),
+            stream_changes(web.changes.listen(), web.store.visible_rooms().cloned()),
             open,
         ))
 }
@@ -154,18 +159,27 @@ fn stream_holding_slot(
 }
 
 /// The stream for one browser: a message for each change, but at most one in [`PAUSE`], and
-/// comments that keep it alive.
+/// comments that keep it alive. Of other rooms than the `visible` ones nothing is told. Such a
+/// stream ends after [`VISIBLE_LONGEST`], because other rooms may be visible by then; browsers
+/// connect again.
 fn stream_changes(
     mut changes: Receiver<Change>,
+    visible: Option<VisibleRooms>,
 ) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
     async_stream::stream! {
         yield Ok(web::Bytes::from_static(b"retry: 2000\n: hello\n\n"));
         let mut ping = interval_at(Instant::now() + PING, PING);
+        let end = Instant::now() + VISIBLE_LONGEST;
         loop {
+            if visible.is_some() && Instant::now() >= end {
+                break;
+            }
+
             tokio::select! {
                 change = changes.recv() => match change {
+                    Ok(change) if !is_visible(&change, visible.as_ref()) => {}
                     Ok(change) => {
-                        yield Ok(collect_sse_events(change, &mut changes));
+                        yield Ok(collect_sse_events(change, &mut changes, visible.as_ref()));
                         tokio::time::sleep(PAUSE).await;
                     }
                     // The stream missed some changes: the browser should reload everything.
@@ -180,11 +194,15 @@ fn stream_changes(
 
 /// This change and those that are waiting, each once, as messages. If they are too many, the
 /// browser is told of the first one, and to reload everything.
-fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Bytes {
+fn collect_sse_events(
+    first: Change,
+    changes: &mut Receiver<Change>,
+    visible: Option<&VisibleRooms>,
+) -> web::Bytes {
     let mut all = vec![first];
     while let Ok(next) = changes.try_recv() {
         // One more than is sent is collected, as a sign that there are too many.
-        if all.len() <= TOLD_MOST && !all.contains(&next) {
+        if all.len() <= TOLD_MOST && !all.contains(&next) && is_visible(&next, visible) {
             all.push(next);
         }
     }
@@ -204,6 +222,20 @@ fn collect_sse_events(first: Change, changes: &mut Receiver<Change>) -> web::Byt
     }
 
     web::Bytes::from(messages)
+}
+
+/// May this change be told to a viewer of these rooms? `None` is the viewer of all rooms.
+fn is_visible(change: &Change, visible: Option<&VisibleRooms>) -> bool {
+    let Some(visible) = visible else {
+        return true;
+    };
+
+    match change {
+        Change::Slot { room_id, .. } | Change::Room { room_id } => {
+            visible.shows_present_of(room_id)
+        }
+        Change::Observer => true,
+    }
 }
 
 /// What changed, as the browser is told; `{}` means anything.
@@ -236,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_told_without_data() {
         let changes = Changes::default();
-        let mut stream = Box::pin(stream_changes(changes.listen()));
+        let mut stream = Box::pin(stream_changes(changes.listen(), None));
         assert!(next(&mut stream).await.starts_with("retry:"));
         changes.announce(Change::Slot {
             room_id: "!a\nb".to_owned(),
@@ -251,9 +283,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_told_of_a_room_that_is_not_visible() {
+        let changes = Changes::default();
+        let mut visible = VisibleRooms::default();
+        visible.whole.insert("!mine".to_owned());
+        let mut stream = Box::pin(stream_changes(changes.listen(), Some(visible)));
+        next(&mut stream).await;
+        for room_id in ["!theirs", "!mine", "!theirs"] {
+            changes.announce(Change::Room {
+                room_id: room_id.to_owned(),
+            });
+        }
+        changes.announce(Change::Observer);
+        assert_eq!(
+            next(&mut stream).await,
+            "event: change\ndata: {\"room_id\":\"!mine\"}\n\nevent: change\ndata: {}\n\n"
+        );
+    }
+
+    #[tokio::test]
     async fn what_changes_at_once_is_told_together() {
         let changes = Changes::default();
-        let mut stream = Box::pin(stream_changes(changes.listen()));
+        let mut stream = Box::pin(stream_changes(changes.listen(), None));
         next(&mut stream).await;
         let room = |index: usize| Change::Room {
             room_id: format!("!{index}"),
@@ -293,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn who_lags_is_told_to_look_at_everything() {
         let changes = Changes::default();
-        let mut stream = Box::pin(stream_changes(changes.listen()));
+        let mut stream = Box::pin(stream_changes(changes.listen(), None));
         next(&mut stream).await;
         for index in 0..3000 {
             changes.announce(Change::Room {

@@ -16,7 +16,7 @@ use crate::web::sign_in::access::RefusalCounts;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{CallFacts, MemberFacts, NowFacts};
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
@@ -64,8 +64,12 @@ impl MetricsData {
 
 /// `GET /metrics`: the metrics for Prometheus. Only one request at a time computes them; another
 /// one waits a few seconds for its turn and is then refused.
-pub async fn get_metrics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_metrics(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
+    if web.store.visible_rooms().is_some() {
+        return response::send_error(&ask, &Error::MissingKey);
+    }
+
     let Ok(Ok(_turn)) = timeout(PATIENCE, web.memory.metrics.acquire()).await else {
         return response::send_error(&ask, &Error::Busy("too many ask for the metrics"));
     };
@@ -82,21 +86,21 @@ pub async fn get_metrics(req: HttpRequest, web: http::Data<Web>) -> HttpResponse
 /// Reads all numbers and writes them as the text that Prometheus reads.
 async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     Query::read(&ask.query, &[])?;
-    let (store, viewer) = (&web.store, ask.viewer);
+    let store = &web.store;
     let devices_by_room = if web.options.metrics_room_labels {
-        Some(large_calls::devices_by_room(store, viewer, ask.now).await?)
+        Some(large_calls::devices_by_room(store, ask.now).await?)
     } else {
         None
     };
 
     let rows = MetricsData {
-        everybody: large_calls::people_now_overall(store, viewer, ask.now).await?,
+        everybody: large_calls::people_now_overall(store, ask.now).await?,
         devices_by_room,
         running: read_running_calls(web, ask).await?,
-        seen: Liveness::read(web, viewer, ask.now).await?.everything(),
+        seen: Liveness::read(web, ask.now).await?.everything(),
         watched: rooms::list_watched_rooms(store).await?,
-        vantages: vantages::list_vantages_for(store, viewer).await?,
-        gauges: gauges::read_gauges(store, viewer).await?,
+        vantages: vantages::list_vantages_for(store).await?,
+        gauges: gauges::read_gauges(store).await?,
         trouble: store.trouble(ask.now),
         refusals: web.access.refusals(),
     };
@@ -394,10 +398,13 @@ mod tests {
     use crate::changes::Changes;
     use crate::clock::Clock;
     use crate::store::Writer;
+    use crate::web::http::gate;
     use crate::web::outputs::health;
     use crate::web::{Options, SharedMemory};
     use actix_web::App;
+    use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service};
+    use actix_web::web::Data;
 
     #[actix_web::test]
     async fn one_reads_the_metrics_at_a_time_and_keeps_no_readiness_check_waiting() {
@@ -413,10 +420,14 @@ mod tests {
             memory: SharedMemory::default(),
         };
 
+        let data = Data::new(web.clone());
+        let gate = data.clone();
+        let gate = from_fn(move |req, next| gate::admit_askers(gate.clone(), req, next));
         let app = App::new()
-            .app_data(http::Data::new(web.clone()))
-            .route("/metrics", http::get().to(get_metrics))
-            .route("/readyz", http::get().to(health::get_readyz));
+            .app_data(data)
+            .wrap(gate)
+            .route("/metrics", actix_web::web::get().to(get_metrics))
+            .route("/readyz", actix_web::web::get().to(health::get_readyz));
         let app = init_service(app).await;
         let ask = |path: &str| TestRequest::get().uri(path).to_request();
 

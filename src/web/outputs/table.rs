@@ -82,7 +82,7 @@ const SFU_COLUMNS: &[&str] = &[
 ];
 
 /// `GET /api/v1/rooms.csv` and `.ndjson`: the rooms that match, as a file.
-pub async fn get_rooms_file(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_rooms_file(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let rows = async {
         Ok(
@@ -100,7 +100,7 @@ pub async fn get_rooms_file(req: HttpRequest, web: http::Data<Web>) -> HttpRespo
 /// expensive lists of earlier requests.
 pub async fn get_servers_file(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Servers>>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -119,7 +119,7 @@ pub async fn get_servers_file(
 /// expensive lists of earlier requests.
 pub async fn get_transports_file(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Transports>>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);

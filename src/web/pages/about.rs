@@ -6,7 +6,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ pub struct About {
 }
 
 /// `GET /about`: the page about Callscope, with its version.
-pub async fn get_about(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_about(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer: Result<_, Error> = Query::read(&ask.query, &[]).map(|_| {
         PageAnswer::from(About {

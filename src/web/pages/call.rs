@@ -186,11 +186,7 @@ pub struct TransportFacts {
 }
 
 /// `GET /calls/{id}` and `GET /api/v1/calls/{id}`: one call, as a page or as JSON.
-pub async fn get_call(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    id: http::Path<String>,
-) -> HttpResponse {
+pub async fn get_call(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(&web, &ask, load_call_page(&web, &ask, &id).await).await
 }
@@ -205,7 +201,7 @@ async fn load_call_page(
     let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
     let part = part_of_query(&query)?;
     let before = part.events_from.unwrap_or(0);
-    let Some(call) = calls::find_call(&web.store, ask.viewer, id).await? else {
+    let Some(call) = calls::find_call(&web.store, id).await? else {
         return Err(Error::NotFound(
             "No call has this id, and no event with this id belongs to a call.".to_owned(),
         ));
@@ -223,12 +219,11 @@ async fn load_call_page(
     // The events of a very large call are not counted; a total of one more says that there are
     // more.
     let (mut evidence, total, evidence_whole) = if is_large {
-        let (found, is_whole) =
-            events::events_behind_large_call(&web.store, ask.viewer, &call, upto).await?;
+        let (found, is_whole) = events::events_behind_large_call(&web.store, &call, upto).await?;
         let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
         (found, total + i64::from(!is_whole), is_whole)
     } else {
-        let (found, total) = events::events_behind_call(&web.store, ask.viewer, id, upto).await?;
+        let (found, total) = events::events_behind_call(&web.store, id, upto).await?;
         (found, total, true)
     };
 
@@ -236,8 +231,8 @@ async fn load_call_page(
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
     let (facts, window) =
         super::read_call_with_window(web, ask, call.clone(), part.stays_from).await?;
-    let related = related::related_of_call(&web.store, ask.viewer, &call).await?;
-    let late = related::late_answers(&web.store, ask.viewer, &call, ask.now).await?;
+    let related = related::related_of_call(&web.store, &call).await?;
+    let late = related::late_answers(&web.store, &call, ask.now).await?;
     let mut page = CallPage {
         evidence_whole,
         part,
@@ -253,7 +248,7 @@ async fn load_call_page(
         .cloned()
         .collect();
     let room_id = page.call.room.room_id.clone();
-    let names = rooms::display_names(&web.store, ask.viewer, &room_id, &unnamed).await?;
+    let names = rooms::display_names(&web.store, &room_id, &unnamed).await?;
     let name_of = |user_id: &str| {
         let known = page.name_of(user_id);
         known.or_else(|| names.get(user_id).cloned())
@@ -261,7 +256,7 @@ async fn load_call_page(
 
     let related = related.into_iter().map(|one| one.with_names(name_of));
     page.related = related.collect();
-    page.earlier_stays = earlier_stays(web, ask, &page.call).await?;
+    page.earlier_stays = earlier_stays(web, &page.call).await?;
     page.say_whether_it_rang();
     page.linked_calls = late
         .into_iter()
@@ -365,11 +360,7 @@ pub fn call_page(
 }
 
 /// For each stay that came back after a goodbye, up to [`EARLIER_MOST`]: the stay that had ended.
-async fn earlier_stays(
-    web: &Web,
-    ask: &PageRequest,
-    call: &CallFacts,
-) -> Result<Vec<EarlierStayFacts>, Error> {
+async fn earlier_stays(web: &Web, call: &CallFacts) -> Result<Vec<EarlierStayFacts>, Error> {
     let back = call.members.iter();
     let back = back.filter(|member| member.back_since_ms.is_some());
     let mut found = Vec::new();
@@ -377,7 +368,6 @@ async fn earlier_stays(
         let (join, room_id) = (&member.join_event_id, &call.room.room_id);
         let earlier = crate::store::read::memberships::ended_before(
             &web.store,
-            ask.viewer,
             room_id,
             join,
             member.joined_ms,

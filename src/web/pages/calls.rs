@@ -15,7 +15,7 @@ use crate::web::svg::shape;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, LookedFacts};
 use crate::web::view::{CallFacts, List, NowFacts};
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -117,7 +117,7 @@ pub struct FilterChip {
 }
 
 /// `GET /calls` and `GET /api/v1/calls`: the list of calls, as a page or as JSON.
-pub async fn get_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_calls(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
         &web,
@@ -128,12 +128,12 @@ pub async fn get_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 }
 
 /// `GET /api/v1/calls/active`: the running calls as JSON, with how current our view of them is.
-pub async fn get_active_calls(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_active_calls(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         Query::read(&ask.query, &[])?;
         let running = super::read_running_calls(&web, &ask).await?;
-        let present = Liveness::read(&web, ask.viewer, ask.now).await?;
+        let present = Liveness::read(&web, ask.now).await?;
         Ok(Active {
             active_total: running.total,
             numbers_now: running.numbers(),
@@ -148,14 +148,13 @@ pub async fn get_active_calls(req: HttpRequest, web: http::Data<Web>) -> HttpRes
 /// Reads the page of the list that the parameters ask for, with the members of each call. The
 /// numbers of the form are counted for the page only, not for the API.
 async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (store, now) = (&web.store, ask.now);
     let query = ask.list_query(KNOWN)?;
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
-    let filter = filter_of_query(web, ask, &query).await?;
+    let filter = filter_of_query(web, &query).await?;
     let calls = call_order::list_ordered_calls(
         store,
-        viewer,
         &filter,
         chosen.order(),
         place.as_ref(),
@@ -181,7 +180,7 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
 
     Ok(Calls {
         list,
-        looked: LookedFacts::read(web, viewer, now).await?,
+        looked: LookedFacts::read(web, now).await?,
         form: CallsForm {
             query,
             chosen,
@@ -192,21 +191,17 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
 
 /// The filter from the parameters, for lists and exports. A room may be given by id or alias; the
 /// filter has its id.
-pub(in crate::web) async fn filter_of_query(
-    web: &Web,
-    ask: &PageRequest,
-    query: &Query,
-) -> Result<CallFilter, Error> {
+pub(in crate::web) async fn filter_of_query(web: &Web, query: &Query) -> Result<CallFilter, Error> {
     let mut filter = CallFilter {
         room: query.get("room").map(ToOwned::to_owned),
         active: query.active()?,
         from_ms: query.time("from", false)?,
         to_ms: query.time("to", true)?,
-        more: further_filter_of_query(web, ask, query).await?,
+        more: further_filter_of_query(web, query).await?,
     };
 
     if let Some(room) = &mut filter.room
-        && let Some(found) = rooms::find_room_name(&web.store, ask.viewer, room).await?
+        && let Some(found) = rooms::find_room_name(&web.store, room).await?
     {
         *room = found.room_id;
     }
@@ -214,13 +209,27 @@ pub(in crate::web) async fn filter_of_query(
     Ok(filter)
 }
 
+/// Whoever is not shown people, or their servers, cannot ask for the calls of one.
+fn refuse_hidden_filters(web: &Web, query: &Query) -> Result<(), Error> {
+    let hidden = [
+        ("user", web.store.shows_names()),
+        ("server", web.store.shows_servers()),
+    ];
+    for (name, is_shown) in hidden {
+        if query.get(name).is_some() && !is_shown {
+            return Err(Error::Invalid(format!(
+                "{name} cannot be asked for without signing in"
+            )));
+        }
+    }
+
+    Ok(())
+}
+
 /// The part of the filter that does not depend on room, status and time. A search for an event id
 /// becomes one for its call.
-async fn further_filter_of_query(
-    web: &Web,
-    ask: &PageRequest,
-    query: &Query,
-) -> Result<More, Error> {
+async fn further_filter_of_query(web: &Web, query: &Query) -> Result<More, Error> {
+    refuse_hidden_filters(web, query)?;
     let text = |name: &str| query.get(name).map(ToOwned::to_owned);
     let mut more = More {
         application: text("application"),
@@ -235,7 +244,7 @@ async fn further_filter_of_query(
 
     // No name looks like an event id.
     if let Some(event_id) = more.q.take_if(|q| q.starts_with('$')) {
-        let found = calls::find_call(&web.store, ask.viewer, &event_id).await?;
+        let found = calls::find_call(&web.store, &event_id).await?;
         more.id = Some(found.map_or(event_id, |call| call.id));
     }
 
@@ -268,8 +277,8 @@ async fn load_form(
     query: &Query,
     filter: &CallFilter,
 ) -> Result<CallsForm, Error> {
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
-    let rooms = rooms::list_rooms(store, viewer, now).await?;
+    let (store, now) = (&web.store, ask.now);
+    let rooms = rooms::list_rooms(store, now).await?;
     let filtered = *filter != CallFilter::default();
     let all: i64 = rooms.iter().map(|room| room.calls).sum();
     let all_match = Matching {
@@ -278,7 +287,7 @@ async fn load_form(
     };
 
     let matching = if filtered {
-        calls::count_calls(store, viewer, filter, now).await?
+        calls::count_calls(store, filter, now).await?
     } else {
         all_match
     };

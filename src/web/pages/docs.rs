@@ -65,7 +65,7 @@ pub struct SchemaKey {
 
 /// `GET /api/v1/openapi.json`: the `OpenAPI` document, with an entity tag so that a client can ask
 /// whether it changed.
-pub async fn get_openapi(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_openapi(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let document = Query::read(&ask.query, &[])
         .and_then(|_| Ok(serde_json::to_vec(openapi::openapi_document())?));
@@ -79,7 +79,7 @@ pub async fn get_openapi(req: HttpRequest, web: http::Data<Web>) -> HttpResponse
 }
 
 /// `GET /api/docs`: the first page of the documentation of the JSON.
-pub async fn get_docs(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_docs(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer: Result<_, Error> =
         Query::read(&ask.query, &[]).map(|_| PageAnswer::from(docs_page()));
@@ -87,11 +87,7 @@ pub async fn get_docs(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 }
 
 /// `GET /api/docs/{name}`: the page of one struct of the JSON, by the struct's name.
-pub async fn get_schema(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    name: http::Path<String>,
-) -> HttpResponse {
+pub async fn get_schema(req: HttpRequest, web: Web, name: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let missing = || Error::NotFound("Nothing in the JSON has this name.".to_owned());
     let answer = Query::read(&ask.query, &[]).and_then(|_| {

@@ -24,9 +24,11 @@ fn html<P: Page>(page: &P) -> String {
         room_id: None,
         vantages: None,
         older_rules: false,
+        part_shown: None,
         storage_trouble: None,
         halvings: 0,
-        frame: crate::web::sign_in::Frame::OPEN,
+        frame: crate::web::sign_in::Frame::PLAIN,
+        sign_in_address: "/sign-in".to_owned(),
     };
 
     response::render_within_limit(page, shell).unwrap()

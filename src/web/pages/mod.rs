@@ -48,8 +48,8 @@ const SILENT_MAX: usize = 500;
 const HABIT_DAYS: i64 = 30;
 
 /// The user id of the observing account; `None` as long as it is not known.
-async fn find_account(web: &Web, ask: &PageRequest) -> Result<Option<String>, Error> {
-    let vantages = vantages::list_vantages_for(&web.store, ask.viewer).await?;
+async fn find_account(web: &Web) -> Result<Option<String>, Error> {
+    let vantages = vantages::list_vantages_for(&web.store).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
 }
@@ -57,7 +57,7 @@ async fn find_account(web: &Web, ask: &PageRequest) -> Result<Option<String>, Er
 /// Which time of one room is known, and how; empty for an unknown room.
 async fn coverage_of(web: &Web, ask: &PageRequest, room_id: &str) -> Result<Vec<Interval>, Error> {
     let rooms = BTreeSet::from([room_id.to_owned()]);
-    let mut found = coverage::coverage_of_rooms(&web.store, ask.viewer, &rooms, ask.now).await?;
+    let mut found = coverage::coverage_of_rooms(&web.store, &rooms, ask.now).await?;
     Ok(found.remove(room_id).unwrap_or_default())
 }
 
@@ -81,7 +81,7 @@ async fn add_side_by_side(
     ask: &PageRequest,
     calls: &mut [CallFacts],
 ) -> Result<(), Error> {
-    let beside = calls_side_by_side(web, ask, calls).await?;
+    let beside = calls_side_by_side(web, calls).await?;
     let others = read_members(web, ask, beside).await?;
     view::add_side_by_side(calls, &others, ask.now);
     Ok(())
@@ -89,11 +89,7 @@ async fn add_side_by_side(
 
 /// The calls outside `calls` that may have run side by side with one of them: two calls of one kind
 /// in one room at one time, in each of which somebody waits alone.
-async fn calls_side_by_side(
-    web: &Web,
-    ask: &PageRequest,
-    calls: &[CallFacts],
-) -> Result<Vec<model::Call>, Error> {
+async fn calls_side_by_side(web: &Web, calls: &[CallFacts]) -> Result<Vec<model::Call>, Error> {
     let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for call in calls {
         if call.lone_user().is_none() || call.devices > read::calls::LONE_DEVICES_MAX {
@@ -112,15 +108,14 @@ async fn calls_side_by_side(
         let from_ms = first.saturating_sub(BEGAN_APART_MAX_MS);
         let to_ms = last.saturating_add(BEGAN_APART_MAX_MS);
         let found =
-            read::calls::lone_calls_begun_within(&web.store, ask.viewer, room_id, from_ms, to_ms)
-                .await?;
+            read::calls::lone_calls_begun_within(&web.store, room_id, from_ms, to_ms).await?;
         ids.extend(ids_in_pairs(&found));
     }
 
     let mut beside = Vec::new();
     let known = |id: &String| calls.iter().any(|call| call.id == *id);
     for id in ids.into_iter().filter(|id| !known(id)).take(BESIDE_MAX) {
-        beside.extend(read::calls::find_call(&web.store, ask.viewer, &id).await?);
+        beside.extend(read::calls::find_call(&web.store, &id).await?);
     }
 
     Ok(beside)
@@ -191,7 +186,7 @@ pub(super) async fn read_call_with_window(
     call: model::Call,
     before: Option<usize>,
 ) -> Result<(CallFacts, Option<Vec<MemberFacts>>), Error> {
-    let (store, viewer) = (&web.store, ask.viewer);
+    let store = &web.store;
     let (total, id) = (call.memberships, call.id.clone());
     let is_whole = total <= STAYS_OF_CALL;
     let (mut parts, mut window) = (Vec::new(), Vec::new());
@@ -200,8 +195,7 @@ pub(super) async fn read_call_with_window(
         parts.push(PartlyReadCall { id, total, most });
         if let Some(before) = before {
             window =
-                large_calls::stays_in_order(store, viewer, &call.id, saturating_i64(before), most)
-                    .await?;
+                large_calls::stays_in_order(store, &call.id, saturating_i64(before), most).await?;
         }
     }
 
@@ -220,7 +214,7 @@ pub(super) async fn read_call_with_window(
 
     // The transport that a stay of a large call really uses depends on earlier members, so they are
     // computed together.
-    let rows = crate::store::read::memberships::members_by_id(store, viewer, &window).await?;
+    let rows = crate::store::read::memberships::members_by_id(store, &window).await?;
     let asked: HashSet<_> = rows
         .iter()
         .map(|row| {
@@ -284,18 +278,23 @@ pub(super) async fn read_running_calls(
         ..web.clone()
     };
 
-    let (store, viewer) = (&pages.store, ask.viewer);
+    let store = &pages.store;
     let read = async {
-        let calls = read::calls::list_active_calls(store, viewer, ask.now).await?;
+        let calls = read::calls::list_active_calls(store, ask.now).await?;
         let total = if saturating_i64(calls.len()) < read::calls::ACTIVE_MOST {
             saturating_i64(calls.len())
         } else {
-            read::calls::count_active_calls(store, viewer, ask.now).await?
+            read::calls::count_active_calls(store, ask.now).await?
         };
 
         let calls = read_calls_with_members(&pages, ask, calls).await?;
         Ok(RunningCalls { calls, total })
     };
+
+    // What all viewers share is for those who may see all rooms.
+    if web.store.visible_rooms().is_some() {
+        return Ok(Arc::new(read.await?));
+    }
 
     web.memory.running.get(|| web.data_version(), read).await
 }
@@ -314,14 +313,14 @@ pub(super) async fn read_running_in_room(
     room_id: &str,
 ) -> Result<Vec<CallFacts>, Error> {
     // If there are too many running calls, do not read those of all rooms for one room.
-    let total = read::calls::count_active_calls(&web.store, ask.viewer, ask.now).await?;
+    let total = read::calls::count_active_calls(&web.store, ask.now).await?;
     if total < read::calls::ACTIVE_MOST {
         let running = read_running_calls(web, ask).await?;
         let of_room = |call: &&CallFacts| call.room.room_id == room_id;
         return Ok(running.calls.iter().filter(of_room).cloned().collect());
     }
 
-    let calls = read::calls::active_in_room(&web.store, ask.viewer, room_id, ask.now).await?;
+    let calls = read::calls::active_in_room(&web.store, room_id, ask.now).await?;
 
     read_calls_with_members(web, ask, calls).await
 }
@@ -339,7 +338,7 @@ async fn read_calls_in_part(
     parts: Vec<PartlyReadCall>,
     besides: Vec<String>,
 ) -> Result<Vec<CallFacts>, Error> {
-    let (store, viewer) = (&web.store, ask.viewer);
+    let store = &web.store;
     if calls.is_empty() {
         return Ok(Vec::new());
     }
@@ -352,30 +351,26 @@ async fn read_calls_in_part(
         .collect();
     let mut stay_ids = besides;
     for part in &parts {
-        stay_ids
-            .extend(large_calls::representative_stays(store, viewer, &part.id, part.most).await?);
+        stay_ids.extend(large_calls::representative_stays(store, &part.id, part.most).await?);
     }
 
     stay_ids.sort_unstable();
     stay_ids.dedup();
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
     // Read the coverage before the stays: a time reported as read must not lack any stay.
-    let coverage = coverage::coverage_of_rooms(store, viewer, &rooms, ask.now).await?;
-    let mut members =
-        crate::store::read::memberships::members_of_calls(store, viewer, &whole).await?;
-    let mut origins = evidence::origins_of_calls(store, viewer, &whole).await?;
+    let coverage = coverage::coverage_of_rooms(store, &rooms, ask.now).await?;
+    let mut members = crate::store::read::memberships::members_of_calls(store, &whole).await?;
+    let mut origins = evidence::origins_of_calls(store, &whole).await?;
     if !stay_ids.is_empty() {
-        members.extend(
-            crate::store::read::memberships::members_by_id(store, viewer, &stay_ids).await?,
-        );
-        origins.extend(evidence::origins_of_memberships(store, viewer, &stay_ids).await?);
+        members.extend(crate::store::read::memberships::members_by_id(store, &stay_ids).await?);
+        origins.extend(evidence::origins_of_memberships(store, &stay_ids).await?);
     }
 
     let ledger = CallContext {
         ghosts: ghosts_among(web, ask, &members, &origins).await?,
         origins,
         coverage,
-        rooms: access::knowledge_of_rooms(store, viewer, &rooms).await?,
+        rooms: access::knowledge_of_rooms(store, &rooms).await?,
     };
 
     let mut calls = view::calls_with_members(calls, members, &ledger, ask.now);
@@ -385,7 +380,7 @@ async fn read_calls_in_part(
 
     // Who is there now cannot be counted from a part of the stays, so the database counts it.
     for part in &parts {
-        let present = large_calls::people_now_in_call(store, viewer, &part.id, ask.now).await?;
+        let present = large_calls::people_now_in_call(store, &part.id, ask.now).await?;
         let call = calls.iter_mut().find(|call| call.id == part.id);
         if let Some(call) = call {
             call.is_part_of(part.total, present);
@@ -393,7 +388,7 @@ async fn read_calls_in_part(
     }
 
     if calls.iter().any(|call| call.active) {
-        let present = Liveness::read(web, viewer, ask.now).await?;
+        let present = Liveness::read(web, ask.now).await?;
         for call in calls.iter_mut().filter(|call| call.active) {
             if let Some(unknown) = present.room(&call.room.room_id) {
                 call.with_unknown(unknown, ask.now);
@@ -417,13 +412,13 @@ async fn ghosts_among(
         return Ok(Ghosts::default());
     }
 
-    let (store, viewer) = (&web.store, ask.viewer);
+    let store = &web.store;
     let ids = silent.iter().take(SILENT_MAX);
     let ids: Vec<String> = ids.map(|member| member.stay.id.clone()).collect();
     let servers: BTreeSet<&str> = silent.iter().map(|member| member.stay.server()).collect();
     let from = ask.now - HABIT_DAYS * DAY;
     // A capability that a homeserver never reported is unknown.
-    let without = vantages::list_vantages_for(store, viewer)
+    let without = vantages::list_vantages_for(store)
         .await?
         .into_iter()
         .filter(|vantage| {
@@ -432,8 +427,8 @@ async fn ghosts_among(
         });
 
     Ok(Ghosts {
-        told: ghosts::statements_of_stays(store, viewer, &ids).await?,
-        goodbyes: ghosts::count_goodbyes(store, viewer, &servers, from, ask.now).await?,
+        told: ghosts::statements_of_stays(store, &ids).await?,
+        goodbyes: ghosts::count_goodbyes(store, &servers, from, ask.now).await?,
         without_delayed_events: without
             .map(|vantage| server_of(&vantage.user_id).to_owned())
             .collect(),

@@ -246,9 +246,11 @@ mod tests {
                     ..vantage()
                 }]),
                 older_rules: false,
+                part_shown: None,
                 storage_trouble: None,
                 halvings: 0,
-                frame: crate::web::sign_in::Frame::OPEN,
+                frame: crate::web::sign_in::Frame::PLAIN,
+                sign_in_address: "/sign-in".to_owned(),
             };
 
             shell.sync_state().map(|state| state.words)

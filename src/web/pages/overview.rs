@@ -28,7 +28,7 @@ use crate::web::view::{
     find_rooms_to_look_at, inferred_words, not_exact_words,
 };
 use crate::web::{Web, view};
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -238,7 +238,7 @@ impl DayCounts {
     /// hours. Nobody saw the devices of `gone` after they were last heard. `gone` must be as of the
     /// request's time.
     async fn read(store: &Reader, ask: &PageRequest, gone: &Gone) -> Result<Self, Error> {
-        let (viewer, now) = (ask.viewer, ask.now);
+        let now = ask.now;
         let (midnight, yesterday) = (f::start_of_day(now), now - f::DAY);
         let last_week = Span {
             from: midnight - 7 * f::DAY,
@@ -246,15 +246,14 @@ impl DayCounts {
         };
 
         // This comes first: everything reported as known is counted after it.
-        let compared = coverage::is_span_known(store, viewer, last_week, now).await?;
+        let compared = coverage::is_span_known(store, last_week, now).await?;
         let last_hours = Span {
             from: yesterday,
             to: now,
         };
 
         // This includes the devices of today.
-        let devices =
-            concurrency::DevicesOfSpan::read(store, viewer, last_hours, now, gone).await?;
+        let devices = concurrency::DevicesOfSpan::read(store, last_hours, now, gone).await?;
         let steps = devices.steps(last_hours);
         let (concurrency, concurrency_whole) = concurrency::thin_steps(steps, last_hours, STEPS);
         let today = Span {
@@ -263,9 +262,8 @@ impl DayCounts {
         };
 
         Ok(Self {
-            today: concurrency::numbers_with_devices(store, viewer, today, now, gone, &devices)
-                .await?,
-            last_week: concurrency::numbers_of_span(store, viewer, last_week, now, gone).await?,
+            today: concurrency::numbers_with_devices(store, today, now, gone, &devices).await?,
+            last_week: concurrency::numbers_of_span(store, last_week, now, gone).await?,
             concurrency,
             concurrency_whole,
             compared,
@@ -279,7 +277,7 @@ impl DayCounts {
 }
 
 /// `GET /` and `GET /api/v1/overview`: the first page, as a page or as JSON.
-pub async fn get_overview(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_overview(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
         &web,
@@ -292,9 +290,9 @@ pub async fn get_overview(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
 /// Reads everything that the overview shows. The wall shows a part of it.
 pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<Overview, Error> {
     Query::read(&ask.query, &[])?;
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (store, now) = (&web.store, ask.now);
     let running = super::read_running_calls(web, ask).await?;
-    let midnight = f::start_of_day(now).to_string();
+    let midnight = web.cache_key(&f::start_of_day(now).to_string());
     let days = &web.memory.days;
     let gone = view::gone_in_calls(running.calls.iter());
     let day = days.get_dear(
@@ -302,7 +300,7 @@ pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<O
         DayCounts::is_dear,
         Box::pin(DayCounts::read(store, ask, &gone)),
     );
-    let ended = calls::ended_last(store, viewer, now - f::DAY, now, ENDED).await?;
+    let ended = calls::ended_last(store, now - f::DAY, now, ENDED).await?;
     let day = day.await?;
     let rows = OverviewRows {
         active: running.calls.clone(),
@@ -310,14 +308,14 @@ pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<O
         ended: super::read_calls_with_members(web, ask, ended).await?,
         compared: day.compared,
         day,
-        gaps: coverage::list_unheard_spans(store, viewer, now - f::DAY, now).await?,
-        rooms: rooms::list_rooms(store, viewer, now).await?,
-        short: history_progress::rooms_ended_early(store, viewer).await?,
-        seen: Liveness::read(web, viewer, now).await?.everything(),
-        vantages: vantages::list_vantages_for(store, viewer).await?,
+        gaps: coverage::list_unheard_spans(store, now - f::DAY, now).await?,
+        rooms: rooms::list_rooms(store, now).await?,
+        short: history_progress::rooms_ended_early(store).await?,
+        seen: Liveness::read(web, now).await?.everything(),
+        vantages: vantages::list_vantages_for(store).await?,
         older_rules: store.has_older_rules(),
         trouble: store.trouble(now),
-        invitations: invitations::list_waiting_invitations(store, viewer, INVITATIONS).await?,
+        invitations: invitations::list_waiting_invitations(store, INVITATIONS).await?,
     };
 
     Ok(overview_page(rows, now))

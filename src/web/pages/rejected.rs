@@ -10,7 +10,7 @@ use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, S
 use crate::web::http::{assets, sort};
 use crate::web::view::format as f;
 use crate::web::view::{List, RejectedFacts, RoomRef};
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -38,7 +38,7 @@ pub struct RejectedForm {
 }
 
 /// `GET /rejected` and `GET /api/v1/rejected`: the events that were rejected, as a page or as JSON.
-pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_rejected(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
         &web,
@@ -51,12 +51,12 @@ pub async fn get_rejected(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
 /// Reads the page of rejected events that the parameters ask for, and how many there are in all.
 /// For an unknown room the list is empty.
 async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Error> {
-    let (store, viewer) = (&web.store, ask.viewer);
+    let store = &web.store;
     let query = ask.list_query(KNOWN)?;
     let (limit, before) = (query.limit(LIMIT)?, query.place()?);
     let asked = query.get("room");
     let room = match asked {
-        Some(room) => rooms::find_room(store, viewer, room, ask.now).await?,
+        Some(room) => rooms::find_room(store, room, ask.now).await?,
         None => None,
     };
 
@@ -64,7 +64,7 @@ async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Er
         .as_ref()
         .map(|room| room.room.room_id.as_str())
         .or(asked);
-    let mut rows = events::list_rejected(store, viewer, room_id, before, limit + 1).await?;
+    let mut rows = events::list_rejected(store, room_id, before, limit + 1).await?;
     // One more row than requested was read. If it exists, the next page begins after the last one
     // shown.
     let shown = usize::try_from(limit).unwrap_or(0);
@@ -78,7 +78,7 @@ async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Er
     let total = match (&room, asked) {
         (Some(room), _) => room.rejected,
         (None, Some(_)) => 0,
-        (None, None) => events::count_rejected(store, viewer)
+        (None, None) => events::count_rejected(store)
             .await?
             .iter()
             .map(|(_, count)| count)

@@ -91,11 +91,7 @@ pub struct RoomPage {
 }
 
 /// `GET /rooms/{id}` and `GET /api/v1/rooms/{id}`: one room, as a page or as JSON.
-pub async fn get_room(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    id: http::Path<String>,
-) -> HttpResponse {
+pub async fn get_room(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(&web, &ask, load_room_page(&web, &ask, &id).await).await
 }
@@ -114,13 +110,13 @@ async fn load_room_page(
         room_at::moment_of_query(&query, ask.now)?;
     }
 
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (store, now) = (&web.store, ask.now);
     // Read the progress of history first. Calls found meanwhile may be missing from it, but a
     // history reported as read must not lack any calls.
-    let reads = history_progress::progress_of_room(store, viewer, id, READS).await?;
+    let reads = history_progress::progress_of_room(store, id, READS).await?;
     let cover = super::coverage_of(web, ask, id).await?;
-    let Some(room) = rooms::find_room(store, viewer, id, now).await? else {
-        return Err(no_such_room(web, viewer, now).await);
+    let Some(room) = rooms::find_room(store, id, now).await? else {
+        return Err(no_such_room(web, now).await);
     };
 
     let room_id = room.room.room_id.clone();
@@ -136,13 +132,12 @@ async fn load_room_page(
         ..Default::default()
     };
 
-    let recent = calls::list_calls(store, viewer, &filter, None, RECENT, now).await?;
+    let recent = calls::list_calls(store, &filter, None, RECENT, now).await?;
     let recent = super::read_calls_with_members(web, ask, recent).await?;
     let active = super::read_running_in_room(web, ask, &room_id).await?;
-    let present = Liveness::read(web, viewer, now).await?;
-    let year =
-        concurrency::call_starts_in_room(store, viewer, &room_id, heat::first_day(now)).await?;
-    let rejected = events::list_rejected(store, viewer, Some(&room_id), None, REJECTED).await?;
+    let present = Liveness::read(web, now).await?;
+    let year = concurrency::call_starts_in_room(store, &room_id, heat::first_day(now)).await?;
+    let rejected = events::list_rejected(store, Some(&room_id), None, REJECTED).await?;
     // Whole days and today, as in the statistics of 30 days.
     let month = Span {
         from: f::start_of_day(now) - 29 * f::DAY,
@@ -151,7 +146,7 @@ async fn load_room_page(
 
     let gone = view::gone_in_calls(active.iter());
     let scope = Scope::Room(&room_id);
-    let sums = usage::sums_of_span(store, viewer, scope, month, now, &gone).await?;
+    let sums = usage::sums_of_span(store, scope, month, now, &gone).await?;
     let mut page = room_page(
         room,
         recent,
@@ -163,35 +158,34 @@ async fn load_room_page(
     let active: Vec<&CallFacts> = active.iter().collect();
     page.room = page.room.with_now(present.room(&room_id), &active);
     page.room.older_rules = store.is_from_older_rules(&room_id);
-    page.zombies = zombies::zombies_of_room(store, viewer, &room_id, ZOMBIES)
+    page.zombies = zombies::zombies_of_room(store, &room_id, ZOMBIES)
         .await?
         .into_iter()
         .map(ZombieFacts::from)
         .collect();
-    page.state_resets = state_resets::resets_of_room(store, viewer, &room_id, None, ZOMBIES)
+    page.state_resets = state_resets::resets_of_room(store, &room_id, None, ZOMBIES)
         .await?
         .into_iter()
         .map(StateResetFacts::from)
         .collect();
     let observer_counted = page.room.watch == Watch::Joined;
-    page.access = access::name_accounts(store, viewer, &room_id, NAMED)
+    page.access = access::name_accounts(store, &room_id, NAMED)
         .await?
         .into_iter()
         .map(|named| AccessFacts::new(named, observer_counted))
         .collect();
-    page.observer_user_id = super::find_account(web, ask).await?;
+    page.observer_user_id = super::find_account(web).await?;
     page.room
         .findings
         .extend(RoomFindingFacts::of_calls(page.recent.iter()));
     if page.room.predecessor.is_none() {
-        page.room.replaces = rooms::replaced_by(store, viewer, &room_id).await?;
+        page.room.replaces = rooms::replaced_by(store, &room_id).await?;
     }
 
     page.room = page.room.with_needs(page.observer_user_id.as_deref());
     page.walks = reads.into_iter().map(WalkFacts::from).collect();
-    page.rings =
-        rings::rings_within(store, viewer, Scope::Room(&room_id), month, now, RINGS).await?;
-    page.floods = sender_limit::list_floods_of_room(store, viewer, &room_id, FLOODS)
+    page.rings = rings::rings_within(store, Scope::Room(&room_id), month, now, RINGS).await?;
+    page.floods = sender_limit::list_floods_of_room(store, &room_id, FLOODS)
         .await?
         .into_iter()
         .map(FloodFacts::from)

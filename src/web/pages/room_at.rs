@@ -34,11 +34,7 @@ pub struct Flips {
 
 /// `GET /api/v1/rooms/{id}/members?at=`: who was in the calls of a room at a time; now, if no time
 /// is given.
-pub async fn get_members_at(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    id: http::Path<String>,
-) -> HttpResponse {
+pub async fn get_members_at(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, MEMBERS)?;
@@ -58,11 +54,7 @@ pub async fn get_members_at(
 /// `GET /api/v1/rooms/{id}/flips?from=&to=`: when the calls of a room began and ended (each of
 /// these moments is a flip), in parts from the newest to the oldest. The cursor is the time before
 /// which the next part ends.
-pub async fn get_flips(
-    req: HttpRequest,
-    web: http::Data<Web>,
-    id: http::Path<String>,
-) -> HttpResponse {
+pub async fn get_flips(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let query = Query::read(&ask.query, FLIPS)?;
@@ -89,10 +81,10 @@ pub async fn get_flips(
 /// The room with this id or alias. If we do not know it, the error says whether that is because the
 /// present is not known.
 async fn find_room(web: &Web, ask: &PageRequest, id: &str) -> Result<RoomRef, Error> {
-    let found = rooms::find_room_name(&web.store, ask.viewer, id).await?;
+    let found = rooms::find_room_name(&web.store, id).await?;
     match found {
         Some(found) => Ok(RoomRef::from(found)),
-        None => Err(no_such_room(web, ask.viewer, ask.now).await),
+        None => Err(no_such_room(web, ask.now).await),
     }
 }
 
@@ -174,17 +166,17 @@ pub(super) async fn load_moment(
     room: RoomRef,
     at_ms: i64,
 ) -> Result<Moment, Error> {
-    let (store, viewer) = (&web.store, ask.viewer);
-    let calls = room_at::calls_at(store, viewer, &room.room_id, at_ms).await?;
+    let store = &web.store;
+    let calls = room_at::calls_at(store, &room.room_id, at_ms).await?;
     let mut total = i64::try_from(calls.len()).unwrap_or(i64::MAX);
     if total >= room_at::AT_MOST {
-        total = room_at::count_at(store, viewer, &room.room_id, at_ms).await?;
+        total = room_at::count_at(store, &room.room_id, at_ms).await?;
     }
 
     let calls = super::read_calls_with_members(web, ask, calls).await?;
     let cover = super::coverage_of(web, ask, &room.room_id).await?;
     let how = cover_at(&cover, at_ms);
-    let present = Liveness::read(web, ask.viewer, ask.now).await?;
+    let present = Liveness::read(web, ask.now).await?;
     let unknown_why = why_unknown(how, present.room(&room.room_id), at_ms, ask.now);
 
     let moment = Moment::new(room, at_ms, how, unknown_why, calls);
@@ -222,7 +214,7 @@ pub(super) async fn read_flips(
     // Ignore calls with a timestamp from the future.
     let to = to.min(ask.now.saturating_add(1));
     let (calls, first) =
-        room_at::calls_between(&web.store, ask.viewer, room_id, Span { from, to }, CALLS).await?;
+        room_at::calls_between(&web.store, room_id, Span { from, to }, CALLS).await?;
 
     Ok((
         Flip::flips_of_calls(&calls, first, to, ask.now),

@@ -12,7 +12,7 @@ use crate::web::http::sort::{self, ColumnHead, RowKey, SortOrder};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{CallFacts, List, RoomFacts, RoomRef};
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ pub struct Rooms {
 }
 
 /// `GET /rooms` and `GET /api/v1/rooms`: the list of rooms, as a page or as JSON.
-pub async fn get_rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_rooms(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
         &web,
@@ -73,7 +73,7 @@ pub async fn get_rooms(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
 async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
     let query = ask.list_query(KNOWN)?;
     let mut page = list_all_rooms(web, ask, &query).await?;
-    page.invitations = invitations::list_waiting_invitations(&web.store, ask.viewer, 100)
+    page.invitations = invitations::list_waiting_invitations(&web.store, 100)
         .await?
         .iter()
         .filter(|pending| !pending.accepted)
@@ -98,15 +98,15 @@ pub(in crate::web) async fn list_all_rooms(
     query: &Query,
 ) -> Result<Rooms, Error> {
     let chosen = sort::ROOMS.read(query)?;
-    let rooms = rooms::list_rooms(&web.store, ask.viewer, ask.now).await?;
+    let rooms = rooms::list_rooms(&web.store, ask.now).await?;
     let running = super::read_running_calls(web, ask).await?;
-    let present = Liveness::read(web, ask.viewer, ask.now).await?;
+    let present = Liveness::read(web, ask.now).await?;
     let mut page = rooms_page(rooms, &running.calls, &present);
     for room in &mut page.list.data {
         room.older_rules = web.store.is_from_older_rules(&room.room.room_id);
     }
 
-    let account = super::find_account(web, ask).await?;
+    let account = super::find_account(web).await?;
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
     page.list.data.retain(|room| {

@@ -166,7 +166,7 @@ impl From<NamedTransport> for NamedFacts {
 /// holds expensive answers about the past.
 pub async fn get_server(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Past>>,
     name: http::Path<String>,
 ) -> HttpResponse {
@@ -190,9 +190,7 @@ async fn load_server_page(
     name: &str,
 ) -> Result<ServerPage, Error> {
     let period = Period::read(&ask.query)?;
-    if name.len() > NAME_MAX
-        || !distributions::is_known_server(&web.store, ask.viewer, name).await?
-    {
+    if name.len() > NAME_MAX || !distributions::is_known_server(&web.store, name).await? {
         return Err(Error::NotFound(
             "Nobody of a server with this name was seen in a call.".to_owned(),
         ));
@@ -200,10 +198,13 @@ async fn load_server_page(
 
     let key = format!("{} {name}", period.word());
     let past = kept
-        .get(&key, read_server_in_period(web, ask, name, period))
+        .get(
+            &web.cache_key(&key),
+            read_server_in_period(web, ask, name, period),
+        )
         .await?;
-    let own = read_own_homeserver(web, ask, name).await?;
-    let mut probe = probes::newest_results::<ServerResult>(&web.store, ask.viewer)
+    let own = read_own_homeserver(web, name).await?;
+    let mut probe = probes::newest_results::<ServerResult>(&web.store)
         .await?
         .remove(name)
         .map(ServerProbeFacts::from);
@@ -228,7 +229,7 @@ async fn load_server_page(
     let sfus = SfuOfServer::all(
         &published,
         named(),
-        probes::newest_results::<SfuResult>(&web.store, ask.viewer).await?,
+        probes::newest_results::<SfuResult>(&web.store).await?,
     );
     let (now, probing) = (read_server_now(web, ask, name).await?, web.options.probing);
 
@@ -245,17 +246,13 @@ async fn load_server_page(
 }
 
 /// What the homeserver with this name answered to our account, if it is our own; else `None`.
-async fn read_own_homeserver(
-    web: &Web,
-    ask: &PageRequest,
-    name: &str,
-) -> Result<Option<OwnFacts>, Error> {
-    let ours = vantages::list_vantages_for(&web.store, ask.viewer).await?;
+async fn read_own_homeserver(web: &Web, name: &str) -> Result<Option<OwnFacts>, Error> {
+    let ours = vantages::list_vantages_for(&web.store).await?;
     let Some(ours) = ours.iter().find(|one| server_of(&one.user_id) == name) else {
         return Ok(None);
     };
 
-    let mut all = probes::newest_results::<OwnResult>(&web.store, ask.viewer).await?;
+    let mut all = probes::newest_results::<OwnResult>(&web.store).await?;
 
     Ok(all.remove(&ours.id).map(OwnFacts::from))
 }
@@ -293,7 +290,7 @@ async fn read_server_now(web: &Web, ask: &PageRequest, name: &str) -> Result<Now
         .flat_map(CallFacts::present)
         .filter(|member| member.server == name);
     let perhaps_gone = PerhapsGone::among(of_server);
-    let present = Liveness::read(web, ask.viewer, ask.now).await?.everything();
+    let present = Liveness::read(web, ask.now).await?.everything();
     let carries = |call: &CallFacts| {
         call.present()
             .any(|member| member.sfu().is_some_and(|url| is_under(url, name)))
@@ -336,26 +333,25 @@ async fn read_server_in_period(
     name: &str,
     period: Period,
 ) -> Result<Past, Error> {
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (store, now) = (&web.store, ask.now);
     let (span, before) = (period.span(now), period.before(now));
     let scope = Scope::Server(name);
     let gone = super::read_gone_members(web, ask).await?;
     // This comes first: everything reported as known is counted after it.
-    let compared = coverage::is_known_from(store, viewer, before.from).await?;
-    let sums = usage::sums_of_span(store, viewer, scope, span, now, &gone).await?;
-    let sums_before = usage::sums_of_span(store, viewer, scope, before, now, &gone).await?;
-    let hours = usage::time_by_hour(&usage::stay_hours(store, viewer, scope, span, now).await?);
-    let all = distributions::servers_in_calls(store, viewer, span.from, now).await?;
+    let compared = coverage::is_known_from(store, before.from).await?;
+    let sums = usage::sums_of_span(store, scope, span, now, &gone).await?;
+    let sums_before = usage::sums_of_span(store, scope, before, now, &gone).await?;
+    let hours = usage::time_by_hour(&usage::stay_hours(store, scope, span, now).await?);
+    let all = distributions::servers_in_calls(store, span.from, now).await?;
     let (ended, expired) = all
         .iter()
         .find(|row| row.server == name)
         .map_or((0, 0), |row| (row.ended, row.expired));
-    let people =
-        distributions::top_people_of_server(store, viewer, name, span, now, PEOPLE, &gone).await?;
-    let ghosts = distributions::list_ran_out_stays(store, viewer, name, span, GHOSTS).await?;
-    let ends = distributions::end_reasons_of_server(store, viewer, name, span, now).await?;
+    let people = distributions::top_people_of_server(store, name, span, now, PEOPLE, &gone).await?;
+    let ghosts = distributions::list_ran_out_stays(store, name, span, GHOSTS).await?;
+    let ends = distributions::end_reasons_of_server(store, name, span, now).await?;
     let delayed_events = DelayedFacts::new(&ends);
-    let transports = distributions::transports_of_server(store, viewer, name, span).await?;
+    let transports = distributions::transports_of_server(store, name, span).await?;
     let mut rates: Vec<i64> = all
         .iter()
         .filter_map(|row| Rate::with_bounds(row.expired, row.ended))
@@ -370,7 +366,7 @@ async fn read_server_in_period(
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
         compared,
-        together_all_ms: usage::device_time_of_span(store, viewer, span, now).await?,
+        together_all_ms: usage::device_time_of_span(store, span, now).await?,
         ends,
         ended,
         expired,
@@ -383,14 +379,13 @@ async fn read_server_in_period(
         delayed_events,
         clock: clock_skew::clock_of_server(
             store,
-            viewer,
             name,
             span,
-            &clock_skew::spans_heard(store, viewer).await?,
+            &clock_skew::spans_heard(store).await?,
         )
         .await?
         .into(),
-        rings: rings::rings_within(store, viewer, scope, span, now, RINGS).await?,
+        rings: rings::rings_within(store, scope, span, now, RINGS).await?,
         days: period.days,
     })
 }

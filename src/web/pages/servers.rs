@@ -76,7 +76,7 @@ pub struct Servers {
 /// holds expensive lists of earlier requests.
 pub async fn get_servers(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Servers>>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -119,10 +119,13 @@ pub(in crate::web) async fn list_all_servers(
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
     let mut page = kept
-        .get(&kept_as, read_servers_in_period(web, ask, period))
+        .get(
+            &web.cache_key(&kept_as),
+            read_servers_in_period(web, ask, period),
+        )
         .await?;
     add_now(web, ask, &mut page.data).await?;
-    page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
+    page.looked = LookedFacts::read(web, ask.now).await?;
     page.ready =
         ReadyFacts::count_probes(page.data.iter().filter_map(|server| server.probe.as_ref()));
     page.busy = page
@@ -145,7 +148,7 @@ pub(super) async fn add_now(
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
     let calls = super::read_running_calls(web, ask).await?.calls.clone();
-    let mut probed = probes::newest_results::<ServerResult>(&web.store, ask.viewer).await?;
+    let mut probed = probes::newest_results::<ServerResult>(&web.store).await?;
     for server in servers {
         server.probe = probed.remove(&server.server).map(ServerProbeFacts::from);
         let now = count_people_now(&calls, &server.server);
@@ -160,14 +163,13 @@ pub(super) async fn add_now(
 /// time.
 pub(super) async fn add_clocks(
     store: &Reader,
-    ask: &PageRequest,
     span: Span,
     servers: &mut [ServerFacts],
 ) -> Result<(), Error> {
-    let heard = clock_skew::spans_heard(store, ask.viewer).await?;
+    let heard = clock_skew::spans_heard(store).await?;
     for server in servers.iter_mut().take(CLOCKS) {
         server.clock = Some(
-            clock_skew::clock_of_server(store, ask.viewer, &server.server, span, &heard)
+            clock_skew::clock_of_server(store, &server.server, span, &heard)
                 .await?
                 .into(),
         );
@@ -233,15 +235,15 @@ async fn read_servers_in_period(
     ask: &PageRequest,
     period: Period,
 ) -> Result<Servers, Error> {
-    let (store, viewer, now) = (&web.store, ask.viewer, ask.now);
+    let (store, now) = (&web.store, ask.now);
     let span = period.span(now);
     let gone = super::read_gone_members(web, ask).await?;
-    let sums = usage::sums_of_span(store, viewer, Scope::All, span, now, &gone).await?;
+    let sums = usage::sums_of_span(store, Scope::All, span, now, &gone).await?;
     let mut data = view::servers_with_time(
         &sums,
-        distributions::servers_in_calls(store, viewer, span.from, now).await?,
+        distributions::servers_in_calls(store, span.from, now).await?,
     );
-    add_clocks(store, ask, span, &mut data).await?;
+    add_clocks(store, span, &mut data).await?;
     let clocks = largest_clock_errors(&data);
 
     Ok(Servers {
@@ -260,7 +262,7 @@ async fn read_servers_in_period(
         next: None,
         next_url: None,
         watched_rooms: rooms::list_watched_rooms(store).await?.len(),
-        calls_ever: calls_ever::count_calls_begun(store, viewer, now).await?,
+        calls_ever: calls_ever::count_calls_begun(store, now).await?,
         days: period.days,
         query: Query::default(),
         chosen: SortOrder::default(),

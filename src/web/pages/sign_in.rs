@@ -6,7 +6,7 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::form::{self, Form, FormBinding, Sender};
-use crate::web::http::gate::own_path;
+use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::sign_in::access::{PasswordCheck, begin_session, record};

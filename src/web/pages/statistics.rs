@@ -131,7 +131,7 @@ pub async fn redirect_stats(req: HttpRequest) -> HttpResponse {
 /// of now and the time of our last look are always read anew.
 pub async fn get_statistics(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Statistics>>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -143,10 +143,13 @@ pub async fn get_statistics(
         let older_rules = web.store.has_older_rules();
         let key = format!("{} {step} {older_rules}", period.word());
         let mut page = kept
-            .get(&key, read_statistics_in_period(&web, &ask, period, step))
+            .get(
+                &web.cache_key(&key),
+                read_statistics_in_period(&web, &ask, period, step),
+            )
             .await?;
         servers::add_now(&web, &ask, &mut page.servers).await?;
-        page.looked = LookedFacts::read(&web, ask.viewer, ask.now).await?;
+        page.looked = LookedFacts::read(&web, ask.now).await?;
         Ok(PageAnswer::from(page))
     };
 
@@ -162,7 +165,7 @@ async fn read_statistics_in_period(
     period: Period,
     step: Bucket,
 ) -> Result<Statistics, Error> {
-    let (viewer, now) = (ask.viewer, ask.now);
+    let now = ask.now;
     let (span, before) = (period.span(now), period.before(now));
     let gone = super::read_gone_members(web, ask).await?;
     // Coverage and counts are read from one snapshot, so that everything reported as known was
@@ -170,22 +173,22 @@ async fn read_statistics_in_period(
     let moment = web.store.at_one_moment().await?;
     let store = moment.reader();
     let (sums, sums_before) = tokio::try_join!(
-        usage::sums_of_span(store, viewer, Scope::All, span, now, &gone),
-        usage::sums_of_span(store, viewer, Scope::All, before, now, &gone)
+        usage::sums_of_span(store, Scope::All, span, now, &gone),
+        usage::sums_of_span(store, Scope::All, before, now, &gone)
     )?;
-    let classes = distributions::calls_by_class(store, viewer, span, now).await?;
-    let classes_before = distributions::calls_by_class(store, viewer, before, now).await?;
-    let usual_length_ms = distributions::usual_length(store, viewer, span, now).await?;
-    let usual_length_before_ms = distributions::usual_length(store, viewer, before, now).await?;
+    let classes = distributions::calls_by_class(store, span, now).await?;
+    let classes_before = distributions::calls_by_class(store, before, now).await?;
+    let usual_length_ms = distributions::usual_length(store, span, now).await?;
+    let usual_length_before_ms = distributions::usual_length(store, before, now).await?;
     let (hours, rows) = tokio::try_join!(
-        usage::stay_hours(store, viewer, Scope::All, span, now),
-        distributions::servers_in_calls(store, viewer, span.from, now)
+        usage::stay_hours(store, Scope::All, span, now),
+        distributions::servers_in_calls(store, span.from, now)
     )?;
     let hours = usage::time_by_hour(&hours);
-    let names = distributions::room_names(store, viewer, &top_room_ids(&sums, TOP)).await?;
+    let names = distributions::room_names(store, &top_room_ids(&sums, TOP)).await?;
     let mut top = view::servers_with_time(&sums, rows);
     top.truncate(TOP);
-    servers::add_clocks(store, ask, span, &mut top).await?;
+    servers::add_clocks(store, span, &mut top).await?;
 
     Ok(Statistics {
         now_ms: now,
@@ -194,7 +197,7 @@ async fn read_statistics_in_period(
         period: period.word(),
         this: SumFacts::new(&sums, span),
         before: SumFacts::new(&sums_before, before),
-        compared: coverage::is_known_from(store, viewer, before.from).await?,
+        compared: coverage::is_known_from(store, before.from).await?,
         usual_length_ms,
         usual_length_before_ms,
         // If there are calls, they have a median length.
@@ -208,10 +211,10 @@ async fn read_statistics_in_period(
         hours: week::fold_into_week(&hours),
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
-        rings: rings::rings_within(store, viewer, Scope::All, span, now, RINGS).await?,
+        rings: rings::rings_within(store, Scope::All, span, now, RINGS).await?,
         looked: LookedFacts::default(),
         watched_rooms: rooms::list_watched_rooms(store).await?.len(),
-        calls_ever: calls_ever::count_calls_begun(store, viewer, now).await?,
+        calls_ever: calls_ever::count_calls_begun(store, now).await?,
         days_in_period: period.days,
     })
 }
@@ -236,7 +239,7 @@ async fn numbers_per_bucket(
     };
 
     let spans: Vec<Span> = steps.iter().map(span_of).collect();
-    let people = usage::count_people_per_step(store, ask.viewer, &spans).await?;
+    let people = usage::count_people_per_step(store, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
         // Of these days, the calls with at most so many people.
         let calls = |classes: &[CallClass], days: &Range<i64>, most: i64| {

@@ -262,7 +262,8 @@ pub struct TotalFacts {
     pub snapshots: i64,
     pub rejected: i64,
     pub unreadable: i64,
-    pub database_bytes: i64,
+    /// `null` for somebody who may not see all of it.
+    pub database_bytes: Option<i64>,
     pub oldest_event_ms: Option<i64>,
 }
 
@@ -315,7 +316,7 @@ pub struct StatusRows {
 /// `kept` holds the counts of all that is stored.
 pub async fn get_status(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Totals>>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -337,36 +338,33 @@ async fn load_status_page(
     kept: &CostCache<Totals>,
 ) -> Result<Status, Error> {
     Query::read(&ask.query, &[])?;
-    let (store, viewer) = (&web.store, ask.viewer);
+    let store = &web.store;
     let running = super::read_running_calls(web, ask).await?;
     let rows = StatusRows {
         active: running.calls.clone(),
         numbers_now: running.numbers(),
-        present: Liveness::read(web, viewer, ask.now).await?,
-        vantages: vantages::list_vantages_for(store, viewer).await?,
-        own: probes::newest_results(store, viewer).await?,
+        present: Liveness::read(web, ask.now).await?,
+        vantages: vantages::list_vantages_for(store).await?,
+        own: probes::newest_results(store).await?,
         totals: kept
-            .get("", concurrency::count_stored_rows(store, viewer))
+            .get(&web.cache_key(""), concurrency::count_stored_rows(store))
             .await?,
-        rejected: events::count_rejected(store, viewer).await?,
-        clock_doubts: receive_times::count_clock_doubts(store, viewer).await?,
-        clock_offs: receive_times::list_clock_errors(store, viewer, CLOCK_OFFS).await?,
+        rejected: events::count_rejected(store).await?,
+        clock_doubts: receive_times::count_clock_doubts(store).await?,
+        clock_offs: receive_times::list_clock_errors(store, CLOCK_OFFS).await?,
         rederiving: store.rederiving(),
-        unasked: unrequested::list_unrequested(store, viewer).await?,
-        rejected_events: events::list_rejected(store, viewer, None, None, REJECTED).await?,
-        rooms: rooms::list_rooms(store, viewer, ask.now).await?,
-        invitations: invitations::list_waiting_invitations(store, viewer, INVITATIONS).await?,
+        unasked: unrequested::list_unrequested(store).await?,
+        rejected_events: events::list_rejected(store, None, None, REJECTED).await?,
+        rooms: rooms::list_rooms(store, ask.now).await?,
+        invitations: invitations::list_waiting_invitations(store, INVITATIONS).await?,
         trouble: store.trouble(ask.now),
-        reads: history_progress::progress_of_open_reads(store, viewer, READS).await?,
-        short: history_progress::reads_ended_early(store, viewer, READS).await?,
-        rooms_short: history_progress::rooms_ended_early(store, viewer)
-            .await?
-            .len(),
-        read_sums: history_progress::sum_reads(store, viewer, None).await?,
-        removed: retention::list_deleted_totals(store, viewer).await?,
-        gaps: coverage::list_unheard_spans(store, viewer, ask.now - 30 * f::DAY, ask.now).await?,
-        floods: sender_limit::list_floods_since(store, viewer, ask.now - 30 * f::DAY, FLOODS)
-            .await?,
+        reads: history_progress::progress_of_open_reads(store, READS).await?,
+        short: history_progress::reads_ended_early(store, READS).await?,
+        rooms_short: history_progress::rooms_ended_early(store).await?.len(),
+        read_sums: history_progress::sum_reads(store, None).await?,
+        removed: retention::list_deleted_totals(store).await?,
+        gaps: coverage::list_unheard_spans(store, ask.now - 30 * f::DAY, ask.now).await?,
+        floods: sender_limit::list_floods_since(store, ask.now - 30 * f::DAY, FLOODS).await?,
     };
 
     Ok(status_page(rows, ask.now))

@@ -312,9 +312,11 @@ fn shell(page: &impl Page) -> Shell {
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vec![vantage().into()]),
         older_rules: false,
+        part_shown: None,
         storage_trouble: None,
         halvings: 0,
-        frame: crate::web::sign_in::Frame::OPEN,
+        frame: crate::web::sign_in::Frame::PLAIN,
+        sign_in_address: "/sign-in".to_owned(),
     }
 }
 
@@ -471,7 +473,7 @@ fn status() -> status::Status {
         snapshots: 310,
         rejected: 17,
         unreadable: 14,
-        database_bytes: 18_400_000,
+        database_bytes: Some(18_400_000),
         oldest_event_ms: Some(1_678_752_000_000),
     };
 

@@ -122,7 +122,7 @@ impl From<TransportUsage> for TransportRow {
 /// holds expensive lists of earlier requests.
 pub async fn get_transports(
     req: HttpRequest,
-    web: http::Data<Web>,
+    web: Web,
     kept: http::Data<CostCache<Transports>>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
@@ -168,10 +168,13 @@ pub(in crate::web) async fn list_all_transports(
     let older_rules = web.store.has_older_rules();
     let kept_as = format!("{} {older_rules}", period.word());
     let mut page = kept
-        .get(&kept_as, read_transports_in_period(web, ask, period))
+        .get(
+            &web.cache_key(&kept_as),
+            read_transports_in_period(web, ask, period),
+        )
         .await?;
     page.older_rules = older_rules;
-    page.looked = LookedFacts::read(web, ask.viewer, ask.now).await?;
+    page.looked = LookedFacts::read(web, ask.now).await?;
     // The present users are read again each time.
     let calls = super::read_running_calls(web, ask).await?.calls.clone();
     let now = devices_now_by_transport(&calls);
@@ -194,7 +197,7 @@ pub(in crate::web) async fn list_all_transports(
 
     page.busy = page.data.iter().filter(|row| row.devices_now > 0).count();
     page.data = chosen.all(page.data, |row| sort_key_of_transport(chosen, row));
-    let mut probed = probes::newest_results::<SfuResult>(&web.store, ask.viewer).await?;
+    let mut probed = probes::newest_results::<SfuResult>(&web.store).await?;
     for row in &mut page.data {
         let url = row.service_url.as_ref().filter(|_| row.known_type);
         row.probe = url
@@ -259,7 +262,7 @@ async fn read_transports_in_period(
     let span = period.span(ask.now);
     let gone = super::read_gone_members(web, ask).await?;
     let (rows, unknown_ms) =
-        transport_usage::usage_by_transport(&web.store, ask.viewer, span, ask.now, &gone).await?;
+        transport_usage::usage_by_transport(&web.store, span, ask.now, &gone).await?;
 
     Ok(transports_page(rows, unknown_ms, period, ask.now))
 }

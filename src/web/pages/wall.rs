@@ -9,7 +9,7 @@ use crate::web::svg::shape::{self, Shape};
 use crate::web::view::format as f;
 use crate::web::view::liveness::AllSeenFacts;
 use crate::web::view::{CallFacts, NowFacts, Stamp, VantageFacts, count_sessions};
-use actix_web::{HttpRequest, HttpResponse, web as http};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -59,7 +59,7 @@ pub struct Wall {
 
 /// `GET /wall` and `GET /api/v1/wall`: the running calls for a screen on a wall, as a page or as
 /// JSON.
-pub async fn get_wall(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+pub async fn get_wall(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     response::send_page(
         &web,

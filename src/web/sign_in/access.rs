@@ -337,7 +337,7 @@ impl Access {
 
         Frame {
             link,
-            sees_status: sees_all,
+            has_admin_page: asker.is_some_and(|asker| asker.is_admin),
         }
     }
 

@@ -94,8 +94,8 @@ impl Asker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Frame {
     pub link: SignInLink,
-    /// May the page tell how the observer fares?
-    pub sees_status: bool,
+    /// Is the admin page open to who asks?
+    pub has_admin_page: bool,
 }
 
 /// What the top of a page offers.
@@ -108,14 +108,9 @@ pub enum SignInLink {
 }
 
 impl Frame {
-    /// The frame where nobody has to sign in, and nobody can.
-    pub const OPEN: Self = Self {
+    /// The frame where nobody can sign in, and for those of whom nothing is known.
+    pub const PLAIN: Self = Self {
         link: SignInLink::None,
-        sees_status: true,
-    };
-    /// The frame for those of whom nothing is known.
-    pub const CLOSED: Self = Self {
-        link: SignInLink::None,
-        sees_status: false,
+        has_admin_page: false,
     };
 }

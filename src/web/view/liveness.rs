@@ -5,7 +5,7 @@
 use super::Stamp;
 use super::format as f;
 use crate::rtc::present::{self, AccountStanding, Sight, Unknown, UnknownReason};
-use crate::store::model::{Vantage, Viewer};
+use crate::store::model::Vantage;
 use crate::web::Web;
 use crate::web::http::error::Error;
 use serde::Serialize;
@@ -123,8 +123,8 @@ impl LookedFacts {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
-        Ok(Liveness::read(web, viewer, now).await?.looked())
+    pub async fn read(web: &Web, now: i64) -> Result<Self, Error> {
+        Ok(Liveness::read(web, now).await?.looked())
     }
 
     /// Was nothing read yet? Then finding nothing means nothing.
@@ -169,8 +169,8 @@ impl LookedFacts {
 
 /// The error that no room has this id or alias. If nothing was read yet, it says that this is not
 /// known. `now` is in ms.
-pub async fn no_such_room(web: &Web, viewer: Viewer, now: i64) -> Error {
-    let words = match LookedFacts::read(web, viewer, now).await {
+pub async fn no_such_room(web: &Web, now: i64) -> Error {
+    let words = match LookedFacts::read(web, now).await {
         Ok(looked) if looked.has_read_nothing() => {
             "No room with this id or alias is known: Callscope has not read its homeserver yet, so \
              which rooms it watches is not known."
@@ -205,8 +205,8 @@ impl Liveness {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read(web: &Web, viewer: Viewer, now: i64) -> Result<Self, Error> {
-        let found = crate::store::read::present::read_present_rows(&web.store, viewer, now).await?;
+    pub async fn read(web: &Web, now: i64) -> Result<Self, Error> {
+        let found = crate::store::read::present::read_present_rows(&web.store, now).await?;
         Ok(Self::from_rows(found, now))
     }
 

@@ -66,7 +66,7 @@ async fn with_a_password_commands_need_a_key() {
     let (code, secret) = run(&guarded, &["key", "add", "early", "--scope", "all"]).await;
     assert_eq!(code, Some(0), "{secret}");
     let app = App::ready(&guarded).await;
-    assert_eq!(app.http.get("/api/v1/calls").await.status, 401);
+    assert_eq!(app.http.get("/metrics").await.status, 401);
     assert_eq!(app.http.get("/healthz").await.status, 200);
 
     // Beside the running server.

@@ -7,7 +7,6 @@ use crate::app::mixture::plain;
 use crate::support::app::App;
 use crate::support::eventually;
 use callscope::store::Writer;
-use callscope::store::model::Viewer;
 use callscope::store::read::history_progress::{self, ReadSums};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -39,9 +38,7 @@ fn past(bed: &Bed) {
 /// The progress of reading history in the database of a killed process.
 async fn left(database: &str) -> ReadSums {
     let store = Writer::open(database).await.unwrap();
-    let sums = history_progress::sum_reads(&store, Viewer::Operator, None)
-        .await
-        .unwrap();
+    let sums = history_progress::sum_reads(&store, None).await.unwrap();
     store.close().await;
 
     sums

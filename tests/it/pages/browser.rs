@@ -11,13 +11,12 @@ use url::form_urlencoded;
 
 pub const PASSWORD: &str = "correct horse battery";
 /// What nobody may see who may see nothing.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 6] = [
     "Alice",
     "War ",
     "@alice",
     "other.example",
     "sfu.example",
-    "@bot:",
     "$join",
 ];
 
@@ -165,12 +164,10 @@ impl<'s> Browser<'s> {
     /// Does it see everything?
     pub async fn sees_all(&mut self) -> bool {
         let reply = self.get("/calls").await;
-        if reply.status == 200 {
-            assert!(reply.text.contains("War "), "{}", reply.text);
+        if reply.status == 200 && reply.text.contains("War ") {
             return true;
         }
 
-        assert_eq!(reply.status, 303);
         reply.tells_nothing("/calls");
 
         false

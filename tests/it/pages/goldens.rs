@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 const SEED: u64 = 13;
 
 /// Events of one room, oldest first, in client format.
-struct Room {
-    id: String,
-    events: Vec<Value>,
+pub struct Room {
+    pub id: String,
+    pub events: Vec<Value>,
 }
 
 /// A room of its own for each test vector, moved so that its present is ours: all formats, and all
@@ -104,7 +104,7 @@ fn move_times(value: &mut Value, by: i64) {
 }
 
 /// The rooms of the demo's world: five weeks of calls.
-async fn rooms_of_the_demo(site: &Site) -> Vec<Room> {
+pub async fn rooms_of_the_demo(site: &Site) -> Vec<Room> {
     let homeserver = Homeserver::start_as("sim.example", 0, SEED).await.unwrap();
     homeserver.set_clock(|| NOW);
     let world = World::build(&homeserver, NOW, SEED);
@@ -148,7 +148,7 @@ async fn seeded_site() -> Site {
 
 /// The text without the hashes in the addresses of static files: another style sheet is no other
 /// page.
-fn without_hashes(text: &str) -> String {
+pub fn without_hashes(text: &str) -> String {
     let mut parts = text.split("?v=");
     let mut rest = parts.next().unwrap_or_default().to_owned();
     for part in parts {

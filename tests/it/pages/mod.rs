@@ -8,6 +8,7 @@ mod crowds;
 mod findings;
 mod goldens;
 mod health;
+mod leaks;
 mod lists;
 mod numbers;
 mod others;

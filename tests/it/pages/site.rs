@@ -81,6 +81,7 @@ impl Site {
             cors_origins: vec!["https://app.example".into()],
             metrics_room_labels: true,
             probing: name == "probed",
+            ..Options::default()
         };
 
         let access = settings.map_or_else(Access::open, |settings| {

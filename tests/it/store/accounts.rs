@@ -45,7 +45,7 @@ async fn learn(store: &Writer, events: &[Value]) {
 }
 
 async fn access(store: &Writer) -> Vec<SendAccess> {
-    let room = rooms::find_room(store, Viewer::Operator, ROOM, LATER).await;
+    let room = rooms::find_room(store, ROOM, LATER).await;
     room.unwrap().unwrap().access
 }
 
@@ -152,7 +152,7 @@ fn a_room_replaced_since_a_time() {
         )
         .await;
         let found = async |store: &Writer| {
-            let room = rooms::find_room(store, Viewer::Operator, ROOM, LATER).await;
+            let room = rooms::find_room(store, ROOM, LATER).await;
             let room = room.unwrap().unwrap();
             (room.replaced_by, room.replaced_ms)
         };

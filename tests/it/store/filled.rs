@@ -15,7 +15,6 @@ use callscope::rtc::words::{JobEnd, JobKind};
 use callscope::store::Writer;
 use callscope::store::derive::rederive::{self, RederiveStep};
 use callscope::store::ingest::history_jobs::job::{self, HistoryJob, JobTurn};
-use callscope::store::model::Viewer;
 use callscope::store::read::history_progress;
 use serde_json::Value;
 use sqlx::migrate::Migrator;
@@ -156,7 +155,7 @@ fn what_is_still_to_be_read_of_the_past_goes_on() {
             [event("$new", 0, 0), event("$again", 3, 1)]
         );
 
-        let reads = history_progress::progress_of_room(&store, Viewer::Operator, "!b:h", 5)
+        let reads = history_progress::progress_of_room(&store, "!b:h", 5)
             .await
             .unwrap();
         let gap = HistoryJob {

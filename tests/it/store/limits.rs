@@ -25,14 +25,12 @@ fn answer(devices: std::ops::Range<i64>, is_first_answer: bool) -> Batch {
 }
 
 async fn stored(store: &Writer) -> i64 {
-    let totals = concurrency::count_stored_rows(store, Viewer::Operator)
-        .await
-        .unwrap();
+    let totals = concurrency::count_stored_rows(store).await.unwrap();
     totals.events
 }
 
 async fn floods(store: &Writer) -> usize {
-    let floods = sender_limit::list_floods_of_room(store, Viewer::Operator, ROOM, 9).await;
+    let floods = sender_limit::list_floods_of_room(store, ROOM, 9).await;
     floods.unwrap().len()
 }
 

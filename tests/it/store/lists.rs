@@ -3,7 +3,7 @@
 use crate::store::{LATER, arrivals, block, done, joined, open, write_all};
 use callscope::rtc::coverage::Span;
 use callscope::store::ingest::probes::{self, RequestResult, ServerResult, SfuResult};
-use callscope::store::model::{Call, CallFilter, More, Viewer};
+use callscope::store::model::{Call, CallFilter, More};
 use callscope::store::read::call_order::{self, CallOrder, SortKey};
 use callscope::store::read::{calls, rings, room_at};
 use callscope::store::stats::clock_skew;
@@ -46,17 +46,9 @@ fn sorted_lists_answer() {
                 for filter in [&CallFilter::default(), &room, &late, &search] {
                     let order = CallOrder { by, descending };
                     let page = async |place| {
-                        call_order::list_ordered_calls(
-                            &store,
-                            Viewer::Operator,
-                            filter,
-                            order,
-                            place,
-                            5,
-                            LATER,
-                        )
-                        .await
-                        .unwrap()
+                        call_order::list_ordered_calls(&store, filter, order, place, 5, LATER)
+                            .await
+                            .unwrap()
                     };
 
                     let found = page(None).await;
@@ -90,7 +82,7 @@ fn calls_come_in_the_order_of_their_list() {
 
         let joins: Vec<Value> = (0..40).map(|at| join(at * 7 % 40)).collect();
         write_all(&store, arrivals(&joins), &[9]).await;
-        let (viewer, now) = (Viewer::Operator, begin + 1000);
+        let now = begin + 1000;
         let started = |calls: &[Call]| {
             calls
                 .iter()
@@ -101,13 +93,13 @@ fn calls_come_in_the_order_of_their_list() {
         let newest_first: Vec<i64> = (0..40).rev().collect();
         let oldest_first: Vec<i64> = (0..40).collect();
         assert_eq!(
-            started(&calls::list_active_calls(&store, viewer, now).await.unwrap()),
+            started(&calls::list_active_calls(&store, now).await.unwrap()),
             newest_first
         );
         let all = CallFilter::default();
         assert_eq!(
             started(
-                &calls::list_calls(&store, viewer, &all, None, 40, now)
+                &calls::list_calls(&store, &all, None, 40, now)
                     .await
                     .unwrap()
             ),
@@ -115,7 +107,7 @@ fn calls_come_in_the_order_of_their_list() {
         );
         assert_eq!(
             started(
-                &room_at::calls_at(&store, viewer, crate::store::ROOM, now)
+                &room_at::calls_at(&store, crate::store::ROOM, now)
                     .await
                     .unwrap()
             ),
@@ -126,7 +118,7 @@ fn calls_come_in_the_order_of_their_list() {
             descending: false,
         };
 
-        let sorted = call_order::list_ordered_calls(&store, viewer, &all, order, None, 40, now)
+        let sorted = call_order::list_ordered_calls(&store, &all, order, None, 40, now)
             .await
             .unwrap();
         let sorted: Vec<Call> = sorted.into_iter().map(|(call, _)| call).collect();
@@ -139,7 +131,7 @@ fn calls_come_in_the_order_of_their_list() {
 fn rings_and_clocks_answer() {
     block(async {
         let (store, place) = open().await;
-        let (viewer, span) = (Viewer::Operator, Span { from: 0, to: LATER });
+        let span = Span { from: 0, to: LATER };
         let ring = serde_json::json!({ "event_id": "$ring", "type": "m.rtc.notification",
             "sender": "@a:h_1",
             "origin_server_ts": 1_700_000_000_000_i64,
@@ -152,7 +144,7 @@ fn rings_and_clocks_answer() {
             (Scope::Server("hx1"), 0),
         ] {
             assert_eq!(
-                rings::rings_within(&store, viewer, scope, span, LATER, 9)
+                rings::rings_within(&store, scope, span, LATER, 9)
                     .await
                     .unwrap()
                     .sent,
@@ -161,11 +153,9 @@ fn rings_and_clocks_answer() {
             );
         }
 
-        let heard = clock_skew::spans_heard(&store, Viewer::Operator)
-            .await
-            .unwrap();
+        let heard = clock_skew::spans_heard(&store).await.unwrap();
         assert_eq!(
-            clock_skew::clock_of_server(&store, viewer, "h", span, &heard)
+            clock_skew::clock_of_server(&store, "h", span, &heard)
                 .await
                 .unwrap()
                 .live,
@@ -180,7 +170,6 @@ fn probes_answer() {
     block(async {
         let (store, place) = open().await;
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let viewer = Viewer::Operator;
         let due = probes::list_due_servers(&store, 0, 5, 9).await.unwrap();
         assert_eq!(due.len(), 1);
         assert!(probes::list_due_sfus(&store, 0, 5, 9).await.unwrap().len() <= 1);
@@ -228,7 +217,7 @@ fn probes_answer() {
         )
         .await
         .unwrap();
-        let all = probes::newest_results::<ServerResult>(&store, viewer)
+        let all = probes::newest_results::<ServerResult>(&store)
             .await
             .unwrap();
         let found = &all[&due[0]];
@@ -237,7 +226,7 @@ fn probes_answer() {
             (20, Some(10), &server("failed"))
         );
         assert_eq!(
-            probes::newest_results::<SfuResult>(&store, viewer)
+            probes::newest_results::<SfuResult>(&store)
                 .await
                 .unwrap()
                 .len(),
@@ -245,7 +234,7 @@ fn probes_answer() {
         );
         probes::delete_old_results(&store, 21).await.unwrap();
         assert!(
-            probes::newest_results::<ServerResult>(&store, viewer)
+            probes::newest_results::<ServerResult>(&store)
                 .await
                 .unwrap()
                 .is_empty()

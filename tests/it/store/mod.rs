@@ -34,7 +34,7 @@ use callscope::store::ingest::history_jobs::{events as missing_events, reads};
 use callscope::store::ingest::invitations::{self, Invitation};
 use callscope::store::ingest::write::write_batch;
 use callscope::store::ingest::{rooms, vantages};
-use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName, Viewer};
+use callscope::store::model::{Call, CallFilter, Cursor, Member, More, RoomName};
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, memberships, related, room_at, zombies,
 };
@@ -126,7 +126,7 @@ fn member_of_session(m: &Membership, session_id: &str) -> Value {
 /// All calls, newest first.
 async fn all_calls(store: &Writer) -> Vec<Call> {
     let filter = CallFilter::default();
-    calls::list_calls(store, Viewer::Operator, &filter, None, 10_000, LATER)
+    calls::list_calls(store, &filter, None, 10_000, LATER)
         .await
         .unwrap()
 }
@@ -134,9 +134,7 @@ async fn all_calls(store: &Writer) -> Vec<Call> {
 /// The stays of these calls.
 async fn members_of(store: &Writer, calls: &[Call]) -> Vec<Member> {
     let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
-    memberships::members_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap()
+    memberships::members_of_calls(store, &ids).await.unwrap()
 }
 
 /// The content of the store, in the form of the core's result.
@@ -148,7 +146,7 @@ async fn stored(store: &Writer) -> Value {
 async fn stored_of_room(store: &Writer, room_id: &str) -> Value {
     let calls = all_calls(store).await;
     let members = members_of(store, &calls).await;
-    let rejected = events::list_rejected(store, Viewer::Operator, Some(room_id), None, 10_000)
+    let rejected = events::list_rejected(store, Some(room_id), None, 10_000)
         .await
         .unwrap();
 
@@ -284,9 +282,9 @@ fn ended_by(now: i64) -> CallFilter {
 fn every_read_answers() {
     block(async {
         let (store, place) = open().await;
-        let (viewer, now) = (Viewer::Operator, LATER);
+        let now = LATER;
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let calls = calls::list_calls(&store, viewer, &CallFilter::default(), None, 5, now)
+        let calls = calls::list_calls(&store, &CallFilter::default(), None, 5, now)
             .await
             .unwrap();
         let call = &calls[0];
@@ -297,67 +295,48 @@ fn every_read_answers() {
         };
 
         assert_eq!(
-            calls::list_calls(&store, viewer, &filter, Some(&cursor), 5, now)
+            calls::list_calls(&store, &filter, Some(&cursor), 5, now)
                 .await
                 .unwrap(),
             calls
         );
         assert_eq!(
-            calls::count_calls(&store, viewer, &filter, now)
+            calls::count_calls(&store, &filter, now)
                 .await
                 .unwrap()
                 .calls,
             1
         );
+        assert_eq!(calls_ever::count_calls_begun(&store, now).await.unwrap(), 1);
         assert_eq!(
-            calls_ever::count_calls_begun(&store, viewer, now)
-                .await
-                .unwrap(),
-            1
-        );
-        assert_eq!(
-            calls::find_call(&store, viewer, "$j")
-                .await
-                .unwrap()
-                .as_ref(),
+            calls::find_call(&store, "$j").await.unwrap().as_ref(),
             Some(call)
         );
+        assert_eq!(calls::find_call(&store, "$none").await.unwrap(), None);
         assert_eq!(
-            calls::find_call(&store, viewer, "$none").await.unwrap(),
-            None
-        );
-        assert_eq!(
-            calls::list_active_calls(&store, viewer, call.started_ms)
+            calls::list_active_calls(&store, call.started_ms)
                 .await
                 .unwrap()
                 .len(),
             1
         );
         assert_eq!(
-            events::events_behind_call(&store, viewer, &call.id, 9)
+            events::events_behind_call(&store, &call.id, 9)
                 .await
                 .unwrap()
                 .1,
             1
         );
         assert!(
-            events::list_rejected(&store, viewer, None, None, 9)
+            events::list_rejected(&store, None, None, 9)
                 .await
                 .unwrap()
                 .is_empty()
         );
-        assert!(
-            events::count_rejected(&store, viewer)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(events::count_rejected(&store).await.unwrap().is_empty());
+        assert_eq!(rooms::list_rooms(&store, now).await.unwrap().len(), 1);
         assert_eq!(
-            rooms::list_rooms(&store, viewer, now).await.unwrap().len(),
-            1
-        );
-        assert_eq!(
-            rooms::find_room(&store, viewer, ROOM, now)
+            rooms::find_room(&store, ROOM, now)
                 .await
                 .unwrap()
                 .unwrap()
@@ -369,19 +348,19 @@ fn every_read_answers() {
             from: call.started_ms,
             to: call.until_ms,
         };
-        let numbers = concurrency::numbers_of_span(&store, viewer, span, now, &Gone::default())
+        let numbers = concurrency::numbers_of_span(&store, span, now, &Gone::default())
             .await
             .unwrap();
         assert_eq!((numbers.calls, numbers.people, numbers.peak), (1, 1, 1));
         assert_eq!(numbers.together_ms, call.until_ms - call.started_ms);
         of_the_sums(&store, call).await;
         assert_eq!(
-            concurrency::call_starts_in_room(&store, viewer, ROOM, 0)
+            concurrency::call_starts_in_room(&store, ROOM, 0)
                 .await
                 .unwrap(),
             [(call.started_ms, 1)]
         );
-        let origins = evidence::origins_of_calls(&store, viewer, std::slice::from_ref(&call.id))
+        let origins = evidence::origins_of_calls(&store, std::slice::from_ref(&call.id))
             .await
             .unwrap();
         assert!(
@@ -391,47 +370,44 @@ fn every_read_answers() {
             "{origins:?}"
         );
         assert_eq!(
-            coverage::coverage_of_rooms(&store, viewer, &[ROOM.to_owned()].into(), now)
+            coverage::coverage_of_rooms(&store, &[ROOM.to_owned()].into(), now)
                 .await
                 .unwrap()
                 .len(),
             1
         );
         assert!(
-            coverage::list_unheard_spans(&store, viewer, 0, now)
+            coverage::list_unheard_spans(&store, 0, now)
                 .await
                 .unwrap()
                 .is_empty()
         );
         assert_eq!(
-            room_at::calls_at(&store, viewer, ROOM, call.started_ms)
+            room_at::calls_at(&store, ROOM, call.started_ms)
                 .await
                 .unwrap(),
             calls
         );
         assert_eq!(
-            room_at::calls_between(&store, viewer, ROOM, Span { from: 0, to: now }, 5)
+            room_at::calls_between(&store, ROOM, Span { from: 0, to: now }, 5)
                 .await
                 .unwrap(),
             (calls.clone(), 0)
         );
         assert!(
-            related::related_of_call(&store, viewer, call)
+            related::related_of_call(&store, call)
                 .await
                 .unwrap()
                 .is_empty()
         );
         assert!(
-            zombies::zombies_of_room(&store, viewer, ROOM, 5)
+            zombies::zombies_of_room(&store, ROOM, 5)
                 .await
                 .unwrap()
                 .is_empty()
         );
         assert_eq!(
-            concurrency::count_stored_rows(&store, viewer)
-                .await
-                .unwrap()
-                .calls,
+            concurrency::count_stored_rows(&store).await.unwrap().calls,
             1
         );
         done(store, place).await;
@@ -442,9 +418,9 @@ fn every_read_answers() {
 fn searches_and_gauges_answer() {
     block(async {
         let (store, place) = open().await;
-        let (viewer, now) = (Viewer::Operator, LATER);
+        let now = LATER;
         write_all(&store, arrivals(&[joined()]), &[1]).await;
-        let gauges = gauges::read_gauges(&store, viewer).await.unwrap();
+        let gauges = gauges::read_gauges(&store).await.unwrap();
         assert_eq!((gauges.calls, gauges.events, gauges.rejected), (1, 1, 0));
         for (more, found) in [
             (
@@ -504,13 +480,11 @@ fn searches_and_gauges_answer() {
                     ..CallFilter::default()
                 };
 
-                let calls = calls::list_calls(&store, viewer, &filter, None, 5, now)
+                let calls = calls::list_calls(&store, &filter, None, 5, now)
                     .await
                     .unwrap();
                 assert_eq!(calls.len(), found, "{filter:?}");
-                let counted = calls::count_calls(&store, viewer, &filter, now)
-                    .await
-                    .unwrap();
+                let counted = calls::count_calls(&store, &filter, now).await.unwrap();
                 assert_eq!(
                     (usize::try_from(counted.calls).unwrap(), counted.more),
                     (found, false),
@@ -600,7 +574,7 @@ async fn open_reads(store: &Writer) -> Vec<HistoryJob> {
 
 /// The finished read has its result; that of a limited timeline begins at the previous answer.
 async fn of_the_reads(store: &Writer) {
-    let read = history_progress::progress_of_room(store, Viewer::Operator, ROOM, 5)
+    let read = history_progress::progress_of_room(store, ROOM, 5)
         .await
         .unwrap()
         .remove(0);
@@ -619,7 +593,7 @@ async fn of_the_reads(store: &Writer) {
     write_batch(store, &Rules::default(), &limited)
         .await
         .unwrap();
-    let open = history_progress::progress_of_open_reads(store, Viewer::Operator, 5)
+    let open = history_progress::progress_of_open_reads(store, 5)
         .await
         .unwrap();
     assert_eq!(
@@ -628,9 +602,7 @@ async fn of_the_reads(store: &Writer) {
             .collect::<Vec<_>>(),
         [Some(LATER)]
     );
-    let sums = history_progress::sum_reads(store, Viewer::Operator, None)
-        .await
-        .unwrap();
+    let sums = history_progress::sum_reads(store, None).await.unwrap();
     assert_eq!(
         sums,
         history_progress::ReadSums {
@@ -641,7 +613,7 @@ async fn of_the_reads(store: &Writer) {
         }
     );
     assert_eq!(
-        history_progress::sum_reads(store, Viewer::Operator, Some(ROOM))
+        history_progress::sum_reads(store, Some(ROOM))
             .await
             .unwrap(),
         sums
@@ -662,16 +634,13 @@ fn last(read: &HistoryJob) -> callscope::store::ingest::batch::ReadPage {
 
 /// An expired stay in an unwatched room: nothing of it counts as seen.
 async fn of_the_sums(store: &Writer, call: &Call) {
-    let (viewer, span) = (
-        Viewer::Operator,
-        Span {
-            from: call.started_ms,
-            to: call.until_ms,
-        },
-    );
+    let span = Span {
+        from: call.started_ms,
+        to: call.until_ms,
+    };
     for _ in 0..2 {
         for scope in [Scope::All, Scope::Room(ROOM), Scope::Server("h")] {
-            let sums = usage::sums_of_span(store, viewer, scope, span, LATER, &Gone::default())
+            let sums = usage::sums_of_span(store, scope, span, LATER, &Gone::default())
                 .await
                 .unwrap();
             assert_eq!(
@@ -687,36 +656,36 @@ async fn of_the_sums(store: &Writer, call: &Call) {
         assert!(!last_seen::record_last_seen(store, LATER).await.unwrap());
     }
 
-    let hours = usage::stay_hours(store, viewer, Scope::All, span, LATER)
+    let hours = usage::stay_hours(store, Scope::All, span, LATER)
         .await
         .unwrap();
     assert_eq!(hours.iter().map(|hours| hours.stays).sum::<i64>(), 1);
     assert!(!last_seen::delete_orphaned_last_seen(store).await.unwrap());
     assert_eq!(
-        usage::device_time_of_span(store, viewer, span, LATER)
+        usage::device_time_of_span(store, span, LATER)
             .await
             .unwrap(),
         call.until_ms - call.started_ms
     );
-    let classes = distributions::calls_by_class(store, viewer, span, LATER)
+    let classes = distributions::calls_by_class(store, span, LATER)
         .await
         .unwrap();
     assert_eq!(
         (classes.len(), classes[0].people, classes[0].calls),
         (1, 1, 1)
     );
-    let usual = distributions::usual_length(store, viewer, span, LATER)
+    let usual = distributions::usual_length(store, span, LATER)
         .await
         .unwrap();
     assert_eq!(usual, Some(call.until_ms - call.started_ms));
     assert_eq!(
-        distributions::room_names(store, viewer, &[ROOM.to_owned()])
+        distributions::room_names(store, &[ROOM.to_owned()])
             .await
             .unwrap()
             .len(),
         1
     );
-    let servers = distributions::servers_in_calls(store, viewer, span.from, LATER)
+    let servers = distributions::servers_in_calls(store, span.from, LATER)
         .await
         .unwrap();
     assert_eq!(
@@ -727,18 +696,10 @@ async fn of_the_sums(store: &Writer, call: &Call) {
         ),
         ("h", 1, 1)
     );
-    assert!(
-        distributions::is_known_server(store, viewer, "h")
-            .await
-            .unwrap()
-    );
-    assert!(
-        !distributions::is_known_server(store, viewer, "g")
-            .await
-            .unwrap()
-    );
+    assert!(distributions::is_known_server(store, "h").await.unwrap());
+    assert!(!distributions::is_known_server(store, "g").await.unwrap());
     assert_eq!(
-        distributions::end_reasons_of_server(store, viewer, "h", span, LATER)
+        distributions::end_reasons_of_server(store, "h", span, LATER)
             .await
             .unwrap(),
         [EndFacts {
@@ -747,28 +708,28 @@ async fn of_the_sums(store: &Writer, call: &Call) {
         }]
     );
     assert_eq!(
-        distributions::list_ran_out_stays(store, viewer, "h", span, 5)
+        distributions::list_ran_out_stays(store, "h", span, 5)
             .await
             .unwrap()
             .len(),
         1
     );
     assert_eq!(
-        distributions::top_people_of_server(store, viewer, "h", span, LATER, 5, &Gone::default())
+        distributions::top_people_of_server(store, "h", span, LATER, 5, &Gone::default())
             .await
             .unwrap()[0]
             .together_seen_ms,
         0
     );
     assert!(
-        distributions::transports_of_server(store, viewer, "h", span)
+        distributions::transports_of_server(store, "h", span)
             .await
             .unwrap()
             .is_empty(),
         "it named none"
     );
     let (carried, without_ms) =
-        transport_usage::usage_by_transport(store, viewer, span, LATER, &Gone::default())
+        transport_usage::usage_by_transport(store, span, LATER, &Gone::default())
             .await
             .unwrap();
     assert_eq!(
@@ -797,7 +758,7 @@ async fn of_the_ledger(store: &Writer) {
             .heard_anew,
         "it goes on"
     );
-    let gaps = coverage::list_unheard_spans(store, Viewer::Operator, 0, third.seen_ms)
+    let gaps = coverage::list_unheard_spans(store, 0, third.seen_ms)
         .await
         .unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use callscope::rtc::fold::Rules;
 use callscope::store::Writer;
 use callscope::store::ingest::rooms;
 use callscope::store::ingest::write::write_batch;
-use callscope::store::model::{CallFilter, More, Viewer};
+use callscope::store::model::{CallFilter, More};
 use callscope::store::read::call_order::{self, CallOrder, SortKey};
 use callscope::store::read::{
     calls, coverage, events, evidence, history_progress, large_calls, related, rings, room_at,
@@ -21,7 +21,6 @@ use sqlx::Row;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const OPERATOR: Viewer = Viewer::Operator;
 const ROOM: &str = "!r7:h";
 const SERVER: &str = "s7";
 const DAY: i64 = 86_400_000;
@@ -169,21 +168,17 @@ fn no_answer_looks_at_a_whole_table_on_postgresql() {
 async fn of_lists(asked: &mut Asked<'_>) {
     asked
         .ask("calls that run", async |store| {
-            calls::list_active_calls(store, OPERATOR, LATER)
-                .await
-                .unwrap();
+            calls::list_active_calls(store, LATER).await.unwrap();
         })
         .await;
     asked
         .ask("calls that run in a room", async |store| {
-            calls::active_in_room(store, OPERATOR, ROOM, LATER)
-                .await
-                .unwrap();
+            calls::active_in_room(store, ROOM, LATER).await.unwrap();
         })
         .await;
     asked
         .ask("calls that ended last", async |store| {
-            calls::ended_last(store, OPERATOR, LATER - DAY, LATER, 20)
+            calls::ended_last(store, LATER - DAY, LATER, 20)
                 .await
                 .unwrap();
         })
@@ -203,7 +198,6 @@ async fn of_lists(asked: &mut Asked<'_>) {
             .ask(&format!("calls by {by:?}"), async |store| {
                 call_order::list_ordered_calls(
                     store,
-                    OPERATOR,
                     &CallFilter::default(),
                     order,
                     None,
@@ -261,7 +255,7 @@ async fn of_filters(asked: &mut Asked<'_>) {
     for filter in filters {
         asked
             .ask(&format!("calls with {filter:?}"), async |store| {
-                calls::list_calls(store, OPERATOR, &filter, None, 50, LATER)
+                calls::list_calls(store, &filter, None, 50, LATER)
                     .await
                     .unwrap();
             })
@@ -273,29 +267,26 @@ async fn of_one_call(asked: &mut Asked<'_>) {
     let ids = ["c77".to_owned()];
     asked
         .ask("a call by one of its events", async |store| {
-            let call = calls::find_call(store, OPERATOR, "$j77.1").await.unwrap();
+            let call = calls::find_call(store, "$j77.1").await.unwrap();
             assert_eq!(call.unwrap().id, "c77");
         })
         .await;
     asked
         .ask("members of a call", async |store| {
-            let members =
-                callscope::store::read::memberships::members_of_calls(store, OPERATOR, &ids)
-                    .await
-                    .unwrap();
+            let members = callscope::store::read::memberships::members_of_calls(store, &ids)
+                .await
+                .unwrap();
             assert_eq!(members.len(), 2);
         })
         .await;
     asked
         .ask("what a call rests on", async |store| {
-            evidence::origins_of_calls(store, OPERATOR, &ids)
-                .await
-                .unwrap();
+            evidence::origins_of_calls(store, &ids).await.unwrap();
         })
         .await;
     asked
         .ask("events behind a call", async |store| {
-            let (_, total) = events::events_behind_call(store, OPERATOR, &ids[0], 50)
+            let (_, total) = events::events_behind_call(store, &ids[0], 50)
                 .await
                 .unwrap();
             assert_eq!(total, 4);
@@ -303,26 +294,26 @@ async fn of_one_call(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("events behind a large call", async |store| {
-            let call = calls::find_call(store, OPERATOR, "c77").await.unwrap();
-            events::events_behind_large_call(store, OPERATOR, &call.unwrap(), 50)
+            let call = calls::find_call(store, "c77").await.unwrap();
+            events::events_behind_large_call(store, &call.unwrap(), 50)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("who is in a call", async |store| {
-            large_calls::people_now_in_call(store, OPERATOR, &ids[0], LATER)
+            large_calls::people_now_in_call(store, &ids[0], LATER)
                 .await
                 .unwrap();
-            large_calls::people_of_server(store, OPERATOR, &ids[0], SERVER, LATER)
+            large_calls::people_of_server(store, &ids[0], SERVER, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("calls that belong to a call", async |store| {
-            let call = calls::find_call(store, OPERATOR, "c77").await.unwrap();
-            related::related_of_call(store, OPERATOR, &call.unwrap())
+            let call = calls::find_call(store, "c77").await.unwrap();
+            related::related_of_call(store, &call.unwrap())
                 .await
                 .unwrap();
         })
@@ -334,39 +325,33 @@ async fn of_one_call(asked: &mut Asked<'_>) {
 async fn of_rooms(asked: &mut Asked<'_>) {
     asked
         .ask("a room", async |store| {
-            rooms::find_room(store, OPERATOR, ROOM, LATER)
-                .await
-                .unwrap();
+            rooms::find_room(store, ROOM, LATER).await.unwrap();
         })
         .await;
     asked
         .ask("a room at one moment", async |store| {
-            room_at::calls_at(store, OPERATOR, ROOM, LATER - DAY)
-                .await
-                .unwrap();
+            room_at::calls_at(store, ROOM, LATER - DAY).await.unwrap();
         })
         .await;
     asked
         .ask("a room's week", async |store| {
             let span = last_week();
-            room_at::calls_between(store, OPERATOR, ROOM, span, 50)
-                .await
-                .unwrap();
+            room_at::calls_between(store, ROOM, span, 50).await.unwrap();
         })
         .await;
     asked
         .ask("when a room was watched", async |store| {
-            coverage::coverage_of_rooms(store, OPERATOR, &[ROOM.to_owned()].into(), LATER)
+            coverage::coverage_of_rooms(store, &[ROOM.to_owned()].into(), LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("how far a room's history is read", async |store| {
-            history_progress::progress_of_open_reads(store, OPERATOR, 50)
+            history_progress::progress_of_open_reads(store, 50)
                 .await
                 .unwrap();
-            history_progress::progress_of_room(store, OPERATOR, ROOM, 50)
+            history_progress::progress_of_room(store, ROOM, 50)
                 .await
                 .unwrap();
         })
@@ -378,14 +363,14 @@ async fn of_spans(asked: &mut Asked<'_>) {
     for scope in [Scope::All, Scope::Room(ROOM), Scope::Server(SERVER)] {
         asked
             .ask(&format!("sums of a week, {scope:?}"), async |store| {
-                usage::sums_of_span(store, OPERATOR, scope, span, LATER, &Gone::default())
+                usage::sums_of_span(store, scope, span, LATER, &Gone::default())
                     .await
                     .unwrap();
             })
             .await;
         asked
             .ask(&format!("rings of a week, {scope:?}"), async |store| {
-                rings::rings_within(store, OPERATOR, scope, span, LATER, 50)
+                rings::rings_within(store, scope, span, LATER, 50)
                     .await
                     .unwrap();
             })
@@ -394,52 +379,44 @@ async fn of_spans(asked: &mut Asked<'_>) {
 
     asked
         .ask("numbers of a week", async |store| {
-            concurrency::numbers_of_span(store, OPERATOR, span, LATER, &Gone::default())
+            concurrency::numbers_of_span(store, span, LATER, &Gone::default())
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("how long calls of a week were", async |store| {
-            distributions::calls_by_class(store, OPERATOR, span, LATER)
+            distributions::calls_by_class(store, span, LATER)
                 .await
                 .unwrap();
-            distributions::usual_length(store, OPERATOR, span, LATER)
+            distributions::usual_length(store, span, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("servers of a week", async |store| {
-            distributions::servers_in_calls(store, OPERATOR, span.from, LATER)
+            distributions::servers_in_calls(store, span.from, LATER)
                 .await
                 .unwrap();
         })
         .await;
     asked
         .ask("a server's week", async |store| {
-            distributions::end_reasons_of_server(store, OPERATOR, SERVER, span, LATER)
+            distributions::end_reasons_of_server(store, SERVER, span, LATER)
                 .await
                 .unwrap();
-            distributions::list_ran_out_stays(store, OPERATOR, SERVER, span, 50)
+            distributions::list_ran_out_stays(store, SERVER, span, 50)
                 .await
                 .unwrap();
-            distributions::top_people_of_server(
-                store,
-                OPERATOR,
-                SERVER,
-                span,
-                LATER,
-                50,
-                &Gone::default(),
-            )
-            .await
-            .unwrap();
+            distributions::top_people_of_server(store, SERVER, span, LATER, 50, &Gone::default())
+                .await
+                .unwrap();
         })
         .await;
     asked
         .ask("a server's clock", async |store| {
-            clock_skew::clock_of_server(store, OPERATOR, SERVER, span, &[span])
+            clock_skew::clock_of_server(store, SERVER, span, &[span])
                 .await
                 .unwrap();
         })

@@ -8,10 +8,7 @@ use callscope::store::read::events;
 async fn all(store: &Writer) -> (i64, Vec<(i64, String)>) {
     let calls = all_calls(store).await;
     let members = members_of(store, &calls).await;
-    let events = gauges::read_gauges(store, Viewer::Operator)
-        .await
-        .unwrap()
-        .events;
+    let events = gauges::read_gauges(store).await.unwrap().events;
 
     (
         events,
@@ -128,7 +125,7 @@ fn a_ban_takes_back_any_number_of_events_in_parts_and_goes_on_after_a_stop() {
         let calls = all_calls(&store).await;
         let mut texts = Vec::new();
         for call in &calls {
-            let (found, _) = events::events_behind_call(&store, Viewer::Operator, &call.id, 5000)
+            let (found, _) = events::events_behind_call(&store, &call.id, 5000)
                 .await
                 .unwrap();
             texts.extend(found.into_iter().map(|event| event.json));

@@ -46,7 +46,7 @@ async fn answer(store: &Writer) -> RingCounts {
     };
 
     let ask = async |scope: Scope<'_>| {
-        rings::rings_within(store, Viewer::Operator, scope, span, LATER, 100)
+        rings::rings_within(store, scope, span, LATER, 100)
             .await
             .unwrap()
     };
@@ -62,9 +62,7 @@ async fn answer(store: &Writer) -> RingCounts {
 async fn outcomes(store: &Writer) -> Vec<Vec<RingOutcome>> {
     let mut all = Vec::new();
     for call in calls_of(store).await {
-        let found = related::related_of_call(store, Viewer::Operator, &call)
-            .await
-            .unwrap();
+        let found = related::related_of_call(store, &call).await.unwrap();
         let members = members_of(store, std::slice::from_ref(&call)).await;
         let stays = || {
             members
@@ -115,11 +113,7 @@ fn a_ring_taken_when_its_call_had_ended_is_missed_everywhere() {
         let calls = calls_of(&store).await;
         let mut told = Vec::new();
         for call in &calls {
-            told.push(
-                related::late_answers(&store, Viewer::Operator, call, LATER)
-                    .await
-                    .unwrap(),
-            );
+            told.push(related::late_answers(&store, call, LATER).await.unwrap());
         }
 
         assert_eq!(told[0], told[1], "both calls tell of each other");
@@ -181,9 +175,7 @@ async fn only_origins(store: &Writer) -> (Member, evidence::Origins) {
     let calls = all_calls(store).await;
     let member = members_of(store, &calls).await.remove(0);
     let ids = [member.session_id.clone()];
-    let origins = evidence::origins_of_calls(store, Viewer::Operator, &ids)
-        .await
-        .unwrap();
+    let origins = evidence::origins_of_calls(store, &ids).await.unwrap();
     let of_member = origins[&member.stay.id];
 
     (member, of_member)
@@ -203,16 +195,9 @@ fn an_event_that_nobody_could_get_makes_the_end_a_span() {
             to: BEGIN + 2 * HOUR,
         };
 
-        let all = usage::sums_of_span(
-            &store,
-            Viewer::Operator,
-            Scope::All,
-            span,
-            LATER,
-            &Gone::default(),
-        )
-        .await
-        .unwrap();
+        let all = usage::sums_of_span(&store, Scope::All, span, LATER, &Gone::default())
+            .await
+            .unwrap();
         assert_eq!((all.calls, all.calls_exact), (1, 0));
         done(store, place).await;
     });
@@ -235,14 +220,13 @@ fn a_goodbye_after_it_ran_out_is_a_sign_of_life_and_no_ghost() {
             to: BEGIN + 3 * HOUR,
         };
 
-        let ghosts = distributions::list_ran_out_stays(&store, Viewer::Operator, "h", span, 9)
+        let ghosts = distributions::list_ran_out_stays(&store, "h", span, 9)
             .await
             .unwrap();
         assert!(ghosts.is_empty(), "{ghosts:?}");
-        let (shown, _) =
-            events::events_behind_call(&store, Viewer::Operator, &member.session_id, 9)
-                .await
-                .unwrap();
+        let (shown, _) = events::events_behind_call(&store, &member.session_id, 9)
+            .await
+            .unwrap();
         assert_eq!(shown.len(), 2, "the goodbye is shown");
         done(store, place).await;
     });

@@ -14,7 +14,7 @@ async fn found(store: &Writer, word: &str) -> usize {
         ..CallFilter::default()
     };
 
-    let calls = calls::list_calls(store, Viewer::Operator, &filter, None, 99, LATER)
+    let calls = calls::list_calls(store, &filter, None, 99, LATER)
         .await
         .unwrap();
     let by_length = call_order::CallOrder {
@@ -22,17 +22,9 @@ async fn found(store: &Writer, word: &str) -> usize {
         descending: true,
     };
 
-    let sorted = call_order::list_ordered_calls(
-        store,
-        Viewer::Operator,
-        &filter,
-        by_length,
-        None,
-        99,
-        LATER,
-    )
-    .await
-    .unwrap();
+    let sorted = call_order::list_ordered_calls(store, &filter, by_length, None, 99, LATER)
+        .await
+        .unwrap();
     assert_eq!(calls.len(), sorted.len(), "{word}: in both orders");
 
     calls.len()

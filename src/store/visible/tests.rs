@@ -1,0 +1,351 @@
+//! A viewer reads what is in the visible rooms, as if there were nothing else.
+
+use super::rooms::{VisibleRooms, find_visible_rooms};
+use super::viewer::{Viewer, VisibilityPolicy};
+use super::views::{Rows, TABLES};
+use crate::rtc::coverage::Span;
+use crate::store::db::dialect::Dialect;
+use crate::store::derive::pseudonyms;
+use crate::store::test_database::Database;
+use crate::store::{Reader, Writer};
+use sqlx::{AssertSqlSafe, Column, Row};
+use std::collections::BTreeSet;
+
+const ALICE: &str = "@alice:h";
+
+struct Bed {
+    _database: Database,
+    store: Writer,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let database = Database::new().await;
+        let store = Writer::open(database.url()).await.unwrap();
+
+        Self {
+            _database: database,
+            store,
+        }
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.store.write)
+            .await
+            .unwrap();
+    }
+
+    /// A room with these columns of visibility, and a call in it from 100 to 200.
+    async fn add_room(&self, room_id: &str, history: &str, join_rule: &str) {
+        self.run(&format!(
+            "insert into rooms (room_id, watch, first_seen_ms, history_visibility, join_rule)
+            values ('{room_id}', 'joined', 1, '{history}', '{join_rule}')"
+        ))
+        .await;
+        self.add_call(room_id, 100, 200).await;
+    }
+
+    async fn add_call(&self, room_id: &str, from: i64, until: i64) {
+        self.run(&format!(
+            "insert into sessions (id, room_id, slot_id, application, started_ms, until_ms,
+                memberships, users, devices, peak, peak_users, servers, first_event_id)
+            values ('{room_id}{from}', '{room_id}', 's', 'm.call', {from}, {until}, 1, 1, 1, 1, 1,
+                'h', '$e')"
+        ))
+        .await;
+        self.run(&format!(
+            "insert into memberships (id, room_id, chain, slot_id, user_id, device_id, server,
+                kind, joined_ms, until_ms, end_reason, updates, join_event_id, resumed, claimed,
+                selection, session_id)
+            values ('m{room_id}{from}', '{room_id}', 'c', 's', '@bob:h', 'D', 'h', 'session',
+                {from}, {until}, 'left', 0, '$j', 0, 0, 'unknown', '{room_id}{from}')"
+        ))
+        .await;
+    }
+
+    /// The account's membership of the room, as event and as it stands.
+    async fn set_member(&self, room_id: &str, at: i64, membership: &str) {
+        let joined = i64::from(membership == "join");
+        self.run(&format!(
+            "insert into room_members (room_id, user_id, joined, event_ms, event_id)
+            values ('{room_id}', '{ALICE}', {joined}, {at}, '$m{at}')
+            on conflict (room_id, user_id) do update set joined = excluded.joined"
+        ))
+        .await;
+        let content = format!(r#"{{"membership":"{membership}"}}"#);
+        self.add_event(room_id, at, "m.room.member", ALICE, &content)
+            .await;
+    }
+
+    async fn add_event(&self, room_id: &str, at: i64, kind: &str, key: &str, content: &str) {
+        self.run(&format!(
+            "insert into events (event_id, room_id, kind, state_key, sender, origin_server_ts,
+                stream, source, in_timeline, json)
+            select '${kind}{at}', '{room_id}', '{kind}', '{key}', '@a:h', {at},
+                coalesce(max(stream), 0) + 1, 'sync', 1, '{{\"content\":{content}}}' from events"
+        ))
+        .await;
+    }
+
+    async fn reader(&self, viewer: &Viewer, policy: VisibilityPolicy) -> Reader {
+        self.store.for_viewer(viewer, policy).await.unwrap()
+    }
+}
+
+fn alice() -> Viewer {
+    Viewer::Account {
+        user_id: ALICE.to_owned(),
+    }
+}
+
+async fn texts(store: &Reader, sql: &str) -> Vec<String> {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+        .fetch_all(&store.read)
+        .await
+        .unwrap()
+}
+
+async fn calls_of(store: &Reader) -> Vec<String> {
+    texts(store, "select id from sessions order by id").await
+}
+
+#[tokio::test]
+async fn each_viewer_sees_the_calls_of_the_rooms_that_are_visible() {
+    let bed = Bed::new().await;
+    bed.add_room("!world", "world_readable", "invite").await;
+    bed.add_room("!open", "shared", "public").await;
+    bed.add_room("!mine", "shared", "invite").await;
+    bed.add_room("!theirs", "shared", "invite").await;
+    bed.add_room("!hidden", "world_readable", "public").await;
+    bed.run("update rooms set shown_by_room = 'hidden' where room_id = '!hidden'")
+        .await;
+    for room_id in ["!mine", "!hidden"] {
+        bed.set_member(room_id, 50, "join").await;
+    }
+
+    let strict = VisibilityPolicy::default();
+    let open = VisibilityPolicy {
+        open_rooms_are_public: true,
+        ..strict
+    };
+    let seen = async |viewer: &Viewer, policy| calls_of(&bed.reader(viewer, policy).await).await;
+    assert_eq!(seen(&Viewer::Operator, strict).await.len(), 5);
+    assert_eq!(seen(&Viewer::Anonymous, strict).await, ["!world100"]);
+    assert_eq!(
+        seen(&Viewer::Anonymous, open).await,
+        ["!open100", "!world100"]
+    );
+    assert_eq!(seen(&alice(), strict).await, ["!mine100", "!world100"]);
+    assert_eq!(seen(&alice(), open).await.len(), 3);
+
+    let reader = bed.reader(&alice(), strict).await;
+    for same in [reader.for_dear_questions(), reader.for_pages()] {
+        assert_eq!(calls_of(&same).await, ["!mine100", "!world100"]);
+    }
+    let moment = reader.at_one_moment().await.unwrap();
+    assert_eq!(calls_of(moment.reader()).await, ["!mine100", "!world100"]);
+    drop(moment);
+    assert_eq!(
+        texts(&reader, "select room_id from rooms order by 1").await,
+        ["!mine", "!world"]
+    );
+    assert_eq!(
+        texts(&reader, "select session_id from memberships order by 1").await,
+        ["!mine100", "!world100"]
+    );
+}
+
+#[tokio::test]
+async fn a_member_sees_the_calls_that_the_history_shows_to_members() {
+    let bed = Bed::new().await;
+    bed.add_room("!r", "joined", "invite").await;
+    bed.add_call("!r", 300, 400).await;
+    bed.add_call("!r", 500, 600).await;
+    let content = r#"{"history_visibility":"joined"}"#;
+    bed.add_event("!r", 10, "m.room.history_visibility", "", content)
+        .await;
+    bed.set_member("!r", 250, "join").await;
+    bed.set_member("!r", 350, "leave").await;
+
+    let reader = bed.reader(&alice(), VisibilityPolicy::default()).await;
+    assert_eq!(calls_of(&reader).await, ["!r300"]);
+    assert_eq!(
+        texts(&reader, "select id from memberships").await,
+        ["m!r300"]
+    );
+    assert_eq!(texts(&reader, "select room_id from rooms").await, ["!r"]);
+    // The events before the join and after the leave are not shown either.
+    assert_eq!(
+        texts(&reader, "select event_id from events").await,
+        ["$m.room.member250"]
+    );
+}
+
+#[tokio::test]
+async fn a_room_that_becomes_public_is_public_from_then_on() {
+    let bed = Bed::new().await;
+    bed.add_room("!r", "world_readable", "invite").await;
+    bed.add_call("!r", 300, 400).await;
+    for (at, word) in [(10, "joined"), (250, "world_readable")] {
+        let content = format!(r#"{{"history_visibility":"{word}"}}"#);
+        bed.add_event("!r", at, "m.room.history_visibility", "", &content)
+            .await;
+    }
+
+    let rooms = async || {
+        let policy = VisibilityPolicy::default();
+        find_visible_rooms(&bed.store, &Viewer::Anonymous, policy)
+            .await
+            .unwrap()
+    };
+    let span = Span {
+        from: 250,
+        to: i64::MAX,
+    };
+    assert_eq!(rooms().await.in_part["!r"], [span]);
+    let reader = bed
+        .reader(&Viewer::Anonymous, VisibilityPolicy::default())
+        .await;
+    assert_eq!(calls_of(&reader).await, ["!r300"]);
+    bed.run("update rooms set shown_by_operator = 'public'")
+        .await;
+    assert!(rooms().await.whole.contains("!r"));
+}
+
+#[tokio::test]
+async fn what_is_visible_changes_with_the_rooms() {
+    let bed = Bed::new().await;
+    bed.add_room("!r", "shared", "invite").await;
+    let rooms = async || {
+        let policy = VisibilityPolicy::default();
+        find_visible_rooms(&bed.store, &alice(), policy)
+            .await
+            .unwrap()
+    };
+    assert_eq!(rooms().await.whole, BTreeSet::new());
+    bed.set_member("!r", 50, "join").await;
+    assert_eq!(rooms().await.whole, ["!r".to_owned()].into());
+    bed.set_member("!r", 60, "leave").await;
+    let span = Span { from: 0, to: 60 };
+    assert_eq!(rooms().await.in_part["!r"], [span]);
+    bed.run("update rooms set shown_by_operator = 'hidden'")
+        .await;
+    assert_eq!(rooms().await.in_part.len(), 0);
+}
+
+/// A new table must be named in [`TABLES`]: what it shows is decided there.
+#[tokio::test]
+async fn every_table_is_decided_on() {
+    let bed = Bed::new().await;
+    let sql = match bed.store.dialect() {
+        Dialect::Sqlite => {
+            "select name from sqlite_master where type = 'table' and name not like 'sqlite%'
+            and name not like '\\_%' escape '\\'"
+        }
+        Dialect::Postgres => {
+            "select cast(tablename as text) from pg_tables where schemaname = current_schema()
+            and tablename not like '\\_%'"
+        }
+    };
+    let there: BTreeSet<String> = texts(&bed.store, sql).await.into_iter().collect();
+    let decided: BTreeSet<String> = TABLES
+        .iter()
+        .map(|(table, _)| (*table).to_owned())
+        .collect();
+    assert_eq!(there, decided);
+    let with_rooms = match bed.store.dialect() {
+        Dialect::Sqlite => {
+            "select m.name from sqlite_master m join pragma_table_info(m.name) c
+            where m.type = 'table' and c.name = 'room_id'"
+        }
+        Dialect::Postgres => {
+            "select cast(c.table_name as text) from information_schema.columns c
+            join pg_tables t on t.tablename = c.table_name
+            where c.table_schema = current_schema() and c.column_name = 'room_id'"
+        }
+    };
+    for table in texts(&bed.store, with_rooms).await {
+        let (_, rows) = TABLES.iter().find(|(name, _)| *name == table).unwrap();
+        assert_ne!(*rows, Rows::All, "{table} has rows of rooms");
+    }
+}
+
+#[test]
+fn few_rooms_are_few_of_many() {
+    let rooms = |visible: usize, known: u32| VisibleRooms {
+        whole: (0..visible).map(|n| n.to_string()).collect(),
+        known: super::rooms::RoomCount::from_digits(known),
+        ..VisibleRooms::default()
+    };
+    assert!(rooms(50, 14).are_few());
+    assert!(!rooms(9000, 14).are_few());
+    assert!(!rooms(1, 2).are_few());
+}
+
+#[tokio::test]
+async fn whoever_sees_no_names_sees_the_same_pseudonym_in_a_room_and_another_in_others() {
+    let bed = Bed::new().await;
+    for room_id in ["!a", "!b"] {
+        bed.add_room(room_id, "world_readable", "invite").await;
+        bed.add_call(room_id, 300, 400).await;
+    }
+    let sql = "insert into people (room_id, user_id, name, event_ms, event_id)
+        values ('!a', '@bob:h', 'Bob', 1, '$n')";
+    bed.run(sql).await;
+
+    let policy = VisibilityPolicy::default();
+    let reader = bed.reader(&Viewer::Anonymous, policy).await;
+    let names = "select user_id from memberships order by room_id, joined_ms";
+    let unknown = texts(&reader, names).await;
+    assert_eq!(unknown, ["@somebody:hidden.invalid"; 4], "no pseudonym yet");
+
+    pseudonyms::renew_pseudonyms(&bed.store, [7; 32])
+        .await
+        .unwrap();
+    let shown = texts(&reader, names).await;
+    assert_eq!((&shown[0], &shown[2]), (&shown[1], &shown[3]));
+    assert_ne!(shown[0], shown[2]);
+    assert!(shown[0].ends_with(":hidden.invalid"), "{shown:?}");
+    assert_eq!(texts(&reader, "select name from people").await, [""; 0]);
+    let servers = texts(&reader, "select servers from sessions").await;
+    assert_eq!(servers, [""; 4]);
+
+    let with_servers = VisibilityPolicy {
+        servers_are_public: true,
+        ..policy
+    };
+    let reader = bed.reader(&Viewer::Anonymous, with_servers).await;
+    let beside_servers = texts(&reader, names).await;
+    assert_eq!(beside_servers[0], shown[0].replace(":hidden.invalid", ":h"));
+
+    pseudonyms::renew_pseudonyms(&bed.store, [8; 32])
+        .await
+        .unwrap();
+    assert_ne!(texts(&reader, names).await[0], beside_servers[0]);
+}
+
+/// A view that names its columns has those of the table.
+#[tokio::test]
+async fn views_of_pseudonyms_have_all_columns() {
+    let bed = Bed::new().await;
+    bed.add_room("!r", "world_readable", "invite").await;
+    let policy = VisibilityPolicy::default();
+    let reader = bed.reader(&Viewer::Anonymous, policy).await;
+    let columns = async |store: &Reader, table| {
+        let sql = format!("select * from {table}");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .fetch_one(&store.read)
+            .await
+            .unwrap();
+        let names = row.columns().iter().map(|column| column.name().to_owned());
+
+        names.collect::<BTreeSet<String>>()
+    };
+    for table in ["memberships", "sessions"] {
+        assert_eq!(
+            columns(&bed.store, table).await,
+            columns(&reader, table).await
+        );
+    }
+}
