@@ -50,7 +50,7 @@ pub async fn get_readyz(req: HttpRequest, web: Data<Web>) -> HttpResponse {
     let now = web.clock.now_ms();
     if let Some(trouble) = web.store.trouble(now) {
         let words = storage_words(trouble.kind);
-        return not_ready(format!("{}: {}", words.what, trouble.error));
+        return not_ready(format!("{}. {LOOK}", words.what));
     }
 
     let error = match vantages::list_vantages_for(&web.store).await {
@@ -63,12 +63,7 @@ pub async fn get_readyz(req: HttpRequest, web: Data<Web>) -> HttpResponse {
             return HttpResponse::Ok().json(Ready { ready: true });
         }
 
-        Ok(vantages) => {
-            let reason = vantages.into_iter().find_map(|vantage| vantage.error);
-            reason.unwrap_or_else(|| {
-                "the homeserver has not been read for the first time yet".to_owned()
-            })
-        }
+        Ok(_) => format!("The homeserver has not been read for the first time yet. {LOOK}"),
         Err(error) => {
             web.store.health().note_unread(&error, now);
             tracing::error!(%error, "the readiness check failed");
@@ -78,6 +73,9 @@ pub async fn get_readyz(req: HttpRequest, web: Data<Web>) -> HttpResponse {
 
     not_ready(error)
 }
+
+/// Where the reason is told to those who may know it: an error can name rooms.
+const LOOK: &str = "The status page and the log say why.";
 
 /// The answer 503 with this reason.
 fn not_ready(error: String) -> HttpResponse {

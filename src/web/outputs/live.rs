@@ -24,7 +24,9 @@ use tokio::time::{Instant, interval_at};
 /// How often a comment is sent to keep the stream alive for proxies and browsers.
 const PING: Duration = Duration::from_secs(15);
 
-/// Maximum time of a stream for somebody who may not see all rooms.
+/// Maximum time of a stream, and of one for somebody who may not see all rooms: by then the right
+/// to it may have ended, or other rooms may be visible. Browsers connect again.
+const LONGEST: Duration = Duration::from_hours(1);
 const VISIBLE_LONGEST: Duration = Duration::from_mins(5);
 
 /// Minimum time between two messages of a stream; changes in between are sent together.
@@ -159,9 +161,7 @@ fn stream_holding_slot(
 }
 
 /// The stream for one browser: a message for each change, but at most one in [`PAUSE`], and
-/// comments that keep it alive. Of other rooms than the `visible` ones nothing is told. Such a
-/// stream ends after [`VISIBLE_LONGEST`], because other rooms may be visible by then; browsers
-/// connect again.
+/// comments that keep it alive. Of other rooms than the `visible` ones nothing is told.
 fn stream_changes(
     mut changes: Receiver<Change>,
     visible: Option<VisibleRooms>,
@@ -169,9 +169,10 @@ fn stream_changes(
     async_stream::stream! {
         yield Ok(web::Bytes::from_static(b"retry: 2000\n: hello\n\n"));
         let mut ping = interval_at(Instant::now() + PING, PING);
-        let end = Instant::now() + VISIBLE_LONGEST;
+        let longest = if visible.is_some() { VISIBLE_LONGEST } else { LONGEST };
+        let end = Instant::now() + longest;
         loop {
-            if visible.is_some() && Instant::now() >= end {
+            if Instant::now() >= end {
                 break;
             }
 
