@@ -80,7 +80,7 @@ fn print_page_access(config: &Config, faults: &mut FaultCount) {
     } else if access.open_to_everybody {
         say!("Pages: served on {bind}.\n  WARNING: {OPEN_TO_OTHERS}.");
     } else if access.is_set() {
-        say!("Pages: served on {bind}, to those who sign in.");
+        say!("Pages: served on {bind}, to those who sign in, and public rooms to everybody.");
     } else {
         say!("Pages: served on {bind}, which only this machine reaches.");
     }

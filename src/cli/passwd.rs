@@ -18,8 +18,10 @@ pub(super) fn run() -> Result<ExitCode, Box<dyn Error>> {
     let hash = hash_password(&password)?;
     say!("operator_password_hash = \"{hash}\"");
     eprintln!(
-        "Put this line into the configuration file, or the text between the quotes into the file \
-         that CALLSCOPE_OPERATOR_PASSWORD_HASH_FILE names, and restart. Sign in at /sign-in."
+        "Put this line into the configuration file, above its first line with [ ]; or the text \
+         between the quotes into the file that CALLSCOPE_OPERATOR_PASSWORD_HASH_FILE names, or \
+         after CALLSCOPE_OPERATOR_PASSWORD_HASH= in an environment file. Restart, and sign in at \
+         /sign-in."
     );
 
     Ok(ExitCode::SUCCESS)

@@ -17,7 +17,8 @@ pub struct AccessConfig {
     pub open_to_everybody: bool,
     /// The proxies whose headers are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The header in which a trusted proxy names who is signed in.
+    /// The header in which a trusted proxy names who is signed in; empty if proxies name nobody,
+    /// and are only believed whom they speak for.
     pub proxy_user_header: String,
     /// The Matrix id of that user, with `{user}` for what the header says.
     pub proxy_user_id: String,
@@ -35,7 +36,7 @@ impl AccessConfig {
     pub fn is_set(&self) -> bool {
         self.open_to_everybody
             || self.operator_password_hash.is_some()
-            || !self.trusted_proxies.is_empty()
+            || !self.trusted_proxies.is_empty() && !self.proxy_user_header.is_empty()
     }
 
     /// Checks that strangers who reach this address do not see everything unasked.
@@ -48,12 +49,13 @@ impl AccessConfig {
         }
 
         let problem = format!(
-            "other machines reach {bind}, and no setting says who may see the pages. There are \
+            "other machines can reach {bind}, and no setting says who may see the pages. There are \
              three ways out: set operator_password_hash to what `callscope passwd` prints; or set \
              trusted_proxies to the address of a proxy that signs people in and names them in \
              proxy_user_header, and operators to the ids of those who may see all; or set \
-             open_to_everybody = true, and everybody sees all. Else write an address of this \
-             machine only: 127.0.0.1:{}",
+             open_to_everybody = true, and everybody sees all. In the environment they are \
+             CALLSCOPE_OPERATOR_PASSWORD_HASH and so on. Else, but not in a container, write an \
+             address of this machine only: 127.0.0.1:{}",
             bind.port()
         );
         let mut faults = ConfigFaults::default();
@@ -146,14 +148,20 @@ mod tests {
         }
 
         let everywhere = "0.0.0.0:8080".parse().unwrap();
-        for way in [
-            ("OPERATOR_PASSWORD_HASH", HASH),
-            ("TRUSTED_PROXIES", "10.0.0.1"),
-            ("OPEN_TO_EVERYBODY", "true"),
-        ] {
-            let access = load(&[way]).unwrap().access;
+        let proxy = ("TRUSTED_PROXIES", "10.0.0.1");
+        let ways: [&[(&str, &str)]; 3] = [
+            &[("OPERATOR_PASSWORD_HASH", HASH)],
+            &[proxy, ("PROXY_USER_HEADER", "Remote-User")],
+            &[("OPEN_TO_EVERYBODY", "true")],
+        ];
+        for way in ways {
+            let access = load(way).unwrap().access;
             assert!(access.check_exposure(everywhere).is_ok(), "{way:?}");
         }
+
+        // A proxy that names nobody lets everybody through.
+        let access = load(&[proxy]).unwrap().access;
+        assert!(access.check_exposure(everywhere).is_err());
     }
 
     #[test]

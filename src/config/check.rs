@@ -141,7 +141,7 @@ pub(super) fn parse_header_name(text: &str) -> Checked<String> {
         .iter()
         .any(|name| name.eq_ignore_ascii_case(text));
 
-    if is_name && !is_browsers {
+    if text.is_empty() || is_name && !is_browsers {
         Ok(text.to_owned())
     } else {
         Err(format!(

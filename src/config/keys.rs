@@ -80,8 +80,8 @@ pub const KEYS: &[SettingKey] = &[
     new_key(
         "operator_password_hash",
         None,
-        "the line that `callscope passwd` prints, which begins with $argon2id$ (in a compose file \
-         with $$ for each $)",
+        "the text between the quotes that `callscope passwd` prints, which begins with $argon2id$ \
+         (in a compose file with $$ for each $)",
     ),
     new_key(
         "operator_password_hash_file",
@@ -96,7 +96,7 @@ pub const KEYS: &[SettingKey] = &[
     ),
     new_key(
         "proxy_user_header",
-        Some("X-Forwarded-User"),
+        Some(""),
         "the name of the header in which the proxy says who is signed in, such as Remote-User",
     ),
     new_key(

@@ -427,7 +427,7 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
 
     let heading = match body.status {
         400 => "This address is not understood",
-        401 => "This key opens nothing",
+        401 => "A key is needed",
         403 => "Not allowed",
         404 => "Nothing here",
         405 => "Only for reading",

@@ -141,7 +141,9 @@ impl Access {
     /// Do proxies sign people in?
     #[must_use]
     pub fn has_proxies(&self) -> bool {
-        !self.0.settings.proxies.networks.is_empty()
+        let proxies = &self.0.settings.proxies;
+
+        !proxies.networks.is_empty() && !proxies.user_header.is_empty()
     }
 
     /// Is nothing said of who may come in? Only this machine reaches us then.
@@ -218,7 +220,7 @@ impl Access {
         if let Some(user_id) = self.user_of_proxy(headers, peer) {
             let is_admin = self.0.settings.operators.contains(&user_id);
             return Ok(Asker {
-                identity: if is_admin {
+                identity: if is_admin || self.is_open() {
                     Identity::Operator
                 } else {
                     Identity::User { user_id }
@@ -232,7 +234,8 @@ impl Access {
         if self.is_open() {
             return Ok(Asker {
                 identity: Identity::Operator,
-                is_admin: self.is_unguarded(),
+                // A proxy on this machine may let strangers through.
+                is_admin: false,
                 ..unknown
             });
         }

@@ -105,10 +105,13 @@ async fn who_has_no_session_sees_nothing_at_any_address() {
         let path = route
             .replace("{id:.+}", &room)
             .replace("{name}", "example.org");
-        if path != "/api/v1/live" {
-            let text = operator.get(&path).await.text;
-            told.extend(NAMES.into_iter().filter(|name| text.contains(name)));
+        // A stream has no end; what it tells has a test beside it.
+        if path == "/api/v1/live" {
+            continue;
         }
+
+        let text = operator.get(&path).await.text;
+        told.extend(NAMES.into_iter().filter(|name| text.contains(name)));
 
         for browser in [&mut stranger, &mut forger, &mut claimant] {
             let reply = browser.get(&path).await;
@@ -495,12 +498,9 @@ async fn on_this_machine_without_settings_everybody_is_the_operator() {
     let page = browser.get("/calls").await;
     assert!(!page.text.contains("Sign in") && !page.text.contains("Sign out"));
     assert_ne!(page.header("cache-control"), "private, no-store");
-    let admin = browser.get("/admin").await;
-    assert_eq!(admin.status, 200);
-    let wish = [
-        ("token", &*admin.token()),
-        ("name", "n"),
-        ("scope", "metrics"),
-    ];
-    assert_eq!(browser.post("/admin/keys/add", &wish).await.status, 200);
+    assert_eq!(
+        browser.get("/admin").await.status,
+        404,
+        "strangers may come through a proxy on this machine"
+    );
 }
