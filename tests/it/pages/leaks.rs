@@ -104,6 +104,18 @@ fn account_in_some_rooms(rooms: &[Room]) -> String {
     user_id
 }
 
+/// Another account, which sees rooms that this viewer may not see.
+fn account_in_other_rooms(rooms: &[Room], viewer: &Viewer) -> Viewer {
+    let hidden = rooms
+        .iter()
+        .filter(|room| !is_hidden(room) && !may_see(viewer, room));
+    let user_id = hidden.flat_map(members_of_room).next();
+
+    Viewer::Account {
+        user_id: user_id.expect("somebody is in a room that is not visible"),
+    }
+}
+
 /// The rooms of the demo, one of them hidden by its moderators.
 async fn rooms_of_the_world() -> Vec<Room> {
     let site = Site::empty("world").await;
@@ -355,15 +367,17 @@ async fn assert_that_nothing_leaks(viewer: Viewer, rooms: &[Room]) {
     let part = site_with_rooms(visible).await;
 
     let names = names_of_rooms(rooms, &viewer, &calls);
+    let other = account_in_other_rooms(rooms, &viewer);
     let ids = ids_of_rooms(rooms);
     let mut leaks = Vec::new();
     let mut asked = 0;
     for path in paths_to_ask(&part, &names).await {
         asked += 1;
-        // What the operator was told a moment ago is not told to others.
+        // What others were told a moment ago is not told to this viewer.
         all.changes.announce(Change::Observer);
         part.changes.announce(Change::Observer);
         ask(&all, &Viewer::Operator, &path).await;
+        ask(&all, &other, &path).await;
         let (of_all, of_part) = (
             whole_answer(&all, &viewer, &path).await,
             whole_answer(&part, &viewer, &path).await,
