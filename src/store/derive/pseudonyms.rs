@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 const LENGTH: usize = 12;
 /// The length of the key, bytes.
 const KEY_LENGTH: usize = 32;
-/// Maximum pseudonyms that are made in one transaction, for people whom an older version stored.
-const PORTION: i64 = 2000;
+/// Maximum rooms in one transaction, where the pseudonyms of all rooms are made.
+const PORTION: usize = 100;
 
 /// A person in a room, or one device of that person.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,10 +89,9 @@ fn pseudonym_of(key: &[u8], room_id: &str, person: &Person) -> String {
     name
 }
 
-const MISSING: &str = "select distinct m.room_id, m.user_id, coalesce(m.device_id, '') as device_id
-    from memberships m where not exists (select 1 from pseudonyms p where p.room_id = m.room_id
-        and p.user_id = m.user_id and p.device_id = coalesce(m.device_id, ''))
-    order by m.room_id limit $1";
+const ROOMS: &str = "select room_id from rooms order by room_id";
+const IN_CALLS: &str = "select distinct user_id, coalesce(device_id, '') as device_id
+    from memberships where room_id = $1";
 const FORGET: &str = "delete from pseudonyms";
 const IS_FILLED: &str = "select count(*) from versions where name = 'pseudonyms'";
 const NOTE_FILLED: &str =
@@ -159,34 +158,36 @@ pub async fn delete_orphaned_pseudonyms(store: &Writer) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Adds the pseudonyms that are missing, in portions.
+/// Adds the pseudonyms that are missing, room by room: each stay is read once.
 async fn add_missing(store: &Writer) -> Result<(), Error> {
-    loop {
+    let room_ids: Vec<String> = sqlx::query_scalar(ROOMS).fetch_all(&store.write).await?;
+    for portion in room_ids.chunks(PORTION) {
         let mut tx = store.writing().await?;
-        let rows = sqlx::query(MISSING)
-            .bind(PORTION)
-            .fetch_all(&mut *tx)
-            .await?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-
-        for row in &rows {
-            let room_id: &str = row.try_get("room_id")?;
-            let user_id: &str = row.try_get("user_id")?;
-            let device_id: &str = row.try_get("device_id")?;
-            let people = BTreeSet::from([
-                Person {
-                    user_id,
-                    device_id: "",
-                },
-                Person { user_id, device_id },
-            ]);
-            add_pseudonyms(&mut tx, room_id, &people).await?;
+        for room_id in portion {
+            add_pseudonyms_of_room(&mut tx, room_id).await?;
         }
 
         tx.commit().await?;
     }
+
+    Ok(())
+}
+
+/// Adds the pseudonyms that are missing in one room.
+async fn add_pseudonyms_of_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+    let rows = sqlx::query(IN_CALLS)
+        .bind(room_id)
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut people = BTreeSet::new();
+    for row in &rows {
+        let user_id: &str = row.try_get("user_id")?;
+        for device_id in ["", row.try_get("device_id")?] {
+            people.insert(Person { user_id, device_id });
+        }
+    }
+
+    add_pseudonyms(tx, room_id, &people).await
 }
 
 #[cfg(test)]
