@@ -214,27 +214,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_record_is_one_line_whatever_a_stranger_names() {
+    /// The log of what `write` writes.
+    fn logged(colours: bool, write: impl FnOnce()) -> String {
         let page = Page::default();
         let to = page.clone();
         let writer = OneLine {
             writer: move || to.clone(),
-            colours: false,
+            colours,
         };
-
         let log = tracing_subscriber::fmt()
             .with_writer(writer)
-            .with_ansi(false)
+            .with_ansi(colours)
             .finish();
+        tracing::subscriber::with_default(log, write);
+
+        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_one_line_whatever_a_stranger_names() {
         let room =
             "!a\n2026-11-22T00:00:00Z ERROR callscope: forged\r\u{1b}[2J\u{85}\u{2028}\u{202e}end";
-        tracing::subscriber::with_default(log, || {
+        let text = logged(false, || {
             tracing::warn!("{room}: no such room");
             tracing::warn!(room, error = %room, "polling");
             tracing::warn!(?room, "polling");
         });
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
         let steers =
             |letter: char| letter != '\n' && (letter.is_control() || breaks_or_turns(letter));
@@ -251,20 +256,10 @@ mod tests {
 
     #[test]
     fn a_stranger_steers_no_terminal_where_the_log_has_colours() {
-        let page = Page::default();
-        let to = page.clone();
-        let writer = OneLine {
-            writer: move || to.clone(),
-            colours: true,
-        };
-        let log = tracing_subscriber::fmt()
-            .with_writer(writer)
-            .with_ansi(true);
         let room = "!a\u{1b}[2J\u{1b}]0;title\u{7}\u{1b}[8mhidden";
-        tracing::subscriber::with_default(log.finish(), || {
+        let mut text = logged(true, || {
             tracing::warn!(room_id = %room, "polling {room}");
         });
-        let mut text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
         assert!(text.contains("\u{1b}[3m"), "it has colours: {text:?}");
         for colour in COLOURS {
             text = text.replace(colour, "");
