@@ -58,7 +58,7 @@ pub fn is_private(path: &str) -> bool {
         .any(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Puts who asks into the request (an [`Asker`] and an [`Identity`]), and passes it on if it may be
+/// Puts who asks into the request (an [`Asker`]), and passes it on if it may be
 /// answered. A key that is not good is refused, and so is one that does not open the address.
 ///
 /// # Errors
@@ -79,7 +79,6 @@ pub async fn admit_askers(
     let admission = match asker.await {
         Ok(asker) => {
             let admission = admit(&asker, &req);
-            req.extensions_mut().insert(asker.identity.clone());
             req.extensions_mut().insert(asker);
             admission
         }

@@ -421,8 +421,8 @@ fn is_always_answered(path: &str) -> bool {
     streams || own || gate::is_private(path) || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The key under which the answer to a request of this viewer is kept, at this generation of changes and second.
-/// `None` if it is not kept: unusually long requests, requests that are always answered, and HEAD.
+/// The key under which the answer to a request of this viewer is kept, at this generation of changes
+/// and second. `None` if it is not kept: unusually long requests, requests that are always answered, and HEAD.
 fn cache_key(at: (u64, i64), viewer: &Viewer, req: &ServiceRequest) -> Option<CacheKey> {
     let (generation, second) = at;
     let address = req.uri().path_and_query()?.as_str();

@@ -163,7 +163,7 @@ impl AdminPage<'_> {
 fn scope_words(key: &ApiKey) -> &'static str {
     match key.scope {
         KeyScope::Public => "what everybody may see",
-        KeyScope::All => "everything",
+        KeyScope::All => "everything but this page",
         KeyScope::Metrics => "metrics only",
     }
 }
