@@ -90,6 +90,7 @@ impl App {
             source,
         };
 
+        web::http::connections::raise_open_files_limit();
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let store = Writer::open(config.database_url.expose()).await?;
@@ -103,6 +104,7 @@ impl App {
             public_url: config.public_url.as_ref().map(ToString::to_string),
             access: Access::new(access_settings(config), sign_ins),
             options: web::Options {
+                public_names: config.public_names.clone(),
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
@@ -111,7 +113,7 @@ impl App {
                     servers_are_public: config.access.servers_are_public,
                 },
             },
-            memory: web::SharedMemory::default(),
+            memory: web::SharedMemory::with_rate_limit(config.requests_per_second),
         };
 
         let server = web::serve(listener, web).map_err(Error::Web)?;

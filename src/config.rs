@@ -17,6 +17,7 @@ use crate::rtc::slot::SlotPolicy;
 use crate::rtc::words::Mode;
 use layers::Layers;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -50,6 +51,10 @@ pub struct Config {
     pub bind: SocketAddr,
     /// The address under which people reach the pages.
     pub public_url: Option<Url>,
+    /// The addresses of further names of the pages.
+    pub public_names: Vec<String>,
+    /// Maximum requests a second of one address; `None` = no limit.
+    pub requests_per_second: Option<NonZeroU32>,
     /// Who may see the pages.
     pub access: AccessConfig,
     /// The key with which commands ask the running server.
@@ -199,6 +204,8 @@ impl Config {
             layers.parsed("bind", check::parse_bind_address),
             layers.parsed("public_url", check::parse_public_url),
         );
+        let public_names = layers.list("public_names", check::parse_public_name);
+        let requests_per_second = layers.number("requests_per_second", 0, 10_000);
         let access = access::read_access(layers);
         let api_key = layers.secret("api_key");
         let programs = read_programs(layers);
@@ -227,6 +234,8 @@ impl Config {
             database_url,
             bind: bind?,
             public_url,
+            public_names,
+            requests_per_second: NonZeroU32::new(u32::try_from(requests_per_second?).ok()?),
             access: access?,
             api_key,
             programs: programs?,

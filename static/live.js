@@ -1,6 +1,8 @@
 // Keeps the page up to date: the server says that something changed, and the same page is fetched again.
 // Only what differs is touched, so focus, open details, selection and scroll stay. Works without this file too.
 (() => {
+  // The pages may stand below a path, so the address of the stream comes with the page.
+  const streamAddress = document.currentScript?.dataset.stream;
   const body = document.body;
   if (!("follow" in body.dataset)) return;
   const room = body.dataset.room && decodeURIComponent(body.dataset.room);
@@ -135,7 +137,7 @@
   let wait = 1000;
   let lost = 0;
   const connect = () => {
-    stream = new EventSource("/api/v1/live");
+    stream = new EventSource(streamAddress);
     stream.addEventListener("open", () => {
       wait = 1000;
       // Whatever happened while we did not hear is fetched once.

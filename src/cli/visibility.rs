@@ -3,10 +3,13 @@
 
 use super::key::open_store;
 use super::look::say;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::rtc::room_visibility::RoomVisibility;
 use crate::store::derive::pseudonyms;
 use crate::store::ingest::rooms;
+use crate::store::sign_in::audit_log::{AuditEntry, AuditKind, record_entry};
+use crate::store::sign_in::rooms::decide_visibility;
 use clap::Subcommand;
 use std::error::Error;
 use std::process::ExitCode;
@@ -52,14 +55,23 @@ pub(super) async fn set_visibility(
         Choice::Default => None,
         Choice::Decided(decided) => Some(decided),
     };
-    rooms::set_visibility(&store, &found.room_id, decided).await?;
-    store.close().await;
     let words = match decided {
         None => "those whom the room itself says",
         Some(RoomVisibility::Public) => "everybody",
         Some(RoomVisibility::Members) => "those who are or were in it",
         Some(RoomVisibility::Hidden) => "operators only",
     };
+    let sign_ins = store.sign_ins();
+    decide_visibility(&sign_ins, &found.room_id, decided).await?;
+    let entry = AuditEntry {
+        at_ms: Clock::System.now_ms(),
+        kind: AuditKind::RoomShown,
+        identity: None,
+        detail: Some(format!("{}: {words}", found.room_id)),
+        address: None,
+    };
+    record_entry(&sign_ins, &entry).await?;
+    store.close().await;
     say!("The calls of {} are for {words}.", found.room_id);
 
     Ok(ExitCode::SUCCESS)

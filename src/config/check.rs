@@ -37,17 +37,33 @@ pub(crate) fn parse_web_address(text: &str) -> Checked<Url> {
     Ok(url)
 }
 
-/// The public address of the pages, which must be at the root of a host name.
+/// The public address of the pages. They may stand below a path.
 pub(super) fn parse_public_url(text: &str) -> Checked<Url> {
     let url = parse_web_address(text)?;
-    if url.path() != "/" {
+    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "/-._~".contains(sign);
+    if !url.path().chars().all(is_plain) || url.path().contains("//") {
         return Err(format!(
-            "{} goes on with a path, and these pages need a name of their own",
+            "the path of {} may have only letters, digits and - . _ ~ between single slashes",
             quote_for_display(text)
         ));
     }
 
     Ok(url)
+}
+
+/// A further name of the pages: a host name, perhaps with `https://` before it. It becomes an
+/// address.
+pub(super) fn parse_public_name(text: &str) -> Checked<String> {
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
+
+    match parse_web_address(&url) {
+        Ok(url) if url.path() == "/" => Ok(url.to_string()),
+        _ => Err(format!("{} is not a host name", quote_for_display(text))),
+    }
 }
 
 /// The origin of a web page, as browsers write it, or `*`.

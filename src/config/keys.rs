@@ -78,6 +78,16 @@ pub const KEYS: &[SettingKey] = &[
     ),
     new_key("public_url", None, "https://calls.example.org"),
     new_key(
+        "public_names",
+        Some(""),
+        "calls.example.net, a further name under which people reach the pages",
+    ),
+    new_key(
+        "requests_per_second",
+        Some("20"),
+        "a number from 0 to 10000: requests a second of one address; 0 is no limit",
+    ),
+    new_key(
         "operator_password_hash",
         None,
         "the text between the quotes that `callscope passwd` prints, which begins with $argon2id$ \

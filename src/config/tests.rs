@@ -156,7 +156,7 @@ fn all_faults_come_at_once_each_with_its_place_and_its_remedy() {
         ("LOG", "inof"),
         ("BACKFILL_DAYS", "0"),
         ("WHATEVER_THIS_IS", "1"),
-        ("PUBLIC_URL", "https://example.org/calls/"),
+        ("PUBLIC_URL", "https://example.org/calls/?x"),
         // Variables that Kubernetes sets beside a service of our name are no fault.
         ("SERVICE_HOST", "10.0.0.1"),
         ("SERVICE_PORT_HTTP", "8080"),
@@ -179,7 +179,7 @@ fn all_faults_come_at_once_each_with_its_place_and_its_remedy() {
     backfill (callscope.toml): it is neither yes nor no. Write true or false
     backfill_days (CALLSCOPE_BACKFILL_DAYS): it is not a number within the bounds. Write a number of days, 1 or more
     bind (CALLSCOPE_BIND): ":8080" is not an address with a port. Write an address and a port: 127.0.0.1:8080, or 0.0.0.0:8080 for every interface
-    public_url (CALLSCOPE_PUBLIC_URL): "https://example.org/calls/" goes on with a path, and these pages need a name of their own. Write https://calls.example.org
+    public_url (CALLSCOPE_PUBLIC_URL): "https://example.org/calls/?x" goes on after the path. Write https://calls.example.org
     log (CALLSCOPE_LOG): "inof" is not a log level. Write error, warn, info, debug or trace, or info,callscope=debug
     "#);
 }

@@ -16,7 +16,9 @@ use crate::clock::Clock;
 use crate::store::Reader;
 use crate::store::model::Totals;
 use crate::store::visible::VisibilityPolicy;
+use crate::web::http::base_path::BasePath;
 use crate::web::http::cost_cache::{CostCache, SharedValue};
+use crate::web::http::rate_limit::RateLimit;
 use crate::web::http::response_cache::ResponseCache;
 use crate::web::sign_in::access::Access;
 use actix_web::dev::Server;
@@ -24,6 +26,7 @@ use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 use pages::{overview, server, servers, statistics, transports};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -64,6 +67,8 @@ pub struct SharedMemory {
     running: Arc<SharedValue<pages::RunningCalls>>,
     days: Arc<CostCache<overview::DayCounts>>,
     streams: outputs::live::Streams,
+    /// The requests of each address; `None` if they are not limited.
+    rate_limit: Option<RateLimit>,
     /// One permit per file export in progress.
     exports: Arc<Semaphore>,
     /// Only one request for metrics at a time, because the readiness check uses the same
@@ -81,6 +86,7 @@ impl Default for SharedMemory {
             running: Arc::default(),
             days: Arc::default(),
             streams: outputs::live::Streams::at_most(http::connections::max_live_streams()),
+            rate_limit: None,
             exports: Arc::new(Semaphore::new(EXPORTS_MOST)),
             metrics: Arc::new(Semaphore::new(1)),
         }
@@ -90,6 +96,8 @@ impl Default for SharedMemory {
 /// Options that the operator can switch on.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The addresses of further names under which people reach us, as `https://calls.example.net`.
+    pub public_names: Vec<String>,
     /// Origins whose web pages may read the API from within a browser; `*` is all of them.
     pub cors_origins: Vec<String>,
     /// Metrics have rooms as labels.
@@ -98,6 +106,23 @@ pub struct Options {
     pub probing: bool,
     /// Which rooms are visible to whom.
     pub visibility: VisibilityPolicy,
+}
+
+impl SharedMemory {
+    /// Limits each address to this many requests a second; `None` = no limit.
+    #[must_use]
+    pub fn with_rate_limit(requests_per_second: Option<NonZeroU32>) -> Self {
+        Self {
+            rate_limit: requests_per_second.map(RateLimit::per_second),
+            ..Self::default()
+        }
+    }
+
+    /// How many requests were refused since the start because their address asked too often.
+    #[must_use]
+    pub fn limited_requests(&self) -> u64 {
+        self.rate_limit.as_ref().map_or(0, RateLimit::refused)
+    }
 }
 
 impl Web {
@@ -157,7 +182,9 @@ pub fn serve_with(
 ) -> std::io::Result<Server> {
     let public_url = web.public_url.as_deref().unwrap_or_default();
     let is_https = public_url.starts_with("https://");
-    let hosts = http::host::AllowedHosts::new(listener.local_addr()?, web.public_url.as_deref());
+    let base = BasePath::from_public_url(web.public_url.as_deref());
+    let names = web.public_url.iter().chain(&web.options.public_names);
+    let hosts = http::host::AllowedHosts::new(listener.local_addr()?, names);
     let dear = Data::new(web.for_dear_questions());
     let watched = Data::new(Web {
         store: web.store.for_watchers(),
@@ -188,11 +215,20 @@ pub fn serve_with(
             headers
         };
 
+        let (outer, inner) = (base.clone(), base.clone());
+        let below =
+            from_fn(move |req, next| http::base_path::serve_below_path(outer.clone(), req, next));
+        let links = from_fn(move |req, next| {
+            http::base_path::prefix_links_of_pages(inner.clone(), req, next)
+        });
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| {
             http::host::refuse_foreign_hosts(hosts.clone(), known.clone(), req, next)
         });
         let open = web.clone();
+        let limited = web.clone();
+        let flood =
+            from_fn(move |req, next| http::rate_limit::refuse_floods(limited.clone(), req, next));
         let paths = web.clone();
         let path = from_fn(move |req, next| {
             http::path::refuse_control_characters(paths.clone(), req, next)
@@ -216,13 +252,16 @@ pub fn serve_with(
         // The first wrapper is the innermost: a cached answer is already compressed, but origin,
         // host and who asks are checked for each request.
         let app = app
+            .wrap(links)
             .wrap(Compress::default())
             .wrap(keep)
             .wrap(gate)
+            .wrap(flood)
             .wrap(path)
             .wrap(cors)
             .wrap(guard)
-            .wrap(headers);
+            .wrap(headers)
+            .wrap(below);
         let (dear, watched) = (dear.clone(), watched.clone());
         app.configure(more)
             .configure(move |config| routes::add_routes(config, &dear, &watched))

@@ -2,8 +2,8 @@
 
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, admin, call, calls, docs, overview, rejected, room, room_at, rooms, server, servers,
-    sign_in, statistics, status, transports, wall,
+    about, admin, admin_rooms, call, calls, docs, overview, rejected, room, room_at, rooms, server,
+    servers, sign_in, statistics, status, transports, wall,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -131,6 +131,15 @@ fn add_private_routes(config: &mut ServiceConfig) {
                 .route(actix::post().to(sign_in::post_sign_out)),
         )
         .service(read_only("/admin", admin::get_admin))
+        .service(read_only("/admin/rooms", admin_rooms::get_admin_rooms))
+        .route(
+            "/admin/rooms/show",
+            actix::post().to(admin_rooms::show_room_to),
+        )
+        .route(
+            "/admin/rooms/read",
+            actix::post().to(admin_rooms::read_room_again),
+        )
         .route("/admin/sessions/end", actix::post().to(admin::end_session))
         .route(
             "/admin/sessions/end-all",

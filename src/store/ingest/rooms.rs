@@ -154,28 +154,6 @@ fn lower_for_search(words: &str) -> Option<String> {
     Some(words.to_lowercase()).filter(|folded| *folded != words.to_ascii_lowercase())
 }
 
-const SET_VISIBILITY: &str = "update rooms set shown_by_operator = $2 where room_id = $1";
-
-/// Stores what the operator decided about who may see the calls of a room; with `None` the room
-/// itself decides.
-///
-/// # Errors
-/// When the database fails.
-pub async fn set_visibility(
-    store: &Writer,
-    room_id: &str,
-    decided: Option<RoomVisibility>,
-) -> Result<(), Error> {
-    let mut tx = store.writing().await?;
-    sqlx::query(SET_VISIBILITY)
-        .bind(room_id)
-        .bind(decided.map(RoomVisibility::as_str))
-        .execute(&mut *tx)
-        .await?;
-
-    Ok(tx.commit().await?)
-}
-
 const COUNT_WRITE: &str = "update rooms set writes = writes + 1 where room_id = $1";
 
 /// Adds one to the room's count of writes. A commit that can change the room's stays does so before

@@ -19,6 +19,10 @@ words! {
         KeyUsed = "key_used",
         KeyAdded = "key_added",
         KeyRevoked = "key_revoked",
+        /// An operator decided who may see the calls of a room.
+        RoomShown = "room_shown",
+        /// An operator had the history of a room read again.
+        BackfillRequested = "backfill_requested",
     }
 }
 
@@ -34,7 +38,7 @@ pub struct AuditEntry {
     pub kind: AuditKind,
     /// `operator`, a Matrix id, or the id of a key; `None` if it is not known.
     pub identity: Option<String>,
-    /// The name of a key.
+    /// The name of a key, or the id of a room and what was decided about it.
     pub detail: Option<String>,
     /// Where the request came from; `None` if it was a command on this machine.
     pub address: Option<String>,

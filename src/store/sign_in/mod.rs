@@ -1,8 +1,10 @@
-//! What the web itself writes: who is signed in, the keys of programs, and the log of both. All
-//! else it only reads. The tables are its own; no other file of the store names them.
+//! What the web itself writes: who is signed in, the keys of programs, what an operator decides
+//! about rooms, and the log of it all. All else it only reads. But for those of rooms, the tables
+//! are its own; no other file of the store names them.
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod rooms;
 pub mod sessions;
 
 use super::db::connect::{self, Setup};

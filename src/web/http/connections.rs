@@ -5,9 +5,36 @@
 const OTHERS: usize = 160;
 /// Minimum and maximum number of connections per worker.
 const LEAST: usize = 32;
-const MOST: usize = 4096;
+const MOST: usize = 16_384;
 /// The assumed limit of open files if the system states none.
 const USUAL: usize = 1024;
+
+/// How many open files the process asks for. Systems allow more than they give unasked.
+#[cfg(target_os = "linux")]
+const WANTED: u64 = 65_536;
+
+/// Raises the number of files that the process may open, as far as the system lets it. If it does
+/// not, there are fewer connections.
+pub fn raise_open_files_limit() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+        let limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.map_or(WANTED, |most| most.min(WANTED));
+        if limit.current.is_none_or(|current| current >= wanted) {
+            return;
+        }
+
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files could not be raised");
+        }
+    }
+}
 
 /// Maximum number of connections per worker, for this number of workers.
 #[must_use]

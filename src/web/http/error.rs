@@ -30,6 +30,9 @@ pub enum Error {
     /// It is known who asks, and it is not allowed. The text is for the reader.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The client's address asked too often; after so many seconds it is answered again.
+    #[error("your address asks too often; ask again in {wait_s} s")]
+    TooMany { wait_s: u64 },
     /// The body of a request is longer than so many bytes.
     #[error("a form may have at most {0} bytes")]
     TooLarge(usize),
@@ -70,6 +73,7 @@ impl Error {
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MissingKey | Self::BadKey => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -105,6 +109,7 @@ impl Error {
             Self::Misdirected(_) | Self::Forbidden(_) => "M_FORBIDDEN",
             Self::MissingKey => "M_MISSING_TOKEN",
             Self::BadKey => "M_UNKNOWN_TOKEN",
+            Self::TooMany { .. } => "M_LIMIT_EXCEEDED",
             Self::TooLarge(_) => "M_TOO_LARGE",
             Self::Unrecognized | Self::NotAllowed => "M_UNRECOGNIZED",
             _ if self.is_busy() => "M_LIMIT_EXCEEDED",

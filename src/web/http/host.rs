@@ -23,20 +23,22 @@ const NAME_MAX: usize = 80;
 #[derive(Debug, Clone)]
 pub struct AllowedHosts {
     bind: IpAddr,
-    /// The host of the public URL as browsers write it.
-    public: Option<String>,
+    /// The hosts of our public addresses as browsers write them.
+    public: Vec<String>,
 }
 
 impl AllowedHosts {
-    /// The allowed names for a bound address and for the public URL, if there is one.
+    /// The allowed names for a bound address and for our public addresses.
     #[must_use]
-    pub fn new(bind: SocketAddr, public_url: Option<&str>) -> Self {
-        let public =
-            public_url.and_then(|url| Url::parse(url).ok()?.host_str().map(ToOwned::to_owned));
+    pub fn new(bind: SocketAddr, public: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let host_of_address = |url: &str| Url::parse(url).ok()?.host_str().map(ToOwned::to_owned);
 
         Self {
             bind: bind.ip().to_canonical(),
-            public,
+            public: public
+                .into_iter()
+                .filter_map(|url| host_of_address(url.as_ref()))
+                .collect(),
         }
     }
 
@@ -52,8 +54,8 @@ impl AllowedHosts {
 
         if self
             .public
-            .as_deref()
-            .is_some_and(|public| name.eq_ignore_ascii_case(public))
+            .iter()
+            .any(|public| name.eq_ignore_ascii_case(public))
         {
             return true;
         }

@@ -1,7 +1,8 @@
 //! Requests and answers: parameters, errors, caches, hosts, paths; nothing here knows a page.
 
 pub mod assets;
-pub(super) mod connections;
+pub mod base_path;
+pub mod connections;
 pub(super) mod cors;
 pub mod cost_cache;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod host;
 pub(super) mod indentation;
 pub(super) mod own_path;
 pub(super) mod path;
+pub mod rate_limit;
 pub mod request;
 pub mod response;
 pub mod response_cache;

@@ -412,6 +412,10 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
         response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
     }
 
+    if let Error::TooMany { wait_s } = error {
+        response.insert_header((header::RETRY_AFTER, *wait_s));
+    }
+
     if error.status() == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
@@ -433,6 +437,7 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
         405 => "Only for reading",
         413 => "Too long",
         421 => "Not under this name",
+        429 => "Too many requests",
         503 => "Too much to do",
         _ => "Something broke",
     };

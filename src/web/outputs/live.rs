@@ -14,7 +14,7 @@ use futures_util::Stream;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -97,26 +97,6 @@ impl Drop for OpenStream {
     }
 }
 
-/// The address of a client: its own, or if that is a proxy in our own network, the one that the
-/// proxy states.
-fn address_of(req: &HttpRequest) -> IpAddr {
-    let peer = req
-        .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let is_near = match peer {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
-    };
-
-    // A proxy appends the address that it was called from. What stands before is the client's word.
-    // It may do so in a header line of its own.
-    let stated = req.headers().get_all("x-forwarded-for").last();
-    let stated =
-        stated.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-
-    stated.filter(|_| is_near).unwrap_or(peer)
-}
-
 /// `GET /api/v1/live`: an endless stream that tells the browser when something changed. The number
 /// of open streams is limited, also for each address; if it is reached, the answer is an error.
 pub async fn get_live_events(req: HttpRequest, web: Web) -> HttpResponse {
@@ -125,7 +105,8 @@ pub async fn get_live_events(req: HttpRequest, web: Web) -> HttpResponse {
         return response::send_error(&ask, &error);
     }
 
-    let Some(open) = web.memory.streams.open(address_of(&req)) else {
+    let client = web.access.client_for_limits(req.headers(), req.peer_addr());
+    let Some(open) = web.memory.streams.open(client) else {
         let mut refused =
             response::send_error(&ask, &Error::Busy("too many live streams are open"));
         // A refused client must not hold the connection.
@@ -259,6 +240,7 @@ mod tests {
     use super::*;
     use crate::changes::Changes;
     use futures_util::StreamExt;
+    use std::net::Ipv4Addr;
 
     async fn next(
         stream: &mut (impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> + Unpin),

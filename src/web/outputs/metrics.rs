@@ -51,6 +51,7 @@ struct MetricsData {
     trouble: Option<Trouble>,
     /// `None` where nobody signs in.
     refusals: Option<RefusalCounts>,
+    limited_requests: u64,
 }
 
 impl MetricsData {
@@ -103,6 +104,7 @@ async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
         gauges: gauges::read_gauges(store).await?,
         trouble: store.trouble(ask.now),
         refusals: web.access.refusals(),
+        limited_requests: web.memory.limited_requests(),
     };
 
     let mut text = String::new();
@@ -120,6 +122,11 @@ fn build_registry(rows: &MetricsData) -> Registry {
     register_storage(&mut registry, rows);
     register_rooms(&mut registry, rows);
     register_accounts(&mut registry, rows);
+    registry.register(
+        "limited_requests",
+        "Requests refused because their address asked too often",
+        ConstCounter::new(rows.limited_requests),
+    );
     if let Some(refusals) = rows.refusals {
         register_refusals(&mut registry, refusals);
     }

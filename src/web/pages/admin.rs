@@ -1,4 +1,4 @@
-//! `/admin`: who is signed in, the keys of programs, and the log of both; for operators only.
+//! `/admin`: who is signed in, the keys of programs, and the log; for operators only.
 
 use crate::store::SignIns;
 use crate::store::sign_in::api_keys::{self, ApiKey, KeyScope};
@@ -10,7 +10,7 @@ use crate::web::http::error::Error;
 use crate::web::http::form::{self, Form, FormBinding};
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
-use crate::web::sign_in::access::record;
+use crate::web::sign_in::access::record_with_detail;
 use crate::web::sign_in::new_key::{KeyError, KeyWish, MadeKey, make_key, parse_days};
 use crate::web::sign_in::{Asker, Entrance};
 use crate::web::view::format as f;
@@ -43,10 +43,10 @@ struct AdminPage<'a> {
 }
 
 /// An operator at the admin page, and where what is done there is written.
-struct Admin<'a> {
-    ask: PageRequest,
+pub(super) struct Admin<'a> {
+    pub ask: PageRequest,
     asker: Asker,
-    sign_ins: &'a SignIns,
+    pub sign_ins: &'a SignIns,
 }
 
 /// What the admin page tells beside its lists.
@@ -61,7 +61,7 @@ impl<'a> Admin<'a> {
     ///
     /// # Errors
     /// It is nobody who may be here. Then there is no such page.
-    fn of_request(req: &HttpRequest, web: &'a Web) -> Result<Self, Error> {
+    pub fn of_request(req: &HttpRequest, web: &'a Web) -> Result<Self, Error> {
         let asker = Asker::of_request(req).filter(|asker| asker.is_admin);
         match (asker, web.access.sign_ins()) {
             (Some(asker), Some(sign_ins)) => Ok(Self {
@@ -77,7 +77,7 @@ impl<'a> Admin<'a> {
     ///
     /// # Errors
     /// It is nobody who may be here, or no page of ours sent the form.
-    fn of_form(
+    pub fn of_form(
         req: &HttpRequest,
         web: &'a Web,
         body: Result<Bytes, actix_web::Error>,
@@ -91,8 +91,37 @@ impl<'a> Admin<'a> {
 
     /// Records what the operator did.
     async fn record(&self, kind: AuditKind) -> Result<(), Error> {
+        self.record_detail(kind, None).await
+    }
+
+    /// Records what the operator did, and to what.
+    pub async fn record_detail(
+        &self,
+        kind: AuditKind,
+        detail: Option<String>,
+    ) -> Result<(), Error> {
         let who = Some(self.asker.identity.as_str());
-        Ok(record(self.sign_ins, kind, who, self.asker.address, self.ask.now).await?)
+        let (address, now) = (self.asker.address, self.ask.now);
+        Ok(record_with_detail(self.sign_ins, kind, who, detail, address, now).await?)
+    }
+
+    /// Writes a page of operators. `render` gets its frame, and the token for its forms.
+    pub fn send_page(
+        &self,
+        req: &HttpRequest,
+        web: &Web,
+        status: StatusCode,
+        render: impl FnOnce(&Shell, String) -> askama::Result<String>,
+    ) -> HttpResponse {
+        let binding = FormBinding::for_page(&self.asker, req.headers());
+        let shell = Shell::without_status(&self.ask);
+        let page = render(&shell, binding.token(web));
+        let mut response = response::send_private_page(&self.ask, status, page);
+        if let Some(cookie) = binding.cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+
+        response
     }
 
     /// The page, with what came of a form.
@@ -109,35 +138,33 @@ impl<'a> Admin<'a> {
             Query::read(&self.ask.query, &["cursor"])?.place()?
         };
 
-        let binding = FormBinding::for_page(&self.asker, req.headers());
-        let page = AdminPage {
-            shell: &Shell::without_status(&self.ask),
-            now: self.ask.now,
-            token: binding.token(web),
-            own_session: match &self.asker.entrance {
-                Entrance::Session { id_hash } => Some(id_hash),
-                _ => None,
-            },
-            sessions: sessions::list_sessions(self.sign_ins, self.ask.now).await?,
-            keys: api_keys::list_keys(self.sign_ins).await?,
-            made: outcome.made,
-            message: outcome.message,
-            log: audit_log::list_entries(self.sign_ins, before, ENTRIES_MOST).await?,
-            is_newest: before.is_none(),
-        };
-
+        let sessions = sessions::list_sessions(self.sign_ins, self.ask.now).await?;
+        let keys = api_keys::list_keys(self.sign_ins).await?;
+        let log = audit_log::list_entries(self.sign_ins, before, ENTRIES_MOST).await?;
         let status = if outcome.message.is_some() {
             StatusCode::BAD_REQUEST
         } else {
             StatusCode::OK
         };
 
-        let mut response = response::send_private_page(&self.ask, status, page.render());
-        if let Some(cookie) = binding.cookie {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
-
-        Ok(response)
+        Ok(self.send_page(req, web, status, |shell, token| {
+            AdminPage {
+                shell,
+                now: self.ask.now,
+                token,
+                own_session: match &self.asker.entrance {
+                    Entrance::Session { id_hash } => Some(id_hash),
+                    _ => None,
+                },
+                sessions,
+                keys,
+                made: outcome.made,
+                message: outcome.message,
+                log,
+                is_newest: before.is_none(),
+            }
+            .render()
+        }))
     }
 }
 
@@ -179,6 +206,8 @@ fn entry_words(entry: &AuditEntry) -> &'static str {
         AuditKind::KeyUsed => "Key used, first time that day",
         AuditKind::KeyAdded => "Key added",
         AuditKind::KeyRevoked => "Key revoked",
+        AuditKind::RoomShown => "Decided who may see the calls of a room",
+        AuditKind::BackfillRequested => "Had the history of a room read again",
     }
 }
 
@@ -301,6 +330,10 @@ fn back_to_admin() -> HttpResponse {
 }
 
 /// Writes the answer, or the error.
-fn send_answer(req: &HttpRequest, web: &Web, answer: Result<HttpResponse, Error>) -> HttpResponse {
+pub(super) fn send_answer(
+    req: &HttpRequest,
+    web: &Web,
+    answer: Result<HttpResponse, Error>,
+) -> HttpResponse {
     answer.unwrap_or_else(|error| response::send_error(&PageRequest::of_request(req, web), &error))
 }

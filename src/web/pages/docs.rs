@@ -13,7 +13,7 @@ use crate::web::view::format as f;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The list of addresses.
 #[derive(Debug, Clone, Serialize)]
@@ -67,8 +67,8 @@ pub struct SchemaKey {
 /// whether it changed.
 pub async fn get_openapi(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let document = Query::read(&ask.query, &[])
-        .and_then(|_| Ok(serde_json::to_vec(openapi::openapi_document())?));
+    let document =
+        Query::read(&ask.query, &[]).and_then(|_| Ok(serde_json::to_vec(&document_of_site(&web))?));
     match document {
         Ok(body) => {
             let tag = etag::tag_of_body(&body);
@@ -76,6 +76,17 @@ pub async fn get_openapi(req: HttpRequest, web: Web) -> HttpResponse {
         }
         Err(error) => response::send_error(&ask, &error),
     }
+}
+
+/// The `OpenAPI` document, with the site's address if it is known. Without it, the addresses are
+/// those of the host that gave the document.
+fn document_of_site(web: &Web) -> Value {
+    let mut document = openapi::openapi_document().clone();
+    if web.public_url.is_some() {
+        document["servers"] = json!([{ "url": web.url("") }]);
+    }
+
+    document
 }
 
 /// `GET /api/docs`: the first page of the documentation of the JSON.

@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod admin;
+pub mod admin_rooms;
 pub mod call;
 pub mod calls;
 pub mod docs;

@@ -1,7 +1,7 @@
 //! Who may come in, by the configuration, and how it is found out of a request.
 
 use super::attempts::{Attempts, TooMany};
-use super::client_address::find_client;
+use super::client_address::{find_client, find_client_for_limits};
 use super::cookie::CookieKind;
 use super::form_token::FormKey;
 use super::password::PasswordHash;
@@ -183,6 +183,12 @@ impl Access {
         self.0.settings.is_https || self.0.settings.proxies.are_at(peer) && says_https()
     }
 
+    /// The client of a request for limits, by its headers and the other end of its connection.
+    #[must_use]
+    pub fn client_for_limits(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> IpAddr {
+        find_client_for_limits(&self.0.settings.proxies.networks, ip_of_peer(peer), headers)
+    }
+
     /// Who asks, by the headers of a request, the other end of its connection and the time, ms. A
     /// key counts before a session, and a session before what a proxy says.
     ///
@@ -194,7 +200,7 @@ impl Access {
         peer: Option<SocketAddr>,
         now: i64,
     ) -> Result<Asker, AskerError> {
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let peer = ip_of_peer(peer);
         let address = find_client(&self.0.settings.proxies.networks, peer, headers);
         let unknown = Asker {
             identity: Identity::Anonymous,
@@ -449,15 +455,35 @@ pub async fn record(
     address: IpAddr,
     now: i64,
 ) -> Result<(), store::Error> {
+    record_with_detail(sign_ins, kind, who, None, address, now).await
+}
+
+/// The same, with what it was done to.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record_with_detail(
+    sign_ins: &SignIns,
+    kind: AuditKind,
+    who: Option<&str>,
+    detail: Option<String>,
+    address: IpAddr,
+    now: i64,
+) -> Result<(), store::Error> {
     let entry = AuditEntry {
         at_ms: now,
         kind,
         identity: who.map(ToOwned::to_owned),
-        detail: None,
+        detail,
         address: Some(address.to_string()),
     };
 
     audit_log::record_entry(sign_ins, &entry).await
+}
+
+/// The address of the other end of a connection; the unspecified one if it is not known.
+fn ip_of_peer(peer: Option<SocketAddr>) -> IpAddr {
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }
 
 /// The key or token in a request, by either header.

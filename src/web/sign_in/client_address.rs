@@ -40,6 +40,26 @@ pub fn find_client(proxies: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAd
     client
 }
 
+/// The client behind this peer, for limits only. A peer of our own network that is no trusted proxy
+/// may be a proxy all the same; the address from which it has the request counts then, so that all
+/// its clients are not taken for one.
+#[must_use]
+pub fn find_client_for_limits(proxies: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let client = find_client(proxies, peer, headers);
+    let is_near = match client {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+
+    // A proxy adds the address that called it at the end. What stands before is the client's word.
+    let stated = headers.get_all(FORWARDED_FOR).last();
+    let stated = stated.and_then(|list| parse_hop(list.to_str().ok()?.rsplit(',').next()?.trim()));
+
+    stated
+        .filter(|_| is_near)
+        .map_or(client, |address| address.to_canonical())
+}
+
 /// An address as proxies write it: some add the port.
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let plain = text.trim_start_matches('[').trim_end_matches(']');

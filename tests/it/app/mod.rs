@@ -39,4 +39,5 @@ mod stamps;
 mod standing;
 mod stops;
 mod storage;
+mod strangers;
 mod troubles;

@@ -1,7 +1,9 @@
 //! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape,
 //! nothing is unescaped.
 
+mod admin_rooms;
 mod api_keys;
+mod below_path;
 mod browser;
 mod contract;
 mod crowds;

@@ -69,6 +69,15 @@ impl Site {
             .await
     }
 
+    /// Below this path of its public URL.
+    pub async fn below(path: &str) -> Self {
+        let public_url = format!("https://calls.example{path}/");
+        Self::at("below", Some(&public_url), None)
+            .await
+            .fill()
+            .await
+    }
+
     async fn at(name: &str, public_url: Option<&str>, settings: Option<AccessSettings>) -> Self {
         let database = Database::new().await;
         let store = Writer::open(database.url()).await.unwrap();
@@ -78,6 +87,7 @@ impl Site {
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
         let of_site = clock.clone();
         let options = Options {
+            public_names: vec!["https://calls.example.net".into()],
             cors_origins: vec!["https://app.example".into()],
             metrics_room_labels: true,
             probing: name == "probed",
