@@ -3,7 +3,7 @@
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
     about, admin, admin_rooms, call, calls, docs, overview, rejected, room, room_at, rooms, server,
-    servers, sign_in, statistics, status, transports, wall,
+    servers, share, shared_call, sign_in, statistics, status, transports, wall,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -131,6 +131,13 @@ fn add_private_routes(config: &mut ServiceConfig) {
                 .route(actix::post().to(sign_in::post_sign_out)),
         )
         .service(read_only("/admin", admin::get_admin))
+        .service(read_only("/shared/{secret}", shared_call::get_shared_call))
+        .service(read_only("/admin/share", share::get_share))
+        .route("/admin/share/add", actix::post().to(share::add_share_link))
+        .route(
+            "/admin/share/revoke",
+            actix::post().to(share::revoke_share_link),
+        )
         .service(read_only("/admin/rooms", admin_rooms::get_admin_rooms))
         .route(
             "/admin/rooms/show",

@@ -23,6 +23,9 @@ words! {
         RoomShown = "room_shown",
         /// An operator had the history of a room read again.
         BackfillRequested = "backfill_requested",
+        /// An operator made an address at which a call is shown.
+        CallShared = "call_shared",
+        ShareRevoked = "share_revoked",
     }
 }
 

@@ -6,6 +6,7 @@ pub mod api_keys;
 pub mod audit_log;
 pub mod rooms;
 pub mod sessions;
+pub mod share_links;
 
 use super::db::connect::{self, Setup};
 use super::db::dialect::Dialect;

@@ -9,6 +9,7 @@ use crate::rtc::room_visibility::{
 };
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::word_column::maybe_word_from_row;
+use crate::store::read::calls::find_call;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -21,6 +22,8 @@ pub struct VisibleRooms {
     pub whole: BTreeSet<String>,
     /// Rooms of which only these spans are visible, in order and disjoint.
     pub in_part: BTreeMap<String, Vec<Span>>,
+    /// The only call that is visible; `None` if calls are visible by their rooms.
+    pub only_call: Option<String>,
     /// What is visible of people.
     pub people: PeopleShown,
     /// The number of rooms that we know, visible or not. Only the way in which rows are looked up
@@ -118,6 +121,10 @@ pub(super) async fn find_visible_rooms(
     viewer: &Viewer,
     policy: VisibilityPolicy,
 ) -> Result<VisibleRooms, Error> {
+    if let Viewer::HasShareLink { call_id, .. } = viewer {
+        return find_shared_call(store, call_id, PeopleShown::to_viewer(viewer, policy)).await;
+    }
+
     let rows = sqlx::query(ROOMS).fetch_all(&store.read).await?;
     let mut found = VisibleRooms {
         people: PeopleShown::to_viewer(viewer, policy),
@@ -163,6 +170,31 @@ pub(super) async fn find_visible_rooms(
 
     if let Viewer::Account { user_id } = viewer {
         add_rooms_of_account(store, user_id, &for_members, &mut found).await?;
+    }
+
+    Ok(found)
+}
+
+/// The call that this id leads to, in the time of its room in which it ran. Nothing is visible if
+/// there is none.
+async fn find_shared_call(
+    store: &Reader,
+    call_id: &str,
+    people: PeopleShown,
+) -> Result<VisibleRooms, Error> {
+    let mut found = VisibleRooms {
+        people,
+        only_call: Some(call_id.to_owned()),
+        ..VisibleRooms::default()
+    };
+
+    if let Some(call) = find_call(store, call_id).await? {
+        let span = Span {
+            from: call.started_ms,
+            to: call.until_ms.saturating_add(1),
+        };
+        found.in_part.insert(call.room.room_id, vec![span]);
+        found.only_call = Some(call.id);
     }
 
     Ok(found)

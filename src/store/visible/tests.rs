@@ -325,6 +325,34 @@ async fn whoever_sees_no_names_sees_the_same_pseudonym_in_a_room_and_another_in_
     assert_ne!(texts(&reader, names).await[0], beside_servers[0]);
 }
 
+#[tokio::test]
+async fn who_has_a_link_sees_this_call_only() {
+    let bed = Bed::new().await;
+    bed.add_room("!mine", "shared", "invite").await;
+    bed.add_room("!theirs", "world_readable", "invite").await;
+    // Another call at the same time.
+    bed.add_call("!mine", 150, 300).await;
+    bed.run("update rooms set shown_by_operator = 'hidden'")
+        .await;
+    let link = |call_id: &str, with_names| Viewer::HasShareLink {
+        call_id: call_id.to_owned(),
+        with_names,
+    };
+    let policy = VisibilityPolicy::default();
+    let reader = bed.reader(&link("!mine100", true), policy).await;
+    assert_eq!(calls_of(&reader).await, ["!mine100"]);
+    let people = "select user_id from memberships";
+    assert_eq!(texts(&reader, people).await, ["@bob:h"]);
+    assert_eq!(texts(&reader, "select room_id from rooms").await, ["!mine"]);
+
+    let reader = bed.reader(&link("!mine100", false), policy).await;
+    assert_eq!(texts(&reader, people).await, ["@somebody:hidden.invalid"]);
+    for unknown in ["!mine101", "' or '1' = '1"] {
+        let reader = bed.reader(&link(unknown, true), policy).await;
+        assert_eq!(calls_of(&reader).await, [""; 0], "{unknown}");
+    }
+}
+
 /// A view that names its columns has those of the table.
 #[tokio::test]
 async fn views_of_pseudonyms_have_all_columns() {

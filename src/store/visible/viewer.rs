@@ -9,6 +9,8 @@ pub enum Viewer {
     Account { user_id: String },
     /// Nobody that we know: sees public rooms, and people by pseudonyms.
     Anonymous,
+    /// Whoever has the address of a call that an operator shared: sees this call.
+    HasShareLink { call_id: String, with_names: bool },
 }
 
 impl Viewer {
@@ -46,6 +48,8 @@ impl PeopleShown {
     pub fn to_viewer(viewer: &Viewer, policy: VisibilityPolicy) -> Self {
         match viewer {
             Viewer::Operator | Viewer::Account { .. } => Self::ByName,
+            Viewer::HasShareLink { with_names, .. } if *with_names => Self::ByName,
+            Viewer::HasShareLink { .. } => Self::ByPseudonym,
             Viewer::Anonymous if policy.servers_are_public => Self::ByPseudonymAndServer,
             Viewer::Anonymous => Self::ByPseudonym,
         }

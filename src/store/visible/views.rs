@@ -94,6 +94,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("web_sessions", Rows::None),
     ("api_keys", Rows::None),
     ("audit_log", Rows::None),
+    ("share_links", Rows::None),
     ("clock", Rows::All),
     ("clock_doubts", Rows::All),
     ("clock_offs", Rows::All),
@@ -117,16 +118,29 @@ pub(super) fn statements_for_views(
         if let Some(condition) = condition_of(shown, dialect, visible) {
             let further = pseudonyms::further_condition(table, visible.people);
             let further = further.map(|further| format!(" and {further}"));
+            let of_call = condition_for_only_call(table, visible);
             statements.push(SetupStatement::without_parameter(format!(
                 "create temporary view {table} as select {} from {main}{table} t
-                where {condition}{}",
+                where {condition}{}{}",
                 columns.replace("{main}", main),
-                further.unwrap_or_default()
+                further.unwrap_or_default(),
+                of_call.unwrap_or_default()
             )));
         }
     }
 
     statements
+}
+
+/// What else must hold for a row of the table `t` to be visible, where only one call is.
+fn condition_for_only_call(table: &str, visible: &VisibleRooms) -> Option<String> {
+    // It stands in the statement, because a view cannot have parameters.
+    let id = visible.only_call.as_deref()?.replace('\'', "''");
+    match table {
+        "sessions" => Some(format!(" and t.id = '{id}'")),
+        "memberships" => Some(format!(" and t.session_id = '{id}'")),
+        _ => None,
+    }
 }
 
 /// The schema of the tables, as it stands before their names. `SQLite` finds what a view names when

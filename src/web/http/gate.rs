@@ -32,7 +32,9 @@ const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
 /// The addresses of people who sign in, and of the admin page. They check themselves who asks, and
 /// nothing of them is kept.
-const PRIVATE: [&str; 3] = ["/sign-in", "/sign-out", "/admin"];
+const PRIVATE: [&str; 4] = ["/sign-in", "/sign-out", "/admin", SHARED];
+/// Below it are the addresses of calls that an operator shared.
+const SHARED: &str = "/shared";
 
 const PRIVATE_AND_NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 
@@ -73,10 +75,14 @@ pub async fn admit_askers(
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
 
-    let asker = web
-        .access
-        .find_asker(req.headers(), req.peer_addr(), web.clock.now_ms());
-    let admission = match asker.await {
+    let (access, now) = (&web.access, web.clock.now_ms());
+    let asker = access.find_asker(req.headers(), req.peer_addr(), now).await;
+    let asker = match (asker, secret_of_share(&path)) {
+        // Whoever asks sees what was shared, and no more.
+        (Ok(asker), Some(secret)) => access.with_share(asker, secret, now).await,
+        (asker, _) => asker,
+    };
+    let admission = match asker {
         Ok(asker) => {
             let admission = admit(&asker, &req);
             req.extensions_mut().insert(asker);
@@ -114,6 +120,11 @@ pub async fn admit_askers(
     }
 
     Ok(response)
+}
+
+/// The secret part of the address of a shared call; `None` if it is another address.
+fn secret_of_share(path: &str) -> Option<&str> {
+    path.strip_prefix(SHARED)?.strip_prefix('/')
 }
 
 /// What becomes of a request of this asker.

@@ -139,6 +139,8 @@ pub struct Shell {
     pub part_shown: Option<&'static str>,
     /// Why nothing can be stored now.
     pub storage_trouble: Option<StorageTroubleFacts>,
+    /// The page is shown to whoever has its address, and leads nowhere else.
+    pub is_shared: bool,
     /// How often the number of rows was halved to keep the page short; 0 = not at all.
     pub halvings: u32,
     /// What it shows of who asks.
@@ -161,6 +163,7 @@ impl Shell {
             older_rules: false,
             storage_trouble: None,
             part_shown: viewer::words_of_part(&ask.viewer),
+            is_shared: false,
             halvings: 0,
             frame: ask.frame,
             sign_in_address: ask.sign_in_address.clone(),

@@ -20,6 +20,10 @@ pub fn viewer_of_request(req: &HttpRequest) -> Viewer {
         Identity::Operator => Viewer::Operator,
         Identity::User { user_id } => Viewer::Account { user_id },
         Identity::Key { scope, .. } => viewer_of_key(scope, req.path()),
+        Identity::Share { link } => Viewer::HasShareLink {
+            call_id: link.call_id,
+            with_names: link.with_names,
+        },
         Identity::Anonymous => Viewer::Anonymous,
     }
 }
@@ -41,6 +45,12 @@ pub fn words_of_part(viewer: &Viewer) -> Option<&'static str> {
         Viewer::Operator => None,
         Viewer::Account { .. } => {
             Some("You see the calls of public rooms, and of the rooms that you are or were in.")
+        }
+        Viewer::HasShareLink { with_names, .. } if *with_names => {
+            Some("You see one call, which was shared with you.")
+        }
+        Viewer::HasShareLink { .. } => {
+            Some("You see one call, which was shared with you, and pseudonyms of people.")
         }
         Viewer::Anonymous => Some(
             "You see the calls of public rooms, and pseudonyms of people. A person has another \

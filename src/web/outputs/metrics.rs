@@ -166,6 +166,11 @@ fn register_refusals(registry: &mut Registry, refusals: RefusalCounts) {
             "Sign-ins refused unseen, after too many wrong passwords",
             refusals.limited_sign_ins,
         ),
+        (
+            "refused_share_links",
+            "Requests for a shared call at an unknown, expired or revoked address",
+            refusals.refused_share_links,
+        ),
     ];
 
     for (name, help, count) in counts {

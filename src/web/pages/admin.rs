@@ -207,6 +207,8 @@ fn entry_words(entry: &AuditEntry) -> &'static str {
         AuditKind::KeyAdded => "Key added",
         AuditKind::KeyRevoked => "Key revoked",
         AuditKind::RoomShown => "Decided who may see the calls of a room",
+        AuditKind::CallShared => "Shared a call",
+        AuditKind::ShareRevoked => "Revoked the address of a shared call",
         AuditKind::BackfillRequested => "Had the history of a room read again",
     }
 }

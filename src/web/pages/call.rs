@@ -193,7 +193,7 @@ pub async fn get_call(req: HttpRequest, web: Web, id: http::Path<String>) -> Htt
 
 /// Reads everything that the page or its JSON shows of the call that an id leads to. Redirects to
 /// the call's own address if the id is a former one or that of an event.
-async fn load_call_page(
+pub(super) async fn load_call_page(
     web: &Web,
     ask: &PageRequest,
     id: &str,

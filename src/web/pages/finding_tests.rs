@@ -26,6 +26,7 @@ fn html<P: Page>(page: &P) -> String {
         older_rules: false,
         part_shown: None,
         storage_trouble: None,
+        is_shared: false,
         halvings: 0,
         frame: crate::web::sign_in::Frame::PLAIN,
         sign_in_address: "/sign-in".to_owned(),

@@ -17,6 +17,8 @@ pub mod room_at;
 pub mod rooms;
 pub mod server;
 pub mod servers;
+pub mod share;
+pub mod shared_call;
 pub mod sign_in;
 pub mod statistics;
 pub mod status;

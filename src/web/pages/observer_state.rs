@@ -248,6 +248,7 @@ mod tests {
                 older_rules: false,
                 part_shown: None,
                 storage_trouble: None,
+                is_shared: false,
                 halvings: 0,
                 frame: crate::web::sign_in::Frame::PLAIN,
                 sign_in_address: "/sign-in".to_owned(),

@@ -11,6 +11,7 @@ use super::{Asker, Entrance, Frame, Identity, SignInLink};
 use crate::store::sign_in::api_keys::{self, ApiKey};
 use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
 use crate::store::sign_in::sessions::{self, Session, SessionIdentity};
+use crate::store::sign_in::share_links;
 use crate::store::{self, SignIns};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::block;
@@ -64,6 +65,7 @@ struct Counts {
     ignored_proxy_users: AtomicU64,
     refused_passwords: AtomicU64,
     limited_sign_ins: AtomicU64,
+    refused_share_links: AtomicU64,
 }
 
 /// What was refused since the start.
@@ -76,6 +78,8 @@ pub struct RefusalCounts {
     pub refused_passwords: u64,
     /// Sign-ins that were refused unseen, because there were too many wrong ones.
     pub limited_sign_ins: u64,
+    /// Requests for a shared call at an address that is unknown, expired or revoked.
+    pub refused_share_links: u64,
 }
 
 /// Why it cannot be told who asks.
@@ -168,6 +172,7 @@ impl Access {
             ignored_proxy_users: read(&counts.ignored_proxy_users),
             refused_passwords: read(&counts.refused_passwords),
             limited_sign_ins: read(&counts.limited_sign_ins),
+            refused_share_links: read(&counts.refused_share_links),
         })
     }
 
@@ -253,6 +258,39 @@ impl Access {
         }
 
         Ok(unknown)
+    }
+
+    /// The same client, as whoever has the address with this secret. Its use is noted. An unknown
+    /// address, or one that is not good any more, changes nothing.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn with_share(
+        &self,
+        asker: Asker,
+        secret: &str,
+        now: i64,
+    ) -> Result<Asker, AskerError> {
+        let Some(sign_ins) = self.sign_ins() else {
+            return Ok(asker);
+        };
+
+        let found = share_links::find_link(sign_ins, &hash_secret(secret)).await?;
+        let Some(link) = found.filter(|link| link.is_good(now)) else {
+            let count = &self.0.counts.refused_share_links;
+            count.fetch_add(1, Ordering::Relaxed);
+            return Ok(asker);
+        };
+
+        if link.is_use_due(now) {
+            note_share_use(sign_ins.clone(), link.id.clone(), now);
+        }
+
+        Ok(Asker {
+            identity: Identity::Share { link },
+            is_admin: false,
+            ..asker
+        })
     }
 
     /// Counts a key that is not good.
@@ -508,6 +546,15 @@ fn note_request(sign_ins: SignIns, id_hash: String, now: i64) {
     actix_web::rt::spawn(async move {
         if let Err(error) = sessions::note_request(&sign_ins, &id_hash, now).await {
             tracing::debug!(%error, "the use of a session could not be noted");
+        }
+    });
+}
+
+/// Notes the use of the address of a shared call, while the request is answered.
+fn note_share_use(sign_ins: SignIns, id: String, now: i64) {
+    actix_web::rt::spawn(async move {
+        if let Err(error) = share_links::note_use(&sign_ins, &id, now).await {
+            tracing::debug!(%error, "the use of a shared address could not be noted");
         }
     });
 }

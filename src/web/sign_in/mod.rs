@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod secret_text;
 
 use crate::store::sign_in::api_keys::KeyScope;
+use crate::store::sign_in::share_links::ShareLink;
 use actix_web::{HttpMessage, HttpRequest};
 use std::net::IpAddr;
 
@@ -30,6 +31,8 @@ pub enum Identity {
     },
     /// A person by Matrix id.
     User { user_id: String },
+    /// Whoever has the address of a shared call.
+    Share { link: ShareLink },
 }
 
 impl Identity {
@@ -41,6 +44,7 @@ impl Identity {
             Self::Operator => "operator",
             Self::Key { id, .. } => id,
             Self::User { user_id } => user_id,
+            Self::Share { link } => &link.id,
         }
     }
 
@@ -50,7 +54,7 @@ impl Identity {
         match self {
             Self::Operator => true,
             Self::Key { scope, .. } => *scope == KeyScope::All,
-            Self::Anonymous | Self::User { .. } => false,
+            Self::Anonymous | Self::User { .. } | Self::Share { .. } => false,
         }
     }
 }

@@ -5,12 +5,14 @@
 //! error, status or entity tag can tell of the other rooms.
 
 use crate::pages::goldens::{Room, rooms_of_the_demo, without_hashes};
-use crate::pages::site::{Site, quote, text};
+use crate::pages::site::{NOW, Site, quote, text};
 use callscope::changes::Change;
 use callscope::store::derive::pseudonyms;
+use callscope::store::sign_in::share_links::{ShareLink, add_link};
 use callscope::store::visible::Viewer;
 use callscope::web::sign_in::access::AccessSettings;
 use callscope::web::sign_in::proxy::TrustedProxies;
+use callscope::web::sign_in::secret_text::hash_secret;
 use reqwest::Response;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +79,7 @@ fn may_see(viewer: &Viewer, room: &Room) -> bool {
         Viewer::Account { user_id } => {
             is_public(room) || (!is_hidden(room) && members_of_room(room).contains(user_id))
         }
+        Viewer::HasShareLink { .. } => unreachable!("it sees a call, not rooms"),
     }
 }
 
@@ -176,7 +179,8 @@ async fn ask(site: &Site, viewer: &Viewer, path: &str) -> Response {
     let request = match viewer {
         Viewer::Operator => request.header(USER_HEADER, OPERATOR),
         Viewer::Account { user_id } => request.header(USER_HEADER, user_id),
-        Viewer::Anonymous => request,
+        // Who has a link has its address.
+        Viewer::Anonymous | Viewer::HasShareLink { .. } => request,
     };
 
     request.send().await.unwrap()
@@ -415,4 +419,55 @@ async fn what_an_account_may_not_see_changes_nothing_for_it() {
 async fn what_nobody_may_see_changes_nothing_for_anybody() {
     let rooms = rooms_of_the_world().await;
     assert_that_nothing_leaks(Viewer::Anonymous, &rooms).await;
+}
+
+/// Makes the address `/shared/SECRET` of this call on a site.
+async fn share_call(site: &Site, secret: &str, call_id: &str, room_id: &str, with_names: bool) {
+    let link = ShareLink {
+        id: secret.to_owned(),
+        call_id: call_id.to_owned(),
+        room_id: room_id.to_owned(),
+        with_names,
+        created_ms: NOW,
+        expires_ms: NOW + 1000,
+        revoked_ms: None,
+        last_used_ms: None,
+    };
+    add_link(&site.store.sign_ins(), &link, &hash_secret(secret))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_shared_call_tells_nothing_of_other_rooms_and_calls() {
+    let rooms = rooms_of_the_world().await;
+    let calls = calls_by_room(&rooms).await;
+    let all = site_with_rooms(rooms.iter()).await;
+    let mut shared = 0;
+    for room in rooms.iter().filter(|room| calls.contains_key(&room.id)) {
+        let part = site_with_rooms(std::iter::once(room)).await;
+        let of_room = &calls[&room.id];
+        for call_id in of_room.iter().take(2) {
+            for with_names in [true, false] {
+                shared += 1;
+                let secret = format!("secret{shared}");
+                for site in [&all, &part] {
+                    share_call(site, &secret, call_id, &room.id, with_names).await;
+                }
+
+                let path = format!("/shared/{secret}");
+                let of_all = whole_answer(&all, &Viewer::Anonymous, &path).await;
+                let of_part = whole_answer(&part, &Viewer::Anonymous, &path).await;
+                assert!(of_all.starts_with("200"), "{call_id}: {of_all}");
+                let difference = first_difference(&of_all, &of_part);
+                assert_eq!(difference, "", "{call_id}");
+                let others = of_room.iter().filter(|other| *other != call_id);
+                for other in others {
+                    assert!(!of_all.contains(other.as_str()), "{call_id} tells {other}");
+                }
+            }
+        }
+    }
+
+    assert!(shared > 20, "{shared}");
 }

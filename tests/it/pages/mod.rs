@@ -17,6 +17,7 @@ mod others;
 mod places;
 mod proxy;
 mod seen;
+mod shared;
 mod sign_in;
 mod site;
 mod sums;
