@@ -108,6 +108,12 @@ impl App {
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
+                kept: web::KeptTimes {
+                    events_days: config.retention.events_days,
+                    calls_days: config.retention.calls_days,
+                    reads_history: config.backfill,
+                    history_days: config.backfill_days,
+                },
                 visibility: VisibilityPolicy {
                     open_rooms_are_public: config.access.open_rooms_are_public,
                     servers_are_public: config.access.servers_are_public,

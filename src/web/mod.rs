@@ -104,8 +104,23 @@ pub struct Options {
     pub metrics_room_labels: bool,
     /// Other servers and SFUs are probed for readiness.
     pub probing: bool,
+    /// What is kept, and for how long.
+    pub kept: KeptTimes,
     /// Which rooms are visible to whom.
     pub visibility: VisibilityPolicy,
+}
+
+/// What is kept, and for how long, as the operator configured it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeptTimes {
+    /// How long raw events are kept, days; `None` = for ever.
+    pub events_days: Option<u32>,
+    /// How long calls are kept, days; `None` = for ever.
+    pub calls_days: Option<u32>,
+    /// What happened in a room before the account came is read.
+    pub reads_history: bool,
+    /// How far back it is read, days; `None` = to the beginning.
+    pub history_days: Option<u32>,
 }
 
 impl SharedMemory {

@@ -2,8 +2,8 @@
 
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, admin, admin_rooms, call, calls, docs, overview, rejected, room, room_at, rooms, server,
-    servers, share, shared_call, sign_in, statistics, status, transports, wall,
+    about, admin, admin_rooms, call, calls, docs, feeds, overview, rejected, room, room_at, rooms,
+    server, servers, share, shared_call, sign_in, statistics, status, transports, wall,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -130,6 +130,9 @@ fn add_private_routes(config: &mut ServiceConfig) {
             read_only("/sign-out", sign_in::get_sign_out)
                 .route(actix::post().to(sign_in::post_sign_out)),
         )
+        .service(read_only("/feeds", feeds::get_feeds))
+        .route("/feeds/renew", actix::post().to(feeds::renew_feed_key))
+        .route("/feeds/delete", actix::post().to(feeds::delete_feed_key))
         .service(read_only("/admin", admin::get_admin))
         .service(read_only("/shared/{secret}", shared_call::get_shared_call))
         .service(read_only("/admin/share", share::get_share))

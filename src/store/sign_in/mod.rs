@@ -4,6 +4,7 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod feed_keys;
 pub mod rooms;
 pub mod sessions;
 pub mod share_links;

@@ -34,7 +34,7 @@ impl SessionIdentity {
         }
     }
 
-    fn from_word(word: String) -> Self {
+    pub(super) fn from_word(word: String) -> Self {
         if word == OPERATOR {
             Self::Operator
         } else {

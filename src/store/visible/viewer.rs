@@ -49,9 +49,8 @@ impl PeopleShown {
         match viewer {
             Viewer::Operator | Viewer::Account { .. } => Self::ByName,
             Viewer::HasShareLink { with_names, .. } if *with_names => Self::ByName,
-            Viewer::HasShareLink { .. } => Self::ByPseudonym,
             Viewer::Anonymous if policy.servers_are_public => Self::ByPseudonymAndServer,
-            Viewer::Anonymous => Self::ByPseudonym,
+            Viewer::HasShareLink { .. } | Viewer::Anonymous => Self::ByPseudonym,
         }
     }
 }

@@ -95,6 +95,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("api_keys", Rows::None),
     ("audit_log", Rows::None),
     ("share_links", Rows::None),
+    ("feed_keys", Rows::None),
     ("clock", Rows::All),
     ("clock_doubts", Rows::All),
     ("clock_offs", Rows::All),

@@ -11,9 +11,11 @@ use crate::web::sign_in::{Asker, Entrance, Identity};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Uri;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
 const OPEN: [&str; 9] = [
@@ -32,7 +34,10 @@ const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
 /// The addresses of people who sign in, and of the admin page. They check themselves who asks, and
 /// nothing of them is kept.
-const PRIVATE: [&str; 4] = ["/sign-in", "/sign-out", "/admin", SHARED];
+const PRIVATE: [&str; 5] = ["/sign-in", "/sign-out", "/admin", "/feeds", SHARED];
+/// Below it are feeds, which take a key in their address: programs that read them cannot sign in.
+const FEEDS: &str = "/feed/";
+const KEY: &str = "key";
 /// Below it are the addresses of calls that an operator shared.
 const SHARED: &str = "/shared";
 
@@ -67,7 +72,7 @@ pub fn is_private(path: &str) -> bool {
 /// Those of the guarded service.
 pub async fn admit_askers(
     web: Data<Web>,
-    req: ServiceRequest,
+    mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let path = req.path().to_owned();
@@ -77,10 +82,11 @@ pub async fn admit_askers(
 
     let (access, now) = (&web.access, web.clock.now_ms());
     let asker = access.find_asker(req.headers(), req.peer_addr(), now).await;
-    let asker = match (asker, secret_of_share(&path)) {
+    let asker = match (asker, secret_of_share(&path), take_feed_key(&mut req)) {
         // Whoever asks sees what was shared, and no more.
-        (Ok(asker), Some(secret)) => access.with_share(asker, secret, now).await,
-        (asker, _) => asker,
+        (Ok(asker), Some(secret), _) => access.with_share(asker, secret, now).await,
+        (Ok(asker), _, Some(key)) => access.with_feed_key(asker, &key, now).await,
+        (asker, ..) => asker,
     };
     let admission = match asker {
         Ok(asker) => {
@@ -125,6 +131,32 @@ pub async fn admit_askers(
 /// The secret part of the address of a shared call; `None` if it is another address.
 fn secret_of_share(path: &str) -> Option<&str> {
     path.strip_prefix(SHARED)?.strip_prefix('/')
+}
+
+/// Takes the key out of the address of a feed, so that it stands in no answer and in no cache.
+fn take_feed_key(req: &mut ServiceRequest) -> Option<String> {
+    if !req.path().starts_with(FEEDS) {
+        return None;
+    }
+
+    let parameters = || form_urlencoded::parse(req.query_string().as_bytes());
+    let (_, key) = parameters().find(|(name, _)| name == KEY)?;
+    let key = key.into_owned();
+    let others = parameters().filter(|(name, _)| name != KEY);
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(others)
+        .finish();
+
+    let mut parts = req.uri().clone().into_parts();
+    let address = if query.is_empty() {
+        req.path().to_owned()
+    } else {
+        format!("{}?{query}", req.path())
+    };
+    parts.path_and_query = Some(address.parse().ok()?);
+    req.head_mut().uri = Uri::from_parts(parts).ok()?;
+
+    Some(key)
 }
 
 /// What becomes of a request of this asker.

@@ -6,6 +6,7 @@ pub mod admin_rooms;
 pub mod call;
 pub mod calls;
 pub mod docs;
+pub mod feeds;
 #[cfg(test)]
 mod finding_tests;
 pub mod observer_state;

@@ -60,9 +60,9 @@ fn keep_links_of_call(page: &str, call_path: &str, shared_path: &str) -> String 
         let (address, after) = link.split_at(end);
         kept.push_str(before);
         if let Some(part) = address.strip_prefix(call_path) {
-            kept.push_str(&format!("{LINK}{shared_path}{part}\""));
+            kept.extend([LINK, shared_path, part, "\""]);
         } else if is_open_link(address) {
-            kept.push_str(&format!("{LINK}{address}\""));
+            kept.extend([LINK, address, "\""]);
         }
 
         rest = after.strip_prefix('"').unwrap_or(after);

@@ -8,8 +8,10 @@ use super::password::PasswordHash;
 use super::proxy::{NamedUser, TrustedProxies};
 use super::secret_text::{KEY_PREFIX, hash_secret, new_secret};
 use super::{Asker, Entrance, Frame, Identity, SignInLink};
+use crate::rtc::words::words;
 use crate::store::sign_in::api_keys::{self, ApiKey};
 use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
+use crate::store::sign_in::feed_keys;
 use crate::store::sign_in::sessions::{self, Session, SessionIdentity};
 use crate::store::sign_in::share_links;
 use crate::store::{self, SignIns};
@@ -40,6 +42,19 @@ pub struct AccessSettings {
     pub operators: Vec<String>,
     /// Clients reach us by TLS, as the public URL says.
     pub is_https: bool,
+}
+
+words! {
+    /// For whom the pages are.
+    pub enum Audience {
+        /// Whoever reaches them sees everything.
+        Everybody = "everybody",
+        /// The same, but no setting says so: only this machine reaches them, and whom a proxy on it
+        /// lets through.
+        ThisMachine = "this_machine",
+        /// Each sees what is theirs.
+        ByRights = "by_rights",
+    }
 }
 
 /// Decides who comes in. Cheap to clone: all clones are one.
@@ -150,6 +165,18 @@ impl Access {
         !proxies.networks.is_empty() && !proxies.user_header.is_empty()
     }
 
+    /// For whom the pages are, by the settings.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        if self.0.settings.open_to_everybody {
+            Audience::Everybody
+        } else if self.is_unguarded() {
+            Audience::ThisMachine
+        } else {
+            Audience::ByRights
+        }
+    }
+
     /// Is nothing said of who may come in? Only this machine reaches us then.
     fn is_unguarded(&self) -> bool {
         !self.0.settings.open_to_everybody && !self.has_password() && !self.has_proxies()
@@ -258,6 +285,39 @@ impl Access {
         }
 
         Ok(unknown)
+    }
+
+    /// The same client, as whoever has this key for feeds. Its use is noted.
+    ///
+    /// # Errors
+    /// The key is not known, or the database fails.
+    pub async fn with_feed_key(
+        &self,
+        asker: Asker,
+        key: &str,
+        now: i64,
+    ) -> Result<Asker, AskerError> {
+        let Some(sign_ins) = self.sign_ins() else {
+            return Err(self.refuse_key());
+        };
+
+        let Some(found) = feed_keys::find_key(sign_ins, &hash_secret(key)).await? else {
+            return Err(self.refuse_key());
+        };
+
+        if found.is_use_due(now) {
+            note_feed_use(sign_ins.clone(), found.owner.clone(), now);
+        }
+
+        Ok(Asker {
+            identity: match found.owner {
+                SessionIdentity::Operator => Identity::Operator,
+                SessionIdentity::User(user_id) => Identity::User { user_id },
+            },
+            entrance: Entrance::Key,
+            is_admin: false,
+            ..asker
+        })
     }
 
     /// The same client, as whoever has the address with this secret. Its use is noted. An unknown
@@ -555,6 +615,15 @@ fn note_share_use(sign_ins: SignIns, id: String, now: i64) {
     actix_web::rt::spawn(async move {
         if let Err(error) = share_links::note_use(&sign_ins, &id, now).await {
             tracing::debug!(%error, "the use of a shared address could not be noted");
+        }
+    });
+}
+
+/// Notes the use of a key for feeds, while the request is answered.
+fn note_feed_use(sign_ins: SignIns, owner: SessionIdentity, now: i64) {
+    actix_web::rt::spawn(async move {
+        if let Err(error) = feed_keys::note_use(&sign_ins, &owner, now).await {
+            tracing::debug!(%error, "the use of a key for feeds could not be noted");
         }
     });
 }

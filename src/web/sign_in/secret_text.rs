@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 /// What every key begins with, so that people and scanners of secrets know it.
 pub const KEY_PREFIX: &str = "csk_";
+/// The same for keys in the addresses of feeds.
+const FEED_KEY_PREFIX: &str = "csf_";
 
 /// A text of 256 random bits, for a session or a form.
 #[must_use]
@@ -16,6 +18,12 @@ pub fn new_secret() -> String {
 #[must_use]
 pub fn new_key() -> String {
     format!("{KEY_PREFIX}{}", new_secret())
+}
+
+/// A new key of 256 random bits for the addresses of feeds.
+#[must_use]
+pub fn new_feed_key() -> String {
+    format!("{FEED_KEY_PREFIX}{}", new_secret())
 }
 
 /// A short random id, which is no secret.

@@ -7,6 +7,7 @@ mod below_path;
 mod browser;
 mod contract;
 mod crowds;
+mod feeds;
 mod findings;
 mod goldens;
 mod health;

@@ -1,0 +1,164 @@
+//! `/feeds`: the addresses of feeds and calendars, and a secret one for programs that cannot sign
+//! in.
+
+use crate::store::SignIns;
+use crate::store::sign_in::feed_keys::{self, FeedKey};
+use crate::store::sign_in::sessions::SessionIdentity;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::form::{self, Form, FormBinding};
+use crate::web::http::host;
+use crate::web::http::request::Query;
+use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::sign_in::secret_text::{hash_secret, new_feed_key};
+use crate::web::sign_in::{Asker, Entrance, Identity};
+use crate::web::view::format as f;
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{self as http, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+#[derive(Template)]
+#[template(path = "feeds.html")]
+struct FeedsPage<'a> {
+    shell: &'a Shell,
+    now: i64,
+    /// The beginning of our addresses.
+    base: String,
+    /// For the forms; `None` if who asks can have no secret address.
+    token: Option<String>,
+    /// The key that who asks has, without its secret.
+    key: Option<FeedKey>,
+    /// A key that was just made: it is shown this once.
+    made: Option<String>,
+}
+
+/// Somebody who can have a secret address, and where it is stored.
+struct Owner<'a> {
+    asker: Asker,
+    identity: SessionIdentity,
+    sign_ins: &'a SignIns,
+}
+
+impl<'a> Owner<'a> {
+    /// Who asks; `None` if nobody has signed in.
+    fn of_request(req: &HttpRequest, web: &'a Web) -> Option<Self> {
+        let asker = Asker::of_request(req)?;
+        // A program has a key already.
+        let is_person = matches!(asker.entrance, Entrance::Session { .. } | Entrance::Proxy);
+        let identity = match &asker.identity {
+            Identity::Operator => SessionIdentity::Operator,
+            Identity::User { user_id } => SessionIdentity::User(user_id.clone()),
+            _ => return None,
+        };
+
+        is_person.then_some(Self {
+            asker,
+            identity,
+            sign_ins: web.access.sign_ins()?,
+        })
+    }
+
+    /// Who sent a form.
+    ///
+    /// # Errors
+    /// Nobody has signed in, or no page of ours sent the form.
+    fn of_form(
+        req: &HttpRequest,
+        web: &'a Web,
+        body: Result<Bytes, actix_web::Error>,
+    ) -> Result<Self, Error> {
+        let owner = Self::of_request(req, web).ok_or(Error::Unrecognized)?;
+        let form = Form::read(body)?;
+        form::check_form(web, &owner.asker, req.headers(), &form)?;
+
+        Ok(owner)
+    }
+}
+
+/// `GET /feeds`: the page.
+pub async fn get_feeds(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let answer = async {
+        Query::read(&ask.query, &[])?;
+        show_feeds(&req, &web, &ask, None).await
+    };
+
+    answer
+        .await
+        .unwrap_or_else(|error| response::send_error(&ask, &error))
+}
+
+async fn show_feeds(
+    req: &HttpRequest,
+    web: &Web,
+    ask: &PageRequest,
+    made: Option<String>,
+) -> Result<HttpResponse, Error> {
+    let owner = Owner::of_request(req, web);
+    let binding = owner
+        .as_ref()
+        .map(|owner| FormBinding::for_page(&owner.asker, req.headers()));
+    let key = match &owner {
+        Some(owner) => feed_keys::find_key_of_owner(owner.sign_ins, &owner.identity).await?,
+        None => None,
+    };
+    let page = FeedsPage {
+        shell: &Shell::without_status(ask),
+        now: ask.now,
+        base: host::public_base_url(web.public_url.as_deref(), req.headers()),
+        token: binding.as_ref().map(|binding| binding.token(web)),
+        key,
+        made,
+    };
+
+    let mut response = response::send_private_page(ask, StatusCode::OK, page.render());
+    if let Some(cookie) = binding.and_then(|binding| binding.cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+
+    Ok(response)
+}
+
+/// `POST /feeds/renew`: makes a secret address, and shows it this once. The one before opens nothing
+/// any more.
+pub async fn renew_feed_key(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let answer = async {
+        let owner = Owner::of_form(&req, &web, body)?;
+        let secret = new_feed_key();
+        let hash = hash_secret(&secret);
+        feed_keys::renew_key(owner.sign_ins, &owner.identity, &hash, ask.now).await?;
+        show_feeds(&req, &web, &ask, Some(secret)).await
+    };
+
+    answer
+        .await
+        .unwrap_or_else(|error| response::send_error(&ask, &error))
+}
+
+/// `POST /feeds/delete`: makes the secret address open nothing any more.
+pub async fn delete_feed_key(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let answer = async {
+        let owner = Owner::of_form(&req, &web, body)?;
+        feed_keys::delete_key(owner.sign_ins, &owner.identity).await?;
+
+        Ok(HttpResponse::SeeOther()
+            .insert_header((header::LOCATION, "/feeds"))
+            .finish())
+    };
+
+    answer
+        .await
+        .unwrap_or_else(|error: Error| response::send_error(&ask, &error))
+}
