@@ -16,8 +16,10 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 11] = [
     "/sign-in",
+    "/sign-in/openid",
+    "/sign-in/openid/callback",
     "/sign-out",
     "/about",
     "/healthz",
@@ -141,7 +143,13 @@ mod tests {
 
     #[test]
     fn the_admin_page_is_private_with_all_below_it() {
-        for private in ["/admin", "/admin/keys", "/sign-in", "/sign-out"] {
+        for private in [
+            "/admin",
+            "/admin/keys",
+            "/sign-in",
+            "/sign-in/openid/callback",
+            "/sign-out",
+        ] {
             assert!(is_private(private), "{private}");
         }
 

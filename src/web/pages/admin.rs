@@ -92,7 +92,15 @@ impl<'a> Admin<'a> {
     /// Records what the operator did.
     async fn record(&self, kind: AuditKind) -> Result<(), Error> {
         let who = Some(self.asker.identity.as_str());
-        Ok(record(self.sign_ins, kind, who, self.asker.address, self.ask.now).await?)
+        Ok(record(
+            self.sign_ins,
+            kind,
+            who,
+            None,
+            self.asker.address,
+            self.ask.now,
+        )
+        .await?)
     }
 
     /// The page, with what came of a form.
@@ -172,6 +180,7 @@ fn scope_words(key: &ApiKey) -> &'static str {
 fn entry_words(entry: &AuditEntry) -> &'static str {
     match entry.kind {
         AuditKind::SignIn => "Signed in",
+        AuditKind::SignInRefused if entry.detail.is_some() => "Sign-in refused",
         AuditKind::SignInRefused => "Wrong password",
         AuditKind::SignOut => "Signed out",
         AuditKind::SessionEnded => "Ended a session",

@@ -8,6 +8,7 @@ pub mod docs;
 #[cfg(test)]
 mod finding_tests;
 pub mod observer_state;
+pub mod openid;
 pub mod overview;
 pub mod period;
 pub mod rejected;

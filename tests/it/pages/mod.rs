@@ -11,6 +11,7 @@ mod health;
 mod leaks;
 mod lists;
 mod numbers;
+mod openid;
 mod others;
 mod places;
 mod proxy;
