@@ -13,6 +13,7 @@ use crate::store::sign_in::{audit_log, sessions};
 use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
+use crate::web::sign_in::openid::{ClientSecret, OpenIdSettings};
 use crate::web::sign_in::password::PasswordHash;
 use crate::web::sign_in::proxy::TrustedProxies;
 use crate::web::{self, Web};
@@ -287,9 +288,28 @@ fn access_settings(config: &Config) -> AccessSettings {
             user_header: access.proxy_user_header.clone(),
             user_id: access.proxy_user_id.clone(),
         },
+        openid: openid_settings(config),
         operators: access.operators.clone(),
         is_https: public_url.is_some_and(|url| url.scheme() == "https"),
     }
+}
+
+/// The provider at which people sign in, by the configuration.
+fn openid_settings(config: &Config) -> Option<OpenIdSettings> {
+    let openid = config.access.openid.as_ref()?;
+    let public_url = config.public_url.as_ref()?;
+    let secret = openid.client_secret.as_ref();
+
+    Some(OpenIdSettings {
+        name: openid.name.clone(),
+        issuer: openid.issuer.clone(),
+        client_id: openid.client_id.clone(),
+        client_secret: secret.map(|secret| ClientSecret::new(secret.expose().to_owned())),
+        scopes: openid.scopes.clone(),
+        claim: openid.user_id.claim.clone(),
+        user_id: openid.user_id.text.clone(),
+        redirect_url: format!("{public_url}sign-in/openid/callback"),
+    })
 }
 
 /// The settings of the observer, from the configuration. Without a prober, no other server is

@@ -8,7 +8,7 @@ mod faults;
 mod keys;
 mod layers;
 
-pub use access::AccessConfig;
+pub use access::{AccessConfig, ClaimTemplate, OpenIdConfig};
 pub use faults::{ConfigFault, ConfigFaults};
 pub use keys::{KEYS, SettingKey};
 

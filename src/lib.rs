@@ -13,7 +13,7 @@
 //! | [`matrix`] | `rtc` | the network, towards homeservers |
 //! | [`store`] | `rtc` | the database; all SQL is here; `Reader` reads, `Writer` also writes, `SignIns` writes who signed in |
 //! | [`observer`] | `rtc`, `matrix`, `store`, `changes`, `clock` | timers; the only writer |
-//! | [`web`] | `rtc`, `store` (`Reader`, `SignIns`), `changes`, `clock` | sockets of browsers and programs |
+//! | [`web`] | `rtc`, `store` (`Reader`, `SignIns`), `changes`, `clock` | sockets of browsers and programs; the provider of OpenID Connect |
 //! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP, for the demo and the tests |
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
 //! | [`changes`], [`clock`], [`telemetry`] | nothing | memory; the clock; the log |

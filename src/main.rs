@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    callscope::cli::run().await
+    Box::pin(callscope::cli::run()).await
 }

@@ -22,6 +22,8 @@ pub struct AccessConfig {
     pub proxy_user_header: String,
     /// The Matrix id of that user, with `{user}` for what the header says.
     pub proxy_user_id: String,
+    /// The provider at which people sign in; `None` if there is none.
+    pub openid: Option<OpenIdConfig>,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
     /// Calls of rooms that everybody may join are for everybody.
@@ -30,12 +32,38 @@ pub struct AccessConfig {
     pub servers_are_public: bool,
 }
 
+/// A provider of OpenID Connect.
+#[derive(Debug, Clone)]
+pub struct OpenIdConfig {
+    /// Exactly as the provider writes it.
+    pub issuer: String,
+    pub client_id: String,
+    /// `None` where the provider asks for none.
+    pub client_secret: Option<Secret>,
+    /// What is asked for beside `openid`.
+    pub scopes: Vec<String>,
+    /// How a Matrix id is made of what the provider says.
+    pub user_id: ClaimTemplate,
+    /// The name by which people know the provider.
+    pub name: String,
+}
+
+/// A Matrix id with the name of a claim in braces, or nothing but that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimTemplate {
+    /// The claim, without braces.
+    pub claim: String,
+    /// The whole text.
+    pub text: String,
+}
+
 impl AccessConfig {
     /// Is it said who may see the pages?
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.open_to_everybody
             || self.operator_password_hash.is_some()
+            || self.openid.is_some()
             || !self.trusted_proxies.is_empty() && !self.proxy_user_header.is_empty()
     }
 
@@ -52,7 +80,8 @@ impl AccessConfig {
             "other machines can reach {bind}, and no setting says who may see the pages. There are \
              three ways out: set operator_password_hash to what `callscope passwd` prints; or set \
              trusted_proxies to the address of a proxy that signs people in and names them in \
-             proxy_user_header, and operators to the ids of those who may see all; or set \
+             proxy_user_header (or openid.issuer and its keys, where people sign in by OpenID \
+             Connect), and operators to the ids of those who may see all; or set \
              open_to_everybody = true, and everybody sees all. In the environment they are \
              CALLSCOPE_OPERATOR_PASSWORD_HASH and so on. Else, but not in a container, write an \
              address of this machine only: 127.0.0.1:{}",
@@ -79,6 +108,7 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
     let trusted_proxies = layers.list("trusted_proxies", check::parse_proxy_network);
     let proxy_user_header = layers.parsed("proxy_user_header", check::parse_header_name);
     let proxy_user_id = layers.parsed("proxy_user_id", check::parse_user_id_template);
+    let openid = read_openid(layers);
     let operators = layers.list("operators", check::parse_user_id);
     let open_rooms_are_public = layers.switch("open_rooms_are_public");
     let servers_are_public = layers.switch("servers_are_public");
@@ -89,9 +119,52 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
         trusted_proxies,
         proxy_user_header: proxy_user_header?,
         proxy_user_id: proxy_user_id?,
+        openid,
         operators,
         open_rooms_are_public: open_rooms_are_public?,
         servers_are_public: servers_are_public?,
+    })
+}
+
+/// The keys under `openid`; `None` if there is no provider, or one of them has a fault.
+fn read_openid(layers: &mut Layers) -> Option<OpenIdConfig> {
+    let issuer = layers.parsed("openid.issuer", check::parse_issuer);
+    let client_id = layers.text("openid.client_id");
+    let client_secret = layers.secret("openid.client_secret");
+    let scopes = layers.list("openid.scopes", check::parse_scope);
+    let user_id = layers.parsed("openid.user_id", check::parse_claim_template);
+    let name = layers.text("openid.name");
+
+    if !layers.is_set("openid.issuer") {
+        for other in ["openid.client_id", "openid.user_id"] {
+            if layers.is_set(other) {
+                layers.missing("openid.issuer", &format!("it is not set, but {other} is"));
+            }
+        }
+
+        return None;
+    }
+
+    for (needed, why) in [
+        ("openid.client_id", "openid.issuer is set, but not this"),
+        ("openid.user_id", "openid.issuer is set, but not this"),
+        (
+            "public_url",
+            "openid.issuer is set, and the provider has to send people back to this address",
+        ),
+    ] {
+        if !layers.is_set(needed) {
+            layers.missing(needed, why);
+        }
+    }
+
+    Some(OpenIdConfig {
+        issuer: issuer?,
+        client_id: client_id?,
+        client_secret,
+        scopes,
+        user_id: user_id?,
+        name: name?,
     })
 }
 
@@ -109,6 +182,55 @@ mod tests {
             .map(|(name, value)| (format!("CALLSCOPE_{name}"), (*value).to_owned()));
 
         Config::load(None, settings)
+    }
+
+    const OPENID: [(&str, &str); 4] = [
+        ("OPENID_ISSUER", "https://auth.example.org"),
+        ("OPENID_CLIENT_ID", "callscope"),
+        ("OPENID_USER_ID", "@{preferred_username}:example.org"),
+        ("PUBLIC_URL", "https://calls.example.org"),
+    ];
+
+    #[test]
+    fn a_provider_is_checked_and_its_secret_is_not_shown() {
+        let mut settings = OPENID.to_vec();
+        settings.push(("OPENID_CLIENT_SECRET", "hunter2"));
+        let access = load(&settings).unwrap().access;
+        assert!(!format!("{access:?}").contains("hunter2"));
+        let openid = access.openid.unwrap();
+        // Not with a slash at its end: it must be as the provider writes it.
+        assert_eq!(openid.issuer, "https://auth.example.org");
+        assert_eq!(openid.scopes, ["profile"]);
+        assert_eq!(openid.user_id.claim, "preferred_username");
+        assert_eq!(openid.name, "OpenID Connect");
+
+        for (name, wrong) in [
+            ("OPENID_ISSUER", "http://auth.example.org"),
+            ("OPENID_ISSUER", "https://auth.example.org/?a=b"),
+            ("OPENID_ISSUER", "auth.example.org"),
+            ("OPENID_USER_ID", "@alice:example.org"),
+            ("OPENID_USER_ID", "{a}{b}"),
+            ("OPENID_USER_ID", "{a}:example.org"),
+            ("OPENID_USER_ID", "@{}:example.org"),
+            ("OPENID_USER_ID", "@{a:example.org"),
+        ] {
+            let mut settings = OPENID.to_vec();
+            settings.push((name, wrong));
+            let said = fault(&settings);
+            assert!(
+                said.contains(&format!("CALLSCOPE_{name}")) && said.contains(". Write "),
+                "{wrong}: {said}"
+            );
+        }
+
+        for missing in [1, 2, 3] {
+            let mut settings = OPENID.to_vec();
+            let (name, _) = settings.remove(missing);
+            let said = fault(&settings);
+            assert!(said.contains(&format!("CALLSCOPE_{name}")), "{said}");
+        }
+
+        assert!(fault(&OPENID[1..]).contains("CALLSCOPE_OPENID_ISSUER"));
     }
 
     fn fault(settings: &[(&str, &str)]) -> String {
@@ -158,6 +280,9 @@ mod tests {
             let access = load(way).unwrap().access;
             assert!(access.check_exposure(everywhere).is_ok(), "{way:?}");
         }
+
+        let access = load(&OPENID).unwrap().access;
+        assert!(access.check_exposure(everywhere).is_ok());
 
         // A proxy that names nobody lets everybody through.
         let access = load(&[proxy]).unwrap().access;

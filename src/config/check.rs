@@ -2,6 +2,7 @@
 //! words.
 
 use super::RoomSpec;
+use super::access::ClaimTemplate;
 use super::faults::quote_for_display;
 use super::layers::Layers;
 use crate::matrix::Secret;
@@ -10,7 +11,7 @@ use argon2::password_hash::phc::PasswordHash;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use url::Url;
+use url::{Host, Url};
 
 type Checked<T> = Result<T, String>;
 
@@ -178,6 +179,55 @@ pub(super) fn parse_user_id_template(text: &str) -> Checked<String> {
             "{} makes no Matrix id of a name",
             quote_for_display(text)
         ))
+    }
+}
+
+/// The address of a provider of OpenID Connect, exactly as it is written. Only of this machine it
+/// may be without TLS.
+pub(super) fn parse_issuer(text: &str) -> Checked<String> {
+    let url = parse_web_address(text)?;
+    let is_own_machine = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+
+    if url.scheme() == "https" || is_own_machine {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} is not https, so that anybody on the way could sign in as anybody",
+            quote_for_display(text)
+        ))
+    }
+}
+
+/// A scope that a provider of OpenID Connect is asked for.
+pub(super) fn parse_scope(text: &str) -> Checked<String> {
+    if text.chars().all(|sign| sign.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{} is not a scope", quote_for_display(text)))
+    }
+}
+
+/// A claim in braces, or a user id with that once in its name.
+pub(super) fn parse_claim_template(text: &str) -> Checked<ClaimTemplate> {
+    let fault = || format!("{} makes no Matrix id of a claim", quote_for_display(text));
+    let (before, rest) = text.split_once('{').ok_or_else(fault)?;
+    let (claim, after) = rest.split_once('}').ok_or_else(fault)?;
+    let has_one = ![before, claim, after].concat().contains(['{', '}']) && !claim.is_empty();
+    let is_alone = before.is_empty() && after.is_empty();
+    let is_id = ruma::UserId::parse(format!("{before}user{after}")).is_ok();
+
+    if has_one && (is_alone || is_id) {
+        Ok(ClaimTemplate {
+            claim: claim.to_owned(),
+            text: text.to_owned(),
+        })
+    } else {
+        Err(fault())
     }
 }
 

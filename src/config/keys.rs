@@ -143,6 +143,39 @@ pub const KEYS: &[SettingKey] = &[
     new_key("invites.allow_users", Some(""), "@admin:example.org"),
     new_key("retention.events", None, "a number of days, 1 or more"),
     new_key("retention.calls", None, "a number of days, 1 or more"),
+    new_key(
+        "openid.issuer",
+        None,
+        "the provider's address, exactly as \"issuer\" in its .well-known/openid-configuration: \
+         https://auth.example.org/",
+    ),
+    new_key(
+        "openid.client_id",
+        None,
+        "the name under which the provider knows this Callscope: callscope",
+    ),
+    new_key(
+        "openid.client_secret",
+        None,
+        "the secret that the provider gave for this client",
+    ),
+    new_key(
+        "openid.client_secret_file",
+        None,
+        "/run/secrets/callscope_openid",
+    ),
+    new_key("openid.scopes", Some("profile"), "profile, email"),
+    new_key(
+        "openid.user_id",
+        None,
+        "@{preferred_username}:example.org, with a claim in braces, or {matrix_id} where a claim \
+         already is a Matrix id",
+    ),
+    new_key(
+        "openid.name",
+        Some("OpenID Connect"),
+        "the name by which people know the provider",
+    ),
     new_key("probe.enabled", Some("false"), "true or false"),
     new_key(
         "probe.schedule",

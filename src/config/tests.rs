@@ -348,6 +348,7 @@ fn the_sample_with_everything_switched_on_is_understood() {
         "operator_password_hash",
         "operator_password_hash_file",
         "api_key_file",
+        "client_secret_file",
     ];
     let on = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.contains(" = ") && !rest.starts_with(' ') => {

@@ -2,8 +2,8 @@
 
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, admin, admin_rooms, call, calls, docs, feeds, overview, rejected, room, room_at, rooms,
-    server, servers, share, shared_call, sign_in, statistics, status, transports, wall,
+    about, admin, admin_rooms, call, calls, docs, feeds, openid, overview, rejected, room, room_at,
+    rooms, server, servers, share, shared_call, sign_in, statistics, status, transports, wall,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -125,6 +125,16 @@ fn add_private_routes(config: &mut ServiceConfig) {
         .service(
             read_only("/sign-in", sign_in::get_sign_in)
                 .route(actix::post().to(sign_in::post_sign_in)),
+        )
+        .service(
+            actix::resource("/sign-in/openid")
+                .route(actix::get().to(openid::begin_sign_in))
+                .default_service(actix::to(http::response::refuse_unless_get)),
+        )
+        .service(
+            actix::resource("/sign-in/openid/callback")
+                .route(actix::get().to(openid::end_sign_in))
+                .default_service(actix::to(http::response::refuse_unless_get)),
         )
         .service(
             read_only("/sign-out", sign_in::get_sign_out)

@@ -9,7 +9,7 @@ words! {
     /// What happened.
     pub enum AuditKind {
         SignIn = "sign_in",
-        /// A wrong password.
+        /// A wrong password, or, with a detail, a refusal of another way to sign in.
         SignInRefused = "sign_in_refused",
         SignOut = "sign_out",
         /// The operator ended a session on the admin page.
@@ -41,7 +41,8 @@ pub struct AuditEntry {
     pub kind: AuditKind,
     /// `operator`, a Matrix id, or the id of a key; `None` if it is not known.
     pub identity: Option<String>,
-    /// The name of a key, or the id of a room and what was decided about it.
+    /// The name of a key; how somebody signed in, or why somebody was refused; the id of a room and
+    /// what was decided about it.
     pub detail: Option<String>,
     /// Where the request came from; `None` if it was a command on this machine.
     pub address: Option<String>,

@@ -18,8 +18,10 @@ use actix_web::web::Data;
 use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 11] = [
     "/sign-in",
+    "/sign-in/openid",
+    "/sign-in/openid/callback",
     "/sign-out",
     "/about",
     "/healthz",
@@ -184,7 +186,13 @@ mod tests {
 
     #[test]
     fn the_admin_page_is_private_with_all_below_it() {
-        for private in ["/admin", "/admin/keys", "/sign-in", "/sign-out"] {
+        for private in [
+            "/admin",
+            "/admin/keys",
+            "/sign-in",
+            "/sign-in/openid/callback",
+            "/sign-out",
+        ] {
             assert!(is_private(private), "{private}");
         }
 

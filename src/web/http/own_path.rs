@@ -36,7 +36,7 @@ pub fn own_path(text: &str) -> &str {
 
 /// Would it lead round in a circle?
 fn is_sign_in(path: &str) -> bool {
-    path == "/sign-in" || path == "/sign-out"
+    path == "/sign-in" || path == "/sign-out" || path.starts_with("/sign-in/")
 }
 
 #[cfg(test)]
@@ -66,6 +66,7 @@ mod tests {
             "/a\r\nlocation: https://evil.example",
             "/a b",
             "/sign-in?next=/",
+            "/sign-in/openid",
             "/sign-out",
             &format!("/{}", "a".repeat(2000)),
         ] {

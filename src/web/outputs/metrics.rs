@@ -162,6 +162,11 @@ fn register_refusals(registry: &mut Registry, refusals: RefusalCounts) {
             refusals.refused_passwords,
         ),
         (
+            "refused_openid_sign_ins",
+            "Sign-ins by OpenID Connect that were late, repeated, forged or denied, or named no Matrix id",
+            refusals.refused_openid_sign_ins,
+        ),
+        (
             "limited_sign_ins",
             "Sign-ins refused unseen, after too many wrong passwords",
             refusals.limited_sign_ins,

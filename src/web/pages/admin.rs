@@ -10,7 +10,7 @@ use crate::web::http::error::Error;
 use crate::web::http::form::{self, Form, FormBinding};
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
-use crate::web::sign_in::access::record_with_detail;
+use crate::web::sign_in::access::record;
 use crate::web::sign_in::new_key::{KeyError, KeyWish, MadeKey, make_key, parse_days};
 use crate::web::sign_in::{Asker, Entrance};
 use crate::web::view::format as f;
@@ -95,14 +95,10 @@ impl<'a> Admin<'a> {
     }
 
     /// Records what the operator did, and to what.
-    pub async fn record_detail(
-        &self,
-        kind: AuditKind,
-        detail: Option<String>,
-    ) -> Result<(), Error> {
+    pub async fn record_detail(&self, kind: AuditKind, detail: Option<&str>) -> Result<(), Error> {
         let who = Some(self.asker.identity.as_str());
         let (address, now) = (self.asker.address, self.ask.now);
-        Ok(record_with_detail(self.sign_ins, kind, who, detail, address, now).await?)
+        Ok(record(self.sign_ins, kind, who, detail, address, now).await?)
     }
 
     /// Writes a page of operators. `render` gets its frame, and the token for its forms.
@@ -199,6 +195,7 @@ fn scope_words(key: &ApiKey) -> &'static str {
 fn entry_words(entry: &AuditEntry) -> &'static str {
     match entry.kind {
         AuditKind::SignIn => "Signed in",
+        AuditKind::SignInRefused if entry.detail.is_some() => "Sign-in refused",
         AuditKind::SignInRefused => "Wrong password",
         AuditKind::SignOut => "Signed out",
         AuditKind::SessionEnded => "Ended a session",

@@ -182,7 +182,7 @@ pub async fn show_room_to(
 
         let detail = format!("{room_id}: {}", choice.words());
         admin
-            .record_detail(AuditKind::RoomShown, Some(detail))
+            .record_detail(AuditKind::RoomShown, Some(&detail))
             .await?;
 
         Ok(back_to_rooms(form.get("q")))
@@ -202,7 +202,7 @@ pub async fn read_room_again(
         let room_id = form.get("room");
         if rooms::request_backfill(admin.sign_ins, room_id, admin.ask.now).await? {
             admin
-                .record_detail(AuditKind::BackfillRequested, Some(room_id.to_owned()))
+                .record_detail(AuditKind::BackfillRequested, Some(room_id))
                 .await?;
         }
 

@@ -10,6 +10,7 @@ pub mod feeds;
 #[cfg(test)]
 mod finding_tests;
 pub mod observer_state;
+pub mod openid;
 pub mod overview;
 pub mod period;
 pub mod rejected;

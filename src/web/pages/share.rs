@@ -144,7 +144,7 @@ pub async fn add_share_link(
         };
         share_links::add_link(admin.sign_ins, &link, &hash_secret(&secret)).await?;
         admin
-            .record_detail(AuditKind::CallShared, Some(link.call_id))
+            .record_detail(AuditKind::CallShared, Some(&link.call_id))
             .await?;
 
         let base = host::public_base_url(web.public_url.as_deref(), req.headers());
@@ -166,7 +166,7 @@ pub async fn revoke_share_link(
         let id = form.get("link");
         if share_links::revoke_link(admin.sign_ins, id, admin.ask.now).await? {
             admin
-                .record_detail(AuditKind::ShareRevoked, Some(id.to_owned()))
+                .record_detail(AuditKind::ShareRevoked, Some(id))
                 .await?;
         }
 

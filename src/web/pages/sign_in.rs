@@ -1,4 +1,4 @@
-//! `/sign-in` and `/sign-out`: the operator's password, and the end of a session.
+//! `/sign-in` and `/sign-out`: the ways to sign in, the operator's password, and the end of a session.
 
 use crate::store::sign_in::audit_log::AuditKind;
 use crate::store::sign_in::sessions::{self, SessionIdentity};
@@ -9,7 +9,7 @@ use crate::web::http::form::{self, Form, FormBinding, Sender};
 use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
-use crate::web::sign_in::access::{PasswordCheck, begin_session, record};
+use crate::web::sign_in::access::{PasswordCheck, SignInWay, begin_session, record};
 use crate::web::sign_in::cookie::CookieKind;
 use crate::web::sign_in::{Asker, Entrance};
 use crate::web::view::format as f;
@@ -18,6 +18,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use url::form_urlencoded;
 
 /// Seconds after which a sign-in may be tried again when too many are checked at once.
 const BUSY_S: u64 = 5;
@@ -28,6 +29,10 @@ struct SignInPage<'a> {
     shell: &'a Shell,
     has_password: bool,
     has_proxies: bool,
+    /// The name of the provider at which people sign in.
+    provider: Option<&'a str>,
+    /// Where it is begun.
+    provider_path: String,
     /// What went wrong with the last try.
     message: Option<&'a str>,
     next: &'a str,
@@ -44,10 +49,10 @@ struct SignOutPage<'a> {
 
 /// What came of a sign-in that was refused.
 #[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    message: String,
-    retry_after_s: Option<u64>,
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    pub message: String,
+    pub retry_after_s: Option<u64>,
 }
 
 impl Refusal {
@@ -72,7 +77,7 @@ pub async fn get_sign_in(req: HttpRequest, web: http::Data<Web>) -> HttpResponse
     match Asker::of_request(&req) {
         // Who has signed in, and comes back to this page, wants to go on.
         Some(asker) if matches!(asker.entrance, Entrance::Session { .. }) => go_to(next, []),
-        Some(asker) if web.access.has_password() || web.access.has_proxies() => {
+        Some(asker) if web.access.has_sign_in() || web.access.has_proxies() => {
             show_form(&web, &req, &asker, next, None)
         }
         _ => response::send_error(&ask, &Error::Unrecognized),
@@ -108,7 +113,8 @@ pub async fn post_sign_in(
         .await;
     let refusal = match checked {
         PasswordCheck::Right => {
-            return match sign_in(&web, &req, &asker, ask.now).await {
+            let (who, way) = (SessionIdentity::Operator, SignInWay::Password);
+            return match sign_in(&web, &req, &asker, who, way, ask.now).await {
                 Ok(cookies) => go_to(next, cookies),
                 Err(error) => response::send_error(&ask, &error),
             };
@@ -150,14 +156,18 @@ async fn record_wrong_password(web: &Web, asker: &Asker, now: i64) -> Result<(),
 
     tracing::warn!(address = %asker.address, "a wrong password was refused");
 
-    Ok(record(sign_ins, AuditKind::SignInRefused, None, asker.address, now).await?)
+    let kind = AuditKind::SignInRefused;
+
+    Ok(record(sign_ins, kind, None, None, asker.address, now).await?)
 }
 
 /// Begins a session. One that the browser had before ends. Returns the cookies for the browser.
-async fn sign_in(
+pub(super) async fn sign_in(
     web: &Web,
     req: &HttpRequest,
     asker: &Asker,
+    who: SessionIdentity,
+    way: SignInWay,
     now: i64,
 ) -> Result<[Option<HeaderValue>; 2], Error> {
     let sign_ins = web.access.sign_ins().ok_or(Error::Unrecognized)?;
@@ -165,7 +175,7 @@ async fn sign_in(
         sessions::end_session(sign_ins, id_hash).await?;
     }
 
-    let id = begin_session(sign_ins, SessionIdentity::Operator, asker.address, now).await?;
+    let id = begin_session(sign_ins, who, way, asker.address, now).await?;
     let form_cookie = CookieKind::Form
         .read(req.headers(), asker.is_https)
         .and_then(|_| CookieKind::Form.clear(asker.is_https));
@@ -174,7 +184,7 @@ async fn sign_in(
 }
 
 /// The page with the form, after a refusal with what went wrong.
-fn show_form(
+pub(super) fn show_form(
     web: &Web,
     req: &HttpRequest,
     asker: &Asker,
@@ -183,10 +193,13 @@ fn show_form(
 ) -> HttpResponse {
     let ask = PageRequest::of_request(req, web);
     let binding = FormBinding::for_page(asker, req.headers());
+    let after: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
     let page = SignInPage {
         shell: &Shell::without_status(&ask),
         has_password: web.access.has_password(),
         has_proxies: web.access.has_proxies(),
+        provider: web.access.provider_name(),
+        provider_path: format!("/sign-in/openid?next={after}"),
         message: refusal.map(|refusal| refusal.message.as_str()),
         next,
         token: binding.token(web),
@@ -262,14 +275,17 @@ async fn sign_out(
 
     if sessions::end_session(sign_ins, id_hash).await? {
         let who = Some(asker.identity.as_str());
-        record(sign_ins, AuditKind::SignOut, who, asker.address, now).await?;
+        record(sign_ins, AuditKind::SignOut, who, None, asker.address, now).await?;
     }
 
     Ok(())
 }
 
 /// Leads to a path of ours, with cookies for the browser.
-fn go_to<const COUNT: usize>(path: &str, cookies: [Option<HeaderValue>; COUNT]) -> HttpResponse {
+pub(super) fn go_to<const COUNT: usize>(
+    path: &str,
+    cookies: [Option<HeaderValue>; COUNT],
+) -> HttpResponse {
     let mut response = HttpResponse::SeeOther()
         .insert_header((header::LOCATION, path))
         .finish();
@@ -278,7 +294,7 @@ fn go_to<const COUNT: usize>(path: &str, cookies: [Option<HeaderValue>; COUNT]) 
     response
 }
 
-fn add_cookies<const COUNT: usize>(
+pub(super) fn add_cookies<const COUNT: usize>(
     response: &mut HttpResponse,
     cookies: [Option<HeaderValue>; COUNT],
 ) {

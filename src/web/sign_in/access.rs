@@ -4,6 +4,7 @@ use super::attempts::{Attempts, TooMany};
 use super::client_address::{find_client, find_client_for_limits};
 use super::cookie::CookieKind;
 use super::form_token::FormKey;
+use super::openid::{BegunOpenId, OpenId, OpenIdError, OpenIdSettings, Returned, SignedIn};
 use super::password::PasswordHash;
 use super::proxy::{NamedUser, TrustedProxies};
 use super::secret_text::{KEY_PREFIX, hash_secret, new_secret};
@@ -38,6 +39,8 @@ pub struct AccessSettings {
     /// Everybody sees everything.
     pub open_to_everybody: bool,
     pub proxies: TrustedProxies,
+    /// The provider at which people sign in; `None` if there is none.
+    pub openid: Option<OpenIdSettings>,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
     /// Clients reach us by TLS, as the public URL says.
@@ -68,7 +71,10 @@ struct Gatekeeper {
     /// written.
     sign_ins: Option<SignIns>,
     form_key: FormKey,
+    openid: Option<OpenId>,
     attempts: Attempts,
+    /// Sign-ins by the provider that failed.
+    openid_attempts: Attempts,
     checks: Semaphore,
     counts: Counts,
 }
@@ -79,6 +85,7 @@ struct Counts {
     refused_keys: AtomicU64,
     ignored_proxy_users: AtomicU64,
     refused_passwords: AtomicU64,
+    refused_openid_sign_ins: AtomicU64,
     limited_sign_ins: AtomicU64,
     refused_share_links: AtomicU64,
 }
@@ -91,6 +98,8 @@ pub struct RefusalCounts {
     /// Requests that named a user without coming from a trusted proxy, or named no possible one.
     pub ignored_proxy_users: u64,
     pub refused_passwords: u64,
+    /// Sign-ins by the provider that were late, repeated, forged or denied, or named no Matrix id.
+    pub refused_openid_sign_ins: u64,
     /// Sign-ins that were refused unseen, because there were too many wrong ones.
     pub limited_sign_ins: u64,
     /// Requests for a shared call at an address that is unknown, expired or revoked.
@@ -108,6 +117,23 @@ pub enum AskerError {
 impl From<store::Error> for AskerError {
     fn from(error: store::Error) -> Self {
         Self::Store(error)
+    }
+}
+
+/// The way by which somebody signed in on our page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignInWay {
+    Password,
+    OpenId,
+}
+
+impl SignInWay {
+    /// What the log says of it; the password is the usual way.
+    fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::Password => None,
+            Self::OpenId => Some("OpenID Connect"),
+        }
     }
 }
 
@@ -135,11 +161,15 @@ impl Access {
     }
 
     fn with(settings: AccessSettings, sign_ins: Option<SignIns>) -> Self {
+        let openid = settings.openid.clone().map(OpenId::new);
+
         Self(Arc::new(Gatekeeper {
             settings,
             sign_ins,
             form_key: FormKey::random(),
+            openid,
             attempts: Attempts::default(),
+            openid_attempts: Attempts::default(),
             checks: Semaphore::new(CHECKS_MOST),
             counts: Counts::default(),
         }))
@@ -177,9 +207,24 @@ impl Access {
         }
     }
 
+    /// The name of the provider at which people sign in; `None` if there is none.
+    #[must_use]
+    pub fn provider_name(&self) -> Option<&str> {
+        self.0.openid.as_ref().map(OpenId::name)
+    }
+
+    /// Can somebody sign in on our page?
+    #[must_use]
+    pub fn has_sign_in(&self) -> bool {
+        self.has_password() || self.provider_name().is_some()
+    }
+
     /// Is nothing said of who may come in? Only this machine reaches us then.
     fn is_unguarded(&self) -> bool {
-        !self.0.settings.open_to_everybody && !self.has_password() && !self.has_proxies()
+        let says_who_comes =
+            self.has_password() || self.has_proxies() || self.provider_name().is_some();
+
+        !self.0.settings.open_to_everybody && !says_who_comes
     }
 
     /// Does everybody see everything?
@@ -198,6 +243,7 @@ impl Access {
             refused_keys: read(&counts.refused_keys),
             ignored_proxy_users: read(&counts.ignored_proxy_users),
             refused_passwords: read(&counts.refused_passwords),
+            refused_openid_sign_ins: read(&counts.refused_openid_sign_ins),
             limited_sign_ins: read(&counts.limited_sign_ins),
             refused_share_links: read(&counts.refused_share_links),
         })
@@ -252,21 +298,15 @@ impl Access {
         }
 
         if let Some(session) = self.find_session(headers, unknown.is_https, now).await? {
-            return Ok(unknown.with_session(session));
+            return Ok(self.asker_of_session(unknown, session));
         }
 
         if let Some(user_id) = self.user_of_proxy(headers, peer) {
-            let is_admin = self.0.settings.operators.contains(&user_id);
-            return Ok(Asker {
-                identity: if is_admin || self.is_open() {
-                    Identity::Operator
-                } else {
-                    Identity::User { user_id }
-                },
+            let unknown = Asker {
                 entrance: Entrance::Proxy,
-                is_admin,
                 ..unknown
-            });
+            };
+            return Ok(self.asker_of_user(unknown, user_id));
         }
 
         if self.is_open() {
@@ -353,6 +393,40 @@ impl Access {
         })
     }
 
+    /// The client as the owner of this session.
+    fn asker_of_session(&self, client: Asker, session: Session) -> Asker {
+        let client = Asker {
+            entrance: Entrance::Session {
+                id_hash: session.id_hash,
+            },
+            ..client
+        };
+
+        match session.identity {
+            SessionIdentity::Operator => Asker {
+                identity: Identity::Operator,
+                is_admin: true,
+                ..client
+            },
+            SessionIdentity::User(user_id) => self.asker_of_user(client, user_id),
+        }
+    }
+
+    /// The client as a person by Matrix id, who may be an operator.
+    fn asker_of_user(&self, client: Asker, user_id: String) -> Asker {
+        let is_admin = self.0.settings.operators.contains(&user_id);
+
+        Asker {
+            identity: if is_admin || self.is_open() {
+                Identity::Operator
+            } else {
+                Identity::User { user_id }
+            },
+            is_admin,
+            ..client
+        }
+    }
+
     /// Counts a key that is not good.
     fn refuse_key(&self) -> AskerError {
         self.0.counts.refused_keys.fetch_add(1, Ordering::Relaxed);
@@ -437,8 +511,8 @@ impl Access {
 
         let link = match entrance {
             Entrance::Session { .. } => SignInLink::SignOut,
-            Entrance::None if self.has_password() => SignInLink::SignIn,
-            Entrance::Proxy if self.has_password() && !sees_all => SignInLink::SignIn,
+            Entrance::None if self.has_sign_in() => SignInLink::SignIn,
+            Entrance::Proxy if self.has_sign_in() && !sees_all => SignInLink::SignIn,
             Entrance::None | Entrance::Proxy | Entrance::Key => SignInLink::None,
         };
 
@@ -482,6 +556,54 @@ impl Access {
         PasswordCheck::Wrong
     }
 
+    /// Begins a sign-in at the provider; `None` if there is none.
+    pub async fn begin_openid(
+        &self,
+        next: &str,
+        address: IpAddr,
+        now: i64,
+    ) -> Option<Result<BegunOpenId, OpenIdError>> {
+        let openid = self.0.openid.as_ref()?;
+        Some(openid.begin_sign_in(next, address, now).await)
+    }
+
+    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted, and
+    /// noted in the log, but not more often than wrong passwords could be.
+    pub async fn end_openid(
+        &self,
+        returned: Returned,
+        address: IpAddr,
+        now: i64,
+    ) -> Option<Result<SignedIn, OpenIdError>> {
+        let ended = self.0.openid.as_ref()?.end_sign_in(returned, now).await;
+        if let Err(error) = &ended
+            && !error.is_unreachable()
+        {
+            let count = &self.0.counts.refused_openid_sign_ins;
+            count.fetch_add(1, Ordering::Relaxed);
+            if self.0.openid_attempts.begin(address, now).is_ok() {
+                let words = format!("OpenID Connect, {error}");
+                self.record_refusal(&words, address, now).await;
+            }
+        }
+
+        Some(ended)
+    }
+
+    /// Records a sign-in that was refused. Where that fails, nobody is let in either, so it is no
+    /// error.
+    async fn record_refusal(&self, why: &str, address: IpAddr, now: i64) {
+        tracing::warn!(%address, why, "a sign-in was refused");
+        let Some(sign_ins) = self.sign_ins() else {
+            return;
+        };
+
+        let kind = AuditKind::SignInRefused;
+        if let Err(error) = record(sign_ins, kind, None, Some(why), address, now).await {
+            tracing::warn!(%error, "a refused sign-in could not be recorded");
+        }
+    }
+
     /// The token for forms of the browser that this is bound to.
     #[must_use]
     pub fn form_token(&self, bound_to: &str) -> String {
@@ -495,26 +617,7 @@ impl Access {
     }
 }
 
-impl Asker {
-    /// The same client with this session.
-    fn with_session(self, session: Session) -> Self {
-        let is_admin = session.identity == SessionIdentity::Operator;
-
-        Self {
-            identity: match session.identity {
-                SessionIdentity::Operator => Identity::Operator,
-                SessionIdentity::User(user_id) => Identity::User { user_id },
-            },
-            entrance: Entrance::Session {
-                id_hash: session.id_hash,
-            },
-            is_admin,
-            ..self
-        }
-    }
-}
-
-/// Begins a session for somebody who signed in from this address. Returns its id, which only the
+/// Begins a session for somebody who signed in from this address in this way. Returns its id, which only the
 /// browser keeps. It is always a new one, so that nobody can know it before.
 ///
 /// # Errors
@@ -522,6 +625,7 @@ impl Asker {
 pub async fn begin_session(
     sign_ins: &SignIns,
     identity: SessionIdentity,
+    way: SignInWay,
     address: IpAddr,
     now: i64,
 ) -> Result<String, store::Error> {
@@ -537,12 +641,13 @@ pub async fn begin_session(
     sessions::delete_ended_sessions(sign_ins, now).await?;
     sessions::add_session(sign_ins, &session).await?;
     let who = session.identity.as_str();
-    record(sign_ins, AuditKind::SignIn, Some(who), address, now).await?;
+    let kind = AuditKind::SignIn;
+    record(sign_ins, kind, Some(who), way.detail(), address, now).await?;
 
     Ok(id)
 }
 
-/// Records in the log what somebody did from this address.
+/// Records in the log what somebody did from this address. `detail` says more of it.
 ///
 /// # Errors
 /// When the database fails.
@@ -550,21 +655,7 @@ pub async fn record(
     sign_ins: &SignIns,
     kind: AuditKind,
     who: Option<&str>,
-    address: IpAddr,
-    now: i64,
-) -> Result<(), store::Error> {
-    record_with_detail(sign_ins, kind, who, None, address, now).await
-}
-
-/// The same, with what it was done to.
-///
-/// # Errors
-/// When the database fails.
-pub async fn record_with_detail(
-    sign_ins: &SignIns,
-    kind: AuditKind,
-    who: Option<&str>,
-    detail: Option<String>,
+    detail: Option<&str>,
     address: IpAddr,
     now: i64,
 ) -> Result<(), store::Error> {
@@ -572,7 +663,7 @@ pub async fn record_with_detail(
         at_ms: now,
         kind,
         identity: who.map(ToOwned::to_owned),
-        detail,
+        detail: detail.map(ToOwned::to_owned),
         address: Some(address.to_string()),
     };
 

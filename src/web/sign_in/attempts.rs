@@ -76,7 +76,8 @@ impl Attempts {
 }
 
 /// The address; of an IPv6 address the network of 64 bits, because one customer has all of it.
-fn network_of(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
         address @ IpAddr::V4(_) => address,

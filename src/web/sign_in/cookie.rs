@@ -1,5 +1,5 @@
-//! Our two cookies: the session, and the browser that fills in a form without one. With TLS their
-//! names begin with `__Host-`, so that no neighbouring host name can set them.
+//! Our cookies: the session, the browser that fills in a form without one, and the browser that is at a
+//! provider of sign-ins. With TLS their names begin with `__Host-`, so that no neighbouring host name can set them.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
@@ -10,6 +10,8 @@ pub enum CookieKind {
     Session,
     /// A random text that the tokens of forms are bound to where there is no session.
     Form,
+    /// A random text by which a browser is known that comes back from the provider of sign-ins.
+    OpenId,
 }
 
 impl CookieKind {
@@ -21,6 +23,8 @@ impl CookieKind {
             (Self::Session, false) => "callscope",
             (Self::Form, true) => "__Host-callscope-form",
             (Self::Form, false) => "callscope-form",
+            (Self::OpenId, true) => "__Host-callscope-openid",
+            (Self::OpenId, false) => "callscope-openid",
         }
     }
 
@@ -29,6 +33,7 @@ impl CookieKind {
         match self {
             Self::Session => crate::store::sign_in::sessions::LENGTH_MAX_MS / 1000,
             Self::Form => 24 * 60 * 60,
+            Self::OpenId => 10 * 60,
         }
     }
 

@@ -7,9 +7,11 @@ pub mod client_address;
 pub mod cookie;
 pub mod form_token;
 pub mod new_key;
+pub mod openid;
 pub mod password;
 pub mod proxy;
 pub mod secret_text;
+pub mod user_id;
 
 use crate::store::sign_in::api_keys::KeyScope;
 use crate::store::sign_in::share_links::ShareLink;

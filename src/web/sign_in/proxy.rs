@@ -1,14 +1,13 @@
 //! Proxies that sign people in: they name the user in a header, which is believed only of them.
 
 use super::client_address::is_trusted;
+use super::user_id::fill_user_id;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// What stands for the user in the template of ids.
 const USER: &str = "{user}";
-/// Maximum length of a Matrix id, bytes.
-const ID_MAX: usize = 255;
 
 /// The proxies that are believed, and how they name people.
 #[derive(Debug, Clone, Default)]
@@ -58,27 +57,11 @@ impl TrustedProxies {
 
         match value.to_str().map(str::trim) {
             Ok("") => NamedUser::None,
-            Ok(user) => self
-                .user_id_of(user)
-                .map_or(NamedUser::Ignored, NamedUser::User),
+            Ok(user) => {
+                fill_user_id(&self.user_id, USER, user).map_or(NamedUser::Ignored, NamedUser::User)
+            }
             Err(_) => NamedUser::Ignored,
         }
-    }
-
-    /// The Matrix id of this user; `None` if it would be none.
-    fn user_id_of(&self, user: &str) -> Option<String> {
-        let is_id = self.user_id == USER;
-        // A colon in a name would begin the name of a server.
-        let is_name =
-            !user.contains([':', '@']) && user.chars().all(|sign| sign.is_ascii_graphic());
-        if !is_id && !is_name {
-            return None;
-        }
-
-        let id = self.user_id.replace(USER, user);
-        let is_good = id.len() <= ID_MAX && ruma::UserId::parse(&*id).is_ok();
-
-        is_good.then_some(id)
     }
 }
 

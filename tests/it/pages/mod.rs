@@ -14,6 +14,7 @@ mod health;
 mod leaks;
 mod lists;
 mod numbers;
+mod openid;
 mod others;
 mod places;
 mod proxy;

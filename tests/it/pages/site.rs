@@ -14,6 +14,7 @@ use callscope::web::{self, Options, SharedMemory, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
+use std::net::TcpListener;
 
 /// 2026-11-22 14:47:16 UTC
 pub const NOW: i64 = 1_795_358_836_000;
@@ -78,11 +79,29 @@ impl Site {
             .await
     }
 
+    /// The same without a public URL, where the settings name the site's own address.
+    pub async fn guarded_there(settings: impl FnOnce(&str) -> AccessSettings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = settings(&address_of(&listener));
+        let site = Self::listening(listener, "there", None, Some(settings));
+
+        site.await.fill().await
+    }
+
     async fn at(name: &str, public_url: Option<&str>, settings: Option<AccessSettings>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(listener, name, public_url, settings).await
+    }
+
+    async fn listening(
+        listener: TcpListener,
+        name: &str,
+        public_url: Option<&str>,
+        settings: Option<AccessSettings>,
+    ) -> Self {
         let database = Database::new().await;
         let store = Writer::open(database.url()).await.unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let base = address_of(&listener);
         let changes = Changes::default();
         let (of_web, clock) = (changes.clone(), Clock::fixed(NOW));
         let of_site = clock.clone();
@@ -286,6 +305,10 @@ impl Site {
 
         answer.text[head..].to_owned()
     }
+}
+
+fn address_of(listener: &TcpListener) -> String {
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 pub fn event(
