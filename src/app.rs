@@ -9,7 +9,7 @@ use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::store::db::instance_lock::InstanceLock;
-use crate::store::sign_in::{audit_log, sessions};
+use crate::store::sign_in::{audit_log, sessions, share_links};
 use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
@@ -271,6 +271,7 @@ pub fn build_client(
 /// Deletes sessions that have ended, and what is too old of the log.
 async fn forget_old_sign_ins(sign_ins: &SignIns, now: i64) -> Result<(), store::Error> {
     sessions::delete_ended_sessions(sign_ins, now).await?;
+    share_links::delete_old_links(sign_ins, now).await?;
     audit_log::delete_old_entries(sign_ins, now).await
 }
 

@@ -38,15 +38,57 @@ pub(crate) fn parse_web_address(text: &str) -> Checked<Url> {
     Ok(url)
 }
 
+/// The names with which addresses of pages begin.
+const OWN_NAMES: &[&str] = &[
+    "about",
+    "admin",
+    "api",
+    "badge",
+    "calls",
+    "embed",
+    "feed",
+    "feeds",
+    "healthz",
+    "me",
+    "metrics",
+    "readyz",
+    "rejected",
+    "robots.txt",
+    "rooms",
+    "servers",
+    "shared",
+    "sign-in",
+    "sign-out",
+    "static",
+    "statistics",
+    "stats",
+    "status",
+    "transports",
+    "wall",
+    "widget",
+];
+
 /// The public address of the pages. They may stand below a path.
 pub(super) fn parse_public_url(text: &str) -> Checked<Url> {
-    let url = parse_web_address(text)?;
+    let mut url = parse_web_address(text)?;
     let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "/-._~".contains(sign);
     if !url.path().chars().all(is_plain) || url.path().contains("//") {
         return Err(format!(
             "the path of {} may have only letters, digits and - . _ ~ between single slashes",
             quote_for_display(text)
         ));
+    }
+
+    // A proxy may take the path away or not. It must be seen which it did.
+    let first = url.path_segments().and_then(|mut names| names.next());
+    if let Some(taken) = first.filter(|name| OWN_NAMES.contains(name)) {
+        return Err(format!(
+            "{taken} is the name of a page; another path is needed"
+        ));
+    }
+
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
     }
 
     Ok(url)

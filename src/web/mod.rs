@@ -205,6 +205,7 @@ pub fn serve_with(
         store: web.store.for_watchers(),
         ..web.clone()
     });
+    let access = web.access.clone();
     let web = Data::new(web);
     let kept = (
         Data::new(CostCache::<statistics::Statistics>::default()),
@@ -230,12 +231,9 @@ pub fn serve_with(
             headers
         };
 
-        let (outer, inner) = (base.clone(), base.clone());
+        let outer = base.clone();
         let below =
             from_fn(move |req, next| http::base_path::serve_below_path(outer.clone(), req, next));
-        let links = from_fn(move |req, next| {
-            http::base_path::prefix_links_of_pages(inner.clone(), req, next)
-        });
         let (hosts, known) = (hosts.clone(), web.clone());
         let guard = from_fn(move |req, next| {
             http::host::refuse_foreign_hosts(hosts.clone(), known.clone(), req, next)
@@ -267,7 +265,6 @@ pub fn serve_with(
         // The first wrapper is the innermost: a cached answer is already compressed, but origin,
         // host and who asks are checked for each request.
         let app = app
-            .wrap(links)
             .wrap(Compress::default())
             .wrap(keep)
             .wrap(gate)
@@ -282,7 +279,14 @@ pub fn serve_with(
             .configure(move |config| routes::add_routes(config, &dear, &watched))
     };
 
+    let open_connections = http::connections::OpenConnections::default();
+
     Ok(HttpServer::new(app)
+        .on_connect(move |connection, extensions| {
+            open_connections.admit_or_close(connection, extensions, |address| {
+                access.may_be_proxy(address)
+            });
+        })
         .workers(worker_count())
         .max_connections(connections)
         .disable_signals()

@@ -151,6 +151,7 @@ fn add_private_routes(config: &mut ServiceConfig) {
             "/admin/share/revoke",
             actix::post().to(share::revoke_share_link),
         )
+        .route("/admin/feeds/end", actix::post().to(share::end_feed_key))
         .service(read_only("/admin/rooms", admin_rooms::get_admin_rooms))
         .route(
             "/admin/rooms/show",

@@ -280,10 +280,12 @@ pub async fn is_known_from(store: &Reader, from: i64) -> Result<bool, Error> {
 }
 
 // Back-fills that have not come as far back as this time. Those of all rooms count, because a call
-// of any room may still be found.
+// of any room may still be found. A history that was read before brings nothing of the kind.
 const BACKFILLS_STILL_TO_REACH: &str =
-    "select count(*) from history_jobs where kind = 'backfill' and done_ms is null
-    and (reached_ms is null or reached_ms > $1)";
+    "select count(*) from history_jobs j where j.kind = 'backfill' and j.done_ms is null
+    and (j.reached_ms is null or j.reached_ms > $1)
+    and not exists (select 1 from history_jobs d where d.room_id = j.room_id
+        and d.kind = 'backfill' and d.done_ms is not null)";
 
 /// Is this past span known for all rooms at `now`, ms? It was watched, or read from history since,
 /// and no back-fill has still to reach its beginning.

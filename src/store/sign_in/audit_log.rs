@@ -26,6 +26,10 @@ words! {
         /// An operator made an address at which a call is shown.
         CallShared = "call_shared",
         ShareRevoked = "share_revoked",
+        /// Somebody made a secret address for feeds.
+        FeedKeyMade = "feed_key_made",
+        /// It was ended, by its owner or by an operator.
+        FeedKeyEnded = "feed_key_ended",
     }
 }
 

@@ -9,6 +9,9 @@ use crate::store::db::json_row::read_rows;
 /// How often the last use of a key is written at most, ms.
 const USED_EVERY_MS: i64 = 60_000;
 
+/// Maximum keys that are listed.
+const LISTED_MOST: i64 = 500;
+
 /// A key without its secret; times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedKey {
@@ -96,6 +99,23 @@ pub async fn find_key_of_owner(
     owner: &SessionIdentity,
 ) -> Result<Option<FeedKey>, Error> {
     find_by(sign_ins, OF_OWNER, owner.as_str()).await
+}
+
+const LIST: &str = sql!(
+    "select ",
+    KeyRow::TEXT,
+    " from feed_keys order by created_ms desc, owner limit $1"
+);
+
+/// The keys, newest first; 500 at most.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_keys(sign_ins: &SignIns) -> Result<Vec<FeedKey>, Error> {
+    let query = sign_ins.dialect().query(LIST).bind(LISTED_MOST);
+    let rows = query.fetch_all(&sign_ins.read).await?;
+
+    read_rows(&rows, key_from_row)
 }
 
 async fn find_by(

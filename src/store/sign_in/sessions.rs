@@ -34,7 +34,9 @@ impl SessionIdentity {
         }
     }
 
-    pub(super) fn from_word(word: String) -> Self {
+    /// The identity of this word.
+    #[must_use]
+    pub fn from_word(word: String) -> Self {
         if word == OPERATOR {
             Self::Operator
         } else {

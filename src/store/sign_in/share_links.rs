@@ -6,10 +6,10 @@ use crate::store::db::json_row::read_rows;
 
 /// How often the last use of an address is written at most, ms.
 const USED_EVERY_MS: i64 = 60_000;
-/// How long an address is listed after it has expired or was revoked, ms.
-const LISTED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// Maximum addresses that are listed.
-const LISTED_MOST: i64 = 200;
+/// How long an address is kept after it has expired, ms.
+const KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// Maximum number of addresses that are good at the same time, so that all can be listed.
+pub const GOOD_MOST: i64 = 200;
 
 /// An address at which a call is shown, without its secret; times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +68,15 @@ fn link_from_row(row: LinkRow) -> ShareLink {
 
 const ADD: &str = "insert into share_links
         (id, hash, call_id, room_id, with_names, created_ms, expires_ms)
-    values ($1, $2, $3, $4, $5, $6, $7)";
+    select $1, $2, $3, $4, $5, cast($6 as bigint), cast($7 as bigint)
+    where (select count(*) from share_links where revoked_ms is null and expires_ms > $6) < $8";
 
-/// Adds an address with this hash (SHA-256 in hex).
+/// Adds an address with this hash (SHA-256 in hex). Returns whether it was added: not if
+/// [`GOOD_MOST`] are good.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add_link(sign_ins: &SignIns, link: &ShareLink, hash: &str) -> Result<(), Error> {
+pub async fn add_link(sign_ins: &SignIns, link: &ShareLink, hash: &str) -> Result<bool, Error> {
     let statement = || {
         sqlx::query(ADD)
             .bind(link.id.as_str())
@@ -84,8 +86,24 @@ pub async fn add_link(sign_ins: &SignIns, link: &ShareLink, hash: &str) -> Resul
             .bind(i64::from(link.with_names))
             .bind(link.created_ms)
             .bind(link.expires_ms)
+            .bind(GOOD_MOST)
     };
-    sign_ins.write(statement).await?;
+    delete_old_links(sign_ins, link.created_ms).await?;
+
+    Ok(sign_ins.write(statement).await? > 0)
+}
+
+const DELETE_OLD: &str = "delete from share_links where expires_ms <= $1";
+
+/// Deletes addresses that expired more than 30 days before `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_old_links(sign_ins: &SignIns, now: i64) -> Result<(), Error> {
+    let before = now.saturating_sub(KEPT_MS);
+    sign_ins
+        .write(|| sqlx::query(DELETE_OLD).bind(before))
+        .await?;
 
     Ok(())
 }
@@ -110,11 +128,12 @@ pub async fn find_link(sign_ins: &SignIns, hash: &str) -> Result<Option<ShareLin
 const LIST: &str = sql!(
     "select ",
     LinkRow::TEXT,
-    " from share_links where coalesce(revoked_ms, expires_ms) > $1
-    order by created_ms desc, id limit $2"
+    " from share_links
+    order by case when revoked_ms is null and expires_ms > $1 then 0 else 1 end,
+        created_ms desc, id limit $2"
 );
 
-/// The addresses, newest first, with those that ended in the 30 days before `now`, ms.
+/// The addresses: first those that are good at `now`, ms, then those that ended; newest first.
 ///
 /// # Errors
 /// When the database fails.
@@ -122,8 +141,8 @@ pub async fn list_links(sign_ins: &SignIns, now: i64) -> Result<Vec<ShareLink>, 
     let query = sign_ins
         .dialect()
         .query(LIST)
-        .bind(now.saturating_sub(LISTED_MS))
-        .bind(LISTED_MOST);
+        .bind(now)
+        .bind(GOOD_MOST.saturating_mul(2));
     let rows = query.fetch_all(&sign_ins.read).await?;
 
     read_rows(&rows, link_from_row)

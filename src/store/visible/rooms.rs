@@ -46,6 +46,8 @@ impl RoomCount {
     }
 }
 
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
 /// A room counts as one of few if it is one of at most a share of 1 to this of all rooms.
 const FEW: usize = 32;
 
@@ -86,6 +88,10 @@ impl VisibleRooms {
 
     /// Are these so few of all rooms that rows are best looked up room by room?
     pub(super) fn are_few(&self) -> bool {
+        if self.only_call.is_some() {
+            return true;
+        }
+
         let known = 1usize.checked_shl(self.known.0).unwrap_or(usize::MAX);
 
         (self.whole.len() + self.in_part.len()) * FEW <= known
@@ -189,9 +195,11 @@ async fn find_shared_call(
     };
 
     if let Some(call) = find_call(store, call_id).await? {
+        // A call that runs is prolonged again and again. Each time would be another set of rooms.
+        let next_hour = call.until_ms.div_euclid(HOUR_MS).saturating_add(1);
         let span = Span {
             from: call.started_ms,
-            to: call.until_ms.saturating_add(1),
+            to: next_hour.saturating_mul(HOUR_MS),
         };
         found.in_part.insert(call.room.room_id, vec![span]);
         found.only_call = Some(call.id);

@@ -347,6 +347,22 @@ async fn who_has_a_link_sees_this_call_only() {
 
     let reader = bed.reader(&link("!mine100", false), policy).await;
     assert_eq!(texts(&reader, people).await, ["@somebody:hidden.invalid"]);
+    // A ring of the other call, an event of its member key, and one of this call's.
+    bed.run("update memberships set chain = 'other' where session_id = '!mine150'")
+        .await;
+    for (at, chain) in [(160, None), (170, Some("other")), (180, Some("c"))] {
+        bed.add_event("!mine", at, "ring", "", "{}").await;
+        if let Some(chain) = chain {
+            bed.run(&format!(
+                "update events set chain = '{chain}' where event_id = '$ring{at}'"
+            ))
+            .await;
+        }
+    }
+    let reader = bed.reader(&link("!mine100", true), policy).await;
+    let events = texts(&reader, "select event_id from events order by 1").await;
+    assert_eq!(events, ["$ring180"]);
+
     for unknown in ["!mine101", "' or '1' = '1"] {
         let reader = bed.reader(&link(unknown, true), policy).await;
         assert_eq!(calls_of(&reader).await, [""; 0], "{unknown}");

@@ -114,12 +114,13 @@ pub(super) fn statements_for_views(
     let mut statements = statements_for_rooms(dialect, visible);
     let main = schema_of_tables(dialect);
     for (table, rows) in TABLES {
-        let shown = pseudonyms::rows_shown(table, *rows, visible.people);
+        let rows = rows_beside_call(table, *rows, visible);
+        let shown = pseudonyms::rows_shown(table, rows, visible.people);
         let columns = pseudonyms::columns_shown(table, visible.people);
         if let Some(condition) = condition_of(shown, dialect, visible) {
             let further = pseudonyms::further_condition(table, visible.people);
             let further = further.map(|further| format!(" and {further}"));
-            let of_call = condition_for_only_call(table, visible);
+            let of_call = condition_for_only_call(table, dialect, visible);
             statements.push(SetupStatement::without_parameter(format!(
                 "create temporary view {table} as select {} from {main}{table} t
                 where {condition}{}{}",
@@ -133,14 +134,35 @@ pub(super) fn statements_for_views(
     statements
 }
 
-/// What else must hold for a row of the table `t` to be visible, where only one call is.
-fn condition_for_only_call(table: &str, visible: &VisibleRooms) -> Option<String> {
+/// What else must hold for a row of the table `t` to be visible, where only one call is. Of the
+/// room's events these are those of the call's member keys, and those that say how much of the
+/// room's history is visible; none of rings, which may be those of other calls.
+fn condition_for_only_call(
+    table: &str,
+    dialect: Dialect,
+    visible: &VisibleRooms,
+) -> Option<String> {
     // It stands in the statement, because a view cannot have parameters.
     let id = visible.only_call.as_deref()?.replace('\'', "''");
+    let main = schema_of_tables(dialect);
     match table {
         "sessions" => Some(format!(" and t.id = '{id}'")),
         "memberships" => Some(format!(" and t.session_id = '{id}'")),
+        "events" => Some(format!(
+            " and (t.chain in (select m.chain from {main}memberships m where m.session_id = '{id}')
+            or t.chain is null and t.kind = 'm.room.history_visibility')"
+        )),
         _ => None,
+    }
+}
+
+/// Which rows of a table are visible where only one call is: those that say how well its room was
+/// watched, too.
+fn rows_beside_call(table: &str, rows: Rows, visible: &VisibleRooms) -> Rows {
+    if visible.only_call.is_some() && table == "history_jobs" {
+        Rows::OfRooms
+    } else {
+        rows
     }
 }
 

@@ -1,7 +1,7 @@
-//! Lets the pages stand below a path, as in `https://example.org/calls/`. Inside, every address
+//! Lets the pages stand below a path, as in `https://example.org/callscope/`. Inside, every address
 //! begins at `/`; the path is taken away from requests and put before links.
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody, to_bytes};
+use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::uri::{PathAndQuery, Uri};
@@ -43,8 +43,13 @@ impl BasePath {
     }
 
     /// The page with the path before each address of ours.
-    fn prefix_links(&self, page: &str) -> String {
-        LINKS.iter().fold(page.to_owned(), |page, link| {
+    #[must_use]
+    pub fn prefix_links(&self, page: String) -> String {
+        if self.is_root() {
+            return page;
+        }
+
+        LINKS.iter().fold(page, |page, link| {
             let (attribute, _) = link.split_at(link.len() - 1);
             page.replace(link, &format!("{attribute}{}/", self.0))
         })
@@ -103,33 +108,6 @@ fn uri_without_path(base: &BasePath, uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Puts the path before the links of a page.
-///
-/// # Errors
-/// Those of the service.
-pub async fn prefix_links_of_pages(
-    base: BasePath,
-    req: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody, BoxBody>>, actix_web::Error> {
-    let response = next.call(req).await?;
-    let is_page = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if base.is_root() || !is_page {
-        return Ok(response.map_into_left_body());
-    }
-
-    let (req, response) = response.into_parts();
-    let (response, body) = response.into_parts();
-    let body = to_bytes(body).await.unwrap_or_default();
-    let page = base.prefix_links(&String::from_utf8_lossy(&body));
-    let response = response.set_body(page).map_into_boxed_body();
-
-    Ok(ServiceResponse::new(req, response).map_into_right_body())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +150,7 @@ mod tests {
         let page = "<a href=\"/calls\">/calls</a> <img src=\"/static/a.svg\"> \
                     <form action=\"/sign-in\"> <a href=\"#here\"> <a href=\"https://a.example/\">";
         assert_eq!(
-            base().prefix_links(page),
+            base().prefix_links(page.to_owned()),
             "<a href=\"/our/calls/calls\">/calls</a> <img src=\"/our/calls/static/a.svg\"> \
              <form action=\"/our/calls/sign-in\"> <a href=\"#here\"> \
              <a href=\"https://a.example/\">"

@@ -1,5 +1,14 @@
 //! Limits the number of connections, so that enough of the process's open files are left for the
-//! database and for homeservers. Without the limit, strangers could keep the observer from working.
+//! database and for homeservers, and for others than the one who opens most. Without the limits,
+//! strangers could keep the observer from working.
+
+use actix_web::dev::Extensions;
+use actix_web::rt::net::TcpStream;
+use socket2::SockRef;
+use std::any::Any;
+use std::collections::HashMap;
+use std::net::{IpAddr, Shutdown};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Open files that the process needs besides client connections.
 const OTHERS: usize = 160;
@@ -8,6 +17,80 @@ const LEAST: usize = 32;
 const MOST: usize = 16_384;
 /// The assumed limit of open files if the system states none.
 const USUAL: usize = 1024;
+
+/// Maximum number of connections of one address.
+const OF_ADDRESS: usize = 512;
+
+/// The open connections, by address. Cheap to clone: all clones share the same data.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One open connection; dropping it makes room for another.
+#[derive(Debug)]
+struct OpenConnection {
+    connections: OpenConnections,
+    address: IpAddr,
+}
+
+impl OpenConnections {
+    /// Counts a new connection until it is closed, or closes it if its address has too many.
+    /// Addresses of which `may_be_proxy` holds are not limited: all may come from there.
+    pub fn admit_or_close(
+        &self,
+        connection: &dyn Any,
+        extensions: &mut Extensions,
+        may_be_proxy: impl Fn(IpAddr) -> bool,
+    ) {
+        let Some(stream) = connection.downcast_ref::<TcpStream>() else {
+            return;
+        };
+        let Ok(peer) = stream.peer_addr() else {
+            return;
+        };
+
+        let address = peer.ip().to_canonical();
+        if may_be_proxy(address) {
+            return;
+        }
+
+        match self.open(address) {
+            Some(open) => {
+                extensions.insert(open);
+            }
+            // What was closed is found out when it is read from, which is at once.
+            None => drop(SockRef::from(stream).shutdown(Shutdown::Both)),
+        }
+    }
+
+    /// Counts one more connection of this address; `None` if it has too many.
+    fn open(&self, address: IpAddr) -> Option<OpenConnection> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = open.entry(address).or_default();
+        if *own >= OF_ADDRESS {
+            return None;
+        }
+
+        *own += 1;
+
+        Some(OpenConnection {
+            connections: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let open = self.connections.0.lock();
+        let mut open = open.unwrap_or_else(PoisonError::into_inner);
+        match open.get_mut(&self.address) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
 
 /// How many open files the process asks for. Systems allow more than they give unasked.
 #[cfg(target_os = "linux")]
@@ -66,6 +149,36 @@ fn open_files_limit(limits: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_so_many_connections() {
+        let connections = OpenConnections::default();
+        let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let mut open: Vec<OpenConnection> = (0..OF_ADDRESS)
+            .map(|_| connections.open(ip(1)).unwrap())
+            .collect();
+        assert!(connections.open(ip(1)).is_none() && connections.open(ip(2)).is_some());
+        open.pop();
+        open.push(connections.open(ip(1)).unwrap());
+        drop(open);
+        assert!(connections.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_connection_too_many_is_closed() {
+        use tokio::io::AsyncReadExt;
+
+        let connections = OpenConnections::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _open: Vec<OpenConnection> = (0..OF_ADDRESS)
+            .map(|_| connections.open(address.ip()).unwrap())
+            .collect();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        connections.admit_or_close(&server, &mut Extensions::new(), |_| false);
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
 
     #[test]
     fn a_worker_has_its_share_of_what_may_be_open() {

@@ -30,6 +30,8 @@ pub enum Error {
     /// It is known who asks, and it is not allowed. The text is for the reader.
     #[error("{0}")]
     Forbidden(&'static str),
+    #[error("the form did not come whole in time")]
+    TooSlow,
     /// The client's address asked too often; after so many seconds it is answered again.
     #[error("your address asks too often; ask again in {wait_s} s")]
     TooMany { wait_s: u64 },
@@ -73,6 +75,7 @@ impl Error {
             Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MissingKey | Self::BadKey => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,

@@ -11,10 +11,12 @@ use crate::web::sign_in::{Asker, Entrance, Identity};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Uri;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use std::time::Duration;
+use tokio::time::timeout;
 use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
@@ -45,6 +47,10 @@ const SHARED: &str = "/shared";
 
 const PRIVATE_AND_NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+/// How long the body of a form may take to come, and the form to be answered.
+const FORM_TIME: Duration = Duration::from_secs(30);
+
 /// What becomes of a request.
 #[derive(Debug)]
 enum Admission {
@@ -65,6 +71,12 @@ pub fn is_private(path: &str) -> bool {
         .iter()
         .filter_map(|begin| path.strip_prefix(begin))
         .any(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Is it the address of a shared call?
+#[must_use]
+pub fn is_shared(path: &str) -> bool {
+    secret_of_share(path).is_some()
 }
 
 /// Puts who asks into the request (an [`Asker`]), and passes it on if it may be
@@ -107,6 +119,17 @@ pub async fn admit_askers(
     };
 
     let mut response = match admission {
+        Admission::Pass if req.method() == Method::POST => {
+            let request = req.request().clone();
+            match timeout(FORM_TIME, next.call(req)).await {
+                Ok(answer) => answer?.map_into_boxed_body(),
+                Err(_) => {
+                    let ask = PageRequest::of_request(&request, &web);
+                    let refused = response::send_error(&ask, &Error::TooSlow);
+                    ServiceResponse::new(request, refused)
+                }
+            }
+        }
         Admission::Pass => next.call(req).await?.map_into_boxed_body(),
         Admission::Refuse(error) => {
             let ask = PageRequest::of_request(req.request(), &web);
@@ -117,6 +140,12 @@ pub async fn admit_askers(
     if is_signed_in || is_private(&path) {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, PRIVATE_AND_NOT_KEPT);
+    }
+
+    // The address is a secret: pages to which the call's page leads must not see it.
+    if is_shared(&path) {
+        let headers = response.headers_mut();
+        headers.insert(header::REFERRER_POLICY, NO_REFERRER);
     }
 
     // A program must not take a part for the whole: "no call runs" may be untrue then.

@@ -26,8 +26,10 @@ pub fn own_path(text: &str) -> &str {
     let is_plain = |sign: char| sign.is_ascii_graphic() && sign != '\\';
     let is_own = text.starts_with('/') && !text.starts_with("//") && text.chars().all(is_plain);
     let path = text.split(['?', '#']).next().unwrap_or_default();
+    // They would lead out of the path below which the pages stand.
+    let leaves = path.split('/').any(|name| [".", ".."].contains(&name));
 
-    if is_own && text.len() <= NEXT_MAX && !is_sign_in(path) {
+    if is_own && text.len() <= NEXT_MAX && !leaves && !is_sign_in(path) {
         text
     } else {
         "/"
@@ -65,6 +67,8 @@ mod tests {
             "javascript:alert(1)",
             "/a\r\nlocation: https://evil.example",
             "/a b",
+            "/../other",
+            "/a/..",
             "/sign-in?next=/",
             "/sign-in/openid",
             "/sign-out",

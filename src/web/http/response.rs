@@ -1,5 +1,6 @@
 //! Turns a page struct into an answer: HTML or JSON depending on the route; errors likewise.
 
+use super::base_path::BasePath;
 use super::error::Error;
 use super::indentation::without_indentation;
 use super::request::Query;
@@ -25,6 +26,10 @@ pub struct PageRequest {
     pub frame: Frame,
     /// The address of the page to sign in, which leads back to what was asked for.
     pub sign_in_address: String,
+    /// Is it known who asks? Not where a request is refused before that.
+    pub has_asker: bool,
+    /// The path below which the pages stand.
+    pub base: BasePath,
     /// The route asks for JSON.
     pub api: bool,
     pub query: String,
@@ -52,6 +57,8 @@ impl PageRequest {
                 )
             }),
             viewer,
+            has_asker: Asker::of_request(req).is_some(),
+            base: BasePath::from_public_url(web.public_url.as_deref()),
             frame: web.access.frame_for(Asker::of_request(req).as_ref()),
             sign_in_address: own_path::sign_in_address(req),
             api: is_for_programs(req.path()),
@@ -162,7 +169,7 @@ impl Shell {
             vantages: None,
             older_rules: false,
             storage_trouble: None,
-            part_shown: viewer::words_of_part(&ask.viewer),
+            part_shown: viewer::words_of_part(&ask.viewer).filter(|_| ask.has_asker),
             is_shared: false,
             halvings: 0,
             frame: ask.frame,
@@ -173,7 +180,8 @@ impl Shell {
     /// Does the top offer to sign in?
     #[must_use]
     pub fn offers_sign_in(&self) -> bool {
-        self.frame.link == SignInLink::SignIn
+        // The address of a shared call is a secret, and signing in would lead back to it.
+        self.frame.link == SignInLink::SignIn && !self.is_shared
     }
 
     /// Does the top offer to sign out?
@@ -279,7 +287,7 @@ pub async fn send_page<P: Page>(
         Ok(body) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(body),
+            .body(ask.base.prefix_links(body)),
         Err(error) => send_error(ask, &error),
     }
 }
@@ -333,7 +341,7 @@ pub fn send_tagged(
         .body(body)
 }
 
-async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<Vec<u8>, Error> {
+async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<String, Error> {
     let vantages = crate::store::ingest::vantages::list_vantages_for(&web.store).await?;
     let shell = Shell {
         section: Some(P::SECTION),
@@ -345,7 +353,7 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
         ..Shell::without_status(ask)
     };
 
-    Ok(render_within_limit(page, shell)?.into_bytes())
+    Ok(render_within_limit(page, shell)?)
 }
 
 /// Renders the page with as many rows as keep it short: names and ids of strangers may be long, and
@@ -374,7 +382,7 @@ pub fn send_private_page(
         Ok(html) => HttpResponse::build(status)
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "private, no-store"))
-            .body(without_indentation(&html)),
+            .body(ask.base.prefix_links(without_indentation(&html))),
         Err(error) => send_error(ask, &Error::Template(error)),
     }
 }
@@ -438,6 +446,7 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
         403 => "Not allowed",
         404 => "Nothing here",
         405 => "Only for reading",
+        408 => "Too slow",
         413 => "Too long",
         421 => "Not under this name",
         429 => "Too many requests",
@@ -455,7 +464,7 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
     match page.render() {
         Ok(html) => response
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .body(without_indentation(&html)),
+            .body(ask.base.prefix_links(without_indentation(&html))),
         Err(error) => response.body(error.to_string()),
     }
 }

@@ -418,7 +418,10 @@ fn is_always_answered(path: &str) -> bool {
         .iter()
         .any(|start| path.starts_with(start));
 
-    streams || own || gate::is_private(path) || matches!(path, "/healthz" | "/readyz" | "/metrics")
+    // A shared call is shown to strangers.
+    let for_one_browser = gate::is_private(path) && !gate::is_shared(path);
+
+    streams || own || for_one_browser || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 /// The key under which the answer to a request of this viewer is kept, at this generation of changes
@@ -620,6 +623,7 @@ impl MessageBody for SlicedBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::http::base_path::BasePath;
     use actix_web::test::TestRequest;
 
     fn key_of_request(address: &str, header: (&str, &str)) -> Option<CacheKey> {
@@ -728,6 +732,8 @@ mod tests {
         PageRequest {
             now: 0,
             viewer: Viewer::Operator,
+            has_asker: true,
+            base: BasePath::default(),
             frame: Frame::PLAIN,
             sign_in_address: String::new(),
             api: true,

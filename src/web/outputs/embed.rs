@@ -39,7 +39,7 @@ pub async fn get_room_embed(req: HttpRequest, web: Web, id: http::Path<String>) 
         Ok(html) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(html),
+            .body(ask.base.prefix_links(html)),
         Err(error) => response::send_error(&ask, &error),
     };
 

@@ -14,7 +14,7 @@ use futures_util::Stream;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -106,6 +106,7 @@ pub async fn get_live_events(req: HttpRequest, web: Web) -> HttpResponse {
     }
 
     let client = web.access.client_for_limits(req.headers(), req.peer_addr());
+    let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let Some(open) = web.memory.streams.open(client) else {
         let mut refused =
             response::send_error(&ask, &Error::Busy("too many live streams are open"));
@@ -240,7 +241,6 @@ mod tests {
     use super::*;
     use crate::changes::Changes;
     use futures_util::StreamExt;
-    use std::net::Ipv4Addr;
 
     async fn next(
         stream: &mut (impl futures_util::Stream<Item = Result<web::Bytes, Infallible>> + Unpin),

@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// The page.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own"
@@ -29,6 +29,8 @@ pub struct About {
     /// Can an operator sign in with a password, and people through a proxy?
     pub has_password: bool,
     pub has_proxies: bool,
+    /// The provider at which people sign in by OpenID Connect; `null` if there is none.
+    pub provider: Option<String>,
     /// Are rooms public that everybody may join, beside those whose history everybody may read?
     pub open_rooms_are_public: bool,
     /// Are servers shown where people are shown by pseudonyms?
@@ -63,6 +65,7 @@ fn describe_site(web: &Web) -> About {
         shown_to: web.access.audience(),
         has_password: web.access.has_password(),
         has_proxies: web.access.has_proxies(),
+        provider: web.access.provider_name().map(ToOwned::to_owned),
         open_rooms_are_public: visibility.open_rooms_are_public,
         servers_are_public: visibility.servers_are_public,
         events_kept_days: kept.events_days,
@@ -82,6 +85,7 @@ impl About {
             shown_to: Audience::ByRights,
             has_password: false,
             has_proxies: false,
+            provider: None,
             open_rooms_are_public: false,
             servers_are_public: false,
             events_kept_days: None,
@@ -125,6 +129,22 @@ impl About {
                 f::count_with_noun(i64::from(days), "day", "days")
             ),
         }
+    }
+
+    /// By which ways somebody can sign in, in words; empty if by none.
+    fn sign_in_words(&self) -> String {
+        let mut ways = Vec::new();
+        if self.has_password {
+            ways.push("with the operator’s password".to_owned());
+        }
+        if let Some(provider) = &self.provider {
+            ways.push(format!("at {provider}"));
+        }
+        if self.has_proxies {
+            ways.push("at the proxy before these pages".to_owned());
+        }
+
+        ways.join(", or ")
     }
 
     /// How long the log of sign-ins is kept, days.

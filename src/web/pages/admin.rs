@@ -205,6 +205,8 @@ fn entry_words(entry: &AuditEntry) -> &'static str {
         AuditKind::KeyRevoked => "Key revoked",
         AuditKind::RoomShown => "Decided who may see the calls of a room",
         AuditKind::CallShared => "Shared a call",
+        AuditKind::FeedKeyMade => "Made a secret address for feeds",
+        AuditKind::FeedKeyEnded => "Ended a secret address for feeds",
         AuditKind::ShareRevoked => "Revoked the address of a shared call",
         AuditKind::BackfillRequested => "Had the history of a room read again",
     }

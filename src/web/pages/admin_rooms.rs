@@ -10,6 +10,7 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::Shell;
+use crate::web::sign_in::access::Audience;
 use crate::web::view::RoomRef;
 use crate::web::view::format as f;
 use actix_web::http::{StatusCode, header};
@@ -31,6 +32,10 @@ struct AdminRoomsPage<'a> {
     /// The number of rooms that fit, of which only the first are shown.
     matching: usize,
     rooms: Vec<RoomChoice>,
+    /// Does the configuration let histories be read?
+    reads_history: bool,
+    /// Whoever reaches the pages sees everything, whatever is chosen here.
+    is_open: bool,
 }
 
 /// A room, and who may see its calls.
@@ -113,6 +118,9 @@ impl RoomChoice {
             (None, Some(_), _) => "decided in the room, by a state event",
             (None, None, RoomVisibility::Public) if readable => "everybody may read its history",
             (None, None, RoomVisibility::Public) => "everybody may join it",
+            (None, None, _) if self.facts.history_visibility.is_none() => {
+                "who may read its history is not known"
+            }
             (None, None, _) => "not everybody may read its history",
         }
     }
@@ -157,6 +165,8 @@ async fn show_rooms(
             search: query.get("q").unwrap_or_default(),
             matching,
             rooms: found,
+            reads_history: web.options.kept.reads_history,
+            is_open: web.access.audience() != Audience::ByRights,
         }
         .render()
     }))

@@ -2,6 +2,7 @@
 //! in.
 
 use crate::store::SignIns;
+use crate::store::sign_in::audit_log::AuditKind;
 use crate::store::sign_in::feed_keys::{self, FeedKey};
 use crate::store::sign_in::sessions::SessionIdentity;
 use crate::web::Web;
@@ -11,6 +12,7 @@ use crate::web::http::form::{self, Form, FormBinding};
 use crate::web::http::host;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::sign_in::access::record;
 use crate::web::sign_in::secret_text::{hash_secret, new_feed_key};
 use crate::web::sign_in::{Asker, Entrance, Identity};
 use crate::web::view::format as f;
@@ -48,7 +50,8 @@ impl<'a> Owner<'a> {
         // A program has a key already.
         let is_person = matches!(asker.entrance, Entrance::Session { .. } | Entrance::Proxy);
         let identity = match &asker.identity {
-            Identity::Operator => SessionIdentity::Operator,
+            // Where everybody sees everything, not everybody is one of those who run it.
+            Identity::Operator if asker.is_admin => SessionIdentity::Operator,
             Identity::User { user_id } => SessionIdentity::User(user_id.clone()),
             _ => return None,
         };
@@ -58,6 +61,12 @@ impl<'a> Owner<'a> {
             identity,
             sign_ins: web.access.sign_ins()?,
         })
+    }
+
+    /// Records what the owner did at `now`, ms.
+    async fn record(&self, kind: AuditKind, now: i64) -> Result<(), Error> {
+        let who = Some(self.identity.as_str());
+        Ok(record(self.sign_ins, kind, who, None, self.asker.address, now).await?)
     }
 
     /// Who sent a form.
@@ -134,6 +143,7 @@ pub async fn renew_feed_key(
         let secret = new_feed_key();
         let hash = hash_secret(&secret);
         feed_keys::renew_key(owner.sign_ins, &owner.identity, &hash, ask.now).await?;
+        owner.record(AuditKind::FeedKeyMade, ask.now).await?;
         show_feeds(&req, &web, &ask, Some(secret)).await
     };
 
@@ -151,7 +161,9 @@ pub async fn delete_feed_key(
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let owner = Owner::of_form(&req, &web, body)?;
-        feed_keys::delete_key(owner.sign_ins, &owner.identity).await?;
+        if feed_keys::delete_key(owner.sign_ins, &owner.identity).await? {
+            owner.record(AuditKind::FeedKeyEnded, ask.now).await?;
+        }
 
         Ok(HttpResponse::SeeOther()
             .insert_header((header::LOCATION, "/feeds"))

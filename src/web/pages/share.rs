@@ -1,10 +1,12 @@
-//! `/admin/share`: makes and revokes addresses at which one call is shown to whoever has them; for
-//! operators only.
+//! `/admin/share`: makes and revokes addresses at which one call is shown to whoever has them, and
+//! ends secret addresses of feeds; for operators only.
 
 use super::admin::{Admin, send_answer};
 use crate::store::read::calls;
 use crate::store::sign_in::audit_log::AuditKind;
-use crate::store::sign_in::share_links::{self, ShareLink};
+use crate::store::sign_in::feed_keys::{self, FeedKey};
+use crate::store::sign_in::sessions::SessionIdentity;
+use crate::store::sign_in::share_links::{self, GOOD_MOST, ShareLink};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
@@ -35,6 +37,7 @@ struct SharePage<'a> {
     /// An address that was just made: it is shown this once.
     made: Option<String>,
     links: Vec<ShareLink>,
+    feed_keys: Vec<FeedKey>,
 }
 
 /// A call that may be shared.
@@ -100,6 +103,7 @@ async fn show_links(
     made: Option<String>,
 ) -> Result<HttpResponse, Error> {
     let links = share_links::list_links(admin.sign_ins, admin.ask.now).await?;
+    let feed_keys = feed_keys::list_keys(admin.sign_ins).await?;
 
     Ok(admin.send_page(req, web, StatusCode::OK, |shell, token| {
         SharePage {
@@ -109,6 +113,7 @@ async fn show_links(
             call,
             made,
             links,
+            feed_keys,
         }
         .render()
     }))
@@ -142,7 +147,11 @@ pub async fn add_share_link(
             revoked_ms: None,
             last_used_ms: None,
         };
-        share_links::add_link(admin.sign_ins, &link, &hash_secret(&secret)).await?;
+        if !share_links::add_link(admin.sign_ins, &link, &hash_secret(&secret)).await? {
+            let words = format!("{GOOD_MOST} addresses are good; revoke some of them first");
+            return Err(Error::Invalid(words));
+        }
+
         admin
             .record_detail(AuditKind::CallShared, Some(&link.call_id))
             .await?;
@@ -167,6 +176,29 @@ pub async fn revoke_share_link(
         if share_links::revoke_link(admin.sign_ins, id, admin.ask.now).await? {
             admin
                 .record_detail(AuditKind::ShareRevoked, Some(id))
+                .await?;
+        }
+
+        Ok(HttpResponse::SeeOther()
+            .insert_header((header::LOCATION, "/admin/share"))
+            .finish())
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// `POST /admin/feeds/end`: ends somebody's secret address of feeds.
+pub async fn end_feed_key(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = async {
+        let (admin, form) = Admin::of_form(&req, &web, body)?;
+        let owner = SessionIdentity::from_word(form.get("owner").to_owned());
+        if feed_keys::delete_key(admin.sign_ins, &owner).await? {
+            admin
+                .record_detail(AuditKind::FeedKeyEnded, Some(owner.as_str()))
                 .await?;
         }
 

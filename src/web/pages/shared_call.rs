@@ -6,16 +6,12 @@ use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, PageAnswer, PageRequest, Shell};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
-
-/// The address is a secret: pages to which this one leads must not see it.
-const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 /// `GET /shared/{secret}`: the call as a page. The gate has found the address.
 pub async fn get_shared_call(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let mut response = match load_shared_call(&web, &ask).await {
+    match load_shared_call(&web, &ask).await {
         Ok(page) => {
             let shell = Shell {
                 is_shared: true,
@@ -26,12 +22,7 @@ pub async fn get_shared_call(req: HttpRequest, web: Web) -> HttpResponse {
             response::send_private_page(&ask, StatusCode::OK, html)
         }
         Err(error) => response::send_error(&ask, &error),
-    };
-    response
-        .headers_mut()
-        .insert(header::REFERRER_POLICY, NO_REFERRER);
-
-    response
+    }
 }
 
 async fn load_shared_call(web: &Web, ask: &PageRequest) -> Result<CallPage, Error> {
@@ -76,7 +67,6 @@ fn keep_links_of_call(page: &str, call_path: &str, shared_path: &str) -> String 
 fn is_open_link(address: &str) -> bool {
     !address.starts_with('/')
         || address.starts_with("/static/")
-        || address.starts_with("/sign-in")
         || ["/", "/about"].contains(&address)
 }
 

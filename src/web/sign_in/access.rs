@@ -1,7 +1,7 @@
 //! Who may come in, by the configuration, and how it is found out of a request.
 
 use super::attempts::{Attempts, TooMany};
-use super::client_address::{find_client, find_client_for_limits};
+use super::client_address::{find_client, find_client_for_limits, is_near, is_trusted};
 use super::cookie::CookieKind;
 use super::form_token::FormKey;
 use super::openid::{BegunOpenId, OpenId, OpenIdError, OpenIdSettings, Returned, SignedIn};
@@ -213,6 +213,12 @@ impl Access {
         self.0.openid.as_ref().map(OpenId::name)
     }
 
+    /// Is this the address of a trusted proxy, or one at which a proxy of ours may be?
+    #[must_use]
+    pub fn may_be_proxy(&self, address: IpAddr) -> bool {
+        is_near(address) || is_trusted(&self.0.settings.proxies.networks, address)
+    }
+
     /// Can somebody sign in on our page?
     #[must_use]
     pub fn has_sign_in(&self) -> bool {
@@ -261,9 +267,14 @@ impl Access {
         self.0.settings.is_https || self.0.settings.proxies.are_at(peer) && says_https()
     }
 
-    /// The client of a request for limits, by its headers and the other end of its connection.
+    /// The client of a request for limits, by its headers and the other end of its connection;
+    /// `None` if it is a program on this machine.
     #[must_use]
-    pub fn client_for_limits(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> IpAddr {
+    pub fn client_for_limits(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Option<IpAddr> {
         find_client_for_limits(&self.0.settings.proxies.networks, ip_of_peer(peer), headers)
     }
 
@@ -341,7 +352,11 @@ impl Access {
             return Err(self.refuse_key());
         };
 
-        let Some(found) = feed_keys::find_key(sign_ins, &hash_secret(key)).await? else {
+        let found = feed_keys::find_key(sign_ins, &hash_secret(key)).await?;
+        // Where nobody can be an operator any more, their key opens nothing.
+        let has_operators = self.has_password() || !self.0.settings.operators.is_empty();
+        let found = found.filter(|key| has_operators || key.owner != SessionIdentity::Operator);
+        let Some(found) = found else {
             return Err(self.refuse_key());
         };
 

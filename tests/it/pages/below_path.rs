@@ -1,9 +1,11 @@
 //! A site below a path: every link of every page leads to an address of the site.
 
 use crate::pages::site::{ROOM, Site, quote};
+use callscope::config::Config;
 use reqwest::StatusCode;
 use std::collections::BTreeSet;
 
+const ROUTES: &str = include_str!("../../../src/web/routes.rs");
 const BASE: &str = "/our/calls";
 
 /// The addresses to which a page leads on this host, without what stands behind `#`.
@@ -84,6 +86,43 @@ async fn redirects_and_json_stay_below_the_path() {
         document["servers"][0]["url"],
         "https://calls.example/our/calls"
     );
+}
+
+#[tokio::test]
+async fn errors_lead_below_the_path_too() {
+    let site = Site::below(BASE).await;
+    for path in ["/nothing", "/%61dmin", "/a%0ab", "/calls?sort=no"] {
+        let ask = site.client.get(format!("{}{BASE}{path}", site.base));
+        let answer = ask.header("accept", "text/html").send().await.unwrap();
+        assert!(answer.status().is_client_error(), "{path}");
+        let page = answer.text().await.unwrap();
+        let links = links_of_page(&page);
+        assert!(!links.is_empty(), "{path}: {page}");
+        for link in links {
+            assert!(link.starts_with(BASE), "{path} leads to {link}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_is_a_page_of_ours_is_refused() {
+    let source: String = ROUTES.split_whitespace().collect();
+    let names: BTreeSet<&str> = source
+        .split("\"/")
+        .skip(1)
+        .filter_map(|rest| rest.split(['"', '/', '{']).next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let url = format!("https://example.org/{name}");
+        let settings = [("CALLSCOPE_PUBLIC_URL".to_owned(), url)];
+        let faults = Config::load(None, settings.into_iter()).unwrap_err();
+        assert!(
+            faults.to_string().contains("is the name of a page"),
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test]
