@@ -1,8 +1,9 @@
-//! What the web itself writes: who is signed in, the keys of programs, and the log of both. All
+//! What the web itself writes: who is signed in and signs in, the keys of programs, and the log. All
 //! else it only reads. The tables are its own; no other file of the store names them.
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod codes;
 pub mod sessions;
 
 use super::db::connect::{self, Setup};

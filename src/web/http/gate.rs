@@ -16,8 +16,10 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 11] = [
+const OPEN: [&str; 13] = [
     "/sign-in",
+    "/sign-in/code",
+    "/sign-in/code/check",
     "/sign-in/openid",
     "/sign-in/openid/callback",
     "/sign-out",

@@ -18,6 +18,7 @@ pub mod rooms;
 pub mod server;
 pub mod servers;
 pub mod sign_in;
+pub mod sign_in_code;
 pub mod statistics;
 pub mod status;
 #[cfg(test)]

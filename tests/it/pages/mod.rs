@@ -3,6 +3,7 @@
 
 mod api_keys;
 mod browser;
+mod codes;
 mod contract;
 mod crowds;
 mod findings;
