@@ -9,6 +9,7 @@ use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::store::db::instance_lock::InstanceLock;
+use crate::store::sign_in::codes::{CodeOutbox, code_channel};
 use crate::store::sign_in::{audit_log, sessions, share_links};
 use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
@@ -98,12 +99,13 @@ impl App {
         let changes = Changes::since(clock.now_ms());
         let sign_ins = store.sign_ins();
         forget_old_sign_ins(&sign_ins, clock.now_ms()).await?;
+        let (outbox, inbox) = code_channel();
         let web = Web {
             store: store.reader(),
             changes: changes.clone(),
             clock: clock.clone(),
             public_url: config.public_url.as_ref().map(ToString::to_string),
-            access: Access::new(access_settings(config), sign_ins),
+            access: Access::new(access_settings(config, outbox), sign_ins),
             options: web::Options {
                 public_names: config.public_names.clone(),
                 cors_origins: config.programs.cors_origins.clone(),
@@ -140,7 +142,8 @@ impl App {
             changes,
             clock,
             observer_settings(config, account, prober),
-        );
+        )
+        .sending_codes(inbox);
         observer.retire_others().await?;
         tracing::info!("listening on http://{address}");
         if config.access.open_to_everybody && !address.ip().is_loopback() {
@@ -275,8 +278,8 @@ async fn forget_old_sign_ins(sign_ins: &SignIns, now: i64) -> Result<(), store::
     audit_log::delete_old_entries(sign_ins, now).await
 }
 
-/// Who may see the pages, by the configuration.
-fn access_settings(config: &Config) -> AccessSettings {
+/// Who may see the pages, by the configuration. Codes are handed in at `outbox`.
+fn access_settings(config: &Config, outbox: CodeOutbox) -> AccessSettings {
     let access = &config.access;
     let hash = access.operator_password_hash.as_ref();
     let public_url = config.public_url.as_ref();
@@ -290,6 +293,7 @@ fn access_settings(config: &Config) -> AccessSettings {
             user_id: access.proxy_user_id.clone(),
         },
         openid: openid_settings(config),
+        codes: access.sign_in_by_code.then_some(outbox),
         operators: access.operators.clone(),
         is_https: public_url.is_some_and(|url| url.scheme() == "https"),
     }

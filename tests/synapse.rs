@@ -15,6 +15,8 @@ mod bed;
 mod before;
 #[path = "synapse/calls.rs"]
 mod calls;
+#[path = "synapse/codes.rs"]
+mod codes;
 #[path = "synapse/killed.rs"]
 mod killed;
 #[path = "synapse/odd.rs"]

@@ -10,6 +10,10 @@ use std::net::SocketAddr;
 
 /// Who may see the pages.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct AccessConfig {
     /// The hash of the operator's password in PHC form, argon2id; `None` if there is no password.
     pub operator_password_hash: Option<Secret>,
@@ -24,6 +28,8 @@ pub struct AccessConfig {
     pub proxy_user_id: String,
     /// The provider at which people sign in; `None` if there is none.
     pub openid: Option<OpenIdConfig>,
+    /// People sign in by codes that the account sends them.
+    pub sign_in_by_code: bool,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
     /// Calls of rooms that everybody may join are for everybody.
@@ -64,6 +70,7 @@ impl AccessConfig {
         self.open_to_everybody
             || self.operator_password_hash.is_some()
             || self.openid.is_some()
+            || self.sign_in_by_code
             || !self.trusted_proxies.is_empty() && !self.proxy_user_header.is_empty()
     }
 
@@ -80,8 +87,8 @@ impl AccessConfig {
             "other machines can reach {bind}, and no setting says who may see the pages. There are \
              three ways out: set operator_password_hash to what `callscope passwd` prints; or set \
              trusted_proxies to the address of a proxy that signs people in and names them in \
-             proxy_user_header (or openid.issuer and its keys, where people sign in by OpenID \
-             Connect), and operators to the ids of those who may see all; or set \
+             proxy_user_header (or openid.issuer and its keys, or sign_in_by_code = true, where \
+             people sign in here), and operators to the ids of those who may see all; or set \
              open_to_everybody = true, and everybody sees all. In the environment they are \
              CALLSCOPE_OPERATOR_PASSWORD_HASH and so on. Else, but not in a container, write an \
              address of this machine only: 127.0.0.1:{}",
@@ -109,6 +116,7 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
     let proxy_user_header = layers.parsed("proxy_user_header", check::parse_header_name);
     let proxy_user_id = layers.parsed("proxy_user_id", check::parse_user_id_template);
     let openid = read_openid(layers);
+    let sign_in_by_code = layers.switch("sign_in_by_code");
     let operators = layers.list("operators", check::parse_user_id);
     let open_rooms_are_public = layers.switch("open_rooms_are_public");
     let servers_are_public = layers.switch("servers_are_public");
@@ -120,6 +128,7 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
         proxy_user_header: proxy_user_header?,
         proxy_user_id: proxy_user_id?,
         openid,
+        sign_in_by_code: sign_in_by_code?,
         operators,
         open_rooms_are_public: open_rooms_are_public?,
         servers_are_public: servers_are_public?,
@@ -282,6 +291,8 @@ mod tests {
         }
 
         let access = load(&OPENID).unwrap().access;
+        assert!(access.check_exposure(everywhere).is_ok());
+        let access = load(&[("SIGN_IN_BY_CODE", "true")]).unwrap().access;
         assert!(access.check_exposure(everywhere).is_ok());
 
         // A proxy that names nobody lets everybody through.

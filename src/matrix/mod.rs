@@ -4,6 +4,7 @@
 //! Only `request` sends; each of the other files knows one kind of endpoint. The loops own retries:
 //! they use [`Error::is_transient`] and [`Error::retry_after`].
 
+mod direct;
 mod error;
 mod events;
 mod guard;

@@ -60,6 +60,11 @@ impl Client {
         self.request(Method::POST, parts, Some(body))
     }
 
+    /// A PUT of a JSON body to the path made of `parts`, each escaped.
+    pub(super) fn put(&self, parts: &[&str], body: Value) -> Request<'_> {
+        self.request(Method::PUT, parts, Some(body))
+    }
+
     /// A request with our token and the usual timeout to the path made of `parts`. Each part is
     /// escaped, so that an id cannot end it.
     fn request(&self, method: Method, parts: &[&str], body: Option<Value>) -> Request<'_> {

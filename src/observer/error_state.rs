@@ -26,6 +26,8 @@ pub(super) enum Work {
     /// Small writes that only show whether the database can be written.
     Storage,
     Expiry,
+    /// Sending codes for signing in.
+    Codes,
     /// Data that sums over long spans need.
     Signs,
 }

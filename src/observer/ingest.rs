@@ -130,6 +130,8 @@ impl Observer {
     /// that have work by it. Returns how many events were new.
     pub(super) async fn ingest(&self, batch: &Batch) -> Result<usize, Error> {
         let clock = self.note_clock().await?;
+        let without = self.without_direct_rooms(batch).await?;
+        let batch = without.as_ref().unwrap_or(batch);
         let changed = write_batch_by_clock(&self.store, &self.settings.rules, batch, clock).await?;
         self.announce(changed.slots, changed.rooms);
         if changed.has_open_bans {

@@ -24,6 +24,7 @@ mod rederive;
 mod retention;
 mod rooms;
 mod sign_in;
+mod sign_in_codes;
 mod storage;
 mod successors;
 mod sync;
@@ -43,13 +44,14 @@ use crate::observer::error_state::Work;
 use crate::rtc::fold::Rules;
 use crate::rtc::words::Mode;
 use crate::store::ingest::{receive_times, vantages};
+use crate::store::sign_in::codes::CodeInbox;
 use crate::store::{self, Writer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OnceCell, RwLock};
 
 /// Who we are on the homeserver.
 #[derive(Debug, Clone)]
@@ -161,6 +163,10 @@ pub struct Observer {
     started_ms: i64,
     /// When the homeserver may be asked for open invitations again, ms by our clock.
     invitations_due_ms: Arc<AtomicI64>,
+    /// The codes that people ask for; `None` if nobody can sign in by Matrix.
+    codes: Option<CodeInbox>,
+    /// The direct rooms in which codes are sent, which are not watched.
+    direct: Arc<OnceCell<RwLock<BTreeSet<String>>>>,
 }
 
 impl Observer {
@@ -177,6 +183,8 @@ impl Observer {
         Self {
             started_ms: clock.now_ms(),
             invitations_due_ms: Arc::default(),
+            codes: None,
+            direct: Arc::default(),
             client,
             store,
             changes,
@@ -269,6 +277,7 @@ impl Observer {
             self.keep(Work::Expiry, || self.watch_expiry()),
             self.keep(Work::Wishes, || self.keep_joining()),
             self.keep(Work::SignIn, || self.keep_token_fresh()),
+            self.keep(Work::Codes, || self.send_codes()),
             self.keep(Work::Rooms, || self.keep_asking_our_server()),
             self.keep(Work::Successors, || self.follow_successors()),
             self.keep(Work::Retention, || self.delete_by_age_daily()),

@@ -51,7 +51,7 @@ impl Observer {
         // Read before the request: a room that we join meanwhile is not in the answer, and must not
         // be marked as left.
         let known = rooms::list_watched_rooms(&self.store).await?;
-        let joined: HashSet<String> = match self.client.joined_rooms().await {
+        let mut joined: HashSet<String> = match self.client.joined_rooms().await {
             Ok(joined) => joined.into_iter().collect(),
             Err(error) if error.is_unsupported() => {
                 tracing::debug!(%error, "the homeserver does not say which rooms we are in");
@@ -60,6 +60,8 @@ impl Observer {
             Err(error) => return Err(error.into()),
         };
 
+        let direct = self.direct_rooms().await?.read().await.clone();
+        joined.retain(|room_id| !direct.contains(room_id));
         self.succeeded(Work::Rooms).await;
         for (room_id, watch) in known {
             if watch == Watch::Joined && !joined.contains(&room_id) {

@@ -32,6 +32,7 @@ impl Observer {
                 Err(error) => error,
             };
 
+            self.offer_codes(false);
             // This only gives the status page a row for the error. What is known of the vantage is
             // kept.
             self.note_vantage("", None, None).await;
@@ -115,6 +116,8 @@ impl Observer {
         let who = self.who_we_are().await?;
         let can = self.what_it_can().await?;
         let device_id = who.device_id.as_deref();
+        // An application service's token has no device.
+        self.offer_codes(device_id.is_some());
         if can.is_some() {
             self.note_vantage(&who.user_id, device_id, can.as_ref())
                 .await;

@@ -3,7 +3,8 @@
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
     about, admin, admin_rooms, call, calls, docs, feeds, openid, overview, rejected, room, room_at,
-    rooms, server, servers, share, shared_call, sign_in, statistics, status, transports, wall,
+    rooms, server, servers, share, shared_call, sign_in, sign_in_code, statistics, status,
+    transports, wall,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -125,6 +126,14 @@ fn add_private_routes(config: &mut ServiceConfig) {
         .service(
             read_only("/sign-in", sign_in::get_sign_in)
                 .route(actix::post().to(sign_in::post_sign_in)),
+        )
+        .service(
+            read_only("/sign-in/code", sign_in_code::get_code_form)
+                .route(actix::post().to(sign_in_code::ask_for_code)),
+        )
+        .route(
+            "/sign-in/code/check",
+            actix::post().to(sign_in_code::check_code),
         )
         .service(
             actix::resource("/sign-in/openid")

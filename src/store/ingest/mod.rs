@@ -3,6 +3,7 @@
 pub mod access;
 pub mod batch;
 pub(super) mod coverage_log;
+pub mod direct_rooms;
 pub(super) mod events;
 pub mod history_jobs;
 pub mod invitations;

@@ -1,9 +1,10 @@
-//! What the web itself writes: who is signed in, the keys of programs, what an operator decides
+//! What the web itself writes: who is signed in and signs in, the keys of programs, what an operator decides
 //! about rooms, and the log of it all. All else it only reads. But for those of rooms, the tables
 //! are its own; no other file of the store names them.
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod codes;
 pub mod feed_keys;
 pub mod rooms;
 pub mod sessions;

@@ -96,6 +96,9 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("audit_log", Rows::None),
     ("share_links", Rows::None),
     ("feed_keys", Rows::None),
+    ("sign_in_codes", Rows::None),
+    // Only the observer reads them.
+    ("direct_rooms", Rows::None),
     ("clock", Rows::All),
     ("clock_doubts", Rows::All),
     ("clock_offs", Rows::All),

@@ -20,8 +20,10 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 11] = [
+const OPEN: [&str; 13] = [
     "/sign-in",
+    "/sign-in/code",
+    "/sign-in/code/check",
     "/sign-in/openid",
     "/sign-in/openid/callback",
     "/sign-out",

@@ -167,8 +167,13 @@ fn register_refusals(registry: &mut Registry, refusals: RefusalCounts) {
             refusals.refused_openid_sign_ins,
         ),
         (
+            "refused_codes",
+            "Codes by Matrix that were wrong, late or used, or entered in another browser",
+            refusals.refused_codes,
+        ),
+        (
             "limited_sign_ins",
-            "Sign-ins refused unseen, after too many wrong passwords",
+            "Sign-ins refused unseen, after too many wrong ones or too many codes asked for",
             refusals.limited_sign_ins,
         ),
         (

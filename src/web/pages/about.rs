@@ -29,6 +29,8 @@ pub struct About {
     /// Can an operator sign in with a password, and people through a proxy?
     pub has_password: bool,
     pub has_proxies: bool,
+    /// Can people sign in with a code that the account sends them by Matrix?
+    pub has_codes: bool,
     /// The provider at which people sign in by OpenID Connect; `null` if there is none.
     pub provider: Option<String>,
     /// Are rooms public that everybody may join, beside those whose history everybody may read?
@@ -65,6 +67,7 @@ fn describe_site(web: &Web) -> About {
         shown_to: web.access.audience(),
         has_password: web.access.has_password(),
         has_proxies: web.access.has_proxies(),
+        has_codes: web.access.offers_codes(),
         provider: web.access.provider_name().map(ToOwned::to_owned),
         open_rooms_are_public: visibility.open_rooms_are_public,
         servers_are_public: visibility.servers_are_public,
@@ -85,6 +88,7 @@ impl About {
             shown_to: Audience::ByRights,
             has_password: false,
             has_proxies: false,
+            has_codes: false,
             provider: None,
             open_rooms_are_public: false,
             servers_are_public: false,
@@ -139,6 +143,11 @@ impl About {
         }
         if let Some(provider) = &self.provider {
             ways.push(format!("at {provider}"));
+        }
+        if self.has_codes {
+            let way = "with a code that the account sends by Matrix, in a room of their own that is \
+                       not watched";
+            ways.push(way.to_owned());
         }
         if self.has_proxies {
             ways.push("at the proxy before these pages".to_owned());

@@ -22,6 +22,7 @@ pub mod servers;
 pub mod share;
 pub mod shared_call;
 pub mod sign_in;
+pub mod sign_in_code;
 pub mod statistics;
 pub mod status;
 #[cfg(test)]

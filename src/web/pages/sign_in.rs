@@ -10,6 +10,7 @@ use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::sign_in::access::{PasswordCheck, SignInWay, begin_session, record};
+use crate::web::sign_in::attempts::TooMany;
 use crate::web::sign_in::cookie::CookieKind;
 use crate::web::sign_in::{Asker, Entrance};
 use crate::web::view::format as f;
@@ -33,6 +34,8 @@ struct SignInPage<'a> {
     provider: Option<&'a str>,
     /// Where it is begun.
     provider_path: String,
+    /// Can a code by Matrix be asked for?
+    has_codes: bool,
     /// What went wrong with the last try.
     message: Option<&'a str>,
     next: &'a str,
@@ -56,7 +59,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn of_error(error: &Error) -> Self {
+    pub(super) fn of_error(error: &Error) -> Self {
         Self {
             status: error.status(),
             message: error.body().error,
@@ -130,14 +133,9 @@ pub async fn post_sign_in(
                 retry_after_s: None,
             }
         }
-        PasswordCheck::TooMany(too_many) => Refusal {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            message: format!(
-                "There were too many wrong passwords. Try again in {}.",
-                f::count_with_noun(too_many.0.div_ceil(60).cast_signed(), "minute", "minutes")
-            ),
-            retry_after_s: Some(too_many.0),
-        },
+        PasswordCheck::TooMany(too_many) => {
+            too_many_refusal("There were too many wrong passwords.", too_many)
+        }
         PasswordCheck::Busy => Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
             message: "Too many sign in at once. Try again in a moment.".to_owned(),
@@ -199,6 +197,7 @@ pub(super) fn show_form(
         has_password: web.access.has_password(),
         has_proxies: web.access.has_proxies(),
         provider: web.access.provider_name(),
+        has_codes: web.access.offers_codes(),
         provider_path: format!("/sign-in/openid?next={after}"),
         message: refusal.map(|refusal| refusal.message.as_str()),
         next,
@@ -208,6 +207,29 @@ pub(super) fn show_form(
     let status = refusal.map_or(StatusCode::OK, |refusal| refusal.status);
     let mut response = response::send_private_page(&ask, status, page.render());
     add_cookies(&mut response, [binding.cookie]);
+
+    with_retry_after(response, refusal)
+}
+
+/// What is answered after too many tries; `what` says of what.
+pub(super) fn too_many_refusal(what: &str, too_many: TooMany) -> Refusal {
+    let minutes = too_many.0.div_ceil(60).cast_signed();
+
+    Refusal {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        message: format!(
+            "{what} Try again in {}.",
+            f::count_with_noun(minutes, "minute", "minutes")
+        ),
+        retry_after_s: Some(too_many.0),
+    }
+}
+
+/// The answer, with the time after which a refused try may be repeated.
+pub(super) fn with_retry_after(
+    mut response: HttpResponse,
+    refusal: Option<&Refusal>,
+) -> HttpResponse {
     if let Some(seconds) = refusal.and_then(|refusal| refusal.retry_after_s) {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

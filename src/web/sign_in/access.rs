@@ -2,6 +2,7 @@
 
 use super::attempts::{Attempts, TooMany};
 use super::client_address::{find_client, find_client_for_limits, is_near, is_trusted};
+use super::codes::{Codes, digits_of, hash_code};
 use super::cookie::CookieKind;
 use super::form_token::FormKey;
 use super::openid::{BegunOpenId, OpenId, OpenIdError, OpenIdSettings, Returned, SignedIn};
@@ -12,6 +13,7 @@ use super::{Asker, Entrance, Frame, Identity, SignInLink};
 use crate::rtc::words::words;
 use crate::store::sign_in::api_keys::{self, ApiKey};
 use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
+use crate::store::sign_in::codes::{self, CodeCheck, CodeOutbox};
 use crate::store::sign_in::feed_keys;
 use crate::store::sign_in::sessions::{self, Session, SessionIdentity};
 use crate::store::sign_in::share_links;
@@ -41,6 +43,8 @@ pub struct AccessSettings {
     pub proxies: TrustedProxies,
     /// The provider at which people sign in; `None` if there is none.
     pub openid: Option<OpenIdSettings>,
+    /// Where codes by Matrix are handed in; `None` if nobody can sign in by them.
+    pub codes: Option<CodeOutbox>,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
     /// Clients reach us by TLS, as the public URL says.
@@ -72,9 +76,10 @@ struct Gatekeeper {
     sign_ins: Option<SignIns>,
     form_key: FormKey,
     openid: Option<OpenId>,
+    codes: Option<Codes>,
     attempts: Attempts,
-    /// Sign-ins by the provider that failed.
-    openid_attempts: Attempts,
+    /// Refusals that were noted in the log, so that nobody can fill it.
+    noted_refusals: Attempts,
     checks: Semaphore,
     counts: Counts,
 }
@@ -86,6 +91,7 @@ struct Counts {
     ignored_proxy_users: AtomicU64,
     refused_passwords: AtomicU64,
     refused_openid_sign_ins: AtomicU64,
+    refused_codes: AtomicU64,
     limited_sign_ins: AtomicU64,
     refused_share_links: AtomicU64,
 }
@@ -100,7 +106,10 @@ pub struct RefusalCounts {
     pub refused_passwords: u64,
     /// Sign-ins by the provider that were late, repeated, forged or denied, or named no Matrix id.
     pub refused_openid_sign_ins: u64,
-    /// Sign-ins that were refused unseen, because there were too many wrong ones.
+    /// Codes by Matrix that were wrong, late or used, or were entered in another browser.
+    pub refused_codes: u64,
+    /// Sign-ins that were refused unseen, because there were too many wrong ones, and codes that
+    /// were not made, because too many were asked for.
     pub limited_sign_ins: u64,
     /// Requests for a shared call at an address that is unknown, expired or revoked.
     pub refused_share_links: u64,
@@ -125,6 +134,7 @@ impl From<store::Error> for AskerError {
 pub enum SignInWay {
     Password,
     OpenId,
+    Code,
 }
 
 impl SignInWay {
@@ -133,6 +143,7 @@ impl SignInWay {
         match self {
             Self::Password => None,
             Self::OpenId => Some("OpenID Connect"),
+            Self::Code => Some("a code by Matrix"),
         }
     }
 }
@@ -145,6 +156,19 @@ pub enum PasswordCheck {
     TooMany(TooMany),
     /// Too many passwords are being checked.
     Busy,
+}
+
+/// What became of a code by Matrix that was entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CodeEntry {
+    Right {
+        user_id: String,
+    },
+    Wrong {
+        tries_left: i64,
+    },
+    /// None is good in this browser.
+    NotGood,
 }
 
 impl Access {
@@ -162,14 +186,16 @@ impl Access {
 
     fn with(settings: AccessSettings, sign_ins: Option<SignIns>) -> Self {
         let openid = settings.openid.clone().map(OpenId::new);
+        let codes = settings.codes.clone().map(Codes::new);
 
         Self(Arc::new(Gatekeeper {
             settings,
             sign_ins,
             form_key: FormKey::random(),
             openid,
+            codes,
             attempts: Attempts::default(),
-            openid_attempts: Attempts::default(),
+            noted_refusals: Attempts::default(),
             checks: Semaphore::new(CHECKS_MOST),
             counts: Counts::default(),
         }))
@@ -222,13 +248,22 @@ impl Access {
     /// Can somebody sign in on our page?
     #[must_use]
     pub fn has_sign_in(&self) -> bool {
-        self.has_password() || self.provider_name().is_some()
+        self.has_password() || self.provider_name().is_some() || self.offers_codes()
+    }
+
+    /// Can a code by Matrix be asked for now?
+    #[must_use]
+    pub fn offers_codes(&self) -> bool {
+        let codes = self.0.codes.as_ref();
+        codes.is_some_and(|codes| codes.outbox.is_open())
     }
 
     /// Is nothing said of who may come in? Only this machine reaches us then.
     fn is_unguarded(&self) -> bool {
-        let says_who_comes =
-            self.has_password() || self.has_proxies() || self.provider_name().is_some();
+        let says_who_comes = self.has_password()
+            || self.has_proxies()
+            || self.provider_name().is_some()
+            || self.0.codes.is_some();
 
         !self.0.settings.open_to_everybody && !says_who_comes
     }
@@ -250,6 +285,7 @@ impl Access {
             ignored_proxy_users: read(&counts.ignored_proxy_users),
             refused_passwords: read(&counts.refused_passwords),
             refused_openid_sign_ins: read(&counts.refused_openid_sign_ins),
+            refused_codes: read(&counts.refused_codes),
             limited_sign_ins: read(&counts.limited_sign_ins),
             refused_share_links: read(&counts.refused_share_links),
         })
@@ -582,8 +618,8 @@ impl Access {
         Some(openid.begin_sign_in(next, address, now).await)
     }
 
-    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted, and
-    /// noted in the log, but not more often than wrong passwords could be.
+    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted and
+    /// recorded.
     pub async fn end_openid(
         &self,
         returned: Returned,
@@ -596,25 +632,101 @@ impl Access {
         {
             let count = &self.0.counts.refused_openid_sign_ins;
             count.fetch_add(1, Ordering::Relaxed);
-            if self.0.openid_attempts.begin(address, now).is_ok() {
-                let words = format!("OpenID Connect, {error}");
-                self.record_refusal(&words, address, now).await;
-            }
+            let words = format!("OpenID Connect, {error}");
+            self.record_refusal(None, &words, address, now).await;
         }
 
         Some(ended)
     }
 
-    /// Records a sign-in that was refused. Where that fails, nobody is let in either, so it is no
-    /// error.
-    async fn record_refusal(&self, why: &str, address: IpAddr, now: i64) {
+    /// Makes a code by Matrix for this id, and hands it in to be sent. Returns what the browser has
+    /// to keep. What is done here is the same whether there is such an account or not.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn ask_for_code(
+        &self,
+        user_id: &str,
+        site: Option<&str>,
+        address: IpAddr,
+        now: i64,
+    ) -> Result<Result<String, TooMany>, store::Error> {
+        let limited = &self.0.counts.limited_sign_ins;
+        let (Some(codes), Some(sign_ins)) = (&self.0.codes, self.sign_ins()) else {
+            return Ok(Err(TooMany(1)));
+        };
+
+        let made = match codes.make_code(user_id, site, address, now) {
+            Ok(made) => made,
+            Err(too_many) => {
+                limited.fetch_add(1, Ordering::Relaxed);
+                return Ok(Err(too_many));
+            }
+        };
+
+        codes::add_code(sign_ins, &made.asked).await?;
+        if !codes.outbox.hand_in(made.wish) {
+            limited.fetch_add(1, Ordering::Relaxed);
+        }
+
+        Ok(Ok(made.browser))
+    }
+
+    /// Checks a code by Matrix that was entered in the browser with this cookie. How many can be
+    /// tried follows from how many are made, and how often each may be entered.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn check_code(
+        &self,
+        browser: Option<String>,
+        entered: &str,
+        address: IpAddr,
+        now: i64,
+    ) -> Result<CodeEntry, store::Error> {
+        let counts = &self.0.counts;
+        let (Some(browser), Some(sign_ins)) = (browser, self.sign_ins()) else {
+            counts.refused_codes.fetch_add(1, Ordering::Relaxed);
+            return Ok(CodeEntry::NotGood);
+        };
+
+        let code_hash = hash_code(&browser, &digits_of(entered));
+        let checked = codes::try_code(sign_ins, &hash_secret(&browser), &code_hash, now).await?;
+        if let CodeCheck::Right { user_id } = checked {
+            return Ok(CodeEntry::Right { user_id });
+        }
+
+        counts.refused_codes.fetch_add(1, Ordering::Relaxed);
+        if let CodeCheck::Wrong {
+            user_id,
+            tries_left,
+        } = checked
+        {
+            let why = "a code by Matrix, it was wrong";
+            self.record_refusal(Some(&user_id), why, address, now).await;
+            return Ok(CodeEntry::Wrong { tries_left });
+        }
+
+        let why = "a code by Matrix, it was late, used, or not asked for in this browser";
+        self.record_refusal(None, why, address, now).await;
+
+        Ok(CodeEntry::NotGood)
+    }
+
+    /// Records a sign-in that was refused, but not more often than wrong passwords could be. Where
+    /// that fails, nobody is let in either, so it is no error.
+    async fn record_refusal(&self, who: Option<&str>, why: &str, address: IpAddr, now: i64) {
+        if self.0.noted_refusals.begin(address, now).is_err() {
+            return;
+        }
+
         tracing::warn!(%address, why, "a sign-in was refused");
         let Some(sign_ins) = self.sign_ins() else {
             return;
         };
 
         let kind = AuditKind::SignInRefused;
-        if let Err(error) = record(sign_ins, kind, None, Some(why), address, now).await {
+        if let Err(error) = record(sign_ins, kind, who, Some(why), address, now).await {
             tracing::warn!(%error, "a refused sign-in could not be recorded");
         }
     }

@@ -1,4 +1,4 @@
-//! Our cookies: the session, the browser that fills in a form without one, and the browser that is at a
+//! Our cookies: the session, the browser that fills in a form without one, that has a code, and that is at a
 //! provider of sign-ins. With TLS their names begin with `__Host-`, so that no neighbouring host name can set them.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -12,6 +12,8 @@ pub enum CookieKind {
     Form,
     /// A random text by which a browser is known that comes back from the provider of sign-ins.
     OpenId,
+    /// A random text by which a browser is known that asked for a code.
+    Code,
 }
 
 impl CookieKind {
@@ -25,6 +27,8 @@ impl CookieKind {
             (Self::Form, false) => "callscope-form",
             (Self::OpenId, true) => "__Host-callscope-openid",
             (Self::OpenId, false) => "callscope-openid",
+            (Self::Code, true) => "__Host-callscope-code",
+            (Self::Code, false) => "callscope-code",
         }
     }
 
@@ -33,7 +37,7 @@ impl CookieKind {
         match self {
             Self::Session => crate::store::sign_in::sessions::LENGTH_MAX_MS / 1000,
             Self::Form => 24 * 60 * 60,
-            Self::OpenId => 10 * 60,
+            Self::OpenId | Self::Code => 10 * 60,
         }
     }
 

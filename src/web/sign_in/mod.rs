@@ -4,6 +4,7 @@
 pub mod access;
 pub mod attempts;
 pub mod client_address;
+pub mod codes;
 pub mod cookie;
 pub mod form_token;
 pub mod new_key;

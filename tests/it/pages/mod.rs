@@ -5,6 +5,7 @@ mod admin_rooms;
 mod api_keys;
 mod below_path;
 mod browser;
+mod codes;
 mod contract;
 mod crowds;
 mod feeds;

@@ -1,0 +1,268 @@
+//! Sign-in by a code across two federated homeservers: the program sends it in a direct room.
+
+use crate::support::account::Account;
+use crate::support::app::{App, Settings};
+use crate::support::http::{Http, quote};
+use crate::support::synapse::Bed;
+use crate::support::{eventually, now_ms};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// A browser at the program.
+struct Visitor {
+    client: Client,
+    base: String,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Visitor {
+    fn at(app: &App) -> Self {
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .build()
+            .unwrap();
+
+        Self {
+            client,
+            base: app.http.base.clone(),
+            cookies: BTreeMap::new(),
+        }
+    }
+
+    async fn get(&mut self, path: &str) -> String {
+        let request = self.client.get(format!("{}{path}", self.base));
+        self.send(request).await.text().await.unwrap()
+    }
+
+    /// Sends the first form of a page with these fields.
+    async fn post(&mut self, page: &str, path: &str, fields: &[(&str, &str)]) -> Response {
+        let shown = self.get(page).await;
+        let (_, rest) = shown
+            .split_once("name=\"token\" value=\"")
+            .expect("a form with a token");
+        let token = rest.split('"').next().unwrap();
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("token", token)
+            .extend_pairs(fields)
+            .finish();
+        let request = self.client.post(format!("{}{path}", self.base)).body(body);
+
+        self.send(request).await
+    }
+
+    async fn send(&mut self, request: reqwest::RequestBuilder) -> Response {
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let answer = request
+            .header("cookie", cookies.join("; "))
+            .send()
+            .await
+            .unwrap();
+        for cookie in answer.headers().get_all("set-cookie") {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+
+        answer
+    }
+
+    /// Asks for a code; returns the answer without what is random, and how long it took.
+    async fn ask(&mut self, user_id: &str) -> (StatusCode, String, Duration) {
+        self.get("/sign-in").await;
+        let begun = Instant::now();
+        let answer = self
+            .post("/sign-in", "/sign-in/code", &[("user_id", user_id)])
+            .await;
+        let took = begun.elapsed();
+        let (status, place) = (answer.status(), answer.headers()["location"].clone());
+
+        (status, place.to_str().unwrap().to_owned(), took)
+    }
+
+    async fn enter(&mut self, code: &str) -> StatusCode {
+        let fields = [("code", code)];
+        self.post("/sign-in/code", "/sign-in/code/check", &fields)
+            .await
+            .status()
+    }
+}
+
+/// The invitations that an account has, by room, each with whether it is direct.
+async fn invitations(account: &Account) -> Vec<(String, bool)> {
+    // Synapse gives the same answer again for minutes, unless something else is asked.
+    let wait_ms = u32::try_from(now_ms() % 1000).unwrap();
+    let answer = account.sync(None, wait_ms).await;
+    let Some(rooms) = answer["rooms"]["invite"].as_object() else {
+        return Vec::new();
+    };
+
+    let is_direct = |room: &Value| {
+        let events = room["invite_state"]["events"].as_array().unwrap();
+        events.iter().any(|event| {
+            event["state_key"] == account.user_id.as_str() && event["content"]["is_direct"] == true
+        })
+    };
+
+    rooms
+        .iter()
+        .map(|(room_id, room)| (room_id.clone(), is_direct(room)))
+        .collect()
+}
+
+/// The texts in a room, oldest first.
+async fn texts(account: &Account, room: &str) -> Vec<String> {
+    let events = account.messages(room).await;
+    events
+        .iter()
+        .filter(|event| event["type"] == "m.room.message")
+        .map(|event| event["content"]["body"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The code in a text: two groups of four digits.
+fn code_in(text: &str) -> String {
+    let (_, rest) = text.split_once(" is ").unwrap();
+    let digits: String = rest.chars().take(9).filter(char::is_ascii_digit).collect();
+    assert_eq!(digits.len(), 8, "{text}");
+
+    digits
+}
+
+#[tokio::test]
+#[ignore = "needs Synapse and Node.js: `scripts/test synapse`"]
+async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
+    let bed = Bed::start(2).await;
+    let watcher = bed.user(0, "watcher").await;
+    let bob = bed.user(0, "bob").await;
+    let (alice, zoe) = (bed.user(1, "alice").await, bed.user(1, "zoe").await);
+    let room = bob.create_room(json!({"name": "The shared room"})).await;
+    let other = bob.create_room(json!({"name": "Without Alice"})).await;
+    for known in [&room, &other] {
+        watcher.join(known, &bob).await;
+    }
+    alice.join(&room, &bob).await;
+
+    let settings =
+        Settings::observe(&watcher, &bed.folder("codes")).with("CALLSCOPE_SIGN_IN_BY_CODE", "true");
+    let app = App::ready(&settings).await;
+    eventually("Alice is known, and codes can be sent", 60, async || {
+        let offered = Visitor::at(&app).get("/sign-in").await;
+        offered.contains("Send me a code").then_some(())
+    })
+    .await;
+    let mut unasked = Visitor::at(&app);
+    assert!(!unasked.get("/rooms").await.contains("shared room"));
+
+    // The same answer for all; only Alice hears of it.
+    let mut visitor = Visitor::at(&app);
+    let mut stranger = Visitor::at(&app);
+    let of_stranger = stranger.ask(&zoe.user_id).await;
+    let of_alice = visitor.ask(&alice.user_id).await;
+    assert_eq!(
+        (of_alice.0, of_alice.1.as_str()),
+        (StatusCode::SEE_OTHER, "/sign-in/code?next=%2F")
+    );
+    assert_eq!((of_stranger.0, of_stranger.1), (of_alice.0, of_alice.1));
+    let (one, two) = (of_stranger.2, of_alice.2);
+    assert!(
+        one.abs_diff(two) < Duration::from_millis(500),
+        "{one:?} {two:?}"
+    );
+
+    let (direct, is_direct) = eventually("an invitation comes", 60, async || {
+        invitations(&alice).await.into_iter().next()
+    })
+    .await;
+    assert!(is_direct);
+    alice.join(&direct, &watcher).await;
+    let text = eventually("the code comes", 60, async || {
+        texts(&alice, &direct).await.into_iter().next()
+    })
+    .await;
+    let code = code_in(&text);
+
+    // Wrong, from a browser that did not ask, right, and again.
+    let wrong = format!(
+        "{}{}",
+        if code.starts_with('1') { '2' } else { '1' },
+        &code[1..]
+    );
+    assert_eq!(visitor.enter(&wrong).await, StatusCode::FORBIDDEN);
+    assert_eq!(stranger.enter(&code).await, StatusCode::FORBIDDEN);
+    assert_eq!(unasked.enter(&code).await, StatusCode::FORBIDDEN);
+    assert_eq!(visitor.enter(&code).await, StatusCode::SEE_OTHER);
+    let rooms = visitor.get("/rooms").await;
+    assert!(rooms.contains("The shared room"), "{rooms}");
+    assert!(!rooms.contains("Without Alice"), "{rooms}");
+    let mut again = Visitor::at(&app);
+    again.cookies = visitor.cookies.clone();
+    again.cookies.remove("callscope");
+    assert_eq!(again.enter(&code).await, StatusCode::FORBIDDEN);
+
+    // A second code comes in the same room, also after Alice left it.
+    let mut visitor = Visitor::at(&app);
+    let leave = format!("/_matrix/client/v3/rooms/{}/leave", quote(&direct));
+    alice.http.post(&leave, &json!({})).await.ok();
+    eventually("the watcher's server knows that she left", 60, async || {
+        let membership = watcher.membership(&direct, &alice).await;
+        (membership.as_deref() == Some("leave")).then_some(())
+    })
+    .await;
+    visitor.ask(&alice.user_id).await;
+    eventually("she is invited again", 60, async || {
+        let open = invitations(&alice).await;
+        assert!(
+            open.iter().all(|(room_id, _)| *room_id == direct),
+            "{open:?}"
+        );
+        (!open.is_empty()).then_some(())
+    })
+    .await;
+    alice.join(&direct, &watcher).await;
+    let second = eventually("another code comes", 60, async || {
+        texts(&alice, &direct).await.into_iter().nth(1)
+    })
+    .await;
+    assert_eq!(
+        visitor.enter(&code_in(&second)).await,
+        StatusCode::SEE_OTHER
+    );
+
+    // Too many for one id; and the direct room is not watched.
+    assert_eq!(
+        Visitor::at(&app).ask(&alice.user_id).await.0,
+        StatusCode::SEE_OTHER
+    );
+    let mut visitor = Visitor::at(&app);
+    let fields = [("user_id", alice.user_id.as_str())];
+    let limited = visitor.post("/sign-in", "/sign-in/code", &fields).await;
+    assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(invitations(&zoe).await, [], "the stranger got nothing");
+    let known = rooms_of(&app, &settings).await;
+    assert_eq!(known, BTreeSet::from([other, room]));
+    assert!(!app.log().contains(&code), "no code in the log");
+    app.kill();
+}
+
+/// The ids of all rooms that the program knows.
+async fn rooms_of(app: &App, settings: &Settings) -> BTreeSet<String> {
+    let settings = settings.clone();
+    let add_key = move || settings.run(&["key", "add", "test", "--scope", "all"]);
+    let output = tokio::task::spawn_blocking(add_key).await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let key = Http::new(&app.http.base, said.lines().next());
+    let rooms = key.get("/api/v1/rooms").await.ok();
+    let rooms = rooms["data"].as_array().unwrap().iter();
+
+    rooms
+        .map(|room| room["room_id"].as_str().unwrap().to_owned())
+        .collect()
+}
