@@ -14,6 +14,7 @@ use crate::rtc::words::JobKind;
 use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
 use crate::store::derive::{memberships, rederive, sessions};
+use crate::store::rights::forgotten;
 use crate::store::{Derivation, Error, Writer};
 use std::sync::atomic::Ordering;
 
@@ -40,6 +41,8 @@ pub async fn write_batch_by_clock(
 ) -> Result<Changed, Error> {
     let mut tx = store.writing().await?;
     let mut changed = Changed::default();
+    let names = forgotten::read_names(&mut tx, &store.forgotten).await?;
+    let batch = &*forgotten::nameless_batch(&names, batch);
     let before = events::last_stream(&mut tx).await?;
     let judged = receive_times::judge_batch(&mut tx, batch, before, clock).await?;
     let batch = judged.batch.as_ref();
@@ -207,7 +210,7 @@ async fn write_room(
 }
 
 /// Updates everything that is derived from the new or redacted events of a room.
-async fn update_derived(
+pub(in crate::store) async fn update_derived(
     tx: &mut crate::store::Tx,
     derivation: Derivation<'_>,
     room_id: &str,

@@ -10,6 +10,7 @@ mod clock;
 mod faults;
 mod follow;
 mod foreground;
+mod forgotten;
 mod full;
 mod ghost_time;
 mod hostile;
