@@ -228,7 +228,7 @@ pub async fn run() -> ExitCode {
         Some(Command::Passwd) => passwd::run(),
         command => match Config::load(arguments.config.as_deref(), process_environment()) {
             Err(faults) => return report_faults(&faults),
-            Ok(config) => run_with_config(command, config).await,
+            Ok(config) => Box::pin(run_with_config(command, config)).await,
         },
     };
 
@@ -254,9 +254,9 @@ async fn run_with_config(
             return visibility::set_visibility(&config, room, *who).await;
         }
         Some(Command::Forget { name, yes }) => {
-            return Box::pin(forget::run(&config, name, *yes)).await;
+            return forget::run(&config, name, *yes).await;
         }
-        Some(Command::Export { user }) => return Box::pin(export::run(&config, user)).await,
+        Some(Command::Export { user }) => return export::run(&config, user).await,
         Some(Command::Pseudonyms { command }) => {
             return visibility::run_pseudonyms(&config, command).await;
         }

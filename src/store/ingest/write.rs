@@ -14,7 +14,7 @@ use crate::rtc::words::JobKind;
 use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
 use crate::store::derive::{memberships, rederive, sessions};
-use crate::store::rights::forgotten;
+use crate::store::rights::{forgotten, room_opt_out};
 use crate::store::{Derivation, Error, Writer};
 use std::sync::atomic::Ordering;
 
@@ -156,6 +156,8 @@ async fn write_room(
     }
 
     rooms::count_write(tx, room_id).await?;
+    let recording = room_opt_out::read_recording(tx, room_id).await?;
+    let room = &*recording.keep_recorded(room);
     let before = events::last_stream(tx).await?;
     let mut dirty = Dirty {
         fresh: NewEvents::since(before),
@@ -172,7 +174,10 @@ async fn write_room(
     }
 
     if let Some(look) = &room.snapshot {
-        snapshots::record_snapshot(tx, batch, room, look, &mut dirty).await?;
+        if !recording.is_off() {
+            snapshots::record_snapshot(tx, batch, room, look, &mut dirty).await?;
+        }
+
         if crate::store::ingest::coverage_log::record_poll(
             tx,
             &batch.vantage_id,
@@ -206,7 +211,13 @@ async fn write_room(
         changed.rooms.insert(room_id.clone());
     }
 
-    update_derived(tx, derivation, room_id, &mut dirty, changed).await
+    update_derived(tx, derivation, room_id, &mut dirty, changed).await?;
+    if room_opt_out::apply_opt_out(tx, room_id, recording, batch.seen_ms).await? {
+        changed.taken_back = true;
+        changed.rooms.insert(room_id.clone());
+    }
+
+    Ok(())
 }
 
 /// Updates everything that is derived from the new or redacted events of a room.

@@ -31,6 +31,7 @@ mod replaced;
 mod reports;
 mod retention;
 mod rights;
+mod room_opt_out;
 mod room_state;
 mod rules;
 mod safe_start;
