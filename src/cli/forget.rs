@@ -8,11 +8,12 @@ use crate::config::Config;
 use crate::config::check::parse_server_name;
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
-use crate::store::Writer;
 use crate::store::db::backup;
 use crate::store::rights::forget::{
     self, ForgetCounts, Forgot, KnownName, NameToForget, look_up_name,
 };
+use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
+use crate::store::{self, Writer};
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -95,6 +96,7 @@ async fn forget_name(
         Forgot::Before => {}
     }
 
+    record_forgotten(store, wish, now).await?;
     if !store.erase_deleted().await? {
         say!(
             "A part of the write-ahead log could not be emptied, since the server reads it; run \
@@ -109,6 +111,23 @@ async fn forget_name(
     warn_of_copies(config)?;
 
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes into the log of sign-ins that somebody was forgotten, under a pseudonym.
+async fn record_forgotten(
+    store: &Writer,
+    wish: &NameToForget,
+    now: i64,
+) -> Result<(), store::Error> {
+    let entry = AuditEntry {
+        at_ms: now,
+        kind: AuditKind::Forgotten,
+        identity: Some(forget::name_in_log(store, wish)),
+        detail: None,
+        address: None,
+    };
+
+    audit_log::record_entry(&store.sign_ins(), &entry).await
 }
 
 /// Asks whether it is meant. Only `yes` is.

@@ -2,7 +2,7 @@
 
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, admin, call, calls, docs, overview, rejected, room, room_at, rooms, server, servers,
+    about, admin, call, calls, docs, me, overview, rejected, room, room_at, rooms, server, servers,
     sign_in, statistics, status, transports, wall,
 };
 use super::{Web, http};
@@ -130,6 +130,9 @@ fn add_private_routes(config: &mut ServiceConfig) {
             read_only("/sign-out", sign_in::get_sign_out)
                 .route(actix::post().to(sign_in::post_sign_out)),
         )
+        .service(read_only("/me", me::get_me))
+        .service(read_only("/me/export.json", me::get_export))
+        .route("/me/opt-out", actix::post().to(me::opt_out))
         .service(read_only("/admin", admin::get_admin))
         .route("/admin/sessions/end", actix::post().to(admin::end_session))
         .route(

@@ -316,7 +316,7 @@ fn the_web_never_writes() {
 }
 
 /// The tables that the web itself writes, and the folder that is alone with them.
-const TABLES_OF_SIGN_INS: &[&str] = &["web_sessions", "api_keys", "audit_log"];
+const TABLES_OF_SIGN_INS: &[&str] = &["web_sessions", "api_keys", "audit_log", "opt_outs"];
 const FOLDER_OF_SIGN_INS: &str = "src/store/sign_in";
 
 /// The tables that the statements of a text change.

@@ -128,6 +128,12 @@ const PARTS: &[ExportedTable] = &[
         order: "t.created_ms, t.id_hash",
     },
     ExportedTable {
+        part: "opt_outs",
+        table: "opt_outs",
+        condition: OF_USER,
+        order: "t.user_id",
+    },
+    ExportedTable {
         part: "log_entries",
         table: "audit_log",
         condition: "t.identity = a.user_id or coalesce(t.detail, '') like a.text escape '!'
@@ -161,8 +167,8 @@ const PARTS: &[ExportedTable] = &[
     },
 ];
 
-/// Columns that are as good as a password, or of no use without the program.
-const LEFT_OUT: [&str; 2] = ["id_hash", "hash"];
+/// Columns that are as good as a password, or count what is stored of all rooms together.
+const LEFT_OUT: [&str; 5] = ["id_hash", "hash", "stream", "tally", "number"];
 
 /// Writes all that is stored about a user, as of `now`, ms: gives the document to `write`, part
 /// after part. No more than a few rows are in memory.

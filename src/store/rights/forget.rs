@@ -227,6 +227,29 @@ async fn is_name_stored(store: &Writer, wish: &NameToForget) -> Result<bool, Err
     Ok(false)
 }
 
+const NEXT_OPT_OUT: &str = "select user_id from opt_outs order by asked_ms, user_id limit 1";
+
+/// The first of those who asked on the pages not to be recorded, and are not forgotten yet.
+///
+/// # Errors
+/// When the database fails.
+pub async fn next_opt_out(store: &Writer) -> Result<Option<NameToForget>, Error> {
+    let user_id: Option<String> = sqlx::query_scalar(NEXT_OPT_OUT)
+        .fetch_optional(&store.write)
+        .await?;
+
+    Ok(user_id.map(|name| NameToForget {
+        kind: ForgottenKind::Person,
+        name,
+    }))
+}
+
+/// What stands in the log for a name that is forgotten.
+#[must_use]
+pub fn name_in_log(store: &Writer, wish: &NameToForget) -> String {
+    nameless_outside(&store.forgotten.names(), wish, &wish.name)
+}
+
 const IS_ACCOUNT: &str = "select count(*) from vantages where user_id like $1 escape '!'";
 
 async fn is_own_name(store: &Writer, wish: &NameToForget) -> Result<bool, Error> {
@@ -253,8 +276,9 @@ struct OutsideColumn {
     change: RowChange,
 }
 
-const OUTSIDE: [OutsideColumn; 11] = [
+const OUTSIDE: [OutsideColumn; 12] = [
     delete_rows("web_sessions", "identity"),
+    delete_rows("opt_outs", "user_id"),
     delete_rows("invitations", "inviter"),
     delete_rows("days", "facts"),
     delete_rows("probes", "result"),

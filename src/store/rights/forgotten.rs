@@ -126,6 +126,23 @@ impl Reader {
     pub fn forgets_number(&self) -> u64 {
         self.forgotten.changes.load(Ordering::SeqCst)
     }
+
+    /// Is this user forgotten, as far as this process knows?
+    #[must_use]
+    pub fn is_forgotten(&self, user_id: &str) -> bool {
+        self.forgotten.names().has_person(user_id)
+    }
+
+    /// The name of a user as the program's own log may have it: a pseudonym for who is forgotten.
+    #[must_use]
+    pub fn name_for_log(&self, user_id: &str) -> String {
+        let names = self.forgotten.names();
+        if names.has_person(user_id) {
+            names.pseudonym_outside_rooms(user_id)
+        } else {
+            user_id.to_owned()
+        }
+    }
 }
 
 impl Writer {
@@ -147,17 +164,6 @@ impl Writer {
         self.visible.clear();
 
         Ok(true)
-    }
-
-    /// The name of a user as the program's own log may have it: a pseudonym for who is forgotten.
-    #[must_use]
-    pub fn name_for_log(&self, user_id: &str) -> String {
-        let names = self.forgotten.names();
-        if names.has_person(user_id) {
-            names.pseudonym_outside_rooms(user_id)
-        } else {
-            user_id.to_owned()
-        }
     }
 }
 

@@ -19,6 +19,12 @@ words! {
         KeyUsed = "key_used",
         KeyAdded = "key_added",
         KeyRevoked = "key_revoked",
+        /// A person took what is stored about them.
+        Exported = "exported",
+        /// A person asked not to be recorded.
+        OptedOut = "opted_out",
+        /// The operator had somebody forgotten.
+        Forgotten = "forgotten",
     }
 }
 

@@ -1,8 +1,10 @@
-//! What the web itself writes: who is signed in, the keys of programs, and the log of both. All
-//! else it only reads. The tables are its own; no other file of the store names them.
+//! What the web itself writes: who is signed in, the keys of programs, the log of both, and who
+//! asked not to be recorded. All else it only reads. The tables are its own; of the other files
+//! only those about the rights of people (`store/rights`) name them.
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod opt_outs;
 pub mod sessions;
 
 use super::db::connect::{self, Setup};

@@ -95,6 +95,7 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("web_sessions", Rows::None),
     ("api_keys", Rows::None),
     ("audit_log", Rows::None),
+    ("opt_outs", Rows::None),
     ("clock", Rows::All),
     ("clock_doubts", Rows::All),
     ("clock_offs", Rows::All),

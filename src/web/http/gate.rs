@@ -32,7 +32,7 @@ const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
 /// The addresses of people who sign in, and of the admin page. They check themselves who asks, and
 /// nothing of them is kept.
-const PRIVATE: [&str; 3] = ["/sign-in", "/sign-out", "/admin"];
+const PRIVATE: [&str; 4] = ["/sign-in", "/sign-out", "/me", "/admin"];
 
 const PRIVATE_AND_NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 

@@ -179,6 +179,9 @@ fn entry_words(entry: &AuditEntry) -> &'static str {
         AuditKind::KeyUsed => "Key used, first time that day",
         AuditKind::KeyAdded => "Key added",
         AuditKind::KeyRevoked => "Key revoked",
+        AuditKind::Exported => "Took what is stored about them",
+        AuditKind::OptedOut => "Asked not to be recorded",
+        AuditKind::Forgotten => "Was forgotten",
     }
 }
 

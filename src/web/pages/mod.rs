@@ -7,6 +7,7 @@ pub mod calls;
 pub mod docs;
 #[cfg(test)]
 mod finding_tests;
+pub mod me;
 pub mod observer_state;
 pub mod overview;
 pub mod period;

@@ -18,6 +18,7 @@ mod idle;
 mod invitations;
 mod ledger;
 mod limits;
+mod me;
 mod missed;
 mod mixture;
 mod odd;
