@@ -3,7 +3,8 @@ create table audit_entries (
     number bigint not null primary key,
     at_ms bigint not null,
     kind text not null,
-    -- operator, a Matrix id, or the id of a key; null if it is not known.
+    -- operator, a Matrix id, the id of a key, or what stands for who is forgotten; null if it is not
+    -- known.
     identity text,
     -- The name of a key, or the id of a room and what was decided about it.
     detail text,

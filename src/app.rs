@@ -8,7 +8,9 @@ use crate::matrix::probe::Prober;
 use crate::matrix::{self, Client};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
+use crate::rtc::forgotten::ForgottenKind;
 use crate::store::db::instance_lock::InstanceLock;
+use crate::store::rights::forget::{self, KnownName, NameToForget};
 use crate::store::sign_in::codes::{CodeOutbox, code_channel};
 use crate::store::sign_in::{audit_log, sessions, share_links};
 use crate::store::visible::VisibilityPolicy;
@@ -96,6 +98,7 @@ impl App {
         let listener = TcpListener::bind(config.bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let store = Writer::open(config.database_url.expose()).await?;
+        forget_servers(&store, config, clock.now_ms()).await?;
         let changes = Changes::since(clock.now_ms());
         let sign_ins = store.sign_ins();
         forget_old_sign_ins(&sign_ins, clock.now_ms()).await?;
@@ -276,6 +279,39 @@ async fn forget_old_sign_ins(sign_ins: &SignIns, now: i64) -> Result<(), store::
     sessions::delete_ended_sessions(sign_ins, now).await?;
     share_links::delete_old_links(sign_ins, now).await?;
     audit_log::delete_old_entries(sign_ins, now).await
+}
+
+/// Forgets the homeservers whose people are not to be recorded, unless that was done before. It
+/// goes on where an earlier start was stopped.
+async fn forget_servers(store: &Writer, config: &Config, now: i64) -> Result<(), Error> {
+    let rules = Rules {
+        slot_policy: config.slot_policy,
+        ..Rules::default()
+    };
+    let mut is_changed = false;
+    for server in &config.opted_out_servers {
+        let wish = NameToForget {
+            kind: ForgottenKind::Server,
+            name: server.clone(),
+        };
+        match forget::look_up_name(store, &wish).await? {
+            KnownName::Forgotten => {}
+            KnownName::Own => tracing::warn!(
+                "opted_out_servers has the homeserver of our own account, which cannot be left out"
+            ),
+            KnownName::Stored | KnownName::No => {
+                tracing::info!("a server of opted_out_servers is being forgotten");
+                forget::forget_name(store, &rules, &wish, now, rand::random()).await?;
+                is_changed = true;
+            }
+        }
+    }
+
+    if is_changed {
+        store.erase_deleted().await?;
+    }
+
+    Ok(())
 }
 
 /// Who may see the pages, by the configuration. Codes are handed in at `outbox`.

@@ -11,6 +11,8 @@ mod check;
 mod check_rooms;
 mod demo;
 mod derive;
+mod export;
+mod forget;
 mod health;
 mod idle;
 mod idle_look;
@@ -164,6 +166,22 @@ enum Command {
         #[arg(value_parser = visibility::parse_choice)]
         who: visibility::Choice,
     },
+    /// Forget a person (@user:example.org) or a homeserver (example.org): what is stored becomes
+    /// nobody's, and what comes later is stored without the name. It cannot be undone. The server
+    /// may go on running meanwhile.
+    Forget {
+        /// A full user id, or the name of a homeserver.
+        name: String,
+        /// Do not ask back.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write all that is stored about a person to standard output, as one JSON document. The server
+    /// may go on running meanwhile.
+    Export {
+        /// The full user id.
+        user: String,
+    },
     /// See to the pseudonyms that stand for people where names are not shown. The server may go on
     /// running meanwhile.
     Pseudonyms {
@@ -210,7 +228,7 @@ pub async fn run() -> ExitCode {
         Some(Command::Passwd) => passwd::run(),
         command => match Config::load(arguments.config.as_deref(), process_environment()) {
             Err(faults) => return report_faults(&faults),
-            Ok(config) => run_with_config(command, config).await,
+            Ok(config) => Box::pin(run_with_config(command, config)).await,
         },
     };
 
@@ -235,6 +253,10 @@ async fn run_with_config(
         Some(Command::Visibility { room, who }) => {
             return visibility::set_visibility(&config, room, *who).await;
         }
+        Some(Command::Forget { name, yes }) => {
+            return forget::run(&config, name, *yes).await;
+        }
+        Some(Command::Export { user }) => return export::run(&config, user).await,
         Some(Command::Pseudonyms { command }) => {
             return visibility::run_pseudonyms(&config, command).await;
         }

@@ -43,6 +43,8 @@ pub struct Config {
     /// Events per page of history.
     pub backfill_page: u32,
     pub invites: InvitePolicy,
+    /// Homeservers whose people are not recorded.
+    pub opted_out_servers: Vec<String>,
     pub retention: Retention,
     pub probe: ProbeConfig,
     /// A URL for sqlx. It may carry a password.
@@ -195,6 +197,7 @@ impl Config {
         );
         let backfill_page = layers.number("backfill_page", 1, 1000);
         let invites = read_invites(layers);
+        let opted_out_servers = layers.list("opted_out_servers", check::parse_server_name);
         let (events_days, calls_days) = (
             read_days(layers, "retention.events"),
             read_days(layers, "retention.calls"),
@@ -226,6 +229,7 @@ impl Config {
             backfill_days,
             backfill_page: u32::try_from(backfill_page?).ok()?,
             invites,
+            opted_out_servers,
             retention: Retention {
                 events_days,
                 calls_days,

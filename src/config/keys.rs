@@ -118,6 +118,7 @@ pub const KEYS: &[SettingKey] = &[
     new_key("operators", Some(""), "@admin:example.org"),
     new_key("open_rooms_are_public", Some("false"), "true or false"),
     new_key("servers_are_public", Some("false"), "true or false"),
+    new_key("opted_out_servers", Some(""), "example.org"),
     new_key(
         "api_key",
         None,

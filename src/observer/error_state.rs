@@ -18,6 +18,8 @@ pub(super) enum Work {
     Retention,
     /// Redacting the events of a banned user, if there are many.
     TakingBack,
+    /// Forgetting who asked for it.
+    Forgetting,
     Wishes,
     Probe,
     /// Following to the rooms that replaced others.

@@ -14,6 +14,7 @@ mod flood_polls;
 mod history;
 mod ingest;
 mod invitations;
+mod opt_outs;
 mod own_homeserver;
 mod pending_joins;
 mod poll;
@@ -255,10 +256,11 @@ impl Observer {
 
         self.find_older_rules().await;
         // Deriving again needs no homeserver, and does not wait for a silent one.
-        let (ended, (), ()) = tokio::join!(
+        let (ended, (), (), ()) = tokio::join!(
             self.observe_homeserver(),
             self.keep(Work::Rederive, || self.rederive()),
-            self.keep(Work::TakingBack, || self.take_back())
+            self.keep(Work::TakingBack, || self.take_back()),
+            self.keep(Work::Forgetting, || self.forget_who_asked())
         );
 
         ended

@@ -97,7 +97,7 @@ impl Observer {
 
             let allowed = self.allows(&pending.inviter);
             if allowed != pending.accepted {
-                let inviter = &pending.inviter;
+                let inviter = self.store.name_for_log(&pending.inviter);
                 tracing::info!(%room, %inviter, allowed, "the policy for an invitation has \
                                                           changed");
                 self.judge_invitation(&room, allowed).await;

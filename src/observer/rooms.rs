@@ -105,7 +105,7 @@ impl Observer {
         if !accepted {
             tracing::warn!(
                 room = %invite.room_id,
-                inviter = %inviter,
+                inviter = %self.store.name_for_log(&inviter),
                 "an invitation waits: neither invites.allow_users nor invites.allow_servers allows \
                  it; the status page says what to set"
             );

@@ -41,6 +41,7 @@ impl Observer {
         let wait = match written {
             Ok(()) => {
                 self.succeeded(Work::Storage).await;
+                self.notice_forgotten().await;
                 EVERY
             }
             Err(error) => {
@@ -50,6 +51,16 @@ impl Observer {
         };
 
         tokio::time::sleep(wait).await;
+    }
+
+    /// Looks whether a command made the program forget somebody; then open pages are told, since
+    /// they may show a name.
+    async fn notice_forgotten(&self) {
+        match self.store.notice_forgotten().await {
+            Ok(true) => self.changes.announce(Change::Observer),
+            Ok(false) => {}
+            Err(error) => self.cannot_store("reading who is forgotten", &error).await,
+        }
     }
 
     /// Announces to pages and the log if the trouble with storing is another than at the last check

@@ -4,6 +4,7 @@
 mod part;
 mod stay;
 
+pub(in crate::rtc) use part::StatePart;
 pub use part::{FoldedPart, KeyState, find_cut_after, find_cuts, fold_between_cuts};
 
 use super::event::{Reason, RoomEvent};

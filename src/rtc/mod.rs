@@ -14,6 +14,7 @@ pub mod event;
 pub mod evidence;
 pub mod finding;
 pub mod fold;
+pub mod forgotten;
 pub mod ghost;
 pub mod id;
 pub mod member;

@@ -24,6 +24,8 @@ words! {
         Unreadable = "unreadable",
         /// The account left the room, or was removed.
         Left = "left",
+        /// The room asked that its calls are not recorded.
+        OptedOut = "opted_out",
         /// The room is only polled, and the last poll is too old.
         OldPoll = "old_poll",
         /// Memberships are encrypted: we see that there are some, but not whose.
@@ -70,6 +72,8 @@ pub enum Sight {
     Blind,
     /// The account is no longer in it.
     Left,
+    /// The room asked that its calls are not recorded. It is looked at, for when it comes back.
+    OptedOut,
 }
 
 /// The state of a room that decides about the present.
@@ -176,6 +180,7 @@ pub fn unknown_in_room(
 
     match room.sight {
         Sight::Left => return because(UnknownReason::Left, room.looked_ms),
+        Sight::OptedOut => return because(UnknownReason::OptedOut, room.looked_ms),
         Sight::Blind => return because(UnknownReason::Unreadable, room.looked_ms),
         Sight::Followed | Sight::Polled if room.fails => {
             return because(UnknownReason::Unreadable, room.looked_ms);

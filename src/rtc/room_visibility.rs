@@ -13,6 +13,69 @@ use serde_json::Value;
 /// `{"visibility": "public" | "members" | "hidden"}`.
 pub const VISIBILITY_EVENT: &str = "org.callscope.visibility";
 
+/// The topic of a room, which may have a tag in the place of that event: `[callscope: hidden]`,
+/// `members`, `public` or `off`. Only the tag is kept of it, as the content of that event.
+pub const TOPIC_EVENT: &str = "m.room.topic";
+/// The key of what the room asks for.
+pub const VISIBILITY_KEY: &str = "visibility";
+/// The word by which a room asks that its calls are not recorded.
+const NONE: &str = "none";
+/// What is kept of a tag that nobody knows.
+const UNKNOWN: &str = "unknown";
+/// How a tag begins, in lower case.
+const TAG: &str = "[callscope:";
+/// What may stand in a tag, and the word of the state event that it means.
+const TAG_WORDS: [(&str, &str); 5] = [
+    ("off", NONE),
+    (NONE, NONE),
+    ("hidden", "hidden"),
+    ("members", "members"),
+    ("public", "public"),
+];
+
+/// What the first tag in a topic asks for, in the word of the state event; `None` if there is no
+/// tag.
+#[must_use]
+pub fn tag_of_topic(topic: &str) -> Option<&'static str> {
+    // The length in bytes stays the same.
+    let topic = topic.to_ascii_lowercase();
+    let (_, rest) = topic.split_once(TAG)?;
+    let (word, _) = rest.split_once(']')?;
+    let known = TAG_WORDS.iter().find(|(tag, _)| *tag == word.trim());
+
+    Some(known.map_or(UNKNOWN, |(_, word)| *word))
+}
+
+/// The word, if it is one that is kept of a topic.
+#[must_use]
+pub fn known_word(word: &str) -> Option<&'static str> {
+    let words = TAG_WORDS.iter().map(|(_, word)| *word).chain([UNKNOWN]);
+    words.into_iter().find(|known| *known == word)
+}
+
+/// What decides who may see the calls of a room, and whether they are recorded: its state event or,
+/// if it has none, the tag of its topic. `None` if neither says something. Both are the newest ones.
+#[must_use]
+pub fn event_that_decides<'e>(
+    event: Option<&'e RoomEvent>,
+    topic: Option<&'e RoomEvent>,
+) -> Option<&'e RoomEvent> {
+    event.or(topic.filter(|topic| topic.content.get(VISIBILITY_KEY).is_some()))
+}
+
+/// Does the room ask that its calls are not recorded? What was recorded is deleted then, so it takes
+/// the power of a moderator. Whoever has less power hides the calls by it.
+#[must_use]
+pub fn is_opt_out(event: &RoomEvent, levels: Option<&PowerLevels>) -> bool {
+    let power = levels.map_or(0, |levels| levels.of_user(&event.sender));
+    let asks = event
+        .content
+        .get(VISIBILITY_KEY)
+        .is_some_and(|word| word == NONE);
+
+    asks && power >= POWER_TO_PUBLISH
+}
+
 words! {
     /// Who may see the calls of a room.
     pub enum RoomVisibility {
@@ -57,7 +120,7 @@ pub fn visibility_of_room(facts: &VisibilityFacts) -> RoomVisibility {
     }
 }
 
-/// The power that it takes at least to make the calls of a room public.
+/// The power that it takes at least to make the calls of a room public, or to have them deleted.
 const POWER_TO_PUBLISH: i64 = 50;
 
 /// What the event of a room's moderators asks for. A word that is none of ours hides the calls:
@@ -219,7 +282,42 @@ fn end_of_last_stay(events: &[RoomEvent], user_id: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rtc::power::RoomCreation;
     use serde_json::json;
+
+    #[test]
+    fn a_tag_in_a_topic_says_who_may_see() {
+        let topics = [
+            ("Welcome [callscope: off] all", Some("none")),
+            ("[Callscope:HIDDEN]", Some("hidden")),
+            ("[callscope:  members ]", Some("members")),
+            ("[callscope: public] [callscope: off]", Some("public")),
+            ("[callscope: please not]", Some("unknown")),
+            ("[callscope: off", None),
+            ("callscope: off", None),
+            ("", None),
+        ];
+        for (topic, word) in topics {
+            assert_eq!(tag_of_topic(topic), word, "{topic}");
+        }
+    }
+
+    #[test]
+    fn to_opt_out_takes_the_power_of_a_moderator() {
+        let creation = RoomCreation::read("@c:a", &json!({}));
+        let asks = event(1, VISIBILITY_EVENT, "", &json!({"visibility": "none"}));
+        let levels = |power: i64| PowerLevels::read(&json!({"users": {"@a:a": power}}), &creation);
+        assert!(is_opt_out(&asks, Some(&levels(50))));
+        assert!(!is_opt_out(&asks, Some(&levels(49))));
+        assert!(!is_opt_out(&asks, None));
+        assert_eq!(
+            visibility_of_event(&asks, Some(&levels(0))),
+            RoomVisibility::Hidden
+        );
+        let topic = event(2, TOPIC_EVENT, "", &json!({}));
+        assert_eq!(event_that_decides(None, Some(&topic)), None);
+        assert_eq!(event_that_decides(Some(&asks), Some(&topic)), Some(&asks));
+    }
 
     fn event(ts: i64, kind: &str, key: &str, content: &Value) -> RoomEvent {
         let json = json!({"event_id": format!("${ts}"), "type": kind, "state_key": key,

@@ -2,6 +2,7 @@
 //! homeservers ignore filters, so everything that a homeserver sends is filtered here before it is
 //! stored.
 
+use super::room_visibility::{TOPIC_EVENT, VISIBILITY_KEY, tag_of_topic};
 use serde_json::{Map, Value};
 
 /// The type of encrypted events. We do not request them. Sticky ones come anyway; only their
@@ -26,6 +27,8 @@ enum Keep {
     NoTexts,
     /// Only these keys.
     Only(&'static [&'static str]),
+    /// Of a topic, what it says of Callscope.
+    Tag,
 }
 
 /// An event type that is ours.
@@ -49,6 +52,12 @@ const fn keep_without_texts(kind: &'static str) -> OurType {
 /// A type of ours of whose content only these keys are kept.
 const fn keep_only(kind: &'static str, keys: &'static [&'static str]) -> OurType {
     let keep = Keep::Only(keys);
+    OurType { kind, keep }
+}
+
+/// A type of ours of whose content only the tag of a topic is kept.
+const fn keep_tag(kind: &'static str) -> OurType {
+    let keep = Keep::Tag;
     OurType { kind, keep }
 }
 
@@ -109,6 +118,7 @@ const OURS: &[OurType] = &[
     keep_only("m.room.join_rules", &["join_rule", "allow"]),
     keep_only("m.space.parent", &["via", "canonical"]),
     keep_only("org.callscope.visibility", &["visibility"]),
+    keep_tag(TOPIC_EVENT),
 ];
 
 /// The names of the types in [`OURS`], in its order.
@@ -266,6 +276,21 @@ fn kept_content(content: &Value, keep: Keep) -> Value {
         Keep::Only(keys) => {
             let mut kept = object.clone();
             kept.retain(|key, _| keys.contains(&key.as_str()));
+            Value::Object(kept)
+        }
+        Keep::Tag => {
+            let topic = object.get("topic").and_then(Value::as_str);
+            // A topic that was sifted before has its tag alone.
+            let sifted = object.get(VISIBILITY_KEY).and_then(Value::as_str);
+            let tag = topic.map_or_else(
+                || sifted.and_then(super::room_visibility::known_word),
+                tag_of_topic,
+            );
+            let mut kept = Map::new();
+            if let Some(tag) = tag {
+                kept.insert(VISIBILITY_KEY.to_owned(), tag.into());
+            }
+
             Value::Object(kept)
         }
     }
@@ -497,6 +522,30 @@ mod tests {
             kept(&json!({"type": "m.call.member", "content": "too_large"}))["content"],
             "too_large"
         );
+    }
+
+    #[test]
+    fn of_a_topic_its_tag_is_kept() {
+        let topics = [
+            (
+                json!({"topic": "SECRET [callscope: off] SECRET"}),
+                json!({"visibility": "none"}),
+            ),
+            (
+                json!({"topic": "SECRET [callscope: SECRET]"}),
+                json!({"visibility": "unknown"}),
+            ),
+            (
+                json!({"topic": "SECRET", "m.topic": {"m.text": "SECRET"}}),
+                json!({}),
+            ),
+            (json!({"topic": ["SECRET"]}), json!({})),
+        ];
+        for (content, left) in topics {
+            let once = kept(&event("m.room.topic", &content));
+            assert_eq!(once["content"], left, "{content}");
+            assert_eq!(kept(&once), once, "once is enough");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod model;
 pub mod read;
 mod reader;
+pub mod rights;
 pub mod sign_in;
 pub mod stats;
 mod stored_event;

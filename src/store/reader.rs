@@ -6,6 +6,7 @@ use super::db::disk::DiskLimit;
 use super::db::health::{FileIdentity, Health};
 use super::derive::rederive::Rederiving;
 use super::read::name_search::NameIndex;
+use super::rights::forgotten::ForgottenList;
 use super::stats::calls_ever::CallCounts;
 use super::visible::{VisibleReaders, VisibleRooms};
 use super::{Db, Error, Tuning};
@@ -30,6 +31,8 @@ pub struct Reader {
     pub(in crate::store) counts: CallCounts,
     pub(in crate::store) names: NameIndex,
     pub(in crate::store) rederiving: Rederiving,
+    /// Whose names are not stored, nor kept in memory.
+    pub(in crate::store) forgotten: ForgottenList,
     /// The rooms that its connections show; all if `None`.
     pub(in crate::store) rooms: Option<Arc<VisibleRooms>>,
     pub(in crate::store) rooms_number: u64,

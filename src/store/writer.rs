@@ -10,23 +10,29 @@ use super::ingest::sender_limit::SenderLimits;
 use super::ingest::sieve;
 use super::read::name_search::NameIndex;
 use super::reader::{PoolKind, Pools, Reader};
+use super::rights::forgotten::ForgottenList;
 use super::sign_in::SignIns;
 use super::stats::calls_ever::CallCounts;
 use super::visible::VisibleReaders;
+use super::visible::views::TABLES;
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
 use crate::store::db::dialect::Dialect;
 use sqlx::migrate::Migrator;
-use sqlx::{AnyPool, Executor, Row};
+use sqlx::{AnyPool, AssertSqlSafe, Executor, Row};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 
 /// The migrations, from the first schema to this version's.
 pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
 
+/// How often erasing waits for readers of the database, and the pause between two tries.
+const ERASE_TRIES: u32 = 60;
+const ERASE_PAUSE: Duration = Duration::from_millis(250);
 /// How many times we wait for another program's lock. `connect` sets how long each wait is.
 const LOCK_TRIES: u32 = 6;
 
@@ -116,6 +122,7 @@ impl Writer {
                 counts: CallCounts::default(),
                 names: NameIndex::default(),
                 rederiving: Rederiving::default(),
+                forgotten: ForgottenList::default(),
                 rooms: None,
                 rooms_number: 0,
                 kind: PoolKind::Pages,
@@ -223,6 +230,64 @@ impl Writer {
         for statement in statements {
             connection.fetch_all(*statement).await?;
         }
+
+        Ok(())
+    }
+
+    /// Rewrites every table, so that no bytes of deleted data remain, also beside a running server.
+    /// Returns false if readers of the server kept a part of the write-ahead log; it is emptied by
+    /// the next call, or when the server stops.
+    ///
+    /// # Errors
+    /// When the database fails: `SQLite` needs as much free space as the file is large.
+    pub async fn erase_deleted(&self) -> Result<bool, Error> {
+        match self.dialect() {
+            Dialect::Sqlite => self.erase_in_file().await,
+            Dialect::Postgres => {
+                self.erase_in_tables().await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn erase_in_file(&self) -> Result<bool, Error> {
+        let mut connection = self.write.acquire().await?;
+        for _ in 1..ERASE_TRIES {
+            match connection.execute("vacuum").await.map_err(Error::from) {
+                Err(error) if error.is_locked() => {}
+                done => {
+                    done?;
+                    break;
+                }
+            }
+        }
+
+        for _ in 0..ERASE_TRIES {
+            let row = connection
+                .fetch_one("pragma wal_checkpoint(truncate)")
+                .await?;
+            if row.try_get::<i64, _>(0)? == 0 {
+                return Ok(true);
+            }
+
+            tokio::time::sleep(ERASE_PAUSE).await;
+        }
+
+        Ok(false)
+    }
+
+    /// Rewrites the tables of this program, and the statistics of the planner, which hold samples
+    /// of them.
+    async fn erase_in_tables(&self) -> Result<(), Error> {
+        let mut connection = self.write.acquire().await?;
+        for (table, _) in TABLES {
+            let statement = format!("vacuum (full, analyze) {table}");
+            connection.execute(AssertSqlSafe(statement)).await?;
+        }
+
+        connection
+            .execute("vacuum full pg_catalog.pg_statistic")
+            .await?;
 
         Ok(())
     }

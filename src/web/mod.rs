@@ -144,7 +144,11 @@ impl Web {
     /// The key of an answer in a cache that all viewers share: viewers who may see other rooms have
     /// other answers.
     fn cache_key(&self, asked: &str) -> String {
-        format!("{} {asked}", self.store.rooms_number())
+        format!(
+            "{} {} {asked}",
+            self.store.rooms_number(),
+            self.store.forgets_number()
+        )
     }
 
     /// The state of the data that an answer made now shows.

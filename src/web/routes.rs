@@ -2,8 +2,8 @@
 
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, admin, admin_rooms, call, calls, docs, feeds, openid, overview, rejected, room, room_at,
-    rooms, server, servers, share, shared_call, sign_in, sign_in_code, statistics, status,
+    about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, rejected, room,
+    room_at, rooms, server, servers, share, shared_call, sign_in, sign_in_code, statistics, status,
     transports, wall,
 };
 use super::{Web, http};
@@ -152,6 +152,9 @@ fn add_private_routes(config: &mut ServiceConfig) {
         .service(read_only("/feeds", feeds::get_feeds))
         .route("/feeds/renew", actix::post().to(feeds::renew_feed_key))
         .route("/feeds/delete", actix::post().to(feeds::delete_feed_key))
+        .service(read_only("/me", me::get_me))
+        .service(read_only("/me/export.json", me::get_export))
+        .route("/me/opt-out", actix::post().to(me::opt_out))
         .service(read_only("/admin", admin::get_admin))
         .service(read_only("/shared/{secret}", shared_call::get_shared_call))
         .service(read_only("/admin/share", share::get_share))

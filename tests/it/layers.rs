@@ -323,6 +323,7 @@ const TABLES_OF_SIGN_INS: &[&str] = &[
     "share_links",
     "feed_keys",
     "sign_in_codes",
+    "opt_outs",
 ];
 const FOLDER_OF_SIGN_INS: &str = "src/store/sign_in";
 /// The file that writes what an operator decides about rooms, and the tables of that. The observer

@@ -3,6 +3,7 @@
 
 use crate::generate::{self, ordinary};
 use callscope::rtc::fold::{KeyState, Rules, find_cuts, fold_between_cuts, fold_member_key};
+use callscope::rtc::forgotten::{Forgotten, ForgottenKind};
 use callscope::rtc::membership::{Membership, Rejection};
 use callscope::rtc::{self, Derived, event::RoomEvent, room::RoomConditions};
 use proptest::prelude::*;
@@ -267,5 +268,69 @@ proptest! {
     #[test]
     fn ordinary_clients_stay_as_they_did_in_any_mixture((told, order) in in_any_order(ordinary::Arrival::Mixed)) {
         stays_are_the_script(&told, &order)?;
+    }
+}
+
+/// What is compared of a stay: all but the ids, which are hashes of names.
+fn without_ids(members: &[Membership]) -> Vec<String> {
+    let mut stays: Vec<String> = members
+        .iter()
+        .map(|member| {
+            let member = Membership {
+                id: String::new(),
+                member_key: String::new(),
+                ..member.clone()
+            };
+            format!("{member:?}")
+        })
+        .collect();
+    stays.sort();
+
+    stays
+}
+
+proptest! {
+    #![proptest_config(generate::config(1000))]
+
+    #[test]
+    fn to_forget_and_to_derive_is_to_derive_and_to_forget(room in generate::room(), who in 0_usize..4) {
+        // Homeservers accept a state key that names a user from that user only. Where somebody else
+        // wrote to it, a device may be of two people, of whom one is forgotten.
+        let is_own = |event: &RoomEvent| {
+            let key = event.state_key.as_deref().unwrap_or_default();
+            !key.contains('@') || key.contains(&event.sender)
+        };
+        let events: Vec<RoomEvent> = events(&room).into_iter().filter(is_own).collect();
+        let people: Vec<&str> = events.iter().map(|event| event.sender.as_str()).collect();
+        let mut forgotten = Forgotten::new(&[7; 32], []);
+        if let Some(user) = people.get(who * people.len() / 4) {
+            forgotten.add(ForgottenKind::Person, user);
+        }
+
+        let mut names = forgotten.in_room(ROOM);
+        let nameless = events
+            .iter()
+            .map(|event| names.nameless_event(event).unwrap_or_else(|| event.clone()));
+        let first = derive(nameless.collect());
+        let mut then = derive(events);
+        for member in &mut then.memberships {
+            names.make_membership_nameless(member);
+        }
+
+        prop_assert_eq!(without_ids(&first.memberships), without_ids(&then.memberships));
+        let numbers = |derived: &Derived| -> Vec<String> {
+            let sessions = derived.sessions.iter();
+            let numbers = sessions.map(|call| {
+                let call = (&call.id, &call.slot_id, call.started_ms, call.until_ms, call.users,
+                    call.devices, call.peak, call.peak_users, call.memberships);
+                format!("{call:?}")
+            });
+            numbers.collect()
+        };
+        prop_assert_eq!(numbers(&first), numbers(&then));
+        let rejected = |derived: &Derived| -> Vec<String> {
+            derived.rejected.iter().map(|(id, _)| id.clone()).collect()
+        };
+        prop_assert_eq!(rejected(&first), rejected(&then));
     }
 }

@@ -3,7 +3,7 @@
 
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -94,6 +94,17 @@ impl Database {
 
     pub fn is_file(&self) -> bool {
         !matches!(self.place, Place::Server { .. })
+    }
+
+    /// The folder of the database's own files on the server, which must be of this machine.
+    pub async fn folder(&self) -> PathBuf {
+        let pool = AnyPool::connect(&self.url).await.unwrap();
+        let sql = "select current_setting('data_directory') || '/base/'
+            || (select oid from pg_database where datname = current_database())";
+        let folder: String = sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+
+        folder.into()
     }
 
     /// Runs a statement by a connection of its own.

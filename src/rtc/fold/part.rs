@@ -35,6 +35,12 @@ pub(super) static BEGINNING: KeyState = KeyState {
     rejected: BTreeMap::new(),
 };
 
+/// A part of a state that names somebody.
+pub(in crate::rtc) enum StatePart<'s> {
+    Event(&'s mut RoomEvent),
+    Member(&'s mut Membership),
+}
+
 /// The state of one device of a member key.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct DeviceState {
@@ -110,6 +116,51 @@ impl KeyState {
             .values()
             .flat_map(|device| device.live.iter().chain(&device.revivable))
             .map(|open| open.member.id.as_str())
+    }
+
+    /// The user of the member key, as far as the state tells. All its events are of one user, but
+    /// for those by which a moderator ends a stay.
+    pub(in crate::rtc) fn user_id(&self) -> Option<&str> {
+        let of_stays = self.devices.values().find_map(|device| {
+            let open = device.live.as_ref().or(device.revivable.as_ref())?;
+            Some(open.member.user_id.as_str())
+        });
+
+        of_stays.or_else(|| self.carried().map(|event| event.sender.as_str()).next())
+    }
+
+    /// The device keys in the state.
+    pub(in crate::rtc) fn device_keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.joined.iter().chain(self.devices.keys());
+        keys.map(String::as_str)
+    }
+
+    /// The same state with other names: `map_key` gives the new name of a device key, `map_part`
+    /// changes each event and each stay.
+    pub(in crate::rtc) fn map_names(
+        self,
+        map_key: impl Fn(&str) -> String,
+        mut map_part: impl FnMut(StatePart<'_>),
+    ) -> Self {
+        let joined = self.joined.iter().map(|key| map_key(key)).collect();
+        let mut devices = BTreeMap::new();
+        for (key, mut device) in self.devices {
+            for said in device.candidates.iter_mut().chain(&mut device.current) {
+                map_part(StatePart::Event(&mut said.event));
+            }
+
+            for open in device.live.iter_mut().chain(&mut device.revivable) {
+                map_part(StatePart::Member(&mut open.member));
+            }
+
+            devices.insert(map_key(&key), device);
+        }
+
+        Self {
+            joined,
+            devices,
+            ..self
+        }
     }
 
     /// The events before the cut whose meaning later events can still change; they are folded again

@@ -108,6 +108,32 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     })
 }
 
+/// The files beside the database that hold what it held before: those that a restore set aside.
+/// Copies that somebody put elsewhere are not known.
+///
+/// # Errors
+/// When the address of the database cannot be read.
+pub fn list_set_aside(url: &str) -> Result<Vec<PathBuf>, Error> {
+    let Some(database) = file_of(url)? else {
+        return Ok(Vec::new());
+    };
+
+    let database = canonical_path(&database);
+    let before = path_with_suffix(&database, ".before-restore-");
+    let entries = database.parent().map(std::fs::read_dir);
+    let entries = entries.and_then(Result::ok).into_iter().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let start = before.as_os_str().as_encoded_bytes();
+            path.as_os_str().as_encoded_bytes().starts_with(start)
+        })
+        .collect();
+    found.sort();
+
+    Ok(found)
+}
+
 /// A connection to a `SQLite` file, which must exist. With `read_only` nothing can be written.
 async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
     // SQLite would only say "unable to open".

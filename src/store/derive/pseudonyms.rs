@@ -174,7 +174,10 @@ async fn add_missing(store: &Writer) -> Result<(), Error> {
 }
 
 /// Adds the pseudonyms that are missing in one room.
-async fn add_pseudonyms_of_room(tx: &mut Tx, room_id: &str) -> Result<(), Error> {
+pub(in crate::store) async fn add_pseudonyms_of_room(
+    tx: &mut Tx,
+    room_id: &str,
+) -> Result<(), Error> {
     let rows = sqlx::query(IN_CALLS)
         .bind(room_id)
         .fetch_all(&mut **tx)

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(super) const LAST_STREAM: &str = "select coalesce(max(stream), 0) from events";
 
 /// The number of the last event stored; 0 if there is none.
-pub(super) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
+pub(in crate::store) async fn last_stream(tx: &mut Tx) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(LAST_STREAM).fetch_one(&mut **tx).await?)
 }
 

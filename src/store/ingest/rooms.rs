@@ -4,7 +4,10 @@ use super::room_rules;
 use crate::rtc::event::{EventKind, RoomEvent, replace_nul};
 use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::power::SendAccess;
-use crate::rtc::room_visibility::{RoomVisibility, VISIBILITY_EVENT, visibility_of_event};
+use crate::rtc::room_visibility::{
+    RoomVisibility, TOPIC_EVENT, VISIBILITY_EVENT, event_that_decides, is_opt_out,
+    visibility_of_event,
+};
 use crate::rtc::words::Watch;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::model::{Neighbour, RoomName, RoomRow};
@@ -76,11 +79,11 @@ pub(in crate::store) async fn set_last_poll(
 const FACTS: &str = "select * from events where room_id = $1 and chain is null and state_key = ''
         and kind in ('m.room.name',
     'm.room.canonical_alias', 'm.room.encryption', 'm.room.history_visibility', 'm.room.create',
-    'm.room.join_rules', 'org.callscope.visibility')";
+    'm.room.join_rules', 'org.callscope.visibility', 'm.room.topic')";
 const SET_FACTS: &str =
     "update rooms set name = $2, alias = $3, version = $4, encrypted = $5, history_visibility = $6,
     replaced_by = $7, folded = $8, replaced_ms = $9, predecessor = $10, join_rule = $11,
-    shown_by_room = $12 where room_id = $1";
+    shown_by_room = $12, opts_out = $13 where room_id = $1";
 
 /// Computes name, alias and other facts of the room again, from the newest stored event of each
 /// type, and stores them. The room's rules ([`room_rules::store_rules`]) must be stored before,
@@ -127,8 +130,10 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
     let replaced = rules
         .replaced()
         .filter(|replaced| replaced.room_id != room_id);
-    let shown_by_room = newest(VISIBILITY_EVENT)
-        .map(|event| visibility_of_event(event, rules.levels_at(event.time())));
+    let decides = event_that_decides(newest(VISIBILITY_EVENT), newest(TOPIC_EVENT));
+    let shown_by_room =
+        decides.map(|event| visibility_of_event(event, rules.levels_at(event.time())));
+    let opts_out = decides.is_some_and(|event| is_opt_out(event, rules.levels_at(event.time())));
     sqlx::query(SET_FACTS)
         .bind(room_id)
         .bind(name)
@@ -142,6 +147,7 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
         .bind(rules.creation.predecessor.clone())
         .bind(text("m.room.join_rules", "join_rule"))
         .bind(shown_by_room.map(RoomVisibility::as_str))
+        .bind(i64::from(opts_out))
         .execute(&mut **tx)
         .await?;
 

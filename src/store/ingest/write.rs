@@ -14,6 +14,7 @@ use crate::rtc::words::JobKind;
 use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
 use crate::store::derive::{memberships, rederive, sessions};
+use crate::store::rights::{forgotten, room_opt_out};
 use crate::store::{Derivation, Error, Writer};
 use std::sync::atomic::Ordering;
 
@@ -40,6 +41,8 @@ pub async fn write_batch_by_clock(
 ) -> Result<Changed, Error> {
     let mut tx = store.writing().await?;
     let mut changed = Changed::default();
+    let names = forgotten::read_names(&mut tx, &store.forgotten).await?;
+    let batch = &*forgotten::nameless_batch(&names, batch);
     let before = events::last_stream(&mut tx).await?;
     let judged = receive_times::judge_batch(&mut tx, batch, before, clock).await?;
     let batch = judged.batch.as_ref();
@@ -153,6 +156,8 @@ async fn write_room(
     }
 
     rooms::count_write(tx, room_id).await?;
+    let recording = room_opt_out::read_recording(tx, room_id).await?;
+    let room = &*recording.keep_recorded(room);
     let before = events::last_stream(tx).await?;
     let mut dirty = Dirty {
         fresh: NewEvents::since(before),
@@ -169,7 +174,10 @@ async fn write_room(
     }
 
     if let Some(look) = &room.snapshot {
-        snapshots::record_snapshot(tx, batch, room, look, &mut dirty).await?;
+        if !recording.is_off() {
+            snapshots::record_snapshot(tx, batch, room, look, &mut dirty).await?;
+        }
+
         if crate::store::ingest::coverage_log::record_poll(
             tx,
             &batch.vantage_id,
@@ -203,11 +211,17 @@ async fn write_room(
         changed.rooms.insert(room_id.clone());
     }
 
-    update_derived(tx, derivation, room_id, &mut dirty, changed).await
+    update_derived(tx, derivation, room_id, &mut dirty, changed).await?;
+    if room_opt_out::apply_opt_out(tx, room_id, recording, batch.seen_ms).await? {
+        changed.taken_back = true;
+        changed.rooms.insert(room_id.clone());
+    }
+
+    Ok(())
 }
 
 /// Updates everything that is derived from the new or redacted events of a room.
-async fn update_derived(
+pub(in crate::store) async fn update_derived(
     tx: &mut crate::store::Tx,
     derivation: Derivation<'_>,
     room_id: &str,

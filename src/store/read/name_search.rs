@@ -38,6 +38,12 @@ impl NameIndex {
         }
     }
 
+    /// Drops all names; they are read again when somebody searches.
+    pub async fn clear(&self) {
+        *self.known.write().await = KnownNames::default();
+        self.lock().clear();
+    }
+
     /// Locks the set of users whose display names were deleted.
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
         // A poisoned lock is harmless: no holder can fail half-way.

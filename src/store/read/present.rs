@@ -28,7 +28,7 @@ const STICKY_MAX_MS: i64 = 60 * 60 * 1000;
 
 // A room that another room names as its successor, and that was never seen, was refused to us.
 // Nobody asked for its state.
-const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms,
+const ROOMS: &str = "select r.room_id, r.watch, r.error, r.polled_ms, r.opted_out_ms,
     cast(case when exists (select 1 from events e where e.room_id = r.room_id
     and e.rejected = 'encrypted'
         and e.stream >= 0 and e.origin_server_ts > $1) then 1 else 0 end as bigint) as encrypted
@@ -52,7 +52,9 @@ pub async fn read_present_rows(store: &Reader, now: i64) -> Result<PresentRows, 
         let watch: String = row.try_get("watch")?;
         let polled_ms: Option<i64> = row.try_get("polled_ms")?;
         let error: Option<String> = row.try_get("error")?;
+        let opted_out_ms: Option<i64> = row.try_get("opted_out_ms")?;
         let sight = match Watch::from_word(&watch) {
+            Watch::Joined | Watch::Peeked if opted_out_ms.is_some() => Sight::OptedOut,
             Watch::Joined if follows => Sight::Followed,
             Watch::Joined | Watch::Peeked => Sight::Polled,
             Watch::Left => Sight::Left,
@@ -64,7 +66,7 @@ pub async fn read_present_rows(store: &Reader, now: i64) -> Result<PresentRows, 
             room: RoomObservation {
                 sight,
                 fails: rooms::is_unread(error.as_deref()),
-                looked_ms: polled_ms,
+                looked_ms: opted_out_ms.or(polled_ms),
                 has_encrypted: row.try_get::<i64, _>("encrypted")? != 0,
             },
         });

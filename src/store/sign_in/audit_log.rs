@@ -30,6 +30,12 @@ words! {
         FeedKeyMade = "feed_key_made",
         /// It was ended, by its owner or by an operator.
         FeedKeyEnded = "feed_key_ended",
+        /// A person took what is stored about them.
+        Exported = "exported",
+        /// A person asked not to be recorded.
+        OptedOut = "opted_out",
+        /// The operator had somebody forgotten.
+        Forgotten = "forgotten",
     }
 }
 

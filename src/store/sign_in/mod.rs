@@ -1,11 +1,13 @@
-//! What the web itself writes: who is signed in and signs in, the keys of programs, what an operator decides
-//! about rooms, and the log of it all. All else it only reads. But for those of rooms, the tables
-//! are its own; no other file of the store names them.
+//! What the web itself writes: who is signed in and signs in, the keys of programs, what an operator
+//! decides about rooms, who asked not to be recorded, and the log of it all. All else it only reads.
+//! But for those of rooms, the tables are its own; of the other files only those about the rights of
+//! people (`store/rights`) name them.
 
 pub mod api_keys;
 pub mod audit_log;
 pub mod codes;
 pub mod feed_keys;
+pub mod opt_outs;
 pub mod rooms;
 pub mod sessions;
 pub mod share_links;

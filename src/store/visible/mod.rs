@@ -6,7 +6,7 @@ mod pseudonyms;
 mod readers;
 mod rooms;
 mod viewer;
-mod views;
+pub(in crate::store) mod views;
 
 pub(in crate::store) use readers::VisibleReaders;
 pub use rooms::VisibleRooms;

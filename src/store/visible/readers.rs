@@ -53,6 +53,14 @@ impl fmt::Debug for VisibleReaders {
     }
 }
 
+impl VisibleReaders {
+    /// Drops what the readers keep in memory, such as names.
+    pub(in crate::store) fn clear(&self) {
+        self.readers.invalidate_all();
+        self.rooms.invalidate_all();
+    }
+}
+
 impl Reader {
     /// The same reader, but it shows only what this viewer may see. What the viewer may see is at
     /// most a second old.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 /// Which rows of a table are visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
+pub(in crate::store) enum Rows {
     /// Those of every room that is visible, wholly or in part.
     OfRooms,
     /// Those of rooms, and those that concern no room, whose `room_id` is empty.
@@ -28,7 +28,7 @@ pub(super) enum Rows {
 
 /// Every table of the database, and which rows of it are visible. In conditions `t` is the table,
 /// and `{main}` their schema.
-pub(super) const TABLES: &[(&str, Rows)] = &[
+pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("rooms", Rows::OfRooms),
     ("people", Rows::OfRooms),
     ("room_rules", Rows::OfWholeRooms),
@@ -90,6 +90,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("pulse", Rows::All),
     ("pseudonyms", Rows::None),
     ("own_keys", Rows::None),
+    ("forgotten", Rows::None),
     // Read and written through connections of their own.
     ("web_sessions", Rows::None),
     ("api_keys", Rows::None),
@@ -99,6 +100,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("sign_in_codes", Rows::None),
     // Only the observer reads them.
     ("direct_rooms", Rows::None),
+    ("opt_outs", Rows::None),
     ("clock", Rows::All),
     ("clock_doubts", Rows::All),
     ("clock_offs", Rows::All),

@@ -40,7 +40,7 @@ const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
 /// The addresses of people who sign in, and of the admin page. They check themselves who asks, and
 /// nothing of them is kept.
-const PRIVATE: [&str; 5] = ["/sign-in", "/sign-out", "/admin", "/feeds", SHARED];
+const PRIVATE: [&str; 6] = ["/sign-in", "/sign-out", "/me", "/admin", "/feeds", SHARED];
 /// Below it are feeds, which take a key in their address: programs that read them cannot sign in.
 const FEEDS: &str = "/feed/";
 const KEY: &str = "key";

@@ -209,6 +209,9 @@ fn entry_words(entry: &AuditEntry) -> &'static str {
         AuditKind::FeedKeyEnded => "Ended a secret address for feeds",
         AuditKind::ShareRevoked => "Revoked the address of a shared call",
         AuditKind::BackfillRequested => "Had the history of a room read again",
+        AuditKind::Exported => "Took what is stored about them",
+        AuditKind::OptedOut => "Asked not to be recorded",
+        AuditKind::Forgotten => "Was forgotten",
     }
 }
 

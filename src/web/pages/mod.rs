@@ -9,6 +9,7 @@ pub mod docs;
 pub mod feeds;
 #[cfg(test)]
 mod finding_tests;
+pub mod me;
 pub mod observer_state;
 pub mod openid;
 pub mod overview;

@@ -20,7 +20,8 @@ pub struct SeenFacts {
     pub unknown: bool,
     /// Null where it is known. `not_read` (no account has read its homeserver yet), `not_heard` (an
     /// account does not hear its homeserver), `not_stored` (nothing can be stored), `unreadable`
-    /// (the room cannot be read), `left` (the account is no longer in it), `old_poll` (it is only
+    /// (the room cannot be read), `left` (the account is no longer in it), `opted_out` (it asked that its calls are not
+    /// recorded), `old_poll` (it is only
     /// looked at by polls, and the last one is too old), `encrypted` (memberships come encrypted:
     /// there may be others whom we cannot count) or `several` (of several rooms: their reasons
     /// differ).
@@ -57,6 +58,7 @@ impl SeenFacts {
             UnknownReason::NotStored => "nothing can be stored",
             UnknownReason::Unreadable => "the room cannot be read",
             UnknownReason::Left => "the account is no longer in the room",
+            UnknownReason::OptedOut => "the room asked that its calls are not recorded",
             UnknownReason::Several => "for several reasons",
             UnknownReason::OldPoll => "the last poll is too old",
             UnknownReason::Encrypted => "memberships are encrypted",
@@ -193,7 +195,7 @@ pub struct Liveness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RoomLiveness {
     unknown: Option<Unknown>,
-    /// The account left it. The room's own page reports that; answers about all rooms ignore the
+    /// The account left it, or it asked not to be recorded. The room's own page reports that; answers about all rooms ignore the
     /// room.
     is_left: bool,
     /// It was requested and cannot be read, or the last attempt to read it failed.
@@ -221,7 +223,7 @@ impl Liveness {
             .max();
         let rooms = found.rooms.into_iter().map(|one| {
             let unknown = present::unknown_in_room(all, &one.room, polls_every_ms, now);
-            let is_left = one.room.sight == Sight::Left;
+            let is_left = matches!(one.room.sight, Sight::Left | Sight::OptedOut);
             let is_unread = one.room.sight == Sight::Blind || (one.room.fails && !is_left);
             let present = RoomLiveness {
                 unknown,

@@ -4,6 +4,7 @@
 mod accounts;
 mod depth;
 mod filled;
+mod forgotten;
 mod keep;
 mod large;
 mod limits;

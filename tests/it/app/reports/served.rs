@@ -105,7 +105,7 @@ impl Served {
                     let topic = json!({"topic": format!("Day {number}")});
                     let at = last.unwrap_or(BEGIN + moved_by);
                     bed.hs
-                        .send_state(&room, "@ada:ash.example", "m.room.topic", "", topic, at);
+                        .send_state(&room, "@ada:ash.example", "m.room.avatar", "", topic, at);
                 }
 
                 let app = bed.start_with(settings).await;

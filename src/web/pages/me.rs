@@ -1,0 +1,224 @@
+//! `/me`: what is stored about a person who is signed in with a Matrix account, and the way out.
+
+use crate::store::SignIns;
+use crate::store::rights::export::write_export;
+use crate::store::sign_in::audit_log::AuditKind;
+use crate::store::sign_in::opt_outs;
+use crate::web::Web;
+use crate::web::http::assets;
+use crate::web::http::error::Error;
+use crate::web::http::form::{self, Form, FormBinding};
+use crate::web::http::request::Query;
+use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::sign_in::access::record;
+use crate::web::sign_in::{Asker, Identity};
+use crate::web::view::format as f;
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{self as http, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use futures_util::stream;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Parts of a document that wait for a slow reader.
+const PARTS_WAITING: usize = 16;
+/// A part is sent when it is at least this long, bytes.
+const PART_MIN: usize = 16 * 1024;
+
+#[derive(Template)]
+#[template(path = "me.html")]
+struct MePage<'a> {
+    shell: &'a Shell,
+    user_id: &'a str,
+    token: String,
+    state: RecordState,
+}
+
+/// Is a person recorded?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordState {
+    Recorded,
+    /// They asked not to be, and it is being done.
+    Ending,
+    Forgotten,
+}
+
+/// A person at the page.
+struct Person<'a> {
+    ask: PageRequest,
+    asker: Asker,
+    user_id: String,
+    sign_ins: &'a SignIns,
+}
+
+impl<'a> Person<'a> {
+    /// The person who asks.
+    ///
+    /// # Errors
+    /// It is nobody with a Matrix account. Then there is no such page.
+    fn of_request(req: &HttpRequest, web: &'a Web) -> Result<Self, Error> {
+        let asker = Asker::of_request(req).ok_or(Error::Unrecognized)?;
+        let sign_ins = web.access.sign_ins().ok_or(Error::Unrecognized)?;
+        let Identity::User { user_id } = asker.identity.clone() else {
+            return Err(Error::Unrecognized);
+        };
+
+        Ok(Self {
+            ask: PageRequest::of_request(req, web),
+            asker,
+            user_id,
+            sign_ins,
+        })
+    }
+
+    async fn state(&self, web: &Web) -> Result<RecordState, Error> {
+        if opt_outs::is_opting_out(self.sign_ins, &self.user_id).await? {
+            Ok(RecordState::Ending)
+        } else if web.store.is_forgotten(&self.user_id) {
+            Ok(RecordState::Forgotten)
+        } else {
+            Ok(RecordState::Recorded)
+        }
+    }
+
+    /// Writes into the log what the person did.
+    async fn record(&self, web: &Web, kind: AuditKind) -> Result<(), Error> {
+        let who = web.store.name_for_log(&self.user_id);
+        Ok(record(
+            self.sign_ins,
+            kind,
+            Some(&who),
+            None,
+            self.asker.address,
+            self.ask.now,
+        )
+        .await?)
+    }
+}
+
+/// `GET /me`: the page.
+pub async fn get_me(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
+    let answer = async {
+        let person = Person::of_request(&req, &web)?;
+        Query::read(&person.ask.query, &[])?;
+        let binding = FormBinding::for_page(&person.asker, req.headers());
+        let page = MePage {
+            shell: &Shell::without_status(&person.ask),
+            user_id: &person.user_id,
+            token: binding.token(&web),
+            state: person.state(&web).await?,
+        };
+
+        let mut response = response::send_private_page(&person.ask, StatusCode::OK, page.render());
+        if let Some(cookie) = binding.cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+
+        Ok(response)
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// `POST /me/opt-out`: notes that the person is to be forgotten. The observer does it.
+pub async fn opt_out(
+    req: HttpRequest,
+    web: http::Data<Web>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let answer = async {
+        let person = Person::of_request(&req, &web)?;
+        let form = Form::read(body)?;
+        form::check_form(&web, &person.asker, req.headers(), &form)?;
+        if form.get("sure") != "yes" {
+            return Err(Error::Invalid(
+                "tick the box that says that it cannot be undone".to_owned(),
+            ));
+        }
+
+        if person.state(&web).await? == RecordState::Recorded {
+            opt_outs::record_opt_out(person.sign_ins, &person.user_id, person.ask.now).await?;
+            person.record(&web, AuditKind::OptedOut).await?;
+        }
+
+        Ok(HttpResponse::SeeOther()
+            .insert_header((header::LOCATION, "/me"))
+            .finish())
+    };
+
+    send_answer(&req, &web, answer.await)
+}
+
+/// `GET /me/export.json`: what is stored about the person, of the rooms that they may see, as a
+/// file. It is sent while it is read.
+pub async fn get_export(req: HttpRequest, web: Web) -> HttpResponse {
+    let begun = async {
+        let person = Person::of_request(&req, &web)?;
+        Query::read(&person.ask.query, &[])?;
+        let turn = Arc::clone(&web.memory.exports)
+            .try_acquire_owned()
+            .map_err(|_| Error::Busy("too many files are being read"))?;
+        person.record(&web, AuditKind::Exported).await?;
+
+        Ok((person.user_id, person.ask.now, turn))
+    };
+    let (user_id, now, turn) = match begun.await {
+        Ok(begun) => begun,
+        Err(error) => return send_answer(&req, &web, Err(error)),
+    };
+
+    let store = web.store.clone();
+    let (send, receive) = mpsc::channel::<io::Result<Bytes>>(PARTS_WAITING);
+    tokio::spawn(async move {
+        let _turn = turn;
+        let mut waiting = String::new();
+        let write = |part: String| {
+            waiting.push_str(&part);
+            let full = (waiting.len() >= PART_MIN).then(|| std::mem::take(&mut waiting));
+            let send = send.clone();
+            async move {
+                match full {
+                    Some(text) => send_part(&send, text).await,
+                    None => Ok(()),
+                }
+            }
+        };
+        let done = write_export(&store, &user_id, now, write).await;
+        let last = match done {
+            Ok(()) => Ok(Bytes::from(waiting)),
+            // The answer has already begun. Cut the connection, so that nobody takes a part for the
+            // whole.
+            Err(error) => {
+                tracing::error!(%error, "what is stored about somebody could not be sent");
+                Err(io::Error::other("the file broke off"))
+            }
+        };
+        // Nobody may be there any more.
+        let _ = send.send(last).await;
+    });
+    let parts = stream::unfold(receive, async |mut receive| {
+        let part = receive.recv().await?;
+        Some((part, receive))
+    });
+
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .insert_header((header::CACHE_CONTROL, "private, no-store"))
+        .insert_header((
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"callscope.json\"",
+        ))
+        .streaming(parts)
+}
+
+async fn send_part(send: &mpsc::Sender<io::Result<Bytes>>, text: String) -> io::Result<()> {
+    let gone = |_| io::Error::other("nobody reads it any more");
+    send.send(Ok(Bytes::from(text))).await.map_err(gone)
+}
+
+/// Writes the answer, or the error.
+fn send_answer(req: &HttpRequest, web: &Web, answer: Result<HttpResponse, Error>) -> HttpResponse {
+    answer.unwrap_or_else(|error| response::send_error(&PageRequest::of_request(req, web), &error))
+}

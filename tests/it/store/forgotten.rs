@@ -1,0 +1,242 @@
+//! To forget somebody: whenever it happens, the store equals what the pure core derives from events
+//! without the name; and what follows from events that are deleted keeps its numbers.
+
+use crate::store::*;
+use callscope::rtc::forgotten::{Forgotten, ForgottenKind};
+use callscope::store::rights::export::write_export;
+use callscope::store::rights::forget::{
+    ForgetCounts, Forgot, KnownName, NameToForget, forget_name, look_up_name,
+};
+use callscope::store::upkeep::retention;
+use std::cell::RefCell;
+
+const KEY: [u8; 32] = [7; 32];
+const BEGIN: i64 = 1_700_000_000_000;
+
+fn person(user_id: &str) -> NameToForget {
+    NameToForget {
+        kind: ForgottenKind::Person,
+        name: user_id.to_owned(),
+    }
+}
+
+async fn forget(store: &Writer, wish: &NameToForget) -> Forgot {
+    forget_name(store, &Rules::default(), wish, LATER, KEY)
+        .await
+        .unwrap()
+}
+
+/// The events of one room without those that homeservers would not accept: a member event in the
+/// name of somebody else.
+fn own_events(room: &[Value]) -> Vec<Value> {
+    let is_own = |event: &&Value| {
+        let key = event["state_key"].as_str().unwrap_or_default();
+        !key.contains('@') || key.contains(event["sender"].as_str().unwrap())
+    };
+
+    room.iter().filter(is_own).cloned().collect()
+}
+
+/// What is derived from these events without the name.
+fn derived_without(wish: &NameToForget, room: &[Value]) -> Value {
+    let mut forgotten = Forgotten::new(&KEY, []);
+    forgotten.add(wish.kind, &wish.name);
+    let mut names = forgotten.in_room(ROOM);
+    let nameless = arrivals(room).into_iter().map(|arrival| {
+        let nameless = names.nameless_event(&arrival.event);
+        nameless.unwrap_or_else(|| (*arrival.event).clone())
+    });
+
+    derived(&rtc::derive(ROOM, nameless, &Rules::default()))
+}
+
+/// The reasons why events are rejected may differ: of an event of who is forgotten less is kept.
+fn without_reasons(mut stored: Value) -> Value {
+    for rejected in stored["rejected"].as_array_mut().unwrap() {
+        rejected[1] = Value::Null;
+    }
+
+    stored
+}
+
+/// All that is stored about somebody.
+async fn exported(store: &Writer, user_id: &str) -> Value {
+    let text = RefCell::new(String::new());
+    let write = |part: String| {
+        text.borrow_mut().push_str(&part);
+        std::future::ready(Ok(()))
+    };
+    write_export(store, user_id, LATER, write).await.unwrap();
+
+    serde_json::from_str(&text.into_inner()).unwrap()
+}
+
+fn is_empty(exported: &Value) -> bool {
+    let parts = exported.as_object().unwrap().values();
+    parts.filter_map(Value::as_array).all(Vec::is_empty)
+}
+
+proptest! {
+    #![proptest_config(generate::config(60))]
+
+    #[test]
+    fn when_somebody_is_forgotten_never_counts(
+        tuning in prop::sample::select(&TUNINGS[..]), cut in 0_usize..100, who in 0_usize..4,
+        (room, order) in generate::room().prop_flat_map(|room| {
+            let order = Just((0..room.len()).collect::<Vec<_>>()).prop_shuffle();
+            (Just(room), order)
+        })
+    ) {
+        let shuffled: Vec<Value> = order.iter().map(|&at| room[at].clone()).collect();
+        let room = own_events(&shuffled);
+        prop_assume!(!room.is_empty());
+        let user_id = room[who * room.len() / 4]["sender"].as_str().unwrap().to_owned();
+        let (first, later) = room.split_at(cut * room.len() / 100);
+        let want = derived_without(&person(&user_id), &room);
+        block(async {
+            let (store, place) = open().await;
+            let store = store.with_tuning(tuning);
+            write_all(&store, arrivals(first), &[5]).await;
+            forget(&store, &person(&user_id)).await;
+            // What is not yet known of the room decides whether a later event counts.
+            write_all(&store, arrivals(later), &[3]).await;
+            let got = stored(&store).await;
+            assert_eq!(without_reasons(got), without_reasons(want.clone()));
+            // The homeserver sends all of it again.
+            write_batch(&store, &Rules::default(), &batch(arrivals(&room))).await.unwrap();
+            assert_eq!(without_reasons(rebuilt(&store).await), without_reasons(want));
+            let left = exported(&store, &user_id).await;
+            assert!(is_empty(&left), "{left}");
+            done(store, place).await;
+        });
+    }
+}
+
+/// The calls, without whose they are.
+async fn numbers(store: &Writer) -> Vec<Value> {
+    let calls = all_calls(store).await;
+    let numbers = calls.iter().map(|call| {
+        json!([
+            call.id,
+            call.started_ms,
+            call.until_ms,
+            call.people,
+            call.devices,
+            call.peak,
+            call.memberships
+        ])
+    });
+
+    sorted(numbers.collect())
+}
+
+fn member(id: &str, at: i64, content: &Value) -> Value {
+    json!({"event_id": id, "type": "m.call.member", "state_key": "_@a:h_SECRET", "sender": "@a:h",
+        "origin_server_ts": BEGIN + at, "content": content})
+}
+
+fn join() -> Value {
+    json!({"application": "m.call", "call_id": "", "device_id": "SECRET", "expires": 1_000_000,
+        "focus_active": {"type": "livekit"}})
+}
+
+#[test]
+fn stays_whose_events_are_gone_lose_the_name_and_go_on() {
+    block(async {
+        let (store, place) = open().await;
+        let room = [
+            member("$1", 0, &join()),
+            member("$2", 100_000, &json!({})),
+            member("$3", 200_000, &join()),
+        ];
+        write_all(&store, arrivals(&room), &[1]).await;
+        let before = numbers(&store).await;
+        assert_eq!(before.len(), 2);
+        let cut = BEGIN + 300_000;
+        let rules = Rules::default();
+        for member_key in retention::list_old_keys(&store, ROOM, cut).await.unwrap() {
+            retention::raise_cutoff(&store, &rules, ROOM, &member_key, cut)
+                .await
+                .unwrap();
+            let old = retention::events_before_cutoff(&store, ROOM, &member_key)
+                .await
+                .unwrap();
+            let old: Vec<&String> = old.iter().collect();
+            assert!(!old.is_empty());
+            retention::delete_stored_events(&store, ROOM, &old, LATER)
+                .await
+                .unwrap();
+        }
+
+        forget(&store, &person("@a:h")).await;
+        assert_eq!(numbers(&store).await, before);
+        let left = exported(&store, "@a:h").await;
+        assert!(is_empty(&left), "{left}");
+        // The last stay is open: what comes next ends it.
+        write_all(&store, arrivals(&[member("$4", 400_000, &json!({}))]), &[1]).await;
+        let calls = all_calls(&store).await;
+        let members = members_of(&store, &calls).await;
+        assert!(members.iter().all(|member| {
+            member.stay.user_id.starts_with("@forgotten-")
+                && !format!("{member:?}").contains("SECRET")
+        }));
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn a_name_is_known_stored_forgotten_or_our_own() {
+    block(async {
+        let (store, place) = open().await;
+        let known = async |name: &str| look_up_name(&store, &person(name)).await.unwrap();
+        assert_eq!(known("@a:h").await, KnownName::No);
+        write_all(&store, arrivals(&[member("$1", 0, &join())]), &[1]).await;
+        assert_eq!(known("@a:h").await, KnownName::Stored);
+        let counts = ForgetCounts {
+            rooms: 1,
+            events: 1,
+            stays: 1,
+            others: 2,
+        };
+        assert_eq!(forget(&store, &person("@a:h")).await, Forgot::Done(counts));
+        assert_eq!(known("@a:h").await, KnownName::Forgotten);
+        assert_eq!(forget(&store, &person("@a:h")).await, Forgot::Before);
+        assert_eq!(known("@b:h").await, KnownName::No);
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn a_server_is_forgotten_with_its_people_and_its_name() {
+    block(async {
+        let (store, place) = open().await;
+        let with_sfu = |id: &str, user: &str, at: i64| {
+            let mut content = join();
+            content["foci_preferred"] =
+                json!([{"type": "livekit", "livekit_service_url": "https://sfu.home.example"}]);
+            json!({"event_id": id, "type": "m.call.member", "state_key": format!("_{user}_D"),
+                "sender": user, "origin_server_ts": BEGIN + at, "content": content})
+        };
+        let room = [
+            with_sfu("$1", "@a:home.example", 0),
+            with_sfu("$2", "@b:home.example", 10),
+            with_sfu("$3", "@c:away.example", 20),
+        ];
+        write_all(&store, arrivals(&room), &[1]).await;
+        let before = numbers(&store).await;
+        let wish = NameToForget {
+            kind: ForgottenKind::Server,
+            name: "home.example".into(),
+        };
+        forget(&store, &wish).await;
+        assert_eq!(numbers(&store).await, before);
+        let calls = all_calls(&store).await;
+        let members = members_of(&store, &calls).await;
+        let text = format!("{calls:?}{members:?}");
+        assert!(
+            members.len() == 3 && !text.contains("home.example"),
+            "{text}"
+        );
+        done(store, place).await;
+    });
+}
