@@ -11,6 +11,7 @@ use crate::web::sign_in::{Asker, Entrance, Identity};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
@@ -122,13 +123,13 @@ pub async fn admit_askers(
 
     let mut response = match admission {
         Admission::Pass if req.method() == Method::POST => {
-            let request = req.request().clone();
+            // A clone of the request would keep the router from changing it.
+            let ask = PageRequest::of_request(req.request(), &web);
             match timeout(FORM_TIME, next.call(req)).await {
                 Ok(answer) => answer?.map_into_boxed_body(),
                 Err(_) => {
-                    let ask = PageRequest::of_request(&request, &web);
                     let refused = response::send_error(&ask, &Error::TooSlow);
-                    ServiceResponse::new(request, refused)
+                    return Err(InternalError::from_response(Error::TooSlow, refused).into());
                 }
             }
         }

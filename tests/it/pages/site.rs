@@ -10,7 +10,7 @@ use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::{vantages, write};
 use callscope::web::sign_in::access::{Access, AccessSettings};
-use callscope::web::{self, Options, SharedMemory, Web};
+use callscope::web::{self, KeptTimes, Options, SharedMemory, Web};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -110,6 +110,10 @@ impl Site {
             cors_origins: vec!["https://app.example".into()],
             metrics_room_labels: true,
             probing: name == "probed",
+            kept: KeptTimes {
+                reads_history: true,
+                ..KeptTimes::default()
+            },
             ..Options::default()
         };
 
