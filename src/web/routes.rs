@@ -3,7 +3,7 @@
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
     about, admin, call, calls, docs, openid, overview, rejected, room, room_at, rooms, server,
-    servers, sign_in, sign_in_code, statistics, status, transports, wall,
+    servers, sign_in, sign_in_code, statistics, status, transports, wall, widget,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -148,6 +148,8 @@ fn add_private_routes(config: &mut ServiceConfig) {
             read_only("/sign-out", sign_in::get_sign_out)
                 .route(actix::post().to(sign_in::post_sign_out)),
         )
+        .service(read_only("/widget", widget::get_widget))
+        .route("/widget/session", actix::post().to(widget::begin_session))
         .service(read_only("/admin", admin::get_admin))
         .route("/admin/sessions/end", actix::post().to(admin::end_session))
         .route(

@@ -16,13 +16,15 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 13] = [
+const OPEN: [&str; 15] = [
     "/sign-in",
     "/sign-in/code",
     "/sign-in/code/check",
     "/sign-in/openid",
     "/sign-in/openid/callback",
     "/sign-out",
+    "/widget",
+    "/widget/session",
     "/about",
     "/healthz",
     "/readyz",
@@ -34,9 +36,9 @@ const OPEN: [&str; 13] = [
 const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 /// Addresses that are the same for everybody, so that nobody has to ask who asks.
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
-/// The addresses of people who sign in, and of the admin page. They check themselves who asks, and
+/// The addresses of people who sign in, of widgets, and of the admin page. They check themselves who asks, and
 /// nothing of them is kept.
-const PRIVATE: [&str; 3] = ["/sign-in", "/sign-out", "/admin"];
+const PRIVATE: [&str; 4] = ["/sign-in", "/sign-out", "/widget", "/admin"];
 
 const PRIVATE_AND_NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 

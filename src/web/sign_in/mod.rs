@@ -1,4 +1,5 @@
-//! Who asks: the operator by a password, a person by a proxy, a program by a key, or nobody known.
+//! Who asks: the operator by a password, a person by a proxy, a provider, a code or a widget, a program
+//! by a key, or nobody known.
 //! Nothing here answers a request; `web/http/gate` does.
 
 pub mod access;
@@ -13,6 +14,7 @@ pub mod password;
 pub mod proxy;
 pub mod secret_text;
 pub mod user_id;
+pub mod widget;
 
 use crate::store::sign_in::api_keys::KeyScope;
 use actix_web::{HttpMessage, HttpRequest};
@@ -33,6 +35,8 @@ pub enum Identity {
     },
     /// A person by Matrix id.
     User { user_id: String },
+    /// A person by Matrix id, in a widget that shows one room.
+    WidgetUser { user_id: String, room_id: String },
 }
 
 impl Identity {
@@ -43,7 +47,7 @@ impl Identity {
             Self::Anonymous => "anonymous",
             Self::Operator => "operator",
             Self::Key { id, .. } => id,
-            Self::User { user_id } => user_id,
+            Self::User { user_id } | Self::WidgetUser { user_id, .. } => user_id,
         }
     }
 
@@ -53,7 +57,7 @@ impl Identity {
         match self {
             Self::Operator => true,
             Self::Key { scope, .. } => *scope == KeyScope::All,
-            Self::Anonymous | Self::User { .. } => false,
+            Self::Anonymous | Self::User { .. } | Self::WidgetUser { .. } => false,
         }
     }
 }
@@ -67,7 +71,7 @@ pub enum Entrance {
     Session { id_hash: String },
     /// A trusted proxy said who it is.
     Proxy,
-    /// By a key.
+    /// By a key, or by the secret of a widget.
     Key,
 }
 
