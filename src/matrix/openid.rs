@@ -1,5 +1,5 @@
-//! Whose token of the widget API it is: asked of the homeserver that is said to have given it, found
-//! by its name, with the guard of the probes. SRV records are not asked for.
+//! Whose token of the widget API it is: asked of the homeserver that is said to have given it,
+//! found by its name, with the guard of the probes. SRV records are not asked for.
 
 use super::probe::{ProbeAnswer, ProbeFault, Prober};
 use ruma::{OwnedServerName, ServerName};

@@ -1,5 +1,5 @@
-//! What the web itself writes: who is signed in and signs in, the keys of programs, and the log. All
-//! else it only reads. The tables are its own; no other file of the store names them.
+//! What the web itself writes: who is signed in and signs in, the keys of programs, and the log.
+//! All else it only reads. The tables are its own; no other file of the store names them.
 
 pub mod api_keys;
 pub mod audit_log;

@@ -36,8 +36,8 @@ const OPEN: [&str; 15] = [
 const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 /// Addresses that are the same for everybody, so that nobody has to ask who asks.
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
-/// The addresses of people who sign in, of widgets, and of the admin page. They check themselves who asks, and
-/// nothing of them is kept.
+/// The addresses of people who sign in, of widgets, and of the admin page. They check themselves
+/// who asks, and nothing of them is kept.
 const PRIVATE: [&str; 4] = ["/sign-in", "/sign-out", "/widget", "/admin"];
 
 const PRIVATE_AND_NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");

@@ -49,8 +49,8 @@ pub async fn get_widget(req: HttpRequest, web: http::Data<Web>) -> HttpResponse 
         .body(without_indentation(&html))
 }
 
-/// `POST /widget/session`: checks a token of the widget API with its homeserver, and begins a session
-/// for the room. It needs no token of a form, because no cookie is used.
+/// `POST /widget/session`: checks a token of the widget API with its homeserver, and begins a
+/// session for the room. It needs no token of a form, because no cookie is used.
 pub async fn begin_session(
     req: HttpRequest,
     web: http::Data<Web>,

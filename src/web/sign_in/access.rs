@@ -745,8 +745,8 @@ impl Access {
     }
 }
 
-/// Begins a session for somebody who signed in from this address in this way. Returns its id, which only the
-/// browser keeps. It is always a new one, so that nobody can know it before.
+/// Begins a session for somebody who signed in from this address in this way. Returns its id, which
+/// only the browser keeps. It is always a new one, so that nobody can know it before.
 ///
 /// # Errors
 /// When the database fails.

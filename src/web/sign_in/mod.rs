@@ -1,6 +1,5 @@
-//! Who asks: the operator by a password, a person by a proxy, a provider, a code or a widget, a program
-//! by a key, or nobody known.
-//! Nothing here answers a request; `web/http/gate` does.
+//! Who asks: the operator by a password, a person by a proxy, a provider, a code or a widget, a
+//! program by a key, or nobody known. Nothing here answers a request; `web/http/gate` does.
 
 pub mod access;
 pub mod attempts;
