@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::clock::steady::Word;
 use crate::config::{self, Config, ConfigFaults, Login};
 use crate::matrix::probe::Prober;
-use crate::matrix::{self, Client};
+use crate::matrix::{self, Client, TokenOwner};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
@@ -19,6 +19,7 @@ use crate::web::sign_in::access::{Access, AccessSettings};
 use crate::web::sign_in::openid::{ClientSecret, OpenIdSettings};
 use crate::web::sign_in::password::PasswordHash;
 use crate::web::sign_in::proxy::TrustedProxies;
+use crate::web::sign_in::widget::{TokenAnswer, TokenChecker, WidgetToken};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
@@ -103,12 +104,18 @@ impl App {
         let sign_ins = store.sign_ins();
         forget_old_sign_ins(&sign_ins, clock.now_ms()).await?;
         let (outbox, inbox) = code_channel();
+        let needs_prober = config.probe.enabled || config.access.sign_in_by_widget;
+        let prober = if needs_prober { Some(prober()?) } else { None };
+        let access = AccessSettings {
+            widgets: token_checker(config, prober.as_ref()),
+            ..access_settings(config, outbox)
+        };
         let web = Web {
             store: store.reader(),
             changes: changes.clone(),
             clock: clock.clone(),
             public_url: config.public_url.as_ref().map(ToString::to_string),
-            access: Access::new(access_settings(config, outbox), sign_ins),
+            access: Access::new(access, sign_ins),
             options: web::Options {
                 public_names: config.public_names.clone(),
                 cors_origins: config.programs.cors_origins.clone(),
@@ -130,11 +137,7 @@ impl App {
 
         let server = web::serve(listener, web).map_err(Error::Web)?;
         let handle = server.handle();
-        let prober = if config.probe.enabled {
-            Some(prober()?)
-        } else {
-            None
-        };
+        let prober = prober.filter(|_| config.probe.enabled);
 
         let heard = clock.clone();
         let client = build_client(account, config.max_response_bytes)?
@@ -330,9 +333,26 @@ fn access_settings(config: &Config, outbox: CodeOutbox) -> AccessSettings {
         },
         openid: openid_settings(config),
         codes: access.sign_in_by_code.then_some(outbox),
+        widgets: None,
         operators: access.operators.clone(),
         is_https: public_url.is_some_and(|url| url.scheme() == "https"),
     }
+}
+
+/// Asks homeservers for those who use a widget, where the configuration allows widgets.
+fn token_checker(config: &Config, prober: Option<&Prober>) -> Option<TokenChecker> {
+    let prober = prober.filter(|_| config.access.sign_in_by_widget)?.clone();
+
+    Some(TokenChecker::new(move |asked: WidgetToken| {
+        let prober = prober.clone();
+        async move {
+            match prober.owner_of_token(&asked.server, &asked.token).await {
+                TokenOwner::User(user_id) => TokenAnswer::User(user_id),
+                TokenOwner::NotGood(why) => TokenAnswer::Refused(why),
+                TokenOwner::NoAnswer(why) => TokenAnswer::Unreachable(why),
+            }
+        }
+    }))
 }
 
 /// The provider at which people sign in, by the configuration.

@@ -27,3 +27,5 @@ mod rooms;
 mod skewed;
 #[path = "synapse/ways.rs"]
 mod ways;
+#[path = "synapse/widget.rs"]
+mod widget;

@@ -30,6 +30,8 @@ pub struct AccessConfig {
     pub openid: Option<OpenIdConfig>,
     /// People sign in by codes that the account sends them.
     pub sign_in_by_code: bool,
+    /// Rooms show their calls in a widget to those whose homeserver says who they are.
+    pub sign_in_by_widget: bool,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
     /// Calls of rooms that everybody may join are for everybody.
@@ -71,6 +73,7 @@ impl AccessConfig {
             || self.operator_password_hash.is_some()
             || self.openid.is_some()
             || self.sign_in_by_code
+            || self.sign_in_by_widget
             || !self.trusted_proxies.is_empty() && !self.proxy_user_header.is_empty()
     }
 
@@ -117,6 +120,7 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
     let proxy_user_id = layers.parsed("proxy_user_id", check::parse_user_id_template);
     let openid = read_openid(layers);
     let sign_in_by_code = layers.switch("sign_in_by_code");
+    let sign_in_by_widget = layers.switch("sign_in_by_widget");
     let operators = layers.list("operators", check::parse_user_id);
     let open_rooms_are_public = layers.switch("open_rooms_are_public");
     let servers_are_public = layers.switch("servers_are_public");
@@ -129,6 +133,7 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
         proxy_user_id: proxy_user_id?,
         openid,
         sign_in_by_code: sign_in_by_code?,
+        sign_in_by_widget: sign_in_by_widget?,
         operators,
         open_rooms_are_public: open_rooms_are_public?,
         servers_are_public: servers_are_public?,

@@ -115,6 +115,7 @@ pub const KEYS: &[SettingKey] = &[
         "@{user}:example.org, or {user} where the header already has a Matrix id",
     ),
     new_key("sign_in_by_code", Some("false"), "true or false"),
+    new_key("sign_in_by_widget", Some("false"), "true or false"),
     new_key("operators", Some(""), "@admin:example.org"),
     new_key("open_rooms_are_public", Some("false"), "true or false"),
     new_key("servers_are_public", Some("false"), "true or false"),

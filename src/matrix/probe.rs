@@ -199,28 +199,35 @@ impl Prober {
     }
 
     /// The JSON at a path, or why there is none.
-    async fn get_json(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
-        match self.ask(Method::GET, base, path).await {
-            Ok((StatusCode::NOT_FOUND, _)) => ProbeAnswer::Missing,
-            Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
-                Ok(json) => ProbeAnswer::Said(json),
-                Err(_) => ProbeAnswer::Failed("its answer is no JSON".to_owned()),
-            },
-            Ok((status, _)) => ProbeAnswer::Failed(format!("it answered {status}")),
-            Err(fault) => fault.into_answer(),
-        }
+    pub(super) async fn get_json(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
+        json_of_answer(self.ask(Method::GET, base, path).await)
+    }
+
+    /// Asks at a path with a secret as a parameter, which is neither in errors nor in the log.
+    pub(super) async fn ask_by_secret(
+        &self,
+        base: &str,
+        path: &str,
+        name: &str,
+        secret: &str,
+    ) -> Asked {
+        let mut url = self.allowed_url(base, path)?;
+        tracing::debug!(%url, "asking with a secret");
+        url.query_pairs_mut().append_pair(name, secret);
+
+        self.ask_url(Method::GET, url).await
     }
 
     /// Sends one request. Returns the status and the body; a body of more than [`BODY_MAX`] bytes
     /// counts as failed.
-    async fn ask(
-        &self,
-        method: Method,
-        base: &str,
-        path: &str,
-    ) -> std::result::Result<(StatusCode, Vec<u8>), ProbeFault> {
+    async fn ask(&self, method: Method, base: &str, path: &str) -> Asked {
         let url = self.allowed_url(base, path)?;
         tracing::debug!(%method, %url, "probing");
+        self.ask_url(method, url).await
+    }
+
+    /// Sends one request to an address that is allowed.
+    async fn ask_url(&self, method: Method, url: Url) -> Asked {
         let mut response = self
             .http
             .request(method, url)
@@ -285,6 +292,22 @@ impl Prober {
     }
 }
 
+/// The status and the body of an answer.
+pub(super) type Asked = std::result::Result<(StatusCode, Vec<u8>), ProbeFault>;
+
+/// The JSON in an answer, or why there is none.
+fn json_of_answer(asked: Asked) -> ProbeAnswer<Value> {
+    match asked {
+        Ok((StatusCode::NOT_FOUND, _)) => ProbeAnswer::Missing,
+        Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
+            Ok(json) => ProbeAnswer::Said(json),
+            Err(_) => ProbeAnswer::Failed("its answer is no JSON".to_owned()),
+        },
+        Ok((status, _)) => ProbeAnswer::Failed(format!("it answered {status}")),
+        Err(fault) => fault.into_answer(),
+    }
+}
+
 /// The HTTP client for probes, from a builder that says which addresses are allowed: short
 /// timeouts, no redirects, no proxy, and no connection that is kept.
 fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
@@ -302,7 +325,7 @@ fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client>
 
 /// Why there is no answer.
 #[derive(Debug)]
-enum ProbeFault {
+pub(super) enum ProbeFault {
     Refused(String),
     Failed(String),
 }

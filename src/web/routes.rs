@@ -4,7 +4,7 @@ use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, 
 use super::pages::{
     about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, rejected, room,
     room_at, rooms, server, servers, share, shared_call, sign_in, sign_in_code, statistics, status,
-    transports, wall,
+    transports, wall, widget,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -155,6 +155,8 @@ fn add_private_routes(config: &mut ServiceConfig) {
         .service(read_only("/me", me::get_me))
         .service(read_only("/me/export.json", me::get_export))
         .route("/me/opt-out", actix::post().to(me::opt_out))
+        .service(read_only("/widget", widget::get_widget))
+        .route("/widget/session", actix::post().to(widget::begin_session))
         .service(read_only("/admin", admin::get_admin))
         .service(read_only("/shared/{secret}", shared_call::get_shared_call))
         .service(read_only("/admin/share", share::get_share))

@@ -15,6 +15,7 @@ mod site;
 #[path = "../support/mod.rs"]
 mod support;
 mod whole;
+mod widget;
 mod zones;
 
 use serde_json::{Value, json};

@@ -37,6 +37,12 @@ impl Browser {
         text.as_str().unwrap().to_owned()
     }
 
+    /// The text that a person sees in the first frame of the page.
+    pub async fn frame_text(&mut self, page: &str) -> String {
+        let text = self.ask("frame_text", page, json!({})).await;
+        text.as_str().unwrap().to_owned()
+    }
+
     /// The targets of the links that `selector` finds.
     pub async fn links(&mut self, page: &str, selector: &str) -> Vec<String> {
         let links = self.ask("links", page, json!({"selector": selector})).await;

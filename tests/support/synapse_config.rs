@@ -13,7 +13,7 @@ pub fn homeserver(server: &Homeserver, root: &Path, client: u16, federation: u16
         "pid_file": folder.join("homeserver.pid"),
         "listeners": [
             {"port": client, "bind_addresses": ["127.0.0.1"], "type": "http", "tls": false,
-             "resources": [{"names": ["client"], "compress": false}]},
+             "resources": [{"names": ["client", "openid"], "compress": false}]},
             {"port": federation, "bind_addresses": ["127.0.0.1"], "type": "http", "tls": true,
              "resources": [{"names": ["federation"], "compress": false}]},
         ],

@@ -6,6 +6,8 @@ use crate::store::db::json_row::read_rows;
 
 /// A session ends after this time without a request, ms.
 pub const IDLE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A session of a widget ends this long after it began, ms. Its page begins another one.
+pub const WIDGET_LENGTH_MAX_MS: i64 = 12 * 60 * 60 * 1000;
 /// A session ends this long after it began, however much it is used, ms.
 pub const LENGTH_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// How often a session's last request is written at most, ms.
@@ -55,6 +57,8 @@ pub struct Session {
     pub address: String,
     pub created_ms: i64,
     pub last_seen_ms: i64,
+    /// The only room that it shows; `None` if it shows all that its owner may see.
+    pub room_id: Option<String>,
 }
 
 json_row! {
@@ -64,6 +68,7 @@ json_row! {
         address: String = "address",
         created_ms: i64 = "created_ms",
         last_seen_ms: i64 = "last_seen_ms",
+        room_id: Option<String> = "room_id",
     }
 }
 
@@ -74,18 +79,24 @@ fn session_from_row(row: SessionRow) -> Session {
         address: row.address,
         created_ms: row.created_ms,
         last_seen_ms: row.last_seen_ms,
+        room_id: row.room_id,
     }
 }
 
 const ADD: &str = "insert into web_sessions (id_hash, identity, address, created_ms, last_seen_ms,
-        expires_ms)
-    values ($1, $2, $3, $4, $5, $6)";
+        expires_ms, room_id)
+    values ($1, $2, $3, $4, $5, $6, $7)";
 
 /// Adds a session that begins at its `created_ms`.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn add_session(sign_ins: &SignIns, session: &Session) -> Result<(), Error> {
+    let length_max = if session.room_id.is_some() {
+        WIDGET_LENGTH_MAX_MS
+    } else {
+        LENGTH_MAX_MS
+    };
     let statement = || {
         sqlx::query(ADD)
             .bind(session.id_hash.as_str())
@@ -93,7 +104,8 @@ pub async fn add_session(sign_ins: &SignIns, session: &Session) -> Result<(), Er
             .bind(session.address.as_str())
             .bind(session.created_ms)
             .bind(session.last_seen_ms)
-            .bind(session.created_ms.saturating_add(LENGTH_MAX_MS))
+            .bind(session.created_ms.saturating_add(length_max))
+            .bind(session.room_id.as_deref())
     };
 
     sign_ins.write(statement).await?;

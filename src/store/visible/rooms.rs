@@ -174,8 +174,13 @@ pub(super) async fn find_visible_rooms(
         found.add_spans(&room_id, spans_visible_to_everybody(&events, is_open));
     }
 
-    if let Viewer::Account { user_id } = viewer {
+    if let Viewer::Account { user_id } | Viewer::AccountInRoom { user_id, .. } = viewer {
         add_rooms_of_account(store, user_id, &for_members, &mut found).await?;
+    }
+
+    if let Viewer::AccountInRoom { room_id, .. } = viewer {
+        found.whole.retain(|other| other == room_id);
+        found.in_part.retain(|other, _| other == room_id);
     }
 
     Ok(found)

@@ -7,6 +7,8 @@ pub enum Viewer {
     Operator,
     /// A Matrix account: sees public rooms and those that it is or was a member of.
     Account { user_id: String },
+    /// A Matrix account that sees nothing but one room, of which it is or was a member.
+    AccountInRoom { user_id: String, room_id: String },
     /// Nobody that we know: sees public rooms, and people by pseudonyms.
     Anonymous,
     /// Whoever has the address of a call that an operator shared: sees this call.
@@ -47,7 +49,9 @@ impl PeopleShown {
     #[must_use]
     pub fn to_viewer(viewer: &Viewer, policy: VisibilityPolicy) -> Self {
         match viewer {
-            Viewer::Operator | Viewer::Account { .. } => Self::ByName,
+            Viewer::Operator | Viewer::Account { .. } | Viewer::AccountInRoom { .. } => {
+                Self::ByName
+            }
             Viewer::HasShareLink { with_names, .. } if *with_names => Self::ByName,
             Viewer::Anonymous if policy.servers_are_public => Self::ByPseudonymAndServer,
             Viewer::HasShareLink { .. } | Viewer::Anonymous => Self::ByPseudonym,

@@ -21,13 +21,15 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 13] = [
+const OPEN: [&str; 15] = [
     "/sign-in",
     "/sign-in/code",
     "/sign-in/code/check",
     "/sign-in/openid",
     "/sign-in/openid/callback",
     "/sign-out",
+    "/widget",
+    "/widget/session",
     "/about",
     "/healthz",
     "/readyz",
@@ -39,9 +41,17 @@ const OPEN: [&str; 13] = [
 const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
 /// Addresses that are the same for everybody, so that nobody has to ask who asks.
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
-/// The addresses of people who sign in, and of the admin page. They check themselves who asks, and
+/// The addresses of people who sign in, of widgets, and of the admin page. They check themselves who asks, and
 /// nothing of them is kept.
-const PRIVATE: [&str; 6] = ["/sign-in", "/sign-out", "/me", "/admin", "/feeds", SHARED];
+const PRIVATE: [&str; 7] = [
+    "/sign-in",
+    "/sign-out",
+    "/widget",
+    "/me",
+    "/admin",
+    "/feeds",
+    SHARED,
+];
 /// Below it are feeds, which take a key in their address: programs that read them cannot sign in.
 const FEEDS: &str = "/feed/";
 const KEY: &str = "key";

@@ -93,7 +93,7 @@ impl PageRequest {
 pub fn is_for_programs(path: &str) -> bool {
     let is_page = path == "/api/docs" || path.starts_with("/api/docs/");
     let starts = ["/api/", "/badge/", "/feed/"];
-    let exact = ["/api", "/metrics", "/healthz", "/readyz"];
+    let exact = ["/api", "/metrics", "/healthz", "/readyz", "/widget/session"];
     !is_page && (exact.contains(&path) || starts.iter().any(|start| path.starts_with(start)))
 }
 

@@ -19,6 +19,7 @@ pub fn viewer_of_request(req: &HttpRequest) -> Viewer {
     match asker.identity {
         Identity::Operator => Viewer::Operator,
         Identity::User { user_id } => Viewer::Account { user_id },
+        Identity::WidgetUser { user_id, room_id } => Viewer::AccountInRoom { user_id, room_id },
         Identity::Key { scope, .. } => viewer_of_key(scope, req.path()),
         Identity::Share { link } => Viewer::HasShareLink {
             call_id: link.call_id,
@@ -52,6 +53,7 @@ pub fn words_of_part(viewer: &Viewer) -> Option<&'static str> {
         Viewer::HasShareLink { .. } => {
             Some("You see one call, which was shared with you, and pseudonyms of people.")
         }
+        Viewer::AccountInRoom { .. } => Some("You see the calls of one room."),
         Viewer::Anonymous => Some(
             "You see the calls of public rooms, and pseudonyms of people. A person has another \
              one in each room.",

@@ -172,6 +172,11 @@ fn register_refusals(registry: &mut Registry, refusals: RefusalCounts) {
             refusals.refused_codes,
         ),
         (
+            "refused_widget_tokens",
+            "Tokens of widgets that were not good, or used, or for a room that shows nothing",
+            refusals.refused_widget_tokens,
+        ),
+        (
             "limited_sign_ins",
             "Sign-ins refused unseen, after too many wrong ones or too many codes asked for",
             refusals.limited_sign_ins,

@@ -30,6 +30,7 @@ pub mod status;
 mod tests;
 pub mod transports;
 pub mod wall;
+pub mod widget;
 
 use super::Web;
 use super::http::error::Error;

@@ -1,4 +1,5 @@
-//! `/sign-in` and `/sign-out`: the ways to sign in, the operator's password, and the end of a session.
+//! `/sign-in` and `/sign-out`: the ways to sign in, the operator's password, and the end of a
+//! session.
 
 use crate::store::sign_in::audit_log::AuditKind;
 use crate::store::sign_in::sessions::{self, SessionIdentity};

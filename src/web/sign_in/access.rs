@@ -9,6 +9,9 @@ use super::openid::{BegunOpenId, OpenId, OpenIdError, OpenIdSettings, Returned, 
 use super::password::PasswordHash;
 use super::proxy::{NamedUser, TrustedProxies};
 use super::secret_text::{KEY_PREFIX, hash_secret, new_secret};
+use super::widget::{
+    self, TokenAnswer, TokenChecker, UsedTokens, WIDGET_PREFIX, WidgetToken, new_widget_secret,
+};
 use super::{Asker, Entrance, Frame, Identity, SignInLink};
 use crate::rtc::words::words;
 use crate::store::sign_in::api_keys::{self, ApiKey};
@@ -45,6 +48,8 @@ pub struct AccessSettings {
     pub openid: Option<OpenIdSettings>,
     /// Where codes by Matrix are handed in; `None` if nobody can sign in by them.
     pub codes: Option<CodeOutbox>,
+    /// Asks homeservers for those who use a widget; `None` if there are no widgets.
+    pub widgets: Option<TokenChecker>,
     /// The Matrix ids of people who are operators.
     pub operators: Vec<String>,
     /// Clients reach us by TLS, as the public URL says.
@@ -77,6 +82,9 @@ struct Gatekeeper {
     form_key: FormKey,
     openid: Option<OpenId>,
     codes: Option<Codes>,
+    /// Tokens of widgets that were not good, so that nobody makes us ask many servers.
+    widget_attempts: Attempts,
+    used_tokens: UsedTokens,
     attempts: Attempts,
     /// Refusals that were noted in the log, so that nobody can fill it.
     noted_refusals: Attempts,
@@ -92,6 +100,7 @@ struct Counts {
     refused_passwords: AtomicU64,
     refused_openid_sign_ins: AtomicU64,
     refused_codes: AtomicU64,
+    refused_widget_tokens: AtomicU64,
     limited_sign_ins: AtomicU64,
     refused_share_links: AtomicU64,
 }
@@ -108,6 +117,8 @@ pub struct RefusalCounts {
     pub refused_openid_sign_ins: u64,
     /// Codes by Matrix that were wrong, late or used, or were entered in another browser.
     pub refused_codes: u64,
+    /// Tokens of widgets that were not good, or used, or were for a room that shows nothing.
+    pub refused_widget_tokens: u64,
     /// Sign-ins that were refused unseen, because there were too many wrong ones, and codes that
     /// were not made, because too many were asked for.
     pub limited_sign_ins: u64,
@@ -135,6 +146,7 @@ pub enum SignInWay {
     Password,
     OpenId,
     Code,
+    Widget,
 }
 
 impl SignInWay {
@@ -144,6 +156,7 @@ impl SignInWay {
             Self::Password => None,
             Self::OpenId => Some("OpenID Connect"),
             Self::Code => Some("a code by Matrix"),
+            Self::Widget => Some("a widget"),
         }
     }
 }
@@ -156,6 +169,16 @@ pub enum PasswordCheck {
     TooMany(TooMany),
     /// Too many passwords are being checked.
     Busy,
+}
+
+/// What became of a token of a widget.
+#[derive(Clone, PartialEq, Eq)]
+pub enum WidgetEntry {
+    /// A session began; its secret.
+    Begun(String),
+    Refused,
+    Unreachable,
+    TooMany,
 }
 
 /// What became of a code by Matrix that was entered.
@@ -194,6 +217,8 @@ impl Access {
             form_key: FormKey::random(),
             openid,
             codes,
+            widget_attempts: Attempts::default(),
+            used_tokens: UsedTokens::default(),
             attempts: Attempts::default(),
             noted_refusals: Attempts::default(),
             checks: Semaphore::new(CHECKS_MOST),
@@ -251,6 +276,12 @@ impl Access {
         self.has_password() || self.provider_name().is_some() || self.offers_codes()
     }
 
+    /// Can rooms be shown in widgets?
+    #[must_use]
+    pub fn has_widgets(&self) -> bool {
+        self.0.settings.widgets.is_some()
+    }
+
     /// Can a code by Matrix be asked for now?
     #[must_use]
     pub fn offers_codes(&self) -> bool {
@@ -263,7 +294,8 @@ impl Access {
         let says_who_comes = self.has_password()
             || self.has_proxies()
             || self.provider_name().is_some()
-            || self.0.codes.is_some();
+            || self.0.codes.is_some()
+            || self.has_widgets();
 
         !self.0.settings.open_to_everybody && !says_who_comes
     }
@@ -286,6 +318,7 @@ impl Access {
             refused_passwords: read(&counts.refused_passwords),
             refused_openid_sign_ins: read(&counts.refused_openid_sign_ins),
             refused_codes: read(&counts.refused_codes),
+            refused_widget_tokens: read(&counts.refused_widget_tokens),
             limited_sign_ins: read(&counts.limited_sign_ins),
             refused_share_links: read(&counts.refused_share_links),
         })
@@ -342,6 +375,18 @@ impl Access {
                 entrance: Entrance::Key,
                 ..unknown
             });
+        }
+
+        if let Some(secret) = key.as_deref().filter(|key| key.starts_with(WIDGET_PREFIX)) {
+            let session = self.session_of_secret(secret, now).await?;
+            return match session.and_then(identity_of_widget) {
+                Some(identity) if self.has_widgets() => Ok(Asker {
+                    identity,
+                    entrance: Entrance::Key,
+                    ..unknown
+                }),
+                _ => Err(self.refuse_key()),
+            };
         }
 
         if let Some(session) = self.find_session(headers, unknown.is_https, now).await? {
@@ -513,23 +558,37 @@ impl Access {
         Ok(identity)
     }
 
-    /// The session of the browser's cookie, if it has not ended. That it was used is noted.
+    /// The session of the browser's cookie, if it has not ended.
     async fn find_session(
         &self,
         headers: &HeaderMap,
         is_https: bool,
         now: i64,
     ) -> Result<Option<Session>, AskerError> {
-        let cookie = CookieKind::Session.read(headers, is_https);
-        let (Some(sign_ins), Some(cookie)) = (self.sign_ins(), cookie) else {
+        let Some(cookie) = CookieKind::Session.read(headers, is_https) else {
             return Ok(None);
         };
 
-        let found = sessions::find_session(sign_ins, &hash_secret(&cookie), now).await?;
-        // Without a password, nobody is the operator by one.
-        let found = found
-            .filter(|found| self.has_password() || found.identity != SessionIdentity::Operator);
+        let found = self.session_of_secret(&cookie, now).await?;
 
+        // Without a password, nobody is the operator by one.
+        Ok(found.filter(|found| {
+            let is_operator = found.identity == SessionIdentity::Operator;
+            found.room_id.is_none() && (self.has_password() || !is_operator)
+        }))
+    }
+
+    /// The session with this secret, if it has not ended. That it was used is noted.
+    async fn session_of_secret(
+        &self,
+        secret: &str,
+        now: i64,
+    ) -> Result<Option<Session>, AskerError> {
+        let Some(sign_ins) = self.sign_ins() else {
+            return Ok(None);
+        };
+
+        let found = sessions::find_session(sign_ins, &hash_secret(secret), now).await?;
         if let Some(session) = &found
             && session.last_seen_ms <= now.saturating_sub(sessions::SEEN_EVERY_MS)
         {
@@ -713,6 +772,67 @@ impl Access {
         Ok(CodeEntry::NotGood)
     }
 
+    /// Begins a session of a widget for this room, if the token's homeserver says who it is and
+    /// `may_see` says that this user sees the room. A token is good once.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn begin_widget_session(
+        &self,
+        token: WidgetToken,
+        room_id: &str,
+        may_see: impl AsyncFnOnce(&str) -> Result<bool, store::Error>,
+        address: IpAddr,
+        now: i64,
+    ) -> Result<WidgetEntry, store::Error> {
+        let counts = &self.0.counts;
+        let (Some(checker), Some(sign_ins)) = (&self.0.settings.widgets, self.sign_ins()) else {
+            return Ok(WidgetEntry::Refused);
+        };
+
+        if self.0.widget_attempts.begin(address, now).is_err() {
+            counts.limited_sign_ins.fetch_add(1, Ordering::Relaxed);
+            return Ok(WidgetEntry::TooMany);
+        }
+
+        let answer = if !widget::is_possible(&token) {
+            TokenAnswer::Refused("it is no token".to_owned())
+        } else if !self.0.used_tokens.use_once(&token, now) {
+            TokenAnswer::Refused("its token was used before".to_owned())
+        } else {
+            checker.ask(token).await
+        };
+
+        let refused = match answer {
+            TokenAnswer::User(user_id) if may_see(&user_id).await? => {
+                self.0.widget_attempts.take_back(address, now);
+                let secret = new_widget_secret();
+                let session = Session {
+                    id_hash: hash_secret(&secret),
+                    identity: SessionIdentity::User(user_id),
+                    address: address.to_string(),
+                    created_ms: now,
+                    last_seen_ms: now,
+                    room_id: Some(room_id.to_owned()),
+                };
+                add_session(sign_ins, &session, SignInWay::Widget, address, now).await?;
+                return Ok(WidgetEntry::Begun(secret));
+            }
+            TokenAnswer::Unreachable(why) => {
+                tracing::debug!(why, "the homeserver of a widget's user does not answer");
+                return Ok(WidgetEntry::Unreachable);
+            }
+            TokenAnswer::User(_) => "its room shows nothing to its user".to_owned(),
+            TokenAnswer::Refused(why) => why,
+        };
+
+        counts.refused_widget_tokens.fetch_add(1, Ordering::Relaxed);
+        let why = format!("a widget, {refused}");
+        self.record_refusal(None, &why, address, now).await;
+
+        Ok(WidgetEntry::Refused)
+    }
+
     /// Records a sign-in that was refused, but not more often than wrong passwords could be. Where
     /// that fails, nobody is let in either, so it is no error.
     async fn record_refusal(&self, who: Option<&str>, why: &str, address: IpAddr, now: i64) {
@@ -744,8 +864,8 @@ impl Access {
     }
 }
 
-/// Begins a session for somebody who signed in from this address in this way. Returns its id, which only the
-/// browser keeps. It is always a new one, so that nobody can know it before.
+/// Begins a session for somebody who signed in from this address in this way. Returns its id, which
+/// only the browser keeps. It is always a new one, so that nobody can know it before.
 ///
 /// # Errors
 /// When the database fails.
@@ -763,15 +883,36 @@ pub async fn begin_session(
         address: address.to_string(),
         created_ms: now,
         last_seen_ms: now,
+        room_id: None,
     };
-
-    sessions::delete_ended_sessions(sign_ins, now).await?;
-    sessions::add_session(sign_ins, &session).await?;
-    let who = session.identity.as_str();
-    let kind = AuditKind::SignIn;
-    record(sign_ins, kind, Some(who), way.detail(), address, now).await?;
+    add_session(sign_ins, &session, way, address, now).await?;
 
     Ok(id)
+}
+
+/// Adds a session, and records that.
+async fn add_session(
+    sign_ins: &SignIns,
+    session: &Session,
+    way: SignInWay,
+    address: IpAddr,
+    now: i64,
+) -> Result<(), store::Error> {
+    sessions::delete_ended_sessions(sign_ins, now).await?;
+    sessions::add_session(sign_ins, session).await?;
+    let who = Some(session.identity.as_str());
+
+    record(sign_ins, AuditKind::SignIn, who, way.detail(), address, now).await
+}
+
+/// Who has this session of a widget. Nobody is an operator by one.
+fn identity_of_widget(session: Session) -> Option<Identity> {
+    match (session.identity, session.room_id) {
+        (SessionIdentity::User(user_id), Some(room_id)) => {
+            Some(Identity::WidgetUser { user_id, room_id })
+        }
+        _ => None,
+    }
 }
 
 /// Records in the log what somebody did from this address. `detail` says more of it.

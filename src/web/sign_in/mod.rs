@@ -1,5 +1,5 @@
-//! Who asks: the operator by a password, a person by a proxy, a program by a key, or nobody known.
-//! Nothing here answers a request; `web/http/gate` does.
+//! Who asks: the operator by a password, a person by a proxy, a provider, a code or a widget, a
+//! program by a key, or nobody known. Nothing here answers a request; `web/http/gate` does.
 
 pub mod access;
 pub mod attempts;
@@ -13,6 +13,7 @@ pub mod password;
 pub mod proxy;
 pub mod secret_text;
 pub mod user_id;
+pub mod widget;
 
 use crate::store::sign_in::api_keys::KeyScope;
 use crate::store::sign_in::share_links::ShareLink;
@@ -36,6 +37,8 @@ pub enum Identity {
     User { user_id: String },
     /// Whoever has the address of a shared call.
     Share { link: ShareLink },
+    /// A person by Matrix id, in a widget that shows one room.
+    WidgetUser { user_id: String, room_id: String },
 }
 
 impl Identity {
@@ -46,7 +49,7 @@ impl Identity {
             Self::Anonymous => "anonymous",
             Self::Operator => "operator",
             Self::Key { id, .. } => id,
-            Self::User { user_id } => user_id,
+            Self::User { user_id } | Self::WidgetUser { user_id, .. } => user_id,
             Self::Share { link } => &link.id,
         }
     }
@@ -57,7 +60,9 @@ impl Identity {
         match self {
             Self::Operator => true,
             Self::Key { scope, .. } => *scope == KeyScope::All,
-            Self::Anonymous | Self::User { .. } | Self::Share { .. } => false,
+            Self::Anonymous | Self::User { .. } | Self::WidgetUser { .. } | Self::Share { .. } => {
+                false
+            }
         }
     }
 }
@@ -71,7 +76,7 @@ pub enum Entrance {
     Session { id_hash: String },
     /// A trusted proxy said who it is.
     Proxy,
-    /// By a key.
+    /// By a key, or by the secret of a widget.
     Key,
 }
 

@@ -3,8 +3,9 @@
 /// Maximum length of a Matrix id, bytes.
 const ID_MAX: usize = 255;
 
-/// The Matrix id that a template gives for a name, which stands where `placeholder` does. A template
-/// that is nothing else takes a name that is a Matrix id already. `None` if it would be none.
+/// The Matrix id that a template gives for a name, which stands where `placeholder` does. A
+/// template that is nothing else takes a name that is a Matrix id already. `None` if it would be
+/// none.
 #[must_use]
 pub fn fill_user_id(template: &str, placeholder: &str, name: &str) -> Option<String> {
     let is_id = template == placeholder;

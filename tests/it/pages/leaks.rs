@@ -8,11 +8,13 @@ use crate::pages::goldens::{Room, rooms_of_the_demo, without_hashes};
 use crate::pages::site::{NOW, Site, quote, text};
 use callscope::changes::Change;
 use callscope::store::derive::pseudonyms;
+use callscope::store::sign_in::sessions::{Session, SessionIdentity, add_session};
 use callscope::store::sign_in::share_links::{ShareLink, add_link};
 use callscope::store::visible::Viewer;
 use callscope::web::sign_in::access::AccessSettings;
 use callscope::web::sign_in::proxy::TrustedProxies;
 use callscope::web::sign_in::secret_text::hash_secret;
+use callscope::web::sign_in::widget::{TokenAnswer, TokenChecker};
 use reqwest::Response;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +27,9 @@ const USER_HEADER: &str = "x-user";
 const OPERATOR: &str = "@operator:example.org";
 /// The observing account, which is shown to all.
 const BOT: &str = "@bot:example.org";
+
+/// The secret of the session of a widget.
+const WIDGET_SECRET: &str = "csw_of-the-widget";
 
 /// Maximum values of each parameter that are tried: visible ones and hidden ones.
 const VALUES_MOST: usize = 3;
@@ -78,6 +83,12 @@ fn may_see(viewer: &Viewer, room: &Room) -> bool {
         Viewer::Anonymous => is_public(room),
         Viewer::Account { user_id } => {
             is_public(room) || (!is_hidden(room) && members_of_room(room).contains(user_id))
+        }
+        Viewer::AccountInRoom { user_id, room_id } => {
+            let account = Viewer::Account {
+                user_id: user_id.clone(),
+            };
+            room.id == *room_id && may_see(&account, room)
         }
         Viewer::HasShareLink { .. } => unreachable!("it sees a call, not rooms"),
     }
@@ -146,6 +157,10 @@ async fn site_with_rooms<'r>(rooms: impl Iterator<Item = &'r Room>) -> Site {
             user_id: "{user}".to_owned(),
         },
         operators: vec![OPERATOR.to_owned()],
+        // No session begins by one here.
+        widgets: Some(TokenChecker::new(|_| async {
+            TokenAnswer::Refused("nobody is asked".to_owned())
+        })),
         ..AccessSettings::default()
     };
     let site = Site::guarded_at("https://calls.example/", settings).await;
@@ -159,6 +174,23 @@ async fn site_with_rooms<'r>(rooms: impl Iterator<Item = &'r Room>) -> Site {
         .unwrap();
 
     site
+}
+
+/// Begins the session of a widget, if it is one that asks.
+async fn begin_widget_session(site: &Site, viewer: &Viewer) {
+    let Viewer::AccountInRoom { user_id, room_id } = viewer else {
+        return;
+    };
+
+    let session = Session {
+        id_hash: hash_secret(WIDGET_SECRET),
+        identity: SessionIdentity::User(user_id.clone()),
+        address: "127.0.0.1".to_owned(),
+        created_ms: NOW,
+        last_seen_ms: NOW,
+        room_id: Some(room_id.clone()),
+    };
+    add_session(&site.store.sign_ins(), &session).await.unwrap();
 }
 
 /// Every user id and event id of these rooms.
@@ -179,6 +211,7 @@ async fn ask(site: &Site, viewer: &Viewer, path: &str) -> Response {
     let request = match viewer {
         Viewer::Operator => request.header(USER_HEADER, OPERATOR),
         Viewer::Account { user_id } => request.header(USER_HEADER, user_id),
+        Viewer::AccountInRoom { .. } => request.bearer_auth(WIDGET_SECRET),
         // Who has a link has its address.
         Viewer::Anonymous | Viewer::HasShareLink { .. } => request,
     };
@@ -369,6 +402,9 @@ async fn assert_that_nothing_leaks(viewer: Viewer, rooms: &[Room]) {
     let all = site_with_rooms(rooms.iter()).await;
     let visible = rooms.iter().filter(|room| may_see(&viewer, room));
     let part = site_with_rooms(visible).await;
+    for site in [&all, &part] {
+        begin_widget_session(site, &viewer).await;
+    }
 
     let names = names_of_rooms(rooms, &viewer, &calls);
     let other = account_in_other_rooms(rooms, &viewer);
@@ -469,4 +505,17 @@ async fn a_shared_call_tells_nothing_of_other_rooms_and_calls() {
     }
 
     assert!(shared > 20, "{shared}");
+}
+
+#[tokio::test]
+async fn what_a_widget_may_not_show_changes_nothing_in_it() {
+    let rooms = rooms_of_the_world().await;
+    let user_id = account_in_some_rooms(&rooms);
+    let calls = calls_by_room(&rooms).await;
+    let room = rooms.iter().find(|room| {
+        let has_calls = calls.get(&room.id).is_some_and(|calls| !calls.is_empty());
+        has_calls && !is_hidden(room) && members_of_room(room).contains(&user_id)
+    });
+    let room_id = room.expect("a room with calls").id.clone();
+    assert_that_nothing_leaks(Viewer::AccountInRoom { user_id, room_id }, &rooms).await;
 }

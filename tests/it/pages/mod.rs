@@ -27,6 +27,7 @@ mod sums;
 mod times;
 mod unknown;
 mod weight;
+mod widget;
 mod words;
 
 use callscope::changes::Change;

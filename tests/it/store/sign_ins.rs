@@ -22,6 +22,7 @@ fn session(hash: &str, identity: SessionIdentity) -> Session {
         identity,
         address: "192.0.2.1".into(),
         created_ms: NOW,
+        room_id: None,
         last_seen_ms: NOW,
     }
 }

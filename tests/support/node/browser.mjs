@@ -53,6 +53,10 @@ const commands = {
     async text(c) {
         return await pages.get(c.page).page.locator(c.selector ?? "body").first().innerText();
     },
+    // The text in the first frame of the page.
+    async frame_text(c) {
+        return await pages.get(c.page).page.frameLocator("iframe").locator("body").innerText();
+    },
     // `links`: where the matching anchors lead, without the query.
     async links(c) {
         // All at one moment: the page may change between two questions.

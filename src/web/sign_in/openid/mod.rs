@@ -176,7 +176,8 @@ impl OpenId {
         })
     }
 
-    /// Ends a sign-in with what came back at `now`, ms. Whatever comes of it, it cannot be repeated.
+    /// Ends a sign-in with what came back at `now`, ms. Whatever comes of it, it cannot be
+    /// repeated.
     ///
     /// # Errors
     /// Nobody was signed in.

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 const WITHIN_MS: i64 = 10 * 60 * 1000;
 /// How long it is remembered, so that a late one is told that it is late, ms.
 const REMEMBERED_MS: i64 = 60 * 60 * 1000;
-/// Maximum sign-ins that one address, and all together, have begun. A new one takes the place of the
-/// oldest, first of those from the same address, so that a flood only hurts itself.
+/// Maximum sign-ins that one address, and all together, have begun. A new one takes the place of
+/// the oldest, first of those from the same address, so that a flood only hurts itself.
 const ADDRESS_MOST: usize = 20;
 const ALL_MOST: usize = 5000;
 

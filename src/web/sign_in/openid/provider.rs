@@ -1,5 +1,5 @@
-//! Asks the provider: where its addresses and keys are (when it is first needed, and again where that
-//! failed or is old), and who signed in. Its answers are believed only with its signature.
+//! Asks the provider: where its addresses and keys are (when it is first needed, and again where
+//! that failed or is old), and who signed in. Its answers are believed only with its signature.
 
 use super::OpenIdSettings;
 use crate::web::sign_in::secret_text::new_secret;
@@ -33,8 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_MAX: usize = 1024 * 1024;
 /// How long addresses and keys are used until they are asked for again, ms.
 const KNOWN_FOR_MS: i64 = 60 * 60 * 1000;
-/// How long after asking for them it is not asked again, ms: after a failure, and for a key that was
-/// not among them.
+/// How long after asking for them it is not asked again, ms: after a failure, and for a key that
+/// was not among them.
 const ASK_AGAIN_AFTER_MS: i64 = 5_000;
 
 /// All claims that have no field of their own.
