@@ -21,7 +21,7 @@ words! {
         KeyRevoked = "key_revoked",
         /// A person took what is stored about them.
         Exported = "exported",
-        /// A person asked not to be recorded.
+        /// A person, or a room, asked not to be recorded.
         OptedOut = "opted_out",
         /// The operator had somebody forgotten.
         Forgotten = "forgotten",
@@ -40,7 +40,7 @@ pub struct AuditEntry {
     pub kind: AuditKind,
     /// `operator`, a Matrix id, or the id of a key; `None` if it is not known.
     pub identity: Option<String>,
-    /// The name of a key.
+    /// The name of a key, or the id of a room.
     pub detail: Option<String>,
     /// Where the request came from; `None` if it was a command on this machine.
     pub address: Option<String>,
