@@ -11,6 +11,7 @@ use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::rights::forget::{self, KnownName, NameToForget};
+use crate::store::sign_in::audit_log::{AuditEntry, AuditKind};
 use crate::store::sign_in::codes::{CodeOutbox, code_channel};
 use crate::store::sign_in::{audit_log, sessions, share_links};
 use crate::store::visible::VisibilityPolicy;
@@ -305,6 +306,7 @@ async fn forget_servers(store: &Writer, config: &Config, now: i64) -> Result<(),
             KnownName::Stored | KnownName::No => {
                 tracing::info!("a server of opted_out_servers is being forgotten");
                 forget::forget_name(store, &rules, &wish, now, rand::random()).await?;
+                record_forgotten(store, &wish, now).await?;
                 is_changed = true;
             }
         }
@@ -315,6 +317,26 @@ async fn forget_servers(store: &Writer, config: &Config, now: i64) -> Result<(),
     }
 
     Ok(())
+}
+
+/// Writes into the log of sign-ins that somebody was forgotten, under a pseudonym.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn record_forgotten(
+    store: &Writer,
+    wish: &NameToForget,
+    now: i64,
+) -> Result<(), store::Error> {
+    let entry = AuditEntry {
+        at_ms: now,
+        kind: AuditKind::Forgotten,
+        identity: Some(forget::name_in_log(store, wish)),
+        detail: None,
+        address: None,
+    };
+
+    audit_log::record_entry(&store.sign_ins(), &entry).await
 }
 
 /// Who may see the pages, by the configuration. Codes are handed in at `outbox`.

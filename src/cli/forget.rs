@@ -3,17 +3,17 @@
 
 use super::key::open_store;
 use super::look::{number_with_noun, say};
+use crate::app::record_forgotten;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::check::parse_server_name;
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
+use crate::store::Writer;
 use crate::store::db::backup;
 use crate::store::rights::forget::{
     self, ForgetCounts, Forgot, KnownName, NameToForget, look_up_name,
 };
-use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
-use crate::store::{self, Writer};
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -111,23 +111,6 @@ async fn forget_name(
     warn_of_copies(config)?;
 
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes into the log of sign-ins that somebody was forgotten, under a pseudonym.
-async fn record_forgotten(
-    store: &Writer,
-    wish: &NameToForget,
-    now: i64,
-) -> Result<(), store::Error> {
-    let entry = AuditEntry {
-        at_ms: now,
-        kind: AuditKind::Forgotten,
-        identity: Some(forget::name_in_log(store, wish)),
-        detail: None,
-        address: None,
-    };
-
-    audit_log::record_entry(&store.sign_ins(), &entry).await
 }
 
 /// Asks whether it is meant. Only `yes` is.

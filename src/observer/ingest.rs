@@ -16,6 +16,7 @@ use crate::store::ingest::receive_times::{
     self, ClockError, ClockWitness, OwnClockSpan, Withdrawal,
 };
 use crate::store::ingest::write::write_batch_by_clock;
+use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -134,6 +135,10 @@ impl Observer {
         let batch = without.as_ref().unwrap_or(batch);
         let changed = write_batch_by_clock(&self.store, &self.settings.rules, batch, clock).await?;
         self.announce(changed.slots, changed.rooms);
+        for room_id in changed.opted_out {
+            self.record_opt_out(room_id).await?;
+        }
+
         if changed.has_open_bans {
             self.ban_open.notify_one();
         }
@@ -161,6 +166,20 @@ impl Observer {
         }
 
         Ok(changed.new_events)
+    }
+
+    /// Writes into the log of sign-ins that a room asked not to be recorded.
+    async fn record_opt_out(&self, room_id: String) -> Result<(), Error> {
+        tracing::info!(%room_id, "a room asked not to be recorded; what was recorded is deleted");
+        let entry = AuditEntry {
+            at_ms: self.clock.now_ms(),
+            kind: AuditKind::OptedOut,
+            identity: None,
+            detail: Some(room_id),
+            address: None,
+        };
+
+        Ok(audit_log::record_entry(&self.store.sign_ins(), &entry).await?)
     }
 
     /// What our clock knows of its own errors now. Errors that were found, ended or withdrawn since

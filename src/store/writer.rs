@@ -19,7 +19,7 @@ use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
 use crate::store::db::dialect::Dialect;
 use sqlx::migrate::Migrator;
-use sqlx::{AnyPool, AssertSqlSafe, Executor, Row};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Executor, Row};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,20 @@ pub struct Writer {
     /// Contents were deleted that the write-ahead log may still hold.
     pub(in crate::store) taken_back: Arc<AtomicBool>,
     pub(in crate::store) limits: SenderLimits,
+}
+
+/// Writes a `SQLite` file anew. While somebody else writes, it waits for that a few times.
+async fn vacuum_file(connection: &mut AnyConnection) -> Result<(), Error> {
+    for _ in 1..ERASE_TRIES {
+        match connection.execute("vacuum").await.map_err(Error::from) {
+            Err(error) if error.is_locked() => {}
+            done => return done.map(drop),
+        }
+    }
+
+    connection.execute("vacuum").await?;
+
+    Ok(())
 }
 
 impl Deref for Writer {
@@ -252,15 +266,16 @@ impl Writer {
 
     async fn erase_in_file(&self) -> Result<bool, Error> {
         let mut connection = self.write.acquire().await?;
-        for _ in 1..ERASE_TRIES {
-            match connection.execute("vacuum").await.map_err(Error::from) {
-                Err(error) if error.is_locked() => {}
-                done => {
-                    done?;
-                    break;
-                }
-            }
+        // It writes a copy, which may be too large for memory; without a place for files, it is made
+        // there all the same.
+        connection.execute("pragma temp_store = file").await?;
+        let mut done = vacuum_file(&mut connection).await;
+        connection.execute("pragma temp_store = memory").await?;
+        if done.is_err() {
+            done = vacuum_file(&mut connection).await;
         }
+
+        done?;
 
         for _ in 0..ERASE_TRIES {
             let row = connection

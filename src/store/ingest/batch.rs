@@ -118,6 +118,8 @@ pub struct Changed {
     pub has_open_bans: bool,
     /// Users whose display names were deleted with redacted events.
     pub unnamed: BTreeSet<String>,
+    /// Rooms that asked that their calls are not recorded; what was recorded of them is deleted.
+    pub opted_out: BTreeSet<String>,
     /// Rooms into which somebody sent more events than are stored. Their state should be polled
     /// when that is over.
     pub set_aside: BTreeSet<String>,

@@ -212,9 +212,12 @@ async fn write_room(
     }
 
     update_derived(tx, derivation, room_id, &mut dirty, changed).await?;
-    if room_opt_out::apply_opt_out(tx, room_id, recording, batch.seen_ms).await? {
-        changed.taken_back = true;
+    if room_opt_out::apply_opt_out(tx, room_id, &recording, batch.seen_ms).await? {
         changed.rooms.insert(room_id.clone());
+        if !recording.is_off() {
+            changed.taken_back = true;
+            changed.opted_out.insert(room_id.clone());
+        }
     }
 
     Ok(())

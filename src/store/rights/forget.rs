@@ -127,8 +127,9 @@ pub async fn forget_name(
     }
 
     let mut tx = store.writing().await?;
-    counts.others += forget_outside_rooms(&mut tx, &names, wish, &patterns).await?;
+    // First, since it waits for those who store a batch; they may wait for the rows below.
     forgotten::store_name_done(&mut tx, &names, wish.kind, &wish.name, now).await?;
+    counts.others += forget_outside_rooms(&mut tx, &names, wish, &patterns).await?;
     tx.commit().await?;
     store.notice_forgotten().await?;
     if was_done && counts == ForgetCounts::default() {

@@ -1,22 +1,26 @@
 //! Rooms that opted out: their calls are not recorded, and what was recorded is deleted. Only the
 //! room's own state is kept, from which it follows, so that the room can come back.
 
-use crate::rtc::event::EventKind;
+use crate::rtc::event::{EventKind, RoomEvent};
 use crate::store::derive::dirty::discard_all_day_totals;
 use crate::store::ingest::batch::RoomBatch;
 use crate::store::{Error, Tx};
 use sqlx::Row;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// What is recorded of a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Recording {
     /// Since when nothing is recorded, ms; `None` = it is.
     opted_out_ms: Option<i64>,
     /// Events from before are not stored, ms.
     from_ms: Option<i64>,
+    /// The events of the room's own state, where nothing else is recorded.
+    own_events: BTreeSet<String>,
 }
 
+const OWN_EVENTS: &str = "select event_id from events where room_id = $1";
 const RECORDING: &str = "select opted_out_ms, recorded_from_ms from rooms where room_id = $1";
 
 /// What is recorded of this room, which must be stored.
@@ -29,43 +33,58 @@ pub(in crate::store) async fn read_recording(
         .fetch_one(&mut **tx)
         .await?;
 
-    Ok(Recording {
+    let mut recording = Recording {
         opted_out_ms: row.try_get("opted_out_ms")?,
         from_ms: row.try_get("recorded_from_ms")?,
-    })
+        own_events: BTreeSet::new(),
+    };
+    if recording.is_off() {
+        let own_events: Vec<String> = sqlx::query_scalar(OWN_EVENTS)
+            .bind(room_id)
+            .fetch_all(&mut **tx)
+            .await?;
+        recording.own_events = own_events.into_iter().collect();
+    }
+
+    Ok(recording)
 }
 
 impl Recording {
     /// Is nothing recorded?
-    pub fn is_off(self) -> bool {
+    pub fn is_off(&self) -> bool {
         self.opted_out_ms.is_some()
     }
 
     /// The part of the batch that may be stored.
-    pub fn keep_recorded(self, room: &RoomBatch) -> Cow<'_, RoomBatch> {
+    pub fn keep_recorded<'b>(&self, room: &'b RoomBatch) -> Cow<'b, RoomBatch> {
         if !self.is_off() && self.from_ms.is_none() {
             return Cow::Borrowed(room);
         }
 
         let mut kept = room.clone();
         let is_late = |ms: i64| !self.is_off() && self.from_ms.is_none_or(|from| ms >= from);
-        kept.arrivals
-            .retain(|arrival| is_own_state(&arrival.event.kind) || is_late(arrival.event.time()));
+        kept.arrivals.retain(|arrival| {
+            self.is_of_own_state(&arrival.event) || is_late(arrival.event.time())
+        });
         if self.is_off() {
             kept.malformed.clear();
         }
 
         Cow::Owned(kept)
     }
-}
 
-/// Is this type of event the room's own state, or does it take back some of it; and is it not about
-/// people and calls?
-fn is_own_state(kind: &str) -> bool {
-    matches!(
-        EventKind::of_event_type(kind),
-        EventKind::Create | EventKind::Other | EventKind::Redaction
-    )
+    /// Is the event the room's own state, or does it take back some of it; and is it not about
+    /// people and calls?
+    fn is_of_own_state(&self, event: &RoomEvent) -> bool {
+        match EventKind::of_event_type(&event.kind) {
+            EventKind::Create | EventKind::Other => true,
+            EventKind::Redaction => {
+                let target = event.redacts.as_ref();
+                target.is_some_and(|target| self.own_events.contains(target))
+            }
+            _ => false,
+        }
+    }
 }
 
 const OPTS_OUT: &str = "select opts_out from rooms where room_id = $1";
@@ -79,7 +98,7 @@ const COME_BACK: &str = "update rooms set opted_out_ms = null, recorded_from_ms 
 pub(in crate::store) async fn apply_opt_out(
     tx: &mut Tx,
     room_id: &str,
-    before: Recording,
+    before: &Recording,
     now: i64,
 ) -> Result<bool, Error> {
     let opts_out: i64 = sqlx::query_scalar(OPTS_OUT)

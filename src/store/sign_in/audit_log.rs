@@ -32,7 +32,7 @@ words! {
         FeedKeyEnded = "feed_key_ended",
         /// A person took what is stored about them.
         Exported = "exported",
-        /// A person asked not to be recorded.
+        /// A person, or a room, asked not to be recorded.
         OptedOut = "opted_out",
         /// The operator had somebody forgotten.
         Forgotten = "forgotten",

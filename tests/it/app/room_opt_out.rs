@@ -64,7 +64,8 @@ async fn a_topic_tag_ends_the_record_and_its_removal_begins_it_again() {
     set_topic(&bed, &room, MODERATOR, "Hello [callscope: off]");
     until_unknown(&app, &room, &json!("opted_out")).await;
     assert!(calls_of(&app, &room).await.is_empty());
-    bed.joins(&room, ANN, "AD3", now());
+    let unrecorded = bed.joins(&room, ANN, "AD3", now());
+    bed.hs.redact(&room, ANN, &unrecorded, now());
     set_topic(&bed, &room, MODERATOR, "Good day [callscope: off]");
     bed.joins(&other, MODERATOR, "MD2", now());
     eventually("what came later", 30, async || {
@@ -74,6 +75,11 @@ async fn a_topic_tag_ends_the_record_and_its_removal_begins_it_again() {
     assert!(calls_of(&app, &room).await.is_empty());
     let overview = app.json("/api/v1/overview").await;
     assert_eq!(overview["unknown_rooms"], 0, "it is nobody's trouble");
+    let pool = sqlx::AnyPool::connect(bed.database.url()).await.unwrap();
+    let log = "select detail from audit_log where kind = 'opted_out'";
+    let log: Vec<String> = sqlx::query_scalar(log).fetch_all(&pool).await.unwrap();
+    assert_eq!(log, [room.as_str()]);
+    pool.close().await;
     app.app.stop().await;
     if Database::are_files() {
         assert_eq!(files_with(bed.folder.path(), "qxann"), Vec::<String>::new());

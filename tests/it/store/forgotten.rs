@@ -175,6 +175,7 @@ fn stays_whose_events_are_gone_lose_the_name_and_go_on() {
         // The last stay is open: what comes next ends it.
         write_all(&store, arrivals(&[member("$4", 400_000, &json!({}))]), &[1]).await;
         let calls = all_calls(&store).await;
+        assert_eq!((calls.len(), calls[0].until_ms), (2, BEGIN + 400_000));
         let members = members_of(&store, &calls).await;
         assert!(members.iter().all(|member| {
             member.stay.user_id.starts_with("@forgotten-")
