@@ -45,6 +45,8 @@ fn demo_config(
     bind: Option<SocketAddr>,
     folder: &TempDir,
 ) -> Result<Config, Box<dyn Error>> {
+    // With a password, it can be tried what whom is shown.
+    let password_hash = std::env::var("CALLSCOPE_OPERATOR_PASSWORD_HASH").unwrap_or_default();
     let settings = [
         ("CALLSCOPE_HOMESERVER_URL", homeserver.url()),
         ("CALLSCOPE_ACCESS_TOKEN", world.bot_token.clone()),
@@ -62,7 +64,11 @@ fn demo_config(
         ),
         ("CALLSCOPE_PEEK_ROOMS", world.outside_room.clone()),
         // Nobody's data is shown, so nobody has to sign in.
-        ("CALLSCOPE_OPEN_TO_EVERYBODY", "true".to_owned()),
+        (
+            "CALLSCOPE_OPEN_TO_EVERYBODY",
+            password_hash.is_empty().to_string(),
+        ),
+        ("CALLSCOPE_OPERATOR_PASSWORD_HASH", password_hash),
     ];
 
     Ok(Config::load(
