@@ -2,7 +2,7 @@
 
 use super::attempts::{Attempts, TooMany};
 use super::client_address::{find_client, find_client_for_limits, is_near, is_trusted};
-use super::codes::{Codes, digits_of, hash_code};
+use super::codes::{Codes, hash_code, signs_of_code};
 use super::cookie::CookieKind;
 use super::form_token::FormKey;
 use super::openid::{BegunOpenId, OpenId, OpenIdError, OpenIdSettings, Returned, SignedIn};
@@ -725,6 +725,7 @@ impl Access {
 
         codes::add_code(sign_ins, &made.asked).await?;
         if !codes.outbox.hand_in(made.wish) {
+            tracing::warn!("too many codes wait to be sent; one was dropped");
             limited.fetch_add(1, Ordering::Relaxed);
         }
 
@@ -749,7 +750,7 @@ impl Access {
             return Ok(CodeEntry::NotGood);
         };
 
-        let code_hash = hash_code(&browser, &digits_of(entered));
+        let code_hash = hash_code(&browser, &signs_of_code(entered));
         let checked = codes::try_code(sign_ins, &hash_secret(&browser), &code_hash, now).await?;
         if let CodeCheck::Right { user_id } = checked {
             return Ok(CodeEntry::Right { user_id });
