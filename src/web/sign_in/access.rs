@@ -86,8 +86,10 @@ struct Gatekeeper {
     widget_attempts: Attempts,
     used_tokens: UsedTokens,
     attempts: Attempts,
-    /// Refusals that were noted in the log, so that nobody can fill it.
+    /// Refusals that were noted in the log, so that nobody can fill it; those of codes apart, so
+    /// that no other hides them.
     noted_refusals: Attempts,
+    noted_code_refusals: Attempts,
     checks: Semaphore,
     counts: Counts,
 }
@@ -221,6 +223,7 @@ impl Access {
             used_tokens: UsedTokens::default(),
             attempts: Attempts::default(),
             noted_refusals: Attempts::default(),
+            noted_code_refusals: Attempts::default(),
             checks: Semaphore::new(CHECKS_MOST),
             counts: Counts::default(),
         }))
@@ -677,8 +680,8 @@ impl Access {
         Some(openid.begin_sign_in(next, address, now).await)
     }
 
-    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted and
-    /// recorded.
+    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted, and
+    /// recorded if it was begun here: what is only made up would hide it.
     pub async fn end_openid(
         &self,
         returned: Returned,
@@ -691,8 +694,10 @@ impl Access {
         {
             let count = &self.0.counts.refused_openid_sign_ins;
             count.fetch_add(1, Ordering::Relaxed);
-            let words = format!("OpenID Connect, {error}");
-            self.record_refusal(None, &words, address, now).await;
+            if !error.is_made_up() {
+                let (words, noted) = (format!("OpenID Connect, {error}"), &self.0.noted_refusals);
+                self.record_refusal(noted, None, &words, address, now).await;
+            }
         }
 
         Some(ended)
@@ -757,18 +762,20 @@ impl Access {
         }
 
         counts.refused_codes.fetch_add(1, Ordering::Relaxed);
+        let noted = &self.0.noted_code_refusals;
         if let CodeCheck::Wrong {
             user_id,
             tries_left,
         } = checked
         {
             let why = "a code by Matrix, it was wrong";
-            self.record_refusal(Some(&user_id), why, address, now).await;
+            self.record_refusal(noted, Some(&user_id), why, address, now)
+                .await;
             return Ok(CodeEntry::Wrong { tries_left });
         }
 
         let why = "a code by Matrix, it was late, used, or not asked for in this browser";
-        self.record_refusal(None, why, address, now).await;
+        self.record_refusal(noted, None, why, address, now).await;
 
         Ok(CodeEntry::NotGood)
     }
@@ -829,15 +836,23 @@ impl Access {
 
         counts.refused_widget_tokens.fetch_add(1, Ordering::Relaxed);
         let why = format!("a widget, {refused}");
-        self.record_refusal(None, &why, address, now).await;
+        let noted = &self.0.noted_refusals;
+        self.record_refusal(noted, None, &why, address, now).await;
 
         Ok(WidgetEntry::Refused)
     }
 
     /// Records a sign-in that was refused, but not more often than wrong passwords could be. Where
     /// that fails, nobody is let in either, so it is no error.
-    async fn record_refusal(&self, who: Option<&str>, why: &str, address: IpAddr, now: i64) {
-        if self.0.noted_refusals.begin(address, now).is_err() {
+    async fn record_refusal(
+        &self,
+        noted: &Attempts,
+        who: Option<&str>,
+        why: &str,
+        address: IpAddr,
+        now: i64,
+    ) {
+        if noted.begin(address, now).is_err() {
             return;
         }
 
