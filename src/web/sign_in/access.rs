@@ -18,7 +18,7 @@ use crate::store::sign_in::api_keys::{self, ApiKey};
 use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
 use crate::store::sign_in::codes::{self, CodeCheck, CodeOutbox};
 use crate::store::sign_in::feed_keys;
-use crate::store::sign_in::sessions::{self, Session, SessionIdentity};
+use crate::store::sign_in::sessions::{self, Session, SessionIdentity, SignInWay};
 use crate::store::sign_in::share_links;
 use crate::store::{self, SignIns};
 use actix_web::http::header::{self, HeaderMap};
@@ -142,24 +142,13 @@ impl From<store::Error> for AskerError {
     }
 }
 
-/// The way by which somebody signed in on our page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignInWay {
-    Password,
-    OpenId,
-    Code,
-    Widget,
-}
-
-impl SignInWay {
-    /// What the log says of it; the password is the usual way.
-    fn detail(self) -> Option<&'static str> {
-        match self {
-            Self::Password => None,
-            Self::OpenId => Some("OpenID Connect"),
-            Self::Code => Some("a code by Matrix"),
-            Self::Widget => Some("a widget"),
-        }
+/// What the log says of a way to sign in; the password is the usual one.
+fn detail_of_way(way: SignInWay) -> Option<&'static str> {
+    match way {
+        SignInWay::Password => None,
+        SignInWay::OpenId => Some("OpenID Connect"),
+        SignInWay::Code => Some("a code by Matrix"),
+        SignInWay::Widget => Some("a widget"),
     }
 }
 
@@ -574,11 +563,18 @@ impl Access {
 
         let found = self.session_of_secret(&cookie, now).await?;
 
-        // Without a password, nobody is the operator by one.
-        Ok(found.filter(|found| {
-            let is_operator = found.identity == SessionIdentity::Operator;
-            found.room_id.is_none() && (self.has_password() || !is_operator)
-        }))
+        // A way that is closed now lets nobody in who came by it.
+        Ok(found.filter(|found| found.room_id.is_none() && self.has_way(found.way)))
+    }
+
+    /// Can somebody sign in by this way, by the settings?
+    fn has_way(&self, way: SignInWay) -> bool {
+        match way {
+            SignInWay::Password => self.has_password(),
+            SignInWay::OpenId => self.0.openid.is_some(),
+            SignInWay::Code => self.0.codes.is_some(),
+            SignInWay::Widget => self.has_widgets(),
+        }
     }
 
     /// The session with this secret, if it has not ended. That it was used is noted.
@@ -818,12 +814,13 @@ impl Access {
                 let session = Session {
                     id_hash: hash_secret(&secret),
                     identity: SessionIdentity::User(user_id),
+                    way: SignInWay::Widget,
                     address: address.to_string(),
                     created_ms: now,
                     last_seen_ms: now,
                     room_id: Some(room_id.to_owned()),
                 };
-                add_session(sign_ins, &session, SignInWay::Widget, address, now).await?;
+                add_session(sign_ins, &session, address, now).await?;
                 return Ok(WidgetEntry::Begun(secret));
             }
             TokenAnswer::Unreachable(why) => {
@@ -896,12 +893,13 @@ pub async fn begin_session(
     let session = Session {
         id_hash: hash_secret(&id),
         identity,
+        way,
         address: address.to_string(),
         created_ms: now,
         last_seen_ms: now,
         room_id: None,
     };
-    add_session(sign_ins, &session, way, address, now).await?;
+    add_session(sign_ins, &session, address, now).await?;
 
     Ok(id)
 }
@@ -910,15 +908,15 @@ pub async fn begin_session(
 async fn add_session(
     sign_ins: &SignIns,
     session: &Session,
-    way: SignInWay,
     address: IpAddr,
     now: i64,
 ) -> Result<(), store::Error> {
     sessions::delete_ended_sessions(sign_ins, now).await?;
     sessions::add_session(sign_ins, session).await?;
     let who = Some(session.identity.as_str());
+    let detail = detail_of_way(session.way);
 
-    record(sign_ins, AuditKind::SignIn, who, way.detail(), address, now).await
+    record(sign_ins, AuditKind::SignIn, who, detail, address, now).await
 }
 
 /// Who has this session of a widget. Nobody is an operator by one.

@@ -3,9 +3,11 @@
 
 use crate::pages::browser::{Browser, Reply, by_password};
 use crate::pages::site::{MINUTE, NOW, Site};
+use actix_web::http::header::{COOKIE, HeaderMap};
 use callscope::store::sign_in::audit_log::{AuditKind, list_entries};
 use callscope::store::sign_in::codes::{CodeInbox, CodeWish, code_channel, note_sent};
-use callscope::web::sign_in::access::AccessSettings;
+use callscope::web::sign_in::Identity;
+use callscope::web::sign_in::access::{Access, AccessSettings};
 use callscope::web::sign_in::proxy::TrustedProxies;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -309,4 +311,52 @@ async fn what_is_no_id_or_no_form_of_ours_is_refused() {
     for path in ["/sign-in/code", "/sign-in/code/check"] {
         assert_eq!(browser.post(path, &[]).await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_is_not_known_visitors_are_not_one() {
+    let (outbox, inbox) = code_channel();
+    inbox.set_open(true);
+    let settings = AccessSettings {
+        codes: Some(outbox),
+        ..by_password()
+    };
+    let site = Site::guarded("codes_behind", settings).await;
+    for number in 1..9 {
+        let from = format!("192.0.2.{number}");
+        let mut visitor = Browser::with(&site, "x-forwarded-for", &from);
+        assert_eq!(ask(&mut visitor, ALICE).await.status, 303, "{from}");
+        next_unsent(&inbox).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_a_way_that_is_closed_opens_nothing() {
+    let (outbox, inbox) = code_channel();
+    inbox.set_open(true);
+    let settings = AccessSettings {
+        codes: Some(outbox),
+        operators: vec![ALICE.into()],
+        ..by_password()
+    };
+    let site = Site::guarded("codes_closed", settings.clone()).await;
+    let mut browser = Browser::new(&site);
+    ask(&mut browser, ALICE).await;
+    let code = next_code(&site, &inbox).await.code;
+    enter(&mut browser, &code).await;
+    let cookie = format!("callscope={}", browser.cookies["callscope"]);
+    let mut headers = HeaderMap::new();
+    headers.insert(COOKIE, cookie.parse().unwrap());
+
+    let identity = async |settings: AccessSettings| {
+        let access = Access::new(settings, site.store.sign_ins());
+        let asker = access.find_asker(&headers, None, NOW).await.unwrap();
+        asker.identity
+    };
+    assert_eq!(identity(settings.clone()).await, Identity::Operator);
+    let closed = AccessSettings {
+        codes: None,
+        ..settings
+    };
+    assert_eq!(identity(closed).await, Identity::Anonymous);
 }
