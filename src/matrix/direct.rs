@@ -11,9 +11,12 @@ use std::time::Duration;
 /// Timeout of an invitation: over federation the other server has to answer.
 const INVITE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// The type of the rooms that we make, by which they are known before their making is answered.
+pub const DIRECT_ROOM_TYPE: &str = "org.callscope.direct";
+
 impl Client {
     /// Makes a direct room without encryption in which nobody else is yet; returns its id. Only we
-    /// may change it.
+    /// may invite or change anything.
     ///
     /// # Errors
     /// As every request.
@@ -23,6 +26,8 @@ impl Client {
             "visibility": "private",
             "is_direct": true,
             "topic": topic,
+            "creation_content": {"type": DIRECT_ROOM_TYPE},
+            "power_level_content_override": {"invite": 100, "state_default": 100},
         });
         let parts = ["_matrix", "client", "v3", "createRoom"];
         let answer = self.post(&parts, body).send().await?;
@@ -86,6 +91,28 @@ impl Client {
         }
     }
 
+    /// Who is in a room of ours, by id.
+    ///
+    /// # Errors
+    /// As every request; `is_forbidden` when we are not in the room.
+    pub async fn joined_members(&self, room_id: &str) -> Result<Vec<String>> {
+        let parts = [
+            "_matrix",
+            "client",
+            "v3",
+            "rooms",
+            room_id,
+            "joined_members",
+        ];
+        let answer = self.get(&parts).send().await?;
+        let joined = answer.value.get("joined").and_then(Value::as_object);
+
+        match joined {
+            Some(joined) => Ok(joined.keys().cloned().collect()),
+            None => Err(answer.not_matrix("`joined` is no object")),
+        }
+    }
+
     /// Writes a text into a room. `transaction` makes sure that it is sent once. The text is kept
     /// out of errors.
     ///
@@ -127,6 +154,8 @@ mod tests {
             json_reply(200, &json!({"event_id": "$m"})),
             json_reply(403, &echo),
             json_reply(200, &json!({"room_id": 7})),
+            json_reply(200, &json!({"joined": {"@a:y": {}, "@bot:x": {}}})),
+            json_reply(200, &json!({})),
         ]);
         let client = stub.client();
         assert_eq!(client.create_direct_room("Codes").await.unwrap(), "!d:x");
@@ -141,9 +170,16 @@ mod tests {
             "{error}"
         );
         assert!(client.create_direct_room("Codes").await.is_err());
+        let joined = client.joined_members("!d:x").await.unwrap();
+        assert_eq!(joined, ["@a:y", "@bot:x"]);
+        assert!(client.joined_members("!d:x").await.is_err());
 
         let asked = stub.requests();
         assert!(asked[0].starts_with("POST /_matrix/client/v3/createRoom "));
+        for part in [DIRECT_ROOM_TYPE, "\"invite\":100", "\"state_default\":100"] {
+            assert!(asked[0].contains(part), "{}", asked[0]);
+        }
+
         assert!(
             asked[1].starts_with("PUT /_matrix/client/v3/rooms/!d:x/state/m.room.member/@a:y ")
         );

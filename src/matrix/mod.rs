@@ -28,6 +28,7 @@ mod sync;
 mod wellknown;
 mod wire;
 
+pub use direct::DIRECT_ROOM_TYPE;
 pub use error::{Error, Refusal, Result};
 pub use login::{Credentials, Whoami};
 pub use messages::MessagesPage;

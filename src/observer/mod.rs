@@ -7,6 +7,7 @@
 //! knows what the database refuses to store (`storage`).
 
 mod backoff;
+mod code_queue;
 mod daily_rollup;
 mod error_state;
 mod expire;

@@ -92,8 +92,11 @@ impl Observer {
         let told = answer.joined.into_iter().map(|room| room.room_id);
         let known = known.iter().filter(|(_, watch)| *watch == Watch::Joined);
 
+        let direct = self.direct_rooms().await?.read().await.clone();
+
         Ok(told
             .chain(known.map(|(room_id, _)| room_id.clone()))
+            .filter(|room_id| !direct.contains(room_id))
             .collect())
     }
 

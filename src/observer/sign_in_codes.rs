@@ -1,19 +1,24 @@
 //! Sends codes for signing in: to people who are in a watched room, in a direct room that is made
 //! once for each person. Whoever is in none gets nothing.
 
+use super::code_queue::CodeQueue;
 use super::{Error, Observer};
 use crate::matrix::{self, Secret};
 use crate::rtc::id::hash;
-use crate::store::ingest::batch::Batch;
-use crate::store::ingest::direct_rooms;
-use crate::store::sign_in::codes::{CodeInbox, CodeWish, GOOD_FOR_MS};
+use crate::store::ingest::batch::{Batch, RoomBatch};
+use crate::store::ingest::direct_rooms::{self, DirectRoom};
+use crate::store::sign_in::codes::{self, CodeInbox, CodeWish, GOOD_FOR_MS};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio::sync::RwLock;
 
-/// Maximum codes that are sent at the same time: a server that is slow must not delay all others.
-const AT_ONCE: usize = 8;
+/// How long nobody is written to who left the direct room or declined the invitation, ms.
+const AFTER_LEAVING_MS: i64 = 24 * 60 * 60 * 1000;
+/// The shortest time until something is asked again that the homeserver said is too much.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
 
 const TOPIC: &str = "Codes for signing in to Callscope";
 
@@ -40,25 +45,48 @@ impl Observer {
             return;
         };
 
+        let mut queue = CodeQueue::default();
         let mut sending = FuturesUnordered::new();
         loop {
+            while let Some(wish) = queue.take_next() {
+                sending.push(self.send_code(wish));
+            }
+
             tokio::select! {
-                wish = inbox.next(), if sending.len() < AT_ONCE => match wish {
-                    Some(wish) => sending.push(self.send_code(wish)),
+                wish = inbox.next() => match wish {
+                    Some(wish) => self.admit_code(wish, &mut queue).await,
                     None => return,
                 },
-                Some(()) = sending.next() => {}
+                Some(user_id) = sending.next() => queue.end_sending(&user_id),
             }
         }
     }
 
-    /// Sends one code. A failure is only logged: whoever asked can ask again.
-    async fn send_code(&self, wish: CodeWish) {
-        match self.try_send_code(&wish).await {
+    /// Puts a code into the queue, if its user is in a watched room. What is made up uses nothing
+    /// up.
+    async fn admit_code(&self, wish: CodeWish, queue: &mut CodeQueue) {
+        if self.client.user_id().as_deref() == Some(&*wish.user_id) {
+            return;
+        }
+
+        match direct_rooms::shares_watched_room(&self.store, &wish.user_id).await {
+            Ok(true) => {
+                if !queue.admit(wish, self.clock.now_ms()) {
+                    tracing::warn!("too many codes were asked for; one is not sent");
+                }
+            }
+            Ok(false) => tracing::debug!("somebody who is in no watched room asked for a code"),
+            Err(error) => tracing::warn!(%error, "a code for signing in could not be sent"),
+        }
+    }
+
+    /// Sends one code; returns to whom. A failure is only logged: whoever asked can ask again.
+    async fn send_code(&self, wish: CodeWish) -> String {
+        match self.send_code_patiently(&wish).await {
             Ok(true) => tracing::info!(user_id = wish.user_id, "sent a code for signing in"),
-            Ok(false) => tracing::debug!(
+            Ok(false) => tracing::info!(
                 user_id = wish.user_id,
-                "asked for a code, and is in no watched room"
+                "did not send a code: it was too late, or they left the direct room lately"
             ),
             Err(error) => tracing::warn!(
                 user_id = wish.user_id,
@@ -66,22 +94,44 @@ impl Observer {
                 "a code for signing in could not be sent"
             ),
         }
+
+        wish.user_id
     }
 
-    /// Sends a code, if its user is in a watched room. Returns false if not, or if it is too late.
+    /// Sends a code; while our homeserver says that it is too much, again, as long as it is good.
+    async fn send_code_patiently(&self, wish: &CodeWish) -> Result<bool, Error> {
+        let until = wish.asked_ms.saturating_add(GOOD_FOR_MS);
+        loop {
+            let sent = self.try_send_code(wish).await;
+            let Err(Error::Matrix(error)) = &sent else {
+                return sent;
+            };
+
+            let left_ms = until.saturating_sub(self.clock.now_ms()).max(0);
+            let left = Duration::from_millis(left_ms.unsigned_abs());
+            match error.retry_after().map(|wait| wait.max(AGAIN_MIN)) {
+                Some(wait) if wait < left => tokio::time::sleep(wait).await,
+                _ => return sent,
+            }
+        }
+    }
+
+    /// Sends a code. Returns false if it is too late, or its user does not want to hear of us.
     async fn try_send_code(&self, wish: &CodeWish) -> Result<bool, Error> {
         let user_id = wish.user_id.as_str();
-        let is_late = wish.asked_ms.saturating_add(GOOD_FOR_MS) <= self.clock.now_ms();
-        let is_ourselves = self.client.user_id().as_deref() == Some(user_id);
-        if is_late
-            || is_ourselves
-            || !direct_rooms::shares_watched_room(&self.store, user_id).await?
-        {
+        if wish.asked_ms.saturating_add(GOOD_FOR_MS) <= self.clock.now_ms() {
             return Ok(false);
         }
 
-        let room_id = match direct_rooms::find_direct_room(&self.store, user_id).await? {
-            Some(room_id) if self.can_write_to(&room_id, user_id).await? => room_id,
+        let room = direct_rooms::find_direct_room(&self.store, user_id).await?;
+        let room_id = match room {
+            Some(room) if self.is_fit(&room.room_id, user_id).await? => {
+                if !self.reach_in(&room, user_id).await? {
+                    return Ok(false);
+                }
+
+                room.room_id
+            }
             _ => self.make_direct_room(user_id).await?,
         };
         let text = text_of_code(wish);
@@ -89,43 +139,90 @@ impl Observer {
         self.client
             .send_text(&room_id, &transaction, &Secret::new(text))
             .await?;
+        let now = self.clock.now_ms();
+        codes::note_sent(&self.store.sign_ins(), &wish.browser_hash, now).await?;
 
         Ok(true)
     }
 
-    /// Can this user be reached in a room that was made before? Whoever left it is asked in again.
-    async fn can_write_to(&self, room_id: &str, user_id: &str) -> Result<bool, Error> {
-        let is_final = |error: &matrix::Error| error.is_forbidden() || error.is_not_found();
-        let membership = match self.client.membership_of(room_id, user_id).await {
-            Err(error) if is_final(&error) => return Ok(false),
-            membership => membership?,
+    /// Is this direct room still ours: are we in it, with nobody but this user, and unencrypted?
+    async fn is_fit(&self, room_id: &str, user_id: &str) -> Result<bool, Error> {
+        let joined = match self.client.joined_members(room_id).await {
+            // We are not in it.
+            Err(error) if error.is_forbidden() || error.is_not_found() => return Ok(false),
+            joined => joined?,
         };
-
-        if matches!(membership.as_deref(), Some("join" | "invite")) {
-            return Ok(true);
+        let own = self.client.user_id();
+        let is_own = |id: &String| Some(id) == own.as_ref();
+        if !joined.iter().any(is_own) || !joined.iter().all(|id| id == user_id || is_own(id)) {
+            return Ok(false);
         }
 
-        match self.client.invite_to_direct_room(room_id, user_id).await {
-            Err(error) if is_final(&error) => Ok(false),
-            invited => {
-                invited?;
-                Ok(true)
-            }
+        match self
+            .client
+            .state_content(room_id, "m.room.encryption")
+            .await
+        {
+            Ok(_) => Ok(false),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Makes a direct room with this user, which is remembered before anybody hears of it.
-    async fn make_direct_room(&self, user_id: &str) -> Result<String, Error> {
-        let room_id = {
-            // Until it is remembered, nothing of it may be stored.
-            let mut direct = self.direct_rooms().await?.write().await;
-            let room_id = self.client.create_direct_room(TOPIC).await?;
-            let now = self.clock.now_ms();
-            direct_rooms::set_direct_room(&self.store, user_id, &room_id, now).await?;
-            direct.insert(room_id.clone());
-            room_id
-        };
+    /// Makes sure that this user is in their direct room, or invited. Returns false if they left it
+    /// or declined lately, or were banned. A refused invitation ends the try.
+    async fn reach_in(&self, room: &DirectRoom, user_id: &str) -> Result<bool, Error> {
+        let room_id = room.room_id.as_str();
+        let membership = self.client.membership_of(room_id, user_id).await?;
+        match membership.as_deref() {
+            Some("join" | "invite") => {}
+            Some("ban") => return Ok(false),
+            Some("leave") => {
+                let now = self.clock.now_ms();
+                let left_ms = match room.left_ms {
+                    Some(left_ms) => left_ms,
+                    None => self.time_of_leaving(room_id, user_id, now).await?,
+                };
+                if room.left_ms.is_none() {
+                    direct_rooms::set_left(&self.store, room_id, Some(left_ms)).await?;
+                }
 
+                if now < left_ms.saturating_add(AFTER_LEAVING_MS) {
+                    return Ok(false);
+                }
+
+                self.client.invite_to_direct_room(room_id, user_id).await?;
+            }
+            _ => self.client.invite_to_direct_room(room_id, user_id).await?,
+        }
+
+        if room.left_ms.is_some() {
+            direct_rooms::set_left(&self.store, room_id, None).await?;
+        }
+
+        Ok(true)
+    }
+
+    /// When this user left the room, ms, as their server says; `now` if it says nothing.
+    async fn time_of_leaving(&self, room_id: &str, user_id: &str, now: i64) -> Result<i64, Error> {
+        let kind = "m.room.member";
+        let event = self.client.state_event(room_id, kind, user_id).await?;
+        let stated = event.and_then(|event| event.get("origin_server_ts")?.as_i64());
+
+        Ok(stated.unwrap_or(now).min(now))
+    }
+
+    /// Makes a direct room with this user, which is remembered before anybody hears of it. Until it
+    /// is remembered, its type tells that it is not to be watched.
+    async fn make_direct_room(&self, user_id: &str) -> Result<String, Error> {
+        let room_id = self.client.create_direct_room(TOPIC).await?;
+        let now = self.clock.now_ms();
+        direct_rooms::add_direct_room(&self.store, &room_id, Some(user_id), now).await?;
+        self.direct_rooms()
+            .await?
+            .write()
+            .await
+            .insert(room_id.clone());
         self.client.invite_to_direct_room(&room_id, user_id).await?;
 
         Ok(room_id)
@@ -143,6 +240,7 @@ impl Observer {
 
     /// The batch without direct rooms; `None` if it has none.
     pub(super) async fn without_direct_rooms(&self, batch: &Batch) -> Result<Option<Batch>, Error> {
+        self.remember_direct_rooms(batch).await?;
         let direct = self.direct_rooms().await?.read().await;
         if !batch
             .rooms
@@ -157,6 +255,38 @@ impl Observer {
 
         Ok(Some(batch))
     }
+
+    /// Remembers direct rooms of ours that we hear of before their making is answered, or whose
+    /// making was never answered.
+    async fn remember_direct_rooms(&self, batch: &Batch) -> Result<(), Error> {
+        let own = self.client.user_id();
+        for room in &batch.rooms {
+            if !is_own_direct_room(room, own.as_deref()) {
+                continue;
+            }
+
+            let direct = self.direct_rooms().await?;
+            if direct.read().await.contains(&room.room_id) {
+                continue;
+            }
+
+            let now = self.clock.now_ms();
+            direct_rooms::add_direct_room(&self.store, &room.room_id, None, now).await?;
+            direct.write().await.insert(room.room_id.clone());
+        }
+
+        Ok(())
+    }
+}
+
+/// Does this answer say that the room is a direct room that we made? Nobody else's word counts.
+fn is_own_direct_room(room: &RoomBatch, own: Option<&str>) -> bool {
+    room.arrivals.iter().any(|arrival| {
+        let event = &arrival.event;
+        event.kind == "m.room.create"
+            && own == Some(&*event.sender)
+            && event.content.get("type").and_then(Value::as_str) == Some(matrix::DIRECT_ROOM_TYPE)
+    })
 }
 
 /// What the person reads.
@@ -170,7 +300,7 @@ fn text_of_code(wish: &CodeWish) -> String {
     let (first, second) = wish.code.split_at(wish.code.len() / 2);
 
     format!(
-        "The code to sign in to Callscope{at} is {first} {second}. It is good for ten minutes, \
+        "The code to sign in to Callscope{at} is {first}-{second}. It is good for ten minutes, \
          once. Give it to nobody. If you did not ask for it, somebody else entered your id: then \
          there is nothing to do."
     )
@@ -183,18 +313,38 @@ mod tests {
     #[test]
     fn the_text_has_the_code_in_two_groups_and_says_where() {
         let mut wish = CodeWish {
+            browser_hash: String::new(),
             user_id: "@a:b".to_owned(),
-            code: "12345678".to_owned(),
+            code: "ABCDE23456".to_owned(),
             site: Some("https://calls.example/".to_owned()),
             asked_ms: 0,
         };
         let text = text_of_code(&wish);
         assert!(
-            text.contains("at https://calls.example/ is 1234 5678."),
+            text.contains("at https://calls.example/ is ABCDE-23456."),
             "{text}"
         );
         wish.site = None;
-        assert!(text_of_code(&wish).contains("Callscope is 1234 5678."));
-        assert!(!format!("{wish:?}").contains("1234"));
+        assert!(text_of_code(&wish).contains("Callscope is ABCDE-23456."));
+        assert!(!format!("{wish:?}").contains("ABCDE"));
+    }
+
+    #[test]
+    fn only_a_room_that_we_made_is_a_direct_room_by_its_type() {
+        let room = |sender: &str, kind: &str| {
+            let mut room = RoomBatch::new("!d:x", crate::rtc::words::Source::Sync);
+            let create = serde_json::json!({
+                "type": "m.room.create", "state_key": "", "event_id": "$c", "sender": sender,
+                "origin_server_ts": 1, "content": {"type": kind},
+            });
+            super::super::ingest::add_events(&mut room, &[create], true, 1);
+            room
+        };
+        let own = Some("@bot:x");
+        let ours = matrix::DIRECT_ROOM_TYPE;
+        assert!(is_own_direct_room(&room("@bot:x", ours), own));
+        assert!(!is_own_direct_room(&room("@eve:x", ours), own));
+        assert!(!is_own_direct_room(&room("@bot:x", "m.space"), own));
+        assert!(!is_own_direct_room(&room("@bot:x", ours), None));
     }
 }

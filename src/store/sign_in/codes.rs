@@ -45,6 +45,8 @@ pub enum CodeCheck {
 /// A code that is to be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CodeWish {
+    /// SHA-256 of what the browser has in its cookie, in hex.
+    pub browser_hash: String,
     pub user_id: String,
     pub code: String,
     /// The address of the pages, for people.
@@ -148,6 +150,20 @@ pub async fn add_code(sign_ins: &SignIns, code: &AskedCode) -> Result<(), Error>
     Ok(())
 }
 
+const SENT: &str = "update sign_in_codes set sent_ms = $2 where browser_hash = $1";
+
+/// Notes that the code for the browser with this hash was sent at `now`, ms. Only from then on it
+/// is good.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_sent(sign_ins: &SignIns, browser_hash: &str, now: i64) -> Result<(), Error> {
+    let statement = || sqlx::query(SENT).bind(browser_hash).bind(now);
+    sign_ins.write(statement).await?;
+
+    Ok(())
+}
+
 const TRY: &str = "update sign_in_codes set tries = tries + 1
     where browser_hash = $1 and asked_ms > $2 and tries < $3";
 const FIND: &str = sql!(
@@ -155,10 +171,12 @@ const FIND: &str = sql!(
     CodeRow::TEXT,
     " from sign_in_codes where browser_hash = $1"
 );
-const USE: &str = "delete from sign_in_codes where browser_hash = $1 and code_hash = $2";
+const USE: &str = "delete from sign_in_codes
+    where browser_hash = $1 and code_hash = $2 and sent_ms is not null";
 
 /// Tries a code in the browser with this hash at `now`, ms. It is counted before it is looked at,
-/// so that many at once are counted, too. A right one is deleted, so that it is good once.
+/// so that many at once are counted, too. A right one is deleted, so that it is good once. One that
+/// was not sent is answered as a wrong one, so that nobody learns whether it was.
 ///
 /// # Errors
 /// When the database fails.

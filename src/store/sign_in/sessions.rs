@@ -1,6 +1,7 @@
 //! The sessions of those who signed in to the pages. Only the hash of a session's id is stored.
 
 use super::SignIns;
+use crate::rtc::words::words;
 use crate::store::Error;
 use crate::store::db::json_row::read_rows;
 
@@ -47,12 +48,24 @@ impl SessionIdentity {
     }
 }
 
+words! {
+    /// The way by which somebody signed in.
+    pub enum SignInWay {
+        Password = "password",
+        OpenId = "openid",
+        /// A code by Matrix.
+        Code = "code",
+        Widget = "widget",
+    }
+}
+
 /// A session; times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// SHA-256 of the id in the cookie, in hex.
     pub id_hash: String,
     pub identity: SessionIdentity,
+    pub way: SignInWay,
     /// The address of the sign-in.
     pub address: String,
     pub created_ms: i64,
@@ -65,6 +78,7 @@ json_row! {
     struct SessionRow {
         id_hash: String = "id_hash",
         identity: String = "identity",
+        way: SignInWay = "way",
         address: String = "address",
         created_ms: i64 = "created_ms",
         last_seen_ms: i64 = "last_seen_ms",
@@ -76,6 +90,7 @@ fn session_from_row(row: SessionRow) -> Session {
     Session {
         id_hash: row.id_hash,
         identity: SessionIdentity::from_word(row.identity),
+        way: row.way,
         address: row.address,
         created_ms: row.created_ms,
         last_seen_ms: row.last_seen_ms,
@@ -84,8 +99,8 @@ fn session_from_row(row: SessionRow) -> Session {
 }
 
 const ADD: &str = "insert into web_sessions (id_hash, identity, address, created_ms, last_seen_ms,
-        expires_ms, room_id)
-    values ($1, $2, $3, $4, $5, $6, $7)";
+        expires_ms, room_id, way)
+    values ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// Adds a session that begins at its `created_ms`.
 ///
@@ -106,6 +121,7 @@ pub async fn add_session(sign_ins: &SignIns, session: &Session) -> Result<(), Er
             .bind(session.last_seen_ms)
             .bind(session.created_ms.saturating_add(length_max))
             .bind(session.room_id.as_deref())
+            .bind(session.way.as_str())
     };
 
     sign_ins.write(statement).await?;

@@ -1,6 +1,8 @@
 //! The way to the page where people sign in, and back.
 
 use actix_web::HttpRequest;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use url::form_urlencoded;
 
 /// Maximum length of an address that signing in leads back to, bytes.
@@ -26,10 +28,13 @@ pub fn own_path(text: &str) -> &str {
     let is_plain = |sign: char| sign.is_ascii_graphic() && sign != '\\';
     let is_own = text.starts_with('/') && !text.starts_with("//") && text.chars().all(is_plain);
     let path = text.split(['?', '#']).next().unwrap_or_default();
-    // They would lead out of the path below which the pages stand.
-    let leaves = path.split('/').any(|name| [".", ".."].contains(&name));
+    // Browsers take `%2e` for a dot, too. They would lead out of the path below which the pages
+    // stand.
+    let decoded = |name| percent_decode_str(name).decode_utf8_lossy();
+    let names: Vec<Cow<'_, str>> = path.split('/').map(decoded).collect();
+    let leaves = names.iter().any(|name| [".", ".."].contains(&&**name));
 
-    if is_own && text.len() <= NEXT_MAX && !leaves && !is_sign_in(path) {
+    if is_own && text.len() <= NEXT_MAX && !leaves && !is_sign_in(&names.join("/")) {
         text
     } else {
         "/"
@@ -52,6 +57,8 @@ mod tests {
             "/calls",
             "/calls?room=%21a%3Ab&q=x",
             "/rooms/!a:b",
+            "/rooms/a%2eb",
+            "/rooms/...",
             "/admin",
         ] {
             assert_eq!(own_path(own), own);
@@ -69,6 +76,11 @@ mod tests {
             "/a b",
             "/../other",
             "/a/..",
+            "/%2e%2E/other",
+            "/.%2e/other",
+            "/a/%2e",
+            "/%2e./sign-out",
+            "/sign%2din",
             "/sign-in?next=/",
             "/sign-in/openid",
             "/sign-out",

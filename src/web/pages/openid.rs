@@ -1,14 +1,15 @@
 //! `/sign-in/openid`: the way to the provider of sign-ins, and back.
 
-use crate::store::sign_in::sessions::SessionIdentity;
+use crate::store::sign_in::sessions::{SessionIdentity, SignInWay};
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
-use crate::web::pages::sign_in::{Refusal, add_cookies, go_to, show_form, sign_in};
+use crate::web::pages::sign_in::{
+    Refusal, add_cookies, address_for_limits, go_to, show_form, sign_in,
+};
 use crate::web::sign_in::Asker;
-use crate::web::sign_in::access::SignInWay;
 use crate::web::sign_in::cookie::CookieKind;
 use crate::web::sign_in::openid::{OpenIdError, Returned};
 use actix_web::http::StatusCode;
@@ -32,7 +33,8 @@ pub async fn begin_sign_in(req: HttpRequest, web: http::Data<Web>) -> HttpRespon
         return response::send_error(&ask, &Error::Unrecognized);
     };
 
-    match web.access.begin_openid(next, asker.address, ask.now).await {
+    let address = address_for_limits(&web, &req, &asker);
+    match web.access.begin_openid(next, address, ask.now).await {
         Some(Ok(begun)) => {
             let cookie = CookieKind::OpenId.set(&begun.browser, asker.is_https);
             go_to(begun.url.as_str(), [cookie])

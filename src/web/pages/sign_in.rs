@@ -2,7 +2,7 @@
 //! session.
 
 use crate::store::sign_in::audit_log::AuditKind;
-use crate::store::sign_in::sessions::{self, SessionIdentity};
+use crate::store::sign_in::sessions::{self, SessionIdentity, SignInWay};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
@@ -10,7 +10,7 @@ use crate::web::http::form::{self, Form, FormBinding, Sender};
 use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
-use crate::web::sign_in::access::{PasswordCheck, SignInWay, begin_session, record};
+use crate::web::sign_in::access::{PasswordCheck, begin_session, record};
 use crate::web::sign_in::attempts::TooMany;
 use crate::web::sign_in::cookie::CookieKind;
 use crate::web::sign_in::{Asker, Entrance};
@@ -20,6 +20,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use std::net::IpAddr;
 use url::form_urlencoded;
 
 /// Seconds after which a sign-in may be tried again when too many are checked at once.
@@ -158,6 +159,14 @@ async fn record_wrong_password(web: &Web, asker: &Asker, now: i64) -> Result<(),
     let kind = AuditKind::SignInRefused;
 
     Ok(record(sign_ins, kind, None, None, asker.address, now).await?)
+}
+
+/// The address that counts for limits of what anybody may ask for, also where the proxy before us is
+/// not known as one.
+pub(super) fn address_for_limits(web: &Web, req: &HttpRequest, asker: &Asker) -> IpAddr {
+    let client = web.access.client_for_limits(req.headers(), req.peer_addr());
+
+    client.unwrap_or(asker.address)
 }
 
 /// Begins a session. One that the browser had before ends. Returns the cookies for the browser.

@@ -1,6 +1,6 @@
 //! `/sign-in/code`: a code by Matrix is asked for, and entered.
 
-use crate::store::sign_in::sessions::SessionIdentity;
+use crate::store::sign_in::sessions::{SessionIdentity, SignInWay};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
@@ -9,10 +9,11 @@ use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::pages::sign_in::{
-    Refusal, add_cookies, go_to, show_form, sign_in, too_many_refusal, with_retry_after,
+    Refusal, add_cookies, address_for_limits, go_to, show_form, sign_in, too_many_refusal,
+    with_retry_after,
 };
 use crate::web::sign_in::Asker;
-use crate::web::sign_in::access::{CodeEntry, SignInWay};
+use crate::web::sign_in::access::CodeEntry;
 use crate::web::sign_in::codes::parse_entered_id;
 use crate::web::sign_in::cookie::CookieKind;
 use crate::web::view::format as f;
@@ -63,9 +64,8 @@ pub async fn ask_for_code(
     };
 
     let site = web.public_url.as_deref();
-    let made = web
-        .access
-        .ask_for_code(&user_id, site, asker.address, ask.now);
+    let address = address_for_limits(&web, &req, &asker);
+    let made = web.access.ask_for_code(&user_id, site, address, ask.now);
     match made.await {
         Ok(Ok(browser)) => {
             let after: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();

@@ -2,7 +2,7 @@
 
 use super::attempts::{Attempts, TooMany};
 use super::client_address::{find_client, find_client_for_limits, is_near, is_trusted};
-use super::codes::{Codes, digits_of, hash_code};
+use super::codes::{Codes, hash_code, signs_of_code};
 use super::cookie::CookieKind;
 use super::form_token::FormKey;
 use super::openid::{BegunOpenId, OpenId, OpenIdError, OpenIdSettings, Returned, SignedIn};
@@ -18,7 +18,7 @@ use crate::store::sign_in::api_keys::{self, ApiKey};
 use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
 use crate::store::sign_in::codes::{self, CodeCheck, CodeOutbox};
 use crate::store::sign_in::feed_keys;
-use crate::store::sign_in::sessions::{self, Session, SessionIdentity};
+use crate::store::sign_in::sessions::{self, Session, SessionIdentity, SignInWay};
 use crate::store::sign_in::share_links;
 use crate::store::{self, SignIns};
 use actix_web::http::header::{self, HeaderMap};
@@ -86,8 +86,10 @@ struct Gatekeeper {
     widget_attempts: Attempts,
     used_tokens: UsedTokens,
     attempts: Attempts,
-    /// Refusals that were noted in the log, so that nobody can fill it.
+    /// Refusals that were noted in the log, so that nobody can fill it; those of codes apart, so
+    /// that no other hides them.
     noted_refusals: Attempts,
+    noted_code_refusals: Attempts,
     checks: Semaphore,
     counts: Counts,
 }
@@ -140,24 +142,13 @@ impl From<store::Error> for AskerError {
     }
 }
 
-/// The way by which somebody signed in on our page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignInWay {
-    Password,
-    OpenId,
-    Code,
-    Widget,
-}
-
-impl SignInWay {
-    /// What the log says of it; the password is the usual way.
-    fn detail(self) -> Option<&'static str> {
-        match self {
-            Self::Password => None,
-            Self::OpenId => Some("OpenID Connect"),
-            Self::Code => Some("a code by Matrix"),
-            Self::Widget => Some("a widget"),
-        }
+/// What the log says of a way to sign in; the password is the usual one.
+fn detail_of_way(way: SignInWay) -> Option<&'static str> {
+    match way {
+        SignInWay::Password => None,
+        SignInWay::OpenId => Some("OpenID Connect"),
+        SignInWay::Code => Some("a code by Matrix"),
+        SignInWay::Widget => Some("a widget"),
     }
 }
 
@@ -221,6 +212,7 @@ impl Access {
             used_tokens: UsedTokens::default(),
             attempts: Attempts::default(),
             noted_refusals: Attempts::default(),
+            noted_code_refusals: Attempts::default(),
             checks: Semaphore::new(CHECKS_MOST),
             counts: Counts::default(),
         }))
@@ -571,11 +563,18 @@ impl Access {
 
         let found = self.session_of_secret(&cookie, now).await?;
 
-        // Without a password, nobody is the operator by one.
-        Ok(found.filter(|found| {
-            let is_operator = found.identity == SessionIdentity::Operator;
-            found.room_id.is_none() && (self.has_password() || !is_operator)
-        }))
+        // A way that is closed now lets nobody in who came by it.
+        Ok(found.filter(|found| found.room_id.is_none() && self.has_way(found.way)))
+    }
+
+    /// Can somebody sign in by this way, by the settings?
+    fn has_way(&self, way: SignInWay) -> bool {
+        match way {
+            SignInWay::Password => self.has_password(),
+            SignInWay::OpenId => self.0.openid.is_some(),
+            SignInWay::Code => self.0.codes.is_some(),
+            SignInWay::Widget => self.has_widgets(),
+        }
     }
 
     /// The session with this secret, if it has not ended. That it was used is noted.
@@ -677,8 +676,8 @@ impl Access {
         Some(openid.begin_sign_in(next, address, now).await)
     }
 
-    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted and
-    /// recorded.
+    /// Ends a sign-in at the provider; `None` if there is none. One that is refused is counted, and
+    /// recorded if it was begun here: what is only made up would hide it.
     pub async fn end_openid(
         &self,
         returned: Returned,
@@ -691,8 +690,10 @@ impl Access {
         {
             let count = &self.0.counts.refused_openid_sign_ins;
             count.fetch_add(1, Ordering::Relaxed);
-            let words = format!("OpenID Connect, {error}");
-            self.record_refusal(None, &words, address, now).await;
+            if !error.is_made_up() {
+                let (words, noted) = (format!("OpenID Connect, {error}"), &self.0.noted_refusals);
+                self.record_refusal(noted, None, &words, address, now).await;
+            }
         }
 
         Some(ended)
@@ -725,6 +726,7 @@ impl Access {
 
         codes::add_code(sign_ins, &made.asked).await?;
         if !codes.outbox.hand_in(made.wish) {
+            tracing::warn!("too many codes wait to be sent; one was dropped");
             limited.fetch_add(1, Ordering::Relaxed);
         }
 
@@ -749,25 +751,27 @@ impl Access {
             return Ok(CodeEntry::NotGood);
         };
 
-        let code_hash = hash_code(&browser, &digits_of(entered));
+        let code_hash = hash_code(&browser, &signs_of_code(entered));
         let checked = codes::try_code(sign_ins, &hash_secret(&browser), &code_hash, now).await?;
         if let CodeCheck::Right { user_id } = checked {
             return Ok(CodeEntry::Right { user_id });
         }
 
         counts.refused_codes.fetch_add(1, Ordering::Relaxed);
+        let noted = &self.0.noted_code_refusals;
         if let CodeCheck::Wrong {
             user_id,
             tries_left,
         } = checked
         {
             let why = "a code by Matrix, it was wrong";
-            self.record_refusal(Some(&user_id), why, address, now).await;
+            self.record_refusal(noted, Some(&user_id), why, address, now)
+                .await;
             return Ok(CodeEntry::Wrong { tries_left });
         }
 
         let why = "a code by Matrix, it was late, used, or not asked for in this browser";
-        self.record_refusal(None, why, address, now).await;
+        self.record_refusal(noted, None, why, address, now).await;
 
         Ok(CodeEntry::NotGood)
     }
@@ -810,12 +814,13 @@ impl Access {
                 let session = Session {
                     id_hash: hash_secret(&secret),
                     identity: SessionIdentity::User(user_id),
+                    way: SignInWay::Widget,
                     address: address.to_string(),
                     created_ms: now,
                     last_seen_ms: now,
                     room_id: Some(room_id.to_owned()),
                 };
-                add_session(sign_ins, &session, SignInWay::Widget, address, now).await?;
+                add_session(sign_ins, &session, address, now).await?;
                 return Ok(WidgetEntry::Begun(secret));
             }
             TokenAnswer::Unreachable(why) => {
@@ -828,15 +833,23 @@ impl Access {
 
         counts.refused_widget_tokens.fetch_add(1, Ordering::Relaxed);
         let why = format!("a widget, {refused}");
-        self.record_refusal(None, &why, address, now).await;
+        let noted = &self.0.noted_refusals;
+        self.record_refusal(noted, None, &why, address, now).await;
 
         Ok(WidgetEntry::Refused)
     }
 
     /// Records a sign-in that was refused, but not more often than wrong passwords could be. Where
     /// that fails, nobody is let in either, so it is no error.
-    async fn record_refusal(&self, who: Option<&str>, why: &str, address: IpAddr, now: i64) {
-        if self.0.noted_refusals.begin(address, now).is_err() {
+    async fn record_refusal(
+        &self,
+        noted: &Attempts,
+        who: Option<&str>,
+        why: &str,
+        address: IpAddr,
+        now: i64,
+    ) {
+        if noted.begin(address, now).is_err() {
             return;
         }
 
@@ -880,12 +893,13 @@ pub async fn begin_session(
     let session = Session {
         id_hash: hash_secret(&id),
         identity,
+        way,
         address: address.to_string(),
         created_ms: now,
         last_seen_ms: now,
         room_id: None,
     };
-    add_session(sign_ins, &session, way, address, now).await?;
+    add_session(sign_ins, &session, address, now).await?;
 
     Ok(id)
 }
@@ -894,15 +908,15 @@ pub async fn begin_session(
 async fn add_session(
     sign_ins: &SignIns,
     session: &Session,
-    way: SignInWay,
     address: IpAddr,
     now: i64,
 ) -> Result<(), store::Error> {
     sessions::delete_ended_sessions(sign_ins, now).await?;
     sessions::add_session(sign_ins, session).await?;
     let who = Some(session.identity.as_str());
+    let detail = detail_of_way(session.way);
 
-    record(sign_ins, AuditKind::SignIn, who, way.detail(), address, now).await
+    record(sign_ins, AuditKind::SignIn, who, detail, address, now).await
 }
 
 /// Who has this session of a widget. Nobody is an operator by one.

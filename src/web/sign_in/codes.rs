@@ -11,16 +11,19 @@ use std::sync::{Mutex, PoisonError};
 
 /// Maximum length of a Matrix id, bytes.
 const ID_MAX: usize = 255;
-/// Number of digits of a code.
-const DIGITS: usize = 8;
-/// Maximum codes that are asked for within the time: for one id, of one server, from one address,
-/// and in all. They count whether there is such an account or not.
+/// The signs of a code: none looks like another.
+const SIGNS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+/// Number of signs of a code.
+const LENGTH: usize = 10;
+/// Maximum codes that are asked for within the time from one network, and from there for one id.
+/// They count whether there is such an account or not. What counts for an id from everywhere, or
+/// for a server, the observer alone knows, so that nobody can lock others out here.
+const NETWORK_MOST: usize = 6;
 const ID_MOST: usize = 3;
-const SERVER_MOST: usize = 60;
-const ADDRESS_MOST: usize = 6;
-const ALL_MOST: usize = 600;
 /// The time within which they count, ms.
 const WITHIN_MS: i64 = 10 * 60 * 1000;
+/// Maximum that are remembered; then the oldest is forgotten.
+const REMEMBERED_MOST: usize = 20_000;
 
 /// Hands out codes.
 #[derive(Debug)]
@@ -63,8 +66,9 @@ impl Codes {
     ) -> Result<NewCode, TooMany> {
         self.limits.count(user_id, address, now)?;
         let (browser, code) = (new_secret(), random_code());
+        let browser_hash = hash_secret(&browser);
         let asked = AskedCode {
-            browser_hash: hash_secret(&browser),
+            browser_hash: browser_hash.clone(),
             user_id: user_id.to_owned(),
             code_hash: hash_code(&browser, &code),
             asked_ms: now,
@@ -74,6 +78,7 @@ impl Codes {
             browser,
             asked,
             wish: CodeWish {
+                browser_hash,
                 user_id: user_id.to_owned(),
                 code,
                 site: site.map(ToOwned::to_owned),
@@ -83,12 +88,12 @@ impl Codes {
     }
 }
 
-/// Eight random digits.
+/// Ten random signs: 50 bits.
 fn random_code() -> String {
     let mut random = rand::rng();
-    let digit = |_| char::from(b'0' + random.random_range(0..10u8));
+    let sign = |_| char::from(SIGNS[random.random_range(0..SIGNS.len())]);
 
-    (0..DIGITS).map(digit).collect()
+    (0..LENGTH).map(sign).collect()
 }
 
 /// What is stored of a code. Without what the browser has, it cannot be found by trying all codes.
@@ -97,11 +102,13 @@ pub fn hash_code(browser: &str, code: &str) -> String {
     hash_secret(&format!("{browser} {code}"))
 }
 
-/// The code that somebody entered, without what people write between its digits.
+/// The code that somebody entered, in capitals, without what people write between its signs.
 #[must_use]
-pub fn digits_of(text: &str) -> String {
-    let is_between = |sign: &char| !sign.is_whitespace() && *sign != '-';
-    text.chars().filter(is_between).take(DIGITS + 1).collect()
+pub fn signs_of_code(text: &str) -> String {
+    let is_sign = |sign: &char| !sign.is_whitespace() && *sign != '-';
+    let signs = text.chars().filter(is_sign).take(LENGTH + 1);
+
+    signs.map(|sign| sign.to_ascii_uppercase()).collect()
 }
 
 /// The Matrix id that somebody entered; `None` if it is none.
@@ -136,22 +143,24 @@ impl CodeLimits {
             lately.pop_front();
         }
 
-        let (from, server) = (network_of(address), server_of(user_id));
+        let from = network_of(address);
         let oldest_of = |most: usize, is_same: &dyn Fn(&Ask) -> bool| {
             let mut same = lately.iter().filter(|ask| is_same(ask));
             let oldest = same.next().map(|ask| ask.at_ms);
             oldest.filter(|_| same.count() + 1 >= most)
         };
         let full = [
-            oldest_of(ID_MOST, &|ask| ask.user_id == user_id),
-            oldest_of(ADDRESS_MOST, &|ask| ask.from == from),
-            oldest_of(SERVER_MOST, &|ask| server_of(&ask.user_id) == server),
-            oldest_of(ALL_MOST, &|_| true),
+            oldest_of(NETWORK_MOST, &|ask| ask.from == from),
+            oldest_of(ID_MOST, &|ask| ask.from == from && ask.user_id == user_id),
         ];
 
         if let Some(oldest_ms) = full.into_iter().flatten().max() {
             let wait_ms = oldest_ms.saturating_add(WITHIN_MS).saturating_sub(now);
             return Err(TooMany(wait_ms.unsigned_abs().div_ceil(1000).max(1)));
+        }
+
+        if lately.len() >= REMEMBERED_MOST {
+            lately.pop_front();
         }
 
         lately.push_back(Ask {
@@ -162,11 +171,6 @@ impl CodeLimits {
 
         Ok(())
     }
-}
-
-/// The server in a Matrix id.
-fn server_of(user_id: &str) -> &str {
-    user_id.split_once(':').map_or("", |(_, server)| server)
 }
 
 #[cfg(test)]
@@ -180,22 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn an_id_gets_three_codes_in_ten_minutes_from_whatever_address() {
+    fn a_network_gets_three_codes_for_an_id_in_ten_minutes_and_locks_nobody_else_out() {
         let limits = CodeLimits::default();
-        for number in 0..3 {
-            assert_eq!(limits.count("@a:x", address(number), NOW), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(limits.count("@a:x", address(1), NOW), Ok(()));
         }
 
         assert_eq!(
-            limits.count("@a:x", address(9), NOW + 1000),
+            limits.count("@a:x", address(1), NOW + 1000),
             Err(TooMany(599))
         );
-        assert_eq!(limits.count("@b:x", address(9), NOW), Ok(()));
-        assert_eq!(limits.count("@a:x", address(9), NOW + WITHIN_MS), Ok(()));
+        assert_eq!(limits.count("@b:x", address(1), NOW), Ok(()));
+        assert_eq!(limits.count("@a:x", address(1), NOW + WITHIN_MS), Ok(()));
+
+        // The id, its server and all together are open to other networks.
+        for number in 2..200 {
+            assert_eq!(limits.count("@a:x", address(number), NOW), Ok(()));
+        }
     }
 
     #[test]
-    fn an_address_and_a_server_have_limits_too() {
+    fn a_network_has_a_limit_for_all_ids() {
         let limits = CodeLimits::default();
         for number in 0..6 {
             let id = format!("@a{number}:x{number}");
@@ -204,26 +213,18 @@ mod tests {
 
         assert!(limits.count("@new:y", address(1), NOW).is_err());
         assert_eq!(limits.count("@new:y", address(2), NOW), Ok(()));
-
-        let limits = CodeLimits::default();
-        for number in 0..60 {
-            let id = format!("@a{number}:x");
-            assert_eq!(limits.count(&id, address(number), NOW), Ok(()));
-        }
-
-        assert!(limits.count("@new:x", address(99), NOW).is_err());
-        assert_eq!(limits.count("@new:y", address(99), NOW), Ok(()));
     }
 
     #[test]
-    fn a_code_is_eight_digits_and_bound_to_its_browser() {
+    fn a_code_is_ten_signs_in_any_case_and_bound_to_its_browser() {
         let (one, other) = (random_code(), random_code());
-        assert!(one.len() == 8 && one.bytes().all(|sign| sign.is_ascii_digit()));
+        assert!(one.len() == 10 && one.bytes().all(|sign| SIGNS.contains(&sign)));
         assert_ne!(one, other);
-        assert_eq!(hash_code("b", &one), hash_code("b", &digits_of(&one)));
+        assert_eq!(hash_code("b", &one), hash_code("b", &signs_of_code(&one)));
         assert_ne!(hash_code("b", &one), hash_code("c", &one));
-        assert_eq!(digits_of(" 1234 56-78\n"), "12345678");
-        assert_eq!(digits_of(&"1".repeat(99)).len(), 9);
+        assert_eq!(signs_of_code(" abcde-23 456\n"), "ABCDE23456");
+        assert_eq!(signs_of_code(&"A".repeat(99)).len(), 11);
+        assert!(SIGNS.iter().all(|sign| !b"01IO".contains(sign)));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use crate::pages::browser::{Browser, Reply, by_password};
 use crate::pages::site::{MINUTE, NOW, Site};
+use actix_web::http::header::{COOKIE, HeaderMap};
 use callscope::store::sign_in::audit_log::{AuditKind, list_entries};
-use callscope::store::sign_in::codes::{CodeInbox, CodeWish, code_channel};
-use callscope::web::sign_in::access::AccessSettings;
+use callscope::store::sign_in::codes::{CodeInbox, CodeWish, code_channel, note_sent};
+use callscope::web::sign_in::Identity;
+use callscope::web::sign_in::access::{Access, AccessSettings};
 use callscope::web::sign_in::proxy::TrustedProxies;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -45,15 +47,25 @@ async fn enter(browser: &mut Browser<'_>, code: &str) -> Reply {
     browser.post("/sign-in/code/check", &fields).await
 }
 
-/// The code that is to be sent next.
-async fn next_code(inbox: &CodeInbox) -> CodeWish {
+/// The code that is to be sent next, which is sent then.
+async fn next_code(site: &Site, inbox: &CodeInbox) -> CodeWish {
+    let wish = next_unsent(inbox).await;
+    let sign_ins = site.store.sign_ins();
+    note_sent(&sign_ins, &wish.browser_hash, site.clock.now_ms())
+        .await
+        .unwrap();
+
+    wish
+}
+
+async fn next_unsent(inbox: &CodeInbox) -> CodeWish {
     let next = timeout(Duration::from_secs(5), inbox.next());
 
     next.await.expect("a code").unwrap()
 }
 
 fn wrong(code: &str) -> String {
-    let other = if code.starts_with('1') { "2" } else { "1" };
+    let other = if code.starts_with('A') { "B" } else { "A" };
 
     format!("{other}{}", &code[1..])
 }
@@ -67,14 +79,18 @@ async fn a_code_signs_in_once_and_shows_what_is_theirs() {
         (reply.status, reply.place.as_str()),
         (303, "/sign-in/code?next=%2Frooms")
     );
-    let wish = next_code(&inbox).await;
-    assert_eq!((wish.user_id.as_str(), wish.code.len()), (ALICE, 8));
+    let wish = next_code(&site, &inbox).await;
+    assert_eq!((wish.user_id.as_str(), wish.code.len()), (ALICE, 10));
     assert_eq!(wish.asked_ms, NOW);
 
     // As people write it.
-    let (first, second) = wish.code.split_at(4);
+    let (first, second) = wish.code.split_at(5);
     let cookies = browser.cookies.clone();
-    let reply = enter(&mut browser, &format!(" {first} {second} ")).await;
+    let reply = enter(
+        &mut browser,
+        &format!(" {first}-{} ", second.to_lowercase()),
+    )
+    .await;
     assert_eq!((reply.status, reply.place.as_str()), (303, "/rooms"));
     assert!(browser.get("/calls").await.text.contains("War "));
     assert_eq!(browser.get("/admin").await.status, 404);
@@ -89,7 +105,7 @@ async fn a_code_signs_in_once_and_shows_what_is_theirs() {
 
     let mut admin = Browser::new(&site);
     ask(&mut admin, "@admin:example.org").await;
-    let code = next_code(&inbox).await.code;
+    let code = next_code(&site, &inbox).await.code;
     enter(&mut admin, &code).await;
     let page = admin.get("/admin").await.text;
     assert!(
@@ -119,7 +135,7 @@ async fn the_answer_is_the_same_whoever_is_asked_for() {
         let page = browser.get("/sign-in/code").await;
         let form = page.text.replace(&page.token(), "");
         answers.push((reply.status, reply.place, reply.headers, reply.text, form));
-        assert_eq!(next_code(&inbox).await.user_id, id);
+        assert_eq!(next_code(&site, &inbox).await.user_id, id);
     }
 
     assert!(
@@ -134,15 +150,15 @@ async fn wrong_late_and_foreign_codes_are_refused_and_counted() {
     let mut browser = Browser::new(&site);
 
     // Nothing was asked for.
-    let reply = enter(&mut browser, "12345678").await;
+    let reply = enter(&mut browser, "ABCDE23456").await;
     assert!(reply.status == 403 && reply.text.contains("No code is good"));
 
     // In another browser, which asked for a code of its own.
     ask(&mut browser, ALICE).await;
-    let code = next_code(&inbox).await.code;
+    let code = next_code(&site, &inbox).await.code;
     let mut thief = Browser::new(&site);
     ask(&mut thief, STRANGER).await;
-    assert_ne!(next_code(&inbox).await.code, code);
+    assert_ne!(next_code(&site, &inbox).await.code, code);
     assert_eq!(enter(&mut thief, &code).await.status, 403);
     assert!(!thief.sees_all().await);
 
@@ -158,14 +174,14 @@ async fn wrong_late_and_foreign_codes_are_refused_and_counted() {
 
     // Late.
     ask(&mut browser, ALICE).await;
-    let code = next_code(&inbox).await.code;
+    let code = next_code(&site, &inbox).await.code;
     site.clock.advance(10 * MINUTE);
     assert_eq!(enter(&mut browser, &code).await.status, 403);
     assert!(!browser.sees_all().await);
 
     // In time.
     ask(&mut browser, ALICE).await;
-    let code = next_code(&inbox).await.code;
+    let code = next_code(&site, &inbox).await.code;
     site.clock.advance(10 * MINUTE - 1);
     assert_eq!(enter(&mut browser, &code).await.status, 303);
 
@@ -188,11 +204,27 @@ async fn wrong_late_and_foreign_codes_are_refused_and_counted() {
 }
 
 #[tokio::test]
+async fn a_code_that_was_not_sent_is_not_good_and_answered_as_a_wrong_one() {
+    let (site, inbox) = site_with_codes().await;
+    let mut browser = Browser::new(&site);
+    ask(&mut browser, ALICE).await;
+    let wish = next_unsent(&inbox).await;
+    let reply = enter(&mut browser, &wish.code).await;
+    assert!(reply.status == 403 && reply.text.contains("5 tries are left"));
+    assert!(!browser.sees_all().await);
+
+    note_sent(&site.store.sign_ins(), &wish.browser_hash, NOW)
+        .await
+        .unwrap();
+    assert_eq!(enter(&mut browser, &wish.code).await.status, 303);
+}
+
+#[tokio::test]
 async fn one_code_cannot_be_used_twice_at_once() {
     let (site, inbox) = site_with_codes().await;
     let mut browser = Browser::new(&site);
     ask(&mut browser, ALICE).await;
-    let code = next_code(&inbox).await.code;
+    let code = next_code(&site, &inbox).await.code;
     let token = browser.get("/sign-in/code").await.token();
     let cookies = browser.cookies.clone();
     let tries = (0..5).map(|_| async {
@@ -211,23 +243,29 @@ async fn too_many_codes_are_not_made() {
     let (site, inbox) = site_with_codes().await;
     let from = |number: u32| Browser::with(&site, "x-forwarded-for", &format!("192.0.2.{number}"));
 
-    // For one id, known or not, from several addresses.
-    for id in [ALICE, STRANGER] {
-        for number in 1..=3 {
+    // For one id, known or not, from one address. Others can still ask for it.
+    for (number, id) in [(1, ALICE), (2, STRANGER)] {
+        for _ in 0..3 {
             assert_eq!(ask(&mut from(number), id).await.status, 303);
-            next_code(&inbox).await;
+            next_code(&site, &inbox).await;
         }
 
-        let reply = ask(&mut from(4), id).await;
+        let reply = ask(&mut from(number), id).await;
         assert_eq!((reply.status, reply.header("retry-after")), (429, "600"));
         assert!(reply.text.contains("Too many codes"), "{}", reply.text);
+        for other in 3..9 {
+            assert_eq!(ask(&mut from(other), id).await.status, 303);
+            next_code(&site, &inbox).await;
+        }
+
+        site.clock.advance(10 * MINUTE);
     }
 
     // From one address, for several ids.
     for number in 0..6 {
         let reply = ask(&mut from(50), &format!("@u{number}:x{number}.example")).await;
         assert_eq!(reply.status, 303);
-        next_code(&inbox).await;
+        next_code(&site, &inbox).await;
     }
 
     assert_eq!(ask(&mut from(50), "@other:y.example").await.status, 429);
@@ -255,7 +293,7 @@ async fn what_is_no_id_or_no_form_of_ours_is_refused() {
     }
 
     for path in ["/sign-in/code", "/sign-in/code/check"] {
-        let fields = [("token", "00"), ("user_id", ALICE), ("code", "12345678")];
+        let fields = [("token", "00"), ("user_id", ALICE), ("code", "ABCDE23456")];
         assert_eq!(browser.post(path, &fields).await.status, 403, "{path}");
     }
 
@@ -273,4 +311,52 @@ async fn what_is_no_id_or_no_form_of_ours_is_refused() {
     for path in ["/sign-in/code", "/sign-in/code/check"] {
         assert_eq!(browser.post(path, &[]).await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_is_not_known_visitors_are_not_one() {
+    let (outbox, inbox) = code_channel();
+    inbox.set_open(true);
+    let settings = AccessSettings {
+        codes: Some(outbox),
+        ..by_password()
+    };
+    let site = Site::guarded("codes_behind", settings).await;
+    for number in 1..9 {
+        let from = format!("192.0.2.{number}");
+        let mut visitor = Browser::with(&site, "x-forwarded-for", &from);
+        assert_eq!(ask(&mut visitor, ALICE).await.status, 303, "{from}");
+        next_unsent(&inbox).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_a_way_that_is_closed_opens_nothing() {
+    let (outbox, inbox) = code_channel();
+    inbox.set_open(true);
+    let settings = AccessSettings {
+        codes: Some(outbox),
+        operators: vec![ALICE.into()],
+        ..by_password()
+    };
+    let site = Site::guarded("codes_closed", settings.clone()).await;
+    let mut browser = Browser::new(&site);
+    ask(&mut browser, ALICE).await;
+    let code = next_code(&site, &inbox).await.code;
+    enter(&mut browser, &code).await;
+    let cookie = format!("callscope={}", browser.cookies["callscope"]);
+    let mut headers = HeaderMap::new();
+    headers.insert(COOKIE, cookie.parse().unwrap());
+
+    let identity = async |settings: AccessSettings| {
+        let access = Access::new(settings, site.store.sign_ins());
+        let asker = access.find_asker(&headers, None, NOW).await.unwrap();
+        asker.identity
+    };
+    assert_eq!(identity(settings.clone()).await, Identity::Operator);
+    let closed = AccessSettings {
+        codes: None,
+        ..settings
+    };
+    assert_eq!(identity(closed).await, Identity::Anonymous);
 }

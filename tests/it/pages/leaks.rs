@@ -8,7 +8,7 @@ use crate::pages::goldens::{Room, rooms_of_the_demo, without_hashes};
 use crate::pages::site::{NOW, Site, quote, text};
 use callscope::changes::Change;
 use callscope::store::derive::pseudonyms;
-use callscope::store::sign_in::sessions::{Session, SessionIdentity, add_session};
+use callscope::store::sign_in::sessions::{Session, SessionIdentity, SignInWay, add_session};
 use callscope::store::sign_in::share_links::{ShareLink, add_link};
 use callscope::store::visible::Viewer;
 use callscope::web::sign_in::access::AccessSettings;
@@ -185,6 +185,7 @@ async fn begin_widget_session(site: &Site, viewer: &Viewer) {
     let session = Session {
         id_hash: hash_secret(WIDGET_SECRET),
         identity: SessionIdentity::User(user_id.clone()),
+        way: SignInWay::Widget,
         address: "127.0.0.1".to_owned(),
         created_ms: NOW,
         last_seen_ms: NOW,

@@ -50,13 +50,9 @@ async fn a_provider_that_is_down_is_said_and_nobody_comes_in() {
         metrics.contains("callscope_refused_openid_sign_ins_total 4"),
         "{metrics}"
     );
-    assert!(
-        operator
-            .get("/admin")
-            .await
-            .text
-            .contains("Sign-in refused")
-    );
+    // They are no more than counted: whoever makes them up must not hide what is real.
+    let log = operator.get("/admin").await.text;
+    assert!(!log.contains("Sign-in refused"));
 }
 
 #[tokio::test]

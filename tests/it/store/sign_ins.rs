@@ -3,8 +3,8 @@
 use crate::support::database::Database;
 use callscope::store::sign_in::api_keys::{self, ApiKey, KeyScope};
 use callscope::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
-use callscope::store::sign_in::sessions::SessionIdentity;
 use callscope::store::sign_in::sessions::{self, IDLE_MAX_MS, LENGTH_MAX_MS, Session};
+use callscope::store::sign_in::sessions::{SessionIdentity, SignInWay};
 use callscope::store::{SignIns, Writer};
 
 const NOW: i64 = 1_795_358_836_000;
@@ -20,6 +20,7 @@ fn session(hash: &str, identity: SessionIdentity) -> Session {
     Session {
         id_hash: hash.into(),
         identity,
+        way: SignInWay::Password,
         address: "192.0.2.1".into(),
         created_ms: NOW,
         room_id: None,

@@ -108,6 +108,12 @@ impl OpenIdError {
         matches!(self, Self::Provider(ProviderError::Unreachable(_)))
     }
 
+    /// Was it never begun here? Then anybody may have made it up.
+    #[must_use]
+    pub fn is_made_up(&self) -> bool {
+        matches!(self, Self::NotPending(NotPending::Unknown))
+    }
+
     /// What the person is told.
     #[must_use]
     pub fn words_for_reader(&self) -> &'static str {
