@@ -6,7 +6,7 @@ use super::look::{number_with_noun, say};
 use crate::app::record_forgotten;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::check::parse_server_name;
+use crate::config::check::parse_forgotten_server;
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
 use crate::store::Writer;
@@ -17,6 +17,9 @@ use crate::store::rights::forget::{
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+
+/// When a server goes on with what this command began and did not end, ms.
+const TAKEN_OVER_MS: i64 = 60 * 60 * 1000;
 
 /// Runs `callscope forget`. Without `yes` it asks back first.
 pub(super) async fn run(
@@ -35,7 +38,7 @@ pub(super) async fn run(
 /// The name that is to be forgotten: a user id, or the name of a homeserver.
 pub(super) fn parse_name(name: &str) -> Result<NameToForget, String> {
     if !name.starts_with('@') {
-        let server = parse_server_name(name).map_err(|why| {
+        let server = parse_forgotten_server(name).map_err(|why| {
             format!("{name} is neither a user id (@user:example.org) nor a homeserver: {why}")
         })?;
         let kind = ForgottenKind::Server;
@@ -78,7 +81,10 @@ async fn forget_name(
             )
             .into());
         }
-        KnownName::Forgotten => say!("{name} is forgotten already; nothing names it."),
+        KnownName::Forgotten => {
+            say!("{name} is forgotten already; nothing was done.");
+            return Ok(ExitCode::SUCCESS);
+        }
         KnownName::Stored if !yes && !confirm(wish)? => {
             say!("Nothing was done.");
             return Ok(ExitCode::FAILURE);
@@ -91,18 +97,21 @@ async fn forget_name(
         ..Rules::default()
     };
     let now = Clock::System.now_ms();
+    forget::remember_wish(store, wish, now.saturating_add(TAKEN_OVER_MS)).await?;
     match forget::forget_name(store, &rules, wish, now, rand::random()).await? {
         Forgot::Done(counts) => say!("{}", words_of_counts(counts)),
         Forgot::Before => {}
     }
 
-    record_forgotten(store, wish, now).await?;
     if !store.erase_deleted().await? {
         say!(
-            "A part of the write-ahead log could not be emptied, since the server reads it; run \
-             this again, or restart the server."
+            "A part of the write-ahead log could not be emptied, since the server reads it; \
+             restart the server."
         );
     }
+
+    forget::finish_forgetting(store, wish, now).await?;
+    record_forgotten(store, wish, now).await?;
 
     say!(
         "What comes later is stored without the name. A running server shows it no more within a \
@@ -167,7 +176,7 @@ mod tests {
         assert_eq!(person.kind, ForgottenKind::Person);
         let server = parse_name("example.org").unwrap();
         assert_eq!(server.kind, ForgottenKind::Server);
-        for wrong in ["@ann", "@:example.org", "@ann:", "no server", ""] {
+        for wrong in ["@ann", "@:example.org", "@ann:", "no server", "org", ""] {
             assert!(parse_name(wrong).is_err(), "{wrong}");
         }
     }

@@ -83,13 +83,16 @@ impl Observer {
     /// Sends one code; returns to whom. A failure is only logged: whoever asked can ask again.
     async fn send_code(&self, wish: CodeWish) -> String {
         match self.send_code_patiently(&wish).await {
-            Ok(true) => tracing::info!(user_id = wish.user_id, "sent a code for signing in"),
+            Ok(true) => tracing::info!(
+                user_id = self.store.name_for_log(&wish.user_id),
+                "sent a code for signing in"
+            ),
             Ok(false) => tracing::info!(
-                user_id = wish.user_id,
+                user_id = self.store.name_for_log(&wish.user_id),
                 "did not send a code: it was too late, or they left the direct room lately"
             ),
             Err(error) => tracing::warn!(
-                user_id = wish.user_id,
+                user_id = self.store.name_for_log(&wish.user_id),
                 %error,
                 "a code for signing in could not be sent"
             ),

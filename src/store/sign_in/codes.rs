@@ -135,9 +135,7 @@ const ADD: &str = "insert into sign_in_codes (browser_hash, user_id, code_hash, 
 /// # Errors
 /// When the database fails.
 pub async fn add_code(sign_ins: &SignIns, code: &AskedCode) -> Result<(), Error> {
-    let before = code.asked_ms.saturating_sub(GOOD_FOR_MS);
-    sign_ins.write(|| sqlx::query(FORGET).bind(before)).await?;
-
+    delete_old_codes(sign_ins, code.asked_ms).await?;
     let statement = || {
         sqlx::query(ADD)
             .bind(code.browser_hash.as_str())
@@ -160,6 +158,17 @@ const SENT: &str = "update sign_in_codes set sent_ms = $2 where browser_hash = $
 pub async fn note_sent(sign_ins: &SignIns, browser_hash: &str, now: i64) -> Result<(), Error> {
     let statement = || sqlx::query(SENT).bind(browser_hash).bind(now);
     sign_ins.write(statement).await?;
+
+    Ok(())
+}
+
+/// Deletes the codes that are no longer good at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_old_codes(sign_ins: &SignIns, now: i64) -> Result<(), Error> {
+    let before = now.saturating_sub(GOOD_FOR_MS);
+    sign_ins.write(|| sqlx::query(FORGET).bind(before)).await?;
 
     Ok(())
 }
