@@ -399,6 +399,7 @@ fn openid_settings(config: &Config) -> Option<OpenIdSettings> {
         scopes: openid.scopes.clone(),
         claim: openid.user_id.claim.clone(),
         user_id: openid.user_id.text.clone(),
+        servers: openid.servers.clone(),
         redirect_url: format!("{public_url}sign-in/openid/callback"),
     })
 }

@@ -52,6 +52,8 @@ pub struct OpenIdConfig {
     pub scopes: Vec<String>,
     /// How a Matrix id is made of what the provider says.
     pub user_id: ClaimTemplate,
+    /// The servers whose people may sign in; if there are none, that of `user_id`.
+    pub servers: Vec<String>,
     /// The name by which people know the provider.
     pub name: String,
 }
@@ -147,6 +149,7 @@ fn read_openid(layers: &mut Layers) -> Option<OpenIdConfig> {
     let client_secret = layers.secret("openid.client_secret");
     let scopes = layers.list("openid.scopes", check::parse_scope);
     let user_id = layers.parsed("openid.user_id", check::parse_claim_template);
+    let servers = layers.list("openid.servers", check::parse_server_name);
     let name = layers.text("openid.name");
 
     if !layers.is_set("openid.issuer") {
@@ -172,12 +175,20 @@ fn read_openid(layers: &mut Layers) -> Option<OpenIdConfig> {
         }
     }
 
+    let is_bare = |user_id: &ClaimTemplate| user_id.text == format!("{{{}}}", user_id.claim);
+    if servers.is_empty() && user_id.as_ref().is_some_and(is_bare) {
+        let why = "openid.user_id takes a whole Matrix id from the provider, so it has to be said \
+                   of which servers";
+        layers.missing("openid.servers", why);
+    }
+
     Some(OpenIdConfig {
         issuer: issuer?,
         client_id: client_id?,
         client_secret,
         scopes,
         user_id: user_id?,
+        servers,
         name: name?,
     })
 }
@@ -227,6 +238,7 @@ mod tests {
             ("OPENID_USER_ID", "{a}:example.org"),
             ("OPENID_USER_ID", "@{}:example.org"),
             ("OPENID_USER_ID", "@{a:example.org"),
+            ("OPENID_USER_ID", "@alice:{a}"),
         ] {
             let mut settings = OPENID.to_vec();
             settings.push((name, wrong));
@@ -243,6 +255,15 @@ mod tests {
             let said = fault(&settings);
             assert!(said.contains(&format!("CALLSCOPE_{name}")), "{said}");
         }
+
+        // A claim that is a whole id could be one of any server.
+        let mut settings = OPENID.to_vec();
+        settings.push(("OPENID_USER_ID", "{matrix_id}"));
+        let said = fault(&settings);
+        assert!(said.contains("CALLSCOPE_OPENID_SERVERS"), "{said}");
+        settings.push(("OPENID_SERVERS", "example.org"));
+        let openid = load(&settings).unwrap().access.openid.unwrap();
+        assert_eq!(openid.servers, ["example.org"]);
 
         assert!(fault(&OPENID[1..]).contains("CALLSCOPE_OPENID_ISSUER"));
     }
@@ -347,6 +368,7 @@ mod tests {
             ("PROXY_USER_HEADER", "Cookie"),
             ("PROXY_USER_ID", "@bob:example.org"),
             ("PROXY_USER_ID", "{user}:example.org"),
+            ("PROXY_USER_ID", "@alice:{user}"),
             ("PROXY_USER_ID", "@{user}{user}:example.org"),
             ("OPERATORS", "admin"),
         ] {

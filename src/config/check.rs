@@ -214,7 +214,13 @@ pub(super) fn parse_header_name(text: &str) -> Checked<String> {
 pub(super) fn parse_user_id_template(text: &str) -> Checked<String> {
     let is_id = |id: &str| ruma::UserId::parse(id).is_ok();
     let has_one = text.matches("{user}").count() == 1;
-    if text == "{user}" || has_one && is_id(&text.replace("{user}", "user")) {
+    // The name must not be the server.
+    let is_name = !text
+        .split("{user}")
+        .next()
+        .unwrap_or_default()
+        .contains(':');
+    if text == "{user}" || has_one && is_name && is_id(&text.replace("{user}", "user")) {
         Ok(text.to_owned())
     } else {
         Err(format!(
@@ -261,9 +267,11 @@ pub(super) fn parse_claim_template(text: &str) -> Checked<ClaimTemplate> {
     let (claim, after) = rest.split_once('}').ok_or_else(fault)?;
     let has_one = ![before, claim, after].concat().contains(['{', '}']) && !claim.is_empty();
     let is_alone = before.is_empty() && after.is_empty();
+    // The claim must not be the server.
+    let is_name = !before.contains(':');
     let is_id = ruma::UserId::parse(format!("{before}user{after}")).is_ok();
 
-    if has_one && (is_alone || is_id) {
+    if has_one && (is_alone || is_name && is_id) {
         Ok(ClaimTemplate {
             claim: claim.to_owned(),
             text: text.to_owned(),

@@ -174,6 +174,7 @@ pub const KEYS: &[SettingKey] = &[
         "@{preferred_username}:example.org, with a claim in braces, or {matrix_id} where a claim \
          already is a Matrix id",
     ),
+    new_key("openid.servers", Some(""), "example.org"),
     new_key(
         "openid.name",
         Some("OpenID Connect"),

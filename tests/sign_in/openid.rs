@@ -25,6 +25,7 @@ fn settings(issuer: &str, site: &str, by: (&str, &str)) -> AccessSettings {
             scopes: vec!["profile".into(), "matrix".into()],
             claim: by.0.into(),
             user_id: by.1.into(),
+            servers: vec!["example.org".into()],
             redirect_url: callback(site),
         }),
         operators: vec!["@admin:example.org".into()],
@@ -125,6 +126,27 @@ async fn people_see_what_is_theirs_and_operators_everything() {
                 .contains("Signed in</b>: <bdi>OpenID Connect</bdi>")
         );
     }
+}
+
+#[tokio::test]
+#[ignore = "needs Node.js: `scripts/test sign_in`"]
+async fn a_scope_that_the_provider_does_not_know_signs_nobody_in() {
+    let mut provider = Provider::listen().await;
+    let issuer = provider.issuer.clone();
+    let with_scope = |base: &str| {
+        let mut settings = settings(&issuer, base, BY_NAME);
+        let openid = settings.openid.as_mut().unwrap();
+        openid.scopes.push("strange".into());
+        settings
+    };
+    let site = Site::guarded_there(with_scope).await;
+    site.clock.set(now_ms());
+    provider.serve(&site.base, true).await;
+
+    let mut browser = Browser::new(&site);
+    let reply = sign_in(&mut browser, &site, &provider, "alice").await;
+    assert_eq!(reply.status, 403, "{}", reply.text);
+    assert!(reply.text.contains("signed nobody in"), "{}", reply.text);
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ fn by_provider(site: &str) -> AccessSettings {
             client_secret: None,
             scopes: Vec::new(),
             claim: "sub".into(),
-            user_id: "{sub}".into(),
+            user_id: "@{sub}:example.org".into(),
+            servers: Vec::new(),
             redirect_url: format!("{site}/sign-in/openid/callback"),
         }),
         ..by_password()

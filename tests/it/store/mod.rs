@@ -3,6 +3,7 @@
 
 mod accounts;
 mod depth;
+mod direct_rooms;
 mod filled;
 mod forgotten;
 mod keep;

@@ -49,7 +49,16 @@ serve({
                 return grant;
             },
         });
+        // As Matrix Authentication Service does, and unlike this one, a scope that is not known is refused.
+        const known = ["openid", "profile", "matrix"];
         provider.use(async (ctx, next) => {
+            const { scope = "", redirect_uri, state } = ctx.query;
+            if (ctx.path === "/auth" && !String(scope).split(" ").every((name) => known.includes(name))) {
+                const why = new URLSearchParams({ error: "invalid_scope", state: String(state) });
+                ctx.redirect(`${redirect_uri}?${why}`);
+                return;
+            }
+
             await next();
             if (swapped && ctx.path === "/token" && ctx.body?.id_token) ctx.body = { ...ctx.body, id_token: swapped };
         });

@@ -6,6 +6,7 @@ mod provider;
 
 use super::secret_text::{hash_secret, new_secret};
 use super::user_id::fill_user_id;
+use crate::rtc::id::server_of;
 use pending::{NotPending, PendingSignIn, PendingSignIns};
 use provider::{Provider, ProviderError};
 use serde_json::Value;
@@ -33,6 +34,9 @@ pub struct OpenIdSettings {
     pub claim: String,
     /// The Matrix id of that person, with the claim in braces where its value goes.
     pub user_id: String,
+    /// The servers whose people may sign in; if there are none, that of `user_id`, which then names
+    /// one.
+    pub servers: Vec<String>,
     /// Our address that browsers come back to.
     pub redirect_url: String,
 }
@@ -223,10 +227,24 @@ impl OpenId {
     }
 }
 
-/// The Matrix id of a person, by the claim that names them; `None` if it makes none.
+/// The Matrix id of a person, by the claim that names them; `None` if it makes none. A name is taken
+/// in small letters, as homeservers do.
 fn user_id_of_claim(settings: &OpenIdSettings, value: Option<&Value>) -> Option<String> {
     let placeholder = format!("{{{}}}", settings.claim);
-    fill_user_id(&settings.user_id, &placeholder, value?.as_str()?)
+    let names_server = settings.user_id != placeholder;
+    let mut name = value?.as_str()?.to_owned();
+    if names_server {
+        name.make_ascii_lowercase();
+    }
+
+    let user_id = fill_user_id(&settings.user_id, &placeholder, &name)?;
+    let is_allowed = settings.servers.is_empty() && names_server
+        || settings
+            .servers
+            .iter()
+            .any(|name| name == server_of(&user_id));
+
+    is_allowed.then_some(user_id)
 }
 
 #[cfg(test)]
@@ -243,6 +261,7 @@ mod tests {
             scopes: vec!["profile".to_owned()],
             claim: claim.to_owned(),
             user_id: user_id.to_owned(),
+            servers: Vec::new(),
             redirect_url: "https://calls.example/sign-in/openid/callback".to_owned(),
         }
     }
@@ -253,6 +272,7 @@ mod tests {
         let id = |settings: &OpenIdSettings, value: Value| user_id_of_claim(settings, Some(&value));
         let alice = Some("@alice:example.org".to_owned());
         assert_eq!(id(&by_name, json!("alice")), alice);
+        assert_eq!(id(&by_name, json!("Alice")), alice);
         for odd in [
             json!("alice:evil.example"),
             json!("@alice:example.org"),
@@ -264,8 +284,11 @@ mod tests {
             assert_eq!(id(&by_name, odd.clone()), None, "{odd}");
         }
 
-        let by_id = settings("https://example.org/mxid", "{https://example.org/mxid}");
+        let mut by_id = settings("https://example.org/mxid", "{https://example.org/mxid}");
+        assert_eq!(id(&by_id, json!("@alice:example.org")), None);
+        by_id.servers = vec!["example.org".to_owned()];
         assert_eq!(id(&by_id, json!("@alice:example.org")), alice);
+        assert_eq!(id(&by_id, json!("@alice:evil.example")), None);
         assert_eq!(id(&by_id, json!("alice")), None);
         assert_eq!(user_id_of_claim(&by_id, None), None);
     }
