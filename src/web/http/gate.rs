@@ -135,12 +135,11 @@ pub async fn admit_askers(
         Admission::Pass if req.method() == Method::POST => {
             // A clone of the request would keep the router from changing it.
             let ask = PageRequest::of_request(req.request(), &web);
-            match timeout(FORM_TIME, next.call(req)).await {
-                Ok(answer) => answer?.map_into_boxed_body(),
-                Err(_) => {
-                    let refused = response::send_error(&ask, &Error::TooSlow);
-                    return Err(InternalError::from_response(Error::TooSlow, refused).into());
-                }
+            if let Ok(answer) = timeout(FORM_TIME, next.call(req)).await {
+                answer?.map_into_boxed_body()
+            } else {
+                let refused = response::send_error(&ask, &Error::TooSlow);
+                return Err(InternalError::from_response(Error::TooSlow, refused).into());
             }
         }
         Admission::Pass => next.call(req).await?.map_into_boxed_body(),
