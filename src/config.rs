@@ -197,7 +197,7 @@ impl Config {
         );
         let backfill_page = layers.number("backfill_page", 1, 1000);
         let invites = read_invites(layers);
-        let opted_out_servers = layers.list("opted_out_servers", check::parse_server_name);
+        let opted_out_servers = layers.list("opted_out_servers", check::parse_forgotten_server);
         let (events_days, calls_days) = (
             read_days(layers, "retention.events"),
             read_days(layers, "retention.calls"),

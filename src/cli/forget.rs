@@ -6,7 +6,7 @@ use super::look::{number_with_noun, say};
 use crate::app::record_forgotten;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::check::parse_server_name;
+use crate::config::check::parse_forgotten_server;
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
 use crate::store::Writer;
@@ -35,7 +35,7 @@ pub(super) async fn run(
 /// The name that is to be forgotten: a user id, or the name of a homeserver.
 pub(super) fn parse_name(name: &str) -> Result<NameToForget, String> {
     if !name.starts_with('@') {
-        let server = parse_server_name(name).map_err(|why| {
+        let server = parse_forgotten_server(name).map_err(|why| {
             format!("{name} is neither a user id (@user:example.org) nor a homeserver: {why}")
         })?;
         let kind = ForgottenKind::Server;
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(person.kind, ForgottenKind::Person);
         let server = parse_name("example.org").unwrap();
         assert_eq!(server.kind, ForgottenKind::Server);
-        for wrong in ["@ann", "@:example.org", "@ann:", "no server", ""] {
+        for wrong in ["@ann", "@:example.org", "@ann:", "no server", "org", ""] {
             assert!(parse_name(wrong).is_err(), "{wrong}");
         }
     }

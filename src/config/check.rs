@@ -281,6 +281,21 @@ pub(crate) fn parse_server_name(text: &str) -> Checked<String> {
     }
 }
 
+/// The name of a server that is to be forgotten. A word without a dot is no name that anybody else
+/// could not use, but for addresses and this machine.
+pub(crate) fn parse_forgotten_server(text: &str) -> Checked<String> {
+    let name = parse_server_name(text)?;
+    let host = name.split(':').next().unwrap_or_default();
+    if host.contains('.') || host.starts_with('[') || host.eq_ignore_ascii_case("localhost") {
+        return Ok(name);
+    }
+
+    Err(format!(
+        "{} has no dot; write the whole name of the server, such as example.org",
+        quote_for_display(text)
+    ))
+}
+
 /// A room id or alias, with any number of `?via=server`.
 pub(super) fn parse_room(text: &str) -> Checked<RoomSpec> {
     let (room, query) = text.split_once('?').unwrap_or((text, ""));

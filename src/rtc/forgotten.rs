@@ -774,6 +774,43 @@ impl NamelessRoom<'_> {
     }
 }
 
+/// The text with `pseudonym` wherever it has the name of this server, but not where that is a part
+/// of another name; `None` if it nowhere has it. A name with a port is another one, but for the
+/// address of a page.
+#[must_use]
+pub fn replace_server_name(text: &str, server: &str, pseudonym: &str) -> Option<String> {
+    let mut nameless = String::new();
+    let mut done = 0;
+    for (at, found) in text.match_indices(server) {
+        let (before, after) = (text.get(..at)?, text.get(at + found.len()..)?);
+        let is_host = before.ends_with("//");
+        if comes_on(before) || goes_on(after) && !(is_host && after.starts_with(':')) {
+            continue;
+        }
+
+        nameless.push_str(text.get(done..at)?);
+        nameless.push_str(pseudonym);
+        done = at + found.len();
+    }
+
+    (done > 0).then(|| {
+        nameless.push_str(text.get(done..).unwrap_or_default());
+        nameless
+    })
+}
+
+/// Does what stands before the name of a server belong to a longer name?
+fn comes_on(before: &str) -> bool {
+    let is_encoded = ["%3a", "%2f", "%40"].iter().any(|sign| {
+        let end = before.len().checked_sub(sign.len());
+        let end = end.and_then(|from| before.get(from..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(sign))
+    });
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+
+    !is_encoded && before.ends_with(is_of_name)
+}
+
 /// Is what follows a name of a server a part of it: a letter, one behind a dot or a hyphen, or a
 /// port?
 fn goes_on(after: &str) -> bool {
@@ -887,6 +924,32 @@ mod tests {
             "",
         ] {
             assert_eq!(room.nameless_text(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_server_is_no_part_of_another_name() {
+        let texts = [
+            ("data.org", "X"),
+            ("@x:data.org, data.org.", "@x:X, X."),
+            ("https://data.org:8448/a", "https://X:8448/a"),
+            ("https%3A%2F%2Fdata.org", "https%3A%2F%2FX"),
+        ];
+        for (text, nameless) in texts {
+            let found = replace_server_name(text, "data.org", "X");
+            assert_eq!(found.as_deref(), Some(nameless), "{text}");
+        }
+
+        for other in [
+            "@x:bigdata.org",
+            "@x:sub.data.org",
+            "@x:data.org:8448",
+            "@x:data.org.example",
+            "my-data.org",
+            "data.organic",
+            "",
+        ] {
+            assert_eq!(replace_server_name(other, "data.org", "X"), None, "{other}");
         }
     }
 

@@ -5,9 +5,12 @@
 use super::forgotten;
 use super::room_rows::{self, RoomCounts};
 use crate::rtc::fold::Rules;
-use crate::rtc::forgotten::{Forgotten, ForgottenKind};
+use crate::rtc::forgotten::{Forgotten, ForgottenKind, replace_server_name};
+use crate::rtc::id::server_of;
+use crate::rtc::transport::host_of_url;
 use crate::store::derive::rebuild;
 use crate::store::{Error, Tx, Writer, escape_for_like, to_usize};
+use futures_util::TryStreamExt;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -202,30 +205,101 @@ pub async fn look_up_name(store: &Writer, wish: &NameToForget) -> Result<KnownNa
     Ok(KnownName::No)
 }
 
+/// A column that may name somebody, in a table that has rooms.
+struct NamingColumn {
+    table: &'static str,
+    column: &'static str,
+    /// It holds a user id, and nothing else.
+    is_id: bool,
+}
+
+const fn id_column(table: &'static str, column: &'static str) -> NamingColumn {
+    let is_id = true;
+    NamingColumn {
+        table,
+        column,
+        is_id,
+    }
+}
+
+const fn text_column(table: &'static str, column: &'static str) -> NamingColumn {
+    let is_id = false;
+    NamingColumn {
+        table,
+        column,
+        is_id,
+    }
+}
+
+const IN_ROOMS: [NamingColumn; 17] = [
+    id_column("memberships", "user_id"),
+    id_column("people", "user_id"),
+    id_column("room_members", "user_id"),
+    id_column("chains", "sender"),
+    id_column("state_resets", "user_id"),
+    id_column("set_aside", "sender"),
+    id_column("redacting_bans", "user_id"),
+    id_column("pseudonyms", "user_id"),
+    id_column("room_rules", "sender"),
+    text_column("events", "json"),
+    text_column("events", "kept"),
+    text_column("room_rules", "json"),
+    text_column("checkpoints", "state"),
+    text_column("heads", "state"),
+    text_column("rooms", "error"),
+    text_column("rooms", "access"),
+    text_column("memberships", "transport_url"),
+];
+
 async fn is_name_stored(store: &Writer, wish: &NameToForget) -> Result<bool, Error> {
     let patterns = NamePatterns::new(wish);
-    let rooms: Vec<String> = bind_patterns(sqlx::query_scalar(ROOMS), &patterns)
-        .fetch_all(&store.write)
-        .await?;
-    if !rooms.is_empty() {
-        return Ok(true);
-    }
-
-    for outside in OUTSIDE {
+    // Nothing is stored by it, so its key does not count.
+    let mut names = Forgotten::default();
+    names.add(wish.kind, &wish.name);
+    let outside = OUTSIDE.iter().map(|outside| NamingColumn {
+        table: outside.table,
+        column: outside.column,
+        is_id: outside.is_id,
+    });
+    for naming in IN_ROOMS.into_iter().chain(outside) {
+        let NamingColumn {
+            table,
+            column,
+            is_id,
+        } = naming;
         let sql = format!(
-            "select count(*) from {} where coalesce({}, '') like $1 escape '!'",
-            outside.table, outside.column
+            "select {column} from {table} where {column} like $1 escape '!'
+            or {column} like $2 escape '!'"
         );
-        let found: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .bind(&patterns.text)
-            .fetch_one(&store.write)
-            .await?;
-        if found > 0 {
-            return Ok(true);
+        let pattern = if is_id {
+            &patterns.user
+        } else {
+            &patterns.text
+        };
+        let mut texts = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
+            .bind(pattern)
+            .bind(&patterns.encoded)
+            .fetch(&store.write);
+        while let Some(text) = texts.try_next().await? {
+            if is_named(&names, wish, &text, is_id) {
+                return Ok(true);
+            }
         }
     }
 
     Ok(false)
+}
+
+/// Does a text name who is to be forgotten; or, if it `is_id`, is it such a user?
+fn is_named(names: &Forgotten, wish: &NameToForget, text: &str, is_id: bool) -> bool {
+    if is_id {
+        return match wish.kind {
+            ForgottenKind::Person => text == wish.name,
+            ForgottenKind::Server => text.starts_with('@') && server_of(text) == wish.name,
+        };
+    }
+
+    nameless_outside(names, wish, text) != text
 }
 
 const NEXT_OPT_OUT: &str = "select user_id from opt_outs order by asked_ms, user_id limit 1";
@@ -275,15 +349,17 @@ struct OutsideColumn {
     table: &'static str,
     column: &'static str,
     change: RowChange,
+    /// It holds a user id, or a word for who is none.
+    is_id: bool,
 }
 
 const OUTSIDE: [OutsideColumn; 15] = [
-    delete_rows("web_sessions", "identity"),
-    delete_rows("opt_outs", "user_id"),
-    delete_rows("feed_keys", "owner"),
-    delete_rows("sign_in_codes", "user_id"),
-    delete_rows("direct_rooms", "user_id"),
-    delete_rows("invitations", "inviter"),
+    delete_users("web_sessions", "identity"),
+    delete_users("opt_outs", "user_id"),
+    delete_users("feed_keys", "owner"),
+    delete_users("sign_in_codes", "user_id"),
+    delete_users("direct_rooms", "user_id"),
+    delete_users("invitations", "inviter"),
     delete_rows("days", "facts"),
     delete_rows("probes", "result"),
     delete_rows("probes", "name"),
@@ -295,21 +371,30 @@ const OUTSIDE: [OutsideColumn; 15] = [
     rename_in_rows("vantages", "last_error"),
 ];
 
-const fn delete_rows(table: &'static str, column: &'static str) -> OutsideColumn {
-    let change = RowChange::Delete;
+const fn delete_users(table: &'static str, column: &'static str) -> OutsideColumn {
     OutsideColumn {
         table,
         column,
-        change,
+        change: RowChange::Delete,
+        is_id: true,
+    }
+}
+
+const fn delete_rows(table: &'static str, column: &'static str) -> OutsideColumn {
+    OutsideColumn {
+        table,
+        column,
+        change: RowChange::Delete,
+        is_id: false,
     }
 }
 
 const fn rename_in_rows(table: &'static str, column: &'static str) -> OutsideColumn {
-    let change = RowChange::Rename;
     OutsideColumn {
         table,
         column,
-        change,
+        change: RowChange::Rename,
+        is_id: false,
     }
 }
 
@@ -326,6 +411,7 @@ async fn forget_outside_rooms(
             table,
             column,
             change,
+            is_id,
         } = outside;
         let select =
             format!("select distinct {column} from {table} where {column} like $1 escape '!'");
@@ -334,12 +420,11 @@ async fn forget_outside_rooms(
             .fetch_all(&mut **tx)
             .await?;
         for text in texts.into_iter().collect::<BTreeSet<_>>() {
-            let nameless = nameless_outside(names, wish, &text);
-            // Totals are counted again; what a server answered tells of itself alone.
-            let is_server = wish.kind == ForgottenKind::Server && *table == "probes";
-            if nameless == text && *table != "days" && !is_server {
+            if !is_named(names, wish, &text, *is_id) && !may_name_host(outside, wish, &text) {
                 continue;
             }
+
+            let nameless = nameless_outside(names, wish, &text);
 
             let sql = match change {
                 RowChange::Delete => format!("delete from {table} where {column} = $1"),
@@ -360,6 +445,20 @@ async fn forget_outside_rooms(
     Ok(others)
 }
 
+/// May a text name a host below a server that is to be forgotten, and does nothing go with its row?
+/// Totals are counted again, and who still names an SFU has it asked again.
+fn may_name_host(outside: &OutsideColumn, wish: &NameToForget, text: &str) -> bool {
+    let below = format!(".{}", wish.name);
+    let is_server = wish.kind == ForgottenKind::Server;
+
+    is_server
+        && match outside.table {
+            "days" => text.contains(&below),
+            "probes" => text.contains("://") && host_of_url(text).ends_with(&below),
+            _ => false,
+        }
+}
+
 /// The text without the name, outside of rooms: all user ids of who is forgotten, and the name of a
 /// server by itself.
 fn nameless_outside(names: &Forgotten, wish: &NameToForget, text: &str) -> String {
@@ -368,7 +467,8 @@ fn nameless_outside(names: &Forgotten, wish: &NameToForget, text: &str) -> Strin
     if wish.kind == ForgottenKind::Server {
         let pseudonym = names.pseudonym_outside_rooms(&wish.name);
         let text = nameless.as_deref().unwrap_or(text);
-        nameless = Some(text.replace(&wish.name, &pseudonym));
+        let other = replace_server_name(text, &wish.name, &pseudonym);
+        nameless = other.or(nameless);
     }
 
     nameless.unwrap_or_else(|| text.to_owned())

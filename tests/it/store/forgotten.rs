@@ -241,3 +241,102 @@ fn a_server_is_forgotten_with_its_people_and_its_name() {
         done(store, place).await;
     });
 }
+
+/// What is stored outside of rooms about a user, and about their server.
+const OUTSIDE: [&str; 6] = [
+    "insert into web_sessions (id_hash, identity, address, created_ms, last_seen_ms, expires_ms)
+        values ('USER', 'USER', '::1', 1, 1, 1)",
+    "insert into feed_keys (owner, hash, created_ms) values ('USER', 'USER', 1)",
+    "insert into sign_in_codes (browser_hash, user_id, code_hash, asked_ms, tries)
+        values ('USER', 'USER', 'x', 1, 0)",
+    "insert into audit_log (number, at_ms, kind, identity, detail)
+        select coalesce(max(number), 0) + 1, 1, 'sign_in', 'USER', 'USER at SERVER' from audit_log",
+    "insert into probes (kind, name, asked_ms, result) values ('server', 'SERVER', 1, 'SERVER')",
+    "insert into unasked (vantage_id, kind, events, first_ms, last_ms)
+        values ('v', 'x.USER', 1, 1, 1)",
+];
+
+/// All of it that is left, row by row.
+const LEFT: &str = "select identity from web_sessions union all select owner from feed_keys
+    union all select user_id from sign_in_codes union all select identity from audit_log
+    union all select detail from audit_log union all select name from probes
+    union all select kind from unasked union all select user_id from memberships
+    union all select user_id from people union all select user_id from room_members
+    union all select json from events";
+
+#[test]
+fn who_has_a_similar_name_is_not_forgotten() {
+    let wishes = [
+        NameToForget {
+            kind: ForgottenKind::Server,
+            name: "data.org".into(),
+        },
+        person("@x:data.org"),
+    ];
+    let others = [
+        "@x:bigdata.org",
+        "@x:sub.data.org",
+        "@xx:data.org.example",
+        "@x:data.org8",
+        "@x:data.org:8448",
+        "@x:my-data.org",
+    ];
+    for wish in wishes {
+        block(async {
+            let (store, place) = open().await;
+            let pool = sqlx::AnyPool::connect(place.url()).await.unwrap();
+            let left = async || {
+                let mut left: Vec<Option<String>> =
+                    sqlx::query_scalar(LEFT).fetch_all(&pool).await.unwrap();
+                left.sort();
+                left
+            };
+            let add = async |users: &[&str]| {
+                let mut events = Vec::new();
+                for user in users {
+                    let server = user.split_once(':').unwrap().1;
+                    for statement in OUTSIDE {
+                        let statement = statement.replace("USER", user).replace("SERVER", server);
+                        let query = sqlx::query(sqlx::AssertSqlSafe(statement));
+                        query.execute(&pool).await.unwrap();
+                    }
+
+                    let mut event = member(&format!("$of{user}"), 0, &join());
+                    event["sender"] = json!(user);
+                    event["state_key"] = json!(format!("_{user}_D"));
+                    events.push(event);
+                }
+
+                write_all(&store, arrivals(&events), &[1]).await;
+            };
+            add(&others).await;
+            let before = left().await;
+            assert_eq!(
+                look_up_name(&store, &wish).await.unwrap(),
+                KnownName::No,
+                "{wish:?}"
+            );
+            forget(&store, &wish).await;
+            assert_eq!(left().await, before, "{wish:?}");
+            done(store, place).await;
+
+            let (store, place) = open().await;
+            let pool = sqlx::AnyPool::connect(place.url()).await.unwrap();
+            for statement in OUTSIDE {
+                let statement = statement
+                    .replace("USER", "@x:data.org")
+                    .replace("SERVER", "data.org");
+                let query = sqlx::query(sqlx::AssertSqlSafe(statement));
+                query.execute(&pool).await.unwrap();
+            }
+
+            forget(&store, &wish).await;
+            let left: Vec<Option<String>> =
+                sqlx::query_scalar(LEFT).fetch_all(&pool).await.unwrap();
+            let named = left.iter().flatten();
+            let of_user = named.filter(|text| text.contains("@x:data.org")).count();
+            assert_eq!(of_user, 0, "{left:?}");
+            done(store, place).await;
+        });
+    }
+}
