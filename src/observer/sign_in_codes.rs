@@ -55,13 +55,16 @@ impl Observer {
     /// Sends one code. A failure is only logged: whoever asked can ask again.
     async fn send_code(&self, wish: CodeWish) {
         match self.try_send_code(&wish).await {
-            Ok(true) => tracing::info!(user_id = wish.user_id, "sent a code for signing in"),
+            Ok(true) => tracing::info!(
+                user_id = self.store.name_for_log(&wish.user_id),
+                "sent a code for signing in"
+            ),
             Ok(false) => tracing::debug!(
-                user_id = wish.user_id,
+                user_id = self.store.name_for_log(&wish.user_id),
                 "asked for a code, and is in no watched room"
             ),
             Err(error) => tracing::warn!(
-                user_id = wish.user_id,
+                user_id = self.store.name_for_log(&wish.user_id),
                 %error,
                 "a code for signing in could not be sent"
             ),

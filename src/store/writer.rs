@@ -116,7 +116,8 @@ impl Writer {
             .connect(url)
             .await?;
         let pools = Pools::new(url, &space)?;
-        let sign_ins = SignIns::connect_lazy(url, &space)?;
+        let forgotten = ForgottenList::default();
+        let sign_ins = SignIns::connect_lazy(url, &space, forgotten.clone())?;
         // With a plain `begin`, SQLite would find out only at the first write that data read before
         // is outdated, because another process may write.
         let begin = if url.starts_with("sqlite:") {
@@ -136,7 +137,7 @@ impl Writer {
                 counts: CallCounts::default(),
                 names: NameIndex::default(),
                 rederiving: Rederiving::default(),
-                forgotten: ForgottenList::default(),
+                forgotten,
                 rooms: None,
                 rooms_number: 0,
                 kind: PoolKind::Pages,

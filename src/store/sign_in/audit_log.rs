@@ -80,11 +80,13 @@ json_row! {
 const ADD: &str = "insert into audit_log (number, at_ms, kind, identity, detail, address)
     select coalesce(max(number), 0) + 1, cast($1 as bigint), $2, $3, $4, $5 from audit_log";
 
-/// Adds an entry, and deletes those that are too old at its time.
+/// Adds an entry, and deletes those that are too old at its time. Of who is forgotten it has a
+/// pseudonym and no address.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn record_entry(sign_ins: &SignIns, entry: &AuditEntry) -> Result<(), Error> {
+    let entry = nameless_entry(sign_ins, entry);
     let statement = || {
         sqlx::query(ADD)
             .bind(entry.at_ms)
@@ -108,6 +110,26 @@ pub async fn record_entry(sign_ins: &SignIns, entry: &AuditEntry) -> Result<(), 
     sign_ins.write(statement).await?;
 
     delete_old_entries(sign_ins, entry.at_ms).await
+}
+
+/// The entry without the names of who is forgotten.
+fn nameless_entry(sign_ins: &SignIns, entry: &AuditEntry) -> AuditEntry {
+    let mut nameless = entry.clone();
+    if let Some(identity) = &entry.identity {
+        let name = sign_ins.forgotten.name_for_log(identity);
+        if name != *identity {
+            nameless.identity = Some(name);
+            nameless.address = None;
+        }
+    }
+
+    let names = sign_ins.forgotten.names();
+    let detail = entry.detail.as_deref();
+    if let Some(detail) = detail.and_then(|detail| names.in_room("").nameless_text(detail)) {
+        nameless.detail = Some(detail);
+    }
+
+    nameless
 }
 
 fn is_taken(error: &sqlx::Error) -> bool {

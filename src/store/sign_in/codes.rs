@@ -133,9 +133,7 @@ const ADD: &str = "insert into sign_in_codes (browser_hash, user_id, code_hash, 
 /// # Errors
 /// When the database fails.
 pub async fn add_code(sign_ins: &SignIns, code: &AskedCode) -> Result<(), Error> {
-    let before = code.asked_ms.saturating_sub(GOOD_FOR_MS);
-    sign_ins.write(|| sqlx::query(FORGET).bind(before)).await?;
-
+    delete_old_codes(sign_ins, code.asked_ms).await?;
     let statement = || {
         sqlx::query(ADD)
             .bind(code.browser_hash.as_str())
@@ -144,6 +142,17 @@ pub async fn add_code(sign_ins: &SignIns, code: &AskedCode) -> Result<(), Error>
             .bind(code.asked_ms)
     };
     sign_ins.write(statement).await?;
+
+    Ok(())
+}
+
+/// Deletes the codes that are no longer good at `now`, ms.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_old_codes(sign_ins: &SignIns, now: i64) -> Result<(), Error> {
+    let before = now.saturating_sub(GOOD_FOR_MS);
+    sign_ins.write(|| sqlx::query(FORGET).bind(before)).await?;
 
     Ok(())
 }

@@ -15,6 +15,7 @@ pub mod share_links;
 use super::db::connect::{self, Setup};
 use super::db::dialect::Dialect;
 use super::db::disk::DiskLimit;
+use super::rights::forgotten::ForgottenList;
 use super::{Db, Error};
 use sqlx::query::Query;
 use sqlx::{AnyPool, Database};
@@ -26,6 +27,8 @@ use std::time::Duration;
 pub struct SignIns {
     read: AnyPool,
     write: AnyPool,
+    /// Whose names the log does not have.
+    forgotten: ForgottenList,
 }
 
 /// Maximum connections that read, and how long a request waits for one.
@@ -38,7 +41,11 @@ const LOCK_TRIES: u32 = 4;
 
 impl SignIns {
     /// The handle for a database. Connections are opened when they are needed.
-    pub(in crate::store) fn connect_lazy(url: &str, space: &DiskLimit) -> Result<Self, Error> {
+    pub(in crate::store) fn connect_lazy(
+        url: &str,
+        space: &DiskLimit,
+        forgotten: ForgottenList,
+    ) -> Result<Self, Error> {
         let pool = |connections| {
             connect::pool_options(connections, CACHE, space, None, Setup::default())
                 .acquire_timeout(WAIT)
@@ -48,6 +55,7 @@ impl SignIns {
         Ok(Self {
             read: pool(READ_MOST)?,
             write: pool(1)?,
+            forgotten,
         })
     }
 
