@@ -13,7 +13,7 @@ use crate::store::db::instance_lock::InstanceLock;
 use crate::store::rights::forget::{self, KnownName, NameToForget};
 use crate::store::sign_in::audit_log::{AuditEntry, AuditKind};
 use crate::store::sign_in::codes::{CodeOutbox, code_channel};
-use crate::store::sign_in::{audit_log, sessions, share_links};
+use crate::store::sign_in::{audit_log, codes, sessions, share_links};
 use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
@@ -278,9 +278,10 @@ pub fn build_client(
     })
 }
 
-/// Deletes sessions that have ended, and what is too old of the log.
+/// Deletes sessions that have ended, codes that are no longer good, and what is too old of the log.
 async fn forget_old_sign_ins(sign_ins: &SignIns, now: i64) -> Result<(), store::Error> {
     sessions::delete_ended_sessions(sign_ins, now).await?;
+    codes::delete_old_codes(sign_ins, now).await?;
     share_links::delete_old_links(sign_ins, now).await?;
     audit_log::delete_old_entries(sign_ins, now).await
 }
@@ -292,7 +293,9 @@ async fn forget_servers(store: &Writer, config: &Config, now: i64) -> Result<(),
         slot_policy: config.slot_policy,
         ..Rules::default()
     };
-    let mut is_changed = false;
+    // Whoever is forgotten is known before anybody is answered.
+    store.notice_forgotten().await?;
+    let mut forgotten = Vec::new();
     for server in &config.opted_out_servers {
         let wish = NameToForget {
             kind: ForgottenKind::Server,
@@ -306,14 +309,19 @@ async fn forget_servers(store: &Writer, config: &Config, now: i64) -> Result<(),
             KnownName::Stored | KnownName::No => {
                 tracing::info!("a server of opted_out_servers is being forgotten");
                 forget::forget_name(store, &rules, &wish, now, rand::random()).await?;
-                record_forgotten(store, &wish, now).await?;
-                is_changed = true;
+                forgotten.push(wish);
             }
         }
     }
 
-    if is_changed {
-        store.erase_deleted().await?;
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+
+    store.erase_deleted().await?;
+    for wish in &forgotten {
+        forget::finish_forgetting(store, wish, now).await?;
+        record_forgotten(store, wish, now).await?;
     }
 
     Ok(())

@@ -18,6 +18,9 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// When a server goes on with what this command began and did not end, ms.
+const TAKEN_OVER_MS: i64 = 60 * 60 * 1000;
+
 /// Runs `callscope forget`. Without `yes` it asks back first.
 pub(super) async fn run(
     config: &Config,
@@ -78,7 +81,10 @@ async fn forget_name(
             )
             .into());
         }
-        KnownName::Forgotten => say!("{name} is forgotten already; nothing names it."),
+        KnownName::Forgotten => {
+            say!("{name} is forgotten already; nothing was done.");
+            return Ok(ExitCode::SUCCESS);
+        }
         KnownName::Stored if !yes && !confirm(wish)? => {
             say!("Nothing was done.");
             return Ok(ExitCode::FAILURE);
@@ -91,18 +97,21 @@ async fn forget_name(
         ..Rules::default()
     };
     let now = Clock::System.now_ms();
+    forget::remember_wish(store, wish, now.saturating_add(TAKEN_OVER_MS)).await?;
     match forget::forget_name(store, &rules, wish, now, rand::random()).await? {
         Forgot::Done(counts) => say!("{}", words_of_counts(counts)),
         Forgot::Before => {}
     }
 
-    record_forgotten(store, wish, now).await?;
     if !store.erase_deleted().await? {
         say!(
-            "A part of the write-ahead log could not be emptied, since the server reads it; run \
-             this again, or restart the server."
+            "A part of the write-ahead log could not be emptied, since the server reads it; \
+             restart the server."
         );
     }
+
+    forget::finish_forgetting(store, wish, now).await?;
+    record_forgotten(store, wish, now).await?;
 
     say!(
         "What comes later is stored without the name. A running server shows it no more within a \

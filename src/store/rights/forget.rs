@@ -1,6 +1,7 @@
 //! Forgets a person or a homeserver. First the name is noted, so that nothing that comes stores it
 //! any more; then it is taken out of what is stored, room by room; then the database is written
-//! anew, so that no byte of it is left. A stop at any point loses nothing: who asks again goes on.
+//! anew, so that no byte of it is left. A stop at any point loses nothing: the wish stays open until
+//! all of that is done.
 
 use super::forgotten;
 use super::room_rows::{self, RoomCounts};
@@ -91,7 +92,8 @@ const ROOMS: &str = "
         or coalesce(error, '') like $2 escape '!' or coalesce(name, '') like $2 escape '!'
     union select room_id from memberships where coalesce(transport_url, '') like $2 escape '!'";
 
-/// Forgets a name, at `now`, ms. `random` becomes the key of all hashes, if there is none yet.
+/// Takes a name out of all rows, at `now`, ms. Bytes of it may be left until the database was
+/// written anew; only then [`finish_forgetting`] says that it is done. `random` becomes the key of all hashes, if there is none yet.
 ///
 /// # Errors
 /// When the database fails; what was done until then stays done.
@@ -131,7 +133,8 @@ pub async fn forget_name(
 
     let mut tx = store.writing().await?;
     // First, since it waits for those who store a batch; they may wait for the rows below.
-    forgotten::store_name_done(&mut tx, &names, wish.kind, &wish.name, now).await?;
+    forgotten::store_name(&mut tx, &names, wish.kind, &wish.name, now).await?;
+    close_wish(&mut tx, &names, wish).await?;
     counts.others += forget_outside_rooms(&mut tx, &names, wish, &patterns).await?;
     tx.commit().await?;
     store.notice_forgotten().await?;
@@ -178,7 +181,7 @@ pub enum KnownName {
     /// Nothing is stored about it.
     No,
     Stored,
-    /// It is forgotten, and nothing is stored about it.
+    /// It is forgotten, and nothing was left of it.
     Forgotten,
     /// It is the account by which rooms are watched, or its homeserver.
     Own,
@@ -193,16 +196,30 @@ pub async fn look_up_name(store: &Writer, wish: &NameToForget) -> Result<KnownNa
         return Ok(KnownName::Own);
     }
 
+    store.notice_forgotten().await?;
+    if is_done(store, wish).await? {
+        return Ok(KnownName::Forgotten);
+    }
+
     if is_name_stored(store, wish).await? {
         return Ok(KnownName::Stored);
     }
 
-    store.notice_forgotten().await?;
+    // Somebody else began to forget it, and was stopped.
     if store.forgotten.names().has_name(wish.kind, &wish.name) {
-        return Ok(KnownName::Forgotten);
+        return Ok(KnownName::Stored);
     }
 
     Ok(KnownName::No)
+}
+
+async fn is_done(store: &Writer, wish: &NameToForget) -> Result<bool, Error> {
+    let mut tx = store.writing().await?;
+    let names = forgotten::read_all_names(&mut tx).await?;
+    let is_done = forgotten::is_name_done(&mut tx, &names, wish.kind, &wish.name).await?;
+    tx.commit().await?;
+
+    Ok(is_done)
 }
 
 /// A column that may name somebody, in a table that has rooms.
@@ -302,21 +319,130 @@ fn is_named(names: &Forgotten, wish: &NameToForget, text: &str, is_id: bool) -> 
     nameless_outside(names, wish, text) != text
 }
 
-const NEXT_OPT_OUT: &str = "select user_id from opt_outs order by asked_ms, user_id limit 1";
+/// A wish to forget that is not fulfilled yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenWish {
+    Forget(NameToForget),
+    /// No row has the name any more, which is known by its hash only. Bytes of it may be left.
+    Erase {
+        hash: String,
+    },
+}
 
-/// The first of those who asked on the pages not to be recorded, and are not forgotten yet.
+// Whoever asked is named in full. What is erased next has its hash behind a sign that no name has.
+const OPEN_WISHES: &str = "select user_id from opt_outs where asked_ms <= $1
+    order by asked_ms, user_id limit 1000";
+const ADD_WISH: &str = "insert into opt_outs (user_id, asked_ms) values ($1, $2)
+    on conflict (user_id) do nothing";
+const DROP_WISH: &str = "delete from opt_outs where user_id = $1";
+const CLOSE_WISH: &str = "update opt_outs set user_id = $2 where user_id = $1";
+const ERASE: char = '#';
+
+/// The wishes that are open at `now`, ms, oldest first.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn next_opt_out(store: &Writer) -> Result<Option<NameToForget>, Error> {
-    let user_id: Option<String> = sqlx::query_scalar(NEXT_OPT_OUT)
-        .fetch_optional(&store.write)
+pub async fn list_open_wishes(store: &Writer, now: i64) -> Result<Vec<OpenWish>, Error> {
+    let words: Vec<String> = sqlx::query_scalar(OPEN_WISHES)
+        .bind(now)
+        .fetch_all(&store.write)
         .await?;
 
-    Ok(user_id.map(|name| NameToForget {
-        kind: ForgottenKind::Person,
-        name,
-    }))
+    Ok(words.into_iter().map(wish_from_word).collect())
+}
+
+fn wish_from_word(word: String) -> OpenWish {
+    if let Some(hash) = word.strip_prefix(ERASE) {
+        let hash = hash.to_owned();
+        return OpenWish::Erase { hash };
+    }
+
+    let kind = if word.starts_with('@') {
+        ForgottenKind::Person
+    } else {
+        ForgottenKind::Server
+    };
+
+    OpenWish::Forget(NameToForget { kind, name: word })
+}
+
+/// Remembers a wish until it is fulfilled. From `due_ms` on the observer fulfils it, if whoever
+/// remembered it was stopped.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remember_wish(store: &Writer, wish: &NameToForget, due_ms: i64) -> Result<(), Error> {
+    sqlx::query(ADD_WISH)
+        .bind(&wish.name)
+        .bind(due_ms)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+/// Drops a wish that is not fulfilled, since it is about our own account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn drop_wish(store: &Writer, wish: &NameToForget) -> Result<(), Error> {
+    sqlx::query(DROP_WISH)
+        .bind(&wish.name)
+        .execute(&store.write)
+        .await?;
+
+    Ok(())
+}
+
+/// Takes the name out of the wish itself, which stays open until the name is erased.
+async fn close_wish(tx: &mut Tx, names: &Forgotten, wish: &NameToForget) -> Result<(), Error> {
+    let word = format!("{ERASE}{}", names.hash_of_name(wish.kind, &wish.name));
+    let is_open: i64 = sqlx::query_scalar("select count(*) from opt_outs where user_id = $1")
+        .bind(&wish.name)
+        .fetch_one(&mut **tx)
+        .await?;
+    if is_open == 0 {
+        return Ok(());
+    }
+
+    sqlx::query(DROP_WISH)
+        .bind(&word)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(CLOSE_WISH)
+        .bind(&wish.name)
+        .bind(word)
+        .execute(&mut **tx)
+        .await?;
+
+    Ok(())
+}
+
+/// Stores at `now`, ms, that a name is forgotten, after the database was written anew.
+///
+/// # Errors
+/// When the database fails.
+pub async fn finish_forgetting(store: &Writer, wish: &NameToForget, now: i64) -> Result<(), Error> {
+    let hash = store.forgotten.names().hash_of_name(wish.kind, &wish.name);
+
+    finish_erasing(store, &hash, now).await
+}
+
+/// Like [`finish_forgetting`], of a name that is known by its hash only.
+///
+/// # Errors
+/// When the database fails.
+pub async fn finish_erasing(store: &Writer, hash: &str, now: i64) -> Result<(), Error> {
+    let mut tx = store.writing().await?;
+    forgotten::store_name_done(&mut tx, hash, now).await?;
+    sqlx::query(DROP_WISH)
+        .bind(format!("{ERASE}{hash}"))
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    store.notice_forgotten().await?;
+
+    Ok(())
 }
 
 /// What stands in the log for a name that is forgotten.
@@ -327,7 +453,11 @@ pub fn name_in_log(store: &Writer, wish: &NameToForget) -> String {
 
 const IS_ACCOUNT: &str = "select count(*) from vantages where user_id like $1 escape '!'";
 
-async fn is_own_name(store: &Writer, wish: &NameToForget) -> Result<bool, Error> {
+/// Is it the account by which rooms are watched, or its homeserver?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_own_name(store: &Writer, wish: &NameToForget) -> Result<bool, Error> {
     let found: i64 = sqlx::query_scalar(IS_ACCOUNT)
         .bind(NamePatterns::new(wish).user)
         .fetch_one(&store.write)
@@ -342,6 +472,8 @@ enum RowChange {
     Delete,
     /// A pseudonym takes the place of the name.
     Rename,
+    /// So it does, and it differs from room to room, since the row must stay.
+    RenameByRoom,
 }
 
 /// A column that may name somebody, in a table that is not of one room.
@@ -358,7 +490,13 @@ const OUTSIDE: [OutsideColumn; 15] = [
     delete_users("opt_outs", "user_id"),
     delete_users("feed_keys", "owner"),
     delete_users("sign_in_codes", "user_id"),
-    delete_users("direct_rooms", "user_id"),
+    // Without its row the room would be watched.
+    OutsideColumn {
+        table: "direct_rooms",
+        column: "user_id",
+        change: RowChange::RenameByRoom,
+        is_id: true,
+    },
     delete_users("invitations", "inviter"),
     delete_rows("days", "facts"),
     delete_rows("probes", "result"),
@@ -429,13 +567,20 @@ async fn forget_outside_rooms(
             let sql = match change {
                 RowChange::Delete => format!("delete from {table} where {column} = $1"),
                 RowChange::Rename => {
-                    format!("update {table} set {column} = $2 where {column} = $1")
+                    let also = match (*table, *column) {
+                        ("audit_log", "identity") => ", address = null",
+                        _ => "",
+                    };
+                    format!("update {table} set {column} = $2{also} where {column} = $1")
                 }
+                RowChange::RenameByRoom => format!(
+                    "update {table} set {column} = $2 || ' ' || room_id where {column} = $1"
+                ),
             };
             let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(&text);
             let query = match change {
                 RowChange::Delete => query,
-                RowChange::Rename => query.bind(&nameless),
+                RowChange::Rename | RowChange::RenameByRoom => query.bind(&nameless),
             };
             let done = query.execute(&mut **tx).await?;
             others += to_usize(i64::try_from(done.rows_affected()).unwrap_or(i64::MAX));

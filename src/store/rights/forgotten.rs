@@ -25,6 +25,8 @@ pub(in crate::store) struct ForgottenList {
 struct ReadList {
     version: ListVersion,
     names: Arc<Forgotten>,
+    /// Those of them whose names are nowhere any more.
+    done: Arc<Forgotten>,
 }
 
 /// It differs after every change of the list.
@@ -39,6 +41,16 @@ impl ForgottenList {
     /// The list as it was last read.
     pub fn names(&self) -> Arc<Forgotten> {
         self.lock().names.clone()
+    }
+
+    /// The name of a user as a log may have it: a pseudonym for who is forgotten.
+    pub fn name_for_log(&self, user_id: &str) -> String {
+        let names = self.names();
+        if names.has_person(user_id) {
+            names.pseudonym_outside_rooms(user_id)
+        } else {
+            user_id.to_owned()
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ReadList> {
@@ -76,6 +88,7 @@ pub(super) async fn make_key(tx: &mut Tx, random: [u8; 32]) -> Result<(), Error>
 const VERSION: &str = "select count(*), count(done_ms),
     coalesce(max(coalesce(done_ms, since_ms)), 0) from forgotten";
 const HASHES: &str = "select hash from forgotten";
+const DONE_HASHES: &str = "select hash from forgotten where done_ms is not null";
 // Whoever forgets a name waits for those who store a batch, and they wait for it: so none stores
 // the name after it was forgotten. SQLite has one writer at a time anyway.
 const LOCK: &str = "lock table forgotten in share mode";
@@ -102,9 +115,12 @@ pub(in crate::store) async fn read_names(
     }
 
     let names = Arc::new(read_all_names(tx).await?);
+    let key = read_key(tx).await?.unwrap_or_default();
+    let done: Vec<String> = sqlx::query_scalar(DONE_HASHES).fetch_all(&mut **tx).await?;
     *list.lock() = ReadList {
         version,
         names: names.clone(),
+        done: Arc::new(Forgotten::new(&key, done)),
     };
     list.changes.fetch_add(1, Ordering::SeqCst);
 
@@ -127,21 +143,23 @@ impl Reader {
         self.forgotten.changes.load(Ordering::SeqCst)
     }
 
-    /// Is this user forgotten, as far as this process knows?
+    /// Is this user forgotten, as far as this process knows, and named nowhere any more?
     #[must_use]
     pub fn is_forgotten(&self, user_id: &str) -> bool {
-        self.forgotten.names().has_person(user_id)
+        let done = self.forgotten.lock().done.clone();
+        done.has_person(user_id)
+    }
+
+    /// Is this user about to be forgotten, as far as this process knows?
+    #[must_use]
+    pub fn is_being_forgotten(&self, user_id: &str) -> bool {
+        self.forgotten.names().has_person(user_id) && !self.is_forgotten(user_id)
     }
 
     /// The name of a user as the program's own log may have it: a pseudonym for who is forgotten.
     #[must_use]
     pub fn name_for_log(&self, user_id: &str) -> String {
-        let names = self.forgotten.names();
-        if names.has_person(user_id) {
-            names.pseudonym_outside_rooms(user_id)
-        } else {
-            user_id.to_owned()
-        }
+        self.forgotten.name_for_log(user_id)
     }
 }
 
@@ -253,16 +271,10 @@ pub(super) async fn store_name(
     Ok(())
 }
 
-/// Stores that nothing stored holds this name any more.
-pub(super) async fn store_name_done(
-    tx: &mut Tx,
-    names: &Forgotten,
-    kind: ForgottenKind,
-    name: &str,
-    now: i64,
-) -> Result<(), Error> {
+/// Stores that nothing stored holds the name with this hash any more.
+pub(super) async fn store_name_done(tx: &mut Tx, hash: &str, now: i64) -> Result<(), Error> {
     sqlx::query(DONE)
-        .bind(names.hash_of_name(kind, name))
+        .bind(hash)
         .bind(now)
         .execute(&mut **tx)
         .await?;

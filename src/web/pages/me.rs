@@ -74,27 +74,21 @@ impl<'a> Person<'a> {
     }
 
     async fn state(&self, web: &Web) -> Result<RecordState, Error> {
-        if opt_outs::is_opting_out(self.sign_ins, &self.user_id).await? {
-            Ok(RecordState::Ending)
-        } else if web.store.is_forgotten(&self.user_id) {
+        if web.store.is_forgotten(&self.user_id) {
             Ok(RecordState::Forgotten)
+        } else if web.store.is_being_forgotten(&self.user_id)
+            || opt_outs::is_opting_out(self.sign_ins, &self.user_id).await?
+        {
+            Ok(RecordState::Ending)
         } else {
             Ok(RecordState::Recorded)
         }
     }
 
     /// Writes into the log what the person did.
-    async fn record(&self, web: &Web, kind: AuditKind) -> Result<(), Error> {
-        let who = web.store.name_for_log(&self.user_id);
-        Ok(record(
-            self.sign_ins,
-            kind,
-            Some(&who),
-            None,
-            self.asker.address,
-            self.ask.now,
-        )
-        .await?)
+    async fn record(&self, kind: AuditKind) -> Result<(), Error> {
+        let (who, address) = (Some(self.user_id.as_str()), self.asker.address);
+        Ok(record(self.sign_ins, kind, who, None, address, self.ask.now).await?)
     }
 }
 
@@ -139,8 +133,9 @@ pub async fn opt_out(
         }
 
         if person.state(&web).await? == RecordState::Recorded {
+            // First, so that the entry loses its name with all else.
+            person.record(AuditKind::OptedOut).await?;
             opt_outs::record_opt_out(person.sign_ins, &person.user_id, person.ask.now).await?;
-            person.record(&web, AuditKind::OptedOut).await?;
         }
 
         Ok(HttpResponse::SeeOther()
@@ -160,7 +155,7 @@ pub async fn get_export(req: HttpRequest, web: Web) -> HttpResponse {
         let turn = Arc::clone(&web.memory.exports)
             .try_acquire_owned()
             .map_err(|_| Error::Busy("too many files are being read"))?;
-        person.record(&web, AuditKind::Exported).await?;
+        person.record(AuditKind::Exported).await?;
 
         Ok((person.user_id, person.ask.now, turn))
     };

@@ -5,8 +5,10 @@ use crate::store::*;
 use callscope::rtc::forgotten::{Forgotten, ForgottenKind};
 use callscope::store::rights::export::write_export;
 use callscope::store::rights::forget::{
-    ForgetCounts, Forgot, KnownName, NameToForget, forget_name, look_up_name,
+    ForgetCounts, Forgot, KnownName, NameToForget, OpenWish, finish_erasing, finish_forgetting,
+    forget_name, list_open_wishes, look_up_name, remember_wish,
 };
+use callscope::store::sign_in::audit_log::{AuditEntry, AuditKind, list_entries, record_entry};
 use callscope::store::upkeep::retention;
 use std::cell::RefCell;
 
@@ -21,9 +23,12 @@ fn person(user_id: &str) -> NameToForget {
 }
 
 async fn forget(store: &Writer, wish: &NameToForget) -> Forgot {
-    forget_name(store, &Rules::default(), wish, LATER, KEY)
+    let forgot = forget_name(store, &Rules::default(), wish, LATER, KEY)
         .await
-        .unwrap()
+        .unwrap();
+    finish_forgetting(store, wish, LATER).await.unwrap();
+
+    forgot
 }
 
 /// The events of one room without those that homeservers would not accept: a member event in the
@@ -243,9 +248,11 @@ fn a_server_is_forgotten_with_its_people_and_its_name() {
 }
 
 /// What is stored outside of rooms about a user, and about their server.
-const OUTSIDE: [&str; 6] = [
+const OUTSIDE: [&str; 7] = [
     "insert into web_sessions (id_hash, identity, address, created_ms, last_seen_ms, expires_ms)
         values ('USER', 'USER', '::1', 1, 1, 1)",
+    "insert into direct_rooms (user_id, room_id, made_ms)
+        select 'USER', '!direct' || count(*), 1 from direct_rooms",
     "insert into feed_keys (owner, hash, created_ms) values ('USER', 'USER', 1)",
     "insert into sign_in_codes (browser_hash, user_id, code_hash, asked_ms, tries)
         values ('USER', 'USER', 'x', 1, 0)",
@@ -258,7 +265,7 @@ const OUTSIDE: [&str; 6] = [
 
 /// All of it that is left, row by row.
 const LEFT: &str = "select identity from web_sessions union all select owner from feed_keys
-    union all select user_id from sign_in_codes union all select identity from audit_log
+    union all select user_id from direct_rooms union all select user_id from sign_in_codes union all select identity from audit_log
     union all select detail from audit_log union all select name from probes
     union all select kind from unasked union all select user_id from memberships
     union all select user_id from people union all select user_id from room_members
@@ -336,7 +343,93 @@ fn who_has_a_similar_name_is_not_forgotten() {
             let named = left.iter().flatten();
             let of_user = named.filter(|text| text.contains("@x:data.org")).count();
             assert_eq!(of_user, 0, "{left:?}");
+            let rooms: Vec<String> = sqlx::query_scalar("select room_id from direct_rooms")
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+            assert_eq!(rooms, ["!direct0"], "it is still no room to watch");
             done(store, place).await;
         });
     }
+}
+
+#[test]
+fn a_wish_is_open_until_the_name_is_erased() {
+    block(async {
+        let (store, place) = open().await;
+        write_all(&store, arrivals(&[member("$1", 0, &join())]), &[1]).await;
+        let wishes = async |now| list_open_wishes(&store, now).await.unwrap();
+        let (ann, server) = (
+            person("@a:h"),
+            NameToForget {
+                kind: ForgottenKind::Server,
+                name: "home.example".into(),
+            },
+        );
+        remember_wish(&store, &ann, 5).await.unwrap();
+        remember_wish(&store, &server, 9).await.unwrap();
+        assert_eq!(wishes(4).await, []);
+        assert_eq!(wishes(5).await, [OpenWish::Forget(ann.clone())]);
+        assert_eq!(wishes(9).await.len(), 2, "none waits for another");
+
+        // Stopped before it is erased.
+        forget_name(&store, &Rules::default(), &ann, LATER, KEY)
+            .await
+            .unwrap();
+        assert!(!store.is_forgotten("@a:h") && store.is_being_forgotten("@a:h"));
+        assert_eq!(
+            look_up_name(&store, &ann).await.unwrap(),
+            KnownName::Stored,
+            "it goes on"
+        );
+        let open = wishes(9).await;
+        let Some(OpenWish::Erase { hash }) = open.first() else {
+            panic!("{open:?}");
+        };
+        finish_erasing(&store, hash, LATER).await.unwrap();
+        assert!(store.is_forgotten("@a:h") && !store.is_being_forgotten("@a:h"));
+        assert_eq!(
+            look_up_name(&store, &ann).await.unwrap(),
+            KnownName::Forgotten
+        );
+        assert_eq!(wishes(9).await, [OpenWish::Forget(server)]);
+        done(store, place).await;
+    });
+}
+
+#[test]
+fn the_log_never_names_who_is_forgotten() {
+    block(async {
+        let (store, place) = open().await;
+        let entry = AuditEntry {
+            at_ms: LATER,
+            kind: AuditKind::SignIn,
+            identity: Some("@a:h".into()),
+            detail: Some("a code for @a:h".into()),
+            address: Some("192.0.2.7".into()),
+        };
+        let sign_ins = store.sign_ins();
+        record_entry(&sign_ins, &entry).await.unwrap();
+        forget(&store, &person("@a:h")).await;
+        record_entry(&sign_ins, &entry).await.unwrap();
+        let other = AuditEntry {
+            identity: Some("@b:h".into()),
+            detail: None,
+            ..entry.clone()
+        };
+        record_entry(&sign_ins, &other).await.unwrap();
+        let entries = list_entries(&sign_ins, None, 9).await.unwrap().entries;
+        assert_eq!(entries[0], other);
+        assert_eq!(entries.len(), 3);
+        for entry in &entries[1..] {
+            let text = format!("{entry:?}");
+            assert!(
+                !text.contains("@a:h") && !text.contains("192.0.2.7"),
+                "{text}"
+            );
+            assert!(text.contains("forgotten-"), "{text}");
+        }
+
+        done(store, place).await;
+    });
 }
