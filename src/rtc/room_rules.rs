@@ -210,7 +210,12 @@ mod tests {
     #[test]
     fn before_all_known_levels_the_earliest_are_the_best_guess() {
         let levels = |id: &str, at: i64, power: i64| {
-            state(id, "m.room.power_levels", at, json!({"users": {"@ada:h": power}}))
+            state(
+                id,
+                "m.room.power_levels",
+                at,
+                json!({"users": {"@ada:h": power}}),
+            )
         };
         let rules = RoomRules::from_events(&[levels("$1", 10, 50), levels("$2", 20, 0)]);
         let power_at = |at: i64| rules.levels_at_or_earliest(at).unwrap().of_user("@ada:h");

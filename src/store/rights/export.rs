@@ -334,12 +334,13 @@ fn statement_of_table(part: &ExportedTable) -> String {
         order,
         ..
     } = part;
-    let naming: String = texts
+    let naming: Vec<String> = texts
         .iter()
         .map(|column| {
             format!(" or t.{column} like a.text escape '!' or t.{column} like a.encoded escape '!'")
         })
         .collect();
+    let naming = naming.concat();
 
     format!(
         "with asked(user_id, text, encoded) as

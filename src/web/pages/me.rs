@@ -29,7 +29,7 @@ const PARTS_WAITING: usize = 16;
 const PART_MIN: usize = 16 * 1024;
 
 /// How long a document may take to its end.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const LONGEST: Duration = Duration::from_mins(10);
 
 #[derive(Template)]
 #[template(path = "me.html")]
