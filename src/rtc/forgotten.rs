@@ -206,16 +206,14 @@ impl NamelessRoom<'_> {
         is_forgotten.then(|| format!("{PSEUDONYM}{}.invalid", hash()))
     }
 
-    /// The pseudonym of the host of an SFU, if it is that of a forgotten server or below it.
-    fn pseudonym_of_host(&self, host: &str) -> Option<String> {
-        let mut name = host;
-        loop {
-            if let Some(pseudonym) = self.pseudonym_of_server(name) {
-                return Some(pseudonym);
-            }
+    /// The pseudonym of the host of an SFU that this user named, if it is a forgotten server; or a
+    /// host below it, if the user is of that server. For others it may be somebody else's.
+    fn pseudonym_of_host(&self, host: &str, user_id: &str) -> Option<String> {
+        let own = server_of(user_id);
+        let below = host.strip_suffix(own).filter(|_| !own.is_empty());
+        let is_below = below.is_some_and(|below| below.ends_with('.'));
 
-            name = name.split_once('.')?.1;
-        }
+        self.pseudonym_of_server(if is_below { own } else { host })
     }
 
     /// What stands for a device of a forgotten user.
@@ -587,7 +585,7 @@ impl NamelessRoom<'_> {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let authority = authority.rsplit('@').next().unwrap_or_default();
         let authority = self
-            .pseudonym_of_host(&host_of_url(authority))
+            .pseudonym_of_host(&host_of_url(authority), subject)
             .unwrap_or_else(|| authority.to_owned());
         let name = localpart_of(subject).to_lowercase();
         let path = if !name.is_empty() && path.to_lowercase().contains(&name) {
@@ -646,7 +644,7 @@ impl NamelessRoom<'_> {
                 for (key, value) in object.iter_mut() {
                     match value {
                         Value::String(url) if ADDRESSES.contains(&key.as_str()) => {
-                            if self.pseudonym_of_host(&host_of_url(url)).is_some() {
+                            if self.pseudonym_of_host(&host_of_url(url), "").is_some() {
                                 *url = self.nameless_url(url, "");
                                 is_changed = true;
                             }
@@ -712,7 +710,7 @@ impl NamelessRoom<'_> {
         };
 
         let is_kept = |room: &Self, url: &str| {
-            user_id.is_empty() && room.pseudonym_of_host(&host_of_url(url)).is_none()
+            user_id.is_empty() && room.pseudonym_of_host(&host_of_url(url), "").is_none()
         };
         let mut nameless_url = |url: String| {
             if is_kept(self, &url) {
@@ -1027,6 +1025,19 @@ mod tests {
         let text = room.nameless_json(&event.to_string()).unwrap();
         assert!(!text.contains("home.example"), "{text}");
         assert!(!forgotten.has_person("@ann:away.example"));
+        // Of others only the host itself is replaced.
+        let of_other = |url: &str| {
+            json!({"event_id": "$1", "type": "m.call.member", "sender": "@bob:away.example",
+                "state_key": "_@bob:away.example_D", "origin_server_ts": 1,
+                "content": {"application": "m.call", "call_id": "", "device_id": "D",
+                    "focus_active": {"type": "livekit"}, "foci_preferred": [{"type": "livekit",
+                    "livekit_service_url": url}]}})
+            .to_string()
+        };
+        let own = room.nameless_json(&of_other("https://home.example/sfu"));
+        assert!(!own.unwrap().contains("home.example"));
+        let other = of_other("https://tenant.home.example/sfu");
+        assert_eq!(room.nameless_json(&other), None);
         // Who was forgotten alone before has the same name afterwards, but for the server.
         let mut both = forgotten.clone();
         both.add(ForgottenKind::Person, "@ann:home.example");

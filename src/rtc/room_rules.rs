@@ -93,6 +93,14 @@ impl RoomRules {
         Some(&self.levels[known.checked_sub(1)?].value)
     }
 
+    /// The power levels at a time, ms, or if none is known of it, the earliest known ones; `None` if
+    /// no event is known.
+    #[must_use]
+    pub fn levels_at_or_earliest(&self, time_ms: i64) -> Option<&PowerLevels> {
+        let earliest = || Some(&self.levels.first()?.value);
+        self.levels_at(time_ms).or_else(earliest)
+    }
+
     /// The current power levels; `None` if no event is known.
     #[must_use]
     pub fn levels(&self) -> Option<&PowerLevels> {
@@ -197,6 +205,23 @@ mod tests {
 
     fn tombstone(id: &str, at: i64, to: &Value) -> RoomEvent {
         state(id, "m.room.tombstone", at, json!({"replacement_room": to}))
+    }
+
+    #[test]
+    fn before_all_known_levels_the_earliest_are_the_best_guess() {
+        let levels = |id: &str, at: i64, power: i64| {
+            state(
+                id,
+                "m.room.power_levels",
+                at,
+                json!({"users": {"@ada:h": power}}),
+            )
+        };
+        let rules = RoomRules::from_events(&[levels("$1", 10, 50), levels("$2", 20, 0)]);
+        let power_at = |at: i64| rules.levels_at_or_earliest(at).unwrap().of_user("@ada:h");
+        assert_eq!([power_at(5), power_at(10), power_at(20)], [50, 50, 0]);
+        assert!(rules.levels_at(5).is_none());
+        assert!(RoomRules::default().levels_at_or_earliest(5).is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::coverage::Span;
 use super::event::{EventKind, RoomEvent};
+use super::id::hash;
 use super::order::sort_by_effective_time;
 use super::power::PowerLevels;
 use super::visibility::hidden_spans;
@@ -68,12 +69,22 @@ pub fn event_that_decides<'e>(
 #[must_use]
 pub fn is_opt_out(event: &RoomEvent, levels: Option<&PowerLevels>) -> bool {
     let power = levels.map_or(0, |levels| levels.of_user(&event.sender));
-    let asks = event
-        .content
-        .get(VISIBILITY_KEY)
-        .is_some_and(|word| word == NONE);
 
-    asks && power >= POWER_TO_PUBLISH
+    asks_for_no_record(event) && power >= POWER_TO_PUBLISH
+}
+
+/// Does the event ask that calls are not recorded, whoever sent it?
+#[must_use]
+pub fn asks_for_no_record(event: &RoomEvent) -> bool {
+    let word = event.content.get(VISIBILITY_KEY);
+    word.is_some_and(|word| word == NONE)
+}
+
+/// A number of the event by which a room opted out, by which it is known again; never 0.
+#[must_use]
+pub fn number_of_opt_out(event: &RoomEvent) -> i64 {
+    let digits = hash(&["opt-out", &event.event_id], 7);
+    i64::from_str_radix(&digits, 16).map_or(1, |number| number.max(1))
 }
 
 words! {
@@ -314,6 +325,9 @@ mod tests {
             visibility_of_event(&asks, Some(&levels(0))),
             RoomVisibility::Hidden
         );
+        let other = event(3, VISIBILITY_EVENT, "", &json!({"visibility": "none"}));
+        assert_ne!(number_of_opt_out(&asks), number_of_opt_out(&other));
+        assert!(number_of_opt_out(&asks) > 1);
         let topic = event(2, TOPIC_EVENT, "", &json!({}));
         assert_eq!(event_that_decides(None, Some(&topic)), None);
         assert_eq!(event_that_decides(Some(&asks), Some(&topic)), Some(&asks));

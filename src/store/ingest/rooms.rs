@@ -4,9 +4,10 @@ use super::room_rules;
 use crate::rtc::event::{EventKind, RoomEvent, replace_nul};
 use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::power::SendAccess;
+use crate::rtc::room_rules::RoomRules;
 use crate::rtc::room_visibility::{
-    RoomVisibility, TOPIC_EVENT, VISIBILITY_EVENT, event_that_decides, is_opt_out,
-    visibility_of_event,
+    RoomVisibility, TOPIC_EVENT, VISIBILITY_EVENT, asks_for_no_record, event_that_decides,
+    is_opt_out, number_of_opt_out, visibility_of_event,
 };
 use crate::rtc::words::Watch;
 use crate::store::db::multi_row::{MultiRow, Statement};
@@ -104,6 +105,12 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
             .get(kind)
             .and_then(|events| Some(sort_by_effective_time(events).last()?.1))
     };
+    let time_of = |event: &RoomEvent| {
+        let same = kinds.get(&event.kind).into_iter().flatten();
+        let found = sort_by_effective_time(same).into_iter();
+        let mut found = found.filter(|(_, other)| other.event_id == event.event_id);
+        found.next().map_or_else(|| event.time(), |(time, _)| time)
+    };
 
     let text = |kind: &str, key: &str| {
         let text = newest(kind)?.content.get(key)?.as_str()?;
@@ -132,8 +139,11 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
         .filter(|replaced| replaced.room_id != room_id);
     let decides = event_that_decides(newest(VISIBILITY_EVENT), newest(TOPIC_EVENT));
     let shown_by_room =
-        decides.map(|event| visibility_of_event(event, rules.levels_at(event.time())));
-    let opts_out = decides.is_some_and(|event| is_opt_out(event, rules.levels_at(event.time())));
+        decides.map(|event| visibility_of_event(event, rules.levels_at(time_of(event))));
+    let opts_out = match decides {
+        Some(event) => number_if_opted_out(tx, room_id, event, &rules, time_of(event)).await?,
+        None => 0,
+    };
     sqlx::query(SET_FACTS)
         .bind(room_id)
         .bind(name)
@@ -147,11 +157,36 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
         .bind(rules.creation.predecessor.clone())
         .bind(text("m.room.join_rules", "join_rule"))
         .bind(shown_by_room.map(RoomVisibility::as_str))
-        .bind(i64::from(opts_out))
+        .bind(opts_out)
         .execute(&mut **tx)
         .await?;
 
     Ok(())
+}
+
+const OPTS_OUT: &str = "select opts_out from rooms where room_id = $1";
+
+/// The number of the event that decides, if the room opts out by it at this time, ms; else 0. Once
+/// it did, it does so for as long as the event decides: levels of that time may be deleted meanwhile.
+async fn number_if_opted_out(
+    tx: &mut Tx,
+    room_id: &str,
+    event: &RoomEvent,
+    rules: &RoomRules,
+    time_ms: i64,
+) -> Result<i64, Error> {
+    if !asks_for_no_record(event) {
+        return Ok(0);
+    }
+
+    let number = number_of_opt_out(event);
+    let stored: i64 = sqlx::query_scalar(OPTS_OUT)
+        .bind(room_id)
+        .fetch_one(&mut **tx)
+        .await?;
+    let opts_out = stored == number || is_opt_out(event, rules.levels_at_or_earliest(time_ms));
+
+    Ok(if opts_out { number } else { 0 })
 }
 
 /// The words in lower case, for the search; `None` if the database can compute that itself. It

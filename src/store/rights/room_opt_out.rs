@@ -14,14 +14,17 @@ use std::collections::BTreeSet;
 pub(in crate::store) struct Recording {
     /// Since when nothing is recorded, ms; `None` = it is.
     opted_out_ms: Option<i64>,
-    /// Events from before are not stored, ms.
+    /// Events of calls from before are not stored, ms.
     from_ms: Option<i64>,
+    /// The room asks that nothing is recorded, whatever the operator decided.
+    opts_out: bool,
     /// The events of the room's own state, where nothing else is recorded.
     own_events: BTreeSet<String>,
 }
 
 const OWN_EVENTS: &str = "select event_id from events where room_id = $1";
-const RECORDING: &str = "select opted_out_ms, recorded_from_ms from rooms where room_id = $1";
+const RECORDING: &str = "select opted_out_ms, recorded_from_ms, opts_out from rooms
+    where room_id = $1";
 
 /// What is recorded of this room, which must be stored.
 pub(in crate::store) async fn read_recording(
@@ -36,6 +39,7 @@ pub(in crate::store) async fn read_recording(
     let mut recording = Recording {
         opted_out_ms: row.try_get("opted_out_ms")?,
         from_ms: row.try_get("recorded_from_ms")?,
+        opts_out: row.try_get::<i64, _>("opts_out")? != 0,
         own_events: BTreeSet::new(),
     };
     if recording.is_off() {
@@ -62,15 +66,28 @@ impl Recording {
         }
 
         let mut kept = room.clone();
-        let is_late = |ms: i64| !self.is_off() && self.from_ms.is_none_or(|from| ms >= from);
-        kept.arrivals.retain(|arrival| {
-            self.is_of_own_state(&arrival.event) || is_late(arrival.event.time())
-        });
+        kept.arrivals
+            .retain(|arrival| self.is_recorded(&arrival.event));
         if self.is_off() {
             kept.malformed.clear();
         }
 
         Cow::Owned(kept)
+    }
+
+    /// May the event be stored? What happened in calls while nothing was recorded is not read later;
+    /// who is in the room is.
+    fn is_recorded(&self, event: &RoomEvent) -> bool {
+        if self.is_off() {
+            return self.is_of_own_state(event);
+        }
+
+        let is_of_calls = matches!(
+            EventKind::of_event_type(&event.kind),
+            EventKind::Member | EventKind::Slot | EventKind::Related | EventKind::Encrypted
+        );
+
+        !is_of_calls || self.from_ms.is_none_or(|from| event.time() >= from)
     }
 
     /// Is the event the room's own state, or does it take back some of it; and is it not about
@@ -87,13 +104,14 @@ impl Recording {
     }
 }
 
-const OPTS_OUT: &str = "select opts_out from rooms where room_id = $1";
+const OPTS_OUT: &str = "select opts_out, shown_by_operator from rooms where room_id = $1";
 const OPT_OUT: &str = "update rooms set opted_out_ms = $2, access = null, members_ms = null
     where room_id = $1";
 const COME_BACK: &str = "update rooms set opted_out_ms = null, recorded_from_ms = $2
     where room_id = $1";
 
 /// Deletes what was recorded if the room just opted out at `now`, ms, or notes that it came back.
+/// Where an operator decided who may see its calls, that goes before: then nothing is deleted.
 /// Returns true if one of both happened.
 pub(in crate::store) async fn apply_opt_out(
     tx: &mut Tx,
@@ -101,15 +119,29 @@ pub(in crate::store) async fn apply_opt_out(
     before: &Recording,
     now: i64,
 ) -> Result<bool, Error> {
-    let opts_out: i64 = sqlx::query_scalar(OPTS_OUT)
+    let row = sqlx::query(OPTS_OUT)
         .bind(room_id)
         .fetch_one(&mut **tx)
         .await?;
-    if (opts_out != 0) == before.is_off() {
+    let opts_out = row.try_get::<i64, _>("opts_out")? != 0;
+    let decided: Option<String> = row.try_get("shown_by_operator")?;
+    if opts_out == before.is_off() {
         return Ok(false);
     }
 
-    if opts_out == 0 {
+    if opts_out && decided.is_some() {
+        if !before.opts_out {
+            tracing::warn!(
+                room_id,
+                "a room asked not to be recorded, but an operator decided who may see its calls, \
+                 so they are recorded on"
+            );
+        }
+
+        return Ok(false);
+    }
+
+    if !opts_out {
         sqlx::query(COME_BACK)
             .bind(room_id)
             .bind(now)
@@ -167,3 +199,41 @@ const DELETE_RECORDED: [&str; 21] = [
     "delete from sightings where room_id = $1 and not exists (select 1 from events e
         where e.event_id = sightings.event_id and e.room_id = sightings.room_id)",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_room_that_came_back_knows_who_is_in_it() {
+        let recording = Recording {
+            opted_out_ms: None,
+            from_ms: Some(100),
+            opts_out: false,
+            own_events: BTreeSet::new(),
+        };
+        let event = |kind: &str, at: i64| {
+            let json = json!({"event_id": "$1", "type": kind, "sender": "@a:h", "state_key": "@a:h",
+                "origin_server_ts": at, "content": {"membership": "join"}});
+            RoomEvent::from_json(&json, None).unwrap()
+        };
+        assert!(recording.is_recorded(&event("m.room.member", 50)));
+        assert!(recording.is_recorded(&event("m.room.power_levels", 50)));
+        for kind in [
+            "m.call.member",
+            "m.rtc.slot",
+            "m.rtc.notification",
+            "m.room.encrypted",
+        ] {
+            assert!(!recording.is_recorded(&event(kind, 50)), "{kind}");
+            assert!(recording.is_recorded(&event(kind, 100)), "{kind}");
+        }
+
+        let off = Recording {
+            opted_out_ms: Some(1),
+            ..recording
+        };
+        assert!(!off.is_recorded(&event("m.room.member", 150)));
+    }
+}

@@ -20,12 +20,16 @@ use askama::Template;
 use futures_util::stream;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Parts of a document that wait for a slow reader.
 const PARTS_WAITING: usize = 16;
 /// A part is sent when it is at least this long, bytes.
 const PART_MIN: usize = 16 * 1024;
+
+/// How long a document may take to its end.
+const LONGEST: Duration = Duration::from_mins(10);
 
 #[derive(Template)]
 #[template(path = "me.html")]
@@ -180,7 +184,8 @@ pub async fn get_export(req: HttpRequest, web: Web) -> HttpResponse {
                 }
             }
         };
-        let done = write_export(&store, &user_id, now, write).await;
+        let done = tokio::time::timeout(LONGEST, write_export(&store, &user_id, now, write)).await;
+        let done = done.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
         let last = match done {
             Ok(()) => Ok(Bytes::from(waiting)),
             // The answer has already begun. Cut the connection, so that nobody takes a part for the

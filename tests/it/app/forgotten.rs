@@ -447,6 +447,7 @@ async fn the_people_of_a_server_that_opted_out_are_counted_without_names() {
     // Another start has nothing to do.
     let app = App::ready(&program).await;
     drop(app);
+    sqlx::any::install_default_drivers();
     let pool = sqlx::AnyPool::connect(bed.database.url()).await.unwrap();
     let entries = "select count(*) from audit_log where kind = 'forgotten'";
     let entries: i64 = sqlx::query_scalar(entries).fetch_one(&pool).await.unwrap();

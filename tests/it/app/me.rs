@@ -91,6 +91,17 @@ async fn a_person_takes_what_is_stored_and_gets_out() {
     })
     .await;
     assert_eq!(stays(&bob).await, 1);
+    let text = ann.get("/me/export.json").await.text().await.unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let left_out = document["left_out"].as_array().unwrap();
+    for part in ["log_entries", "sign_in_sessions", "accounts", "opt_outs"] {
+        assert!(
+            left_out.contains(&Value::from(part)),
+            "{part}: {left_out:?}"
+        );
+        assert!(document.get(part).is_none(), "{part}");
+    }
+
     for stranger in [visitor(""), visitor("@admin:sim.example")] {
         assert_eq!(stranger.get("/me").await.status(), 404);
         assert_eq!(stranger.get("/me/export.json").await.status(), 404);

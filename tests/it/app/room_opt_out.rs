@@ -123,3 +123,26 @@ async fn a_room_that_opted_out_before_is_never_recorded() {
         assert_eq!(files_with(bed.folder.path(), "qxann"), Vec::<String>::new());
     }
 }
+
+#[tokio::test]
+async fn what_an_operator_decided_goes_before_an_opt_out() {
+    let bed = Bed::new().await;
+    let room = room_with_moderator(&bed);
+    bed.joins(&room, ANN, "AD", now() - 60_000);
+    let app = bed.start().await;
+    app.once_read(&room).await;
+    let pool = sqlx::AnyPool::connect(bed.database.url()).await.unwrap();
+    sqlx::query("update rooms set shown_by_operator = 'members'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    set_topic(&bed, &room, MODERATOR, "Hello [callscope: off]");
+    bed.joins(&room, ANN, "AD2", now());
+    eventually("the second device", 30, async || {
+        let calls = calls_of(&app, &room).await;
+        (calls.len() == 1 && calls[0]["devices"] == 2).then_some(())
+    })
+    .await;
+    app.app.stop().await;
+}
