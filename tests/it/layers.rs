@@ -326,6 +326,9 @@ const TABLES_OF_SIGN_INS: &[&str] = &[
     "opt_outs",
 ];
 const FOLDER_OF_SIGN_INS: &str = "src/store/sign_in";
+/// The folder that forgets people, and the table of its own work there.
+const FOLDER_OF_RIGHTS: &str = "src/store/rights";
+const TABLE_OF_RIGHTS: &str = "opt_outs";
 /// The file that writes what an operator decides about rooms, and the tables of that. The observer
 /// writes these tables, too.
 const FILE_OF_DECISIONS: &str = "src/store/sign_in/rooms.rs";
@@ -357,6 +360,10 @@ fn the_web_writes_only_who_signed_in() {
         let decides = path.ends_with(FILE_OF_DECISIONS);
         for table in changed_tables(&text) {
             if decides && TABLES_OF_DECISIONS.contains(&table.as_str()) {
+                continue;
+            }
+
+            if path.starts_with(FOLDER_OF_RIGHTS) && table == TABLE_OF_RIGHTS {
                 continue;
             }
 
