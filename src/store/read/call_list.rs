@@ -224,7 +224,7 @@ pub async fn list_calls(
     Ok(calls)
 }
 
-/// The number of calls that match at `now`, ms, up to [`COUNTED`]. If no condition of the filter is
+/// The number of calls that match at `now`, ms, up to `COUNTED`. If no condition of the filter is
 /// rare, only the newest calls are looked at; `more` then says that older ones may match as well.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ pub fn unobserved_spans(cover: &[Interval]) -> impl Iterator<Item = Span> + '_ {
         .map(|interval| interval.span)
 }
 
-/// The bands of these spans on an axis, cut to the picture; at most [`BANDS_MAX`].
+/// The bands of these spans on an axis, cut to the picture; at most `BANDS_MAX`.
 #[must_use]
 pub fn bands_on_axis(spans: impl Iterator<Item = Span>, axis: &Axis) -> Vec<Band> {
     let whole = Span {
