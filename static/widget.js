@@ -3,6 +3,8 @@
 (() => {
   const query = new URLSearchParams(location.search);
   const room = query.get("room") || "";
+  // The pages may stand below a path.
+  const base = location.pathname.replace(/\/widget$/, "");
   const widgetId = query.get("widgetId") || "";
   const parent = (() => {
     try {
@@ -39,7 +41,7 @@
   const refresh = async () => {
     clearTimeout(timer);
     try {
-      const answer = await fetch(`/embed/rooms/${encodeURIComponent(room)}`, {
+      const answer = await fetch(`${base}/embed/rooms/${encodeURIComponent(room)}`, {
         headers: { authorization: `Bearer ${session}` },
         credentials: "omit",
         cache: "no-store",
@@ -63,7 +65,7 @@
   const exchange = async (token) => {
     const fields = new URLSearchParams({ room, server: token.matrix_server_name, token: token.access_token });
     try {
-      const answer = await fetch("/widget/session", { method: "POST", body: fields, credentials: "omit" });
+      const answer = await fetch(`${base}/widget/session`, { method: "POST", body: fields, credentials: "omit" });
       const body = await answer.json();
       if (!answer.ok) {
         say(`Nothing is shown: ${body.error}.`);

@@ -14,6 +14,20 @@ const INVITE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The type of the rooms that we make, by which they are known before their making is answered.
 pub const DIRECT_ROOM_TYPE: &str = "org.callscope.direct";
 
+/// The parts of the path of a user's membership in a room.
+fn parts_of_membership<'a>(room_id: &'a str, user_id: &'a str) -> [&'a str; 8] {
+    [
+        "_matrix",
+        "client",
+        "v3",
+        "rooms",
+        room_id,
+        "state",
+        "m.room.member",
+        user_id,
+    ]
+}
+
 impl Client {
     /// Makes a direct room without encryption in which nobody else is yet; returns its id. Only we
     /// may invite or change anything.
@@ -44,16 +58,7 @@ impl Client {
     /// # Errors
     /// As every request; `is_forbidden` where that user was banned or is not to be invited.
     pub async fn invite_to_direct_room(&self, room_id: &str, user_id: &str) -> Result<()> {
-        let parts = [
-            "_matrix",
-            "client",
-            "v3",
-            "rooms",
-            room_id,
-            "state",
-            "m.room.member",
-            user_id,
-        ];
+        let parts = parts_of_membership(room_id, user_id);
         // Not the endpoint for invitations: it cannot say that the room is direct.
         let body = json!({"membership": "invite", "is_direct": true});
         self.put(&parts, body)
@@ -69,16 +74,7 @@ impl Client {
     /// # Errors
     /// As every request; `is_forbidden` when we are not in the room.
     pub async fn membership_of(&self, room_id: &str, user_id: &str) -> Result<Option<String>> {
-        let parts = [
-            "_matrix",
-            "client",
-            "v3",
-            "rooms",
-            room_id,
-            "state",
-            "m.room.member",
-            user_id,
-        ];
+        let parts = parts_of_membership(room_id, user_id);
 
         match self.get(&parts).send().await {
             Ok(answer) => Ok(answer

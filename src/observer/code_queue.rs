@@ -2,6 +2,7 @@
 //! ids in watched rooms come here. Time is an argument.
 
 use crate::rtc::id::server_of;
+use crate::rtc::time::DAY_MS;
 use crate::store::sign_in::codes::CodeWish;
 use std::collections::VecDeque;
 
@@ -12,7 +13,6 @@ const SERVER_MOST: usize = 60;
 const ALL_MOST: usize = 600;
 const ID_DAY_MOST: usize = 10;
 const SHORT_MS: i64 = 10 * 60 * 1000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Maximum codes that are sent at the same time, and of one server: one that is slow must not delay
 /// all others.
 const SENDING_MOST: usize = 32;

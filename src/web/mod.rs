@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::store::Reader;
 use crate::store::model::Totals;
 use crate::store::visible::VisibilityPolicy;
+use crate::web::http::address_slots::AddressSlots;
 use crate::web::http::base_path::BasePath;
 use crate::web::http::cost_cache::{CostCache, SharedValue};
 use crate::web::http::rate_limit::RateLimit;
@@ -66,7 +67,7 @@ pub struct Web {
 pub struct SharedMemory {
     running: Arc<SharedValue<pages::RunningCalls>>,
     days: Arc<CostCache<overview::DayCounts>>,
-    streams: outputs::live::Streams,
+    streams: AddressSlots,
     /// The requests of each address; `None` if they are not limited.
     rate_limit: Option<RateLimit>,
     /// One permit per file export in progress.
@@ -85,7 +86,10 @@ impl Default for SharedMemory {
         Self {
             running: Arc::default(),
             days: Arc::default(),
-            streams: outputs::live::Streams::at_most(http::connections::max_live_streams()),
+            streams: AddressSlots::at_most(
+                outputs::live::STREAMS_OF_ADDRESS,
+                http::connections::max_live_streams(),
+            ),
             rate_limit: None,
             exports: Arc::new(Semaphore::new(EXPORTS_MOST)),
             metrics: Arc::new(Semaphore::new(1)),
@@ -256,6 +260,7 @@ pub fn serve_with(
         let app = App::new()
             .app_data(PayloadConfig::new(http::form::FORM_MAX))
             .app_data(web.clone())
+            .app_data(Data::new(base.clone()))
             .app_data(kept.0.clone())
             .app_data(kept.1.clone());
         let app = app

@@ -2,6 +2,7 @@
 
 use super::SignIns;
 use super::audit_log::{AuditEntry, AuditKind, record_entry};
+use crate::rtc::time::DAY_MS;
 use crate::rtc::words::words;
 use crate::store::Error;
 use crate::store::db::json_row::read_rows;
@@ -20,7 +21,6 @@ words! {
 
 /// How often the last use of a key is written at most, ms.
 const USED_EVERY_MS: i64 = 60_000;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Maximum keys that are listed.
 const LISTED_MOST: i64 = 500;
 

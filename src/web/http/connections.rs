@@ -2,13 +2,12 @@
 //! database and for homeservers, and for others than the one who opens most. Without the limits,
 //! strangers could keep the observer from working.
 
+use super::address_slots::AddressSlots;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use socket2::SockRef;
 use std::any::Any;
-use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Open files that the process needs besides client connections.
 const OTHERS: usize = 160;
@@ -22,14 +21,13 @@ const USUAL: usize = 1024;
 const OF_ADDRESS: usize = 512;
 
 /// The open connections, by address. Cheap to clone: all clones share the same data.
-#[derive(Debug, Clone, Default)]
-pub struct OpenConnections(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Debug, Clone)]
+pub struct OpenConnections(AddressSlots);
 
-/// One open connection; dropping it makes room for another.
-#[derive(Debug)]
-struct OpenConnection {
-    connections: OpenConnections,
-    address: IpAddr,
+impl Default for OpenConnections {
+    fn default() -> Self {
+        Self(AddressSlots::at_most(OF_ADDRESS, usize::MAX))
+    }
 }
 
 impl OpenConnections {
@@ -53,41 +51,12 @@ impl OpenConnections {
             return;
         }
 
-        match self.open(address) {
+        match self.0.take_slot(address) {
             Some(open) => {
                 extensions.insert(open);
             }
             // What was closed is found out when it is read from, which is at once.
             None => drop(SockRef::from(stream).shutdown(Shutdown::Both)),
-        }
-    }
-
-    /// Counts one more connection of this address; `None` if it has too many.
-    fn open(&self, address: IpAddr) -> Option<OpenConnection> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.entry(address).or_default();
-        if *own >= OF_ADDRESS {
-            return None;
-        }
-
-        *own += 1;
-
-        Some(OpenConnection {
-            connections: self.clone(),
-            address,
-        })
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        let open = self.connections.0.lock();
-        let mut open = open.unwrap_or_else(PoisonError::into_inner);
-        match open.get_mut(&self.address) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => {
-                open.remove(&self.address);
-            }
         }
     }
 }
@@ -150,29 +119,16 @@ fn open_files_limit(limits: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_address_has_so_many_connections() {
-        let connections = OpenConnections::default();
-        let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let mut open: Vec<OpenConnection> = (0..OF_ADDRESS)
-            .map(|_| connections.open(ip(1)).unwrap())
-            .collect();
-        assert!(connections.open(ip(1)).is_none() && connections.open(ip(2)).is_some());
-        open.pop();
-        open.push(connections.open(ip(1)).unwrap());
-        drop(open);
-        assert!(connections.0.lock().unwrap().is_empty());
-    }
-
     #[tokio::test]
     async fn a_connection_too_many_is_closed() {
+        use crate::web::http::address_slots::AddressSlot;
         use tokio::io::AsyncReadExt;
 
         let connections = OpenConnections::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let _open: Vec<OpenConnection> = (0..OF_ADDRESS)
-            .map(|_| connections.open(address.ip()).unwrap())
+        let _open: Vec<AddressSlot> = (0..OF_ADDRESS)
+            .map(|_| connections.0.take_slot(address.ip()).unwrap())
             .collect();
         let mut client = TcpStream::connect(address).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();

@@ -5,6 +5,7 @@ use crate::web::Web;
 use crate::web::sign_in::cookie::CookieKind;
 use crate::web::sign_in::secret_text::new_secret;
 use crate::web::sign_in::{Asker, Entrance};
+use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::web::Bytes;
@@ -148,6 +149,22 @@ pub fn check_form(web: &Web, asker: &Asker, headers: &HeaderMap, form: &Form) ->
         .is_some_and(|bound_to| web.access.is_form_token(&bound_to, form.get(TOKEN)));
 
     if is_bound { Ok(()) } else { Err(OLD) }
+}
+
+/// Reads the form that who asks sent from a page of ours.
+///
+/// # Errors
+/// It cannot be read, no page of ours sent it, or it is too old.
+pub fn read_form(
+    req: &HttpRequest,
+    web: &Web,
+    asker: &Asker,
+    body: Result<Bytes, actix_web::Error>,
+) -> Result<Form, Error> {
+    let form = Form::read(body)?;
+    check_form(web, asker, req.headers(), &form)?;
+
+    Ok(form)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Requests and answers: parameters, errors, caches, hosts, paths; nothing here knows a page.
 
+pub mod address_slots;
 pub mod assets;
 pub mod base_path;
 pub mod connections;

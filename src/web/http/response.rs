@@ -2,6 +2,7 @@
 
 use super::base_path::BasePath;
 use super::error::Error;
+use super::form::FormBinding;
 use super::indentation::without_indentation;
 use super::request::Query;
 use super::{assets, etag, host, own_path, viewer};
@@ -58,7 +59,7 @@ impl PageRequest {
             }),
             viewer,
             has_asker: Asker::of_request(req).is_some(),
-            base: BasePath::from_public_url(web.public_url.as_deref()),
+            base: base_of_request(req),
             frame: web.access.frame_for(Asker::of_request(req).as_ref()),
             sign_in_address: own_path::sign_in_address(req),
             api: is_for_programs(req.path()),
@@ -67,6 +68,13 @@ impl PageRequest {
             storage: web.store.health().clone(),
         }
     }
+}
+
+/// The path below which the pages stand, as it was found out at the start.
+fn base_of_request(req: &HttpRequest) -> BasePath {
+    let base = req.app_data::<web::Data<BasePath>>();
+
+    base.map(|base| base.get_ref().clone()).unwrap_or_default()
 }
 
 impl PageRequest {
@@ -276,18 +284,13 @@ pub async fn send_page<P: Page>(
                 path
             };
 
-            return HttpResponse::SeeOther()
-                .insert_header((header::LOCATION, path))
-                .finish();
+            return redirect_to(&path);
         }
         Err(error) => Err(error),
     };
 
     match body {
-        Ok(body) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(ask.base.prefix_links(body)),
+        Ok(body) => html_answer(ask, StatusCode::OK, "no-cache", body),
         Err(error) => send_error(ask, &error),
     }
 }
@@ -379,12 +382,59 @@ pub fn send_private_page(
     html: askama::Result<String>,
 ) -> HttpResponse {
     match html {
-        Ok(html) => HttpResponse::build(status)
-            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .insert_header((header::CACHE_CONTROL, "private, no-store"))
-            .body(ask.base.prefix_links(without_indentation(&html))),
+        Ok(html) => html_answer(ask, status, "private, no-store", without_indentation(&html)),
         Err(error) => send_error(ask, &Error::Template(error)),
     }
+}
+
+/// An answer with this page, whose links lead below the path of the pages. `kept` says who may keep
+/// it, as in `Cache-Control`.
+pub fn html_answer(
+    ask: &PageRequest,
+    status: StatusCode,
+    kept: &'static str,
+    html: String,
+) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, kept))
+        .body(ask.base.prefix_links(html))
+}
+
+/// Leads on to this address of ours.
+#[must_use]
+pub fn redirect_to(path: &str) -> HttpResponse {
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, path))
+        .finish()
+}
+
+/// Writes a page with a form for who asks. `render` gets its frame, and the token for its forms.
+pub fn send_form_page(
+    req: &HttpRequest,
+    web: &Web,
+    asker: &Asker,
+    status: StatusCode,
+    render: impl FnOnce(&Shell, String) -> askama::Result<String>,
+) -> HttpResponse {
+    let ask = PageRequest::of_request(req, web);
+    let binding = FormBinding::for_page(asker, req.headers());
+    let html = render(&Shell::without_status(&ask), binding.token(web));
+    let mut response = send_private_page(&ask, status, html);
+    if let Some(cookie) = binding.cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+
+    response
+}
+
+/// Writes the answer, or the error.
+pub fn send_answer(
+    req: &HttpRequest,
+    web: &Web,
+    answer: Result<HttpResponse, Error>,
+) -> HttpResponse {
+    answer.unwrap_or_else(|error| send_error(&PageRequest::of_request(req, web), &error))
 }
 
 /// When a client should retry after an overload, s.

@@ -12,7 +12,7 @@ use crate::web::view::format as f;
 use crate::web::view::liveness::{Liveness, SeenFacts, no_such_room};
 use crate::web::view::{CallFacts, RoomFacts};
 use crate::web::{POLICY, Web};
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 
@@ -36,10 +36,7 @@ pub async fn get_room_embed(req: HttpRequest, web: Web, id: http::Path<String>) 
         .await
         .and_then(|page| Ok(without_indentation(&page.render()?)));
     let mut response = match html {
-        Ok(html) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(ask.base.prefix_links(html)),
+        Ok(html) => response::html_answer(&ask, StatusCode::OK, "no-cache", html),
         Err(error) => response::send_error(&ask, &error),
     };
 

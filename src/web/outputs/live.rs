@@ -4,6 +4,7 @@
 use crate::changes::Change;
 use crate::store::visible::VisibleRooms;
 use crate::web::Web;
+use crate::web::http::address_slots::AddressSlot;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
@@ -12,10 +13,8 @@ use actix_web::http::header::{self, ContentEncoding};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::Stream;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -36,66 +35,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TOLD_MOST: usize = 32;
 
 /// Maximum number of open streams per address.
-const STREAMS_OF_ADDRESS: usize = 64;
-
-/// The open streams, by address. Cheap to clone: all clones share the same data.
-#[derive(Debug, Clone)]
-pub struct Streams {
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    /// Maximum number of streams of all addresses together.
-    most: usize,
-}
-
-/// One open stream; dropping it makes room for another.
-#[derive(Debug)]
-struct OpenStream {
-    streams: Streams,
-    address: IpAddr,
-}
-
-impl Streams {
-    /// Limits the number of streams, because each holds a connection.
-    #[must_use]
-    pub fn at_most(most: usize) -> Self {
-        let open = Arc::default();
-        Self { open, most }
-    }
-
-    /// Opens one more stream to this address; `None` if a limit is reached. Dropping what is
-    /// returned closes it again.
-    fn open(&self, address: IpAddr) -> Option<OpenStream> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = open.values().sum();
-        let own = open.get(&address).copied().unwrap_or(0);
-        if all >= self.most || own >= STREAMS_OF_ADDRESS {
-            return None;
-        }
-
-        open.insert(address, own + 1);
-
-        Some(OpenStream {
-            streams: self.clone(),
-            address,
-        })
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        let mut open = self
-            .streams
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-
-        match open.get_mut(&self.address) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => {
-                open.remove(&self.address);
-            }
-        }
-    }
-}
+pub const STREAMS_OF_ADDRESS: usize = 64;
 
 /// `GET /api/v1/live`: an endless stream that tells the browser when something changed. The number
 /// of open streams is limited, also for each address; if it is reached, the answer is an error.
@@ -107,7 +47,7 @@ pub async fn get_live_events(req: HttpRequest, web: Web) -> HttpResponse {
 
     let client = web.access.client_for_limits(req.headers(), req.peer_addr());
     let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let Some(open) = web.memory.streams.open(client) else {
+    let Some(open) = web.memory.streams.take_slot(client) else {
         let mut refused =
             response::send_error(&ask, &Error::Busy("too many live streams are open"));
         // A refused client must not hold the connection.
@@ -132,7 +72,7 @@ pub async fn get_live_events(req: HttpRequest, web: Web) -> HttpResponse {
 /// The stream of `events`, which keeps its place among the open streams until it ends.
 fn stream_holding_slot(
     events: impl Stream<Item = Result<web::Bytes, Infallible>>,
-    open: OpenStream,
+    open: AddressSlot,
 ) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
     async_stream::stream! {
         let _open = open;
@@ -306,22 +246,6 @@ mod tests {
         let told = next(&mut stream).await;
         assert!(told.ends_with("event: change\ndata: {}\n\n"), "{told}");
         assert_eq!(told.matches("event: change").count(), 2, "{told}");
-    }
-
-    #[test]
-    fn an_address_has_so_many_streams_and_all_together_not_many_more() {
-        let streams = Streams::at_most(300);
-        let ip = |last: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
-        let mut open: Vec<OpenStream> = (0..STREAMS_OF_ADDRESS)
-            .map(|_| streams.open(ip(1)).unwrap())
-            .collect();
-        assert!(streams.open(ip(1)).is_none() && streams.open(ip(2)).is_some());
-        open.pop();
-        open.push(streams.open(ip(1)).unwrap());
-        open.extend((2..=u8::MAX).filter_map(|last| streams.open(ip(last))));
-        assert_eq!(open.len(), 300);
-        drop(open);
-        assert!(streams.open.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

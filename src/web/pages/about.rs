@@ -1,6 +1,7 @@
 //! `/about`: what is collected, how calls are computed, and who may see it, in plain words, as this
 //! installation is configured.
 
+use crate::rtc::time::DAY_MS;
 use crate::store::sign_in::audit_log;
 use crate::web::Web;
 use crate::web::http::assets;
@@ -158,7 +159,7 @@ impl About {
 
     /// How long the log of sign-ins is kept, days.
     fn log_days() -> i64 {
-        audit_log::KEPT_MS / (24 * 60 * 60 * 1000)
+        audit_log::KEPT_MS / DAY_MS
     }
 }
 

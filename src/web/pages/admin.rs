@@ -7,15 +7,14 @@ use crate::store::sign_in::sessions::{self, Session};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::form::{self, Form, FormBinding};
+use crate::web::http::form::{self, Form};
 use crate::web::http::request::Query;
-use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::http::response::{self, PageRequest, Shell, send_answer};
 use crate::web::sign_in::access::record;
 use crate::web::sign_in::new_key::{KeyError, KeyWish, MadeKey, make_key, parse_days};
 use crate::web::sign_in::{Asker, Entrance};
 use crate::web::view::format as f;
 use actix_web::http::StatusCode;
-use actix_web::http::header;
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -83,8 +82,7 @@ impl<'a> Admin<'a> {
         body: Result<Bytes, actix_web::Error>,
     ) -> Result<(Self, Form), Error> {
         let admin = Self::of_request(req, web)?;
-        let form = Form::read(body)?;
-        form::check_form(web, &admin.asker, req.headers(), &form)?;
+        let form = form::read_form(req, web, &admin.asker, body)?;
 
         Ok((admin, form))
     }
@@ -109,15 +107,7 @@ impl<'a> Admin<'a> {
         status: StatusCode,
         render: impl FnOnce(&Shell, String) -> askama::Result<String>,
     ) -> HttpResponse {
-        let binding = FormBinding::for_page(&self.asker, req.headers());
-        let shell = Shell::without_status(&self.ask);
-        let page = render(&shell, binding.token(web));
-        let mut response = response::send_private_page(&self.ask, status, page);
-        if let Some(cookie) = binding.cookie {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
-
-        response
+        response::send_form_page(req, web, &self.asker, status, render)
     }
 
     /// The page, with what came of a form.
@@ -328,16 +318,5 @@ pub async fn revoke_key(
 }
 
 fn back_to_admin() -> HttpResponse {
-    HttpResponse::SeeOther()
-        .insert_header((header::LOCATION, "/admin"))
-        .finish()
-}
-
-/// Writes the answer, or the error.
-pub(super) fn send_answer(
-    req: &HttpRequest,
-    web: &Web,
-    answer: Result<HttpResponse, Error>,
-) -> HttpResponse {
-    answer.unwrap_or_else(|error| response::send_error(&PageRequest::of_request(req, web), &error))
+    response::redirect_to("/admin")
 }

@@ -1,7 +1,7 @@
 //! `/admin/rooms`: who may see the calls of each room, and reading a room's history again; for
 //! operators only.
 
-use super::admin::{Admin, send_answer};
+use super::admin::Admin;
 use crate::rtc::room_visibility::RoomVisibility;
 use crate::store::sign_in::audit_log::AuditKind;
 use crate::store::sign_in::rooms::{self, AdminRoom};
@@ -9,11 +9,11 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
-use crate::web::http::response::Shell;
+use crate::web::http::response::{Shell, redirect_to, send_answer};
 use crate::web::sign_in::access::Audience;
 use crate::web::view::RoomRef;
 use crate::web::view::format as f;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -234,7 +234,5 @@ fn back_to_rooms(search: &str) -> HttpResponse {
         place = format!("{place}?q={search}");
     }
 
-    HttpResponse::SeeOther()
-        .insert_header((header::LOCATION, place))
-        .finish()
+    redirect_to(&place)
 }

@@ -8,15 +8,15 @@ use crate::store::sign_in::sessions::SessionIdentity;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::form::{self, Form, FormBinding};
+use crate::web::http::form;
 use crate::web::http::host;
 use crate::web::http::request::Query;
-use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::http::response::{self, PageRequest, Shell, redirect_to, send_answer};
 use crate::web::sign_in::access::record;
 use crate::web::sign_in::secret_text::{hash_secret, new_feed_key};
 use crate::web::sign_in::{Asker, Entrance, Identity};
 use crate::web::view::format as f;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -79,8 +79,7 @@ impl<'a> Owner<'a> {
         body: Result<Bytes, actix_web::Error>,
     ) -> Result<Self, Error> {
         let owner = Self::of_request(req, web).ok_or(Error::Unrecognized)?;
-        let form = Form::read(body)?;
-        form::check_form(web, &owner.asker, req.headers(), &form)?;
+        form::read_form(req, web, &owner.asker, body)?;
 
         Ok(owner)
     }
@@ -94,9 +93,7 @@ pub async fn get_feeds(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
         show_feeds(&req, &web, &ask, None).await
     };
 
-    answer
-        .await
-        .unwrap_or_else(|error| response::send_error(&ask, &error))
+    send_answer(&req, &web, answer.await)
 }
 
 async fn show_feeds(
@@ -105,29 +102,43 @@ async fn show_feeds(
     ask: &PageRequest,
     made: Option<String>,
 ) -> Result<HttpResponse, Error> {
-    let owner = Owner::of_request(req, web);
-    let binding = owner
-        .as_ref()
-        .map(|owner| FormBinding::for_page(&owner.asker, req.headers()));
-    let key = match &owner {
-        Some(owner) => feed_keys::find_key_of_owner(owner.sign_ins, &owner.identity).await?,
-        None => None,
-    };
-    let page = FeedsPage {
-        shell: &Shell::without_status(ask),
-        now: ask.now,
-        base: host::public_base_url(web.public_url.as_deref(), req.headers()),
-        token: binding.as_ref().map(|binding| binding.token(web)),
-        key,
-        made,
+    let base = host::public_base_url(web.public_url.as_deref(), req.headers());
+    let Some(owner) = Owner::of_request(req, web) else {
+        let page = FeedsPage {
+            shell: &Shell::without_status(ask),
+            now: ask.now,
+            base,
+            token: None,
+            key: None,
+            made: None,
+        };
+
+        return Ok(response::send_private_page(
+            ask,
+            StatusCode::OK,
+            page.render(),
+        ));
     };
 
-    let mut response = response::send_private_page(ask, StatusCode::OK, page.render());
-    if let Some(cookie) = binding.and_then(|binding| binding.cookie) {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
+    let key = feed_keys::find_key_of_owner(owner.sign_ins, &owner.identity).await?;
 
-    Ok(response)
+    Ok(response::send_form_page(
+        req,
+        web,
+        &owner.asker,
+        StatusCode::OK,
+        |shell, token| {
+            FeedsPage {
+                shell,
+                now: ask.now,
+                base,
+                token: Some(token),
+                key,
+                made,
+            }
+            .render()
+        },
+    ))
 }
 
 /// `POST /feeds/renew`: makes a secret address, and shows it this once. The one before opens nothing
@@ -147,9 +158,7 @@ pub async fn renew_feed_key(
         show_feeds(&req, &web, &ask, Some(secret)).await
     };
 
-    answer
-        .await
-        .unwrap_or_else(|error| response::send_error(&ask, &error))
+    send_answer(&req, &web, answer.await)
 }
 
 /// `POST /feeds/delete`: makes the secret address open nothing any more.
@@ -165,12 +174,8 @@ pub async fn delete_feed_key(
             owner.record(AuditKind::FeedKeyEnded, ask.now).await?;
         }
 
-        Ok(HttpResponse::SeeOther()
-            .insert_header((header::LOCATION, "/feeds"))
-            .finish())
+        Ok(redirect_to("/feeds"))
     };
 
-    answer
-        .await
-        .unwrap_or_else(|error: Error| response::send_error(&ask, &error))
+    send_answer(&req, &web, answer.await)
 }

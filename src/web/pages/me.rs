@@ -7,9 +7,9 @@ use crate::store::sign_in::opt_outs;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::form::{self, Form, FormBinding};
+use crate::web::http::form;
 use crate::web::http::request::Query;
-use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::http::response::{self, PageRequest, Shell, redirect_to, send_answer};
 use crate::web::sign_in::access::record;
 use crate::web::sign_in::{Asker, Identity};
 use crate::web::view::format as f;
@@ -101,20 +101,23 @@ pub async fn get_me(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let answer = async {
         let person = Person::of_request(&req, &web)?;
         Query::read(&person.ask.query, &[])?;
-        let binding = FormBinding::for_page(&person.asker, req.headers());
-        let page = MePage {
-            shell: &Shell::without_status(&person.ask),
-            user_id: &person.user_id,
-            token: binding.token(&web),
-            state: person.state(&web).await?,
-        };
+        let state = person.state(&web).await?;
 
-        let mut response = response::send_private_page(&person.ask, StatusCode::OK, page.render());
-        if let Some(cookie) = binding.cookie {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
-
-        Ok(response)
+        Ok(response::send_form_page(
+            &req,
+            &web,
+            &person.asker,
+            StatusCode::OK,
+            |shell, token| {
+                MePage {
+                    shell,
+                    user_id: &person.user_id,
+                    token,
+                    state,
+                }
+                .render()
+            },
+        ))
     };
 
     send_answer(&req, &web, answer.await)
@@ -128,8 +131,7 @@ pub async fn opt_out(
 ) -> HttpResponse {
     let answer = async {
         let person = Person::of_request(&req, &web)?;
-        let form = Form::read(body)?;
-        form::check_form(&web, &person.asker, req.headers(), &form)?;
+        let form = form::read_form(&req, &web, &person.asker, body)?;
         if form.get("sure") != "yes" {
             return Err(Error::Invalid(
                 "tick the box that says that it cannot be undone".to_owned(),
@@ -142,9 +144,7 @@ pub async fn opt_out(
             opt_outs::record_opt_out(person.sign_ins, &person.user_id, person.ask.now).await?;
         }
 
-        Ok(HttpResponse::SeeOther()
-            .insert_header((header::LOCATION, "/me"))
-            .finish())
+        Ok(redirect_to("/me"))
     };
 
     send_answer(&req, &web, answer.await)
@@ -216,9 +216,4 @@ pub async fn get_export(req: HttpRequest, web: Web) -> HttpResponse {
 async fn send_part(send: &mpsc::Sender<io::Result<Bytes>>, text: String) -> io::Result<()> {
     let gone = |_| io::Error::other("nobody reads it any more");
     send.send(Ok(Bytes::from(text))).await.map_err(gone)
-}
-
-/// Writes the answer, or the error.
-fn send_answer(req: &HttpRequest, web: &Web, answer: Result<HttpResponse, Error>) -> HttpResponse {
-    answer.unwrap_or_else(|error| response::send_error(&PageRequest::of_request(req, web), &error))
 }

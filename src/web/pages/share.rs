@@ -1,7 +1,8 @@
 //! `/admin/share`: makes and revokes addresses at which one call is shown to whoever has them, and
 //! ends secret addresses of feeds; for operators only.
 
-use super::admin::{Admin, send_answer};
+use super::admin::Admin;
+use crate::rtc::time::DAY_MS;
 use crate::store::read::calls;
 use crate::store::sign_in::audit_log::AuditKind;
 use crate::store::sign_in::feed_keys::{self, FeedKey};
@@ -12,17 +13,16 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::host;
 use crate::web::http::request::Query;
-use crate::web::http::response::Shell;
+use crate::web::http::response::{Shell, redirect_to, send_answer};
 use crate::web::sign_in::new_key::parse_days;
 use crate::web::sign_in::secret_text::{hash_secret, new_key_id, new_secret};
 use crate::web::view::RoomRef;
 use crate::web::view::format as f;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Maximum time that an address may be good for, days.
 const DAYS_MAX: i64 = 365;
 
@@ -179,9 +179,7 @@ pub async fn revoke_share_link(
                 .await?;
         }
 
-        Ok(HttpResponse::SeeOther()
-            .insert_header((header::LOCATION, "/admin/share"))
-            .finish())
+        Ok(redirect_to("/admin/share"))
     };
 
     send_answer(&req, &web, answer.await)
@@ -202,9 +200,7 @@ pub async fn end_feed_key(
                 .await?;
         }
 
-        Ok(HttpResponse::SeeOther()
-            .insert_header((header::LOCATION, "/admin/share"))
-            .finish())
+        Ok(redirect_to("/admin/share"))
     };
 
     send_answer(&req, &web, answer.await)

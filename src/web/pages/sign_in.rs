@@ -6,7 +6,7 @@ use crate::store::sign_in::sessions::{self, SessionIdentity, SignInWay};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::form::{self, Form, FormBinding, Sender};
+use crate::web::http::form::{self, Form, Sender};
 use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
@@ -95,22 +95,14 @@ pub async fn post_sign_in(
     web: http::Data<Web>,
     body: Result<Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    let Some(asker) = Asker::of_request(&req).filter(|_| web.access.has_password()) else {
-        return response::send_error(&ask, &Error::Unrecognized);
+    let is_offered = web.access.has_password();
+    let sent = match read_sign_in_form(&req, &web, is_offered, body, show_form) {
+        Ok(sent) => sent,
+        Err(refused) => return *refused,
     };
 
-    let form = match Form::read(body) {
-        Ok(form) => form,
-        Err(error) => return response::send_error(&ask, &error),
-    };
-
+    let SentForm { ask, asker, form } = sent;
     let next = own_path(form.get("next"));
-    if let Err(error) = form::check_form(&web, &asker, req.headers(), &form) {
-        let refusal = Refusal::of_error(&error);
-        return show_form(&web, &req, &asker, next, Some(&refusal));
-    }
-
     let password = form.get("password").to_owned();
     let checked = web
         .access
@@ -146,6 +138,43 @@ pub async fn post_sign_in(
     };
 
     show_form(&web, &req, &asker, next, Some(&refusal))
+}
+
+/// A form for signing in, by whom and when it was sent.
+pub(super) struct SentForm {
+    pub ask: PageRequest,
+    pub asker: Asker,
+    pub form: Form,
+}
+
+/// A page with a form, after a refusal with what went wrong: to whom, and the path of ours to go to
+/// afterwards.
+type ShowForm = fn(&Web, &HttpRequest, &Asker, &str, Option<&Refusal>) -> HttpResponse;
+
+/// Reads a form for signing in, if this way of signing in `is_offered`. `show` is the page that sent
+/// it.
+///
+/// # Errors
+/// The answer, if the form is refused.
+pub(super) fn read_sign_in_form(
+    req: &HttpRequest,
+    web: &Web,
+    is_offered: bool,
+    body: Result<Bytes, actix_web::Error>,
+    show: ShowForm,
+) -> Result<SentForm, Box<HttpResponse>> {
+    let ask = PageRequest::of_request(req, web);
+    let Some(asker) = Asker::of_request(req).filter(|_| is_offered) else {
+        return Err(response::send_error(&ask, &Error::Unrecognized).into());
+    };
+
+    let form = Form::read(body).map_err(|error| response::send_error(&ask, &error))?;
+    if let Err(error) = form::check_form(web, &asker, req.headers(), &form) {
+        let next = own_path(form.get("next"));
+        return Err(show(web, req, &asker, next, Some(&Refusal::of_error(&error))).into());
+    }
+
+    Ok(SentForm { ask, asker, form })
 }
 
 /// Records a wrong password in the log.
@@ -199,24 +228,22 @@ pub(super) fn show_form(
     next: &str,
     refusal: Option<&Refusal>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(req, web);
-    let binding = FormBinding::for_page(asker, req.headers());
     let after: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
-    let page = SignInPage {
-        shell: &Shell::without_status(&ask),
-        has_password: web.access.has_password(),
-        has_proxies: web.access.has_proxies(),
-        provider: web.access.provider_name(),
-        has_codes: web.access.offers_codes(),
-        provider_path: format!("/sign-in/openid?next={after}"),
-        message: refusal.map(|refusal| refusal.message.as_str()),
-        next,
-        token: binding.token(web),
-    };
-
     let status = refusal.map_or(StatusCode::OK, |refusal| refusal.status);
-    let mut response = response::send_private_page(&ask, status, page.render());
-    add_cookies(&mut response, [binding.cookie]);
+    let response = response::send_form_page(req, web, asker, status, |shell, token| {
+        SignInPage {
+            shell,
+            has_password: web.access.has_password(),
+            has_proxies: web.access.has_proxies(),
+            provider: web.access.provider_name(),
+            has_codes: web.access.offers_codes(),
+            provider_path: format!("/sign-in/openid?next={after}"),
+            message: refusal.map(|refusal| refusal.message.as_str()),
+            next,
+            token,
+        }
+        .render()
+    });
 
     with_retry_after(response, refusal)
 }
@@ -255,17 +282,14 @@ pub async fn get_sign_out(req: HttpRequest, web: http::Data<Web>) -> HttpRespons
         return response::send_error(&ask, &Error::Unrecognized);
     };
 
-    let binding = FormBinding::for_page(&asker, req.headers());
-    let page = SignOutPage {
-        shell: &Shell::without_status(&ask),
-        is_signed_in: matches!(asker.entrance, Entrance::Session { .. }),
-        token: binding.token(&web),
-    };
-
-    let mut response = response::send_private_page(&ask, StatusCode::OK, page.render());
-    add_cookies(&mut response, [binding.cookie]);
-
-    response
+    response::send_form_page(&req, &web, &asker, StatusCode::OK, |shell, token| {
+        SignOutPage {
+            shell,
+            is_signed_in: matches!(asker.entrance, Entrance::Session { .. }),
+            token,
+        }
+        .render()
+    })
 }
 
 /// `POST /sign-out`: ends the session. The button at the top of each page has no token, because
@@ -318,9 +342,7 @@ pub(super) fn go_to<const COUNT: usize>(
     path: &str,
     cookies: [Option<HeaderValue>; COUNT],
 ) -> HttpResponse {
-    let mut response = HttpResponse::SeeOther()
-        .insert_header((header::LOCATION, path))
-        .finish();
+    let mut response = response::redirect_to(path);
     add_cookies(&mut response, cookies);
 
     response

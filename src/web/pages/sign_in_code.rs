@@ -4,13 +4,12 @@ use crate::store::sign_in::sessions::{SessionIdentity, SignInWay};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::form::{self, Form, FormBinding};
 use crate::web::http::own_path::own_path;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::pages::sign_in::{
-    Refusal, add_cookies, address_for_limits, go_to, show_form, sign_in, too_many_refusal,
-    with_retry_after,
+    Refusal, SentForm, add_cookies, address_for_limits, go_to, read_sign_in_form, show_form,
+    sign_in, too_many_refusal, with_retry_after,
 };
 use crate::web::sign_in::Asker;
 use crate::web::sign_in::access::CodeEntry;
@@ -39,21 +38,14 @@ pub async fn ask_for_code(
     web: http::Data<Web>,
     body: Result<Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    let Some(asker) = Asker::of_request(&req).filter(|_| web.access.offers_codes()) else {
-        return response::send_error(&ask, &Error::Unrecognized);
+    let is_offered = web.access.offers_codes();
+    let sent = match read_sign_in_form(&req, &web, is_offered, body, show_form) {
+        Ok(sent) => sent,
+        Err(refused) => return *refused,
     };
 
-    let form = match Form::read(body) {
-        Ok(form) => form,
-        Err(error) => return response::send_error(&ask, &error),
-    };
-
+    let SentForm { ask, asker, form } = sent;
     let next = own_path(form.get("next"));
-    if let Err(error) = form::check_form(&web, &asker, req.headers(), &form) {
-        return show_form(&web, &req, &asker, next, Some(&Refusal::of_error(&error)));
-    }
-
     let Some(user_id) = parse_entered_id(form.get("user_id")) else {
         let refusal = Refusal {
             status: StatusCode::BAD_REQUEST,
@@ -102,22 +94,14 @@ pub async fn check_code(
     web: http::Data<Web>,
     body: Result<Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(&req, &web);
-    let Some(asker) = Asker::of_request(&req).filter(|_| web.access.offers_codes()) else {
-        return response::send_error(&ask, &Error::Unrecognized);
+    let is_offered = web.access.offers_codes();
+    let sent = match read_sign_in_form(&req, &web, is_offered, body, show_code_form) {
+        Ok(sent) => sent,
+        Err(refused) => return *refused,
     };
 
-    let form = match Form::read(body) {
-        Ok(form) => form,
-        Err(error) => return response::send_error(&ask, &error),
-    };
-
+    let SentForm { ask, asker, form } = sent;
     let next = own_path(form.get("next"));
-    if let Err(error) = form::check_form(&web, &asker, req.headers(), &form) {
-        let refusal = Refusal::of_error(&error);
-        return show_code_form(&web, &req, &asker, next, Some(&refusal));
-    }
-
     let browser = CookieKind::Code.read(req.headers(), asker.is_https);
     let checked = web
         .access
@@ -163,18 +147,16 @@ fn show_code_form(
     next: &str,
     refusal: Option<&Refusal>,
 ) -> HttpResponse {
-    let ask = PageRequest::of_request(req, web);
-    let binding = FormBinding::for_page(asker, req.headers());
-    let page = CodePage {
-        shell: &Shell::without_status(&ask),
-        message: refusal.map(|refusal| refusal.message.as_str()),
-        next,
-        token: binding.token(web),
-    };
-
     let status = refusal.map_or(StatusCode::OK, |refusal| refusal.status);
-    let mut response = response::send_private_page(&ask, status, page.render());
-    add_cookies(&mut response, [binding.cookie]);
+    let response = response::send_form_page(req, web, asker, status, |shell, token| {
+        CodePage {
+            shell,
+            message: refusal.map(|refusal| refusal.message.as_str()),
+            next,
+            token,
+        }
+        .render()
+    });
 
     with_retry_after(response, refusal)
 }

@@ -12,7 +12,8 @@ use crate::web::sign_in::Asker;
 use crate::web::sign_in::access::WidgetEntry;
 use crate::web::sign_in::widget::WidgetToken;
 use crate::web::{POLICY, Web};
-use actix_web::http::header;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self as http, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -43,10 +44,14 @@ pub async fn get_widget(req: HttpRequest, web: http::Data<Web>) -> HttpResponse 
     };
     let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
 
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-        .insert_header((header::CONTENT_SECURITY_POLICY, policy))
-        .body(without_indentation(&html))
+    let html = without_indentation(&html);
+    let mut response = response::html_answer(&ask, StatusCode::OK, "private, no-store", html);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+
+    response
 }
 
 /// `POST /widget/session`: checks a token of the widget API with its homeserver, and begins a

@@ -1,6 +1,7 @@
 //! Makes keys for programs, for the command line and for the admin page.
 
 use super::secret_text::{hash_secret, new_key, new_key_id};
+use crate::rtc::time::DAY_MS;
 use crate::store::sign_in::api_keys::{self, ApiKey, KeyScope};
 use crate::store::{self, SignIns};
 
@@ -8,7 +9,6 @@ use crate::store::{self, SignIns};
 const NAME_MAX: usize = 80;
 /// Maximum time that a key may be good for, days: a hundred years.
 const DAYS_MAX: i64 = 36_500;
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What a key is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
