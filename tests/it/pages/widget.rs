@@ -238,3 +238,20 @@ async fn the_page_may_be_framed_and_has_no_data() {
     assert_eq!(browser.get("/widget").await.status, 404);
     assert_eq!(browser.post("/widget/session", &[]).await.status, 404);
 }
+
+#[tokio::test]
+async fn the_page_leads_below_the_path_of_the_pages() {
+    let settings = AccessSettings {
+        widgets: Some(checker()),
+        ..by_password()
+    };
+    let site = Site::guarded_at("https://calls.example/our/calls/", settings).await;
+    let page = Browser::new(&site)
+        .get("/our/calls/widget?room=%21a%3Ab")
+        .await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("src=\"/our/calls/static/widget.js"));
+    for attribute in ["href=\"/static", "src=\"/static"] {
+        assert!(!page.text.contains(attribute), "{}", page.text);
+    }
+}
