@@ -7,6 +7,8 @@
 use super::error::{Error, Result};
 use super::guard::{FixedResolver, NotPublic, PublicResolver, is_public};
 use super::wire::one_line;
+pub use crate::rtc::probe_answer::ProbeAnswer;
+pub use crate::rtc::server_check::{PublishedWellKnown, ServerFeatures};
 use crate::rtc::transport::normalise_url;
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
@@ -29,35 +31,6 @@ const FOCI: [&str; 3] = [
     "org.matrix.msc4158.rtc_foci",
     "org.matrix.msc4143.rtc_foci",
 ];
-
-/// The result of one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeAnswer<T> {
-    Said(T),
-    /// It does not exist there (404).
-    Missing,
-    /// It did not answer, or not with what was requested; in words.
-    Failed(String),
-    /// No request was sent: the address is not of the public Internet, or not https; in words.
-    Refused(String),
-}
-
-/// The relevant content of a server's well-known document for clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PublishedWellKnown {
-    pub homeserver_url: Option<String>,
-    /// Addresses of its `LiveKit` services, normalised.
-    pub sfus: Vec<String>,
-}
-
-/// The features that a homeserver reports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ServerFeatures {
-    /// MSC4140, MSC4354, MSC4143.
-    pub delayed_events: bool,
-    pub sticky_events: bool,
-    pub rtc_transports: bool,
-}
 
 /// The result of probing a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -362,23 +335,6 @@ impl ProbeFault {
         match self {
             Self::Refused(why) => ProbeAnswer::Refused(why),
             Self::Failed(why) => ProbeAnswer::Failed(why),
-        }
-    }
-}
-
-impl<T> ProbeAnswer<T> {
-    /// The same result, with what was said changed.
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> ProbeAnswer<U> {
-        self.and_then(|said| ProbeAnswer::Said(f(said)))
-    }
-
-    /// The result of reading what was said; anything else stays.
-    fn and_then<U>(self, f: impl FnOnce(T) -> ProbeAnswer<U>) -> ProbeAnswer<U> {
-        match self {
-            Self::Said(said) => f(said),
-            Self::Missing => ProbeAnswer::Missing,
-            Self::Failed(why) => ProbeAnswer::Failed(why),
-            Self::Refused(why) => ProbeAnswer::Refused(why),
         }
     }
 }
