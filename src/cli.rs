@@ -4,6 +4,7 @@
     reason = "these comments are the help that the program prints"
 )]
 
+mod account;
 mod ask;
 mod backfill;
 mod backup;
@@ -11,6 +12,7 @@ mod check;
 mod check_rooms;
 mod demo;
 mod derive;
+mod doctor;
 mod export;
 mod forget;
 mod health;
@@ -149,6 +151,19 @@ enum Command {
     /// those that it is not in, as the server would) and every open invitation. Exit code 1 when
     /// something fails, and what to do. No device is left behind.
     Check,
+    /// Say why calls fail on a homeserver: asks it everything that a call needs, from its name to
+    /// its SFU. What is broken comes first, with what to set. Exit code 1 if something is broken.
+    /// On the bot's own homeserver a token of its SFU is requested, which makes an empty room there
+    /// for some minutes.
+    Doctor {
+        /// The homeserver's name, as in user ids: example.org; the one of the bot's account where
+        /// none is given.
+        #[arg(value_name = "SERVER", value_parser = server_name)]
+        server: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Derive every call again from the stored events. The server may go on running meanwhile.
     Rebuild {
         /// Only this room, by its id.
@@ -320,6 +335,9 @@ async fn run_with_config(
 
     match command {
         Some(Command::Check) => check::run(&config).await,
+        Some(Command::Doctor { server, json }) => {
+            doctor::run(&config, server.as_deref(), json).await
+        }
         Some(Command::Backfill { rooms }) => backfill::run(config, &rooms).await,
         _ => serve::run(&config).await,
     }

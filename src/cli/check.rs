@@ -1,11 +1,11 @@
 //! `callscope check`: is the configuration right, and can everything that it names be reached?
 
+use super::account::sign_in;
 use super::check_rooms::check_all_rooms;
 use super::look::say;
 use crate::app::{self, OPEN_TO_OTHERS};
-use crate::clock::Clock;
 use crate::config::{Config, ConfiguredAccount, Login};
-use crate::matrix::{Capabilities, Client, Credentials, Whoami};
+use crate::matrix::{Capabilities, Client, Whoami};
 use crate::store;
 use crate::web::view::storage_words;
 use std::error::Error;
@@ -127,66 +127,6 @@ fn remedy_for_account(account: &ConfiguredAccount) -> &'static str {
             "See that CALLSCOPE_HOMESERVER_URL, CALLSCOPE_USER_ID and CALLSCOPE_PASSWORD are right"
         }
     }
-}
-
-/// The account during the check.
-#[derive(Debug)]
-struct SignedIn {
-    who: Whoami,
-    /// It needed a login, which made a new device.
-    has_new_device: bool,
-}
-
-/// Signs in as the server does, but stores nothing. The stored device of the server is used if
-/// there is one; if it is no longer accepted, it is left alone and a new login is made.
-async fn sign_in(
-    config: &Config,
-    account: &ConfiguredAccount,
-    client: &Client,
-) -> Result<SignedIn, crate::matrix::Error> {
-    let (user_id, password) = match &account.login {
-        Login::Token(token) => {
-            client.set_token(Some(token.clone()));
-            let who = client.whoami().await?;
-            return Ok(SignedIn {
-                who,
-                has_new_device: false,
-            });
-        }
-        Login::Password { user_id, password } => (user_id, password),
-    };
-
-    let now_ms = Clock::System.now_ms();
-    let kept = Credentials::load(&config.credentials_file)?;
-    if let Some(kept) = kept.filter(|kept| kept.user_id == *user_id) {
-        client.use_credentials(&kept, now_ms);
-        match client.whoami().await {
-            Ok(who) => {
-                return Ok(SignedIn {
-                    who,
-                    has_new_device: false,
-                });
-            }
-            Err(error) if error.is_revoked() => client.set_token(None),
-            Err(error) => return Err(error),
-        }
-    }
-
-    client
-        .login_where_offered(user_id, password, None, now_ms)
-        .await?;
-    let who = match client.whoami().await {
-        Ok(who) => who,
-        Err(error) => {
-            let _ = client.logout().await;
-            return Err(error);
-        }
-    };
-
-    Ok(SignedIn {
-        who,
-        has_new_device: true,
-    })
 }
 
 /// Prints who we are and what the homeserver can do, tries the rooms, and prints its transports.

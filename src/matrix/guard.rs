@@ -5,6 +5,7 @@
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use url::Url;
 
 /// Maximum addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
@@ -100,6 +101,20 @@ fn only_public(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         .filter(|address| is_public(address.ip()))
         .take(ADDRESSES_MAX)
         .collect()
+}
+
+/// Does this address lead to a private network, so that whoever named it is at home there?
+pub(super) async fn is_private_address(url: &Url) -> bool {
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_or_known_default().unwrap_or_default();
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(mut found) => found.any(|address| !is_public(address.ip())),
+        Err(_) => false,
+    }
 }
 
 /// For tests without Internet: resolves every name to one address.

@@ -19,6 +19,7 @@ mod request;
 mod rooms;
 mod secret;
 mod server;
+pub mod server_check;
 mod split;
 mod state;
 mod stream;

@@ -1,9 +1,11 @@
 //! Whose token of the widget API it is: asked of the homeserver that is said to have given it,
 //! found by its name, with the guard of the probes. SRV records are not asked for.
 
+use super::Client;
+use super::error::Result;
 use super::probe::{ProbeAnswer, ProbeFault, Prober};
 use ruma::{OwnedServerName, ServerName};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The port of servers that name no other.
 const PORT: u16 = 8448;
@@ -17,6 +19,27 @@ pub enum TokenOwner {
     NotGood(String),
     /// The server does not answer; in words.
     NoAnswer(String),
+}
+
+impl Client {
+    /// A token that tells others who we are, as the homeserver gives it (`access_token`,
+    /// `token_type`, `matrix_server_name`, `expires_in`).
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn request_openid_token(&self, user_id: &str) -> Result<Value> {
+        let parts = [
+            "_matrix",
+            "client",
+            "v3",
+            "user",
+            user_id,
+            "openid",
+            "request_token",
+        ];
+
+        Ok(self.post(&parts, json!({})).send().await?.value)
+    }
 }
 
 impl Prober {
@@ -38,23 +61,31 @@ impl Prober {
 
     /// The address of a server for other servers, by its name.
     async fn federation_base(&self, name: &ServerName) -> String {
+        match self.delegated_name(name).await {
+            ProbeAnswer::Said(delegated) => base_of(&delegated),
+            _ => base_of(name),
+        }
+    }
+
+    /// The name to which a server delegates its federation API by its well-known document. A name
+    /// with a port, or an address, has none.
+    pub(super) async fn delegated_name(&self, name: &ServerName) -> ProbeAnswer<OwnedServerName> {
         if name.port().is_some() || name.is_ip_literal() {
-            return base_of(name);
+            return ProbeAnswer::Missing;
         }
 
         let root = format!("https://{}", name.host());
-        let document = self.get_json(&root, ".well-known/matrix/server").await;
-        let delegated = match &document {
-            ProbeAnswer::Said(json) => read_delegated(json),
-            _ => None,
-        };
-
-        delegated.map_or_else(|| base_of(name), |name| base_of(&name))
+        self.get_json(&root, ".well-known/matrix/server")
+            .await
+            .and_then(|json| match read_delegated(&json) {
+                Some(name) => ProbeAnswer::Said(name),
+                None => ProbeAnswer::Failed("its document names no server".to_owned()),
+            })
     }
 }
 
 /// The address at this name, with the usual port if it has none.
-fn base_of(name: &ServerName) -> String {
+pub(super) fn base_of(name: &ServerName) -> String {
     format!("https://{}:{}", name.host(), name.port().unwrap_or(PORT))
 }
 
@@ -79,7 +110,6 @@ fn read_owner(body: &[u8]) -> TokenOwner {
 mod tests {
     use super::super::stub::{Stub, json_reply};
     use super::*;
-    use serde_json::json;
 
     fn towards(stub: &Stub) -> Prober {
         Prober::towards(stub.url.strip_prefix("http://").unwrap().parse().unwrap()).unwrap()

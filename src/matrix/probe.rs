@@ -5,13 +5,14 @@
 //! limited. A token of an SFU is never requested, because that makes rooms.
 
 use super::error::{Error, Result};
-use super::guard::{FixedResolver, NotPublic, PublicResolver, is_public};
+use super::guard::{FixedResolver, NotPublic, PublicResolver, is_private_address, is_public};
 use super::wire::one_line;
 pub use crate::rtc::probe_answer::ProbeAnswer;
 pub use crate::rtc::server_check::{PublishedWellKnown, ServerFeatures};
 use crate::rtc::transport::normalise_url;
+use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,12 +47,24 @@ pub struct SfuProbe {
     pub health: ProbeAnswer<u64>,
 }
 
+/// Which addresses a prober may contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Addresses of the public Internet, by https.
+    Public,
+    /// Every address, also by http: the homeserver itself is in a private network.
+    Everywhere,
+    /// In tests: one address, without TLS, whatever was named.
+    Towards(SocketAddr),
+}
+
 /// Sends the probes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Prober {
     http: reqwest::Client,
-    /// In tests: the one address of everything, without TLS.
-    towards: Option<SocketAddr>,
+    /// For handshakes of WebSockets, which HTTP/2 does not have.
+    http1: reqwest::Client,
+    reach: Reach,
 }
 
 impl Prober {
@@ -60,14 +73,21 @@ impl Prober {
     /// # Errors
     /// The TLS set-up of this machine failed.
     pub fn new() -> Result<Self> {
-        let builder = reqwest::Client::builder()
-            .dns_resolver(Arc::new(PublicResolver))
-            .https_only(true);
+        Self::with_reach(Reach::Public)
+    }
 
-        Ok(Self {
-            http: build_http_client(builder)?,
-            towards: None,
-        })
+    /// A prober for the homeserver at this address, which the operator named. If that is in a
+    /// private network, everything that the homeserver names may be there as well, and without TLS;
+    /// else only public addresses are contacted.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn for_own_server(homeserver_url: &Url) -> Result<Self> {
+        if is_private_address(homeserver_url).await {
+            Self::with_reach(Reach::Everywhere)
+        } else {
+            Self::new()
+        }
     }
 
     /// For tests: a prober that resolves every name to this address, and uses no TLS. No setting
@@ -76,10 +96,25 @@ impl Prober {
     /// # Errors
     /// As [`Self::new`].
     pub fn towards(place: SocketAddr) -> Result<Self> {
-        let builder = reqwest::Client::builder().dns_resolver(Arc::new(FixedResolver(place)));
+        Self::with_reach(Reach::Towards(place))
+    }
+
+    fn with_reach(reach: Reach) -> Result<Self> {
+        let builder = || {
+            let builder = reqwest::Client::builder();
+            match reach {
+                Reach::Public => builder
+                    .dns_resolver(Arc::new(PublicResolver))
+                    .https_only(true),
+                Reach::Everywhere => builder,
+                Reach::Towards(place) => builder.dns_resolver(Arc::new(FixedResolver(place))),
+            }
+        };
+
         Ok(Self {
-            http: build_http_client(builder)?,
-            towards: Some(place),
+            http: build_http_client(builder())?,
+            http1: build_http_client(builder().http1_only())?,
+            reach,
         })
     }
 
@@ -199,19 +234,66 @@ impl Prober {
         self.ask_url(method, url).await
     }
 
-    /// Sends one request to an address that is allowed.
+    /// Sends one request to an address that is allowed. Returns the status and the body.
     async fn ask_url(&self, method: Method, url: Url) -> Asked {
-        let mut response = self
-            .http
-            .request(method, url)
+        let response = self.send_request(self.http.request(method, url)).await?;
+
+        Ok((response.status, response.body))
+    }
+
+    /// Does every request go to one address, whatever name it has? Only in tests.
+    pub(super) fn is_led_to_one_address(&self) -> bool {
+        matches!(self.reach, Reach::Towards(_))
+    }
+
+    /// A request to a path at this address, if it is allowed, without more headers.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        base: &str,
+        path: &str,
+    ) -> std::result::Result<RequestBuilder, ProbeFault> {
+        let url = self.allowed_url(base, path)?;
+        tracing::debug!(%method, %url, "probing");
+
+        Ok(self.http.request(method, url))
+    }
+
+    /// Like [`Self::request`], for the handshake of a WebSocket.
+    pub(super) fn handshake(
+        &self,
+        base: &str,
+        path: &str,
+    ) -> std::result::Result<RequestBuilder, ProbeFault> {
+        let url = self.allowed_url(base, path)?;
+        tracing::debug!(%url, "probing a WebSocket");
+
+        Ok(self.http1.request(Method::GET, url))
+    }
+
+    /// Sends one request and reads the answer; a body of more than [`BODY_MAX`] bytes counts as
+    /// failed.
+    pub(super) async fn send_request(
+        &self,
+        request: RequestBuilder,
+    ) -> std::result::Result<ProbeResponse, ProbeFault> {
+        let mut response = request
             .send()
             .await
             .map_err(ProbeFault::from_request_error)?;
+        let certificate = response
+            .extensions()
+            .get::<reqwest::tls::TlsInfo>()
+            .and_then(reqwest::tls::TlsInfo::peer_certificate)
+            .map(<[u8]>::to_vec);
+        let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
-        while let Some(piece) = response
-            .chunk()
-            .await
-            .map_err(ProbeFault::from_request_error)?
+        // The body of a switched protocol has no end.
+        while status != StatusCode::SWITCHING_PROTOCOLS
+            && let Some(piece) = response
+                .chunk()
+                .await
+                .map_err(ProbeFault::from_request_error)?
         {
             if body.len() + piece.len() > BODY_MAX {
                 return Err(ProbeFault::Failed("its answer is too large".to_owned()));
@@ -220,7 +302,12 @@ impl Prober {
             body.extend_from_slice(&piece);
         }
 
-        Ok((response.status(), body))
+        Ok(ProbeResponse {
+            status,
+            headers,
+            body,
+            certificate,
+        })
     }
 
     /// The URL to request, if it is allowed; else why it is not. An IP address is not resolved
@@ -228,11 +315,18 @@ impl Prober {
     fn allowed_url(&self, base: &str, path: &str) -> std::result::Result<Url, ProbeFault> {
         let refused = |why: &str| ProbeFault::Refused(why.to_owned());
         let mut url = Url::parse(base).map_err(|_| refused("it is no web address"))?;
-        if let Some(place) = self.towards {
-            url = Url::parse(&format!("http://{place}{}", url.path()))
-                .map_err(|_| refused("it is no web address"))?;
-        } else if url.scheme() != "https" {
-            return Err(refused("it is no https address"));
+        match self.reach {
+            Reach::Towards(place) => {
+                url = Url::parse(&format!("http://{place}{}", url.path()))
+                    .map_err(|_| refused("it is no web address"))?;
+            }
+            Reach::Public if url.scheme() != "https" => {
+                return Err(refused("it is no https address"));
+            }
+            Reach::Everywhere if !matches!(url.scheme(), "http" | "https") => {
+                return Err(refused("it is no web address"));
+            }
+            Reach::Public | Reach::Everywhere => {}
         }
 
         if !url.username().is_empty() || url.password().is_some() {
@@ -240,7 +334,7 @@ impl Prober {
         }
 
         let is_public = match url.host() {
-            _ if self.towards.is_some() => true,
+            _ if self.reach != Reach::Public => true,
             Some(Host::Ipv4(ip)) => is_public(ip.into()),
             Some(Host::Ipv6(ip)) => is_public(ip.into()),
             Some(Host::Domain(_)) => true,
@@ -252,7 +346,8 @@ impl Prober {
         }
 
         // Ports of other services on a host are not contacted.
-        if url.port().is_some_and(|port| port < 1024) {
+        let is_other_service = url.port().is_some_and(|port| port < 1024);
+        if is_other_service && self.reach == Reach::Public {
             return Err(refused("its port is one of other services"));
         }
 
@@ -265,11 +360,21 @@ impl Prober {
     }
 }
 
+/// An answer.
+#[derive(Debug)]
+pub(super) struct ProbeResponse {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    /// The certificate of the other side, DER.
+    pub certificate: Option<Vec<u8>>,
+}
+
 /// The status and the body of an answer.
 pub(super) type Asked = std::result::Result<(StatusCode, Vec<u8>), ProbeFault>;
 
 /// The JSON in an answer, or why there is none.
-fn json_of_answer(asked: Asked) -> ProbeAnswer<Value> {
+pub(super) fn json_of_answer(asked: Asked) -> ProbeAnswer<Value> {
     match asked {
         Ok((StatusCode::NOT_FOUND, _)) => ProbeAnswer::Missing,
         Ok((status, body)) if status.is_success() => match serde_json::from_slice(&body) {
@@ -291,6 +396,7 @@ fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client>
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
+        .tls_info(true)
         .pool_max_idle_per_host(0)
         .build()
         .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
@@ -331,7 +437,7 @@ impl ProbeFault {
     }
 
     /// This fault as the answer of a probe.
-    fn into_answer<T>(self) -> ProbeAnswer<T> {
+    pub(super) fn into_answer<T>(self) -> ProbeAnswer<T> {
         match self {
             Self::Refused(why) => ProbeAnswer::Refused(why),
             Self::Failed(why) => ProbeAnswer::Failed(why),
@@ -341,7 +447,7 @@ impl ProbeFault {
 
 /// The relevant content of a well-known document for clients. Addresses that are too long are left
 /// out; a document that is no object counts as failed.
-fn read_published(json: &Value) -> ProbeAnswer<PublishedWellKnown> {
+pub(super) fn read_published(json: &Value) -> ProbeAnswer<PublishedWellKnown> {
     if !json.is_object() {
         return ProbeAnswer::Failed("its well-known document is no object".to_owned());
     }
@@ -374,7 +480,7 @@ fn read_published(json: &Value) -> ProbeAnswer<PublishedWellKnown> {
 
 /// The features that an answer of `/versions` names. A feature counts under its unstable name, with
 /// or without `.stable`.
-fn read_features(json: &Value) -> ProbeAnswer<ServerFeatures> {
+pub(super) fn read_features(json: &Value) -> ProbeAnswer<ServerFeatures> {
     if !json.get("versions").is_some_and(Value::is_array) {
         return ProbeAnswer::Failed("its answer names no versions".to_owned());
     }
