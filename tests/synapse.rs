@@ -17,6 +17,10 @@ mod before;
 mod calls;
 #[path = "synapse/codes.rs"]
 mod codes;
+#[path = "synapse/doctor.rs"]
+mod doctor;
+#[path = "synapse/front.rs"]
+mod front;
 #[path = "synapse/killed.rs"]
 mod killed;
 #[path = "synapse/odd.rs"]

@@ -281,33 +281,34 @@ impl Prober {
             .send()
             .await
             .map_err(ProbeFault::from_request_error)?;
-        let certificate = response
-            .extensions()
-            .get::<reqwest::tls::TlsInfo>()
-            .and_then(reqwest::tls::TlsInfo::peer_certificate)
-            .map(<[u8]>::to_vec);
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        // The body of a switched protocol has no end.
-        while status != StatusCode::SWITCHING_PROTOCOLS
-            && let Some(piece) = response
-                .chunk()
-                .await
-                .map_err(ProbeFault::from_request_error)?
+        let mut read = ProbeResponse::without_body(&response);
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(ProbeFault::from_request_error)?
         {
-            if body.len() + piece.len() > BODY_MAX {
+            if read.body.len() + piece.len() > BODY_MAX {
                 return Err(ProbeFault::Failed("its answer is too large".to_owned()));
             }
 
-            body.extend_from_slice(&piece);
+            read.body.extend_from_slice(&piece);
         }
 
-        Ok(ProbeResponse {
-            status,
-            headers,
-            body,
-            certificate,
-        })
+        Ok(read)
+    }
+
+    /// Sends the handshake of a WebSocket. The body is not read: after a handshake it may have no
+    /// end.
+    pub(super) async fn send_handshake(
+        &self,
+        request: RequestBuilder,
+    ) -> std::result::Result<ProbeResponse, ProbeFault> {
+        let response = request
+            .send()
+            .await
+            .map_err(ProbeFault::from_request_error)?;
+
+        Ok(ProbeResponse::without_body(&response))
     }
 
     /// The URL to request, if it is allowed; else why it is not. An IP address is not resolved
@@ -368,6 +369,24 @@ pub(super) struct ProbeResponse {
     pub body: Vec<u8>,
     /// The certificate of the other side, DER.
     pub certificate: Option<Vec<u8>>,
+}
+
+impl ProbeResponse {
+    /// The answer before its body.
+    fn without_body(response: &reqwest::Response) -> Self {
+        let certificate = response
+            .extensions()
+            .get::<reqwest::tls::TlsInfo>()
+            .and_then(reqwest::tls::TlsInfo::peer_certificate)
+            .map(<[u8]>::to_vec);
+
+        Self {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: Vec::new(),
+            certificate,
+        }
+    }
 }
 
 /// The status and the body of an answer.

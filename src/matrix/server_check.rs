@@ -354,7 +354,7 @@ impl Prober {
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             // Any 16 bytes in base64: nothing is sent after the handshake.
             .header(header::SEC_WEBSOCKET_KEY, "Y2FsbHNjb3BlLWNoZWNrIQ==");
-        let response = self.send_request(request).await;
+        let response = self.send_handshake(request).await;
         seen.note(&base, &response, now);
         match response {
             Ok(response) if response.status == StatusCode::NOT_FOUND => ProbeAnswer::Missing,

@@ -316,7 +316,9 @@ impl ServerAnswers {
             (&self.published.url, self.published.cors),
             (&self.versions.url, self.versions.cors),
         ];
-        let of_sfus = self.sfus.iter().map(|sfu| (&sfu.service_url, sfu.cors));
+        // A proxy's error page has no such header either: that is no fault of its own.
+        let answering = self.sfus.iter().filter(|sfu| sfu.health.said().is_some());
+        let of_sfus = answering.map(|sfu| (&sfu.service_url, sfu.cors));
         let all: Vec<_> = closed.into_iter().chain(of_sfus).collect();
         let lacking = all.iter().find(|(_, cors)| *cors == Some(false));
         if let Some((url, _)) = lacking {

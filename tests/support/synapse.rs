@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 #[path = "synapse_config.rs"]
@@ -117,8 +118,8 @@ pub struct Homeserver {
     pub url: String,
     secret: String,
     folder: PathBuf,
-    /// How far its clock is ahead, s.
-    ahead_s: u32,
+    /// How far its clock is ahead from the next launch on, s.
+    ahead_s: AtomicU32,
     passwords: bool,
     child: Mutex<Option<Child>>,
 }
@@ -133,7 +134,7 @@ impl Homeserver {
             name: format!("localhost:{federation}"),
             url: format!("http://127.0.0.1:{client}"),
             secret,
-            ahead_s: oddities.ahead_s[index],
+            ahead_s: AtomicU32::new(oddities.ahead_s[index]),
             passwords: oddities.passwords,
             child: Mutex::new(None),
             folder,
@@ -155,11 +156,12 @@ impl Homeserver {
     pub fn launch(&self) {
         let output = File::create(self.folder.join("output.log")).unwrap();
         let mut command = Command::new(python());
-        if self.ahead_s > 0 {
+        let ahead_s = self.ahead_s.load(Ordering::Relaxed);
+        if ahead_s > 0 {
             // Only the wall clock is wrong: timers use the monotonic clock.
             command
                 .env("LD_PRELOAD", libfaketime())
-                .env("FAKETIME", format!("+{}s", self.ahead_s))
+                .env("FAKETIME", format!("+{ahead_s}s"))
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
 
@@ -192,6 +194,22 @@ impl Homeserver {
             answer.is_ok_and(|a| a.status == 200).then_some(())
         })
         .await;
+    }
+
+    /// The present settings, as Synapse reads them.
+    pub fn settings(&self) -> Value {
+        let text = fs::read_to_string(self.folder.join("homeserver.yaml")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Starts it anew with these settings, its clock ahead by so many seconds, and waits until it
+    /// answers.
+    pub async fn restart_with(&self, settings: &Value, ahead_s: u32) {
+        self.kill();
+        fs::write(self.folder.join("homeserver.yaml"), settings.to_string()).unwrap();
+        self.ahead_s.store(ahead_s, Ordering::Relaxed);
+        self.launch();
+        self.healthy().await;
     }
 
     /// An outage: the process is gone at once. `launch` and `healthy` bring it back.
@@ -292,7 +310,12 @@ fn certificates(folder: &Path) {
     let key = KeyPair::generate().unwrap();
     let mut leaf = CertificateParams::new(["localhost".to_owned()]).unwrap();
     leaf.use_authority_key_identifier_extension = true;
+    let mut expired = leaf.clone();
+    expired.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    expired.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let expired = expired.signed_by(&key, &authority).unwrap();
     let leaf = leaf.signed_by(&key, &authority).unwrap();
+    fs::write(folder.join("expired.crt"), expired.pem()).unwrap();
     fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
     fs::write(folder.join("tls.crt"), leaf.pem()).unwrap();
     fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();

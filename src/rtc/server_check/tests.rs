@@ -153,8 +153,9 @@ fn one_broken_thing_is_one_fault() {
         ),
         (
             |a| {
-                a.sfus[0].health = failed("connection refused");
-                a.sfus[0].token = failed("connection refused");
+                a.sfus[0].health = failed("it answered 502");
+                a.sfus[0].cors = Some(false);
+                a.sfus[0].token = failed("it answered 502");
                 a.sfus[0].socket = ProbeAnswer::Refused("no token".to_owned());
             },
             Step::TokenService,
