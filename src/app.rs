@@ -122,6 +122,7 @@ impl App {
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
+                checks_own_server: config.probe.own_server,
                 kept: web::KeptTimes {
                     events_days: config.retention.events_days,
                     calls_days: config.retention.calls_days,
@@ -442,6 +443,7 @@ fn observer_settings(
             schedule: config.probe.schedule.clone(),
             prober,
         }),
+        check_own_server: config.probe.own_server,
         rules: Rules {
             slot_policy: config.slot_policy,
             ..Rules::default()

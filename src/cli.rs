@@ -11,6 +11,7 @@ mod backup;
 mod check;
 mod check_rooms;
 mod demo;
+mod demo_checks;
 mod derive;
 mod doctor;
 mod export;

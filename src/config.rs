@@ -119,10 +119,13 @@ impl InvitePolicy {
     }
 }
 
-/// Whether other servers and SFUs are probed, and when.
+/// Whether our own homeserver, other servers and SFUs are probed, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeConfig {
+    /// Other servers and SFUs.
     pub enabled: bool,
+    /// Our own homeserver, from its name to its SFU.
+    pub own_server: bool,
     /// Cron with seconds, UTC; already checked.
     pub schedule: String,
 }
@@ -261,13 +264,13 @@ fn read_invites(layers: &mut Layers) -> InvitePolicy {
 
 /// The keys under `probe`; `None` if one of them has a fault.
 fn read_probe(layers: &mut Layers) -> Option<ProbeConfig> {
-    let (enabled, schedule) = (
-        layers.switch("probe.enabled"),
-        layers.parsed("probe.schedule", check::parse_schedule),
-    );
+    let enabled = layers.switch("probe.enabled");
+    let own_server = layers.switch("probe.own_server");
+    let schedule = layers.parsed("probe.schedule", check::parse_schedule);
 
     Some(ProbeConfig {
         enabled: enabled?,
+        own_server: own_server?,
         schedule: schedule?,
     })
 }

@@ -1,6 +1,7 @@
 //! `callscope demo`: the same observer, store and pages as in production, with a simulated
 //! homeserver and made-up calls.
 
+use super::demo_checks::store_made_up_checks;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -22,6 +23,7 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
     let folder = make_demo_folder()?;
     let config = demo_config(&homeserver, &world, bind, &folder)?;
     let app = App::start(&config, clock.clone()).await?;
+    store_made_up_checks(&app.store, &world.bot_user, clock.now_ms()).await?;
     tracing::info!(
         "made-up calls on a simulated homeserver; open http://{} in a browser, Ctrl-C ends it",
         app.address
@@ -63,6 +65,8 @@ fn demo_config(
             ),
         ),
         ("CALLSCOPE_PEEK_ROOMS", world.outside_room.clone()),
+        // Its names lead nowhere.
+        ("CALLSCOPE_PROBE_OWN_SERVER", "false".to_owned()),
         // Nobody's data is shown, so nobody has to sign in.
         (
             "CALLSCOPE_OPEN_TO_EVERYBODY",

@@ -17,6 +17,7 @@ use crate::rtc::server_check::{
 use crate::web::view::format as f;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 /// The state event by which most clients join a call.
@@ -64,8 +65,9 @@ async fn ask_server(client: &Client, user_id: &str, server: &str) -> Result<Serv
     let now = || Clock::System.now_ms();
     let rooms = read_rules_of_rooms(client, server).await?;
     if server_of(user_id) != server {
-        return Ok(Prober::new()?
-            .ask_server(server, None, Some(rooms), &now)
+        let prober = Prober::new()?;
+        return Ok(prober
+            .ask_server(server, None, Some(rooms), &mut BTreeMap::new(), &now)
             .await);
     }
 
@@ -73,7 +75,7 @@ async fn ask_server(client: &Client, user_id: &str, server: &str) -> Result<Serv
     let own = OwnAccount { client, user_id };
 
     Ok(prober
-        .ask_server(server, Some(own), Some(rooms), &now)
+        .ask_server(server, Some(own), Some(rooms), &mut BTreeMap::new(), &now)
         .await)
 }
 

@@ -181,6 +181,7 @@ pub const KEYS: &[SettingKey] = &[
         "the name by which people know the provider",
     ),
     new_key("probe.enabled", Some("false"), "true or false"),
+    new_key("probe.own_server", Some("true"), "true or false"),
     new_key(
         "probe.schedule",
         Some("0 17 */6 * * *"),

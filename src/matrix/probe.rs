@@ -33,13 +33,6 @@ const FOCI: [&str; 3] = [
     "org.matrix.msc4143.rtc_foci",
 ];
 
-/// The result of probing a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerProbe {
-    pub well_known: ProbeAnswer<PublishedWellKnown>,
-    pub versions: ProbeAnswer<ServerFeatures>,
-}
-
 /// The result of probing an SFU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SfuProbe {
@@ -116,43 +109,6 @@ impl Prober {
             http1: build_http_client(builder().http1_only())?,
             reach,
         })
-    }
-
-    /// Asks for the well-known document of a server by its name, and for the versions at the
-    /// address in that document; without a document, at the name itself.
-    pub async fn server(&self, name: &str) -> ServerProbe {
-        // The document is at the host of the server's name, without its port.
-        let host = ruma::ServerName::parse(name).map(|name| name.host().to_owned());
-        let Ok(host) = host else {
-            let why = || "it is not the name of a server".to_owned();
-            return ServerProbe {
-                well_known: ProbeAnswer::Refused(why()),
-                versions: ProbeAnswer::Refused(why()),
-            };
-        };
-
-        let root = format!("https://{host}");
-        let well_known = self
-            .get_json(&root, ".well-known/matrix/client")
-            .await
-            .and_then(|json| read_published(&json));
-        let base = match &well_known {
-            ProbeAnswer::Said(PublishedWellKnown {
-                homeserver_url: Some(url),
-                ..
-            }) => url.clone(),
-            _ => root,
-        };
-
-        let versions = self
-            .get_json(&base, "_matrix/client/versions")
-            .await
-            .and_then(|json| read_features(&json));
-
-        ServerProbe {
-            well_known,
-            versions,
-        }
     }
 
     /// Asks the health endpoint of an SFU's service whether it is ready, and measures how long that

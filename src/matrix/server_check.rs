@@ -48,12 +48,14 @@ struct Seen {
 
 impl Prober {
     /// Asks a server everything. `own` is our account if it is our own server; `rooms` is what is
-    /// known of the rules of rooms; `now` gives the time, ms since the Unix epoch.
+    /// known of the rules of rooms; `sfus` are the answers of SFUs that were asked before, by
+    /// address, and those asked now are added; `now` gives the time, ms since the Unix epoch.
     pub async fn ask_server(
         &self,
         server: &str,
         own: Option<OwnAccount<'_>>,
         rooms: Option<RoomAnswers>,
+        sfus: &mut BTreeMap<String, SfuAnswers>,
         now: &(dyn Fn() -> i64 + Sync),
     ) -> ServerAnswers {
         let mut seen = Seen::default();
@@ -98,9 +100,14 @@ impl Prober {
             }
         }
 
-        let mut sfus = Vec::new();
+        let mut own_sfus = Vec::new();
         for url in urls.into_iter().take(SFUS_MAX) {
-            sfus.push(self.ask_sfu(&url, server, own, &mut seen, now).await);
+            if !sfus.contains_key(&url) {
+                let answers = self.ask_sfu(&url, server, own, &mut seen, now).await;
+                sfus.insert(url.clone(), answers);
+            }
+
+            own_sfus.extend(sfus.get(&url).cloned());
         }
 
         ServerAnswers {
@@ -116,7 +123,7 @@ impl Prober {
             certificates: seen.certificates.into_values().collect(),
             transports,
             limits,
-            sfus,
+            sfus: own_sfus,
             rooms,
         }
     }
@@ -236,15 +243,15 @@ impl Prober {
         seen: &mut Seen,
         now: &(dyn Fn() -> i64 + Sync),
     ) -> SfuAnswers {
-        let health = self.sfu(url).await.health.map(|_| ());
+        let health = self.sfu(url).await.health;
         let cors = self.ask_preflight(url, seen, now).await;
         let delegates_leave = match &health {
-            ProbeAnswer::Said(()) => self.delegates(url).await,
+            ProbeAnswer::Said(_) => self.delegates(url).await,
             _ => None,
         };
         let token = match (own, &health) {
             (None, _) => ProbeAnswer::Refused(ONLY_OWN.to_owned()),
-            (Some(own), ProbeAnswer::Said(())) => self.ask_token(url, server, own).await,
+            (Some(own), ProbeAnswer::Said(_)) => self.ask_token(url, server, own).await,
             (Some(_), _) => ProbeAnswer::Refused("the token service does not answer".to_owned()),
         };
         let socket = match &token {

@@ -32,7 +32,7 @@ async fn a_stranger_is_asked_only_what_everybody_may_ask() {
         reply_with(405, "", ""),
     ]);
     let answers = towards(&stub)
-        .ask_server("a.example", None, None, &|| NOW)
+        .ask_server("a.example", None, None, &mut BTreeMap::new(), &|| NOW)
         .await;
 
     assert_eq!(

@@ -17,6 +17,7 @@ mod ingest;
 mod invitations;
 mod opt_outs;
 mod own_homeserver;
+mod own_server_check;
 mod pending_joins;
 mod poll;
 mod poll_schedule;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Other servers and SFUs are probed; `None` = none is.
     pub probe: Option<ProbeSettings>,
+    /// Our own homeserver is checked, from its name to its SFU.
+    pub check_own_server: bool,
     pub rules: Rules,
 }
 
@@ -286,7 +289,8 @@ impl Observer {
             self.keep(Work::Retention, || self.delete_by_age_daily()),
             self.keep(Work::Signs, || self.keep_signs()),
             self.keep(Work::Polls, || self.repair_flooded()),
-            self.keep(Work::Probe, || self.probes())
+            self.keep(Work::Probe, || self.probes()),
+            self.keep(Work::Probe, || self.keep_checking_our_server())
         );
 
         Ok(scheduler.shutdown().await?)

@@ -8,13 +8,15 @@
 use super::error_state::Work;
 use super::{Error, Observer};
 use crate::changes::Change;
-use crate::matrix;
-use crate::matrix::probe::{ProbeAnswer, Prober, ServerProbe, SfuProbe};
+use crate::matrix::probe::Prober;
+use crate::rtc::id::server_of;
+use crate::rtc::probe_answer::ProbeAnswer;
+use crate::rtc::server_check::{ServerAnswers, SfuAnswers};
 use crate::rtc::time::DAY_MS;
 use crate::store::ingest::probes::{
-    self, AnswerState, OwnResult, RequestResult, ServerResult, SfuResult,
+    self, AnswerState, CheckResult, OwnResult, RequestResult, ServerResult, SfuResult,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use url::Url;
 
@@ -84,8 +86,12 @@ impl Observer {
         let mut sfus =
             few_of_each_host(probes::list_due_sfus(&self.store, seen, asked, SFUS_SEEN_MAX).await?);
         let mut count = servers.len();
+        let mut answers_of_sfus = self.recent_answers_of_sfus(asked).await?;
         for name in servers {
-            let result = server_result(prober.server(&name).await);
+            let answers = self
+                .check_server(prober, &name, &mut answers_of_sfus)
+                .await?;
+            let result = server_result(&answers);
             probes::record_result(&self.store, &name, &result, self.clock.now_ms()).await?;
             for url in result.sfus {
                 if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
@@ -106,11 +112,10 @@ impl Observer {
 
         let sfus = few_of_each_host(sfus);
         for url in sfus.into_iter().take(SFUS_MAX) {
-            let mut result = sfu_result(prober.sfu(&url).await);
-            if result.health.is_ok() {
-                result.delegates_leave = prober.delegates(&url).await;
-            }
-
+            let result = match answers_of_sfus.get(&url) {
+                Some(answers) => sfu_result(answers.health.clone(), answers.delegates_leave),
+                None => ask_sfu(prober, &url).await,
+            };
             probes::record_result(&self.store, &url, &result, self.clock.now_ms()).await?;
             count += 1;
             tokio::time::sleep(BREATH).await;
@@ -122,6 +127,47 @@ impl Observer {
         }
 
         Ok(count)
+    }
+}
+
+impl Observer {
+    /// The answers of the SFUs that were asked after `asked`, ms, by address: they are not asked
+    /// again for each server that names them.
+    async fn recent_answers_of_sfus(
+        &self,
+        asked: i64,
+    ) -> Result<BTreeMap<String, SfuAnswers>, Error> {
+        let stored = probes::newest_results::<SfuResult>(&self.store).await?;
+        let recent = stored.into_iter().filter(|(_, sfu)| sfu.asked_ms > asked);
+
+        Ok(recent
+            .map(|(url, sfu)| (url.clone(), answers_of_result(url, &sfu.result)))
+            .collect())
+    }
+
+    /// Checks a server from its name to its SFU, as everybody may, and stores the report; our own
+    /// server is checked apart from the others, with our account.
+    async fn check_server(
+        &self,
+        prober: &Prober,
+        name: &str,
+        sfus: &mut BTreeMap<String, SfuAnswers>,
+    ) -> Result<ServerAnswers, Error> {
+        let now = || self.clock.now_ms();
+        let answers = prober.ask_server(name, None, None, sfus, &now).await;
+        let is_own = self
+            .client
+            .user_id()
+            .is_some_and(|user_id| server_of(&user_id) == name);
+        if !(is_own && self.settings.check_own_server) {
+            let result = CheckResult {
+                is_own: false,
+                lines: answers.check_lines(),
+            };
+            probes::record_result(&self.store, name, &result, now()).await?;
+        }
+
+        Ok(answers)
     }
 }
 
@@ -146,20 +192,13 @@ fn few_of_each_host(urls: Vec<String>) -> Vec<String> {
 
 /// The result of probing a server as it is stored. A feature is `None` if the versions are not
 /// known.
-fn server_result(server: ServerProbe) -> ServerResult {
-    let published = match &server.well_known {
-        ProbeAnswer::Said(published) => published.clone(),
-        _ => matrix::probe::PublishedWellKnown::default(),
-    };
-
-    let features = match &server.versions {
-        ProbeAnswer::Said(features) => Some(*features),
-        _ => None,
-    };
+fn server_result(server: &ServerAnswers) -> ServerResult {
+    let published = server.published.answer.said().cloned().unwrap_or_default();
+    let features = server.versions.answer.said();
 
     ServerResult {
-        well_known: probe_answer(server.well_known),
-        versions: probe_answer(server.versions),
+        well_known: probe_answer(server.published.answer.clone()),
+        versions: probe_answer(server.versions.answer.clone()),
         homeserver_url: published.homeserver_url,
         sfus: published.sfus,
         delayed_events: features.map(|features| features.delayed_events),
@@ -168,18 +207,49 @@ fn server_result(server: ServerProbe) -> ServerResult {
     }
 }
 
-/// The result of probing an SFU as it is stored; whether it sends goodbyes for clients is asked
-/// later.
-fn sfu_result(sfu: SfuProbe) -> SfuResult {
-    let took_ms = match &sfu.health {
-        ProbeAnswer::Said(ms) => i64::try_from(*ms).ok(),
+/// Asks an SFU.
+async fn ask_sfu(prober: &Prober, url: &str) -> SfuResult {
+    let health = prober.sfu(url).await.health;
+    let delegates_leave = match &health {
+        ProbeAnswer::Said(_) => prober.delegates(url).await,
         _ => None,
     };
 
+    sfu_result(health, delegates_leave)
+}
+
+/// The result of probing an SFU as it is stored.
+fn sfu_result(health: ProbeAnswer<u64>, delegates_leave: Option<bool>) -> SfuResult {
+    let took_ms = health.said().and_then(|ms| i64::try_from(*ms).ok());
+
     SfuResult {
-        health: probe_answer(sfu.health),
+        health: probe_answer(health),
         took_ms,
-        delegates_leave: None,
+        delegates_leave,
+    }
+}
+
+/// What is stored of an SFU, as an answer. What a browser may ask was not stored.
+fn answers_of_result(service_url: String, stored: &SfuResult) -> SfuAnswers {
+    let not_asked = || "only an account of the server may ask".to_owned();
+    let why = stored.health.why.clone().unwrap_or_default();
+    let health = match stored.health.state {
+        AnswerState::Ok => {
+            let took_ms = stored.took_ms.and_then(|ms| u64::try_from(ms).ok());
+            ProbeAnswer::Said(took_ms.unwrap_or_default())
+        }
+        AnswerState::Missing => ProbeAnswer::Missing,
+        AnswerState::Failed => ProbeAnswer::Failed(why),
+        AnswerState::Refused => ProbeAnswer::Refused(why),
+    };
+
+    SfuAnswers {
+        service_url,
+        health,
+        cors: None,
+        token: ProbeAnswer::Refused(not_asked()),
+        socket: ProbeAnswer::Refused(not_asked()),
+        delegates_leave: stored.delegates_leave,
     }
 }
 

@@ -73,6 +73,7 @@ mod tests {
             backfill_page: 250,
             retention: RetentionSettings::default(),
             probe: None,
+            check_own_server: false,
             rules: Rules::default(),
         };
 

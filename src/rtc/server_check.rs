@@ -8,6 +8,7 @@ mod steps;
 pub use steps::{CheckStep, Remedy, StepState};
 
 use super::probe_answer::ProbeAnswer;
+use serde::{Deserialize, Serialize};
 
 /// A certificate with fewer days left is a warning: renewal usually happens 30 days before the end.
 const DAYS_LEFT_WARNING: i64 = 14;
@@ -61,8 +62,8 @@ pub struct CertificateAnswer {
 pub struct SfuAnswers {
     /// The address of the token service, normalised.
     pub service_url: String,
-    /// Its health, or that the endpoint for clients exists.
-    pub health: ProbeAnswer<()>,
+    /// Its health, or that the endpoint for clients exists: how long the answer took, ms.
+    pub health: ProbeAnswer<u64>,
     /// A browser's preflight request for a token is answered with CORS headers.
     pub cors: Option<bool>,
     /// The address of the SFU that it gave with a token.
@@ -129,7 +130,7 @@ pub struct ServerAnswers {
 }
 
 /// One step of the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckLine {
     pub step: CheckStep,
     pub state: StepState,
@@ -161,7 +162,7 @@ impl ServerAnswers {
             self.check_delay_limit(),
             self.check_sticky_events(),
         ]);
-        lines.extend(self.check_rooms());
+        lines.extend(self.rooms.iter().flat_map(RoomAnswers::check_lines));
 
         lines
     }
@@ -175,7 +176,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        self.line(CheckStep::Name, state, host_of(&self.server), came)
+        CheckLine::new(CheckStep::Name, state, host_of(&self.server), came)
     }
 
     /// Are the certificates accepted, and for how long?
@@ -188,7 +189,7 @@ impl ServerAnswers {
             Some((one, why))
         });
         if let Some((one, why)) = refused {
-            return self.line(
+            return CheckLine::new(
                 CheckStep::Certificate,
                 StepState::Broken,
                 &one.url,
@@ -203,7 +204,7 @@ impl ServerAnswers {
             .min_by_key(|(days, _)| *days);
         let Some((days, one)) = shortest else {
             let came = "no address with TLS answered".to_owned();
-            return self.line(CheckStep::Certificate, StepState::Unknown, "TLS", came);
+            return CheckLine::new(CheckStep::Certificate, StepState::Unknown, "TLS", came);
         };
 
         let state = if days < DAYS_LEFT_WARNING {
@@ -216,7 +217,7 @@ impl ServerAnswers {
             days => format!("{days} days left"),
         };
 
-        self.line(CheckStep::Certificate, state, &one.url, came)
+        CheckLine::new(CheckStep::Certificate, state, &one.url, came)
     }
 
     /// Does the server delegate to another name, and can that be read?
@@ -238,7 +239,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        self.line(CheckStep::Delegation, state, &asked, came)
+        CheckLine::new(CheckStep::Delegation, state, &asked, came)
     }
 
     /// Does the federation API answer?
@@ -251,7 +252,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        self.line(CheckStep::Federation, state, &federation.url, came)
+        CheckLine::new(CheckStep::Federation, state, &federation.url, came)
     }
 
     /// Does the server at the end sign with the name that was asked for?
@@ -268,7 +269,7 @@ impl ServerAnswers {
             other => (StepState::Unknown, words_of_silence(other)),
         };
 
-        self.line(CheckStep::ServerName, state, asked, came)
+        CheckLine::new(CheckStep::ServerName, state, asked, came)
     }
 
     /// Does the client API answer?
@@ -281,7 +282,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        self.line(CheckStep::ClientApi, state, &versions.url, came)
+        CheckLine::new(CheckStep::ClientApi, state, &versions.url, came)
     }
 
     /// Is there a well-known document for clients, and does it say what clients need?
@@ -307,7 +308,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        self.line(CheckStep::WellKnown, state, &published.url, came)
+        CheckLine::new(CheckStep::WellKnown, state, &published.url, came)
     }
 
     /// May clients in a browser read the document, the client API and the token service?
@@ -323,7 +324,7 @@ impl ServerAnswers {
         let lacking = all.iter().find(|(_, cors)| *cors == Some(false));
         if let Some((url, _)) = lacking {
             let came = "no header Access-Control-Allow-Origin".to_owned();
-            return self.line(CheckStep::Cors, StepState::Broken, url, came);
+            return CheckLine::new(CheckStep::Cors, StepState::Broken, url, came);
         }
 
         let known = all.iter().filter(|(_, cors)| cors.is_some()).count();
@@ -333,7 +334,7 @@ impl ServerAnswers {
             count => (StepState::Well, format!("{count} addresses allow it")),
         };
 
-        self.line(CheckStep::Cors, state, "Access-Control-Allow-Origin", came)
+        CheckLine::new(CheckStep::Cors, state, "Access-Control-Allow-Origin", came)
     }
 
     /// Is its clock right?
@@ -350,7 +351,7 @@ impl ServerAnswers {
             Some(_) => (StepState::Well, "as ours, to a few seconds".to_owned()),
         };
 
-        self.line(
+        CheckLine::new(
             CheckStep::Clock,
             state,
             "the Date header of its answers",
@@ -379,7 +380,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        self.line(
+        CheckLine::new(
             CheckStep::Transports,
             state,
             "/_matrix/client/v1/rtc/transports",
@@ -395,7 +396,7 @@ impl ServerAnswers {
             (_, ProbeAnswer::Failed(why)) if sfu.health.said().is_some() => {
                 (StepState::Broken, format!("it gives no token: {why}"))
             }
-            (ProbeAnswer::Said(()), _) => (StepState::Well, "it answers".to_owned()),
+            (ProbeAnswer::Said(_), _) => (StepState::Well, "it answers".to_owned()),
             (ProbeAnswer::Missing, _) => (StepState::Broken, "404: not found there".to_owned()),
             (ProbeAnswer::Failed(why), _) => (StepState::Broken, why.clone()),
             (ProbeAnswer::Refused(why), _) => (StepState::Unknown, why.clone()),
@@ -422,9 +423,9 @@ impl ServerAnswers {
         };
 
         [
-            self.line(CheckStep::TokenService, service, url, came),
-            self.line(CheckStep::Sfu, socket, socket_url, answered),
-            self.line(
+            CheckLine::new(CheckStep::TokenService, service, url, came),
+            CheckLine::new(CheckStep::Sfu, socket, socket_url, answered),
+            CheckLine::new(
                 CheckStep::Delegated,
                 delegation.0,
                 &format!("{url}/delegate_delayed_leave"),
@@ -445,7 +446,7 @@ impl ServerAnswers {
             None => (StepState::Unknown, "the client API does not answer"),
         };
 
-        self.line(
+        CheckLine::new(
             CheckStep::DelayedEvents,
             state,
             "org.matrix.msc4140",
@@ -483,7 +484,7 @@ impl ServerAnswers {
             None => (StepState::Unknown, words_of_silence(&self.limits)),
         };
 
-        self.line(
+        CheckLine::new(
             CheckStep::DelayLimit,
             state,
             "/_matrix/client/v3/capabilities",
@@ -500,51 +501,12 @@ impl ServerAnswers {
             None => (StepState::Unknown, "the client API does not answer"),
         };
 
-        self.line(
+        CheckLine::new(
             CheckStep::StickyEvents,
             state,
             "org.matrix.msc4354",
             came.to_owned(),
         )
-    }
-
-    /// Do the rules of the rooms let people join calls, and this server take part?
-    fn check_rooms(&self) -> Vec<CheckLine> {
-        let Some(rooms) = &self.rooms else {
-            return Vec::new();
-        };
-
-        let powerless: Vec<&str> = rooms
-            .powerless
-            .iter()
-            .map(|room| room.name.as_str())
-            .collect();
-        let (power, needed) = match rooms.powerless.first() {
-            None => (
-                StepState::Well,
-                format!("enough {}", in_rooms(rooms.checked)),
-            ),
-            Some(room) => {
-                let came = format!("{} needed in {}", room.needed, name_rooms(&powerless));
-                (StepState::Broken, came)
-            }
-        };
-        let denying: Vec<&str> = rooms.denying.iter().map(String::as_str).collect();
-        let (denied, denies) = match denying.first() {
-            None => (
-                StepState::Well,
-                format!("allowed {}", in_rooms(rooms.checked)),
-            ),
-            Some(_) => (
-                StepState::Broken,
-                format!("shut out of {}", name_rooms(&denying)),
-            ),
-        };
-
-        vec![
-            self.line(CheckStep::Power, power, "m.room.power_levels", needed),
-            self.line(CheckStep::Acl, denied, "m.room.server_acl", denies),
-        ]
     }
 
     /// Is an SFU offered to signed-in users?
@@ -567,14 +529,55 @@ impl ServerAnswers {
             state
         }
     }
+}
 
-    fn line(&self, step: CheckStep, state: StepState, asked: &str, came: String) -> CheckLine {
-        CheckLine {
+impl CheckLine {
+    fn new(step: CheckStep, state: StepState, asked: &str, came: String) -> Self {
+        Self {
             step,
             state,
             asked: asked.to_owned(),
             came,
         }
+    }
+}
+
+impl RoomAnswers {
+    /// Do the rules of the rooms let people join calls, and this server take part?
+    #[must_use]
+    pub fn check_lines(&self) -> [CheckLine; 2] {
+        let powerless: Vec<&str> = self
+            .powerless
+            .iter()
+            .map(|room| room.name.as_str())
+            .collect();
+        // A room may be so on purpose, so this is no fault of the server.
+        let (power, needed) = match self.powerless.first() {
+            None => (
+                StepState::Well,
+                format!("enough {}", in_rooms(self.checked)),
+            ),
+            Some(room) => {
+                let came = format!("{} needed in {}", room.needed, name_rooms(&powerless));
+                (StepState::Weak, came)
+            }
+        };
+        let denying: Vec<&str> = self.denying.iter().map(String::as_str).collect();
+        let (denied, denies) = match denying.first() {
+            None => (
+                StepState::Well,
+                format!("allowed {}", in_rooms(self.checked)),
+            ),
+            Some(_) => (
+                StepState::Broken,
+                format!("shut out of {}", name_rooms(&denying)),
+            ),
+        };
+
+        [
+            CheckLine::new(CheckStep::Power, power, "m.room.power_levels", needed),
+            CheckLine::new(CheckStep::Acl, denied, "m.room.server_acl", denies),
+        ]
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Options {
     pub metrics_room_labels: bool,
     /// Other servers and SFUs are probed for readiness.
     pub probing: bool,
+    /// Our own homeserver is checked, from its name to its SFU.
+    pub checks_own_server: bool,
     /// What is kept, and for how long.
     pub kept: KeptTimes,
     /// Which rooms are visible to whom.

@@ -3,8 +3,8 @@
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
     about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, rejected, room,
-    room_at, rooms, server, servers, share, shared_call, sign_in, sign_in_code, statistics, status,
-    transports, wall, widget,
+    room_at, rooms, server, server_check, servers, share, shared_call, sign_in, sign_in_code,
+    statistics, status, transports, wall, widget,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -23,6 +23,10 @@ pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: 
         .service(read_only("/rooms", rooms::get_rooms))
         .service(read_only("/rooms/{id:.+}", room::get_room))
         .service(read_only("/servers", servers::get_servers).app_data(dear.clone()))
+        .service(
+            read_only("/servers/{name}/check", server_check::get_server_check)
+                .app_data(dear.clone()),
+        )
         .service(read_only("/servers/{name}", server::get_server).app_data(dear.clone()))
         .service(read_only("/transports", transports::get_transports).app_data(dear.clone()))
         .service(read_only("/statistics", statistics::get_statistics).app_data(dear.clone()))
@@ -68,6 +72,17 @@ fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
         .service(
             read_only("/api/v1/servers.ndjson", table::get_servers_file).app_data(dear.clone()),
         )
+        .service(
+            read_only(
+                "/api/v1/servers/{name}/check",
+                server_check::get_server_check,
+            )
+            .app_data(dear.clone()),
+        )
+        .service(read_only(
+            "/api/v1/servers/{name}/rtc-ok",
+            server_check::get_rtc_ok,
+        ))
         .service(read_only("/api/v1/servers/{name}", server::get_server).app_data(dear.clone()))
         .service(read_only("/api/v1/transports", transports::get_transports).app_data(dear.clone()))
         .service(
@@ -106,6 +121,14 @@ fn add_program_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Da
         .service(read_only(
             "/badge/servers/{name}/active.json",
             badge::get_server_badge_json,
+        ))
+        .service(read_only(
+            "/badge/servers/{name}/rtc.svg",
+            server_check::get_check_badge_svg,
+        ))
+        .service(read_only(
+            "/badge/servers/{name}/rtc.json",
+            server_check::get_check_badge_json,
         ))
         .service(read_only("/feed/calls.atom", feed::get_calls_atom).app_data(dear.clone()))
         .service(read_only("/feed/calls.ics", feed::get_calls_ics).app_data(dear.clone()))

@@ -35,6 +35,7 @@ mod room_at;
 mod room_finding;
 mod room_needs;
 mod server;
+pub mod server_check;
 mod side_by_side;
 pub(in crate::web) mod state_reset;
 mod storage;

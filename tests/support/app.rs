@@ -29,6 +29,7 @@ impl Settings {
                 &format!("sqlite://{}", folder.join("callscope.db").display()),
             )
             .with("CALLSCOPE_BIND", "127.0.0.1:0")
+            .with("CALLSCOPE_PROBE_OWN_SERVER", "false")
     }
 
     /// The demonstration, with its simulated homeserver.

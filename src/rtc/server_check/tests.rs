@@ -50,7 +50,7 @@ fn healthy() -> ServerAnswers {
         }),
         sfus: vec![SfuAnswers {
             service_url: sfu,
-            health: ProbeAnswer::Said(()),
+            health: ProbeAnswer::Said(12),
             cors: Some(true),
             token: ProbeAnswer::Said("wss://rtc.a.example/sfu".to_owned()),
             socket: ProbeAnswer::Said(401),
@@ -231,7 +231,7 @@ fn one_broken_thing_is_one_fault() {
         };
         answers.rooms.as_mut().unwrap().powerless.push(room);
     });
-    assert_eq!(powerless, [(Step::Power, Broken)]);
+    assert_eq!(powerless, [(Step::Power, Weak)]);
 }
 
 #[test]

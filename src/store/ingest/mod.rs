@@ -8,6 +8,7 @@ pub(super) mod events;
 pub mod history_jobs;
 pub mod invitations;
 pub(super) mod new_events;
+pub mod probe_flips;
 pub mod probes;
 pub mod receive_times;
 pub(super) mod redactions;

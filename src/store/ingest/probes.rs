@@ -1,6 +1,8 @@
 //! The answers of other servers and SFUs that were probed, and which are to be probed next.
 
+use super::probe_flips::{self, StepNow};
 use crate::rtc::event::replace_nul;
+use crate::rtc::server_check::{CheckLine, StepState};
 use crate::rtc::words::words;
 use crate::store::{Error, Reader, Writer};
 use serde::de::DeserializeOwned;
@@ -70,12 +72,24 @@ pub struct OwnResult {
     pub max_scheduled: Option<i64>,
 }
 
+/// The report about a server, from its name to its SFU. The rules of rooms are no part of it: who
+/// may see the report need not see the rooms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// It was asked with an account of it.
+    pub is_own: bool,
+    pub lines: Vec<CheckLine>,
+}
+
 /// A kind of probe.
 pub trait ProbeKind: Serialize + DeserializeOwned {
     const WORD: &'static str;
 
     /// Is all well?
     fn is_well(&self) -> bool;
+
+    /// The state of each step, and what came.
+    fn steps(&self) -> Vec<StepNow>;
 }
 
 impl ProbeKind for ServerResult {
@@ -83,6 +97,13 @@ impl ProbeKind for ServerResult {
 
     fn is_well(&self) -> bool {
         self.versions.is_ok()
+    }
+
+    fn steps(&self) -> Vec<StepNow> {
+        vec![
+            self.well_known.step("well_known"),
+            self.versions.step("versions"),
+        ]
     }
 }
 
@@ -92,6 +113,10 @@ impl ProbeKind for SfuResult {
     fn is_well(&self) -> bool {
         self.health.is_ok()
     }
+
+    fn steps(&self) -> Vec<StepNow> {
+        vec![self.health.step("health")]
+    }
 }
 
 impl ProbeKind for OwnResult {
@@ -100,9 +125,45 @@ impl ProbeKind for OwnResult {
     fn is_well(&self) -> bool {
         self.transports.is_ok()
     }
+
+    fn steps(&self) -> Vec<StepNow> {
+        vec![
+            self.transports.step("transports"),
+            self.capabilities.step("capabilities"),
+        ]
+    }
+}
+
+impl ProbeKind for CheckResult {
+    const WORD: &'static str = "check";
+
+    fn is_well(&self) -> bool {
+        self.lines
+            .iter()
+            .all(|line| line.state != StepState::Broken)
+    }
+
+    fn steps(&self) -> Vec<StepNow> {
+        let step = |line: &CheckLine| StepNow {
+            step: line.step.to_string(),
+            state: line.state.to_string(),
+            words: line.came.clone(),
+        };
+
+        self.lines.iter().map(step).collect()
+    }
 }
 
 impl RequestResult {
+    /// This result as one step of a probe.
+    fn step(&self, step: &str) -> StepNow {
+        StepNow {
+            step: step.to_owned(),
+            state: self.state.to_string(),
+            words: self.why.clone().unwrap_or_default(),
+        }
+    }
+
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.state == AnswerState::Ok
@@ -123,8 +184,10 @@ const NOTE: &str =
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
+const STORED: &str = "select result from probes where kind = $1 and name = $2";
+
 /// Stores the result of probing `name` (a server, the address of an SFU, or our vantage) at `now`,
-/// ms, in place of the one before. When all was last well stays known.
+/// ms, in place of the one before, and what changed. When all was last well stays known.
 ///
 /// # Errors
 /// When the database fails.
@@ -136,13 +199,26 @@ pub async fn record_result<T: ProbeKind>(
 ) -> Result<(), Error> {
     let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
     let well_ms = result.is_well().then_some(now);
+    let mut tx = store.writing().await?;
+    let before: Option<String> = sqlx::query_scalar(STORED)
+        .bind(T::WORD)
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let before: Option<T> = before.and_then(|text| serde_json::from_str(&text).ok());
+    if let Some(before) = before {
+        let flips = probe_flips::flips_between(&before.steps(), &result.steps());
+        probe_flips::append_flips(&mut tx, T::WORD, name, &flips, now).await?;
+    }
+
     let query = sqlx::query(NOTE)
         .bind(T::WORD)
         .bind(name)
         .bind(now)
         .bind(well_ms)
         .bind(replace_nul(&text));
-    query.execute(&store.write).await?;
+    query.execute(&mut *tx).await?;
+    tx.commit().await?;
 
     Ok(())
 }
@@ -250,15 +326,15 @@ pub async fn was_asked(store: &Reader, url: &str, asked: i64) -> Result<bool, Er
 
 const FORGET: &str = "delete from probes where asked_ms < $1";
 
-/// Deletes results that are older than `before`, ms.
+/// Deletes results that are older than `before`, ms, and what changed before then.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn delete_old_results(store: &Writer, before: i64) -> Result<(), Error> {
-    sqlx::query(FORGET)
-        .bind(before)
-        .execute(&store.write)
-        .await?;
+    let mut tx = store.writing().await?;
+    sqlx::query(FORGET).bind(before).execute(&mut *tx).await?;
+    probe_flips::delete_flips(&mut tx, before).await?;
+    tx.commit().await?;
 
     Ok(())
 }

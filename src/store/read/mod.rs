@@ -5,6 +5,7 @@ pub(super) mod call_list;
 #[cfg(test)]
 mod call_list_tests;
 pub mod call_order;
+pub mod call_rules;
 pub mod calls;
 pub mod coverage;
 pub mod events;

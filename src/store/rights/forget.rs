@@ -485,7 +485,7 @@ struct OutsideColumn {
     is_id: bool,
 }
 
-const OUTSIDE: [OutsideColumn; 15] = [
+const OUTSIDE: [OutsideColumn; 17] = [
     delete_users("web_sessions", "identity"),
     delete_users("opt_outs", "user_id"),
     delete_users("feed_keys", "owner"),
@@ -501,6 +501,8 @@ const OUTSIDE: [OutsideColumn; 15] = [
     delete_rows("days", "facts"),
     delete_rows("probes", "result"),
     delete_rows("probes", "name"),
+    delete_rows("probe_flips", "name"),
+    delete_rows("probe_flips", "words"),
     delete_rows("unasked", "kind"),
     rename_in_rows("audit_log", "identity"),
     rename_in_rows("audit_log", "detail"),
@@ -599,7 +601,7 @@ fn may_name_host(outside: &OutsideColumn, wish: &NameToForget, text: &str) -> bo
     is_server
         && match outside.table {
             "days" => text.contains(&below),
-            "probes" => text.contains("://") && host_of_url(text).ends_with(&below),
+            "probes" | "probe_flips" => text.contains("://") && host_of_url(text).ends_with(&below),
             _ => false,
         }
 }

@@ -9,7 +9,7 @@ use super::views::Rows;
 const HIDDEN_SERVER: &str = "hidden.invalid";
 
 /// Tables whose rows name people, or hold events as they were sent.
-const NAMING: [&str; 16] = [
+const NAMING: [&str; 17] = [
     "people",
     "room_rules",
     "room_members",
@@ -25,6 +25,7 @@ const NAMING: [&str; 16] = [
     "set_aside",
     "invitations",
     "probes",
+    "probe_flips",
     "unasked",
 ];
 

@@ -86,6 +86,7 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     // What we know of ourselves, of our clock, and of servers by their names.
     ("vantages", Rows::All),
     ("probes", Rows::All),
+    ("probe_flips", Rows::All),
     ("versions", Rows::All),
     ("pulse", Rows::All),
     ("pseudonyms", Rows::None),

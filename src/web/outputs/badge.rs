@@ -40,12 +40,21 @@ pub struct Badge {
 impl Badge {
     /// A badge with these words and a colour by its name. `is_error` says that nothing is known.
     fn new(message: String, color: &str, is_error: bool) -> Self {
-        let (label, color) = ("call".to_owned(), color.to_owned());
+        Self::with_label("call", message, color, is_error)
+    }
+
+    /// Like [`Self::new`], with the words of its left half.
+    pub(in crate::web) fn with_label(
+        label: &str,
+        message: String,
+        color: &str,
+        is_error: bool,
+    ) -> Self {
         Self {
             schema_version: 1,
-            label,
+            label: label.to_owned(),
             message,
-            color,
+            color: color.to_owned(),
             cache_seconds: 60,
             is_error,
         }
@@ -280,7 +289,11 @@ struct BadgeSvg<'a> {
 
 /// Answers with the badge as a picture. An error that there is no such thing is a picture with the
 /// words `unknown`, because the page that shows it has no other place for one.
-fn send_badge_svg(ask: &PageRequest, unknown: &str, badge: Result<Badge, Error>) -> HttpResponse {
+pub(in crate::web) fn send_badge_svg(
+    ask: &PageRequest,
+    unknown: &str,
+    badge: Result<Badge, Error>,
+) -> HttpResponse {
     let (status, badge) = match badge {
         Ok(badge) => (StatusCode::OK, badge),
         Err(Error::NotFound(_)) => (
@@ -291,10 +304,10 @@ fn send_badge_svg(ask: &PageRequest, unknown: &str, badge: Result<Badge, Error>)
     };
 
     let width = |text: &str| 12 + text.chars().count() * 7;
-    let fill = if badge.color == "brightgreen" {
-        "#0a6a5c"
-    } else {
-        "#656a6e"
+    let fill = match badge.color.as_str() {
+        "brightgreen" => "#0a6a5c",
+        "red" => "#a3262a",
+        _ => "#656a6e",
     };
 
     let (left, right) = (width(&badge.label), width(&badge.message));

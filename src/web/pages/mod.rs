@@ -19,6 +19,7 @@ pub mod room;
 pub mod room_at;
 pub mod rooms;
 pub mod server;
+pub mod server_check;
 pub mod servers;
 pub mod share;
 pub mod shared_call;

@@ -79,6 +79,8 @@ impl Bed {
     pub fn settings(&self) -> Vec<(String, String)> {
         [
             ("HOMESERVER_URL", self.hs.url()),
+            // Made-up names lead nowhere.
+            ("PROBE_OWN_SERVER", "false".to_owned()),
             ("ACCESS_TOKEN", self.token.clone()),
             ("DATABASE_URL", self.database.url().to_owned()),
             ("BIND", "127.0.0.1:0".into()),

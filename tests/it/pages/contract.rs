@@ -214,6 +214,21 @@ fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
             404,
         ),
         (
+            "/api/v1/servers/{name}/check",
+            "/api/v1/servers/example.org/check".to_owned(),
+            200,
+        ),
+        (
+            "/api/v1/servers/{name}/check",
+            "/api/v1/servers/none.example/check".to_owned(),
+            404,
+        ),
+        (
+            "/badge/servers/{name}/rtc.json",
+            "/badge/servers/example.org/rtc.json".to_owned(),
+            200,
+        ),
+        (
             "/api/v1/transports",
             "/api/v1/transports?sort=sfu".to_owned(),
             200,

@@ -20,6 +20,7 @@ mod others;
 mod places;
 mod proxy;
 mod seen;
+mod server_check;
 mod shared;
 mod sign_in;
 mod site;

@@ -110,6 +110,7 @@ impl Site {
             cors_origins: vec!["https://app.example".into()],
             metrics_room_labels: true,
             probing: name == "probed",
+            checks_own_server: true,
             kept: KeptTimes {
                 reads_history: true,
                 ..KeptTimes::default()

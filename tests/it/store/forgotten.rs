@@ -254,7 +254,7 @@ fn a_server_is_forgotten_with_its_people_and_its_name() {
 }
 
 /// What is stored outside of rooms about a user, and about their server.
-const OUTSIDE: [&str; 7] = [
+const OUTSIDE: [&str; 8] = [
     "insert into web_sessions (id_hash, identity, address, created_ms, last_seen_ms, expires_ms)
         values ('USER', 'USER', '::1', 1, 1, 1)",
     "insert into direct_rooms (user_id, room_id, made_ms)
@@ -265,6 +265,8 @@ const OUTSIDE: [&str; 7] = [
     "insert into audit_log (number, at_ms, kind, identity, detail)
         select coalesce(max(number), 0) + 1, 1, 'sign_in', 'USER', 'USER at SERVER' from audit_log",
     "insert into probes (kind, name, asked_ms, result) values ('server', 'SERVER', 1, 'SERVER')",
+    "insert into probe_flips (kind, name, step, at_ms, before, state, words)
+        values ('check', 'SERVER', 'x', 1, 'ok', 'broken', 'at SERVER')",
     "insert into unasked (vantage_id, kind, events, first_ms, last_ms)
         values ('v', 'x.USER', 1, 1, 1)",
 ];
@@ -272,7 +274,7 @@ const OUTSIDE: [&str; 7] = [
 /// All of it that is left, row by row.
 const LEFT: &str = "select identity from web_sessions union all select owner from feed_keys
     union all select user_id from direct_rooms union all select user_id from sign_in_codes union all select identity from audit_log
-    union all select detail from audit_log union all select name from probes
+    union all select detail from audit_log union all select name from probes union all select words from probe_flips
     union all select kind from unasked union all select user_id from memberships
     union all select user_id from people union all select user_id from room_members
     union all select json from events";

@@ -14,6 +14,7 @@ use crate::web::pages::room::{self, RoomPage};
 use crate::web::pages::room_at::{self, Flips};
 use crate::web::pages::rooms::{self, Rooms};
 use crate::web::pages::server::ServerPage;
+use crate::web::pages::server_check::ServerCheckPage;
 use crate::web::pages::servers::{self, Servers};
 use crate::web::pages::statistics::{self, Statistics};
 use crate::web::pages::status::Status;
@@ -140,6 +141,17 @@ pub const ENTRIES: &[ApiEntry] = &[
         "One homeserver: whether it is in a call now, and its past",
     )
     .takes(period::KNOWN),
+    json_entry::<ServerCheckPage>(
+        NUMBERS,
+        "/api/v1/servers/{name}/check",
+        "Why calls fail on a homeserver: what it answered, step by step, and what to set",
+    ),
+    media_entry(
+        NUMBERS,
+        "/api/v1/servers/{name}/rtc-ok",
+        "text/plain",
+        "Do calls work there: ok, broken or unknown",
+    ),
     json_entry::<Transports>(
         NUMBERS,
         "/api/v1/transports",
@@ -215,6 +227,17 @@ pub const ENTRIES: &[ApiEntry] = &[
     json_entry::<Badge>(
         OTHERS,
         "/badge/servers/{name}/active.json",
+        "The same in the form that Shields reads",
+    ),
+    media_entry(
+        OTHERS,
+        "/badge/servers/{name}/rtc.svg",
+        "image/svg+xml",
+        "Do calls work on the homeserver, as a picture",
+    ),
+    json_entry::<Badge>(
+        OTHERS,
+        "/badge/servers/{name}/rtc.json",
         "The same in the form that Shields reads",
     ),
     media_entry(
