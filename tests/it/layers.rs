@@ -284,6 +284,31 @@ fn sql_is_in_store_only() {
     }
 }
 
+/// The rows of `days` tell of all rooms. Who reads them must keep those that are visible.
+#[test]
+fn only_one_place_reads_the_numbers_of_days() {
+    let reads = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let code = code_without_tests(&text).replace("delete from days", "");
+        code.contains(" from days") || code.contains("join days")
+    };
+    let mut found: Vec<String> = files(Path::new("src"), "rs")
+        .into_iter()
+        .filter(|path| !is_of_tests(path) && reads(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort();
+    // One lists which days there are, one which of them change, and one keeps the visible rooms.
+    assert_eq!(
+        found,
+        [
+            "src/store/derive/dirty.rs",
+            "src/store/stats/daily_rollup.rs",
+            "src/store/stats/day_totals.rs"
+        ]
+    );
+}
+
 #[test]
 fn the_core_is_pure() {
     for path in files(Path::new("src/rtc"), "rs") {

@@ -3,12 +3,12 @@
 //! a day deletes its totals in the same commit. A day without totals is counted when somebody asks.
 //! Unobserved time is not part of the totals: it changes without any stay.
 
-use super::day_totals::DayTotals;
+use super::day_totals::{DayInMaking, Uncounted};
 use super::scope::Scope;
 use super::{distributions, usage};
 use crate::rtc::coverage::Span;
 use crate::rtc::time::{DAY_MS, day_of_time};
-use crate::store::{Error, Writer};
+use crate::store::{Error, Reader, Writer};
 
 /// Maximum age of the days that are kept, in days: two periods of a year.
 const KEPT: i64 = 732;
@@ -68,29 +68,7 @@ pub async fn count_day(store: &Writer, day: i64, now: i64) -> Result<bool, Error
 
     // The empty row is deleted by whoever changes something of the day while it is counted.
     sqlx::query(BEGIN).bind(day).execute(&store.write).await?;
-    let mut facts = DayTotals::default();
-    for place in usage::live_places(store, Scope::All, span, now).await? {
-        let (together, seen) = (place.together_ms, place.together_seen_ms);
-        facts
-            .places
-            .entry(place.room_id)
-            .or_default()
-            .insert(place.server, (together, seen));
-    }
-
-    facts.begun = usage::live_begun(store, span, now).await?;
-    facts.servers = distributions::begun_by_servers(store, span).await?;
-    facts.ends = distributions::live_ends_by_server(store, span).await?;
-    facts.hours = usage::time_by_hour(&usage::live_stay_hours(store, Scope::All, span, now).await?)
-        .into_iter()
-        .collect();
-    let classes = distributions::live_classes(store, span, now).await?;
-    facts.classes = classes
-        .into_iter()
-        .map(|class| (class.length_ms, class.people, class.calls))
-        .collect();
-    facts.people = usage::live_people(store, span).await?;
-    let facts = serde_json::to_string(&facts).map_err(|error| Error::Content(error.to_string()))?;
+    let facts = count_rooms_of_day(store, span, now).await?.to_text()?;
     let done = sqlx::query(NOTE)
         .bind(day)
         .bind(facts)
@@ -98,6 +76,49 @@ pub async fn count_day(store: &Writer, day: i64, now: i64) -> Result<bool, Error
         .await?;
 
     Ok(done.rows_affected() == 1)
+}
+
+/// Counts the numbers of a day by room, from stays and calls, as known at `now`, ms.
+async fn count_rooms_of_day(store: &Reader, span: Span, now: i64) -> Result<DayInMaking, Error> {
+    let mut day = DayInMaking::default();
+    for place in usage::live_places(store, Scope::All, span, now).await? {
+        let (together_ms, seen_ms) = (place.together_ms, place.together_seen_ms);
+        day.add_place(&place.room_id, &place.server, together_ms, seen_ms);
+    }
+
+    let all = Uncounted {
+        span,
+        room_id: None,
+    };
+    for (room_id, (calls, unsure)) in usage::live_begun(store, all, now).await? {
+        day.set_begun(&room_id, calls, unsure);
+    }
+
+    for (servers, calls, room_id) in distributions::begun_by_servers_and_room(store, span).await? {
+        day.add_calls(&room_id, &servers, calls);
+    }
+
+    for (server, ended, expired, room_id) in
+        distributions::live_ends_by_server_and_room(store, span).await?
+    {
+        day.add_ends(&room_id, &server, ended, expired);
+    }
+
+    for (room_id, hours) in usage::live_hours_by_room(store, span, now).await? {
+        day.set_hours(&room_id, hours);
+    }
+
+    for (room_id, classes) in distributions::live_classes_by_room(store, span, now).await? {
+        for class in classes {
+            day.add_class(&room_id, class.length_ms, class.people, class.calls);
+        }
+    }
+
+    for (room_id, user_id) in usage::live_people_by_room(store, span).await? {
+        day.add_person(&room_id, &user_id);
+    }
+
+    Ok(day)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Everything is counted on request, by the indexes of time: the cost follows the calls and stays
 //! of the span, except for whole days that are counted already.
 
+use super::day_totals::Uncounted;
 use super::ghost_time::Gone;
 use super::scope::Scope;
 use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
@@ -40,9 +41,14 @@ pub const LENGTHS: [i64; 8] = [
 ];
 pub const PEOPLE: [i64; 8] = [1, 2, 3, 4, 6, 10, 20, 50];
 
-const CLASSES: &str = "with calls as (select started_ms, users,
+macro_rules! classes {
+    (by $by:literal, $filter:literal) => {
+        concat!(
+            "with calls as (select room_id, started_ms, users,
         (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
-        from sessions where started_ms >= $1 and started_ms < $2)
+        from sessions where started_ms >= $1 and started_ms < $2",
+            $filter,
+            ")
     select started_ms / 86400000,
         case when length_ms < 60000 then 0 when length_ms < 300000 then 60000
             when length_ms < 900000 then 300000
@@ -51,8 +57,18 @@ const CLASSES: &str = "with calls as (select started_ms, users,
             else 14400000 end,
         case when users < 4 then users when users < 6 then 4 when users < 10 then 6
             when users < 20 then 10
-            when users < 50 then 20 else 50 end, count(*)
-    from calls group by 1, 2, 3 order by 1, 2, 3";
+            when users < 50 then 20 else 50 end, count(*)",
+            $by,
+            "
+    from calls group by 1, 2, 3",
+            $by,
+            " order by 1, 2, 3"
+        )
+    };
+}
+const CLASSES: &str = classes!(by "", "");
+const CLASSES_OF_ROOM: &str = classes!(by "", " and room_id = $4");
+const CLASSES_BY_ROOM: &str = classes!(by ", room_id", "");
 
 /// The calls that began within a span, by day and class, as known at `now`, ms. If too many of them
 /// claim an impossible start, they count with the claimed length, and [`usual_length`] is `None`.
@@ -62,45 +78,92 @@ const CLASSES: &str = "with calls as (select started_ms, users,
 pub async fn calls_by_class(store: &Reader, span: Span, now: i64) -> Result<Vec<CallClass>, Error> {
     let days = usage::load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
-    let mut found = Vec::new();
+    let mut found = CallsOfClasses::new();
     for (day, facts) in whole {
-        let class = |(length_ms, people, calls): &(i64, i64, i64)| CallClass {
-            day,
-            length_ms: *length_ms,
-            people: *people,
-            calls: *calls,
-        };
-
-        found.extend(facts.classes.iter().map(class));
+        for ((length_ms, people), calls) in &facts.classes {
+            *found.entry((day, *length_ms, *people)).or_default() += calls;
+        }
     }
 
-    for span in rest {
-        found.extend(live_classes(store, span, now).await?);
+    for part in rest {
+        for class in live_classes(store, part, now).await? {
+            let key = (class.day, class.length_ms, class.people);
+            *found.entry(key).or_default() += class.calls;
+        }
     }
 
-    Ok(found)
+    Ok(list_classes(found))
 }
 
 /// The calls that began within a span, by day and class, counted from the stored calls alone, not
 /// from counted days. See [`calls_by_class`]. The lengths are as known at `now`, ms.
-pub(super) async fn live_classes(
+async fn live_classes(
     store: &Reader,
-    span: Span,
+    Uncounted { span, room_id }: Uncounted<'_>,
     now: i64,
 ) -> Result<Vec<CallClass>, Error> {
-    let query = sqlx::query_as(CLASSES)
+    let query = sqlx::query_as(room_id.map_or(CLASSES, |_| CLASSES_OF_ROOM))
         .bind(span.from)
         .bind(span.to)
         .bind(now);
+    let query = match room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
     let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    let mut counted: BTreeMap<(i64, i64, i64), i64> = rows
+    let counted = rows
         .into_iter()
         .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
         .collect();
-    for call in read_refuted_calls(store, span, now)
+    let mut refuted = read_refuted_calls(store, span, now)
         .await?
-        .unwrap_or_default()
-    {
+        .unwrap_or_default();
+    refuted.retain(|call| room_id.is_none_or(|room_id| room_id == call.room_id));
+
+    Ok(correct_classes(counted, &refuted))
+}
+
+/// The calls that began within a span, by room and class, counted from the stored calls. See
+/// [`calls_by_class`]. The lengths are as known at `now`, ms.
+pub(super) async fn live_classes_by_room(
+    store: &Reader,
+    span: Span,
+    now: i64,
+) -> Result<BTreeMap<String, Vec<CallClass>>, Error> {
+    let rows: Vec<(i64, i64, i64, i64, String)> = sqlx::query_as(CLASSES_BY_ROOM)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .fetch_all(&store.read)
+        .await?;
+    let mut counted: BTreeMap<String, CallsOfClasses> = BTreeMap::new();
+    for (day, length_ms, people, calls, room_id) in rows {
+        let room = counted.entry(room_id).or_default();
+        room.insert((day, length_ms, people), calls);
+    }
+
+    let mut refuted: BTreeMap<String, Vec<RefutedCall>> = BTreeMap::new();
+    let read = read_refuted_calls(store, span, now).await?;
+    for call in read.unwrap_or_default() {
+        let room = refuted.entry(call.room_id.clone()).or_default();
+        room.push(call);
+    }
+
+    let correct = |(room_id, counted): (String, CallsOfClasses)| {
+        let refuted = refuted.get(&room_id).map_or(&[][..], Vec::as_slice);
+        let classes = correct_classes(counted, refuted);
+        (room_id, classes)
+    };
+
+    Ok(counted.into_iter().map(correct).collect())
+}
+
+/// The number of calls by day, shortest length, ms, and fewest people of the class.
+type CallsOfClasses = BTreeMap<(i64, i64, i64), i64>;
+
+/// The classes, where calls that claim an impossible start count with the length that was seen.
+fn correct_classes(mut counted: CallsOfClasses, refuted: &[RefutedCall]) -> Vec<CallClass> {
+    for call in refuted {
         let day = call.started_ms.div_euclid(DAY_MS);
         let people = class_of(&PEOPLE, call.people);
         let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
@@ -111,6 +174,12 @@ pub(super) async fn live_classes(
         }
     }
 
+    counted.retain(|_, calls| *calls > 0);
+
+    list_classes(counted)
+}
+
+fn list_classes(calls: CallsOfClasses) -> Vec<CallClass> {
     let class = |((day, length_ms, people), calls)| CallClass {
         day,
         length_ms,
@@ -118,9 +187,7 @@ pub(super) async fn live_classes(
         calls,
     };
 
-    counted.retain(|_, calls| *calls > 0);
-
-    Ok(counted.into_iter().map(class).collect())
+    calls.into_iter().map(class).collect()
 }
 
 /// The lower bound of the class in which a number is. `bounds` must be ascending; a number below
@@ -131,8 +198,9 @@ fn class_of(bounds: &[i64], number: i64) -> i64 {
 }
 
 /// A call whose first stay claims an impossible start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct RefutedCall {
+    room_id: String,
     started_ms: i64,
     people: i64,
     /// Its length as claimed, and as seen, ms.
@@ -146,7 +214,8 @@ const REFUTED: &str = concat!(
         else $3 end) as upto_ms,
         (select min(",
     seen_from!(),
-    ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms
+    ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms,
+        s.room_id
     from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1
     from memberships m
         where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and (",
@@ -163,7 +232,7 @@ async fn read_refuted_calls(
     span: Span,
     now: i64,
 ) -> Result<Option<Vec<RefutedCall>>, Error> {
-    let rows: Vec<(i64, i64, i64, Option<i64>)> = sqlx::query_as(REFUTED)
+    let rows: Vec<(i64, i64, i64, Option<i64>, String)> = sqlx::query_as(REFUTED)
         .bind(span.from)
         .bind(span.to)
         .bind(now)
@@ -174,17 +243,19 @@ async fn read_refuted_calls(
         return Ok(None);
     }
 
-    let call = |(started_ms, people, upto_ms, from_ms): (i64, i64, i64, Option<i64>)| {
-        let from_ms = from_ms
-            .unwrap_or(started_ms)
-            .clamp(started_ms, upto_ms.max(started_ms));
-        RefutedCall {
-            started_ms,
-            people,
-            stated_ms: upto_ms - started_ms,
-            seen_ms: upto_ms - from_ms,
-        }
-    };
+    let call =
+        |(started_ms, people, upto_ms, from_ms, room_id): (i64, i64, i64, Option<i64>, String)| {
+            let from_ms = from_ms
+                .unwrap_or(started_ms)
+                .clamp(started_ms, upto_ms.max(started_ms));
+            RefutedCall {
+                room_id,
+                started_ms,
+                people,
+                stated_ms: upto_ms - started_ms,
+                seen_ms: upto_ms - from_ms,
+            }
+        };
 
     Ok(Some(rows.into_iter().map(call).collect()))
 }
@@ -305,13 +376,38 @@ pub struct ServerRow {
 }
 
 // `|| ''`: found by time, not by name.
-const ENDED: &str = "select server, count(*) as ended, count(case when end_event_id is null
-        and end_reason in ('expired', 'sticky_expired')
-            and outlived_ms is null then 1 end) as expired
-    from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms
-    group by server || '', server";
-const BEGUN: &str = "select servers, count(*) from sessions where started_ms >= $1
-    and started_ms < $2 group by servers";
+macro_rules! ended {
+    (by $by:literal, $filter:literal) => {
+        concat!(
+            "select server, count(*) as ended, count(case when end_event_id is null
+                and end_reason in ('expired', 'sticky_expired')
+                    and outlived_ms is null then 1 end) as expired",
+            $by,
+            " from memberships where until_ms > $1 and until_ms <= $2 and until_ms > joined_ms",
+            $filter,
+            " group by server || '', server",
+            $by
+        )
+    };
+}
+const ENDED: &str = ended!(by "", "");
+const ENDED_IN_ROOM: &str = ended!(by "", " and room_id = $3");
+const ENDED_BY_ROOM: &str = ended!(by ", room_id", "");
+macro_rules! begun {
+    (by $by:literal, $filter:literal) => {
+        concat!(
+            "select servers, count(*)",
+            $by,
+            " from sessions where started_ms >= $1 and started_ms < $2",
+            $filter,
+            " group by servers",
+            $by
+        )
+    };
+}
+const BEGUN: &str = begun!(by "", "");
+const BEGUN_IN_ROOM: &str = begun!(by "", " and room_id = $3");
+const BEGUN_BY_ROOM: &str = begun!(by ", room_id", "");
 // The calls that ran when the span began, by the servers of those who stayed in them.
 const RAN: &str = concat!(
     "select m.server, count(distinct m.session_id) from ",
@@ -346,7 +442,8 @@ pub async fn servers_in_calls(
         add(found.entry(server.to_owned()).or_insert_with(empty));
     };
 
-    for server in usage::server_of_each_person(store, span).await? {
+    let days = usage::load_counted_days(store, Scope::All, span).await?;
+    for server in usage::server_of_each_person(store, &days, span).await? {
         row(&server, &|row| row.people += 1);
     }
 
@@ -360,15 +457,14 @@ pub async fn servers_in_calls(
         row(&server, &|row| row.calls += calls);
     }
 
-    let days = usage::load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
     let (mut begun, mut ends): (Vec<BTreeMap<String, i64>>, Vec<Ends>) = whole
         .into_iter()
         .map(|(_, day)| (day.servers.clone(), day.ends.clone()))
         .unzip();
-    for span in rest {
-        begun.push(begun_by_servers(store, span).await?);
-        ends.push(live_ends_by_server(store, span).await?);
+    for part in rest {
+        begun.push(begun_by_servers(store, part).await?);
+        ends.push(live_ends_by_server(store, part).await?);
     }
 
     for (servers, calls) in begun.iter().flatten() {
@@ -391,29 +487,65 @@ type Ends = BTreeMap<String, (i64, i64)>;
 
 /// The number of calls that began in a span, by all servers of their people (one text, separated by
 /// spaces).
-pub(super) async fn begun_by_servers(
+async fn begun_by_servers(
     store: &Reader,
-    span: Span,
+    Uncounted { span, room_id }: Uncounted<'_>,
 ) -> Result<BTreeMap<String, i64>, Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(BEGUN)
+    let query = sqlx::query_as(room_id.map_or(BEGUN, |_| BEGUN_IN_ROOM))
         .bind(span.from)
-        .bind(span.to)
-        .fetch_all(&store.read)
-        .await?;
+        .bind(span.to);
+    let query = match room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
+    let rows: Vec<(String, i64)> = query.fetch_all(&store.read).await?;
 
     Ok(rows.into_iter().collect())
 }
 
+/// The number of calls that began in a span, by room and all servers of their people.
+pub(super) async fn begun_by_servers_and_room(
+    store: &Reader,
+    span: Span,
+) -> Result<Vec<(String, i64, String)>, Error> {
+    Ok(sqlx::query_as(BEGUN_BY_ROOM)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?)
+}
+
 /// How many stays of each server ended in a span that is over, and how many of them only expired,
 /// counted from the stays.
-pub(super) async fn live_ends_by_server(store: &Reader, span: Span) -> Result<Ends, Error> {
-    let query = sqlx::query_as(ENDED).bind(span.from).bind(span.to);
+async fn live_ends_by_server(
+    store: &Reader,
+    Uncounted { span, room_id }: Uncounted<'_>,
+) -> Result<Ends, Error> {
+    let query = sqlx::query_as(room_id.map_or(ENDED, |_| ENDED_IN_ROOM))
+        .bind(span.from)
+        .bind(span.to);
+    let query = match room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
 
     Ok(rows
         .into_iter()
         .map(|(server, ended, expired)| (server, (ended, expired)))
         .collect())
+}
+
+/// The same as [`live_ends_by_server`], by server and room.
+pub(super) async fn live_ends_by_server_and_room(
+    store: &Reader,
+    span: Span,
+) -> Result<Vec<(String, i64, i64, String)>, Error> {
+    Ok(sqlx::query_as(ENDED_BY_ROOM)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 const IS_KNOWN: &str = "select 1 from memberships where server = $1 limit 1";
@@ -656,6 +788,7 @@ mod tests {
     #[test]
     fn a_call_as_long_as_the_first_of_the_part_may_lie_before_it() {
         let refuted = [3, 10].map(|seen_ms| RefutedCall {
+            room_id: String::new(),
             started_ms: 0,
             people: 1,
             stated_ms: 12,
@@ -675,6 +808,7 @@ mod tests {
                 .iter()
                 .filter_map(|(stated_ms, seen_ms)| {
                     Some(RefutedCall {
+                        room_id: String::new(),
                         started_ms: 0,
                         people: 1,
                         stated_ms: *stated_ms,

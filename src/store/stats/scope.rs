@@ -11,6 +11,11 @@ pub enum Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// This scope, or that of a room if there is one.
+    pub(in crate::store) fn within(self, room_id: Option<&'a str>) -> Self {
+        room_id.map_or(self, Scope::Room)
+    }
+
     /// The one of three SQL texts (for all, for a room, for a server) that fits, and the value to
     /// bind to it; `None` = nothing is bound.
     pub(in crate::store) fn pick(self, sql: [&'static str; 3]) -> (&'static str, Option<&'a str>) {

@@ -1,7 +1,7 @@
 //! Unobserved time in sums over a span: how much seen time it removes, and which calls are unsure
 //! because of it.
 
-use super::day_totals::CountedDays;
+use super::day_totals::{CountedDays, Uncounted};
 use super::scope::{PlaceUsage, Scope, UsageSums};
 use super::spans::{touching, unsure};
 use super::usage::{self, live_places};
@@ -126,8 +126,8 @@ pub(super) async fn subtract_unobserved_time(
             }
         }
 
-        for span in rest {
-            for place in seen_time_of_rooms(store, scope, rooms, span, now).await? {
+        for part in rest {
+            for place in seen_time_of_rooms(store, scope, rooms, part, now).await? {
                 subtract(&place.room_id, &place.server, place.together_seen_ms);
             }
         }
@@ -142,10 +142,18 @@ async fn seen_time_of_rooms(
     store: &Reader,
     scope: Scope<'_>,
     rooms: &BTreeSet<String>,
-    span: Span,
+    Uncounted { span, room_id }: Uncounted<'_>,
     now: i64,
 ) -> Result<Vec<PlaceUsage>, Error> {
     let mut places = Vec::new();
+    if let Some(room_id) = room_id {
+        if rooms.contains(room_id) {
+            places = live_places(store, Scope::Room(room_id), span, now).await?;
+        }
+
+        return Ok(places);
+    }
+
     if scope == Scope::All && rooms.len() <= FEW {
         for room_id in rooms {
             places.extend(live_places(store, Scope::Room(room_id), span, now).await?);
@@ -200,7 +208,7 @@ pub(in crate::store) async fn count_unsure_calls(
     let mut begun: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     for (gap, rooms) in blind {
         for (day, facts) in days.split(cut_to_span(gap, span)).0 {
-            for room_id in rooms {
+            for room_id in rooms.iter().filter(|room_id| !days.is_in_part(room_id)) {
                 let (calls, unsure) = facts.begun.get(room_id).copied().unwrap_or_default();
                 begun.insert((day, room_id), calls - unsure);
             }
@@ -243,10 +251,17 @@ async fn calls_begun_within(
     store: &Reader,
     scope: Scope<'_>,
     rooms: &BTreeSet<String>,
-    part: Span,
+    Uncounted {
+        span: part,
+        room_id,
+    }: Uncounted<'_>,
     span: Span,
     now: i64,
 ) -> Result<Vec<AnyRow>, Error> {
+    if room_id.is_some_and(|room_id| !rooms.contains(room_id)) {
+        return Ok(Vec::new());
+    }
+
     let ask = |sql| {
         sqlx::query(sql)
             .bind(part.from)
@@ -262,12 +277,16 @@ async fn calls_begun_within(
             .await?);
     }
 
-    if rooms.len() > FEW {
+    if room_id.is_none() && rooms.len() > FEW {
         return Ok(ask(BEGAN[0]).fetch_all(&store.read).await?);
     }
 
     let mut rows = Vec::new();
-    for room_id in rooms {
+    let only = room_id.map(str::to_owned);
+    for room_id in only
+        .as_ref()
+        .map_or_else(|| rooms.iter().collect(), |id| vec![id])
+    {
         rows.extend(
             ask(BEGAN[1])
                 .bind(room_id.as_str())

@@ -6,7 +6,7 @@
 //! request: the cost follows the stays of the span (about ten microseconds for each), except for
 //! whole days that are counted already.
 
-use super::day_totals::CountedDays;
+use super::day_totals::{CountedDays, Uncounted};
 use super::ghost_time::Gone;
 use super::scope::{PlaceUsage, Scope, UsageSums};
 use super::spans::{spans, touching, unsure};
@@ -17,7 +17,7 @@ use crate::rtc::time::DAY_MS;
 use crate::store::db::json_row::read_rows;
 use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Stays that begin in one hour and end in another, hours since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,19 +43,27 @@ macro_rules! places {
 }
 
 macro_rules! hours {
-    ($($filter:literal),*) => {
+    (by $by:literal, $($filter:literal),*) => {
         concat!(
             spans!($($filter),*),
             "select start_ms / 3600000, (end_ms - 1) / 3600000, count(*),
                 cast(sum(start_ms % 3600000) as bigint),
-                cast(sum((end_ms - 1) % 3600000 + 1) as bigint)
-            from spans group by 1, 2 order by 1, 2"
+                cast(sum((end_ms - 1) % 3600000 + 1) as bigint)",
+            $by,
+            " from spans group by 1, 2",
+            $by,
+            " order by 1, 2"
         )
     };
 }
 
 pub(super) const PLACES: [&str; 3] = [places!(), places!("room_id", "$4"), places!("server", "$4")];
-const HOURS: [&str; 3] = [hours!(), hours!("room_id", "$4"), hours!("server", "$4")];
+const HOURS: [&str; 3] = [
+    hours!(by "",),
+    hours!(by "", "room_id", "$4"),
+    hours!(by "", "server", "$4"),
+];
+const HOURS_BY_ROOM: &str = hours!(by ", room_id",);
 
 macro_rules! calls {
     ($filter:literal) => {
@@ -76,13 +84,20 @@ pub(in crate::store) const CALLS: [&str; 3] = [
     // Server names are separated by spaces.
     calls!(" and ' ' || s.servers || ' ' like $4 escape '!'"),
 ];
+macro_rules! begun {
+    ($filter:literal) => {
+        concat!(
+            "select s.room_id, count(*) as calls, count(case when ",
+            unsure!(),
+            " then 1 end) as unsure from sessions s where s.started_ms >= $1 and s.started_ms < $2",
+            $filter,
+            " group by s.room_id"
+        )
+    };
+}
 /// The calls that began in a span, by room, and those whose start or end is inferred.
-const BEGUN: &str = concat!(
-    "select s.room_id, count(*) as calls, count(case when ",
-    unsure!(),
-    " then 1 end) as unsure from sessions s where s.started_ms >= $1 and s.started_ms < $2
-        group by s.room_id"
-);
+const BEGUN: &str = begun!("");
+const BEGUN_IN_ROOM: &str = begun!(" and s.room_id = $4");
 macro_rules! people {
     ($($filter:literal),*) => {
         concat!(
@@ -93,6 +108,11 @@ macro_rules! people {
     };
 }
 const PEOPLE: [&str; 3] = [people!(), people!("room_id", "$3"), people!("server", "$3")];
+const PEOPLE_BY_ROOM: &str = concat!(
+    "select distinct room_id, user_id from ",
+    touching!("memberships", "joined_ms"),
+    " as m where until_ms > joined_ms"
+);
 
 json_row! {
     /// A person.
@@ -122,6 +142,13 @@ const EVERYBODY_BY_STAYS: &str = sql!(
     PersonRow::LIST,
     " from (select distinct user_id from memberships where until_ms > $1 and joined_ms < $2
         and until_ms > joined_ms) as people"
+);
+const EVERYBODY_OF_ROOM: &str = sql!(
+    "select ",
+    PersonRow::LIST,
+    " from (select distinct user_id from ",
+    touching!("memberships", "joined_ms", "room_id", "$3"),
+    " as m where until_ms > joined_ms) as people"
 );
 /// From this length of a span on, ms, people are found one by one.
 const LONG: i64 = 14 * DAY_MS;
@@ -186,8 +213,8 @@ async fn count_calls_and_people(
             .into_iter()
             .flat_map(|(_, day)| day.begun.values().copied())
             .collect();
-        for span in rest {
-            begun.extend(live_begun(store, span, now).await?.into_values());
+        for part in rest {
+            begun.extend(live_begun(store, part, now).await?.into_values());
         }
 
         calls += begun.iter().map(|(calls, _)| calls).sum::<i64>();
@@ -195,7 +222,7 @@ async fn count_calls_and_people(
         let people = if to - from < LONG {
             live_people(store, span).await?
         } else {
-            crate::store::to_i64(server_of_each_person(store, span).await?.len())
+            crate::store::to_i64(server_of_each_person(store, days, span).await?.len())
         };
 
         return Ok(UsageSums {
@@ -230,39 +257,66 @@ async fn count_calls_and_people(
 }
 
 /// The server of each person who was in a call within a span; a server occurs once for each of its
-/// people.
+/// people. `days` are the counted days of the span or of a longer one.
 pub(in crate::store) async fn server_of_each_person(
     store: &Reader,
+    days: &CountedDays,
     span: Span,
 ) -> Result<Vec<String>, Error> {
-    // Pseudonyms have no index in which to jump from each to the next.
-    let everybody = if store.shows_names() {
-        EVERYBODY
-    } else {
-        EVERYBODY_BY_STAYS
-    };
-    let rows = store
-        .dialect()
-        .query(everybody)
-        .bind(span.from)
-        .bind(span.to)
-        .fetch_all(&store.read)
-        .await?;
+    let server = |user_id: &String| server_of(user_id).to_owned();
+    // Counted days do not know pseudonyms.
+    if !store.shows_names() {
+        let people = read_people(store, EVERYBODY_BY_STAYS, span, None).await?;
+        return Ok(people.iter().map(server).collect());
+    }
 
-    read_rows(&rows, |row: PersonRow| server_of(&row.user_id).to_owned())
+    // From each to the next person is a short jump only where stays of all rooms are seen.
+    if store.visible_rooms().is_none() {
+        let people = read_people(store, EVERYBODY, span, None).await?;
+        return Ok(people.iter().map(server).collect());
+    }
+
+    let mut found: BTreeSet<String> = days.people_of_span(span);
+    for Uncounted { span, room_id } in days.split(span).1 {
+        let sql = room_id.map_or(EVERYBODY_BY_STAYS, |_| EVERYBODY_OF_ROOM);
+        found.extend(read_people(store, sql, span, room_id).await?);
+    }
+
+    Ok(found.iter().map(server).collect())
+}
+
+/// The people that a statement finds within a span, of all rooms or of one.
+async fn read_people(
+    store: &Reader,
+    sql: &'static str,
+    span: Span,
+    room_id: Option<&str>,
+) -> Result<Vec<String>, Error> {
+    let query = store.dialect().query(sql).bind(span.from).bind(span.to);
+    let query = match room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
+    let rows = query.fetch_all(&store.read).await?;
+
+    read_rows(&rows, |row: PersonRow| row.user_id)
 }
 
 /// For each room: how many calls began in a span, and how many of them have an inferred start or
 /// end as known at `now`, ms; counted from the stored calls alone, not from counted days.
 pub(super) async fn live_begun(
     store: &Reader,
-    span: Span,
+    Uncounted { span, room_id }: Uncounted<'_>,
     now: i64,
 ) -> Result<BTreeMap<String, (i64, i64)>, Error> {
-    let query = sqlx::query_as(BEGUN)
+    let query = sqlx::query_as(room_id.map_or(BEGUN, |_| BEGUN_IN_ROOM))
         .bind(span.from)
         .bind(span.to)
         .bind(now);
+    let query = match room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
     let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
 
     Ok(rows
@@ -294,7 +348,9 @@ pub async fn count_people_per_step(store: &Reader, steps: &[Span]) -> Result<Vec
         found.push(match (days.people(*step), step.to - step.from <= DAY_MS) {
             (Some(people), _) => people,
             (None, true) => live_people(store, *step).await?,
-            (None, false) => crate::store::to_i64(server_of_each_person(store, *step).await?.len()),
+            (None, false) => {
+                crate::store::to_i64(server_of_each_person(store, &days, *step).await?.len())
+            }
         });
     }
 
@@ -303,11 +359,23 @@ pub async fn count_people_per_step(store: &Reader, steps: &[Span]) -> Result<Vec
 
 /// The number of different people in calls within a span, counted from the stays: for a short one,
 /// since all its stays are read. For a long one there is [`server_of_each_person`].
-pub(super) async fn live_people(store: &Reader, span: Span) -> Result<i64, Error> {
+async fn live_people(store: &Reader, span: Span) -> Result<i64, Error> {
     Ok(sqlx::query_scalar(PEOPLE[0])
         .bind(span.from)
         .bind(span.to)
         .fetch_one(&store.read)
+        .await?)
+}
+
+/// Everybody who was in a call within a span, with the room of it, counted from the stays.
+pub(super) async fn live_people_by_room(
+    store: &Reader,
+    span: Span,
+) -> Result<Vec<(String, String)>, Error> {
+    Ok(sqlx::query_as(PEOPLE_BY_ROOM)
+        .bind(span.from)
+        .bind(span.to)
+        .fetch_all(&store.read)
         .await?)
 }
 
@@ -339,8 +407,8 @@ async fn time_by_place(
         }
     }
 
-    for span in rest {
-        for place in live_places(store, scope, span, now).await? {
+    for part in rest {
+        for place in live_places(store, scope.within(part.room_id), part.span, now).await? {
             add_to_place(
                 &mut found,
                 place.room_id,
@@ -420,10 +488,10 @@ pub async fn stay_hours(
 ) -> Result<Vec<StayHours>, Error> {
     let days = load_counted_days(store, scope, span).await?;
     let (whole, rest) = days.split(span);
-    let counted = whole.into_iter().flat_map(|(_, day)| &day.hours);
+    let counted = whole.iter().flat_map(|(_, day)| &day.hours);
     // For a counted day only the sum of each hour is known: it is given as one stay from the
     // beginning of the hour.
-    let hour = |(hour, ms): &(i64, i64)| StayHours {
+    let hour = |(hour, ms): (&i64, &i64)| StayHours {
         from: *hour,
         to: *hour,
         stays: 1,
@@ -432,11 +500,42 @@ pub async fn stay_hours(
     };
 
     let mut found: Vec<StayHours> = counted.map(hour).collect();
-    for span in rest {
-        found.extend(live_stay_hours(store, scope, span, now).await?);
+    for part in rest {
+        let scope = scope.within(part.room_id);
+        found.extend(live_stay_hours(store, scope, part.span, now).await?);
     }
 
     Ok(found)
+}
+
+/// The device time of a span by room and hour since the Unix epoch, ms, as known at `now`, ms,
+/// counted from the stays.
+pub(super) async fn live_hours_by_room(
+    store: &Reader,
+    span: Span,
+    now: i64,
+) -> Result<BTreeMap<String, BTreeMap<i64, i64>>, Error> {
+    let rows: Vec<(i64, i64, i64, i64, i64, String)> = sqlx::query_as(HOURS_BY_ROOM)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .fetch_all(&store.read)
+        .await?;
+    let mut stays: BTreeMap<String, Vec<StayHours>> = BTreeMap::new();
+    for (from, to, number, after_from_ms, after_to_ms, room_id) in rows {
+        stays.entry(room_id).or_default().push(StayHours {
+            from,
+            to,
+            stays: number,
+            after_from_ms,
+            after_to_ms,
+        });
+    }
+
+    Ok(stays
+        .into_iter()
+        .map(|(room_id, hours)| (room_id, time_by_hour(&hours)))
+        .collect())
 }
 
 /// The same as [`stay_hours`], but always counted from the stays alone, not from stored sums. The
@@ -490,10 +589,19 @@ pub fn time_by_hour(hours: &[StayHours]) -> BTreeMap<i64, i64> {
     found
 }
 
-const TOGETHER: &str = concat!(
-    spans!(),
-    "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
-);
+macro_rules! together {
+    ($($filter:literal),*) => {
+        concat!(
+            spans!($($filter),*),
+            "select cast(coalesce(sum(end_ms - start_ms), 0) as bigint) from spans"
+        )
+    };
+}
+const TOGETHER: [&str; 3] = [
+    together!(),
+    together!("room_id", "$4"),
+    together!("server", "$4"),
+];
 
 /// The device time of everybody in a span, ms, as known at `now`, ms. Unobserved time is not
 /// subtracted.
@@ -508,11 +616,16 @@ pub async fn device_time_of_span(store: &Reader, span: Span, now: i64) -> Result
         .flat_map(|(_, day)| &day.hours)
         .map(|(_, ms)| ms)
         .sum();
-    for span in rest {
-        let query = sqlx::query_scalar(TOGETHER)
+    for Uncounted { span, room_id } in rest {
+        let (sql, whose) = Scope::All.within(room_id).pick(TOGETHER);
+        let query = sqlx::query_scalar(sql)
             .bind(span.from)
             .bind(span.to)
             .bind(now);
+        let query = match whose {
+            Some(whose) => query.bind(whose),
+            None => query,
+        };
         sum += query.fetch_one(&store.read).await.map(|ms: i64| ms)?;
     }
 

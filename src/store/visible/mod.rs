@@ -8,6 +8,7 @@ mod rooms;
 mod viewer;
 pub(in crate::store) mod views;
 
+pub(in crate::store) use pseudonyms::HIDDEN_SERVER;
 pub(in crate::store) use readers::VisibleReaders;
 pub use rooms::VisibleRooms;
 pub use viewer::{PeopleShown, Viewer, VisibilityPolicy};

@@ -6,7 +6,7 @@ use super::views::Rows;
 
 /// The name of all servers where servers are not shown. Nobody can have a server of this name
 /// (RFC 6761).
-const HIDDEN_SERVER: &str = "hidden.invalid";
+pub(in crate::store) const HIDDEN_SERVER: &str = "hidden.invalid";
 
 /// Tables whose rows name people, or hold events as they were sent.
 const NAMING: [&str; 17] = [

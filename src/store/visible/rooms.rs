@@ -87,7 +87,7 @@ impl VisibleRooms {
     }
 
     /// Are these so few of all rooms that rows are best looked up room by room?
-    pub(super) fn are_few(&self) -> bool {
+    pub(in crate::store) fn are_few(&self) -> bool {
         if self.only_call.is_some() {
             return true;
         }

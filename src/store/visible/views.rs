@@ -22,6 +22,8 @@ pub(in crate::store) enum Rows {
     OfSpans(&'static str),
     /// None: they tell of all rooms together.
     None,
+    /// All, but each tells of many rooms: the one function that reads them keeps the visible rooms.
+    ByReader,
     /// All: they tell nothing of rooms, or are only found through rows that are visible.
     All,
 }
@@ -75,7 +77,7 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("redacting_bans", Rows::OfWholeRooms),
     ("set_aside", Rows::OfWholeRooms),
     ("invitations", Rows::OfWholeRooms),
-    ("days", Rows::None),
+    ("days", Rows::ByReader),
     ("removed", Rows::None),
     ("unasked", Rows::None),
     ("scans", Rows::None),
@@ -246,7 +248,7 @@ fn condition_of(rows: Rows, dialect: Dialect, visible: &VisibleRooms) -> Option<
     let is_whole = format!("{room_id} in (select v.room_id from whole_rooms v)");
 
     match rows {
-        Rows::All => None,
+        Rows::All | Rows::ByReader => None,
         Rows::None => Some("1 = 0".to_owned()),
         Rows::OfRooms => Some(is_visible),
         Rows::OfRoomsOrNone => Some(format!("(t.room_id = '' or {is_visible})")),

@@ -1,0 +1,2 @@
+-- The numbers of a day are stored by room: the days are counted anew.
+delete from days;
