@@ -58,3 +58,30 @@
     new MutationObserver(again).observe(part, { attributes: true, characterData: true, childList: true, subtree: true });
   }
 })();
+
+// Puts a button beside each command that copies it. Where nothing may be copied there is none.
+(() => {
+  if (!navigator.clipboard) return;
+  const add = (command) => {
+    if (command.querySelector(".copy")) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "btn copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command.querySelector("code").textContent.trim());
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not allowed";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    command.append(button);
+  };
+  const all = () => document.querySelectorAll("pre[data-copy]").forEach(add);
+  all();
+  for (const part of document.querySelectorAll("[data-live]")) {
+    new MutationObserver(all).observe(part, { childList: true, subtree: true });
+  }
+})();

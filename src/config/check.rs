@@ -51,6 +51,7 @@ const OWN_NAMES: &[&str] = &[
     "healthz",
     "me",
     "metrics",
+    "problems",
     "readyz",
     "rejected",
     "robots.txt",

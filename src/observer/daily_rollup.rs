@@ -1,8 +1,9 @@
-//! Prepares data for sums over long spans: the signs of life of stays without an end event, and the
-//! totals of days.
+//! Prepares data for pages: the signs of life of stays without an end event, the findings of calls
+//! that are over, and the totals of days.
 
 use super::error_state::Work;
 use super::{Error, Observer};
+use crate::store::findings::derive;
 use crate::store::stats::{daily_rollup, last_seen};
 use std::time::Duration;
 
@@ -11,14 +12,15 @@ const EVERY: Duration = Duration::from_mins(1);
 const BREATH: Duration = Duration::from_millis(20);
 
 impl Observer {
-    /// Every minute stores what sums over long spans need, for ever: signs of life of stays that
-    /// ran out, and the totals of days that are over.
+    /// Every minute stores what pages over long spans need, for ever: signs of life of stays that
+    /// ran out, findings of calls that are over, and the totals of days that are over.
     pub(super) async fn keep_signs(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
             let kept = async {
                 self.store.empty_log().await?;
                 self.note_signs().await?;
+                self.derive_findings().await?;
                 self.count_days().await
             };
 
@@ -36,6 +38,15 @@ impl Observer {
     /// signs are read from them.
     pub(super) async fn note_signs(&self) -> Result<(), Error> {
         while last_seen::record_last_seen(&self.store, self.clock.now_ms()).await? {
+            tokio::time::sleep(BREATH).await;
+        }
+
+        Ok(())
+    }
+
+    /// Derives the findings of calls that are over and have none stored.
+    async fn derive_findings(&self) -> Result<(), Error> {
+        while derive::derive_next_findings(&self.store, self.clock.now_ms()).await? {
             tokio::time::sleep(BREATH).await;
         }
 

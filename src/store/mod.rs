@@ -5,6 +5,7 @@
 pub mod db;
 pub mod derive;
 mod error;
+pub mod findings;
 pub mod ingest;
 pub mod model;
 pub mod read;

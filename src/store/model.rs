@@ -1,6 +1,7 @@
 //! What reads of the store return: rows of facts (ids, milliseconds, counts), shared by pages and
 //! JSON.
 
+use crate::rtc::finding_kind::{FindingKind, Sureness};
 use crate::rtc::membership::Membership;
 use crate::rtc::power::SendAccess;
 use crate::rtc::words::{Mode, Source, Watch};
@@ -131,9 +132,24 @@ pub struct More {
     pub min_people: Option<i64>,
     /// Only this call.
     pub id: Option<String>,
+    /// What all members intend who say so, such as `audio`.
+    pub intent: Option<String>,
+    /// Calls with a finding.
+    pub finding: Option<FindingOfCall>,
     /// A word in the name, alias or id of the room, in the name or id of a person, or in a server's
     /// name.
     pub q: Option<String>,
+}
+
+/// Which finding a call must have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FindingOfCall {
+    /// Of this kind; of any if `None`.
+    pub kind: Option<FindingKind>,
+    /// So sure; in any way if `None`.
+    pub sure: Option<Sureness>,
+    /// The calls of which no findings are stored, and that have such a one.
+    pub computed: Vec<String>,
 }
 
 /// How many calls match a filter; if `more`, at least this many.

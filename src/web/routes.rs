@@ -2,8 +2,8 @@
 
 use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
 use super::pages::{
-    about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, rejected, room,
-    room_at, rooms, server, server_check, servers, share, shared_call, sign_in, sign_in_code,
+    about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, problems, rejected,
+    room, room_at, rooms, server, server_check, servers, share, shared_call, sign_in, sign_in_code,
     statistics, status, transports, wall, widget,
 };
 use super::{Web, http};
@@ -20,6 +20,8 @@ pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: 
         .service(read_only("/", overview::get_overview))
         .service(read_only("/calls", calls::get_calls))
         .service(read_only("/calls/{id:.+}", call::get_call))
+        .service(read_only("/problems", problems::get_problems).app_data(dear.clone()))
+        .service(read_only("/problems/{id}", problems::get_problem))
         .service(read_only("/rooms", rooms::get_rooms))
         .service(read_only("/rooms/{id:.+}", room::get_room))
         .service(read_only("/servers", servers::get_servers).app_data(dear.clone()))
@@ -56,6 +58,13 @@ fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
         .service(read_only("/api/v1/calls.csv", export::get_calls_csv).app_data(dear.clone()))
         .service(read_only("/api/v1/calls.ndjson", export::get_calls_ndjson).app_data(dear.clone()))
         .service(read_only("/api/v1/calls/{id:.+}", call::get_call))
+        .service(read_only("/api/v1/problems", problems::get_problems).app_data(dear.clone()))
+        .service(read_only("/api/v1/problems.csv", export::get_problems_csv).app_data(dear.clone()))
+        .service(
+            read_only("/api/v1/problems.ndjson", export::get_problems_ndjson)
+                .app_data(dear.clone()),
+        )
+        .service(read_only("/api/v1/problems/{id}", problems::get_problem))
         .service(read_only("/api/v1/rooms", rooms::get_rooms))
         .service(read_only("/api/v1/rooms.csv", table::get_rooms_file))
         .service(read_only("/api/v1/rooms.ndjson", table::get_rooms_file))
@@ -131,6 +140,7 @@ fn add_program_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Da
             server_check::get_check_badge_json,
         ))
         .service(read_only("/feed/calls.atom", feed::get_calls_atom).app_data(dear.clone()))
+        .service(read_only("/feed/problems.atom", feed::get_problems_atom).app_data(dear.clone()))
         .service(read_only("/feed/calls.ics", feed::get_calls_ics).app_data(dear.clone()))
         .service(
             read_only("/feed/rooms/{id:.+}/calls.atom", feed::get_room_calls_atom)

@@ -7,8 +7,9 @@ pub mod vantage_state;
 use crate::rtc::evidence::Boundaries;
 use crate::rtc::ghost::GhostDoubt;
 use crate::rtc::present::{Unknown, UnknownReason};
-use crate::rtc::transport::{self, Transport, TransportStay};
+use crate::rtc::transport::Transport;
 use crate::rtc::words::{EndReason, Format, words};
+use crate::store::findings::inputs::transports_in_use;
 use crate::store::model::{self, RoomName};
 use crate::store::read::large_calls::PeopleInCall;
 use serde::{Serialize, Serializer};
@@ -25,10 +26,10 @@ mod finding_group;
 mod flood;
 mod ghosts;
 mod history;
-mod look_back;
 mod noun;
 mod own_homeserver;
 mod probe;
+mod problem;
 mod ring;
 mod room;
 mod room_at;
@@ -40,6 +41,7 @@ mod side_by_side;
 pub(in crate::web) mod state_reset;
 mod storage;
 mod usage;
+pub use crate::rtc::finding_kind::{FindingKind, Sureness};
 pub use certainty::{
     BoundaryFacts, CallClockFacts, CallContext, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts,
     boundary_words,
@@ -47,15 +49,15 @@ pub use certainty::{
 pub use clock::{ClockFacts, DelayedFacts, precise_duration};
 pub use event::{EvidenceFacts, RejectedFacts};
 pub use finding::room_state::power_levels_remedy;
-pub use finding::{ClearFacts, FindingFacts, FindingKind, LeftBehind, RoomStateFacts, Sureness};
+pub use finding::{ClearFacts, FindingFacts, LeftBehind, RoomStateFacts};
 pub use finding_group::{FindingGroup, groups_of_findings};
 pub use flood::FloodFacts;
-pub(in crate::web) use ghosts::overdue_stays;
-pub use ghosts::{Ghosts, NowFacts, PerhapsGone, gone_in_calls};
+pub use ghosts::{NowFacts, PerhapsGone, gone_in_calls};
 pub use history::{HistoryFacts, WalkFacts};
 pub use noun::{Noun, count_sessions, noun_of};
 pub use own_homeserver::OwnFacts;
 pub use probe::{DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
+pub use problem::{ProblemFacts, kind_choices};
 pub use ring::{CallLink, LinkedCallFacts, with_outcomes};
 pub use room::{InvitationFacts, RoomFacts, RoomPill, SettingFacts, VantageFacts};
 pub use room_at::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
@@ -735,22 +737,6 @@ impl CallFacts {
             .map(|member| member.server.as_str())
             .collect()
     }
-}
-
-/// The transport that each member of one call really uses, in the order of `members`; `None` if it
-/// is not known.
-fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
-    let stay = |member: &model::Member| {
-        let stay = &member.stay;
-        TransportStay {
-            joined_ms: stay.joined_ms,
-            until_ms: stay.until_ms,
-            transport: stay.transport.clone(),
-            selection: stay.selection,
-        }
-    };
-
-    transport::transports_in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
 /// Calls with their members, as of `now`, ms, in the order of the calls. `members` are those of all

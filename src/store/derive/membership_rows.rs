@@ -2,8 +2,8 @@
 //! change.
 
 use super::checkpoints::{self, KeySpan};
-use super::dirty;
 use super::pseudonyms::{self, Person};
+use super::{dirty, stale_findings};
 use crate::rtc::membership::Membership;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::{MultiRow, Statement};
@@ -150,6 +150,7 @@ pub(in crate::store) async fn write_memberships(
         .map(|member| (member.joined_ms, member.until_ms))
         .collect();
     dirty::discard_day_totals(tx, &spans).await?;
+    stale_findings::discard_findings(tx, room_id, &spans).await?;
     let gone = changes
         .iter()
         .filter(|change| change.new.is_none() && change.old.is_some());

@@ -13,3 +13,4 @@ pub(super) mod session_counters;
 pub(super) mod session_rows;
 pub(super) mod sessions;
 pub(super) mod slots;
+pub(super) mod stale_findings;

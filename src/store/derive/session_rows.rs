@@ -1,6 +1,6 @@
 //! The stored rows of sessions: written and deleted when their members change.
 
-use super::dirty;
+use super::{dirty, stale_findings};
 use crate::rtc::session::Session;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::{Error, Tx, to_i64};
@@ -123,6 +123,8 @@ pub(in crate::store) async fn delete_sessions(
         .map(|gone| (gone.started_ms, gone.started_ms))
         .collect();
     dirty::discard_day_totals(tx, &starts).await?;
+    let ids: Vec<String> = sessions.iter().map(|gone| gone.id.clone()).collect();
+    stale_findings::discard_findings_of_calls(tx, &ids).await?;
     DELETE
         .write(
             tx,

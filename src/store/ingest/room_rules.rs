@@ -5,6 +5,7 @@ use super::rooms;
 use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::room_rules::{RoomRules, TYPES};
 use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::derive::stale_findings;
 use crate::store::stored_event::event_from_row as stored_event;
 use crate::store::{Error, Tx, Writer};
 use serde_json::{Map, Value, json};
@@ -35,17 +36,21 @@ pub(in crate::store) async fn store_rules<'e>(
         if let (EventKind::Redaction, Some(target)) =
             (EventKind::of_event_type(&event.kind), &event.redacts)
         {
-            sqlx::query(EMPTY)
+            let done = sqlx::query(EMPTY)
                 .bind(room_id)
                 .bind(target)
                 .execute(&mut **tx)
                 .await?;
+            if done.rows_affected() > 0 {
+                stale_findings::discard_findings_of_room(tx, room_id).await?;
+            }
         }
 
         if event.state_key.as_deref() != Some("") || !TYPES.contains(&event.kind.as_str()) {
             continue;
         }
 
+        stale_findings::discard_findings(tx, room_id, &[(event.time(), i64::MAX)]).await?;
         sqlx::query(KEEP)
             .bind(room_id)
             .bind(&event.kind)

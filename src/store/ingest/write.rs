@@ -13,7 +13,7 @@ use crate::rtc::reading::OurClock;
 use crate::rtc::words::JobKind;
 use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
-use crate::store::derive::{memberships, rederive, sessions};
+use crate::store::derive::{memberships, rederive, sessions, stale_findings};
 use crate::store::rights::{forgotten, room_opt_out};
 use crate::store::{Derivation, Error, Writer};
 use std::sync::atomic::Ordering;
@@ -246,6 +246,9 @@ pub(in crate::store) async fn update_derived(
         changed.rooms.insert(room_id.to_owned());
     }
 
+    // Findings also rest on events that change no stay.
+    let touched: Vec<(i64, i64)> = dirty.member_keys.values().copied().collect();
+    stale_findings::discard_findings(tx, room_id, &touched).await?;
     let stays = memberships::fold_touched_keys(tx, derivation, room_id, dirty).await?;
     changed.slots.extend(
         sessions::write_memberships_and_sessions(tx, derivation.tuning, room_id, &stays)

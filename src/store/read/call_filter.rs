@@ -4,7 +4,7 @@
 use super::name_search::{name_words, room_words, word_pattern};
 use crate::store::db::dialect::Dialect;
 use crate::store::db::select_text::SelectText;
-use crate::store::model::CallFilter;
+use crate::store::model::{CallFilter, FindingOfCall};
 
 /// The calls of a list by when they ended or will end, ms, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub(super) enum CallCondition<'a> {
     /// Somebody of this homeserver was in it.
     Server(&'a str),
     Application(&'a str),
+    /// All members who say so intend this.
+    Intent(&'a str),
+    /// It has such a finding.
+    Finding(&'a FindingOfCall),
     Room(&'a str),
     /// We can see its room. A call of a room that we can no longer see counts neither as running
     /// nor, before its end, as ended.
@@ -86,6 +90,8 @@ pub(super) fn conditions_of_filter(
         more.user.as_deref().map(Is::User),
         more.server.as_deref().map(Is::Server),
         more.application.as_deref().map(Is::Application),
+        more.intent.as_deref().map(Is::Intent),
+        more.finding.as_ref().map(Is::Finding),
         filter.room.as_deref().map(Is::Room),
         (filter.active == Some(true)).then_some(Is::InSight),
         more.q.as_deref().map(Is::Word),
@@ -128,6 +134,12 @@ impl CallCondition<'_> {
                 .push(" || ' ', '') <> ' ' || s.servers || ' '"),
             Self::Application(application) => {
                 select.push(" and {s.application} = ").text(application)
+            }
+            Self::Intent(intent) => select.push(" and {s.intent} = ").text(intent),
+            Self::Finding(finding) => {
+                select.push(" and {s.id} in (");
+                push_calls_with_finding(select, finding);
+                select.push(")")
             }
             Self::Room(room_id) => select.push(" and {s.room_id} = ").text(room_id),
             Self::InSight => select.push(" and r.watch in ('joined', 'peeked')"),
@@ -183,7 +195,12 @@ impl CallCondition<'_> {
             Self::Room(room_id) => {
                 select.push(" and s.room_id = ").text(room_id);
             }
-            Self::Call(_) | Self::EndsBy(_) | Self::InSight | Self::Word(_) => {
+            Self::Finding(finding) => {
+                select.push(" and s.id in (");
+                push_calls_with_finding(select, finding);
+                select.push(")");
+            }
+            Self::Call(_) | Self::EndsBy(_) | Self::InSight | Self::Intent(_) | Self::Word(_) => {
                 self.push_check(select);
             }
         }
@@ -200,6 +217,7 @@ impl CallCondition<'_> {
             Self::User(_) | Self::Server(_) => {
                 counted("select count(*) from (select 1 from memberships m where ")
             }
+            Self::Finding(_) => counted("select count(*) from (select c.call_id from ("),
             _ => None,
         }?;
 
@@ -215,12 +233,34 @@ impl CallCondition<'_> {
                     .push(" and s.until_ms - s.started_ms >= ")
                     .number(least);
             }
+            Self::Finding(finding) => {
+                push_calls_with_finding(&mut select, finding);
+                select.push(") as c");
+            }
             other => other.push_search(&mut select),
         }
 
         select.push(" limit ").number(limit).push(") as found");
 
         Some(select)
+    }
+}
+
+/// Appends the statement that reads the ids of the calls with such a finding.
+fn push_calls_with_finding(select: &mut SelectText, finding: &FindingOfCall) {
+    select.push("select f.call_id from findings f where 1 = 1");
+    if let Some(kind) = finding.kind {
+        select.push(" and f.kind = ").text(kind.as_str());
+    }
+
+    if let Some(sure) = finding.sure {
+        select.push(" and f.certainty = ").text(sure.as_str());
+    }
+
+    for id in &finding.computed {
+        select
+            .push(" union all select s.id from sessions s where s.id = ")
+            .text(id);
     }
 }
 

@@ -157,6 +157,8 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
         min_ms,
         min_people,
         id,
+        intent,
+        finding: _,
         q,
     } = &filter.more;
     let is =
@@ -193,6 +195,7 @@ fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
         && filter.from_ms.is_none_or(|from| call.until_ms >= from)
         && filter.to_ms.is_none_or(|to| call.started_ms < to)
         && is(application, &call.application)
+        && is(intent, call.intent.as_deref().unwrap_or_default())
         && server
             .as_ref()
             .is_none_or(|server| call.servers.contains(server))

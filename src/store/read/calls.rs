@@ -3,6 +3,7 @@
 pub use super::call_list::{count_calls, list_calls};
 use crate::rtc::words::Watch;
 use crate::store::db::json_row::read_rows;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::model::{Call, LoneCall, RoomName};
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -181,6 +182,33 @@ async fn find_by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
     let rows = query.bind(id).fetch_all(&store.read).await?;
 
     Ok(read_rows(&rows, call_from_row)?.pop())
+}
+
+static BY_IDS: MultiRow = MultiRow::new(
+    sql!(
+        "select ",
+        CallRow::LIST,
+        " from sessions s join rooms r on r.room_id = s.room_id where s.id in ("
+    ),
+    "?",
+    ")",
+);
+
+/// The calls with these ids, as far as there are any, in the order of their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_calls(store: &Reader, ids: &[String]) -> Result<Vec<Call>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let mut connection = store.read.acquire().await?;
+    let rows = BY_IDS.read_by_ids(&mut connection, ids).await?;
+    let mut calls = read_rows(&rows, call_from_row)?;
+    calls.sort_by(|one, other| one.id.cmp(&other.id));
+
+    Ok(calls)
 }
 
 /// A user with more devices than this in a call is not waiting alone in it.

@@ -169,7 +169,9 @@ pub(in crate::store) async fn apply_opt_out(
 
 /// Deletes everything that tells of calls and people in a room. The room's own state stays: its
 /// events have an empty state key, and the types are not those of calls.
-const DELETE_RECORDED: [&str; 21] = [
+const DELETE_RECORDED: [&str; 23] = [
+    "delete from finding_people where room_id = $1",
+    "delete from findings where room_id = $1",
     "delete from tallies where tally in (select s.tally from sessions s where s.room_id = $1)",
     "delete from tallies_present
         where tally in (select s.tally from sessions s where s.room_id = $1)",

@@ -13,7 +13,7 @@ use crate::rtc::membership::Membership;
 use crate::rtc::transport::Transport;
 use crate::store::db::json_row::read_rows;
 use crate::store::derive::dirty::Dirty;
-use crate::store::derive::{checkpoints, pseudonyms, session_counters};
+use crate::store::derive::{checkpoints, pseudonyms, session_counters, stale_findings};
 use crate::store::ingest::batch::Changed;
 use crate::store::ingest::new_events::NewEvents;
 use crate::store::ingest::write::update_derived;
@@ -65,6 +65,7 @@ pub(super) async fn forget_in_room(
     room_id: &str,
 ) -> Result<RoomCounts, Error> {
     rooms::count_write(tx, room_id).await?;
+    stale_findings::discard_findings_of_room(tx, room_id).await?;
     let mut work = RoomWork {
         names: forgotten.in_room(room_id),
         patterns,

@@ -393,8 +393,10 @@ pub async fn delete_calls(
     let query = sqlx::query(CALLS).bind(room_id).bind(before).bind(few);
     let rows = query.fetch_all(&mut *tx).await?;
     let mut spans: Vec<(i64, i64)> = Vec::with_capacity(rows.len());
+    let mut ids: Vec<String> = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: String = row.try_get("id")?;
+        ids.push(id.clone());
         spans.push((row.try_get("started_ms")?, row.try_get("until_ms")?));
         sqlx::query(STAYS).bind(&id).execute(&mut *tx).await?;
         sqlx::query(CALL).bind(&id).execute(&mut *tx).await?;
@@ -404,6 +406,7 @@ pub async fn delete_calls(
     }
 
     crate::store::derive::dirty::discard_day_totals(&mut tx, &spans).await?;
+    crate::store::derive::stale_findings::discard_findings_of_calls(&mut tx, &ids).await?;
     let empty = sqlx::query(EMPTY)
         .bind(room_id)
         .bind(before)

@@ -9,7 +9,9 @@ use super::views::Rows;
 pub(in crate::store) const HIDDEN_SERVER: &str = "hidden.invalid";
 
 /// Tables whose rows name people, or hold events as they were sent.
-const NAMING: [&str; 17] = [
+const NAMING: [&str; 19] = [
+    "findings",
+    "finding_people",
     "people",
     "room_rules",
     "room_members",
@@ -45,7 +47,7 @@ const OF_MEMBERSHIPS: &str = "t.id, t.room_id, t.chain, t.slot_id,
 /// The columns of a call. `{servers}` are its servers.
 const OF_SESSIONS: &str = "t.id, t.room_id, t.slot_id, t.application, t.started_ms, t.until_ms,
     t.memberships, t.users, t.devices, t.peak, t.peak_users, {servers} as servers, t.intent,
-    t.id as first_event_id, t.tally";
+    t.id as first_event_id, t.tally, t.findings";
 
 /// The columns of an event: of its content, its sender and its state key nothing is shown. When it
 /// came, and to which member key it belongs, tells who is perhaps gone.

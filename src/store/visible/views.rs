@@ -53,6 +53,16 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
         ),
     ),
     (
+        "findings",
+        Rows::OfSpans(
+            "t.from_ms >= v.from_ms and t.until_ms <= v.to_ms
+                and exists (select 1 from {main}sessions s where s.id = t.call_id
+                    and s.started_ms < v.to_ms and s.until_ms > v.from_ms)",
+        ),
+    ),
+    // Read by the id of a finding.
+    ("finding_people", Rows::OfRooms),
+    (
         "former_calls",
         Rows::OfSpans("t.started_ms >= v.from_ms and t.started_ms < v.to_ms"),
     ),
@@ -156,6 +166,7 @@ fn condition_for_only_call(
     match table {
         "sessions" => Some(format!(" and t.id = '{id}'")),
         "memberships" => Some(format!(" and t.session_id = '{id}'")),
+        "findings" => Some(format!(" and t.call_id = '{id}'")),
         "events" => Some(format!(
             " and (t.chain in (select m.chain from {main}memberships m where m.session_id = '{id}')
             or t.chain is null and t.kind = 'm.room.history_visibility')"

@@ -14,7 +14,16 @@ pub const NUMBER_MAX: i64 = 1_000_000_000;
 const LIMIT_MAX: i64 = 500;
 
 /// Parameters with free text; all others have fixed words and formats.
-const FREE: [&str; 5] = ["room", "q", "server", "user", "application"];
+const FREE: [&str; 8] = [
+    "intent",
+    "room",
+    "q",
+    "server",
+    "user",
+    "application",
+    "person",
+    "sfu",
+];
 
 /// The parameters of a request, each at most once; empty ones count as absent, as forms send them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -110,6 +110,7 @@ pub fn is_for_programs(path: &str) -> bool {
 pub enum Section {
     Now,
     Calls,
+    Problems,
     Rooms,
     Servers,
     Transports,
@@ -121,9 +122,10 @@ pub enum Section {
 impl Section {
     /// The entries at the top. The observer's status and the page about collected data are linked
     /// beside them and at the bottom.
-    pub const TOP: [(Self, &'static str, &'static str); 6] = [
+    pub const TOP: [(Self, &'static str, &'static str); 7] = [
         (Self::Now, "/", "Now"),
         (Self::Calls, "/calls", "Calls"),
+        (Self::Problems, "/problems", "Problems"),
         (Self::Rooms, "/rooms", "Rooms"),
         (Self::Servers, "/servers", "Servers"),
         (Self::Transports, "/transports", "SFUs"),
@@ -162,6 +164,10 @@ pub struct Shell {
     pub frame: Frame,
     /// The address of the page to sign in, which leads back to this one.
     pub sign_in_address: String,
+    /// The number of open findings, without minor ones; `None` where it is not counted.
+    pub open_problems: Option<usize>,
+    /// Findings have pages of their own that the viewer may see.
+    pub links_findings: bool,
 }
 
 impl Shell {
@@ -182,7 +188,16 @@ impl Shell {
             halvings: 0,
             frame: ask.frame,
             sign_in_address: ask.sign_in_address.clone(),
+            open_problems: None,
+            links_findings: false,
         }
+    }
+
+    /// The number that stands beside an entry of the navigation; `None` if there is none.
+    #[must_use]
+    pub fn count_beside(&self, section: Section) -> Option<usize> {
+        let open = self.open_problems.filter(|open| *open > 0);
+        open.filter(|_| section == Section::Problems)
     }
 
     /// Does the top offer to sign in?
@@ -353,6 +368,8 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
         // Which rooms are derived again is not told to those who may not see them.
         older_rules: ask.viewer.is_operator() && web.store.has_older_rules(),
         storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
+        open_problems: web.count_open_problems(ask).await?,
+        links_findings: web.store.shows_names(),
         ..Shell::without_status(ask)
     };
 

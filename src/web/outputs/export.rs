@@ -8,9 +8,9 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::http::{host, sort};
-use crate::web::pages::{calls, read_calls_with_members};
-use crate::web::view::CallFacts;
+use crate::web::pages::{calls, problems, read_calls_with_members};
 use crate::web::view::format as f;
+use crate::web::view::{CallFacts, ProblemFacts};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web as http};
 use futures_util::Stream;
@@ -31,6 +31,9 @@ pub const KNOWN: &[&str] = &[
     "to",
     "min_minutes",
     "min_people",
+    "finding",
+    "certainty",
+    "intent",
     "sort",
 ];
 /// Calls read per page.
@@ -45,6 +48,137 @@ pub async fn get_calls_csv(req: HttpRequest, web: Web) -> HttpResponse {
 /// line.
 pub async fn get_calls_ndjson(req: HttpRequest, web: Web) -> HttpResponse {
     send_calls(&req, web, FileFormat::Ndjson).await
+}
+
+/// `GET /api/v1/problems.csv`: the findings that match the filters of the request, as CSV.
+pub async fn get_problems_csv(req: HttpRequest, web: Web) -> HttpResponse {
+    send_problems(&req, web, FileFormat::Csv).await
+}
+
+/// `GET /api/v1/problems.ndjson`: the findings that match the filters of the request, one JSON
+/// object a line.
+pub async fn get_problems_ndjson(req: HttpRequest, web: Web) -> HttpResponse {
+    send_problems(&req, web, FileFormat::Ndjson).await
+}
+
+/// Answers with the findings of a filter as a file, or with an error before anything of it is sent.
+async fn send_problems(req: &HttpRequest, web: Web, form: FileFormat) -> HttpResponse {
+    let ask = PageRequest::of_request(req, &web);
+    let asked = async {
+        let query = Query::read(&ask.query, problems::FILTER)?;
+        let asked = problems::request_of_query(&web, &query).await?;
+        let computed = problems::read_computed(&web, &ask).await?;
+
+        Ok((asked, computed))
+    };
+
+    let (asked, computed) = match asked.await {
+        Ok(asked) => asked,
+        Err(error) => return response::send_error(&ask, &error),
+    };
+
+    let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
+        return response::send_error(&ask, &Error::Busy("too many files are being read"));
+    };
+
+    let base = host::public_base_url(web.public_url.as_deref(), req.headers());
+    let stream = async_stream::try_stream! {
+        let _turn = turn;
+        if form == FileFormat::Csv {
+            yield http::Bytes::from(PROBLEM_HEAD.join(",") + "\r\n");
+        }
+
+        let mut place = None;
+        loop {
+            let next = problems::next_problems(&web, &ask, &asked, &computed, place.take(), PROBLEMS);
+            let found = next.await.inspect_err(|error| {
+                tracing::error!(%error, "an export of findings broke off");
+            })?;
+            let Some(last) = found.last() else { break };
+            place = Some(last.list_place());
+            let mut text = String::new();
+            for problem in &found {
+                match form {
+                    FileFormat::Csv => text.push_str(&csv_line_of_problem(&base, problem)),
+                    FileFormat::Ndjson => {
+                        text.push_str(&(serde_json::to_string(problem).map_err(Error::from)? + "\n"));
+                    }
+                }
+            }
+
+            yield http::Bytes::from(text);
+        }
+    };
+
+    let stream: std::pin::Pin<Box<dyn Stream<Item = Result<http::Bytes, Error>>>> =
+        Box::pin(stream);
+
+    form.begin_file("problems").streaming(stream)
+}
+
+/// Findings read per page.
+const PROBLEMS: usize = 100;
+
+/// The columns, named as in the JSON.
+const PROBLEM_HEAD: [&str; 22] = [
+    "id",
+    "kind",
+    "severity",
+    "sure",
+    "open",
+    "from_at",
+    "from_ms",
+    "until_at",
+    "until_ms",
+    "room_id",
+    "room_name",
+    "call_id",
+    "users",
+    "unheard",
+    "device_id",
+    "server",
+    "service_url",
+    "mender",
+    "title",
+    "what_to_do",
+    "curl",
+    "url",
+];
+
+/// A finding as a line of CSV, in the order of [`PROBLEM_HEAD`]. `base` is the beginning of our
+/// addresses.
+fn csv_line_of_problem(base: &str, problem: &ProblemFacts) -> String {
+    let finding = &problem.finding;
+    let text = |text: Option<&str>| csv_cell(text.unwrap_or_default());
+    let cells: [String; PROBLEM_HEAD.len()] = [
+        csv_cell(&finding.id),
+        finding.kind.to_string(),
+        finding.severity.to_string(),
+        finding.sure.to_string(),
+        problem.open.to_string(),
+        f::rfc3339(finding.from_ms),
+        finding.from_ms.to_string(),
+        finding.until_ms.map(f::rfc3339).unwrap_or_default(),
+        finding
+            .until_ms
+            .map(|ms| ms.to_string())
+            .unwrap_or_default(),
+        csv_cell(&problem.room.room_id),
+        text(problem.room.name.as_deref()),
+        csv_cell(&problem.call_id),
+        csv_cell(&finding.users.join(" ")),
+        csv_cell(&finding.unheard.join(" ")),
+        text(finding.device_id.as_deref()),
+        text(finding.server()),
+        text(finding.service_url.as_deref()),
+        finding.mender.to_string(),
+        csv_cell(&problem.title),
+        csv_cell(&problem.what_to_do),
+        text(finding.clear.as_ref().map(|clear| clear.curl.as_str())),
+        csv_cell(&format!("{base}{}", problem.href())),
+    ];
+
+    cells.join(",") + "\r\n"
 }
 
 /// What the file holds.
@@ -92,7 +226,7 @@ async fn send_calls(req: &HttpRequest, web: Web, form: FileFormat) -> HttpRespon
 
         Ok(ExportRequest {
             order: sort::CALLS.read(&query)?.order(),
-            filter: calls::filter_of_query(&web, &query).await?,
+            filter: calls::filter_of_query(&web, &ask, &query).await?,
             form,
             base: host::public_base_url(web.public_url.as_deref(), req.headers()),
         })

@@ -8,10 +8,10 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::http::{etag, host};
-use crate::web::pages::read_calls_with_members;
+use crate::web::pages::{problems, read_calls_with_members};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, SeenFacts, no_such_room};
-use crate::web::view::{CallFacts, RoomRef, person_title};
+use crate::web::view::{CallFacts, ProblemFacts, RoomRef, person_title};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 
@@ -70,6 +70,54 @@ pub async fn get_room_calls_ics(
     id: http::Path<String>,
 ) -> HttpResponse {
     send_feed(&req, &web, Some(&id), FeedFormat::Ics).await
+}
+
+/// `GET /feed/problems.atom`: the findings that match the filters of the request, for feed readers:
+/// open ones and the newest past ones.
+pub async fn get_problems_atom(req: HttpRequest, web: Web) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
+    let text = async {
+        let query = Query::read(&ask.query, problems::FILTER)?;
+        let asked = problems::request_of_query(&web, &query).await?;
+        let computed = problems::read_computed(&web, &ask).await?;
+        let most = usize::try_from(LIMIT).unwrap_or(0);
+        let found = problems::next_problems(&web, &ask, &asked, &computed, None, most).await?;
+        let account = first_account_id(&web).await?;
+        let last = found
+            .iter()
+            .map(|one| one.finding.until_ms.unwrap_or(one.finding.from_ms))
+            .max();
+
+        Ok(ProblemFeed {
+            query: query.with(&[], None),
+            base: host::public_base_url(web.public_url.as_deref(), req.headers()),
+            id: format!("urn:callscope:{account}:problems"),
+            updated: f::rfc3339(last.unwrap_or(0)),
+            problems: found,
+        }
+        .render()?)
+    };
+
+    match text.await {
+        Ok(text) => {
+            let text: String = text;
+            let tag = etag::tag_of_body(text.as_bytes());
+            let kind = "application/atom+xml; charset=utf-8";
+            response::send_tagged(&ask, kind, tag, text.into_bytes())
+        }
+        Err(error) => response::send_error(&ask, &error),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problems.xml")]
+struct ProblemFeed {
+    problems: Vec<ProblemFacts>,
+    /// The beginning of our addresses, and the filter.
+    base: String,
+    query: String,
+    id: String,
+    updated: String,
 }
 
 /// Answers with the feed of a room, or (`None`) of all rooms, in this format.

@@ -1,8 +1,10 @@
 //! `/metrics` for Prometheus: base units, and neither rooms nor people in labels unless the
 //! operator wants rooms there.
 
+use crate::rtc::finding_kind::{FindingKind, KINDS, KindEntry};
 use crate::rtc::words::Watch;
 use crate::store::db::health::{Trouble, TroubleKind};
+use crate::store::findings::list;
 use crate::store::ingest::{rooms, vantages};
 use crate::store::model::Vantage;
 use crate::store::read::large_calls::{self, PeopleInAllCalls};
@@ -14,7 +16,7 @@ use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::pages::{RunningCalls, read_running_calls};
 use crate::web::sign_in::access::RefusalCounts;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
-use crate::web::view::{CallFacts, MemberFacts, NowFacts};
+use crate::web::view::{CallFacts, MemberFacts, NowFacts, ProblemFacts};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use prometheus_client::encoding::text::encode;
@@ -52,6 +54,8 @@ struct MetricsData {
     /// `None` where nobody signs in.
     refusals: Option<RefusalCounts>,
     limited_requests: u64,
+    /// By kind: open ones, and past ones.
+    findings: Vec<(FindingKind, i64, i64)>,
 }
 
 impl MetricsData {
@@ -94,10 +98,12 @@ async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
         None
     };
 
+    let running = read_running_calls(web, ask).await?;
     let rows = MetricsData {
+        findings: count_findings(web, &running).await?,
         everybody: large_calls::people_now_overall(store, ask.now).await?,
         devices_by_room,
-        running: read_running_calls(web, ask).await?,
+        running,
         seen: Liveness::read(web, ask.now).await?.everything(),
         watched: rooms::list_watched_rooms(store).await?,
         vantages: vantages::list_vantages_for(store).await?,
@@ -113,12 +119,36 @@ async fn load_metrics(web: &Web, ask: &PageRequest) -> Result<String, Error> {
     Ok(text)
 }
 
+/// The number of open and of past findings, of each kind.
+async fn count_findings(
+    web: &Web,
+    running: &RunningCalls,
+) -> Result<Vec<(FindingKind, i64, i64)>, Error> {
+    let past: HashMap<FindingKind, i64> =
+        list::count_by_kind(&web.store).await?.into_iter().collect();
+    let open: Vec<FindingKind> = running
+        .calls
+        .iter()
+        .flat_map(ProblemFacts::of_call)
+        .filter(|problem| problem.open)
+        .map(|problem| problem.finding.kind)
+        .collect();
+    let count = |entry: &KindEntry| {
+        let open = open.iter().filter(|kind| **kind == entry.kind).count();
+        let past = past.get(&entry.kind).copied().unwrap_or(0);
+        (entry.kind, i64::try_from(open).unwrap_or(i64::MAX), past)
+    };
+
+    Ok(KINDS.iter().map(count).collect())
+}
+
 /// All series of the answer, with their numbers.
 fn build_registry(rows: &MetricsData) -> Registry {
     let mut registry = Registry::with_prefix("callscope");
     let version = vec![("version", Shell::VERSION)];
     registry.register("build", "The program that answers", Info::new(version));
     register_current_calls(&mut registry, rows);
+    register_findings(&mut registry, rows);
     register_storage(&mut registry, rows);
     register_rooms(&mut registry, rows);
     register_accounts(&mut registry, rows);
@@ -141,6 +171,23 @@ fn build_registry(rows: &MetricsData) -> Registry {
 /// Adds a series with one number and no labels.
 fn register_gauge(registry: &mut Registry, name: &str, help: &str, number: i64) {
     registry.register(name, help, ConstGauge::new(number));
+}
+
+/// Adds the findings: those that last now, and those that are over and still stored.
+fn register_findings(registry: &mut Registry, rows: &MetricsData) {
+    let family = Family::<Labels, Gauge>::default();
+    for (kind, open, past) in &rows.findings {
+        for (state, count) in [("open", open), ("past", past)] {
+            family
+                .get_or_create(&vec![
+                    ("kind", kind.to_string()),
+                    ("state", state.to_owned()),
+                ])
+                .set(*count);
+        }
+    }
+
+    registry.register("findings", "Problems in calls, by kind", family);
 }
 
 /// Adds who was refused.

@@ -1,8 +1,9 @@
 //! `/calls`: all calls, newest first or in another order, filtered and paged; and the list of
 //! running calls.
 
+use super::problems;
 use crate::store::ingest::rooms;
-use crate::store::model::{self, CallFilter, Matching, More};
+use crate::store::model::{self, CallFilter, FindingOfCall, Matching, More};
 use crate::store::read::call_order::{self, ListPlace};
 use crate::store::read::calls;
 use crate::web::Web;
@@ -14,7 +15,7 @@ use crate::web::http::sort::{self, ColumnHead, SortOrder};
 use crate::web::svg::shape;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, LookedFacts};
-use crate::web::view::{CallFacts, List, NowFacts};
+use crate::web::view::{CallFacts, List, NowFacts, ProblemFacts, kind_choices};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
@@ -34,6 +35,9 @@ pub const KNOWN: &[&str] = &[
     "to",
     "min_minutes",
     "min_people",
+    "finding",
+    "certainty",
+    "intent",
     "sort",
     "cursor",
     "limit",
@@ -47,8 +51,13 @@ const MORE: &[&str] = &[
     "status",
     "min_minutes",
     "min_people",
+    "finding",
+    "certainty",
+    "intent",
 ];
 const LIMIT: i64 = 50;
+/// Maximum number of calls without stored findings that a filter names.
+const COMPUTED_MAX: usize = 400;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -152,7 +161,7 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     let query = ask.list_query(KNOWN)?;
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
-    let filter = filter_of_query(web, &query).await?;
+    let filter = filter_of_query(web, ask, &query).await?;
     let calls = call_order::list_ordered_calls(
         store,
         &filter,
@@ -191,13 +200,17 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
 
 /// The filter from the parameters, for lists and exports. A room may be given by id or alias; the
 /// filter has its id.
-pub(in crate::web) async fn filter_of_query(web: &Web, query: &Query) -> Result<CallFilter, Error> {
+pub(in crate::web) async fn filter_of_query(
+    web: &Web,
+    ask: &PageRequest,
+    query: &Query,
+) -> Result<CallFilter, Error> {
     let mut filter = CallFilter {
         room: query.get("room").map(ToOwned::to_owned),
         active: query.active()?,
         from_ms: query.time("from", false)?,
         to_ms: query.time("to", true)?,
-        more: further_filter_of_query(web, query).await?,
+        more: further_filter_of_query(web, ask, query).await?,
     };
 
     if let Some(room) = &mut filter.room
@@ -214,6 +227,8 @@ fn refuse_hidden_filters(web: &Web, query: &Query) -> Result<(), Error> {
     let hidden = [
         ("user", web.store.shows_names()),
         ("server", web.store.shows_servers()),
+        ("finding", web.store.shows_names()),
+        ("certainty", web.store.shows_names()),
     ];
     for (name, is_shown) in hidden {
         if query.get(name).is_some() && !is_shown {
@@ -226,9 +241,51 @@ fn refuse_hidden_filters(web: &Web, query: &Query) -> Result<(), Error> {
     Ok(())
 }
 
+/// The finding that a call must have, and which of the calls without stored findings have it; `None`
+/// if none is asked for.
+async fn finding_of_query(
+    web: &Web,
+    ask: &PageRequest,
+    query: &Query,
+) -> Result<Option<FindingOfCall>, Error> {
+    if query.get("finding").is_none() && query.get("certainty").is_none() {
+        return Ok(None);
+    }
+
+    let kind = match query.get("finding") {
+        None | Some("any") => None,
+        Some(word) => Some(word.parse().map_err(|_| {
+            let words = problems::kind_words();
+            Error::Invalid(format!("finding must be any or one of {words}"))
+        })?),
+    };
+    let sure = problems::sureness_of_query(query)?;
+    let computed = problems::read_computed(web, ask).await?;
+    let fits = |problem: &&ProblemFacts| {
+        kind.is_none_or(|kind| problem.finding.kind == kind)
+            && sure.is_none_or(|sure| problem.finding.sure == sure)
+    };
+    let ids: BTreeSet<&String> = computed
+        .list
+        .iter()
+        .filter(fits)
+        .map(|problem| &problem.call_id)
+        .collect();
+
+    Ok(Some(FindingOfCall {
+        kind,
+        sure,
+        computed: ids.into_iter().take(COMPUTED_MAX).cloned().collect(),
+    }))
+}
+
 /// The part of the filter that does not depend on room, status and time. A search for an event id
 /// becomes one for its call.
-async fn further_filter_of_query(web: &Web, query: &Query) -> Result<More, Error> {
+async fn further_filter_of_query(
+    web: &Web,
+    ask: &PageRequest,
+    query: &Query,
+) -> Result<More, Error> {
     refuse_hidden_filters(web, query)?;
     let text = |name: &str| query.get(name).map(ToOwned::to_owned);
     let mut more = More {
@@ -239,6 +296,8 @@ async fn further_filter_of_query(web: &Web, query: &Query) -> Result<More, Error
         min_ms: query.number("min_minutes")?.map(|minutes| minutes * 60_000),
         min_people: query.number("min_people")?,
         id: None,
+        intent: text("intent"),
+        finding: finding_of_query(web, ask, query).await?,
         q: text("q"),
     };
 
@@ -407,6 +466,19 @@ impl CallsForm {
         self.query.get(name).unwrap_or_default()
     }
 
+    /// The choices of finding: word, title, and whether it is chosen.
+    #[must_use]
+    pub fn findings(&self) -> Vec<(&'static str, &'static str, bool)> {
+        let kinds = kind_choices()
+            .into_iter()
+            .map(|(kind, title)| (kind.as_str(), title));
+
+        std::iter::once(("any", "With any finding"))
+            .chain(kinds)
+            .map(|(word, title)| (word, title, self.value("finding") == word))
+            .collect()
+    }
+
     /// How many of the filters behind "More filters" are set.
     #[must_use]
     pub fn more(&self) -> usize {
@@ -453,6 +525,9 @@ impl CallsForm {
             ("to", "to ", ""),
             ("min_minutes", "at least ", " min"),
             ("min_people", "at least ", " people"),
+            ("finding", "finding: ", ""),
+            ("certainty", "finding ", ""),
+            ("intent", "intent ", ""),
         ];
         let chip = |(name, before, after): (&str, &str, &str)| {
             let value = self.query.get(name)?;

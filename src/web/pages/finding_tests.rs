@@ -30,6 +30,8 @@ fn html<P: Page>(page: &P) -> String {
         halvings: 0,
         frame: crate::web::sign_in::Frame::PLAIN,
         sign_in_address: "/sign-in".to_owned(),
+        open_problems: None,
+        links_findings: true,
     };
 
     response::render_within_limit(page, shell).unwrap()

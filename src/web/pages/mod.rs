@@ -14,6 +14,7 @@ pub mod observer_state;
 pub mod openid;
 pub mod overview;
 pub mod period;
+pub mod problems;
 pub mod rejected;
 pub mod room;
 pub mod room_at;
@@ -36,25 +37,17 @@ pub mod widget;
 use super::Web;
 use super::http::error::Error;
 use super::http::response::PageRequest;
-use super::view::format::DAY;
 use super::view::liveness::Liveness;
-use super::view::{self, CallContext, CallFacts, Ghosts, MemberFacts, NowFacts};
+use super::view::{self, CallContext, CallFacts, MemberFacts, NowFacts};
 use crate::rtc::coverage::Interval;
-use crate::rtc::id::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
+use crate::store::findings::inputs;
 use crate::store::ingest::{access, vantages};
 use crate::store::model;
-use crate::store::read::evidence::{self, Origins};
-use crate::store::read::{self, coverage, ghosts, large_calls};
+use crate::store::read::{self, coverage, evidence, large_calls};
 use crate::store::stats::ghost_time::Gone;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-
-/// Maximum number of silent stays whose events are read. For further ones, only the signs that need
-/// no events are reported.
-const SILENT_MAX: usize = 500;
-/// Number of days over which the ends of a server's stays are counted.
-const HABIT_DAYS: i64 = 30;
 
 /// The user id of the observing account; `None` as long as it is not known.
 async fn find_account(web: &Web) -> Result<Option<String>, Error> {
@@ -376,7 +369,7 @@ async fn read_calls_in_part(
     }
 
     let ledger = CallContext {
-        ghosts: ghosts_among(web, ask, &members, &origins).await?,
+        ghosts: inputs::read_ghosts(store, &members, &origins, ask.now).await?,
         origins,
         coverage,
         rooms: access::knowledge_of_rooms(store, &rooms).await?,
@@ -406,40 +399,4 @@ async fn read_calls_in_part(
     }
 
     Ok(calls)
-}
-
-/// What is known of the ghosts among these stays: what the events of overdue stays say, and how
-/// stays of their homeservers ended lately. Nothing is read if no stay is overdue.
-async fn ghosts_among(
-    web: &Web,
-    ask: &PageRequest,
-    members: &[model::Member],
-    origins: &HashMap<String, Origins>,
-) -> Result<Ghosts, Error> {
-    let silent = view::overdue_stays(members, origins, ask.now);
-    if silent.is_empty() {
-        return Ok(Ghosts::default());
-    }
-
-    let store = &web.store;
-    let ids = silent.iter().take(SILENT_MAX);
-    let ids: Vec<String> = ids.map(|member| member.stay.id.clone()).collect();
-    let servers: BTreeSet<&str> = silent.iter().map(|member| member.stay.server()).collect();
-    let from = ask.now - HABIT_DAYS * DAY;
-    // A capability that a homeserver never reported is unknown.
-    let without = vantages::list_vantages_for(store)
-        .await?
-        .into_iter()
-        .filter(|vantage| {
-            let has_said = vantage.capabilities_ms.is_some();
-            has_said && !vantage.delayed_events
-        });
-
-    Ok(Ghosts {
-        told: ghosts::statements_of_stays(store, &ids).await?,
-        goodbyes: ghosts::count_goodbyes(store, &servers, from, ask.now).await?,
-        without_delayed_events: without
-            .map(|vantage| server_of(&vantage.user_id).to_owned())
-            .collect(),
-    })
 }

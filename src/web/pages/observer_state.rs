@@ -252,6 +252,8 @@ mod tests {
                 halvings: 0,
                 frame: crate::web::sign_in::Frame::PLAIN,
                 sign_in_address: "/sign-in".to_owned(),
+                open_problems: None,
+                links_findings: true,
             };
 
             shell.sync_state().map(|state| state.words)

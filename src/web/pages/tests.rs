@@ -318,6 +318,8 @@ fn shell(page: &impl Page) -> Shell {
         halvings: 0,
         frame: crate::web::sign_in::Frame::PLAIN,
         sign_in_address: "/sign-in".to_owned(),
+        open_problems: None,
+        links_findings: true,
     }
 }
 

@@ -1,12 +1,13 @@
 //! How certain the times of a call and of a stay are, as pages and JSON show it.
 
+use super::Stamp;
 use super::format as f;
-use super::{Ghosts, Stamp};
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::evidence::{self, BoundaryBasis, Certainty};
 use crate::rtc::membership::Membership;
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
+use crate::store::findings::inputs::Ghosts;
 use crate::store::model;
 use crate::store::read::coverage::UnheardSpan;
 use crate::store::read::evidence::Origins;

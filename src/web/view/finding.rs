@@ -2,14 +2,16 @@
 
 use super::finding_group::groups_of_findings;
 use super::format as f;
-use super::{CallContext, CallFacts, MemberFacts, Stamp, ghosts, person_title};
-use crate::rtc::finding::{self, Finding, FindingStay, People};
+use super::{CallContext, CallFacts, MemberFacts, Stamp, person_title};
+use crate::rtc::finding::{Finding, People};
+use crate::rtc::finding_kind::{FindingKind, Mender, Severity, Sureness};
 use crate::rtc::ghost::{self, GhostDoubt, GhostSign};
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
+use crate::rtc::problem::{Found, Problem, Problems, problems_of_call};
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::transport::Transport;
-use crate::rtc::words::{Format, words};
+use crate::store::findings::inputs::problem_stays;
 use crate::store::ingest::state_resets::ResetKind;
 use crate::store::model;
 use crate::store::read::ghosts::CurrentEvent;
@@ -26,35 +28,11 @@ pub use room_state::{LeftBehind, RoomStateFacts};
 const NAMED: usize = 3;
 const NAMED_SHORT: usize = 1;
 
-words! {
-    /// What a problem in a call is; [`FindingFacts::kind`] says more of each.
-    pub enum FindingKind {
-        Apart = "apart",
-        Silent = "silent",
-        NoGoodbye = "no_goodbye",
-        SideBySide = "side_by_side",
-        RanOut = "ran_out",
-        Reconciled = "reconciled",
-        StateReset = "state_reset",
-        RoomReplaced = "room_replaced",
-        NobodyCouldCome = "nobody_could_come",
-        ServerDenied = "server_denied",
-        LostPower = "lost_power",
-    }
-}
-
-words! {
-    /// How sure a finding is.
-    pub enum Sureness {
-        Computed = "computed",
-        Probably = "probably",
-        Perhaps = "perhaps",
-    }
-}
-
 /// A problem in a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FindingFacts {
+    /// It stays the same when the call is derived again. Its page is `/problems/{id}`.
+    pub id: String,
     /// `apart`: `users` were connected to one SFU only and could not hear `unheard`, who were on
     /// others. `silent`: a device still counts, but its renewal did not come. `no_goodbye`: it was
     /// counted until it expired, long after the last that was heard of it, and did not go on from
@@ -77,6 +55,15 @@ pub struct FindingFacts {
     /// and we do not know which client this is.
     #[schema(value_type = String)]
     pub sure: Sureness,
+    /// How grave it is: `grave` (people could not talk to each other), `warning` or `minor`.
+    #[schema(value_type = String)]
+    pub severity: Severity,
+    /// Who can mend it: `person` (whom it is about), `server_admin` (of their homeserver),
+    /// `room_moderators`, `sfu_operator` or `observer` (whoever runs Callscope).
+    #[schema(value_type = String)]
+    pub mender: Mender,
+    /// The homeserver of the first person whom it is about.
+    pub server: Option<String>,
     /// Since when; for a device, the time of its last event.
     pub from_ms: i64,
     pub from_at: Stamp,
@@ -182,7 +169,7 @@ fn encode_path_segment(text: &str) -> String {
     path
 }
 
-/// The findings of a call, at most [`FINDINGS_MAX`]; and for each member whether its device is
+/// The findings of a call, at most [`PROBLEMS_MAX`](crate::rtc::problem::PROBLEMS_MAX); and for each member whether its device is
 /// gone, `None` if that is not in doubt. `used` is the transport of each member, `upto` the time
 /// until which the call is known, ms.
 pub(super) fn findings_of_call(
@@ -194,75 +181,38 @@ pub(super) fn findings_of_call(
 ) -> (Vec<FindingFacts>, Vec<Option<GhostDoubt>>) {
     let unknown = RoomKnowledge::default();
     let room = ledger.rooms.get(&call.room.room_id).unwrap_or(&unknown);
-    let (mut found, resets) = room_state::findings_of_room_state(members, ledger, room, upto);
-    let (of_stays, doubts) = findings_of_stays(call, members, used, ledger, upto);
-    found.extend(of_stays);
-    found.extend(resets);
-    found.truncate(FINDINGS_MAX);
+    let stays = problem_stays(
+        &call.application,
+        members,
+        used,
+        &ledger.origins,
+        &ledger.ghosts,
+    );
+    let Problems { list, doubts } = problems_of_call(&call.id, &stays, room, upto);
+    let facts = |problem| FindingFacts::of_problem(problem, call, members, ledger);
 
-    (found, doubts)
+    (list.into_iter().map(facts).collect(), doubts)
 }
-
-/// The part of [`findings_of_call`] that follows from the stays themselves: people apart on SFUs,
-/// silent devices, and what is known of stays in hindsight. The parameters are the same.
-fn findings_of_stays(
-    call: &model::Call,
-    members: &[model::Member],
-    used: &[Option<Transport>],
-    ledger: &CallContext,
-    upto: i64,
-) -> (Vec<FindingFacts>, Vec<Option<GhostDoubt>>) {
-    let is_call = call.application == "m.call";
-    let stays: Vec<FindingStay> = members
-        .iter()
-        .zip(used)
-        .map(|(model::Member { stay, .. }, transport)| FindingStay {
-            user_id: &stay.user_id,
-            device: stay.device_id.as_deref(),
-            joined_ms: stay.joined_ms,
-            until_ms: stay.until_ms,
-            ended_by_expiry: ghosts::is_ended_by_expiry(stay),
-            renewed_by_hours: stay.format == Format::Session && is_call,
-            last_sign_ms: ledger
-                .origins
-                .get(&stay.id)
-                .and_then(|origins| origins.last_sign_ms),
-            updates: i64::from(stay.updates),
-            clues: ledger.ghosts.clues(stay),
-            transport: transport.as_ref(),
-            selection: stay.selection,
-        })
-        .collect();
-    let finding::Findings { shown, doubts } = finding::call_findings(&stays, upto);
-    let told = shown
-        .into_iter()
-        .map(|found| FindingFacts::new(found, call, members, ledger, upto));
-    let shown = told.chain(super::look_back::findings_in_hindsight(
-        members, ledger, upto,
-    ));
-
-    (shown.take(FINDINGS_MAX).collect(), doubts)
-}
-
-/// Maximum number of findings reported for a call.
-const FINDINGS_MAX: usize = 50;
 
 impl FindingFacts {
-    /// A finding about the device of this stay that is computed (no guess) and still lasts.
-    pub(super) fn of_device(kind: FindingKind, stay: &Membership, from_ms: i64) -> Self {
-        let base = Self::ongoing(kind, from_ms);
+    /// The finding as one about the device of this stay.
+    fn about_device(self, stay: &Membership) -> Self {
         Self {
             users: vec![stay.user_id.clone()],
             users_total: 1,
             device_id: stay.device_id.clone(),
-            ..base
+            ..self
         }
     }
 
     /// A finding of this kind that is computed (no guess) and still lasts; all else is empty.
     pub(super) fn ongoing(kind: FindingKind, from_ms: i64) -> Self {
         Self {
+            id: String::new(),
             kind,
+            severity: kind.severity(Sureness::Computed),
+            mender: kind.entry().mender,
+            server: None,
             sure: Sureness::Computed,
             from_ms,
             from_at: Stamp(from_ms),
@@ -289,53 +239,50 @@ impl FindingFacts {
         }
     }
 
-    /// A finding of the core about the stays of a call, with ids and times for pages. `upto` is the
-    /// time until which the call is known, ms: what lasts until then has no end.
-    fn new(
-        found: Finding,
+    /// A finding of the core, with ids and times for pages.
+    fn of_problem(
+        problem: Problem,
         call: &model::Call,
         members: &[model::Member],
         ledger: &CallContext,
-        upto: i64,
     ) -> Self {
-        let base = Self::ongoing(FindingKind::Apart, found.from_ms());
+        let base = Self {
+            id: problem.id.clone(),
+            ..Self::ongoing(problem.kind, problem.from_ms).ended(problem.until_ms)
+        };
+        let base = match problem.stay() {
+            Some(at) => base.about_device(&members[at].stay),
+            None => base,
+        };
         let owned = |people: &People| people.named.iter().map(ToString::to_string).collect();
-        let from_ms = base.from_ms;
-        let of_stay = |kind, at: usize| Self::of_device(kind, &members[at].stay, from_ms);
-
-        match found {
-            Finding::Apart {
-                until_ms,
+        let told = match problem.found {
+            Found::Stays(Finding::Apart {
                 sfu,
                 deaf,
                 unheard,
                 mutual,
                 ..
-            } => {
-                let base = if until_ms < upto {
-                    base.until(until_ms)
-                } else {
-                    base
-                };
+            }) => Self {
+                users: owned(&deaf),
+                users_total: deaf.total,
+                unheard: owned(&unheard),
+                unheard_total: unheard.total,
+                mutual,
+                service_url: Some(sfu.to_owned()),
+                ..base
+            },
+            Found::Stays(Finding::Silent { stay, doubt, .. }) => {
+                base.silent(&members[stay].stay, &doubt, &call.room.room_id, ledger)
+            }
+            Found::Stays(Finding::NoGoodbye { .. }) | Found::RanOut { .. } => base,
+            Found::Room(found) => base.with_room_state(found),
+        };
+        let server = told.users.first().map(|user| server_of(user).to_owned());
 
-                Self {
-                    users: owned(&deaf),
-                    users_total: deaf.total,
-                    unheard: owned(&unheard),
-                    unheard_total: unheard.total,
-                    mutual,
-                    service_url: Some(sfu.to_owned()),
-                    ..base
-                }
-            }
-
-            Finding::Silent { stay, doubt, .. } => {
-                let found = of_stay(FindingKind::Silent, stay);
-                found.silent(&members[stay].stay, &doubt, &call.room.room_id, ledger)
-            }
-            Finding::NoGoodbye { stay, .. } => {
-                of_stay(FindingKind::NoGoodbye, stay).until(members[stay].stay.until_ms)
-            }
+        Self {
+            severity: told.kind.severity(told.sure),
+            server,
+            ..told
         }
     }
 
@@ -370,8 +317,16 @@ impl FindingFacts {
         }
     }
 
+    /// The finding with this end, ms; `None` = it lasts.
+    fn ended(self, until_ms: Option<i64>) -> Self {
+        match until_ms {
+            Some(ms) => self.until(ms),
+            None => self,
+        }
+    }
+
     /// The finding as one that ended at this time.
-    pub(super) fn until(self, ms: i64) -> Self {
+    fn until(self, ms: i64) -> Self {
         Self {
             until_ms: Some(ms),
             until_at: Some(Stamp(ms)),
@@ -548,7 +503,7 @@ impl FindingFacts {
     /// The homeserver of the first person whom it is about.
     #[must_use]
     pub fn server(&self) -> Option<&str> {
-        Some(server_of(self.users.first()?)).filter(|server| !server.is_empty())
+        self.server.as_deref().filter(|server| !server.is_empty())
     }
 
     /// What an admin can do about it, as the rest of a sentence; `None` if there is nothing to do.

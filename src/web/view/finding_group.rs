@@ -1,8 +1,9 @@
 //! Groups findings of a call that belong together: if one person cannot hear five others, that is
 //! one problem, though each pair has its own time.
 
-use super::finding::{FindingFacts, FindingKind};
+use super::finding::FindingFacts;
 use super::{CallFacts, Stamp};
+use crate::rtc::finding_kind::FindingKind;
 use std::collections::BTreeSet;
 
 /// Findings that are shown as one, in order.

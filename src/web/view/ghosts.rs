@@ -1,83 +1,12 @@
-//! Ghosts: stays that still count though the device is probably gone. Reads the evidence for them,
-//! and counts the numbers of now without them.
+//! Ghosts: stays that still count though the device is probably gone. Counts the numbers of now
+//! without them.
 
 use super::format as f;
 use super::{CallFacts, MemberFacts};
-use crate::rtc::ghost::{self, Clues, Goodbyes, SilentStay};
-use crate::rtc::membership::Membership;
-use crate::rtc::words::Format;
-use crate::store::model;
-use crate::store::read::evidence::Origins;
-use crate::store::read::ghosts::StayStatements;
 use crate::store::stats::ghost_time::{Ghost, Gone};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
-
-/// The evidence about ghosts.
-#[derive(Debug, Clone, Default)]
-pub struct Ghosts {
-    /// By membership; only of those whose renewal is overdue.
-    pub told: HashMap<String, StayStatements>,
-    /// How the stays of homeservers ended lately.
-    pub goodbyes: BTreeMap<String, Goodbyes>,
-    /// Homeservers that report no support for delayed events; only our own.
-    pub without_delayed_events: BTreeSet<String>,
-}
-
-impl Ghosts {
-    /// What tells whether the device of a stay is gone, from outside of the stay itself.
-    pub(super) fn clues(&self, stay: &Membership) -> Clues {
-        let told = self.told.get(&stay.id);
-        Clues {
-            is_hourly_client: told.is_some_and(|told| told.is_hourly_client),
-            came_back: told.is_some_and(|told| told.came_back),
-            has_no_delayed_events: self.without_delayed_events.contains(stay.server()),
-            goodbyes: self
-                .goodbyes
-                .get(stay.server())
-                .copied()
-                .unwrap_or_default(),
-        }
-    }
-}
-
-/// Does the stay end by its own expiry as far as is known, without a later sign of its device?
-pub(super) fn is_ended_by_expiry(stay: &Membership) -> bool {
-    stay.end_reason.is_expiry() && stay.outlived_ms.is_none()
-}
-
-/// Those of these stays whose renewal is overdue at `now`, ms: few, mostly none.
-pub(in crate::web) fn overdue_stays<'a>(
-    members: &'a [model::Member],
-    origins: &HashMap<String, Origins>,
-    now: i64,
-) -> Vec<&'a model::Member> {
-    let is_overdue = |member: &&model::Member| {
-        let stay = &member.stay;
-        let heard_ms = origins
-            .get(&stay.id)
-            .and_then(|origins| origins.last_sign_ms);
-        let Some(last_sign_ms) =
-            heard_ms.filter(|_| stay.format == Format::Session && is_ended_by_expiry(stay))
-        else {
-            return false;
-        };
-
-        let silence = SilentStay {
-            joined_ms: stay.joined_ms,
-            until_ms: stay.until_ms,
-            last_sign_ms,
-            updates: i64::from(stay.updates),
-            is_renewed_by_hours: true,
-            is_elsewhere: false,
-        };
-
-        ghost::is_overdue(&silence, now)
-    };
-
-    members.iter().filter(is_overdue).collect()
-}
 
 /// The members of running calls who still count though they are probably gone.
 #[must_use]

@@ -2,6 +2,8 @@
 //! lines of the room.
 
 use super::{CallFacts, FindingFacts, FindingKind, Stamp, format, person_title};
+use crate::rtc::id::server_of;
+use crate::rtc::problem::id_of_problem;
 use crate::rtc::side_by_side::{LoneCall, pairs_side_by_side};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,7 +34,7 @@ impl CallFacts {
         let known = |stay: &super::MemberFacts| {
             self.findings
                 .iter()
-                .find(|finding| finding.is_silence() && finding.is_of(stay))
+                .find(|finding| finding.kind.is_silence() && finding.is_of(stay))
                 .map_or(stay.end_ms(self.upto(now)), |finding| finding.from_ms)
         };
 
@@ -88,7 +90,11 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
             let until_ms = (!lasts).then_some(pair.until_ms);
             for (call, other) in [(first, second), (second, first)] {
                 let users = [call, other].map(LonePerson::of_call);
-                let finding = FindingFacts::side_by_side(pair.from_ms, until_ms, users, &other.id);
+                let finding = FindingFacts {
+                    id: id_of_problem(FindingKind::SideBySide, &call.id, &[]),
+                    server: call.lone_user().map(|user| server_of(user).to_owned()),
+                    ..FindingFacts::side_by_side(pair.from_ms, until_ms, users, &other.id)
+                };
                 found
                     .entry(call.id.clone())
                     .and_modify(|known| known.join(&finding))
@@ -103,12 +109,6 @@ pub fn add_side_by_side(calls: &mut [CallFacts], others: &[CallFacts], now: i64)
 }
 
 impl FindingFacts {
-    /// Is the finding about the silence of a device, so that it begins with the device's last
-    /// event?
-    fn is_silence(&self) -> bool {
-        matches!(self.kind, FindingKind::Silent | FindingKind::NoGoodbye)
-    }
-
     /// The finding that these two people were each alone in a call: in this one, and in the other
     /// one of this id. `until_ms` is `None` while it lasts.
     fn side_by_side(

@@ -93,7 +93,7 @@ fn is_open(part: &Value) -> bool {
 }
 
 /// An address of the document, a request for it, and the expected status.
-fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
+fn questions(call: &str, problem: &str) -> Vec<(&'static str, String, u16)> {
     let room = quote(ROOM);
     vec![
         ("/api/v1/overview", "/api/v1/overview".to_owned(), 200),
@@ -152,6 +152,27 @@ fn questions(call: &str) -> Vec<(&'static str, String, u16)> {
         (
             "/api/v1/rooms/{id}/flips",
             "/api/v1/rooms/none/flips".to_owned(),
+            404,
+        ),
+        ("/api/v1/problems", "/api/v1/problems".to_owned(), 200),
+        (
+            "/api/v1/problems",
+            "/api/v1/problems?kind=apart&open=no&limit=2".to_owned(),
+            200,
+        ),
+        (
+            "/api/v1/problems",
+            "/api/v1/problems?kind=x".to_owned(),
+            400,
+        ),
+        (
+            "/api/v1/problems/{id}",
+            format!("/api/v1/problems/{problem}"),
+            200,
+        ),
+        (
+            "/api/v1/problems/{id}",
+            "/api/v1/problems/none".to_owned(),
             404,
         ),
         ("/api/v1/status", "/api/v1/status".to_owned(), 200),
@@ -245,7 +266,14 @@ async fn every_answer_is_as_the_document_says() {
     let document = site.json("/api/v1/openapi.json").await;
     let past = site.json("/api/v1/calls?status=ended").await["data"][0]["id"].clone();
     let mut checked = BTreeSet::new();
-    for (path, asked, status) in questions(text(&past)) {
+    let content = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+        "expires": 240 * MINUTE, "m.call.intent": "audio",
+        "focus_active": { "type": "livekit", "focus_selection": "multi_sfu" },
+        "foci_preferred": [] });
+    let ghost = super::site::member("$ghost", "@gone:elm.example", NOW - 180 * MINUTE, content);
+    site.write(vec![ghost]).await;
+    let problem = site.json("/api/v1/problems?open=yes").await["data"][0]["id"].clone();
+    for (path, asked, status) in questions(text(&past), text(&problem)) {
         let answer = site.get(&asked).await;
         assert_eq!(answer.status, status, "{asked}: {}", answer.text);
         let validator = jsonschema::draft202012::new(&schema(&document, path, status)).unwrap();

@@ -18,6 +18,7 @@ mod numbers;
 mod openid;
 mod others;
 mod places;
+mod problems;
 mod proxy;
 mod seen;
 mod server_check;
@@ -372,7 +373,7 @@ async fn errors_have_one_shape_and_the_routes_way() {
     assert_eq!(
         unknown["error"],
         "unknown parameter \"rom\"; known here: q, room, server, user, application, status, kind, from, to, min_minutes, \
-         min_people, sort, cursor, limit"
+         min_people, finding, certainty, intent, sort, cursor, limit"
     );
 }
 

@@ -1,5 +1,6 @@
 //! The parameters of all addresses, each described once.
 
+use crate::rtc::finding_kind::KINDS;
 use crate::web::http::request::NUMBER_MAX;
 use crate::web::http::sort;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ pub const QUERY: &[(&str, &str)] = &[
     ),
     (
         "server",
-        "Only calls in which somebody of this homeserver was",
+        "Only calls in which somebody of this homeserver was; only findings about somebody of it",
     ),
     (
         "user",
@@ -37,7 +38,7 @@ pub const QUERY: &[(&str, &str)] = &[
     (
         "kind",
         "Only calls in which somebody was alone all the time, or only those with two people or \
-         more at once",
+         more at once; only findings of this kind",
     ),
     (
         "min_minutes",
@@ -46,6 +47,27 @@ pub const QUERY: &[(&str, &str)] = &[
     (
         "min_people",
         "Only calls to which so many people or more came",
+    ),
+    (
+        "person",
+        "Only findings about this person, by the full user id",
+    ),
+    ("sfu", "Only findings about the SFU of this host"),
+    (
+        "open",
+        "Only findings that last, or only those that are over",
+    ),
+    (
+        "certainty",
+        "Only findings that are so sure; only calls with one",
+    ),
+    (
+        "finding",
+        "Only calls with a finding of this kind; any = with some finding",
+    ),
+    (
+        "intent",
+        "Only calls of which all who say so intend this: audio, video or another word",
     ),
     ("at", "The moment to look at, at the latest now"),
     ("period", "The period that ends today"),
@@ -139,7 +161,15 @@ fn allowed_values(path: &str, name: &str) -> Value {
         "status" => json!({ "type": "string", "enum": ["active", "ended", ""] }),
         "period" => json!({ "type": "string", "enum": ["7d", "30d", "90d", "365d", ""] }),
         "step" => json!({ "type": "string", "enum": ["day", "week", "month", ""] }),
+        "kind" if path.contains("/problems") => {
+            json!({ "type": "string", "enum": words_of_kinds(&[""]) })
+        }
+        "finding" => json!({ "type": "string", "enum": words_of_kinds(&["any", ""]) }),
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "open" => json!({ "type": "string", "enum": ["yes", "no", ""] }),
+        "certainty" => {
+            json!({ "type": "string", "enum": ["computed", "probably", "perhaps", ""] })
+        }
         "min_minutes" | "min_people" => {
             json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": NUMBER_MAX }, empty] })
         }
@@ -161,6 +191,12 @@ fn allowed_values(path: &str, name: &str) -> Value {
         ] }),
         _ => json!({ "type": "string", "maxLength": 1024, "pattern": NO_CONTROL }),
     }
+}
+
+/// The words of all kinds of findings, and further ones.
+fn words_of_kinds(further: &[&'static str]) -> Vec<&'static str> {
+    let kinds = KINDS.iter().map(|entry| entry.kind.as_str());
+    kinds.chain(further.iter().copied()).collect()
 }
 
 /// The schema that this JSON describes.

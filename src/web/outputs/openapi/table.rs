@@ -9,6 +9,7 @@ use crate::web::pages::call::{self, CallPage};
 use crate::web::pages::calls::{self, Active, Calls};
 use crate::web::pages::overview::Overview;
 use crate::web::pages::period;
+use crate::web::pages::problems::{self, ProblemPage, Problems};
 use crate::web::pages::rejected::{self, Rejected};
 use crate::web::pages::room::{self, RoomPage};
 use crate::web::pages::room_at::{self, Flips};
@@ -23,6 +24,7 @@ use crate::web::pages::wall::Wall;
 use crate::web::view::Moment;
 
 const CALLS: &str = "Calls";
+const PROBLEMS: &str = "Problems";
 const ROOMS: &str = "Rooms";
 const NUMBERS: &str = "Numbers";
 const OTHERS: &str = "For other programs";
@@ -70,6 +72,38 @@ pub const ENTRIES: &[ApiEntry] = &[
     )
     .takes(call::KNOWN)
     .moves(),
+    json_entry::<Problems>(
+        PROBLEMS,
+        "/api/v1/problems",
+        "All findings: open ones, the gravest first, then past ones, newest first",
+    )
+    .takes(problems::KNOWN),
+    media_entry(
+        PROBLEMS,
+        "/api/v1/problems.csv",
+        CSV,
+        "All findings of a filter as a table for spreadsheets, of any length",
+    )
+    .takes(problems::FILTER),
+    media_entry(
+        PROBLEMS,
+        "/api/v1/problems.ndjson",
+        NDJSON,
+        "All findings of a filter, one JSON a line, of any length",
+    )
+    .takes(problems::FILTER),
+    json_entry::<ProblemPage>(
+        PROBLEMS,
+        "/api/v1/problems/{id}",
+        "One finding: since when, whom it is about, and what to do",
+    ),
+    media_entry(
+        PROBLEMS,
+        "/feed/problems.atom",
+        "application/atom+xml",
+        "The open findings of a filter and the newest past ones, as a feed",
+    )
+    .takes(problems::FILTER),
     json_entry::<Rooms>(
         ROOMS,
         "/api/v1/rooms",

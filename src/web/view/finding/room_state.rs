@@ -1,16 +1,14 @@
 //! Findings of a call from the room's own state: who could not join, who can no longer say goodbye,
 //! a replaced room, and what a state reset did.
 
-use super::{FindingFacts, FindingKind};
-use crate::rtc::membership::Membership;
+use super::FindingFacts;
+use crate::rtc::finding_kind::FindingKind;
 use crate::rtc::power::JoinType;
-use crate::rtc::room_finding::{RoomFinding, RoomFindingStay, RoomKnowledge, room_findings};
-use crate::rtc::words::Format;
+use crate::rtc::room_finding::RoomFinding;
 use crate::store::ingest::state_resets::ResetKind as Reset;
-use crate::store::model;
 use crate::web::view::format as f;
 use crate::web::view::state_reset::{advice_on_reset, reason_of_reset, reset_words};
-use crate::web::view::{CallContext, CallFacts, Stamp};
+use crate::web::view::{CallFacts, Stamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,62 +48,16 @@ pub fn power_levels_remedy(join_type: &JoinType, usual_power: i64) -> String {
     )
 }
 
-/// The findings about a call that follow from the room's own state: first those that are shown
-/// before the other findings, then those about state resets, which are shown after them. `upto` is
-/// the time until which the call is known, ms.
-pub(super) fn findings_of_room_state(
-    members: &[model::Member],
-    ledger: &CallContext,
-    room: &RoomKnowledge,
-    upto: i64,
-) -> (Vec<FindingFacts>, Vec<FindingFacts>) {
-    let is_ours = |event_id: &str| event_id.starts_with('~');
-    let stays: Vec<RoomFindingStay> = members
-        .iter()
-        .map(|model::Member { stay, .. }| RoomFindingStay {
-            user_id: &stay.user_id,
-            joined_ms: stay.joined_ms,
-            until_ms: stay.until_ms,
-            ended_by_expiry: stay.end_reason.is_expiry(),
-            is_sticky: stay.format == Format::Sticky,
-            last_sign_ms: ledger
-                .origins
-                .get(&stay.id)
-                .and_then(|origins| origins.last_sign_ms),
-            found_begun: is_ours(&stay.join_event_id),
-            found_gone: stay.end_event_id.as_deref().is_some_and(is_ours),
-        })
-        .collect();
-
-    room_findings(&stays, room, upto)
-        .into_iter()
-        .map(|found| FindingFacts::of_room_state(found, members, ledger, upto))
-        .partition(|finding| finding.of_reset().is_none())
-}
-
 impl FindingFacts {
-    /// A finding of the core from the room's own state, with ids and times for pages. `upto` is the
-    /// time until which the call is known, ms.
-    fn of_room_state(
-        found: RoomFinding,
-        members: &[model::Member],
-        ledger: &CallContext,
-        upto: i64,
-    ) -> Self {
-        // The poll before the one that found it gone.
-        let looked_before = |stay: &Membership| {
-            let origins = ledger.origins.get(&stay.id)?;
-            origins.end.and_then(|event| event.made_since_ms)
-        };
-
+    /// The finding with what one of the core from the room's own state says.
+    pub(super) fn with_room_state(self, found: RoomFinding) -> Self {
         let owned = |users: Vec<&str>| users.into_iter().map(ToOwned::to_owned).collect();
         let told = match found {
             RoomFinding::Replaced {
-                from_ms,
-                until_ms,
                 by,
                 still,
                 left_behind,
+                ..
             } => Self {
                 users: owned(still),
                 state: RoomStateFacts {
@@ -120,25 +72,19 @@ impl FindingFacts {
                         .collect(),
                     ..RoomStateFacts::default()
                 },
-                ..Self::ongoing(FindingKind::RoomReplaced, from_ms).ended(until_ms)
+                ..self
             },
             RoomFinding::NobodyCouldCome {
-                from_ms,
-                until_ms,
                 users,
                 join_type,
                 needed,
+                ..
             } => Self {
                 users: owned(users),
                 state: RoomStateFacts::of_levels(join_type, needed),
-                ..Self::ongoing(FindingKind::NobodyCouldCome, from_ms).ended(until_ms)
+                ..self
             },
-            RoomFinding::ServerDenied {
-                from_ms,
-                until_ms,
-                server,
-                users,
-            } => Self {
+            RoomFinding::ServerDenied { server, users, .. } => Self {
                 users: owned(users),
                 state: RoomStateFacts {
                     denied_server: Some(server.to_owned()),
@@ -148,28 +94,15 @@ impl FindingFacts {
                     )),
                     ..RoomStateFacts::default()
                 },
-                ..Self::ongoing(FindingKind::ServerDenied, from_ms).ended(until_ms)
+                ..self
             },
             RoomFinding::LostPower {
-                stay,
-                from_ms,
-                join_type,
-                needed,
+                join_type, needed, ..
             } => Self {
                 state: RoomStateFacts::of_levels(join_type, needed),
-                ..Self::of_device(FindingKind::LostPower, &members[stay].stay, from_ms)
-                    .ended_by(&members[stay].stay, upto)
+                ..self
             },
-            RoomFinding::CameBack { stay } => {
-                let stay = &members[stay].stay;
-                Self::of_device(FindingKind::StateReset, stay, stay.joined_ms).ended_by(stay, upto)
-            }
-            RoomFinding::Vanished { stay } => {
-                let stay = &members[stay].stay;
-                let since_ms = looked_before(stay).unwrap_or(stay.until_ms);
-                let since_ms = since_ms.max(stay.joined_ms);
-                Self::of_device(FindingKind::Reconciled, stay, since_ms).ended_by(stay, upto)
-            }
+            RoomFinding::CameBack { .. } | RoomFinding::Vanished { .. } => self,
         };
 
         Self {
@@ -177,19 +110,6 @@ impl FindingFacts {
             reset: told.of_reset(),
             ..told
         }
-    }
-
-    /// The finding with this end; `None` = it lasts.
-    fn ended(self, until_ms: Option<i64>) -> Self {
-        match until_ms {
-            Some(ms) => self.until(ms),
-            None => self,
-        }
-    }
-
-    /// The finding as one that ends with this stay, if the stay was over by `upto`, ms.
-    fn ended_by(self, stay: &Membership, upto: i64) -> Self {
-        self.ended(Some(stay.until_ms).filter(|until| *until <= upto))
     }
 
     /// What kind of state reset the finding is about; `None` for other findings.

@@ -1,0 +1,387 @@
+//! Problems: all findings of one call in one list, each with an id that stays the same when the call
+//! is derived again, with its kind, its time and those whom it is about.
+
+use super::finding::{self, Finding, FindingStay};
+use super::finding_kind::{FindingKind, Sureness};
+use super::ghost::GhostDoubt;
+use super::id::{hash, server_of};
+use super::room_finding::{RoomFinding, RoomFindingStay, RoomKnowledge, room_findings};
+use std::collections::BTreeMap;
+
+/// Maximum number of findings reported for a call.
+pub const PROBLEMS_MAX: usize = 50;
+/// The version of the rules by which findings are derived. It is raised when other findings follow
+/// from the same stays: then they are derived again.
+pub const FINDINGS_VERSION: &str = "1";
+/// The length of an id, bytes.
+const ID_BYTES: usize = 10;
+
+/// What findings need of a stay. Times in ms.
+#[derive(Debug, Clone, Copy)]
+pub struct ProblemStay<'a> {
+    /// Its own id, which stays the same when it is derived again.
+    pub id: &'a str,
+    pub finding: FindingStay<'a>,
+    pub room: RoomFindingStay<'a>,
+    /// Its device said goodbye or renewed it after it had expired.
+    pub is_outlived: bool,
+    /// The poll before the one that found it gone.
+    pub looked_before_ms: Option<i64>,
+}
+
+/// What a problem is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found<'a> {
+    Stays(Finding<'a>),
+    Room(RoomFinding<'a>),
+    /// The membership of this stay ran out while its device was still there.
+    RanOut {
+        stay: usize,
+    },
+}
+
+/// A finding of a call. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem<'a> {
+    pub id: String,
+    pub kind: FindingKind,
+    pub from_ms: i64,
+    /// `None` while it lasts.
+    pub until_ms: Option<i64>,
+    pub found: Found<'a>,
+}
+
+/// All findings of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems<'a> {
+    /// In the order in which a page shows them, at most [`PROBLEMS_MAX`].
+    pub list: Vec<Problem<'a>>,
+    /// For each stay, in the given order: whether its device is still there, if that is in doubt.
+    pub doubts: Vec<Option<GhostDoubt>>,
+}
+
+/// The findings of the call `call_id`, as known at `upto`, ms: first those from the room's own
+/// state, then those of its stays, then those about state resets.
+#[must_use]
+pub fn problems_of_call<'a>(
+    call_id: &str,
+    stays: &[ProblemStay<'a>],
+    room: &'a RoomKnowledge,
+    upto: i64,
+) -> Problems<'a> {
+    let of_stays: Vec<FindingStay> = stays.iter().map(|stay| stay.finding).collect();
+    let of_room: Vec<RoomFindingStay> = stays.iter().map(|stay| stay.room).collect();
+    let finding::Findings { shown, doubts } = finding::call_findings(&of_stays, upto);
+    let (resets, from_rules): (Vec<_>, Vec<_>) = room_findings(&of_room, room, upto)
+        .into_iter()
+        .partition(RoomFinding::is_reset);
+    let ran_out = (0..stays.len())
+        .filter(|at| stays[*at].is_outlived && stays[*at].room.until_ms <= upto)
+        .map(|stay| Found::RanOut { stay });
+
+    let found = from_rules
+        .into_iter()
+        .map(Found::Room)
+        .chain(
+            shown
+                .into_iter()
+                .map(Found::Stays)
+                .chain(ran_out)
+                .take(PROBLEMS_MAX),
+        )
+        .chain(resets.into_iter().map(Found::Room))
+        .take(PROBLEMS_MAX);
+    let mut list: Vec<Problem> = found
+        .map(|found| Problem::new(found, stays, upto))
+        .collect();
+    set_ids(call_id, &mut list, stays);
+
+    Problems { list, doubts }
+}
+
+/// The id of the finding of this kind about a call as a whole.
+#[must_use]
+pub fn id_of_problem(kind: FindingKind, call_id: &str, subject: &[&str]) -> String {
+    // A ghost that runs out is a missing goodbye; its page stays the same.
+    let kind = match kind {
+        FindingKind::NoGoodbye => FindingKind::Silent,
+        kind => kind,
+    };
+    let mut parts = vec![kind.as_str(), call_id];
+    parts.extend(subject);
+
+    hash(&parts, ID_BYTES)
+}
+
+/// The last time, ms, at which somebody is known to have been in the call, up to `upto`. A ghost was
+/// there until its last event. `problems` are those of the call.
+#[must_use]
+pub fn known_until_ms(stays: &[ProblemStay<'_>], problems: &[Problem<'_>], upto: i64) -> i64 {
+    let silent_since = |at: usize| {
+        let is_silence =
+            |problem: &&Problem| problem.kind.is_silence() && problem.stay() == Some(at);
+        problems.iter().find(is_silence).map(|found| found.from_ms)
+    };
+    let known = |at: usize| {
+        let until_ms = stays[at].room.until_ms.min(upto);
+        silent_since(at).unwrap_or_else(|| until_ms.max(stays[at].room.joined_ms))
+    };
+
+    (0..stays.len()).map(known).max().unwrap_or(upto)
+}
+
+/// Gives each problem its id: of its kind, its call, and its stay; or where it is about none, its
+/// begin and what else tells it from others. Of several that are alike in all this, the one that
+/// lasts longest is the first.
+fn set_ids(call_id: &str, list: &mut [Problem<'_>], stays: &[ProblemStay<'_>]) {
+    let mut order: Vec<usize> = (0..list.len()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(list[*at].until_ms.unwrap_or(i64::MAX)));
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for at in order {
+        let problem = &list[at];
+        let from = problem.from_ms.to_string();
+        let subject = match problem.stay() {
+            Some(stay) => vec![stays[stay].id],
+            None => vec![problem.subject(), &from],
+        };
+
+        let first = id_of_problem(problem.kind, call_id, &subject);
+        let count = seen.entry(first.clone()).or_default();
+        let id = match *count {
+            0 => first,
+            more => hash(&[&first, &more.to_string()], ID_BYTES),
+        };
+
+        *count += 1;
+        list[at].id = id;
+    }
+}
+
+impl<'a> Problem<'a> {
+    /// The problem without its id.
+    fn new(found: Found<'a>, stays: &[ProblemStay<'a>], upto: i64) -> Self {
+        // The end of a stay that was over by then.
+        let end_of = |stay: usize| Some(stays[stay].room.until_ms).filter(|until| *until <= upto);
+        let joined = |stay: usize| stays[stay].room.joined_ms;
+        let (kind, from_ms, until_ms) = match &found {
+            Found::Stays(finding) => {
+                let (kind, until_ms) = match finding {
+                    Finding::Apart { until_ms, .. } => (
+                        FindingKind::Apart,
+                        Some(*until_ms).filter(|until| *until < upto),
+                    ),
+                    Finding::Silent { .. } => (FindingKind::Silent, None),
+                    Finding::NoGoodbye { stay, .. } => {
+                        (FindingKind::NoGoodbye, Some(stays[*stay].room.until_ms))
+                    }
+                };
+                (kind, finding.from_ms(), until_ms)
+            }
+            Found::RanOut { stay } => {
+                let sign_ms = stays[*stay].room.last_sign_ms.unwrap_or(i64::MIN);
+                let until_ms = Some(stays[*stay].room.until_ms);
+                (FindingKind::RanOut, sign_ms.max(joined(*stay)), until_ms)
+            }
+            Found::Room(found) => match found {
+                RoomFinding::Replaced {
+                    from_ms, until_ms, ..
+                } => (FindingKind::RoomReplaced, *from_ms, *until_ms),
+                RoomFinding::NobodyCouldCome {
+                    from_ms, until_ms, ..
+                } => (FindingKind::NobodyCouldCome, *from_ms, *until_ms),
+                RoomFinding::ServerDenied {
+                    from_ms, until_ms, ..
+                } => (FindingKind::ServerDenied, *from_ms, *until_ms),
+                RoomFinding::LostPower { stay, from_ms, .. } => {
+                    (FindingKind::LostPower, *from_ms, end_of(*stay))
+                }
+                RoomFinding::CameBack { stay } => {
+                    (FindingKind::StateReset, joined(*stay), end_of(*stay))
+                }
+                RoomFinding::Vanished { stay } => {
+                    let gone = &stays[*stay];
+                    let since_ms = gone.looked_before_ms.unwrap_or(gone.room.until_ms);
+                    (
+                        FindingKind::Reconciled,
+                        since_ms.max(joined(*stay)),
+                        end_of(*stay),
+                    )
+                }
+            },
+        };
+
+        Self {
+            id: String::new(),
+            kind,
+            from_ms,
+            until_ms,
+            found,
+        }
+    }
+
+    /// The place of the stay that it is about; `None` if it is about several people or the call.
+    #[must_use]
+    pub fn stay(&self) -> Option<usize> {
+        match &self.found {
+            Found::Stays(Finding::Silent { stay, .. } | Finding::NoGoodbye { stay, .. })
+            | Found::RanOut { stay }
+            | Found::Room(
+                RoomFinding::LostPower { stay, .. }
+                | RoomFinding::CameBack { stay }
+                | RoomFinding::Vanished { stay },
+            ) => Some(*stay),
+            Found::Stays(Finding::Apart { .. })
+            | Found::Room(
+                RoomFinding::Replaced { .. }
+                | RoomFinding::NobodyCouldCome { .. }
+                | RoomFinding::ServerDenied { .. },
+            ) => None,
+        }
+    }
+
+    /// What tells it from others of its kind and begin.
+    fn subject(&self) -> &'a str {
+        match &self.found {
+            Found::Stays(Finding::Apart { sfu, .. }) => sfu,
+            Found::Room(RoomFinding::Replaced { by, .. }) => by,
+            Found::Room(RoomFinding::ServerDenied { server, .. }) => server,
+            _ => "",
+        }
+    }
+
+    /// The SFU that it is about, as its address or its key.
+    #[must_use]
+    pub fn sfu(&self) -> Option<&'a str> {
+        match &self.found {
+            Found::Stays(Finding::Apart { sfu, .. }) => Some(sfu),
+            _ => None,
+        }
+    }
+
+    /// How sure it is.
+    #[must_use]
+    pub fn sureness(&self) -> Sureness {
+        match &self.found {
+            Found::Stays(Finding::Silent { doubt, .. }) if doubt.is_probable() => {
+                Sureness::Probably
+            }
+            Found::Stays(Finding::Silent { .. }) => Sureness::Perhaps,
+            _ => Sureness::Computed,
+        }
+    }
+
+    /// The users whom it is about, as far as they are named: each once, those of whom it says
+    /// something first.
+    #[must_use]
+    pub fn users(&self, stays: &[ProblemStay<'a>]) -> Vec<&'a str> {
+        let mut users: Vec<&str> = match (&self.found, self.stay()) {
+            (Found::Stays(Finding::Apart { deaf, unheard, .. }), _) => {
+                deaf.named.iter().chain(&unheard.named).copied().collect()
+            }
+            (Found::Room(RoomFinding::Replaced { still, .. }), _) => still.clone(),
+            (
+                Found::Room(
+                    RoomFinding::NobodyCouldCome { users, .. }
+                    | RoomFinding::ServerDenied { users, .. },
+                ),
+                _,
+            ) => users.clone(),
+            (_, Some(stay)) => vec![stays[stay].room.user_id],
+            (_, None) => Vec::new(),
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        users.retain(|user| seen.insert(*user));
+
+        users
+    }
+
+    /// The homeserver whose admin can say most about it: that of the first user.
+    #[must_use]
+    pub fn server(&self, stays: &[ProblemStay<'a>]) -> &'a str {
+        self.users(stays).first().map_or("", |user| server_of(user))
+    }
+}
+
+impl RoomFinding<'_> {
+    /// Is it about what a state reset did?
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        matches!(self, Self::CameBack { .. } | Self::Vanished { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtc::ghost::Clues;
+    use crate::rtc::transport::Selection;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn stay<'a>(id: &'a str, user_id: &'a str, until_ms: i64) -> ProblemStay<'a> {
+        ProblemStay {
+            id,
+            finding: FindingStay {
+                user_id,
+                device: Some("D"),
+                joined_ms: 0,
+                until_ms,
+                ended_by_expiry: true,
+                renewed_by_hours: true,
+                last_sign_ms: Some(0),
+                updates: 0,
+                clues: Clues::default(),
+                transport: None,
+                selection: Selection::MultiSfu,
+            },
+            room: RoomFindingStay {
+                user_id,
+                joined_ms: 0,
+                until_ms,
+                ended_by_expiry: true,
+                is_sticky: false,
+                last_sign_ms: Some(0),
+                found_begun: false,
+                found_gone: false,
+            },
+            is_outlived: false,
+            looked_before_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_ghost_keeps_its_id_when_it_runs_out() {
+        let room = RoomKnowledge::default();
+        let stays = [stay("1", "@a:h", 4 * HOUR)];
+        let open = problems_of_call("c", &stays, &room, 2 * HOUR).list;
+        let over = problems_of_call("c", &stays, &room, 5 * HOUR).list;
+        assert_eq!(open[0].kind, FindingKind::Silent);
+        assert_eq!(open[0].until_ms, None);
+        assert_eq!(over[0].kind, FindingKind::NoGoodbye);
+        assert_eq!(over[0].until_ms, Some(4 * HOUR));
+        assert_eq!(open[0].id, over[0].id);
+        let elsewhere = problems_of_call("d", &stays, &room, 5 * HOUR).list;
+        assert_ne!(open[0].id, elsewhere[0].id);
+    }
+
+    #[test]
+    fn each_finding_of_a_call_has_an_id_of_its_own() {
+        let room = RoomKnowledge::default();
+        let stays = [
+            stay("1", "@a:h", 4 * HOUR),
+            stay("2", "@b:h", 4 * HOUR),
+            ProblemStay {
+                is_outlived: true,
+                ..stay("3", "@c:h", HOUR)
+            },
+        ];
+        let list = problems_of_call("c", &stays, &room, 5 * HOUR).list;
+        let mut ids: Vec<&str> = list.iter().map(|problem| problem.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), list.len());
+        assert!(list.len() >= 3, "{list:?}");
+        assert_eq!(list[0].users(&stays), ["@a:h"]);
+        assert_eq!(list[0].server(&stays), "h");
+    }
+}

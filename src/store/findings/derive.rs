@@ -1,0 +1,460 @@
+//! Derives the findings of calls that are over, and stores them. A call is derived once nothing that
+//! its findings are about goes on. Whoever changes something of it discards them in the same commit.
+
+use super::inputs::{problem_stays, read_ghosts, transports_in_use};
+use crate::rtc::finding_kind::{FindingKind, Sureness};
+use crate::rtc::id::server_of;
+use crate::rtc::problem::{
+    FINDINGS_VERSION, Problem, ProblemStay, id_of_problem, known_until_ms, problems_of_call,
+};
+use crate::rtc::room_finding::RoomKnowledge;
+use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
+use crate::rtc::transport::host_of_url;
+use crate::store::db::multi_row::MultiRow;
+use crate::store::derive::stale_findings::discard_findings_of_calls;
+use crate::store::ingest::access;
+use crate::store::model::{Call, Member};
+use crate::store::read::{calls, evidence, large_calls, memberships};
+use crate::store::{Error, Reader, Tx, Writer};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Maximum number of calls that are derived in one commit.
+pub const BATCH: i64 = 50;
+/// Maximum number of stays of a call that is read completely, and of those read of a larger one.
+const STAYS_OF_CALL: i64 = 2000;
+const STAYS_OF_LARGE_CALL: i64 = 1000;
+/// Maximum number of people who are stored of one finding.
+const PEOPLE_MAX: usize = 200;
+
+/// A finding as it is stored. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFinding {
+    pub id: String,
+    pub room_id: String,
+    pub call_id: String,
+    pub kind: FindingKind,
+    pub sure: Sureness,
+    pub from_ms: i64,
+    /// `None` while it lasts; what is stored is over.
+    pub until_ms: Option<i64>,
+    pub server: String,
+    /// The host of the SFU.
+    pub sfu: Option<String>,
+    pub users: Vec<String>,
+}
+
+impl StoredFinding {
+    /// The finding of the core about this call.
+    fn of_problem(call: &Call, problem: &Problem<'_>, stays: &[ProblemStay<'_>]) -> Self {
+        let users = problem.users(stays).into_iter();
+
+        Self {
+            id: problem.id.clone(),
+            room_id: call.room.room_id.clone(),
+            call_id: call.id.clone(),
+            kind: problem.kind,
+            sure: problem.sureness(),
+            from_ms: problem.from_ms,
+            until_ms: problem.until_ms,
+            server: problem.server(stays).to_owned(),
+            sfu: problem.sfu().map(host_of_url),
+            users: users.take(PEOPLE_MAX).map(ToOwned::to_owned).collect(),
+        }
+    }
+}
+
+// A call is not settled as long as somebody waits alone beside it.
+const WAITING: &str = "select s.id from sessions s where s.findings is null and s.until_ms < $1
+    and not (s.users = 1 and exists (select 1 from sessions n where n.room_id = s.room_id
+        and n.started_ms >= s.started_ms - $2 and n.started_ms <= s.started_ms + $2
+        and n.until_ms >= $1 and n.users = 1))
+    order by s.until_ms desc limit $3";
+const OUTDATED: &str = "select o.id from (select id, until_ms from sessions where findings < $1
+    union all select id, until_ms from sessions where findings > $1) as o limit $2";
+
+/// Derives the findings of the next calls that are over at `now`, ms, and stores them. Returns false
+/// if none was left.
+///
+/// # Errors
+/// When the database fails.
+pub async fn derive_next_findings(store: &Writer, now: i64) -> Result<bool, Error> {
+    let mut ids: Vec<String> = sqlx::query_scalar(WAITING)
+        .bind(now)
+        .bind(BEGAN_APART_MAX_MS)
+        .bind(BATCH)
+        .fetch_all(&store.read)
+        .await?;
+    if ids.is_empty() {
+        ids = sqlx::query_scalar(OUTDATED)
+            .bind(FINDINGS_VERSION)
+            .bind(BATCH)
+            .fetch_all(&store.read)
+            .await?;
+    }
+
+    if ids.is_empty() {
+        return Ok(false);
+    }
+
+    // Whoever changes something of a call meanwhile takes this away.
+    let mut tx = store.writing().await?;
+    BEGIN
+        .write(
+            &mut tx,
+            &ids,
+            |query| query,
+            |query, id| query.bind(id.clone()),
+        )
+        .await?;
+    tx.commit().await?;
+
+    let calls = calls::find_calls(store, &ids).await?;
+    let found = findings_of_calls(store, calls, now).await?;
+    let mut tx = store.writing().await?;
+    let unchanged = settle_calls(&mut tx, &ids).await?;
+    let found: Vec<StoredFinding> = found
+        .into_iter()
+        .filter(|finding| unchanged.contains(&finding.call_id) && finding.until_ms.is_some())
+        .collect();
+    write_findings(&mut tx, &found).await?;
+    tx.commit().await?;
+
+    Ok(true)
+}
+
+static BEGIN: MultiRow = MultiRow::new("update sessions set findings = '' where id in (", "?", ")");
+static UNCHANGED: MultiRow = MultiRow::new(
+    "select id from sessions where findings = '' and id in (",
+    "?",
+    ")",
+);
+static SETTLE: MultiRow =
+    MultiRow::new("update sessions set findings = $1 where id in (", "?", ")");
+
+/// Notes that those of these calls are derived that were not changed since that began, deletes what
+/// was stored of them, and returns their ids.
+async fn settle_calls(tx: &mut Tx, ids: &[String]) -> Result<BTreeSet<String>, Error> {
+    use sqlx::Row;
+    let rows = UNCHANGED.read_by_ids(tx, ids).await?;
+    let unchanged: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get("id"))
+        .collect::<Result<_, _>>()?;
+    discard_findings_of_calls(tx, &unchanged).await?;
+    SETTLE
+        .write(
+            tx,
+            &unchanged,
+            |query| query.bind(FINDINGS_VERSION),
+            |query, id| query.bind(id.clone()),
+        )
+        .await?;
+
+    Ok(unchanged.into_iter().collect())
+}
+
+static WRITE: MultiRow = MultiRow::new(
+    "insert into findings (id, room_id, call_id, kind, severity, certainty, from_ms, until_ms,
+        server, sfu) values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " on conflict (id) do nothing",
+);
+static WRITE_PEOPLE: MultiRow = MultiRow::new(
+    "insert into finding_people (finding_id, room_id, user_id, server) values ",
+    "(?, ?, ?, ?)",
+    " on conflict (finding_id, user_id) do nothing",
+);
+
+/// Writes findings that are over.
+async fn write_findings(tx: &mut Tx, found: &[StoredFinding]) -> Result<(), Error> {
+    WRITE
+        .write(
+            tx,
+            found,
+            |query| query,
+            |query, finding| {
+                query
+                    .bind(finding.id.clone())
+                    .bind(finding.room_id.clone())
+                    .bind(finding.call_id.clone())
+                    .bind(finding.kind.as_str())
+                    .bind(finding.kind.severity(finding.sure).rank())
+                    .bind(finding.sure.as_str())
+                    .bind(finding.from_ms)
+                    .bind(finding.until_ms)
+                    .bind(finding.server.clone())
+                    .bind(finding.sfu.clone())
+            },
+        )
+        .await?;
+    let people: Vec<(&StoredFinding, &String)> = found
+        .iter()
+        .flat_map(|finding| finding.users.iter().map(move |user| (finding, user)))
+        .collect();
+    WRITE_PEOPLE
+        .write(
+            tx,
+            &people,
+            |query| query,
+            |query, person| {
+                let (finding, user_id) = person;
+                query
+                    .bind(finding.id.clone())
+                    .bind(finding.room_id.clone())
+                    .bind((*user_id).clone())
+                    .bind(server_of(user_id).to_owned())
+            },
+        )
+        .await?;
+
+    Ok(())
+}
+
+/// The findings of these calls as known at `now`, ms, by the rules of `rtc`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn findings_of_calls(
+    store: &Reader,
+    calls: Vec<Call>,
+    now: i64,
+) -> Result<Vec<StoredFinding>, Error> {
+    let read = ReadCalls::read(store, calls, now).await?;
+    let mut found = Vec::new();
+    // When who was alone in a call is last known to have been there.
+    let mut lone: Vec<KnownLoneCall> = Vec::new();
+    for call in &read.calls {
+        read.with_problems(call, now, |stays, problems| {
+            found.extend(
+                problems
+                    .iter()
+                    .map(|problem| StoredFinding::of_problem(call, problem, stays)),
+            );
+            lone.extend(KnownLoneCall::of_call(call, stays, problems, now));
+        });
+    }
+
+    found.extend(find_side_by_side(store, &read.calls, lone, now).await?);
+
+    Ok(found)
+}
+
+/// A call in which one person was alone.
+struct KnownLoneCall {
+    call: Call,
+    user_id: String,
+    until_ms: i64,
+}
+
+impl KnownLoneCall {
+    fn of_call(
+        call: &Call,
+        stays: &[ProblemStay<'_>],
+        problems: &[Problem<'_>],
+        now: i64,
+    ) -> Option<Self> {
+        let first = stays.first().filter(|_| call.people == 1)?;
+        (call.devices <= calls::LONE_DEVICES_MAX).then(|| Self {
+            call: call.clone(),
+            user_id: first.room.user_id.to_owned(),
+            until_ms: known_until_ms(stays, problems, call.known_until_ms(now).unwrap_or(now)),
+        })
+    }
+}
+
+/// The findings that other calls ran side by side with one of `calls`. `lone` are those of them in
+/// which one person was alone.
+async fn find_side_by_side(
+    store: &Reader,
+    calls: &[Call],
+    mut lone: Vec<KnownLoneCall>,
+    now: i64,
+) -> Result<Vec<StoredFinding>, Error> {
+    let mut beside: BTreeSet<String> = BTreeSet::new();
+    for one in &lone {
+        let (room_id, started_ms) = (&one.call.room.room_id, one.call.started_ms);
+        let from_ms = started_ms.saturating_sub(BEGAN_APART_MAX_MS);
+        let to_ms = started_ms.saturating_add(BEGAN_APART_MAX_MS);
+        let near = calls::lone_calls_begun_within(store, room_id, from_ms, to_ms).await?;
+        if near.len() > 1 {
+            beside.extend(near.into_iter().map(|call| call.id));
+        }
+    }
+
+    for call in calls {
+        beside.remove(&call.id);
+    }
+
+    let ids: Vec<String> = beside.into_iter().collect();
+    let others = calls::find_calls(store, &ids).await?;
+    let read = ReadCalls::read(store, others, now).await?;
+    for call in &read.calls {
+        read.with_problems(call, now, |stays, problems| {
+            lone.extend(KnownLoneCall::of_call(call, stays, problems, now));
+        });
+    }
+
+    let mut by_room: BTreeMap<&str, Vec<&KnownLoneCall>> = BTreeMap::new();
+    for one in &lone {
+        by_room.entry(&one.call.room.room_id).or_default().push(one);
+    }
+
+    let asked: BTreeSet<&str> = calls.iter().map(|call| call.id.as_str()).collect();
+    let mut found: BTreeMap<&str, StoredFinding> = BTreeMap::new();
+    for lone in by_room.values() {
+        let calls: Vec<LoneCall> = lone
+            .iter()
+            .map(|one| LoneCall {
+                application: &one.call.application,
+                slot_id: &one.call.slot_id,
+                user_id: &one.user_id,
+                from_ms: one.call.started_ms,
+                until_ms: one.until_ms,
+            })
+            .collect();
+        for pair in pairs_side_by_side(&calls) {
+            let (first, second) = (lone[pair.first], lone[pair.second]);
+            let lasts = first.call.until_ms > now && second.call.until_ms > now;
+            let until_ms = (!(lasts && pair.until_ms >= now)).then_some(pair.until_ms);
+            for (one, other) in [(first, second), (second, first)] {
+                if asked.contains(one.call.id.as_str()) {
+                    let new = one.side_by_side(other, pair.from_ms, until_ms);
+                    found
+                        .entry(&one.call.id)
+                        .and_modify(|known| known.join(&new))
+                        .or_insert(new);
+                }
+            }
+        }
+    }
+
+    Ok(found.into_values().collect())
+}
+
+impl KnownLoneCall {
+    /// The finding that this call ran side by side with the other one.
+    fn side_by_side(&self, other: &Self, from_ms: i64, until_ms: Option<i64>) -> StoredFinding {
+        StoredFinding {
+            id: id_of_problem(FindingKind::SideBySide, &self.call.id, &[]),
+            room_id: self.call.room.room_id.clone(),
+            call_id: self.call.id.clone(),
+            kind: FindingKind::SideBySide,
+            sure: Sureness::Computed,
+            from_ms,
+            until_ms,
+            server: server_of(&self.user_id).to_owned(),
+            sfu: None,
+            users: vec![self.user_id.clone(), other.user_id.clone()],
+        }
+    }
+}
+
+impl StoredFinding {
+    /// Takes another finding of the same id into this one. It lasts if one of the two does.
+    fn join(&mut self, other: &Self) {
+        self.from_ms = self.from_ms.min(other.from_ms);
+        self.until_ms = self
+            .until_ms
+            .zip(other.until_ms)
+            .map(|(one, other)| one.max(other));
+        for user in &other.users {
+            if !self.users.contains(user) && self.users.len() < PEOPLE_MAX {
+                self.users.push(user.clone());
+            }
+        }
+    }
+}
+
+/// Calls with all that their findings follow from.
+struct ReadCalls {
+    calls: Vec<Call>,
+    members: HashMap<String, Vec<Member>>,
+    origins: HashMap<String, evidence::Origins>,
+    ghosts: super::inputs::Ghosts,
+    rooms: HashMap<String, RoomKnowledge>,
+}
+
+impl ReadCalls {
+    /// Reads these calls; of very large ones only some stays.
+    async fn read(store: &Reader, calls: Vec<Call>, now: i64) -> Result<Self, Error> {
+        let (mut whole, mut parts) = (Vec::new(), Vec::new());
+        for call in &calls {
+            if call.memberships <= STAYS_OF_CALL {
+                whole.push(call.id.clone());
+            } else {
+                let most = STAYS_OF_LARGE_CALL;
+                parts.extend(large_calls::representative_stays(store, &call.id, most).await?);
+            }
+        }
+
+        let mut members = memberships::members_of_calls(store, &whole).await?;
+        let mut origins = evidence::origins_of_calls(store, &whole).await?;
+        if !parts.is_empty() {
+            members.extend(memberships::members_by_id(store, &parts).await?);
+            origins.extend(evidence::origins_of_memberships(store, &parts).await?);
+        }
+
+        let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
+        let ghosts = read_ghosts(store, &members, &origins, now).await?;
+        let mut by_call: HashMap<String, Vec<Member>> = HashMap::new();
+        for member in members {
+            by_call
+                .entry(member.session_id.clone())
+                .or_default()
+                .push(member);
+        }
+
+        Ok(Self {
+            rooms: access::knowledge_of_rooms(store, &rooms).await?,
+            calls,
+            members: by_call,
+            origins,
+            ghosts,
+        })
+    }
+
+    /// Gives the stays and the problems of a call to `take`.
+    fn with_problems(
+        &self,
+        call: &Call,
+        now: i64,
+        take: impl FnOnce(&[ProblemStay<'_>], &[Problem<'_>]),
+    ) {
+        let none = Vec::new();
+        let members = self.members.get(&call.id).unwrap_or(&none);
+        let used = transports_in_use(members);
+        let stays = problem_stays(
+            &call.application,
+            members,
+            &used,
+            &self.origins,
+            &self.ghosts,
+        );
+        let unknown = RoomKnowledge::default();
+        let room = self.rooms.get(&call.room.room_id).unwrap_or(&unknown);
+        let upto = call.known_until_ms(now).unwrap_or(now);
+        take(&stays, &problems_of_call(&call.id, &stays, room, upto).list);
+    }
+}
+
+const UNDERIVED: &str = "select o.id from (select id, until_ms from sessions
+        where findings is null and until_ms <= $1
+        union all select id, until_ms from sessions where findings = '' and until_ms <= $1) as o
+    order by o.until_ms desc limit $2";
+
+/// The ids of the calls that were over by `now`, ms, and whose findings are not stored, the last
+/// that ended first, at most `most`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_underived_calls(
+    store: &Reader,
+    now: i64,
+    most: i64,
+) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(UNDERIVED)
+        .bind(now)
+        .bind(most)
+        .fetch_all(&store.read)
+        .await?)
+}

@@ -1,0 +1,193 @@
+//! From rows to what the core needs to find problems: the evidence about ghosts, and the stays.
+
+use crate::rtc::finding::FindingStay;
+use crate::rtc::ghost::{self, Clues, Goodbyes, SilentStay};
+use crate::rtc::id::server_of;
+use crate::rtc::membership::Membership;
+use crate::rtc::problem::ProblemStay;
+use crate::rtc::room_finding::RoomFindingStay;
+use crate::rtc::time::DAY_MS;
+use crate::rtc::transport::{self, Transport, TransportStay};
+use crate::rtc::words::Format;
+use crate::store::ingest::vantages;
+use crate::store::read::evidence::Origins;
+use crate::store::read::ghosts::{self, StayStatements};
+use crate::store::{Error, Reader, model};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Maximum number of silent stays whose events are read. For further ones, only the signs that need
+/// no events are reported.
+const SILENT_MAX: usize = 500;
+/// Number of days over which the ends of a server's stays are counted.
+const HABIT_DAYS: i64 = 30;
+
+/// The evidence about ghosts.
+#[derive(Debug, Clone, Default)]
+pub struct Ghosts {
+    /// By membership; only of those whose renewal is overdue.
+    pub told: HashMap<String, StayStatements>,
+    /// How the stays of homeservers ended lately.
+    pub goodbyes: BTreeMap<String, Goodbyes>,
+    /// Homeservers that report no support for delayed events; only our own.
+    pub without_delayed_events: BTreeSet<String>,
+}
+
+impl Ghosts {
+    /// What tells whether the device of a stay is gone, from outside of the stay itself.
+    fn clues(&self, stay: &Membership) -> Clues {
+        let told = self.told.get(&stay.id);
+        Clues {
+            is_hourly_client: told.is_some_and(|told| told.is_hourly_client),
+            came_back: told.is_some_and(|told| told.came_back),
+            has_no_delayed_events: self.without_delayed_events.contains(stay.server()),
+            goodbyes: self
+                .goodbyes
+                .get(stay.server())
+                .copied()
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Does the stay end by its own expiry as far as is known, without a later sign of its device?
+fn is_ended_by_expiry(stay: &Membership) -> bool {
+    stay.end_reason.is_expiry() && stay.outlived_ms.is_none()
+}
+
+/// Those of these stays whose renewal is overdue at `now`, ms: few, mostly none.
+fn overdue_stays<'a>(
+    members: &'a [model::Member],
+    origins: &HashMap<String, Origins>,
+    now: i64,
+) -> Vec<&'a model::Member> {
+    let is_overdue = |member: &&model::Member| {
+        let stay = &member.stay;
+        let heard_ms = origins
+            .get(&stay.id)
+            .and_then(|origins| origins.last_sign_ms);
+        let Some(last_sign_ms) =
+            heard_ms.filter(|_| stay.format == Format::Session && is_ended_by_expiry(stay))
+        else {
+            return false;
+        };
+
+        let silence = SilentStay {
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
+            last_sign_ms,
+            updates: i64::from(stay.updates),
+            is_renewed_by_hours: true,
+            is_elsewhere: false,
+        };
+
+        ghost::is_overdue(&silence, now)
+    };
+
+    members.iter().filter(is_overdue).collect()
+}
+
+/// What is known of the ghosts among these stays at `now`, ms: what the events of overdue stays say,
+/// and how stays of their homeservers ended lately. Nothing is read if no stay is overdue.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn read_ghosts(
+    store: &Reader,
+    members: &[model::Member],
+    origins: &HashMap<String, Origins>,
+    now: i64,
+) -> Result<Ghosts, Error> {
+    let silent = overdue_stays(members, origins, now);
+    if silent.is_empty() {
+        return Ok(Ghosts::default());
+    }
+
+    let ids = silent.iter().take(SILENT_MAX);
+    let ids: Vec<String> = ids.map(|member| member.stay.id.clone()).collect();
+    let servers: BTreeSet<&str> = silent.iter().map(|member| member.stay.server()).collect();
+    let from = now - HABIT_DAYS * DAY_MS;
+    // A capability that a homeserver never reported is unknown.
+    let without = vantages::list_vantages_for(store)
+        .await?
+        .into_iter()
+        .filter(|vantage| {
+            let has_said = vantage.capabilities_ms.is_some();
+            has_said && !vantage.delayed_events
+        });
+
+    Ok(Ghosts {
+        told: ghosts::statements_of_stays(store, &ids).await?,
+        goodbyes: ghosts::count_goodbyes(store, &servers, from, now).await?,
+        without_delayed_events: without
+            .map(|vantage| server_of(&vantage.user_id).to_owned())
+            .collect(),
+    })
+}
+
+/// The transport that each member of one call really uses, in the order of `members`; `None` if it
+/// is not known.
+#[must_use]
+pub fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
+    let stay = |member: &model::Member| {
+        let stay = &member.stay;
+        TransportStay {
+            joined_ms: stay.joined_ms,
+            until_ms: stay.until_ms,
+            transport: stay.transport.clone(),
+            selection: stay.selection,
+        }
+    };
+
+    transport::transports_in_use(&members.iter().map(stay).collect::<Vec<_>>())
+}
+
+/// What findings need of the stays of one call of this application, in the order of `members`.
+/// `used` is the transport of each.
+pub(crate) fn problem_stays<'a>(
+    application: &str,
+    members: &'a [model::Member],
+    used: &'a [Option<Transport>],
+    origins: &HashMap<String, Origins>,
+    ghosts: &Ghosts,
+) -> Vec<ProblemStay<'a>> {
+    let is_call = application == "m.call";
+    let is_ours = |event_id: &str| event_id.starts_with('~');
+    let of_member = |(member, transport): (&'a model::Member, &'a Option<Transport>)| {
+        let stay = &member.stay;
+        let origins = origins.get(&stay.id);
+        let last_sign_ms = origins.and_then(|origins| origins.last_sign_ms);
+
+        ProblemStay {
+            id: &stay.id,
+            finding: FindingStay {
+                user_id: &stay.user_id,
+                device: stay.device_id.as_deref(),
+                joined_ms: stay.joined_ms,
+                until_ms: stay.until_ms,
+                ended_by_expiry: is_ended_by_expiry(stay),
+                renewed_by_hours: stay.format == Format::Session && is_call,
+                last_sign_ms,
+                updates: i64::from(stay.updates),
+                clues: ghosts.clues(stay),
+                transport: transport.as_ref(),
+                selection: stay.selection,
+            },
+            room: RoomFindingStay {
+                user_id: &stay.user_id,
+                joined_ms: stay.joined_ms,
+                until_ms: stay.until_ms,
+                ended_by_expiry: stay.end_reason.is_expiry(),
+                is_sticky: stay.format == Format::Sticky,
+                last_sign_ms,
+                found_begun: is_ours(&stay.join_event_id),
+                found_gone: stay.end_event_id.as_deref().is_some_and(is_ours),
+            },
+            is_outlived: stay.outlived_ms.is_some(),
+            looked_before_ms: origins
+                .and_then(|origins| origins.end)
+                .and_then(|event| event.made_since_ms),
+        }
+    };
+
+    members.iter().zip(used).map(of_member).collect()
+}

@@ -1,0 +1,206 @@
+//! A finding as one of a list of findings: beside its call, with its words.
+
+use super::{CallFacts, FindingFacts, RoomRef, Stamp};
+use crate::rtc::finding_kind::{FindingKind, KindEntry, Severity};
+use crate::store::findings::derive::StoredFinding;
+use crate::store::findings::list::FindingPlace;
+use crate::web::view::format as f;
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+/// A problem: a finding, the call in which it was found, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProblemFacts {
+    #[serde(flatten)]
+    pub finding: FindingFacts,
+    /// It lasts, and its call runs.
+    pub open: bool,
+    pub room: RoomRef,
+    pub call_id: String,
+    pub call_started_ms: i64,
+    pub call_started_at: Stamp,
+    /// What it is, what it rests on and what to do, in words.
+    pub title: String,
+    pub why: String,
+    pub what_to_do: String,
+    /// Its number on the page of the call.
+    #[serde(skip)]
+    pub number: usize,
+}
+
+/// The order of findings: open ones first, the gravest first, then by begin, newest first; past ones
+/// by begin, newest first.
+pub type ProblemOrder = (bool, i64, Reverse<(i64, String)>);
+
+impl ProblemFacts {
+    /// The findings of a call, in its order.
+    #[must_use]
+    pub fn of_call(call: &CallFacts) -> Vec<Self> {
+        let names: HashMap<&str, Option<&str>> = call
+            .members
+            .iter()
+            .map(|member| (member.user_id.as_str(), member.name.as_deref()))
+            .collect();
+        let facts = |(at, finding): (usize, &FindingFacts)| {
+            let mut told = finding.clone();
+            if told.user_names.is_empty() {
+                let name = |user: &String| names.get(user.as_str()).copied().flatten();
+                told.user_names = told
+                    .users
+                    .iter()
+                    .map(|user| name(user).map(ToOwned::to_owned))
+                    .collect();
+            }
+
+            Self {
+                open: call.active && finding.until_ms.is_none() && call.unknown_since_ms.is_none(),
+                room: call.room.clone(),
+                call_id: call.id.clone(),
+                call_started_ms: call.started_ms,
+                call_started_at: Stamp(call.started_ms),
+                title: finding.title(call),
+                why: finding.why(),
+                what_to_do: finding.remedy_words(),
+                number: at + 1,
+                finding: told,
+            }
+        };
+
+        call.findings.iter().enumerate().map(facts).collect()
+    }
+
+    /// What is known of its kind.
+    #[must_use]
+    pub fn entry(&self) -> &'static KindEntry {
+        self.finding.kind.entry()
+    }
+
+    /// Its place among others.
+    #[must_use]
+    pub fn order(&self) -> ProblemOrder {
+        let rank = if self.open {
+            self.finding.severity.rank()
+        } else {
+            0
+        };
+
+        (
+            !self.open,
+            rank,
+            Reverse((self.finding.from_ms, self.finding.id.clone())),
+        )
+    }
+
+    /// Its place among past ones.
+    #[must_use]
+    pub fn place(&self) -> FindingPlace {
+        FindingPlace {
+            from_ms: self.finding.from_ms,
+            id: self.finding.id.clone(),
+        }
+    }
+
+    /// The finding as it would be stored, to be compared with a filter.
+    #[must_use]
+    pub fn as_stored(&self) -> StoredFinding {
+        let finding = &self.finding;
+        let users = finding.users.iter().chain(&finding.unheard);
+
+        StoredFinding {
+            id: finding.id.clone(),
+            room_id: self.room.room_id.clone(),
+            call_id: self.call_id.clone(),
+            kind: finding.kind,
+            sure: finding.sure,
+            from_ms: finding.from_ms,
+            until_ms: finding.until_ms,
+            server: finding.server().unwrap_or_default().to_owned(),
+            sfu: finding
+                .service_url
+                .as_deref()
+                .map(|sfu| f::host_of_url(sfu).to_owned()),
+            users: users.cloned().collect(),
+        }
+    }
+
+    /// Its page.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/problems/{}", f::path_segment(&self.finding.id))
+    }
+
+    /// The page of its call.
+    #[must_use]
+    pub fn call_href(&self) -> String {
+        format!("/calls/{}", f::path_segment(&self.call_id))
+    }
+
+    /// The class and the icon of its mark.
+    #[must_use]
+    pub fn look(&self) -> (&'static str, &'static str) {
+        let (class, icon, _) = self.finding.pill();
+        let class = match self.finding.severity {
+            Severity::Grave => "bad",
+            Severity::Warning if class.is_empty() => "warn",
+            Severity::Warning => class,
+            Severity::Minor => "",
+        };
+
+        (class, icon)
+    }
+
+    /// How long it lasted, or has lasted by `now`, ms.
+    #[must_use]
+    pub fn length_ms(&self, now: impl f::WholeNumber) -> i64 {
+        let until_ms = self.finding.until_ms.unwrap_or(now.whole());
+        until_ms.saturating_sub(self.finding.from_ms).max(0)
+    }
+
+    /// When it ended, ms, or where it lasts, when it began.
+    #[must_use]
+    pub fn last_ms(&self) -> i64 {
+        self.finding.until_ms.unwrap_or(self.finding.from_ms)
+    }
+
+    /// Who can mend it, as a sentence without its end.
+    #[must_use]
+    pub fn mender_words(&self) -> &'static str {
+        self.finding.mender.words()
+    }
+}
+
+impl FindingFacts {
+    /// What to do about it, in whole sentences.
+    #[must_use]
+    pub fn remedy_words(&self) -> String {
+        let Some(advice) = self.advice() else {
+            return self.kind.entry().remedy.to_owned();
+        };
+        let mut words = capitalize(advice);
+        if let Some(remedy) = &self.state.remedy {
+            words.push(' ');
+            words.push_str(remedy);
+        }
+
+        words
+    }
+}
+
+/// The text with a capital letter at its beginning.
+fn capitalize(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+
+    first.unwrap_or_default() + letters.as_str()
+}
+
+/// The kinds for a choice: word and title.
+#[must_use]
+pub fn kind_choices() -> Vec<(FindingKind, &'static str)> {
+    crate::rtc::finding_kind::KINDS
+        .iter()
+        .map(|entry| (entry.kind, entry.title))
+        .collect()
+}

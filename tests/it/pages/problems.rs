@@ -1,0 +1,265 @@
+//! The list of all findings: the same before and after they are derived, filtered, paged, linked.
+
+use crate::pages::site::{MINUTE, NOW, ROOM, Site, member, quote, text};
+use callscope::store::findings::derive::{derive_next_findings, list_underived_calls};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const HOUR: i64 = 60 * MINUTE;
+
+/// Joins a call for four hours, on an SFU of this host.
+fn join(id: &str, user: &str, at_ms: i64, selection: &str, sfu: &str) -> Value {
+    let focus = json!([{ "type": "livekit", "livekit_service_url": format!("https://{sfu}") }]);
+    let content = json!({ "application": "m.call", "call_id": "", "device_id": "D",
+        "expires": 4 * HOUR, "m.call.intent": "video",
+        "focus_active": { "type": "livekit", "focus_selection": selection },
+        "foci_preferred": focus });
+    member(id, user, at_ms, content)
+}
+
+fn leave(id: &str, user: &str, at_ms: i64) -> Value {
+    member(id, user, at_ms, json!({}))
+}
+
+/// A call in which two people could not hear each other, and one in which a client was killed, of
+/// days ago; and a ghost of now.
+async fn site_with_problems(name: &str) -> Site {
+    let site = Site::filled(name).await;
+    let (apart, killed, ghost) = (NOW - 60 * HOUR, NOW - 40 * HOUR, NOW - 3 * HOUR);
+    let oldest = "oldest_membership";
+    site.write(vec![
+        join("$p1", "@old:ash.example", apart, oldest, "one.example"),
+        join(
+            "$p2",
+            "@new:elm.example",
+            apart + 10 * MINUTE,
+            "multi_sfu",
+            "two.example",
+        ),
+        leave("$p3", "@new:elm.example", apart + 40 * MINUTE),
+        leave("$p4", "@old:ash.example", apart + 50 * MINUTE),
+        join(
+            "$k1",
+            "@lost:elm.example",
+            killed,
+            "multi_sfu",
+            "one.example",
+        ),
+        join(
+            "$k2",
+            "@here:ash.example",
+            killed,
+            "multi_sfu",
+            "one.example",
+        ),
+        leave("$k3", "@here:ash.example", killed + HOUR),
+        join(
+            "$g1",
+            "@gone:elm.example",
+            ghost,
+            "multi_sfu",
+            "one.example",
+        ),
+    ])
+    .await;
+
+    site
+}
+
+async fn derive_all(site: &Site) {
+    while derive_next_findings(&site.store, NOW).await.unwrap() {}
+    assert!(
+        list_underived_calls(&site.store, NOW, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+fn ids(list: &Value) -> Vec<String> {
+    let rows = list["data"].as_array().unwrap();
+    rows.iter().map(|row| text(&row["id"]).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn findings_are_the_same_computed_and_derived() {
+    let site = site_with_problems("problems").await;
+    let before = site.json("/api/v1/problems").await;
+    let kinds: Vec<&str> = before["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| text(&row["kind"]))
+        .collect();
+    assert_eq!(kinds, ["silent", "no_goodbye", "apart"], "{before}");
+    assert_eq!(before["open_total"], 1);
+    let ghost = &before["data"][0];
+    assert_eq!(ghost["open"], true);
+    assert_eq!(ghost["server"], "elm.example");
+    assert!(text(&ghost["clear"]["curl"]).contains("_%40gone%3Aelm.example_D"));
+
+    derive_all(&site).await;
+    let after = site.json("/api/v1/problems").await;
+    assert_eq!(before["data"], after["data"], "derived or not");
+
+    // The page of a call has the same findings, each with a page of its own.
+    for row in after["data"].as_array().unwrap() {
+        let call = site
+            .json(&format!("/api/v1/calls/{}", text(&row["call_id"])))
+            .await;
+        let of_call = call["findings"].as_array().unwrap();
+        assert!(of_call.iter().any(|finding| finding["id"] == row["id"]));
+        let one = site
+            .json(&format!("/api/v1/problems/{}", text(&row["id"])))
+            .await;
+        assert_eq!(one["title"], row["title"]);
+        assert_eq!(one["from_ms"], row["from_ms"]);
+        let html = site.html(&format!("/problems/{}", text(&row["id"]))).await;
+        assert!(html.contains("What to do"));
+    }
+
+    let html = site.html("/problems").await;
+    assert!(html.contains("1 open problem") && html.contains("data-copy"));
+    assert_eq!(site.get("/problems/nosuch").await.status, 404);
+}
+
+#[tokio::test]
+async fn whoever_changes_a_call_takes_its_findings_away() {
+    let site = site_with_problems("stale").await;
+    derive_all(&site).await;
+    let before = site.json("/api/v1/problems?kind=no_goodbye").await;
+    assert_eq!(ids(&before).len(), 1);
+    // A goodbye that was read late: nobody was lost.
+    site.write(vec![leave(
+        "$late",
+        "@lost:elm.example",
+        NOW - 40 * HOUR + 2 * MINUTE,
+    )])
+    .await;
+    let after = site.json("/api/v1/problems?kind=no_goodbye").await;
+    assert_eq!(ids(&after).len(), 0, "{after}");
+    derive_all(&site).await;
+    let after = site.json("/api/v1/problems?kind=no_goodbye").await;
+    assert_eq!(ids(&after).len(), 0);
+    assert_eq!(
+        ids(&site.json("/api/v1/problems?kind=apart").await).len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn filters_have_the_same_names_everywhere() {
+    let site = site_with_problems("filters").await;
+    for derived in [false, true] {
+        if derived {
+            derive_all(&site).await;
+        }
+
+        for (query, want) in [
+            ("", 3),
+            ("open=yes", 1),
+            ("open=no", 2),
+            ("kind=apart", 1),
+            ("certainty=probably", 1),
+            ("certainty=computed", 2),
+            ("server=elm.example", 3),
+            ("server=ash.example", 1),
+            ("person=%40old%3Aash.example", 1),
+            ("person=%40new%3Aelm.example", 1),
+            ("sfu=one.example", 1),
+            ("sfu=two.example", 0),
+            (&format!("room={}", quote(ROOM)), 3),
+            ("room=%21other%3Aexample.org", 0),
+            (&format!("from={}", NOW - 50 * HOUR), 2),
+            (&format!("to={}", NOW - 50 * HOUR), 1),
+        ] {
+            let list = site.json(&format!("/api/v1/problems?{query}")).await;
+            assert_eq!(ids(&list).len(), want, "{query}, derived: {derived}");
+            let csv = site.get("/api/v1/problems.csv").await.text;
+            assert_eq!(csv.lines().count(), 4, "{csv}");
+            assert_eq!(site.get(&format!("/problems?{query}")).await.status, 200);
+        }
+
+        for (query, want) in [
+            ("finding=any", 3),
+            ("finding=apart", 1),
+            ("finding=silent", 1),
+            ("certainty=computed", 2),
+            ("finding=apart&certainty=probably", 0),
+            ("finding=lost_power", 0),
+            ("intent=video", 3),
+            ("intent=audio", 0),
+        ] {
+            let room = quote(ROOM);
+            let path = format!("/api/v1/calls?room={room}&server=elm.example&{query}");
+            assert_eq!(ids(&site.json(&path).await).len(), want, "{query}");
+        }
+    }
+
+    for bad in ["kind=solo", "open=1", "certainty=sure", "cursor=x"] {
+        assert_eq!(
+            site.get(&format!("/api/v1/problems?{bad}")).await.status,
+            400
+        );
+    }
+
+    let metrics = site.get("/metrics").await.text;
+    assert!(metrics.contains("callscope_findings{kind=\"silent\",state=\"open\"} 1"));
+    assert!(metrics.contains("callscope_findings{kind=\"apart\",state=\"past\"} 1"));
+    let feed = site.get("/feed/problems.atom?kind=apart").await.text;
+    assert_eq!(feed.matches("<entry>").count(), 1);
+}
+
+#[tokio::test]
+async fn pages_of_the_list_have_each_finding_once() {
+    let site = Site::filled("pages").await;
+    let mut events = Vec::new();
+    for nth in 0..12 {
+        // Two at the same time each, so that a page ends between them.
+        let at_ms = NOW - (30 + 20 * (nth / 2)) * HOUR;
+        let user = format!("@u{nth}:elm.example");
+        events.push(join(
+            &format!("$j{nth}"),
+            &user,
+            at_ms,
+            "multi_sfu",
+            "one.example",
+        ));
+    }
+    events.push(join(
+        "$now",
+        "@gone:elm.example",
+        NOW - 3 * HOUR,
+        "multi_sfu",
+        "one.example",
+    ));
+    site.write(events).await;
+    for derived in [false, true] {
+        if derived {
+            derive_all(&site).await;
+        }
+
+        let whole = ids(&site.json("/api/v1/problems").await);
+        let mut paged = Vec::new();
+        let mut path = "/api/v1/problems?limit=2".to_owned();
+        loop {
+            let page = site.json(&path).await;
+            paged.extend(ids(&page));
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            path = format!("/api/v1/problems?limit=2&cursor={next}");
+        }
+
+        assert_eq!(paged, whole);
+        assert_eq!(paged.iter().collect::<BTreeSet<_>>().len(), paged.len());
+        assert!(whole.len() >= 13, "{}", whole.len());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_list_says_what_was_looked_at() {
+    let site = Site::empty("none").await;
+    let html = site.html("/problems").await;
+    assert!(html.contains("No open problem"));
+}
