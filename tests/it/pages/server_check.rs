@@ -39,7 +39,8 @@ async fn a_server_that_was_never_checked_is_unknown() {
     assert_eq!(read_word(&site).await, "unknown\n");
     let page = site.get("/servers/example.org/check").await.text;
     assert!(page.contains("it was never checked"), "{page}");
-    assert!(page.contains("probe.enabled = true"), "{page}");
+    assert!(page.contains("The next check comes by itself"), "{page}");
+    assert!(page.contains("callscope doctor example.org"), "{page}");
     assert!(!page.contains("Nothing is broken"), "{page}");
     let unknown = site.get("/servers/none.example/check").await;
     assert_eq!(unknown.status, 404);
