@@ -17,35 +17,46 @@ pub(super) async fn store_made_up_checks(
     bot: &str,
     now: i64,
 ) -> Result<(), store::Error> {
-    let own = check_of(&healthy_server(server_of(bot)), true);
-    record_result(store, server_of(bot), &own, now).await?;
+    let own = healthy_server(server_of(bot));
+    record_result(store, server_of(bot), &check_of(&own), now).await?;
 
-    let mut without_delay = healthy_server("verein.example");
-    let before = check_of(&without_delay, false);
-    record_result(store, "verein.example", &before, now - 2 * DAY_MS).await?;
+    let mut without_delay = as_everybody_sees(healthy_server("verein.example"));
+    let before = check_of(&without_delay);
+    record_result(store, "verein.example", &before, now - 3 * DAY_MS).await?;
     if let ProbeAnswer::Said(features) = &mut without_delay.versions.answer {
         features.delayed_events = false;
     }
 
-    record_result(
-        store,
-        "verein.example",
-        &check_of(&without_delay, false),
-        now,
-    )
-    .await?;
+    let after = check_of(&without_delay);
+    for at_ms in [now - 2 * DAY_MS, now] {
+        record_result(store, "verein.example", &after, at_ms).await?;
+    }
 
-    let mut ending = healthy_server("uni.example");
+    let mut ending = as_everybody_sees(healthy_server("uni.example"));
     for certificate in &mut ending.certificates {
         certificate.days_left = ProbeAnswer::Said(6);
     }
 
-    record_result(store, "uni.example", &check_of(&ending, false), now).await
+    record_result(store, "uni.example", &check_of(&ending), now).await
 }
 
-fn check_of(answers: &ServerAnswers, is_own: bool) -> CheckResult {
+/// The same answers without what only an account of the server may ask.
+fn as_everybody_sees(mut answers: ServerAnswers) -> ServerAnswers {
+    let not_asked = || "only an account of the server may ask".to_owned();
+    answers.is_own = false;
+    answers.transports = ProbeAnswer::Refused(not_asked());
+    answers.limits = ProbeAnswer::Refused(not_asked());
+    for sfu in &mut answers.sfus {
+        sfu.token = ProbeAnswer::Refused(not_asked());
+        sfu.socket = ProbeAnswer::Refused(not_asked());
+    }
+
+    answers
+}
+
+fn check_of(answers: &ServerAnswers) -> CheckResult {
     CheckResult {
-        is_own,
+        is_own: answers.is_own,
         lines: answers.check_lines(),
     }
 }
