@@ -9,6 +9,7 @@
 
 pub mod acl;
 pub mod application;
+pub mod attendance;
 pub mod coverage;
 pub mod event;
 pub mod evidence;

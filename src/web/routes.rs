@@ -1,10 +1,12 @@
 //! Every address, and the function that answers it.
 
-use super::outputs::{badge, embed, export, feed, health, live, metrics, robots, table};
+use super::outputs::{
+    attendance, badge, embed, export, feed, health, live, metrics, robots, table,
+};
 use super::pages::{
-    about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, problems, rejected,
-    room, room_at, rooms, server, server_check, servers, share, shared_call, sign_in, sign_in_code,
-    statistics, status, transports, wall, widget,
+    about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, person, problems,
+    rejected, room, room_at, rooms, server, server_check, servers, share, shared_call, sign_in,
+    sign_in_code, statistics, status, transports, wall, widget,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -30,6 +32,7 @@ pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: 
                 .app_data(dear.clone()),
         )
         .service(read_only("/servers/{name}", server::get_server).app_data(dear.clone()))
+        .service(read_only("/people/{id}", person::get_person).app_data(dear.clone()))
         .service(read_only("/transports", transports::get_transports).app_data(dear.clone()))
         .service(read_only("/statistics", statistics::get_statistics).app_data(dear.clone()))
         .service(read_only("/stats", statistics::redirect_stats))
@@ -57,6 +60,13 @@ fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
         .service(read_only("/api/v1/calls/active", calls::get_active_calls))
         .service(read_only("/api/v1/calls.csv", export::get_calls_csv).app_data(dear.clone()))
         .service(read_only("/api/v1/calls.ndjson", export::get_calls_ndjson).app_data(dear.clone()))
+        .service(
+            read_only(
+                "/api/v1/calls/{id:.+}/attendance.csv",
+                attendance::get_attendance_of_call,
+            )
+            .app_data(dear.clone()),
+        )
         .service(read_only("/api/v1/calls/{id:.+}", call::get_call))
         .service(read_only("/api/v1/problems", problems::get_problems).app_data(dear.clone()))
         .service(read_only("/api/v1/problems.csv", export::get_problems_csv).app_data(dear.clone()))
@@ -74,6 +84,13 @@ fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
         ))
         .service(
             read_only("/api/v1/rooms/{id:.+}/flips", room_at::get_flips).app_data(dear.clone()),
+        )
+        .service(
+            read_only(
+                "/api/v1/rooms/{id:.+}/attendance.csv",
+                attendance::get_attendance_of_room,
+            )
+            .app_data(dear.clone()),
         )
         .service(read_only("/api/v1/rooms/{id:.+}", room::get_room))
         .service(read_only("/api/v1/servers", servers::get_servers).app_data(dear.clone()))
@@ -93,6 +110,7 @@ fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
             server_check::get_rtc_ok,
         ))
         .service(read_only("/api/v1/servers/{name}", server::get_server).app_data(dear.clone()))
+        .service(read_only("/api/v1/people/{id}", person::get_person).app_data(dear.clone()))
         .service(read_only("/api/v1/transports", transports::get_transports).app_data(dear.clone()))
         .service(
             read_only("/api/v1/transports.csv", table::get_transports_file).app_data(dear.clone()),

@@ -26,6 +26,7 @@ mod finding_group;
 mod flood;
 mod ghosts;
 mod history;
+pub mod join;
 mod noun;
 mod own_homeserver;
 mod probe;
@@ -148,6 +149,18 @@ impl RoomRef {
     #[must_use]
     pub fn href(&self) -> String {
         format!("/rooms/{}", format::path_segment(&self.room_id))
+    }
+
+    /// The link that opens it in a Matrix client; `servers` are in the room.
+    #[must_use]
+    pub fn matrix_to(&self, servers: &[String]) -> String {
+        join::matrix_to_link(self, servers)
+    }
+
+    /// The link that joins its call in a browser; `servers` are in the room.
+    #[must_use]
+    pub fn element_call(&self, servers: &[String]) -> String {
+        join::element_call_link(self, servers)
     }
 }
 

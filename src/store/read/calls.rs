@@ -184,6 +184,59 @@ async fn find_by_id(store: &Reader, id: &str) -> Result<Option<Call>, Error> {
     Ok(read_rows(&rows, call_from_row)?.pop())
 }
 
+/// A call of the same room that began before or after another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourCall {
+    pub id: String,
+    pub started_ms: i64,
+}
+
+const BEFORE: &str = "select id, started_ms from sessions where room_id = $1
+    and (started_ms < $2 or (started_ms = $2 and id < $3))
+    order by started_ms desc, id desc limit 1";
+const AFTER: &str = "select id, started_ms from sessions where room_id = $1
+    and (started_ms > $2 or (started_ms = $2 and id > $3))
+    order by started_ms, id limit 1";
+
+/// The calls of a room that began last before this one, and first after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NeighbourCalls {
+    pub previous: Option<NeighbourCall>,
+    pub next: Option<NeighbourCall>,
+}
+
+/// The previous and the next call of the room of a call, by their starts.
+///
+/// # Errors
+/// When the database fails.
+pub async fn neighbours_of_call(store: &Reader, call: &Call) -> Result<NeighbourCalls, Error> {
+    Ok(NeighbourCalls {
+        previous: find_neighbour(store, BEFORE, call).await?,
+        next: find_neighbour(store, AFTER, call).await?,
+    })
+}
+
+async fn find_neighbour(
+    store: &Reader,
+    query: &'static str,
+    call: &Call,
+) -> Result<Option<NeighbourCall>, Error> {
+    let row = sqlx::query(query)
+        .bind(&call.room.room_id)
+        .bind(call.started_ms)
+        .bind(&call.id)
+        .fetch_optional(&store.read)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+
+    Ok(Some(NeighbourCall {
+        id: row.try_get("id")?,
+        started_ms: row.try_get("started_ms")?,
+    }))
+}
+
 static BY_IDS: MultiRow = MultiRow::new(
     sql!(
         "select ",

@@ -1,5 +1,6 @@
 //! Read models: what pages, programs and the observer ask about rooms and calls.
 
+pub mod attendance;
 mod call_filter;
 pub(super) mod call_list;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub mod history_progress;
 pub mod large_calls;
 pub mod memberships;
 pub(super) mod name_search;
+pub mod person;
 pub mod present;
 pub mod related;
 pub mod rings;

@@ -8,7 +8,7 @@ use crate::rtc::coverage::Span;
 use crate::rtc::related::{Related, RelatedKind, parse_related};
 use crate::rtc::ring::{
     NearCall, OFF_MS, RingOutcome, answer_span_ms, answerable_until_ms, attachable_span_ms,
-    call_of_ring, outcome_of_ring,
+    call_of_ring, is_rung, outcome_of_ring,
 };
 use crate::store::db::multi_row::MultiRow;
 use crate::store::stats::scope::Scope;
@@ -429,11 +429,7 @@ pub async fn rings_within(
     };
 
     let mut waits: Vec<i64> = Vec::new();
-    let mut rings: Vec<(String, Related)> = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let room_id: String = row.try_get("room_id")?;
-        rings.extend(parse_related(&event_from_row(row)?).map(|ring| (room_id, ring)));
-    }
+    let mut rings = rings_from_rows(&rows)?;
 
     if let Scope::Server(server) = scope {
         rings.retain(|(_, ring)| crate::rtc::id::server_of(&ring.who) == server);
@@ -441,8 +437,55 @@ pub async fn rings_within(
 
     let is_silent = |ring: &&(String, Related)| ring.1.what == RelatedKind::Notification;
     found.silent = crate::store::to_i64(rings.iter().filter(is_silent).count());
+    for one in outcomes_of_rings(store, &rings, now).await? {
+        found.sent += 1;
+        waits.extend(one.answered_ms.map(|ms| ms - one.ring.at_ms));
+        *match one.outcome {
+            RingOutcome::Answered => &mut found.answered,
+            RingOutcome::Declined => &mut found.declined,
+            RingOutcome::Withdrawn => &mut found.withdrawn,
+            RingOutcome::Missed => &mut found.missed,
+            RingOutcome::Ringing => &mut found.ringing,
+        } += 1;
+    }
+
+    waits.sort_unstable();
+    found.usual_answer_ms = waits.get(waits.len() / 2).copied();
+
+    Ok(found)
+}
+
+/// The notifications in these rows, each with its room.
+fn rings_from_rows(rows: &[AnyRow]) -> Result<Vec<(String, Related)>, Error> {
+    let mut rings: Vec<(String, Related)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let room_id: String = row.try_get("room_id")?;
+        rings.extend(parse_related(&event_from_row(row)?).map(|ring| (room_id, ring)));
+    }
+
+    Ok(rings)
+}
+
+/// What became of one ring.
+struct RingWithOutcome<'a> {
+    room_id: &'a str,
+    ring: &'a Related,
+    /// The id of the call that it rang for, if it is known.
+    call_id: Option<String>,
+    outcome: RingOutcome,
+    answered_ms: Option<i64>,
+}
+
+/// What became of each of these rings, as known at `now`, ms; notifications that do not ring are
+/// left out.
+async fn outcomes_of_rings<'a>(
+    store: &Reader,
+    rings: &'a [(String, Related)],
+    now: i64,
+) -> Result<Vec<RingWithOutcome<'a>>, Error> {
+    let mut outcomes = Vec::with_capacity(rings.len());
     let referred = calls_referred_to(store, rings.iter().map(|(_, ring)| ring)).await?;
-    for together in group_rings(&rings) {
+    for together in group_rings(rings) {
         let (room_id, rings) = (together.room_id, &together.rings);
         let near = NearCalls::read(store, room_id, rings.iter().copied()).await?;
         let answers = read_answers_of_group(store, &together, ANSWERS_TOGETHER_MOST).await?;
@@ -464,20 +507,71 @@ pub async fn rings_within(
             };
             let became = came.outcome(store, ring, call.as_ref(), answers, now);
             let (outcome, answered_ms) = became.await?;
-            found.sent += 1;
-            waits.extend(answered_ms.map(|ms| ms - ring.at_ms));
-            *match outcome {
-                RingOutcome::Answered => &mut found.answered,
-                RingOutcome::Declined => &mut found.declined,
-                RingOutcome::Withdrawn => &mut found.withdrawn,
-                RingOutcome::Missed => &mut found.missed,
-                RingOutcome::Ringing => &mut found.ringing,
-            } += 1;
+            outcomes.push(RingWithOutcome {
+                room_id,
+                ring,
+                call_id: call.as_ref().map(|call| call.id.clone()),
+                outcome,
+                answered_ms,
+            });
         }
     }
 
-    waits.sort_unstable();
-    found.usual_answer_ms = waits.get(waits.len() / 2).copied();
+    Ok(outcomes)
+}
+
+// Rings that the person sent, or that may be for them.
+const OF_PERSON: &str = rings!(
+    " and (e.sender = $4 or e.room_id in (select r.room_id from room_members r
+        where r.user_id = $4 and r.joined = 1)
+        or e.room_id in (select m.room_id from memberships m where m.user_id = $4))"
+);
+
+/// A ring that a person sent or got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonRing {
+    pub room_id: String,
+    pub at_ms: i64,
+    /// Who rang.
+    pub sender: String,
+    /// The call that it rang for, if it is known.
+    pub call_id: Option<String>,
+    pub outcome: RingOutcome,
+}
+
+/// The newest `limit` rings of a span, the newest first, that a person sent, or by which the person
+/// was rung, as known at `now`, ms. Rings for everybody in a room count if the person is in the
+/// room.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rings_of_person(
+    store: &Reader,
+    user_id: &str,
+    span: Span,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<PersonRing>, Error> {
+    let query = sqlx::query(OF_PERSON)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(limit)
+        .bind(user_id);
+    let rows = query.fetch_all(&store.read).await?;
+    let mut rings = rings_from_rows(&rows)?;
+    rings.retain(|(_, ring)| ring.who == user_id || is_rung(ring, user_id));
+    let mut found: Vec<PersonRing> = outcomes_of_rings(store, &rings, now)
+        .await?
+        .into_iter()
+        .map(|one| PersonRing {
+            room_id: one.room_id.to_owned(),
+            at_ms: one.ring.at_ms,
+            sender: one.ring.who.clone(),
+            call_id: one.call_id,
+            outcome: one.outcome,
+        })
+        .collect();
+    found.sort_by_key(|ring| std::cmp::Reverse(ring.at_ms));
 
     Ok(found)
 }

@@ -1,6 +1,7 @@
 //! Answers that are no pages: files, feeds, badges, frames, metrics, health, live updates,
 //! `OpenAPI`.
 
+pub(super) mod attendance;
 pub(super) mod badge;
 pub(super) mod embed;
 pub(super) mod export;

@@ -6,7 +6,8 @@ use crate::rtc::related::RelatedKind;
 use crate::rtc::transport::host_of_url;
 use crate::store::ingest::rooms;
 use crate::store::model;
-use crate::store::read::{calls, events, related};
+use crate::store::read::calls::{self, NeighbourCall};
+use crate::store::read::{events, related};
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
@@ -67,6 +68,10 @@ pub struct CallPage {
     /// For stays here that begin with a renewal after a goodbye: the stay that had ended; at most
     /// 20.
     pub earlier_stays: Vec<EarlierStayFacts>,
+    /// The calls of the room that began last before this one, and first after it; null if there is
+    /// none.
+    pub previous_call: Option<NeighbourFacts>,
+    pub next_call: Option<NeighbourFacts>,
     /// The room's coverage over the time of the call.
     pub coverage: Vec<CoverageFacts>,
     #[serde(skip)]
@@ -77,6 +82,32 @@ pub struct CallPage {
     /// The requested stays, if they are not the first ones.
     #[serde(skip)]
     window: Option<Vec<MemberFacts>>,
+}
+
+/// The previous or the next call of the room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NeighbourFacts {
+    pub id: String,
+    pub started_ms: i64,
+    pub started_at: Stamp,
+}
+
+impl From<NeighbourCall> for NeighbourFacts {
+    fn from(call: NeighbourCall) -> Self {
+        Self {
+            id: call.id,
+            started_ms: call.started_ms,
+            started_at: Stamp(call.started_ms),
+        }
+    }
+}
+
+impl NeighbourFacts {
+    /// Its page.
+    #[must_use]
+    pub fn href(&self) -> String {
+        format!("/calls/{}", f::path_segment(&self.id))
+    }
 }
 
 /// The part that the page shows: rows from a given place of one list; everything from the beginning
@@ -239,6 +270,10 @@ pub(super) async fn load_call_page(
         ..call_page(facts, evidence, total, cover, ask.now)
     };
 
+    let neighbours = calls::neighbours_of_call(&web.store, &call).await?;
+    page.previous_call = neighbours.previous.map(NeighbourFacts::from);
+    page.next_call = neighbours.next.map(NeighbourFacts::from);
+
     let related = view::with_outcomes(related, &page.call.members, ask.now);
     let unnamed: BTreeSet<String> = related
         .iter()
@@ -353,6 +388,8 @@ pub fn call_page(
         related: Vec::new(),
         linked_calls: Vec::new(),
         earlier_stays: Vec::new(),
+        previous_call: None,
+        next_call: None,
         coverage,
         cover,
         part: PagePart::default(),

@@ -14,6 +14,7 @@ pub mod observer_state;
 pub mod openid;
 pub mod overview;
 pub mod period;
+pub mod person;
 pub mod problems;
 pub mod rejected;
 pub mod room;

@@ -3,6 +3,7 @@
 
 mod admin_rooms;
 mod api_keys;
+mod attendance;
 mod below_path;
 mod browser;
 mod codes;
@@ -17,6 +18,7 @@ mod lists;
 mod numbers;
 mod openid;
 mod others;
+mod person;
 mod places;
 mod problems;
 mod proxy;

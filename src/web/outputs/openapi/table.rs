@@ -3,12 +3,13 @@
 use super::{ApiEntry, json_entry, media_entry};
 use crate::web::outputs::badge::Badge;
 use crate::web::outputs::health::{Alive, Ready};
-use crate::web::outputs::{export, feed, table};
+use crate::web::outputs::{attendance, export, feed, table};
 use crate::web::pages::about::About;
 use crate::web::pages::call::{self, CallPage};
 use crate::web::pages::calls::{self, Active, Calls};
 use crate::web::pages::overview::Overview;
 use crate::web::pages::period;
+use crate::web::pages::person::PersonPage;
 use crate::web::pages::problems::{self, ProblemPage, Problems};
 use crate::web::pages::rejected::{self, Rejected};
 use crate::web::pages::room::{self, RoomPage};
@@ -65,6 +66,12 @@ pub const ENTRIES: &[ApiEntry] = &[
         "All calls of a filter, one JSON a line, of any length",
     )
     .takes(export::KNOWN),
+    media_entry(
+        CALLS,
+        "/api/v1/calls/{id}/attendance.csv",
+        CSV,
+        "Who was in the call, from when to when, as a table",
+    ),
     json_entry::<CallPage>(
         CALLS,
         "/api/v1/calls/{id}",
@@ -137,6 +144,13 @@ pub const ENTRIES: &[ApiEntry] = &[
         "Who was in which call of the room at a moment",
     )
     .takes(room_at::MEMBERS),
+    media_entry(
+        ROOMS,
+        "/api/v1/rooms/{id}/attendance.csv",
+        CSV,
+        "Who was in the calls of the room that began within a time",
+    )
+    .takes(attendance::OF_ROOM),
     json_entry::<Flips>(
         ROOMS,
         "/api/v1/rooms/{id}/flips",
@@ -186,6 +200,12 @@ pub const ENTRIES: &[ApiEntry] = &[
         "text/plain",
         "Do calls work there: ok, broken or unknown",
     ),
+    json_entry::<PersonPage>(
+        NUMBERS,
+        "/api/v1/people/{id}",
+        "One person: calls, rings, whom they were with; not for those who see pseudonyms",
+    )
+    .takes(period::KNOWN),
     json_entry::<Transports>(
         NUMBERS,
         "/api/v1/transports",

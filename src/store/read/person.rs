@@ -1,0 +1,140 @@
+//! One person: their stays, whom they were in calls with, and their names.
+
+use crate::rtc::coverage::Span;
+use crate::rtc::words::EndReason;
+use crate::store::db::word_column::word_from_row;
+use crate::store::{Error, Reader};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+/// A stay of a person. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonStay {
+    pub call_id: String,
+    pub room_id: String,
+    pub device_id: Option<String>,
+    pub joined_ms: i64,
+    pub until_ms: i64,
+    /// How it ends or ended.
+    pub end_reason: EndReason,
+}
+
+const STAYS: &str = "select session_id, room_id, device_id, joined_ms, until_ms, end_reason
+    from memberships where user_id = $1 and until_ms > $2 and joined_ms < $3
+    and until_ms > joined_ms and session_id is not null
+    order by until_ms desc, joined_ms desc, id limit $4";
+
+/// The stays of a person within a span, the newest first, at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn stays_of_person(
+    store: &Reader,
+    user_id: &str,
+    span: Span,
+    limit: i64,
+) -> Result<Vec<PersonStay>, Error> {
+    let query = sqlx::query(STAYS)
+        .bind(user_id)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+
+    rows.iter().map(stay_from_row).collect()
+}
+
+fn stay_from_row(row: &AnyRow) -> Result<PersonStay, Error> {
+    Ok(PersonStay {
+        call_id: row.try_get("session_id")?,
+        room_id: row.try_get("room_id")?,
+        device_id: row.try_get("device_id")?,
+        joined_ms: row.try_get("joined_ms")?,
+        until_ms: row.try_get("until_ms")?,
+        end_reason: word_from_row(row, "end_reason")?,
+    })
+}
+
+/// Somebody who was in calls at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    pub user_id: String,
+    pub name: Option<String>,
+    pub calls: i64,
+    /// How long devices of both were there at the same time, ms.
+    pub together_ms: i64,
+}
+
+const COMPANIONS: &str = "select user_id,
+        (select min(p.name) from people p where p.user_id = t.user_id) as name,
+        count(distinct session_id) as calls,
+        cast(sum(end_ms - start_ms) as bigint) as together_ms
+    from (select o.user_id, o.session_id,
+            case when o.joined_ms > m.joined_ms then o.joined_ms else m.joined_ms end as start_ms,
+            case when o.until_ms < m.until_ms and o.until_ms < $3 then o.until_ms
+                when m.until_ms < $3 then m.until_ms else $3 end as end_ms
+        from memberships m join memberships o on o.session_id = m.session_id
+            and o.user_id <> m.user_id and o.joined_ms < m.until_ms and o.until_ms > m.joined_ms
+        where m.user_id = $1 and m.until_ms > $2 and m.joined_ms < $3) as t
+    where end_ms > start_ms
+    group by user_id order by 4 desc, 1 limit $4";
+
+/// The people with whom a person was in calls at the same time within a span, most time first, at
+/// most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn companions_of_person(
+    store: &Reader,
+    user_id: &str,
+    span: Span,
+    limit: i64,
+) -> Result<Vec<Companion>, Error> {
+    let query = sqlx::query(COMPANIONS)
+        .bind(user_id)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+    let companion = |row: &AnyRow| {
+        Ok(Companion {
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("name")?,
+            calls: row.try_get("calls")?,
+            together_ms: row.try_get("together_ms")?,
+        })
+    };
+
+    rows.iter().map(companion).collect()
+}
+
+const IS_KNOWN: &str = "select count(*) from (select 1 from memberships where user_id = $1
+    limit 1) as found";
+
+/// Was this person ever seen in a call?
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_known_person(store: &Reader, user_id: &str) -> Result<bool, Error> {
+    let found: i64 = sqlx::query_scalar(IS_KNOWN)
+        .bind(user_id)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(found > 0)
+}
+
+const NAME: &str = "select min(name) from people where user_id = $1";
+
+/// A display name of the person; of several, the first in the alphabet. `None` if none is known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn name_of_person(store: &Reader, user_id: &str) -> Result<Option<String>, Error> {
+    let name = sqlx::query_scalar(NAME)
+        .bind(user_id)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(name)
+}
