@@ -424,7 +424,7 @@ impl Seen {
                 .and_then(|der| days_left(der, now_ms))
                 .map(ProbeAnswer::Said),
             Err(ProbeFault::Failed(why)) if is_about_certificate(why) => {
-                Some(ProbeAnswer::Failed(why.clone()))
+                Some(ProbeAnswer::Failed(certificate_words(why)))
             }
             Err(_) => None,
         };
@@ -528,6 +528,22 @@ fn days_left(der: &[u8], now_ms: i64) -> Option<i64> {
     let until_s = certificate.validity().not_after.timestamp();
 
     Some((until_s - now_ms / 1000).div_euclid(86_400))
+}
+
+/// What is wrong with a certificate, in plain words where the failure is a usual one.
+fn certificate_words(why: &str) -> String {
+    let usual = [
+        ("expired", "the certificate has expired"),
+        (
+            "UnknownIssuer",
+            "its authority is not known on this machine",
+        ),
+        ("not valid for name", "the certificate is for another name"),
+        ("NotValidForName", "the certificate is for another name"),
+    ];
+    let found = usual.iter().find(|(sign, _)| why.contains(sign));
+
+    found.map_or_else(|| why.to_owned(), |(_, words)| (*words).to_owned())
 }
 
 /// Does this failure come from the certificate of the other side?

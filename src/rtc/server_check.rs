@@ -242,13 +242,22 @@ impl ServerAnswers {
         CheckLine::new(CheckStep::Delegation, state, &asked, came)
     }
 
-    /// Does the federation API answer?
+    /// Does the federation API answer? A name without a port and without a document may lead
+    /// elsewhere by an SRV record, which is not looked up: then silence is no proof.
     fn check_federation(&self) -> CheckLine {
         let federation = &self.federation;
+        let is_address_certain =
+            self.delegated.said().is_some() || host_of(&self.server) != self.server;
         let (state, came) = match &federation.answer {
             ProbeAnswer::Said(software) => (StepState::Well, software.clone()),
             ProbeAnswer::Missing => (StepState::Broken, "404: not found there".to_owned()),
-            ProbeAnswer::Failed(why) => (self.unless_caused(StepState::Broken), why.clone()),
+            ProbeAnswer::Failed(why) if is_address_certain => {
+                (self.unless_caused(StepState::Broken), why.clone())
+            }
+            ProbeAnswer::Failed(why) => {
+                let came = format!("{why}; SRV records were not looked up");
+                (self.unless_caused(StepState::Weak), came)
+            }
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
@@ -368,14 +377,11 @@ impl ServerAnswers {
                 (StepState::Well, format!("it offers {}", urls.join(", ")))
             }
             ProbeAnswer::Said(_) => (StepState::Broken, "it offers no SFU".to_owned()),
-            ProbeAnswer::Missing => {
-                let came = if is_published {
-                    "404: new clients find no SFU, older ones use the well-known document"
-                } else {
-                    "404: no SFU is offered"
-                };
-                (StepState::Broken, came.to_owned())
+            ProbeAnswer::Missing if is_published => {
+                let came = "404: only clients that read the well-known document find the SFU";
+                (StepState::Weak, came.to_owned())
             }
+            ProbeAnswer::Missing => (StepState::Broken, "404: no SFU is offered".to_owned()),
             ProbeAnswer::Failed(why) => (self.unless_caused(StepState::Broken), why.clone()),
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };

@@ -149,7 +149,7 @@ fn one_broken_thing_is_one_fault() {
         (
             |a| a.transports = ProbeAnswer::Missing,
             Step::Transports,
-            Broken,
+            Weak,
         ),
         (
             |a| {
@@ -232,6 +232,45 @@ fn one_broken_thing_is_one_fault() {
         answers.rooms.as_mut().unwrap().powerless.push(room);
     });
     assert_eq!(powerless, [(Step::Power, Weak)]);
+}
+
+#[test]
+fn a_server_that_may_be_found_by_srv_records_is_not_called_broken() {
+    let silent = |delegated: ProbeAnswer<String>| {
+        faults_after(|answers| {
+            answers.delegated = delegated;
+            answers.federation.answer = failed("connection refused");
+            answers.signing_name = failed("connection refused");
+        })
+    };
+
+    assert_eq!(
+        silent(ProbeAnswer::Missing),
+        [(CheckStep::Federation, StepState::Weak)]
+    );
+    assert_eq!(
+        silent(ProbeAnswer::Said("b.example:443".to_owned())),
+        [(CheckStep::Federation, StepState::Broken)]
+    );
+}
+
+#[test]
+fn without_any_way_to_an_sfu_calls_are_broken() {
+    let faults = faults_after(|answers| {
+        answers.transports = ProbeAnswer::Missing;
+        answers.sfus.clear();
+        if let ProbeAnswer::Said(published) = &mut answers.published.answer {
+            published.sfus.clear();
+        }
+    });
+
+    assert_eq!(
+        faults,
+        [
+            (CheckStep::Transports, StepState::Broken),
+            (CheckStep::WellKnown, StepState::Weak)
+        ]
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ async fn a_call_leads_to_the_previous_and_the_next_one_of_its_room() {
         .iter()
         .find(|call| {
             let of_room = |other: &&Value| other["room"]["room_id"] == call["room"]["room_id"];
-            calls.iter().filter(of_room).count() > 2
+            calls.iter().filter(of_room).count() > 1
         })
         .unwrap()["room"]["room_id"];
     let mut of_room: Vec<&Value> = calls

@@ -249,11 +249,7 @@ fn questions(call: &str, problem: &str) -> Vec<(&'static str, String, u16)> {
             "/api/v1/people/@alice:example.org".to_owned(),
             200,
         ),
-        (
-            "/api/v1/people/{id}",
-            "/api/v1/people/none".to_owned(),
-            404,
-        ),
+        ("/api/v1/people/{id}", "/api/v1/people/none".to_owned(), 404),
         (
             "/badge/servers/{name}/rtc.json",
             "/badge/servers/example.org/rtc.json".to_owned(),
