@@ -8,6 +8,7 @@ use super::derive::rederive::Rederiving;
 use super::read::name_search::NameIndex;
 use super::rights::forgotten::ForgottenList;
 use super::stats::calls_ever::CallCounts;
+use super::stats::day_totals::DaysOfMoment;
 use super::visible::{VisibleReaders, VisibleRooms};
 use super::{Db, Error, Tuning};
 use sqlx::AnyPool;
@@ -28,7 +29,12 @@ pub struct Reader {
     /// The file of a `SQLite` database, as it was when it was opened.
     pub(in crate::store) file: Option<FileIdentity>,
     pub(in crate::store) tuning: Tuning,
+    /// Of rooms that are seen wholly: all readers share it.
     pub(in crate::store) counts: CallCounts,
+    /// The numbers of days, where all is read at one moment.
+    pub(in crate::store) days: Option<Arc<DaysOfMoment>>,
+    /// Of rooms that are seen in part.
+    pub(in crate::store) counts_in_part: CallCounts,
     pub(in crate::store) names: NameIndex,
     pub(in crate::store) rederiving: Rederiving,
     /// Whose names are not stored, nor kept in memory.
@@ -179,6 +185,7 @@ impl Reader {
         Ok(OneMoment {
             reader: Self {
                 read,
+                days: Some(Arc::default()),
                 ..self.clone()
             },
             _place: place,

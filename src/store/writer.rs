@@ -135,6 +135,8 @@ impl Writer {
                 file: instance_lock::file_of(url)?.and_then(|path| FileIdentity::of_path(&path)),
                 tuning: Tuning::default(),
                 counts: CallCounts::default(),
+                counts_in_part: CallCounts::default(),
+                days: None,
                 names: NameIndex::default(),
                 rederiving: Rederiving::default(),
                 forgotten,

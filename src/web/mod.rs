@@ -6,7 +6,7 @@ mod fixtures;
 pub mod http;
 mod outputs;
 pub mod pages;
-mod routes;
+pub mod routes;
 pub mod sign_in;
 pub mod svg;
 pub mod view;
@@ -286,8 +286,9 @@ pub fn serve_with(
             .wrap(headers)
             .wrap(below);
         let (dear, watched) = (dear.clone(), watched.clone());
-        app.configure(more)
-            .configure(move |config| routes::add_routes(config, &dear, &watched))
+        app.configure(more).configure(move |config| {
+            routes::add_routes(config, &dear, &watched);
+        })
     };
 
     let open_connections = http::connections::OpenConnections::default();
@@ -304,6 +305,17 @@ pub fn serve_with(
         .shutdown_timeout(SHUTDOWN_S)
         .listen(listener)?
         .run())
+}
+
+/// Every address of the program.
+#[must_use]
+pub fn list_addresses(web: &Web) -> Vec<routes::Address> {
+    let web = Data::new(web.clone());
+    let mut addresses = Vec::new();
+    // Only an app gives out what addresses are added to.
+    let _app = App::new().configure(|config| addresses = routes::add_routes(config, &web, &web));
+
+    addresses
 }
 
 /// The number of worker threads.

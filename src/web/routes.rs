@@ -12,227 +12,285 @@ use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
-/// Adds all addresses. Expensive queries (`dear`) and health checks (`watched`) use connections of
-/// their own, so that they neither wait for the pages nor delay them.
-pub(super) fn add_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
-    add_program_routes(config, dear, watched);
-    add_api_routes(config, dear);
-    add_private_routes(config);
-    config
-        .service(read_only("/", overview::get_overview))
-        .service(read_only("/calls", calls::get_calls))
-        .service(read_only("/calls/{id:.+}", call::get_call))
-        .service(read_only("/problems", problems::get_problems).app_data(dear.clone()))
-        .service(read_only("/problems/{id}", problems::get_problem))
-        .service(read_only("/rooms", rooms::get_rooms))
-        .service(read_only("/rooms/{id:.+}", room::get_room))
-        .service(read_only("/servers", servers::get_servers).app_data(dear.clone()))
-        .service(
-            read_only("/servers/{name}/check", server_check::get_server_check)
-                .app_data(dear.clone()),
-        )
-        .service(read_only("/servers/{name}", server::get_server).app_data(dear.clone()))
-        .service(read_only("/people/{id}", person::get_person).app_data(dear.clone()))
-        .service(read_only("/transports", transports::get_transports).app_data(dear.clone()))
-        .service(read_only("/statistics", statistics::get_statistics).app_data(dear.clone()))
-        .service(read_only("/stats", statistics::redirect_stats))
-        .service(read_only("/wall", wall::get_wall))
-        .service(read_only("/status", status::get_status))
-        .service(read_only("/rejected", rejected::get_rejected).app_data(dear.clone()))
-        .service(read_only("/about", about::get_about))
-        .service(
-            actix::resource("/api/v1/live")
-                .route(actix::get().to(live::get_live_events))
-                .default_service(actix::to(http::response::refuse_unless_get)),
-        )
-        .service(read_only("/healthz", health::get_healthz))
-        .service(read_only("/readyz", health::get_readyz).app_data(watched.clone()))
-        .service(read_only("/robots.txt", robots::get_robots))
-        .service(read_only("/static/{name}", http::assets::get_asset))
-        .default_service(actix::to(http::response::refuse_unknown_path));
+/// How an address is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Methods {
+    /// GET and HEAD.
+    Read,
+    /// GET alone: it begins something, or goes on without end.
+    GetOnly,
+    /// POST, with a form.
+    Form,
+}
+
+/// An address of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// With a name in braces for what it tells apart, such as `{id:.+}`.
+    pub path: &'static str,
+    pub methods: Methods,
+}
+
+/// All addresses while they are added. Each is listed when it is added, so that none can be left out
+/// of the list.
+struct Routes<'c> {
+    config: &'c mut ServiceConfig,
+    /// For expensive queries: they use connections of their own, so that they do not delay pages.
+    dear: &'c Data<Web>,
+    /// For health checks: they use connections of their own, so that they never wait for pages.
+    watched: &'c Data<Web>,
+    addresses: Vec<Address>,
+}
+
+/// Adds all addresses; returns them. Expensive queries use the connections of `dear`, and health
+/// checks those of `watched`.
+pub(super) fn add_routes(
+    config: &mut ServiceConfig,
+    dear: &Data<Web>,
+    watched: &Data<Web>,
+) -> Vec<Address> {
+    let mut routes = Routes {
+        config,
+        dear,
+        watched,
+        addresses: Vec::new(),
+    };
+    add_program_routes(&mut routes);
+    add_api_routes(&mut routes);
+    add_private_routes(&mut routes);
+    add_page_routes(&mut routes);
+    let addresses = routes.addresses;
+    config.default_service(actix::to(http::response::refuse_unknown_path));
+
+    addresses
+}
+
+/// Adds the pages.
+fn add_page_routes(routes: &mut Routes<'_>) {
+    routes.page("/", overview::get_overview);
+    routes.page("/calls", calls::get_calls);
+    routes.page("/calls/{id:.+}", call::get_call);
+    routes.dear_page("/problems", problems::get_problems);
+    routes.dear_page("/problems/{id}", problems::get_problem);
+    routes.page("/rooms", rooms::get_rooms);
+    routes.page("/rooms/{id:.+}", room::get_room);
+    routes.dear_page("/servers", servers::get_servers);
+    routes.dear_page("/servers/{name}/check", server_check::get_server_check);
+    routes.dear_page("/servers/{name}", server::get_server);
+    routes.dear_page("/people/{id}", person::get_person);
+    routes.dear_page("/transports", transports::get_transports);
+    routes.dear_page("/statistics", statistics::get_statistics);
+    routes.page("/stats", statistics::redirect_stats);
+    routes.page("/wall", wall::get_wall);
+    routes.page("/status", status::get_status);
+    routes.dear_page("/rejected", rejected::get_rejected);
+    routes.page("/about", about::get_about);
+    routes.get_only("/api/v1/live", live::get_live_events);
+    routes.page("/healthz", health::get_healthz);
+    routes.watched_page("/readyz", health::get_readyz);
+    routes.page("/robots.txt", robots::get_robots);
+    routes.page("/static/{name}", http::assets::get_asset);
 }
 
 /// Adds the API: the pages as JSON, and everything else below it.
-fn add_api_routes(config: &mut ServiceConfig, dear: &Data<Web>) {
-    config
-        .service(read_only("/api/v1/overview", overview::get_overview))
-        .service(read_only("/api/v1/calls", calls::get_calls))
-        .service(read_only("/api/v1/calls/active", calls::get_active_calls))
-        .service(read_only("/api/v1/calls.csv", export::get_calls_csv).app_data(dear.clone()))
-        .service(read_only("/api/v1/calls.ndjson", export::get_calls_ndjson).app_data(dear.clone()))
-        .service(
-            read_only(
-                "/api/v1/calls/{id:.+}/attendance.csv",
-                attendance::get_attendance_of_call,
-            )
-            .app_data(dear.clone()),
-        )
-        .service(read_only("/api/v1/calls/{id:.+}", call::get_call))
-        .service(read_only("/api/v1/problems", problems::get_problems).app_data(dear.clone()))
-        .service(read_only("/api/v1/problems.csv", export::get_problems_csv).app_data(dear.clone()))
-        .service(
-            read_only("/api/v1/problems.ndjson", export::get_problems_ndjson)
-                .app_data(dear.clone()),
-        )
-        .service(read_only("/api/v1/problems/{id}", problems::get_problem))
-        .service(read_only("/api/v1/rooms", rooms::get_rooms))
-        .service(read_only("/api/v1/rooms.csv", table::get_rooms_file))
-        .service(read_only("/api/v1/rooms.ndjson", table::get_rooms_file))
-        .service(read_only(
-            "/api/v1/rooms/{id:.+}/members",
-            room_at::get_members_at,
-        ))
-        .service(
-            read_only("/api/v1/rooms/{id:.+}/flips", room_at::get_flips).app_data(dear.clone()),
-        )
-        .service(
-            read_only(
-                "/api/v1/rooms/{id:.+}/attendance.csv",
-                attendance::get_attendance_of_room,
-            )
-            .app_data(dear.clone()),
-        )
-        .service(read_only("/api/v1/rooms/{id:.+}", room::get_room))
-        .service(read_only("/api/v1/servers", servers::get_servers).app_data(dear.clone()))
-        .service(read_only("/api/v1/servers.csv", table::get_servers_file).app_data(dear.clone()))
-        .service(
-            read_only("/api/v1/servers.ndjson", table::get_servers_file).app_data(dear.clone()),
-        )
-        .service(
-            read_only(
-                "/api/v1/servers/{name}/check",
-                server_check::get_server_check,
-            )
-            .app_data(dear.clone()),
-        )
-        .service(read_only(
-            "/api/v1/servers/{name}/rtc-ok",
-            server_check::get_rtc_ok,
-        ))
-        .service(read_only("/api/v1/servers/{name}", server::get_server).app_data(dear.clone()))
-        .service(read_only("/api/v1/people/{id}", person::get_person).app_data(dear.clone()))
-        .service(read_only("/api/v1/transports", transports::get_transports).app_data(dear.clone()))
-        .service(
-            read_only("/api/v1/transports.csv", table::get_transports_file).app_data(dear.clone()),
-        )
-        .service(
-            read_only("/api/v1/transports.ndjson", table::get_transports_file)
-                .app_data(dear.clone()),
-        )
-        .service(read_only("/api/v1/statistics", statistics::get_statistics).app_data(dear.clone()))
-        .service(read_only("/api/v1/wall", wall::get_wall))
-        .service(read_only("/api/v1/status", status::get_status))
-        .service(read_only("/api/v1/rejected", rejected::get_rejected).app_data(dear.clone()))
-        .service(read_only("/api/v1/about", about::get_about))
-        .service(read_only("/api/v1/openapi.json", docs::get_openapi))
-        .service(read_only("/api/docs", docs::get_docs))
-        .service(read_only("/api/docs/{name}", docs::get_schema));
+fn add_api_routes(routes: &mut Routes<'_>) {
+    routes.page("/api/v1/overview", overview::get_overview);
+    routes.page("/api/v1/calls", calls::get_calls);
+    routes.page("/api/v1/calls/active", calls::get_active_calls);
+    routes.dear_page("/api/v1/calls.csv", export::get_calls_csv);
+    routes.dear_page("/api/v1/calls.ndjson", export::get_calls_ndjson);
+    routes.dear_page(
+        "/api/v1/calls/{id:.+}/attendance.csv",
+        attendance::get_attendance_of_call,
+    );
+    routes.page("/api/v1/calls/{id:.+}", call::get_call);
+    routes.dear_page("/api/v1/problems", problems::get_problems);
+    routes.dear_page("/api/v1/problems.csv", export::get_problems_csv);
+    routes.dear_page("/api/v1/problems.ndjson", export::get_problems_ndjson);
+    routes.dear_page("/api/v1/problems/{id}", problems::get_problem);
+    routes.page("/api/v1/rooms", rooms::get_rooms);
+    routes.page("/api/v1/rooms.csv", table::get_rooms_file);
+    routes.page("/api/v1/rooms.ndjson", table::get_rooms_file);
+    routes.page("/api/v1/rooms/{id:.+}/members", room_at::get_members_at);
+    routes.dear_page("/api/v1/rooms/{id:.+}/flips", room_at::get_flips);
+    routes.dear_page(
+        "/api/v1/rooms/{id:.+}/attendance.csv",
+        attendance::get_attendance_of_room,
+    );
+    routes.page("/api/v1/rooms/{id:.+}", room::get_room);
+    routes.dear_page("/api/v1/servers", servers::get_servers);
+    routes.dear_page("/api/v1/servers.csv", table::get_servers_file);
+    routes.dear_page("/api/v1/servers.ndjson", table::get_servers_file);
+    routes.dear_page(
+        "/api/v1/servers/{name}/check",
+        server_check::get_server_check,
+    );
+    routes.dear_page("/api/v1/servers/{name}/rtc-ok", server_check::get_rtc_ok);
+    routes.dear_page("/api/v1/servers/{name}", server::get_server);
+    routes.dear_page("/api/v1/people/{id}", person::get_person);
+    routes.dear_page("/api/v1/transports", transports::get_transports);
+    routes.dear_page("/api/v1/transports.csv", table::get_transports_file);
+    routes.dear_page("/api/v1/transports.ndjson", table::get_transports_file);
+    routes.dear_page("/api/v1/statistics", statistics::get_statistics);
+    routes.page("/api/v1/wall", wall::get_wall);
+    routes.page("/api/v1/status", status::get_status);
+    routes.dear_page("/api/v1/rejected", rejected::get_rejected);
+    routes.page("/api/v1/about", about::get_about);
+    routes.page("/api/v1/openapi.json", docs::get_openapi);
+    routes.page("/api/docs", docs::get_docs);
+    routes.page("/api/docs/{name}", docs::get_schema);
 }
 
 /// Adds the addresses that are neither a page nor its JSON.
-fn add_program_routes(config: &mut ServiceConfig, dear: &Data<Web>, watched: &Data<Web>) {
-    config
-        .service(read_only("/metrics", metrics::get_metrics).app_data(watched.clone()))
-        .service(read_only(
-            "/badge/rooms/{id:.+}/active.svg",
-            badge::get_room_badge_svg,
-        ))
-        .service(read_only(
-            "/badge/rooms/{id:.+}/active.json",
-            badge::get_room_badge_json,
-        ))
-        .service(read_only(
-            "/badge/servers/{name}/active.svg",
-            badge::get_server_badge_svg,
-        ))
-        .service(read_only(
-            "/badge/servers/{name}/active.json",
-            badge::get_server_badge_json,
-        ))
-        .service(read_only(
-            "/badge/servers/{name}/rtc.svg",
-            server_check::get_check_badge_svg,
-        ))
-        .service(read_only(
-            "/badge/servers/{name}/rtc.json",
-            server_check::get_check_badge_json,
-        ))
-        .service(read_only("/feed/calls.atom", feed::get_calls_atom).app_data(dear.clone()))
-        .service(read_only("/feed/problems.atom", feed::get_problems_atom).app_data(dear.clone()))
-        .service(read_only("/feed/calls.ics", feed::get_calls_ics).app_data(dear.clone()))
-        .service(
-            read_only("/feed/rooms/{id:.+}/calls.atom", feed::get_room_calls_atom)
-                .app_data(dear.clone()),
-        )
-        .service(
-            read_only("/feed/rooms/{id:.+}/calls.ics", feed::get_room_calls_ics)
-                .app_data(dear.clone()),
-        )
-        .service(read_only("/embed/rooms/{id:.+}", embed::get_room_embed));
+fn add_program_routes(routes: &mut Routes<'_>) {
+    routes.watched_page("/metrics", metrics::get_metrics);
+    routes.page("/badge/rooms/{id:.+}/active.svg", badge::get_room_badge_svg);
+    routes.page(
+        "/badge/rooms/{id:.+}/active.json",
+        badge::get_room_badge_json,
+    );
+    routes.page(
+        "/badge/servers/{name}/active.svg",
+        badge::get_server_badge_svg,
+    );
+    routes.page(
+        "/badge/servers/{name}/active.json",
+        badge::get_server_badge_json,
+    );
+    routes.dear_page(
+        "/badge/servers/{name}/rtc.svg",
+        server_check::get_check_badge_svg,
+    );
+    routes.dear_page(
+        "/badge/servers/{name}/rtc.json",
+        server_check::get_check_badge_json,
+    );
+    routes.dear_page("/feed/calls.atom", feed::get_calls_atom);
+    routes.dear_page("/feed/problems.atom", feed::get_problems_atom);
+    routes.dear_page("/feed/calls.ics", feed::get_calls_ics);
+    routes.dear_page("/feed/rooms/{id:.+}/calls.atom", feed::get_room_calls_atom);
+    routes.dear_page("/feed/rooms/{id:.+}/calls.ics", feed::get_room_calls_ics);
+    routes.page("/embed/rooms/{id:.+}", embed::get_room_embed);
 }
 
 /// Adds the addresses about signing in, and the admin page. Only they take forms.
-fn add_private_routes(config: &mut ServiceConfig) {
-    config
-        .service(
-            read_only("/sign-in", sign_in::get_sign_in)
-                .route(actix::post().to(sign_in::post_sign_in)),
-        )
-        .service(
-            read_only("/sign-in/code", sign_in_code::get_code_form)
-                .route(actix::post().to(sign_in_code::ask_for_code)),
-        )
-        .route(
-            "/sign-in/code/check",
-            actix::post().to(sign_in_code::check_code),
-        )
-        .service(
-            actix::resource("/sign-in/openid")
-                .route(actix::get().to(openid::begin_sign_in))
-                .default_service(actix::to(http::response::refuse_unless_get)),
-        )
-        .service(
-            actix::resource("/sign-in/openid/callback")
-                .route(actix::get().to(openid::end_sign_in))
-                .default_service(actix::to(http::response::refuse_unless_get)),
-        )
-        .service(
-            read_only("/sign-out", sign_in::get_sign_out)
-                .route(actix::post().to(sign_in::post_sign_out)),
-        )
-        .service(read_only("/feeds", feeds::get_feeds))
-        .route("/feeds/renew", actix::post().to(feeds::renew_feed_key))
-        .route("/feeds/delete", actix::post().to(feeds::delete_feed_key))
-        .service(read_only("/me", me::get_me))
-        .service(read_only("/me/export.json", me::get_export))
-        .route("/me/opt-out", actix::post().to(me::opt_out))
-        .service(read_only("/widget", widget::get_widget))
-        .route("/widget/session", actix::post().to(widget::begin_session))
-        .service(read_only("/admin", admin::get_admin))
-        .service(read_only("/shared/{secret}", shared_call::get_shared_call))
-        .service(read_only("/admin/share", share::get_share))
-        .route("/admin/share/add", actix::post().to(share::add_share_link))
-        .route(
-            "/admin/share/revoke",
-            actix::post().to(share::revoke_share_link),
-        )
-        .route("/admin/feeds/end", actix::post().to(share::end_feed_key))
-        .service(read_only("/admin/rooms", admin_rooms::get_admin_rooms))
-        .route(
-            "/admin/rooms/show",
-            actix::post().to(admin_rooms::show_room_to),
-        )
-        .route(
-            "/admin/rooms/read",
-            actix::post().to(admin_rooms::read_room_again),
-        )
-        .route("/admin/sessions/end", actix::post().to(admin::end_session))
-        .route(
-            "/admin/sessions/end-all",
-            actix::post().to(admin::end_all_sessions),
-        )
-        .route("/admin/keys/add", actix::post().to(admin::add_key))
-        .route("/admin/keys/revoke", actix::post().to(admin::revoke_key));
+fn add_private_routes(routes: &mut Routes<'_>) {
+    routes.page_with_form("/sign-in", sign_in::get_sign_in, sign_in::post_sign_in);
+    routes.page_with_form(
+        "/sign-in/code",
+        sign_in_code::get_code_form,
+        sign_in_code::ask_for_code,
+    );
+    routes.form("/sign-in/code/check", sign_in_code::check_code);
+    routes.get_only("/sign-in/openid", openid::begin_sign_in);
+    routes.get_only("/sign-in/openid/callback", openid::end_sign_in);
+    routes.page_with_form("/sign-out", sign_in::get_sign_out, sign_in::post_sign_out);
+    routes.page("/feeds", feeds::get_feeds);
+    routes.form("/feeds/renew", feeds::renew_feed_key);
+    routes.form("/feeds/delete", feeds::delete_feed_key);
+    routes.page("/me", me::get_me);
+    routes.page("/me/export.json", me::get_export);
+    routes.form("/me/opt-out", me::opt_out);
+    routes.page("/widget", widget::get_widget);
+    routes.form("/widget/session", widget::begin_session);
+    routes.page("/admin", admin::get_admin);
+    routes.page("/shared/{secret}", shared_call::get_shared_call);
+    routes.page("/admin/share", share::get_share);
+    routes.form("/admin/share/add", share::add_share_link);
+    routes.form("/admin/share/revoke", share::revoke_share_link);
+    routes.form("/admin/feeds/end", share::end_feed_key);
+    routes.page("/admin/rooms", admin_rooms::get_admin_rooms);
+    routes.form("/admin/rooms/show", admin_rooms::show_room_to);
+    routes.form("/admin/rooms/read", admin_rooms::read_room_again);
+    routes.form("/admin/sessions/end", admin::end_session);
+    routes.form("/admin/sessions/end-all", admin::end_all_sessions);
+    routes.form("/admin/keys/add", admin::add_key);
+    routes.form("/admin/keys/revoke", admin::revoke_key);
+}
+
+impl Routes<'_> {
+    /// Adds an address that answers GET and HEAD.
+    fn page<F, Args>(&mut self, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(path, Methods::Read, read_only(path, handler));
+    }
+
+    /// Adds an address whose answer takes expensive queries.
+    fn dear_page<F, Args>(&mut self, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let resource = read_only(path, handler).app_data(self.dear.clone());
+        self.add(path, Methods::Read, resource);
+    }
+
+    /// Adds an address for those who watch over the process.
+    fn watched_page<F, Args>(&mut self, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let resource = read_only(path, handler).app_data(self.watched.clone());
+        self.add(path, Methods::Read, resource);
+    }
+
+    /// Adds an address that answers GET only.
+    fn get_only<F, Args>(&mut self, path: &'static str, handler: F)
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let resource = actix::resource(path)
+            .route(actix::get().to(handler))
+            .default_service(actix::to(http::response::refuse_unless_get));
+        self.add(path, Methods::GetOnly, resource);
+    }
+
+    /// Adds an address that answers GET and HEAD by the first function, and takes a form by the
+    /// second.
+    fn page_with_form<F, G, Args, FormArgs>(&mut self, path: &'static str, handler: F, taker: G)
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+        G: Handler<FormArgs>,
+        FormArgs: FromRequest + 'static,
+        G::Output: Responder + 'static,
+    {
+        let resource = read_only(path, handler).route(actix::post().to(taker));
+        self.addresses.push(Address {
+            path,
+            methods: Methods::Form,
+        });
+        self.add(path, Methods::Read, resource);
+    }
+
+    /// Adds an address that takes a form.
+    fn form<F, Args>(&mut self, path: &'static str, taker: F)
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.addresses.push(Address {
+            path,
+            methods: Methods::Form,
+        });
+        self.config.route(path, actix::post().to(taker));
+    }
+
+    fn add(&mut self, path: &'static str, methods: Methods, resource: Resource) {
+        self.addresses.push(Address { path, methods });
+        self.config.service(resource);
+    }
 }
 
 /// An address that answers GET and HEAD.

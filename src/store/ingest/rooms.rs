@@ -463,6 +463,13 @@ pub async fn list_rooms(store: &Reader, now: i64) -> Result<Vec<RoomRow>, Error>
         .bind("")
         .fetch_all(&store.read)
         .await?;
+    let id = |row: &'_ AnyRow| Ok((row.try_get("room_id")?, row.try_get("writes")?));
+    let ids: Vec<(String, i64)> = rows.iter().map(id).collect::<Result<_, sqlx::Error>>()?;
+    let ids: Vec<(&str, i64)> = ids
+        .iter()
+        .map(|(room_id, writes)| (room_id.as_str(), *writes))
+        .collect();
+    calls_ever::count_calls_of_many_rooms(store, &ids).await?;
     let mut rooms = Vec::with_capacity(rows.len());
     for row in &rows {
         rooms.push(room_from_row(store, row).await?);

@@ -36,7 +36,8 @@ pub(in crate::store) async fn count_calls_of_room(
     room_id: &str,
     writes: i64,
 ) -> Result<i64, Error> {
-    if let Some(calls) = store.counts.known(room_id, writes) {
+    let counts = counts_for_room(store, room_id);
+    if let Some(calls) = counts.known(room_id, writes) {
         return Ok(calls);
     }
 
@@ -44,9 +45,47 @@ pub(in crate::store) async fn count_calls_of_room(
         .bind(room_id)
         .fetch_one(&store.read)
         .await?;
-    store.counts.keep(room_id, writes, calls);
+    counts.keep(room_id, writes, calls);
 
     Ok(calls)
+}
+
+/// Where the number of calls of a room is kept, as this reader sees it.
+fn counts_for_room<'r>(store: &'r Reader, room_id: &str) -> &'r CallCounts {
+    if store.sees_whole_room(room_id) {
+        &store.counts
+    } else {
+        &store.counts_in_part
+    }
+}
+
+/// From this number of rooms on, calls of rooms are counted together.
+const MANY: usize = 32;
+const OF_ALL_ROOMS: &str = "select room_id, count(*) from sessions group by room_id";
+
+/// Counts the calls of these rooms, each with its count of writes, by one query if many of them
+/// are not counted yet.
+pub(in crate::store) async fn count_calls_of_many_rooms(
+    store: &Reader,
+    rooms: &[(&str, i64)],
+) -> Result<(), Error> {
+    let is_unknown = |(room_id, writes): &&(&str, i64)| {
+        let known = counts_for_room(store, room_id).known(room_id, *writes);
+        known.is_none()
+    };
+    let unknown: Vec<&(&str, i64)> = rooms.iter().filter(is_unknown).collect();
+    if unknown.len() < MANY {
+        return Ok(());
+    }
+
+    let counted: Vec<(String, i64)> = sqlx::query_as(OF_ALL_ROOMS).fetch_all(&store.read).await?;
+    let counted: HashMap<String, i64> = counted.into_iter().collect();
+    for (room_id, writes) in unknown {
+        let calls = counted.get(*room_id).copied().unwrap_or(0);
+        counts_for_room(store, room_id).keep(room_id, *writes, calls);
+    }
+
+    Ok(())
 }
 
 const ROOMS: &str = "select room_id, writes from rooms";
@@ -59,6 +98,11 @@ const FUTURE: &str = "select count(*) from sessions where started_ms > $1";
 /// When the database fails.
 pub async fn count_calls_begun(store: &Reader, now: i64) -> Result<i64, Error> {
     let rooms: Vec<(String, i64)> = sqlx::query_as(ROOMS).fetch_all(&store.read).await?;
+    let ids: Vec<(&str, i64)> = rooms
+        .iter()
+        .map(|(room_id, writes)| (room_id.as_str(), *writes))
+        .collect();
+    count_calls_of_many_rooms(store, &ids).await?;
     let mut calls = 0;
     for (room_id, writes) in rooms {
         calls += count_calls_of_room(store, &room_id, writes).await?;

@@ -9,6 +9,7 @@ use crate::store::{Error, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A day as it is stored. `R` are the numbers of a room.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -150,6 +151,10 @@ pub(in crate::store) struct CountedDays {
     in_part: Vec<String>,
 }
 
+/// The counted days that were read at one moment, with the first of them and the one after the last.
+#[derive(Debug, Default)]
+pub(in crate::store) struct DaysOfMoment(Mutex<Vec<(i64, i64, Arc<CountedDays>)>>);
+
 /// What must be counted from stays and calls, because it is not in the days that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Uncounted<'d> {
@@ -166,8 +171,34 @@ pub(in crate::store) const READ: &str =
     "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
 
 impl CountedDays {
+    /// The totals of the counted days that lie wholly within a span, as the reader sees them. At one
+    /// moment they are read once.
+    pub async fn load_days(store: &Reader, span: Span) -> Result<Arc<Self>, Error> {
+        let Some((first, end)) = whole_days(span) else {
+            return Ok(Arc::default());
+        };
+
+        let known = store.days.as_ref().and_then(|days| {
+            let days = days.0.lock().unwrap_or_else(PoisonError::into_inner);
+            days.iter()
+                .find(|(from, to, _)| *from <= first && *to >= end)
+                .map(|(_, _, days)| Arc::clone(days))
+        });
+        if let Some(days) = known {
+            return Ok(days);
+        }
+
+        let read = Arc::new(Self::read_days(store, span).await?);
+        if let Some(days) = &store.days {
+            let mut days = days.0.lock().unwrap_or_else(PoisonError::into_inner);
+            days.push((first, end, Arc::clone(&read)));
+        }
+
+        Ok(read)
+    }
+
     /// Reads the totals of the counted days that lie wholly within a span, as the reader sees them.
-    pub async fn read_days(store: &Reader, span: Span) -> Result<Self, Error> {
+    async fn read_days(store: &Reader, span: Span) -> Result<Self, Error> {
         let (Some((first, end)), Some(mut found)) =
             (whole_days(span), Self::without_days(store.visible_rooms()))
         else {

@@ -4,7 +4,7 @@ pub mod calls_ever;
 pub mod clock_skew;
 pub mod concurrency;
 pub mod daily_rollup;
-mod day_totals;
+pub(super) mod day_totals;
 pub mod distributions;
 pub mod gauges;
 pub mod ghost_time;

@@ -18,6 +18,7 @@ use crate::store::db::json_row::read_rows;
 use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Stays that begin in one hour and end in another, hours since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,11 +185,11 @@ pub(in crate::store) async fn load_counted_days(
     store: &Reader,
     scope: Scope<'_>,
     span: Span,
-) -> Result<CountedDays, Error> {
+) -> Result<Arc<CountedDays>, Error> {
     if scope == Scope::All {
-        CountedDays::read_days(store, span).await
+        CountedDays::load_days(store, span).await
     } else {
-        Ok(CountedDays::default())
+        Ok(Arc::default())
     }
 }
 
@@ -335,7 +336,7 @@ pub async fn count_people_per_step(store: &Reader, steps: &[Span]) -> Result<Vec
         return Ok(Vec::new());
     };
 
-    let days = CountedDays::read_days(
+    let days = CountedDays::load_days(
         store,
         Span {
             from: first.from,

@@ -102,7 +102,7 @@ impl Reader {
             pools,
             rooms: Some(rooms),
             rooms_number: self.visible.numbers.fetch_add(1, Ordering::Relaxed) + 1,
-            counts: CallCounts::default(),
+            counts_in_part: CallCounts::default(),
             names: NameIndex::default(),
             // Those of this reader are itself; they would keep it for ever.
             visible: VisibleReaders::default(),
@@ -127,6 +127,13 @@ impl Reader {
     #[must_use]
     pub fn shows_servers(&self) -> bool {
         self.people_shown() != PeopleShown::ByPseudonym
+    }
+
+    /// Does this reader show everything that happened in this room?
+    pub(in crate::store) fn sees_whole_room(&self, room_id: &str) -> bool {
+        self.rooms
+            .as_ref()
+            .is_none_or(|rooms| rooms.only_call.is_none() && rooms.whole.contains(room_id))
     }
 
     /// A number for the rooms that this reader shows; 0 if it shows all. No two readers with other

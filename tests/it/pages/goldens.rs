@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 const SEED: u64 = 13;
 
 /// Events of one room, oldest first, in client format.
+#[derive(Clone)]
 pub struct Room {
     pub id: String,
     pub events: Vec<Value>,

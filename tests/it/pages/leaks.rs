@@ -5,6 +5,7 @@
 //! error, status or entity tag can tell of the other rooms.
 
 use crate::pages::goldens::{Room, rooms_of_the_demo, without_hashes};
+use crate::pages::leak_paths::{Asked, Names, list_asked};
 use crate::pages::site::{NOW, Site, quote, text};
 use callscope::changes::Change;
 use callscope::store::derive::pseudonyms;
@@ -15,7 +16,7 @@ use callscope::web::sign_in::access::AccessSettings;
 use callscope::web::sign_in::proxy::TrustedProxies;
 use callscope::web::sign_in::secret_text::hash_secret;
 use callscope::web::sign_in::widget::{TokenAnswer, TokenChecker};
-use reqwest::Response;
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +35,11 @@ const WIDGET_SECRET: &str = "csw_of-the-widget";
 /// Maximum values of each parameter that are tried: visible ones and hidden ones.
 const VALUES_MOST: usize = 3;
 
+/// Maximum answers of one list: the first page, its head, and pages after it.
+const PAGES_MOST: usize = 5;
+
 /// Who is in the room now, and whether its history was always open to members.
-fn members_of_room(room: &Room) -> BTreeSet<String> {
+pub fn members_of_room(room: &Room) -> BTreeSet<String> {
     let mut standing = BTreeMap::new();
     for event in &room.events {
         if event["type"] == "m.room.member" {
@@ -59,7 +63,7 @@ fn last_in_state<'r>(room: &'r Room, kind: &str, key: &str) -> Option<&'r str> {
         .and_then(|event| event["content"][key].as_str())
 }
 
-fn is_hidden(room: &Room) -> bool {
+pub fn is_hidden(room: &Room) -> bool {
     last_in_state(room, HIDDEN_EVENT, "visibility") == Some("hidden")
 }
 
@@ -77,7 +81,7 @@ fn is_closed(room: &Room) -> bool {
 }
 
 /// May this viewer see the room?
-fn may_see(viewer: &Viewer, room: &Room) -> bool {
+pub fn may_see(viewer: &Viewer, room: &Room) -> bool {
     match viewer {
         Viewer::Operator => true,
         Viewer::Anonymous => is_public(room),
@@ -131,7 +135,7 @@ fn account_in_other_rooms(rooms: &[Room], viewer: &Viewer) -> Viewer {
 }
 
 /// The rooms of the demo, one of them hidden by its moderators.
-async fn rooms_of_the_world() -> Vec<Room> {
+pub async fn rooms_of_the_world() -> Vec<Room> {
     let site = Site::empty("world").await;
     let mut rooms = rooms_of_the_demo(&site).await;
     let hidden = rooms
@@ -149,7 +153,7 @@ async fn rooms_of_the_world() -> Vec<Room> {
 }
 
 /// A site with these rooms, where a proxy says who asks.
-async fn site_with_rooms<'r>(rooms: impl Iterator<Item = &'r Room>) -> Site {
+pub async fn site_with_rooms<'r>(rooms: impl Iterator<Item = &'r Room>) -> Site {
     let settings = AccessSettings {
         proxies: TrustedProxies {
             networks: vec!["127.0.0.0/8".parse().unwrap()],
@@ -206,31 +210,35 @@ fn ids_of_rooms(rooms: &[Room]) -> BTreeSet<String> {
         .collect()
 }
 
-/// The answer to a viewer.
-async fn ask(site: &Site, viewer: &Viewer, path: &str) -> Response {
-    let request = site.client.get(format!("{}{path}", site.base));
-    let request = match viewer {
+/// A request of a viewer.
+fn request_of(site: &Site, viewer: &Viewer, method: Method, path: &str) -> RequestBuilder {
+    let request = site.client.request(method, format!("{}{path}", site.base));
+    match viewer {
         Viewer::Operator => request.header(USER_HEADER, OPERATOR),
         Viewer::Account { user_id } => request.header(USER_HEADER, user_id),
         Viewer::AccountInRoom { .. } => request.bearer_auth(WIDGET_SECRET),
         // Who has a link has its address.
         Viewer::Anonymous | Viewer::HasShareLink { .. } => request,
-    };
+    }
+}
+
+/// The answer to a viewer.
+async fn ask(site: &Site, viewer: &Viewer, path: &str) -> Response {
+    let request = request_of(site, viewer, Method::GET, path);
 
     request.send().await.unwrap()
 }
 
 /// What a viewer gets as JSON.
-async fn ask_json(site: &Site, viewer: &Viewer, path: &str) -> Value {
+pub async fn ask_json(site: &Site, viewer: &Viewer, path: &str) -> Value {
     let answer = ask(site, viewer, path).await;
     assert_eq!(answer.status(), 200, "{path}");
 
     answer.json().await.unwrap()
 }
 
-/// Everything of an answer: status, headers and body.
-async fn whole_answer(site: &Site, viewer: &Viewer, path: &str) -> String {
-    let answer = ask(site, viewer, path).await;
+/// Status and headers, as one text.
+fn head_of_answer(answer: &Response) -> String {
     let mut headers: Vec<String> = answer
         .headers()
         .iter()
@@ -238,31 +246,115 @@ async fn whole_answer(site: &Site, viewer: &Viewer, path: &str) -> String {
         .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
         .collect();
     headers.sort();
-    let status = answer.status();
-    let body = answer.text().await.unwrap();
-    let body = without_hashes(&body.replace(&site.base, "http://site"));
 
-    format!("{status}\n{}\n\n{body}", headers.join("\n"))
+    format!("{}\n{}", answer.status(), headers.join("\n"))
 }
 
-/// Values of parameters: the first few that exist, and the first few that only exist elsewhere.
-#[derive(Debug, Default)]
-struct Names {
-    calls: Vec<String>,
-    rooms: Vec<String>,
-    servers: Vec<String>,
-    people: Vec<String>,
-    words: Vec<String>,
+/// Everything of an answer: status, headers and body.
+async fn whole_answer(site: &Site, viewer: &Viewer, path: &str) -> String {
+    read_whole(site, ask(site, viewer, path).await).await
+}
+
+async fn read_whole(site: &Site, answer: Response) -> String {
+    let head = head_of_answer(&answer);
+    let body = answer.text().await.unwrap();
+    let body = without_hashes(&body.replace(&site.base, "http://site"));
+    let whole = format!("{head}\n\n{body}");
+
+    without_chance(&whole)
+}
+
+/// The text without what is drawn at random for each visitor: what forms are bound to.
+fn without_chance(text: &str) -> String {
+    let mut found = text.to_owned();
+    for (before, after) in [("callscope-form=", ';'), ("name=\"token\" value=\"", '"')] {
+        let mut parts = found.split(before);
+        let first = parts.next().unwrap_or_default().to_owned();
+        found = parts.fold(first, |kept, part| {
+            let rest = part.split_once(after).map_or("", |(_, rest)| rest);
+            format!("{kept}{before}{after}{rest}")
+        });
+    }
+
+    found
+}
+
+/// Everything that a viewer gets who asks for this; of a list also the pages after the first.
+async fn whole_answers(site: &Site, viewer: &Viewer, asked: &Asked) -> String {
+    match asked {
+        Asked::Stream(path) => head_of_answer(&ask(site, viewer, path).await),
+        Asked::Form(path, fields) => {
+            let field = |(name, value): &(String, String)| format!("{name}={}", quote(value));
+            let fields: Vec<String> = fields.iter().map(field).collect();
+            let request = request_of(site, viewer, Method::POST, path)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(fields.join("&"));
+            read_whole(site, request.send().await.unwrap()).await
+        }
+        Asked::Page(path) => {
+            let first = whole_answer(site, viewer, path).await;
+            let mut page = first.clone();
+            let mut answers = vec![first];
+            // Parameters are read alike for both.
+            if !path.contains('?') {
+                let of_head = request_of(site, viewer, Method::HEAD, path);
+                let head = without_chance(&head_of_answer(&of_head.send().await.unwrap()));
+                assert_that_head_is_like(&head, &answers[0], path);
+                answers.push(head);
+            }
+
+            while answers.len() < PAGES_MOST
+                && let Some(next) = next_page(&page)
+            {
+                let sign = if path.contains('?') { '&' } else { '?' };
+                page = whole_answer(site, viewer, &format!("{path}{sign}cursor={next}")).await;
+                answers.push(page.clone());
+            }
+
+            answers.join("\n\n")
+        }
+    }
+}
+
+/// Where the page of a list after this one begins, if its JSON says so.
+fn next_page(answer: &str) -> Option<String> {
+    let (_, body) = answer.split_once("\n\n")?;
+    let json: Value = serde_json::from_str(body).ok()?;
+
+    json["next"].as_str().map(quote)
+}
+
+/// HEAD says what GET says: status, entity tag and length.
+fn assert_that_head_is_like(head: &str, whole: &str, path: &str) {
+    let of_get = whole.split("\n\n").next().unwrap();
+    assert_eq!(head.lines().next(), of_get.lines().next(), "HEAD {path}");
+    for name in ["etag: ", "content-length: ", "content-type: "] {
+        let line = |text: &str| {
+            let mut lines = text.lines();
+            lines.find(|line| line.starts_with(name)).map(str::to_owned)
+        };
+        if let (Some(one), Some(other)) = (line(head), line(of_get)) {
+            assert_eq!(one, other, "HEAD {path}");
+        }
+    }
+
+    let is_tagged = |text: &str| text.contains("\netag: ");
+    assert_eq!(
+        is_tagged(head),
+        is_tagged(of_get),
+        "HEAD {path}:\n{head}\n{of_get}"
+    );
 }
 
 /// Names of rooms that are visible and of some that are not.
-fn names_of_rooms(all: &[Room], viewer: &Viewer, calls: &BTreeMap<String, Vec<String>>) -> Names {
+pub fn names_of_rooms(
+    all: &[Room],
+    may_see: impl Fn(&Room) -> bool,
+    calls: &BTreeMap<String, Vec<String>>,
+) -> Names {
     let mut names = Names::default();
     for visible in [true, false] {
-        let rooms: Vec<&Room> = all
-            .iter()
-            .filter(|room| may_see(viewer, room) == visible)
-            .collect();
+        let rooms: Vec<&Room> = all.iter().filter(|room| may_see(room) == visible).collect();
         for room in rooms.iter().take(VALUES_MOST) {
             names.rooms.push(room.id.clone());
             let of_room = calls.get(&room.id).into_iter().flatten();
@@ -288,89 +380,8 @@ fn names_of_rooms(all: &[Room], viewer: &Viewer, calls: &BTreeMap<String, Vec<St
     names
 }
 
-/// Each path of the program's own document with each value of its parameters, and the pages.
-async fn paths_to_ask(site: &Site, names: &Names) -> Vec<String> {
-    let document = ask_json(site, &Viewer::Anonymous, "/api/v1/openapi.json").await;
-    let mut templates: Vec<String> = document["paths"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .filter(|path| *path != "/api/v1/live")
-        .cloned()
-        .collect();
-    assert!(templates.len() > 30, "{templates:?}");
-    // Each JSON has a page beside it.
-    let pages: Vec<String> = templates
-        .iter()
-        .filter_map(|path| path.strip_prefix("/api/v1"))
-        .map(ToOwned::to_owned)
-        .collect();
-    templates.extend(pages);
-    for page in [
-        "/",
-        "/calls?status=ended&sort=-duration",
-        "/calls?sort=-people",
-    ] {
-        templates.push(page.to_owned());
-    }
-
-    let mut paths = BTreeSet::new();
-    for template in &templates {
-        let of_kind = |start: &str| template.contains(start);
-        let values = match () {
-            () if of_kind("/calls/{") => &names.calls,
-            () if of_kind("/rooms/{") => &names.rooms,
-            () if of_kind("/servers/{") => &names.servers,
-            () => {
-                paths.insert(template.clone());
-                continue;
-            }
-        };
-        let (before, rest) = template.split_once('{').unwrap();
-        let (_, after) = rest.split_once('}').unwrap();
-        for value in values {
-            paths.insert(format!("{before}{}{after}", quote(value)));
-        }
-    }
-
-    for list in [
-        "/calls",
-        "/api/v1/calls",
-        "/api/v1/calls.csv",
-        "/rooms",
-        "/servers",
-    ] {
-        for word in names.words.iter().chain(&names.people) {
-            paths.insert(format!("{list}?q={}", quote(word)));
-        }
-    }
-    for list in ["/calls", "/api/v1/calls", "/api/v1/calls.ndjson"] {
-        for (parameter, values) in [
-            ("room", &names.rooms),
-            ("server", &names.servers),
-            ("user", &names.people),
-        ] {
-            for value in values {
-                paths.insert(format!("{list}?{parameter}={}", quote(value)));
-            }
-        }
-    }
-    for period in ["7d", "30d", "365d"] {
-        for page in [
-            "/statistics",
-            "/api/v1/statistics",
-            "/servers",
-            "/transports",
-        ] {
-            paths.insert(format!("{page}?period={period}"));
-        }
-    }
-
-    paths.into_iter().collect()
-}
-
 /// The ids of all calls, by room.
-async fn calls_by_room(rooms: &[Room]) -> BTreeMap<String, Vec<String>> {
+pub async fn calls_by_room(rooms: &[Room]) -> BTreeMap<String, Vec<String>> {
     let site = site_with_rooms(rooms.iter()).await;
     let calls = ask_json(&site, &Viewer::Operator, "/api/v1/calls?limit=500").await;
     let mut by_room: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -399,38 +410,52 @@ fn first_difference(one: &str, other: &str) -> String {
 }
 
 async fn assert_that_nothing_leaks(viewer: Viewer, rooms: &[Room]) {
+    let visible: Vec<Room> = rooms
+        .iter()
+        .filter(|room| may_see(&viewer, room))
+        .cloned()
+        .collect();
+    let sees = |room: &Room| may_see(&viewer, room);
     let calls = calls_by_room(rooms).await;
+    let names = names_of_rooms(rooms, sees, &calls);
+    assert_same_answers(&viewer, rooms, &visible, &names).await;
+}
+
+/// Asks for everything on a site with all rooms, and on one with only what the viewer may see of
+/// them.
+pub async fn assert_same_answers(viewer: &Viewer, rooms: &[Room], visible: &[Room], names: &Names) {
     let all = site_with_rooms(rooms.iter()).await;
-    let visible = rooms.iter().filter(|room| may_see(&viewer, room));
-    let part = site_with_rooms(visible).await;
+    let part = site_with_rooms(visible.iter()).await;
     for site in [&all, &part] {
-        begin_widget_session(site, &viewer).await;
+        begin_widget_session(site, viewer).await;
     }
 
-    let names = names_of_rooms(rooms, &viewer, &calls);
-    let other = account_in_other_rooms(rooms, &viewer);
+    let other = account_in_other_rooms(rooms, viewer);
     let ids = ids_of_rooms(rooms);
     let mut leaks = Vec::new();
-    let mut asked = 0;
-    for path in paths_to_ask(&part, &names).await {
-        asked += 1;
+    let document = ask_json(&part, &Viewer::Anonymous, "/api/v1/openapi.json").await;
+    let asked = list_asked(&part, &document, names).await;
+    for one in &asked {
         // What others were told a moment ago is not told to this viewer.
         all.changes.announce(Change::Observer);
         part.changes.announce(Change::Observer);
-        ask(&all, &Viewer::Operator, &path).await;
-        ask(&all, &other, &path).await;
+        if let Asked::Page(path) = one {
+            ask(&all, &Viewer::Operator, path).await;
+            ask(&all, &other, path).await;
+        }
+
         let (of_all, of_part) = (
-            whole_answer(&all, &viewer, &path).await,
-            whole_answer(&part, &viewer, &path).await,
+            whole_answers(&all, viewer, one).await,
+            whole_answers(&part, viewer, one).await,
         );
-        if viewer == Viewer::Anonymous {
+        if let (Viewer::Anonymous, Asked::Page(path)) = (viewer, one) {
             let leaked = ids.iter().find(|id| {
                 of_all.contains(id.as_str()) && !path.contains(&quote(id)) && *id != BOT
             });
             leaks.extend(leaked.map(|id| format!("{path} names {id}")));
         }
         if of_all != of_part {
-            leaks.push(format!("{path}{}", first_difference(&of_all, &of_part)));
+            leaks.push(format!("{one:?}{}", first_difference(&of_all, &of_part)));
         }
     }
 
@@ -440,9 +465,9 @@ async fn assert_that_nothing_leaks(viewer: Viewer, rooms: &[Room]) {
         leaks.len(),
         leaks.join("\n")
     );
-    let seen = ask_json(&all, &viewer, "/api/v1/calls?limit=500").await;
+    let seen = ask_json(&all, viewer, "/api/v1/calls?limit=500").await;
     assert!(!seen["data"].as_array().unwrap().is_empty());
-    assert!(asked > 200, "{asked}");
+    assert!(asked.len() > 400, "{}", asked.len());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod feeds;
 mod findings;
 mod goldens;
 mod health;
+mod leak_paths;
 mod leaks;
 mod lists;
 mod numbers;

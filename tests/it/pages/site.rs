@@ -9,6 +9,7 @@ use callscope::rtc::words::{Mode, Source, Watch};
 use callscope::store::Writer;
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
 use callscope::store::ingest::{vantages, write};
+use callscope::web::routes::Address;
 use callscope::web::sign_in::access::{Access, AccessSettings};
 use callscope::web::{self, KeptTimes, Options, SharedMemory, Web};
 use reqwest::Client;
@@ -29,6 +30,8 @@ pub struct Site {
     pub store: Writer,
     pub changes: Changes,
     pub clock: Clock,
+    /// Every address of the program.
+    pub addresses: Vec<Address>,
     database: Database,
 }
 
@@ -131,6 +134,7 @@ impl Site {
             memory: SharedMemory::default(),
         };
 
+        let addresses = web::list_addresses(&web);
         tokio::spawn(web::serve(listener, web).unwrap());
         let client = Client::builder()
             .no_proxy()
@@ -144,6 +148,7 @@ impl Site {
             store,
             changes,
             clock: of_site,
+            addresses,
             database,
         }
     }
