@@ -97,6 +97,8 @@ pub struct Settings {
     /// Other servers and SFUs are probed; `None` = none is.
     pub probe: Option<ProbeSettings>,
     pub rules: Rules,
+    /// A call whose people are back in the next one within this time broke, ms.
+    pub rejoin_grace_ms: i64,
 }
 
 /// The errors of a loop.

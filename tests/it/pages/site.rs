@@ -110,6 +110,7 @@ impl Site {
             cors_origins: vec!["https://app.example".into()],
             metrics_room_labels: true,
             probing: name == "probed",
+            rejoin_grace_ms: callscope::rtc::broken_call::REJOIN_GRACE_MS,
             kept: KeptTimes {
                 reads_history: true,
                 ..KeptTimes::default()
