@@ -118,6 +118,7 @@ impl App {
             public_url: config.public_url.as_ref().map(ToString::to_string),
             access: Access::new(access, sign_ins),
             options: web::Options {
+                rejoin_grace_ms: config.rejoin_grace * 1000,
                 public_names: config.public_names.clone(),
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
@@ -448,6 +449,7 @@ fn observer_settings(
             slot_policy: config.slot_policy,
             ..Rules::default()
         },
+        rejoin_grace_ms: config.rejoin_grace * 1000,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Config {
     /// When to read the whole state of the rooms: cron with seconds, UTC; already checked.
     pub poll_schedule: String,
     pub slot_policy: SlotPolicy,
+    /// A call whose people are back in the next one within this time broke, s.
+    pub rejoin_grace: i64,
     /// Whether to read the history of rooms.
     pub backfill: bool,
     /// How far back; `None` = to the beginning.
@@ -194,6 +196,7 @@ impl Config {
         let mode = layers.parsed("mode", check::parse_mode);
         let poll_schedule = layers.parsed("poll_schedule", check::parse_schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
+        let rejoin_grace = layers.number("rejoin_grace", 0, 600);
         let (backfill, backfill_days) = (
             layers.switch("backfill"),
             read_days(layers, "backfill_days"),
@@ -228,6 +231,7 @@ impl Config {
             mode: mode?,
             poll_schedule: poll_schedule?,
             slot_policy: slot_policy?,
+            rejoin_grace: rejoin_grace?,
             backfill: backfill?,
             backfill_days,
             backfill_page: u32::try_from(backfill_page?).ok()?,

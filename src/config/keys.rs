@@ -54,6 +54,11 @@ pub const KEYS: &[SettingKey] = &[
         Some("if_present"),
         "if_present, required or ignore",
     ),
+    new_key(
+        "rejoin_grace",
+        Some("30"),
+        "a number of seconds from 0 to 600",
+    ),
     new_key("backfill", Some("true"), "true or false"),
     new_key("backfill_days", None, "a number of days, 1 or more"),
     new_key(

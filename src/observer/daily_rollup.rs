@@ -46,7 +46,8 @@ impl Observer {
 
     /// Derives the findings of calls that are over and have none stored.
     async fn derive_findings(&self) -> Result<(), Error> {
-        while derive::derive_next_findings(&self.store, self.clock.now_ms()).await? {
+        let grace_ms = self.settings.rejoin_grace_ms;
+        while derive::derive_next_findings(&self.store, self.clock.now_ms(), grace_ms).await? {
             tokio::time::sleep(BREATH).await;
         }
 

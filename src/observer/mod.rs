@@ -100,6 +100,8 @@ pub struct Settings {
     /// Our own homeserver is checked, from its name to its SFU.
     pub check_own_server: bool,
     pub rules: Rules,
+    /// A call whose people are back in the next one within this time broke, ms.
+    pub rejoin_grace_ms: i64,
 }
 
 /// The errors of a loop.

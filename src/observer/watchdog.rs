@@ -72,6 +72,7 @@ mod tests {
             backfill_days: None,
             backfill_page: 250,
             retention: RetentionSettings::default(),
+            rejoin_grace_ms: crate::rtc::broken_call::REJOIN_GRACE_MS,
             probe: None,
             check_own_server: false,
             rules: Rules::default(),

@@ -17,6 +17,11 @@ words! {
         NobodyCouldCome = "nobody_could_come",
         ServerDenied = "server_denied",
         LostPower = "lost_power",
+        OldestTie = "oldest_tie",
+        GhostOldest = "ghost_oldest",
+        NoTransport = "no_transport",
+        Flapping = "flapping",
+        BrokenCall = "broken_call",
     }
 }
 
@@ -149,6 +154,60 @@ pub const KINDS: &[KindEntry] = &[
         is_certain: true,
     },
     KindEntry {
+        kind: FindingKind::NoTransport,
+        title: "A member without an SFU",
+        meaning: "A member of the call states no SFU and uses none, while others do: nobody hears \
+                  them.",
+        mender: Mender::ServerAdmin,
+        remedy: "Name an SFU for their homeserver (its transports endpoint, or rtc_foci in \
+                 .well-known/matrix/client), so that their client has one.",
+        severity: Severity::Grave,
+        is_certain: true,
+    },
+    KindEntry {
+        kind: FindingKind::BrokenCall,
+        title: "A call broke and went on",
+        meaning: "All left a call at once, and the same people were in the next one of the slot \
+                  within seconds.",
+        mender: Mender::SfuOperator,
+        remedy: "Look for what happened at that moment: a restart of the SFU, of a homeserver or \
+                 of a proxy.",
+        severity: Severity::Warning,
+        is_certain: false,
+    },
+    KindEntry {
+        kind: FindingKind::GhostOldest,
+        title: "A ghost decides the SFU",
+        meaning: "The oldest member is a ghost, and its SFU is the one that clients which follow \
+                  the oldest member use.",
+        mender: Mender::RoomModerators,
+        remedy: "Empty the membership of the ghost; those who follow it then join again.",
+        severity: Severity::Warning,
+        is_certain: false,
+    },
+    KindEntry {
+        kind: FindingKind::OldestTie,
+        title: "Two candidates for the oldest member",
+        meaning: "Two members who follow the oldest one joined at almost the same time and named \
+                  different SFUs, so that some may be on the one and some on the other.",
+        mender: Mender::Person,
+        remedy: "If they do not hear each other, one of them leaves and joins again. Clients that \
+                 connect to every SFU (multi-SFU) do not have this.",
+        severity: Severity::Warning,
+        is_certain: false,
+    },
+    KindEntry {
+        kind: FindingKind::Flapping,
+        title: "A device comes and goes",
+        meaning: "One device joined the call at least four times within ten minutes, each time \
+                  after it had left.",
+        mender: Mender::Person,
+        remedy: "Look at their connection and at the log of their client; a proxy that cuts \
+                 WebSockets off does this, too.",
+        severity: Severity::Warning,
+        is_certain: true,
+    },
+    KindEntry {
         kind: FindingKind::ServerDenied,
         title: "A server is shut out of the room",
         meaning: "The room takes no events of a homeserver any more, so its people in the call \
@@ -273,7 +332,7 @@ mod tests {
         }
 
         assert!(KINDS.is_sorted_by_key(|entry| entry.severity.rank()));
-        assert_eq!(KINDS.len(), FindingKind::LostPower as usize + 1);
+        assert_eq!(KINDS.len(), FindingKind::BrokenCall as usize + 1);
     }
 
     #[test]

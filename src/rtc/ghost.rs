@@ -59,6 +59,33 @@ impl GhostSign {
     ];
 }
 
+words! {
+    /// What kind of ghost it is, which decides what helps.
+    pub enum GhostClass {
+        /// The room takes no goodbye from it any more: by its power levels or its server ACL.
+        Muzzled = "muzzled",
+        /// The same person came later with another device.
+        Superseded = "superseded",
+        /// It ran out; its event is still in the state of the room, which clients ignore.
+        Expired = "expired",
+        /// It still counts, and a sign or its silence says that it is gone.
+        Gone = "gone",
+    }
+}
+
+impl GhostClass {
+    /// In a few words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Muzzled => "The room takes no goodbye from it any more",
+            Self::Superseded => "The same person came later with another device",
+            Self::Expired => "It ran out; its event is still in the state of the room",
+            Self::Gone => "It still counts, and is probably gone",
+        }
+    }
+}
+
 /// How the stays of a homeserver ended lately: their number, and how many ended only by expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Goodbyes {

@@ -10,6 +10,7 @@
 pub mod acl;
 pub mod application;
 pub mod attendance;
+pub mod broken_call;
 pub mod coverage;
 pub mod event;
 pub mod evidence;
@@ -41,6 +42,7 @@ pub mod side_by_side;
 pub mod sieve;
 pub mod skew;
 pub mod slot;
+pub mod split_finding;
 pub mod stamp;
 pub mod time;
 pub mod transport;

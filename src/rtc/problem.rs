@@ -3,16 +3,18 @@
 
 use super::finding::{self, Finding, FindingStay};
 use super::finding_kind::{FindingKind, Sureness};
-use super::ghost::GhostDoubt;
+use super::ghost::{GhostClass, GhostDoubt};
 use super::id::{hash, server_of};
 use super::room_finding::{RoomFinding, RoomFindingStay, RoomKnowledge, room_findings};
+use super::split_finding::{SplitFinding, SplitStay, split_findings};
+use super::transport::Transport;
 use std::collections::BTreeMap;
 
 /// Maximum number of findings reported for a call.
 pub const PROBLEMS_MAX: usize = 50;
 /// The version of the rules by which findings are derived. It is raised when other findings follow
 /// from the same stays: then they are derived again.
-pub const FINDINGS_VERSION: &str = "1";
+pub const FINDINGS_VERSION: &str = "2";
 /// The length of an id, bytes.
 const ID_BYTES: usize = 10;
 
@@ -25,6 +27,10 @@ pub struct ProblemStay<'a> {
     pub room: RoomFindingStay<'a>,
     /// Its device said goodbye or renewed it after it had expired.
     pub is_outlived: bool,
+    /// The transport that it states itself.
+    pub stated: Option<&'a Transport>,
+    /// Members of its format state a transport, and nothing was taken out of its content.
+    pub states_transports: bool,
     /// The poll before the one that found it gone.
     pub looked_before_ms: Option<i64>,
 }
@@ -34,6 +40,7 @@ pub struct ProblemStay<'a> {
 pub enum Found<'a> {
     Stays(Finding<'a>),
     Room(RoomFinding<'a>),
+    Split(SplitFinding<'a>),
     /// The membership of this stay ran out while its device was still there.
     RanOut {
         stay: usize,
@@ -49,6 +56,8 @@ pub struct Problem<'a> {
     /// `None` while it lasts.
     pub until_ms: Option<i64>,
     pub found: Found<'a>,
+    /// What kind of ghost it is about; `None` if it is about none.
+    pub ghost: Option<GhostClass>,
 }
 
 /// All findings of a call.
@@ -72,6 +81,7 @@ pub fn problems_of_call<'a>(
     let of_stays: Vec<FindingStay> = stays.iter().map(|stay| stay.finding).collect();
     let of_room: Vec<RoomFindingStay> = stays.iter().map(|stay| stay.room).collect();
     let finding::Findings { shown, doubts } = finding::call_findings(&of_stays, upto);
+    let split = find_splits(stays, &shown, upto);
     let (resets, from_rules): (Vec<_>, Vec<_>) = room_findings(&of_room, room, upto)
         .into_iter()
         .partition(RoomFinding::is_reset);
@@ -82,6 +92,7 @@ pub fn problems_of_call<'a>(
     let found = from_rules
         .into_iter()
         .map(Found::Room)
+        .chain(split.into_iter().map(Found::Split))
         .chain(
             shown
                 .into_iter()
@@ -95,8 +106,82 @@ pub fn problems_of_call<'a>(
         .map(|found| Problem::new(found, stays, upto))
         .collect();
     set_ids(call_id, &mut list, stays);
+    let classes: Vec<Option<GhostClass>> = list
+        .iter()
+        .map(|problem| class_of_ghost(problem, &list, stays))
+        .collect();
+    for (problem, class) in list.iter_mut().zip(classes) {
+        problem.ghost = class;
+    }
 
     Problems { list, doubts }
+}
+
+/// What kind of ghost a problem of the list `all` is about; `None` if it is about none.
+fn class_of_ghost(
+    problem: &Problem<'_>,
+    all: &[Problem<'_>],
+    stays: &[ProblemStay<'_>],
+) -> Option<GhostClass> {
+    let at = problem.stay().filter(|_| problem.kind.is_silence())?;
+    let stay = &stays[at].room;
+    let is_muzzled = all.iter().any(|other| match &other.found {
+        Found::Room(RoomFinding::LostPower { stay, .. }) => *stay == at,
+        Found::Room(RoomFinding::ServerDenied { users, .. }) => users.contains(&stay.user_id),
+        _ => false,
+    });
+    let device = stays[at].finding.device;
+    let is_superseded = stays.iter().any(|other| {
+        other.finding.user_id == stay.user_id
+            && other.finding.device != device
+            && other.room.joined_ms > problem.from_ms
+            && other.room.joined_ms < stay.until_ms
+    });
+
+    Some(if is_muzzled {
+        GhostClass::Muzzled
+    } else if is_superseded {
+        GhostClass::Superseded
+    } else if problem.kind == FindingKind::NoGoodbye {
+        GhostClass::Expired
+    } else {
+        GhostClass::Gone
+    })
+}
+
+/// How the call holds together. `shown` are the findings of its stays, which tell of ghosts.
+fn find_splits<'a>(
+    stays: &[ProblemStay<'a>],
+    shown: &[Finding<'a>],
+    upto: i64,
+) -> Vec<SplitFinding<'a>> {
+    let mut gone: Vec<Option<i64>> = vec![None; stays.len()];
+    for finding in shown {
+        match finding {
+            Finding::Silent {
+                stay,
+                since_ms,
+                doubt,
+            } if doubt.is_probable() => gone[*stay] = Some(*since_ms),
+            Finding::NoGoodbye { stay, since_ms } => gone[*stay] = Some(*since_ms),
+            _ => {}
+        }
+    }
+
+    let of_stay = |(stay, gone_since_ms): (&ProblemStay<'a>, Option<i64>)| SplitStay {
+        user_id: stay.finding.user_id,
+        device: stay.finding.device,
+        joined_ms: stay.finding.joined_ms,
+        until_ms: stay.finding.until_ms,
+        gone_since_ms,
+        stated: stay.stated,
+        used: stay.finding.transport,
+        selection: stay.finding.selection,
+        states_transports: stay.states_transports,
+    };
+    let stays: Vec<SplitStay> = stays.iter().zip(gone).map(of_stay).collect();
+
+    split_findings(&stays, upto)
 }
 
 /// The id of the finding of this kind about a call as a whole.
@@ -182,6 +267,7 @@ impl<'a> Problem<'a> {
                 let until_ms = Some(stays[*stay].room.until_ms);
                 (FindingKind::RanOut, sign_ms.max(joined(*stay)), until_ms)
             }
+            Found::Split(found) => (found.kind(), found.from_ms(), found.until_ms()),
             Found::Room(found) => match found {
                 RoomFinding::Replaced {
                     from_ms, until_ms, ..
@@ -216,6 +302,7 @@ impl<'a> Problem<'a> {
             from_ms,
             until_ms,
             found,
+            ghost: None,
         }
     }
 
@@ -229,6 +316,12 @@ impl<'a> Problem<'a> {
                 RoomFinding::LostPower { stay, .. }
                 | RoomFinding::CameBack { stay }
                 | RoomFinding::Vanished { stay },
+            )
+            | Found::Split(
+                SplitFinding::NoTransport { stay, .. }
+                | SplitFinding::Flapping { stay, .. }
+                | SplitFinding::GhostOldest { ghost: stay, .. }
+                | SplitFinding::OldestTie { first: stay, .. },
             ) => Some(*stay),
             Found::Stays(Finding::Apart { .. })
             | Found::Room(
@@ -253,7 +346,10 @@ impl<'a> Problem<'a> {
     #[must_use]
     pub fn sfu(&self) -> Option<&'a str> {
         match &self.found {
-            Found::Stays(Finding::Apart { sfu, .. }) => Some(sfu),
+            Found::Stays(Finding::Apart { sfu, .. })
+            | Found::Split(
+                SplitFinding::OldestTie { sfu, .. } | SplitFinding::GhostOldest { sfu, .. },
+            ) => Some(sfu),
             _ => None,
         }
     }
@@ -266,6 +362,9 @@ impl<'a> Problem<'a> {
                 Sureness::Probably
             }
             Found::Stays(Finding::Silent { .. }) => Sureness::Perhaps,
+            Found::Split(SplitFinding::OldestTie { .. } | SplitFinding::GhostOldest { .. }) => {
+                Sureness::Probably
+            }
             _ => Sureness::Computed,
         }
     }
@@ -279,6 +378,17 @@ impl<'a> Problem<'a> {
                 deaf.named.iter().chain(&unheard.named).copied().collect()
             }
             (Found::Room(RoomFinding::Replaced { still, .. }), _) => still.clone(),
+            (Found::Split(SplitFinding::OldestTie { first, second, .. }), _) => {
+                vec![stays[*first].room.user_id, stays[*second].room.user_id]
+            }
+            (
+                Found::Split(SplitFinding::GhostOldest {
+                    ghost, followers, ..
+                }),
+                _,
+            ) => std::iter::once(stays[*ghost].room.user_id)
+                .chain(followers.iter().copied())
+                .collect(),
             (
                 Found::Room(
                     RoomFinding::NobodyCouldCome { users, .. }
@@ -345,6 +455,8 @@ mod tests {
                 found_gone: false,
             },
             is_outlived: false,
+            stated: None,
+            states_transports: false,
             looked_before_ms: None,
         }
     }
@@ -362,6 +474,24 @@ mod tests {
         assert_eq!(open[0].id, over[0].id);
         let elsewhere = problems_of_call("d", &stays, &room, 5 * HOUR).list;
         assert_ne!(open[0].id, elsewhere[0].id);
+    }
+
+    #[test]
+    fn a_ghost_has_a_class() {
+        let room = RoomKnowledge::default();
+        let gone = stay("1", "@a:h", 4 * HOUR);
+        let mut other = stay("2", "@a:h", 5 * HOUR);
+        other.finding.device = Some("E");
+        (other.finding.joined_ms, other.room.joined_ms) = (HOUR, HOUR);
+        let class = |stays: &[ProblemStay<'_>], upto| {
+            problems_of_call("c", stays, &room, upto).list[0].ghost
+        };
+        assert_eq!(class(&[gone], 2 * HOUR), Some(GhostClass::Gone));
+        assert_eq!(class(&[gone], 6 * HOUR), Some(GhostClass::Expired));
+        assert_eq!(
+            class(&[gone, other], 2 * HOUR),
+            Some(GhostClass::Superseded)
+        );
     }
 
     #[test]

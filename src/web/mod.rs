@@ -114,6 +114,8 @@ pub struct Options {
     pub kept: KeptTimes,
     /// Which rooms are visible to whom.
     pub visibility: VisibilityPolicy,
+    /// A call whose people are back in the next one within this time broke, ms.
+    pub rejoin_grace_ms: i64,
 }
 
 /// What is kept, and for how long, as the operator configured it.

@@ -7,7 +7,8 @@ use crate::store::db::multi_row::MultiRow;
 use crate::store::{Error, Tx};
 
 // A call may be found by its begin; long ones are few and have an index of their own.
-const CHANGED: &str = "select s.id from sessions s where s.room_id = $1 and s.started_ms >= $2
+pub(in crate::store) const CHANGED: &str =
+    "select s.id from sessions s where s.room_id = $1 and s.started_ms >= $2
         and s.started_ms <= $3 and s.findings is not null
     union select s.id from sessions s where s.until_ms - s.started_ms > 86400000
         and s.until_ms >= $4 and s.room_id || '' = $1 and s.started_ms + 0 <= $3

@@ -1,7 +1,8 @@
 //! Derives the findings of calls that are over, and stores them. A call is derived once nothing that
 //! its findings are about goes on. Whoever changes something of it discards them in the same commit.
 
-use super::inputs::{problem_stays, read_ghosts, transports_in_use};
+use super::broken::find_broken_calls;
+use super::inputs::{problem_stays, read_ghosts, read_taken_back, transports_in_use};
 use crate::rtc::finding_kind::{FindingKind, Sureness};
 use crate::rtc::id::server_of;
 use crate::rtc::problem::{
@@ -63,8 +64,14 @@ impl StoredFinding {
     }
 }
 
+/// The version of the rules and the setting by which findings are derived.
+fn findings_stamp(rejoin_grace_ms: i64) -> String {
+    format!("{FINDINGS_VERSION} {rejoin_grace_ms}")
+}
+
 // A call is not settled as long as somebody waits alone beside it.
-const WAITING: &str = "select s.id from sessions s where s.findings is null and s.until_ms < $1
+pub(in crate::store) const WAITING: &str =
+    "select s.id from sessions s where s.findings is null and s.until_ms < $1
     and not (s.users = 1 and exists (select 1 from sessions n where n.room_id = s.room_id
         and n.started_ms >= s.started_ms - $2 and n.started_ms <= s.started_ms + $2
         and n.until_ms >= $1 and n.users = 1))
@@ -77,7 +84,12 @@ const OUTDATED: &str = "select o.id from (select id, until_ms from sessions wher
 ///
 /// # Errors
 /// When the database fails.
-pub async fn derive_next_findings(store: &Writer, now: i64) -> Result<bool, Error> {
+pub async fn derive_next_findings(
+    store: &Writer,
+    now: i64,
+    rejoin_grace_ms: i64,
+) -> Result<bool, Error> {
+    let stamp = findings_stamp(rejoin_grace_ms);
     let mut ids: Vec<String> = sqlx::query_scalar(WAITING)
         .bind(now)
         .bind(BEGAN_APART_MAX_MS)
@@ -86,7 +98,7 @@ pub async fn derive_next_findings(store: &Writer, now: i64) -> Result<bool, Erro
         .await?;
     if ids.is_empty() {
         ids = sqlx::query_scalar(OUTDATED)
-            .bind(FINDINGS_VERSION)
+            .bind(&stamp)
             .bind(BATCH)
             .fetch_all(&store.read)
             .await?;
@@ -109,9 +121,9 @@ pub async fn derive_next_findings(store: &Writer, now: i64) -> Result<bool, Erro
     tx.commit().await?;
 
     let calls = calls::find_calls(store, &ids).await?;
-    let found = findings_of_calls(store, calls, now).await?;
+    let found = findings_of_calls(store, calls, now, rejoin_grace_ms).await?;
     let mut tx = store.writing().await?;
-    let unchanged = settle_calls(&mut tx, &ids).await?;
+    let unchanged = settle_calls(&mut tx, &ids, &stamp).await?;
     let found: Vec<StoredFinding> = found
         .into_iter()
         .filter(|finding| unchanged.contains(&finding.call_id) && finding.until_ms.is_some())
@@ -133,7 +145,7 @@ static SETTLE: MultiRow =
 
 /// Notes that those of these calls are derived that were not changed since that began, deletes what
 /// was stored of them, and returns their ids.
-async fn settle_calls(tx: &mut Tx, ids: &[String]) -> Result<BTreeSet<String>, Error> {
+async fn settle_calls(tx: &mut Tx, ids: &[String], stamp: &str) -> Result<BTreeSet<String>, Error> {
     use sqlx::Row;
     let rows = UNCHANGED.read_by_ids(tx, ids).await?;
     let unchanged: Vec<String> = rows
@@ -145,7 +157,7 @@ async fn settle_calls(tx: &mut Tx, ids: &[String]) -> Result<BTreeSet<String>, E
         .write(
             tx,
             &unchanged,
-            |query| query.bind(FINDINGS_VERSION),
+            |query| query.bind(stamp.to_owned()),
             |query, id| query.bind(id.clone()),
         )
         .await?;
@@ -218,6 +230,7 @@ pub async fn findings_of_calls(
     store: &Reader,
     calls: Vec<Call>,
     now: i64,
+    rejoin_grace_ms: i64,
 ) -> Result<Vec<StoredFinding>, Error> {
     let read = ReadCalls::read(store, calls, now).await?;
     let mut found = Vec::new();
@@ -235,6 +248,29 @@ pub async fn findings_of_calls(
     }
 
     found.extend(find_side_by_side(store, &read.calls, lone, now).await?);
+    let ids: Vec<String> = read.calls.iter().map(|call| call.id.clone()).collect();
+    let mut broken = find_broken_calls(store, &ids, rejoin_grace_ms).await?;
+    for call in &read.calls {
+        let of_call = broken.remove(&call.id).unwrap_or_default().into_iter();
+        found.extend(of_call.map(|broken| {
+            StoredFinding {
+                id: broken.id,
+                room_id: call.room.room_id.clone(),
+                call_id: call.id.clone(),
+                kind: FindingKind::BrokenCall,
+                sure: Sureness::Probably,
+                from_ms: broken.from_ms,
+                until_ms: Some(broken.until_ms),
+                server: broken
+                    .users
+                    .first()
+                    .map_or("", |user| server_of(user))
+                    .to_owned(),
+                sfu: None,
+                users: broken.users,
+            }
+        }));
+    }
 
     Ok(found)
 }
@@ -371,6 +407,7 @@ struct ReadCalls {
     members: HashMap<String, Vec<Member>>,
     origins: HashMap<String, evidence::Origins>,
     ghosts: super::inputs::Ghosts,
+    taken_back: BTreeSet<String>,
     rooms: HashMap<String, RoomKnowledge>,
 }
 
@@ -396,6 +433,7 @@ impl ReadCalls {
 
         let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
         let ghosts = read_ghosts(store, &members, &origins, now).await?;
+        let taken_back = read_taken_back(store, &members).await?;
         let mut by_call: HashMap<String, Vec<Member>> = HashMap::new();
         for member in members {
             by_call
@@ -410,6 +448,7 @@ impl ReadCalls {
             members: by_call,
             origins,
             ghosts,
+            taken_back,
         })
     }
 
@@ -429,6 +468,7 @@ impl ReadCalls {
             &used,
             &self.origins,
             &self.ghosts,
+            &self.taken_back,
         );
         let unknown = RoomKnowledge::default();
         let room = self.rooms.get(&call.room.room_id).unwrap_or(&unknown);
@@ -437,9 +477,11 @@ impl ReadCalls {
     }
 }
 
-const UNDERIVED: &str = "select o.id from (select id, until_ms from sessions
-        where findings is null and until_ms <= $1
-        union all select id, until_ms from sessions where findings = '' and until_ms <= $1) as o
+pub(in crate::store) const UNDERIVED: &str = "select o.id from (
+        select * from (select id, until_ms from sessions where findings is null and until_ms <= $1
+            order by until_ms desc limit $2) as never
+        union all select * from (select id, until_ms from sessions where findings = ''
+            and until_ms <= $1 order by until_ms desc limit $2) as now) as o
     order by o.until_ms desc limit $2";
 
 /// The ids of the calls that were over by `now`, ms, and whose findings are not stored, the last

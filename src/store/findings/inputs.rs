@@ -9,10 +9,12 @@ use crate::rtc::room_finding::RoomFindingStay;
 use crate::rtc::time::DAY_MS;
 use crate::rtc::transport::{self, Transport, TransportStay};
 use crate::rtc::words::Format;
+use crate::store::db::multi_row::MultiRow;
 use crate::store::ingest::vantages;
 use crate::store::read::evidence::Origins;
 use crate::store::read::ghosts::{self, StayStatements};
 use crate::store::{Error, Reader, model};
+use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Maximum number of silent stays whose events are read. For further ones, only the signs that need
@@ -141,14 +143,47 @@ pub fn transports_in_use(members: &[model::Member]) -> Vec<Option<Transport>> {
     transport::transports_in_use(&members.iter().map(stay).collect::<Vec<_>>())
 }
 
+static TAKEN_BACK: MultiRow = MultiRow::new(
+    "select m.id from memberships m join events e on e.event_id = m.join_event_id
+        and e.room_id = m.room_id where e.redacted_ms is not null and m.id in (",
+    "?",
+    ")",
+);
+
+/// Those of these stays whose transports may have been taken back by a redaction. Only stays without
+/// a transport are looked at, which are few.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn read_taken_back(
+    store: &Reader,
+    members: &[model::Member],
+) -> Result<BTreeSet<String>, Error> {
+    let lacking = members
+        .iter()
+        .filter(|member| member.stay.transport.is_none() && member.stay.format != Format::Legacy);
+    let ids: Vec<&str> = lacking.map(|member| member.stay.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+
+    let mut connection = store.read.acquire().await?;
+    let rows = TAKEN_BACK.read_by_ids(&mut connection, &ids).await?;
+    let ids = rows.iter().map(|row| row.try_get("id"));
+
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 /// What findings need of the stays of one call of this application, in the order of `members`.
-/// `used` is the transport of each.
+/// `used` is the transport of each, `taken_back` what
+/// [`read_taken_back`] says.
 pub(crate) fn problem_stays<'a>(
     application: &str,
     members: &'a [model::Member],
     used: &'a [Option<Transport>],
     origins: &HashMap<String, Origins>,
     ghosts: &Ghosts,
+    taken_back: &BTreeSet<String>,
 ) -> Vec<ProblemStay<'a>> {
     let is_call = application == "m.call";
     let is_ours = |event_id: &str| event_id.starts_with('~');
@@ -183,6 +218,10 @@ pub(crate) fn problem_stays<'a>(
                 found_gone: stay.end_event_id.as_deref().is_some_and(is_ours),
             },
             is_outlived: stay.outlived_ms.is_some(),
+            stated: stay.transport.as_ref(),
+            states_transports: is_call
+                && matches!(stay.format, Format::Session | Format::Sticky)
+                && !taken_back.contains(&stay.id),
             looked_before_ms: origins
                 .and_then(|origins| origins.end)
                 .and_then(|event| event.made_since_ms),

@@ -2,6 +2,7 @@
 //! are derived in the background. Those of other calls are computed when somebody asks, by the same
 //! function from the same rows.
 
+pub mod broken;
 pub mod derive;
 pub mod inputs;
 pub mod list;

@@ -8,6 +8,8 @@ use super::{
 };
 use crate::rtc::coverage::Span;
 use crate::store::db::dialect::Dialect;
+use crate::store::derive::stale_findings;
+use crate::store::findings::derive;
 use crate::store::ingest::rooms;
 use crate::store::model::{CallFilter, More};
 use crate::store::stats::concurrency::{self, DevicesOfSpan};
@@ -211,6 +213,25 @@ async fn evidence_is_counted_whole_and_read_in_part() {
         plan.contains("SEARCH e USING INDEX events_kind (room_id=? AND kind=? AND state_key=?)"),
         "{plan}"
     );
+}
+
+#[tokio::test]
+async fn calls_without_findings_are_found_by_their_index() {
+    let bed = Bed::new().await;
+    for sql in [derive::WAITING, derive::UNDERIVED] {
+        let plan = bed.plan(sql).await;
+        assert!(
+            plan.contains("sessions_findings (findings=? AND until_ms<?"),
+            "{plan}"
+        );
+    }
+
+    let plan = bed.plan(stale_findings::CHANGED).await;
+    assert!(
+        plan.contains("sessions_room (room_id=? AND started_ms>? AND started_ms<?"),
+        "{plan}"
+    );
+    assert!(plan.contains("sessions_long (until_ms>?"), "{plan}");
 }
 
 #[tokio::test]

@@ -39,9 +39,10 @@ use super::Web;
 use super::http::error::Error;
 use super::http::response::PageRequest;
 use super::view::liveness::Liveness;
-use super::view::{self, CallContext, CallFacts, MemberFacts, NowFacts};
+use super::view::{self, CallContext, CallFacts, FindingFacts, MemberFacts, NowFacts};
 use crate::rtc::coverage::Interval;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
+use crate::store::findings::broken::find_broken_calls;
 use crate::store::findings::inputs;
 use crate::store::ingest::{access, vantages};
 use crate::store::model;
@@ -78,7 +79,7 @@ pub(super) async fn read_calls_with_members(
     Ok(calls)
 }
 
-/// Adds to each call the calls that ran side by side with it.
+/// Adds to each call the calls that ran side by side with it, and how it broke and went on.
 async fn add_side_by_side(
     web: &Web,
     ask: &PageRequest,
@@ -87,6 +88,15 @@ async fn add_side_by_side(
     let beside = calls_side_by_side(web, calls).await?;
     let others = read_members(web, ask, beside).await?;
     view::add_side_by_side(calls, &others, ask.now);
+    let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+    let grace_ms = web.options.rejoin_grace_ms;
+    let mut broken = find_broken_calls(&web.store, &ids, grace_ms).await?;
+    for call in calls {
+        let of_call = broken.remove(&call.id).unwrap_or_default().into_iter();
+        call.findings
+            .extend(of_call.map(FindingFacts::of_broken_call));
+    }
+
     Ok(())
 }
 
@@ -371,6 +381,7 @@ async fn read_calls_in_part(
 
     let ledger = CallContext {
         ghosts: inputs::read_ghosts(store, &members, &origins, ask.now).await?,
+        taken_back: inputs::read_taken_back(store, &members).await?,
         origins,
         coverage,
         rooms: access::knowledge_of_rooms(store, &rooms).await?,

@@ -101,6 +101,8 @@ pub struct CallContext {
     pub origins: HashMap<String, Origins>,
     /// Evidence about ghosts: for stays whose renewal is overdue.
     pub ghosts: Ghosts,
+    /// Stays whose transports may have been taken back.
+    pub taken_back: std::collections::BTreeSet<String>,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
     /// Facts from the rooms' own state, by room.

@@ -5,12 +5,14 @@ use super::format as f;
 use super::{CallContext, CallFacts, MemberFacts, Stamp, person_title};
 use crate::rtc::finding::{Finding, People};
 use crate::rtc::finding_kind::{FindingKind, Mender, Severity, Sureness};
-use crate::rtc::ghost::{self, GhostDoubt, GhostSign};
+use crate::rtc::ghost::{self, GhostClass, GhostDoubt, GhostSign};
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
 use crate::rtc::problem::{Found, Problem, Problems, problems_of_call};
 use crate::rtc::room_finding::RoomKnowledge;
+use crate::rtc::split_finding::SplitFinding;
 use crate::rtc::transport::Transport;
+use crate::store::findings::broken::BrokenCall;
 use crate::store::findings::inputs::problem_stays;
 use crate::store::ingest::state_resets::ResetKind;
 use crate::store::model;
@@ -83,7 +85,16 @@ pub struct FindingFacts {
     pub device_id: Option<String>,
     /// The SFU that `users` were connected to.
     pub service_url: Option<String>,
-    /// The calls that ran side by side with this one.
+    /// What kind of ghost a `silent` device or a `no_goodbye` is: `muzzled` (the room takes no goodbye
+    /// from it any more, by its power levels or its server ACL), `superseded` (the same person came
+    /// later with another device), `expired` (it ran out; its event is still in the state) or `gone`
+    /// (it still counts). Null of other kinds.
+    #[schema(value_type = Option<String>)]
+    pub ghost_class: Option<GhostClass>,
+    /// For `flapping`: how often the device came.
+    pub times: Option<usize>,
+    /// The calls that ran side by side with this one; of `broken_call`, the one that this one went
+    /// on in, or that it goes on.
     pub other_call_ids: Vec<String>,
     /// The signs that a silent device is gone, the strongest first: `came_back` (it came back with
     /// the start of a stay that had already ended: a renewal after a goodbye, so no delayed leave
@@ -187,6 +198,7 @@ pub(super) fn findings_of_call(
         used,
         &ledger.origins,
         &ledger.ghosts,
+        &ledger.taken_back,
     );
     let Problems { list, doubts } = problems_of_call(&call.id, &stays, room, upto);
     let facts = |problem| FindingFacts::of_problem(problem, call, members, ledger);
@@ -226,6 +238,8 @@ impl FindingFacts {
             mutual: false,
             device_id: None,
             service_url: None,
+            ghost_class: None,
+            times: None,
             other_call_ids: Vec::new(),
             signs: Vec::new(),
             sign: None,
@@ -248,6 +262,7 @@ impl FindingFacts {
     ) -> Self {
         let base = Self {
             id: problem.id.clone(),
+            ghost_class: problem.ghost,
             ..Self::ongoing(problem.kind, problem.from_ms).ended(problem.until_ms)
         };
         let base = match problem.stay() {
@@ -276,12 +291,64 @@ impl FindingFacts {
             }
             Found::Stays(Finding::NoGoodbye { .. }) | Found::RanOut { .. } => base,
             Found::Room(found) => base.with_room_state(found),
+            Found::Split(found) => base.with_split(found, members),
         };
         let server = told.users.first().map(|user| server_of(user).to_owned());
 
         Self {
             severity: told.kind.severity(told.sure),
             server,
+            ..told
+        }
+    }
+
+    /// The finding that a call broke and went on in another one.
+    #[must_use]
+    pub fn of_broken_call(broken: BrokenCall) -> Self {
+        let base = Self::ongoing(FindingKind::BrokenCall, broken.from_ms).until(broken.until_ms);
+        let server = broken.users.first().map(|user| server_of(user).to_owned());
+
+        Self {
+            id: broken.id,
+            sure: Sureness::Probably,
+            server,
+            users_total: broken.users.len(),
+            users: broken.users,
+            user_names: broken.names,
+            other_call_ids: vec![broken.other_call_id],
+            ..base
+        }
+    }
+
+    /// The finding with what one of the core about how the call holds together says.
+    fn with_split(self, found: SplitFinding, members: &[model::Member]) -> Self {
+        let user = |at: usize| members[at].stay.user_id.clone();
+        let told = match found {
+            SplitFinding::OldestTie {
+                first, second, sfu, ..
+            } => Self {
+                users: vec![user(first), user(second)],
+                device_id: None,
+                service_url: Some(sfu.to_owned()),
+                sure: Sureness::Probably,
+                ..self
+            },
+            SplitFinding::GhostOldest { sfu, followers, .. } => Self {
+                unheard_total: followers.len(),
+                unheard: followers.into_iter().map(ToOwned::to_owned).collect(),
+                service_url: Some(sfu.to_owned()),
+                sure: Sureness::Probably,
+                ..self
+            },
+            SplitFinding::Flapping { times, .. } => Self {
+                times: Some(times),
+                ..self
+            },
+            SplitFinding::NoTransport { .. } => self,
+        };
+
+        Self {
+            users_total: told.users.len(),
             ..told
         }
     }
@@ -337,21 +404,36 @@ impl FindingFacts {
     /// Does it count on the pill of its call?
     #[must_use]
     pub fn is_loud(&self) -> bool {
-        matches!(self.kind, FindingKind::Apart | FindingKind::SideBySide)
-            || self.is_ghost()
+        matches!(
+            self.kind,
+            FindingKind::Apart | FindingKind::SideBySide | FindingKind::NoTransport
+        ) || self.is_ghost()
             || self.is_loud_of_room_state()
     }
 
     /// Is it about a device that is probably gone?
     #[must_use]
     pub fn is_ghost(&self) -> bool {
-        self.sure == Sureness::Probably
+        self.kind == FindingKind::Silent && self.sure == Sureness::Probably
     }
 
     /// Is it about people who could not hear each other, since they were on different SFUs?
     #[must_use]
     pub fn is_apart(&self) -> bool {
         self.kind == FindingKind::Apart
+    }
+
+    /// Is it about how the call holds together?
+    #[must_use]
+    pub fn is_split(&self) -> bool {
+        matches!(
+            self.kind,
+            FindingKind::OldestTie
+                | FindingKind::GhostOldest
+                | FindingKind::NoTransport
+                | FindingKind::Flapping
+                | FindingKind::BrokenCall
+        )
     }
 
     /// Is it about calls in which people waited alone at the same time?
@@ -375,7 +457,17 @@ impl FindingFacts {
     /// Is it about this stay?
     #[must_use]
     pub fn is_of(&self, stay: &MemberFacts) -> bool {
-        !matches!(self.kind, FindingKind::Apart | FindingKind::SideBySide)
+        let is_of_several = matches!(
+            self.kind,
+            FindingKind::Apart
+                | FindingKind::SideBySide
+                | FindingKind::OldestTie
+                | FindingKind::GhostOldest
+                | FindingKind::Flapping
+                | FindingKind::BrokenCall
+        );
+
+        !is_of_several
             && !self.is_of_room_state()
             && self.users == [stay.user_id.as_str()]
             && self.device_id == stay.device_id
@@ -396,6 +488,11 @@ impl FindingFacts {
             (FindingKind::Silent, Sureness::Probably) => ("warn", "ghost", "Probably a ghost"),
             (FindingKind::Silent, _) => ("", "clock", "Quiet"),
             (FindingKind::RanOut, _) => ("", "clock", "Ran out"),
+            (FindingKind::OldestTie, _) => ("warn", "split", "Two oldest"),
+            (FindingKind::GhostOldest, _) => ("warn", "ghost", "Led by a ghost"),
+            (FindingKind::NoTransport, _) => ("bad", "split", "No SFU"),
+            (FindingKind::Flapping, _) => ("warn", "clock", "Comes and goes"),
+            (FindingKind::BrokenCall, _) => ("warn", "split", "Broke"),
             _ => ("", "clock", "No goodbye"),
         }
     }
@@ -446,6 +543,25 @@ impl FindingFacts {
             }
             (FindingKind::Silent, sure) => format!("{users} is {sure} gone"),
             (FindingKind::RanOut, _) => format!("{users} ran out while the device was still there"),
+            (FindingKind::OldestTie, _) => {
+                format!("{users} joined at once and named different SFUs")
+            }
+            (FindingKind::GhostOldest, _) => {
+                format!("{unheard} followed the SFU of {users}, who was gone")
+            }
+            (FindingKind::NoTransport, _) if is_over => format!("{users} had no SFU"),
+            (FindingKind::NoTransport, _) => format!("{users} has no SFU"),
+            (FindingKind::Flapping, _) => format!(
+                "{users} came and went {} times",
+                f::group_digits(self.times.unwrap_or_default())
+            ),
+            (FindingKind::BrokenCall, _) => {
+                let gap_ms = self.until_ms.unwrap_or(self.from_ms) - self.from_ms;
+                format!(
+                    "The call of {users} broke and went on after {}",
+                    f::ended_duration(gap_ms)
+                )
+            }
             _ => format!("No goodbye came for {users}"),
         }
     }
@@ -493,6 +609,17 @@ impl FindingFacts {
                 "Its client does not renew; it ran out while the device was still there, and \
                  others lost sight of it. Its homeserver lost no goodbye."
                     .to_owned()
+            }
+            (FindingKind::OldestTie, _) => format!(
+                "Both follow the SFU of whoever was there first, which each may take itself for: \
+                 {sfu} for some."
+            ),
+            (FindingKind::GhostOldest, _) => format!(
+                "Their clients use the SFU of the oldest member, {sfu}, though that one is gone \
+                 and they name another themselves."
+            ),
+            (FindingKind::NoTransport | FindingKind::Flapping | FindingKind::BrokenCall, _) => {
+                self.kind.entry().meaning.to_owned()
             }
             _ => "It was counted until the membership ran out; when they really went is not \
                   known."

@@ -1,6 +1,7 @@
 //! The list of all findings: the same before and after they are derived, filtered, paged, linked.
 
 use crate::pages::site::{MINUTE, NOW, ROOM, Site, member, quote, text};
+use callscope::rtc::broken_call::REJOIN_GRACE_MS;
 use callscope::store::findings::derive::{derive_next_findings, list_underived_calls};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -67,7 +68,10 @@ async fn site_with_problems(name: &str) -> Site {
 }
 
 async fn derive_all(site: &Site) {
-    while derive_next_findings(&site.store, NOW).await.unwrap() {}
+    while derive_next_findings(&site.store, NOW, REJOIN_GRACE_MS)
+        .await
+        .unwrap()
+    {}
     assert!(
         list_underived_calls(&site.store, NOW, 10)
             .await

@@ -114,6 +114,7 @@ impl Site {
             metrics_room_labels: true,
             probing: name == "probed",
             checks_own_server: true,
+            rejoin_grace_ms: callscope::rtc::broken_call::REJOIN_GRACE_MS,
             kept: KeptTimes {
                 reads_history: true,
                 ..KeptTimes::default()

@@ -4,6 +4,7 @@
 mod accounts;
 mod depth;
 mod direct_rooms;
+mod federation;
 mod filled;
 mod forgotten;
 mod keep;
