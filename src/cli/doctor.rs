@@ -4,7 +4,7 @@ use super::account::sign_in;
 use super::look::say;
 use crate::app;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfiguredAccount, Login};
 use crate::matrix::probe::Prober;
 use crate::matrix::server_check::OwnAccount;
 use crate::matrix::{Client, Error};
@@ -37,17 +37,37 @@ pub(super) async fn run(
     };
 
     let client = app::build_client(account, config.max_response_bytes)?;
-    let signed_in = sign_in(config, account, &client).await?;
-    let user_id = signed_in.who.user_id.clone();
-    let server = server.unwrap_or_else(|| server_of(&user_id));
-    let answers = ask_server(&client, &user_id, server).await;
-    if signed_in.has_new_device
+    let signed_in = match sign_in(config, account, &client).await {
+        Ok(signed_in) => Some(signed_in),
+        // The homeserver may be the very thing that is broken.
+        Err(error) => {
+            eprintln!(
+                "callscope: signing in failed ({error}), so only what everybody may ask is asked"
+            );
+            None
+        }
+    };
+    let user_id = signed_in.as_ref().map(|signed| signed.who.user_id.clone());
+    let user_id = user_id.or_else(|| configured_user(account));
+    let Some(server) = server.or_else(|| user_id.as_deref().map(server_of)) else {
+        return Err("name the homeserver: callscope doctor example.org".into());
+    };
+
+    let own = user_id
+        .as_deref()
+        .filter(|_| signed_in.is_some())
+        .map(|user_id| OwnAccount {
+            client: &client,
+            user_id,
+        });
+    let is_ours = user_id.as_deref().map(server_of) == Some(server);
+    let answers = ask_server(&client, own, server, is_ours).await?;
+    if signed_in.is_some_and(|signed| signed.has_new_device)
         && let Err(error) = client.logout().await
     {
         eprintln!("callscope: the device of this check could not be removed: {error}");
     }
 
-    let answers = answers?;
     let lines = answers.check_lines();
     if as_json {
         say!("{:#}", report_json(&answers, &lines));
@@ -60,22 +80,37 @@ pub(super) async fn run(
     Ok(ExitCode::from(u8::from(is_broken)))
 }
 
-/// Asks the server: with our account if it is ours, else with the guard of the probes.
-async fn ask_server(client: &Client, user_id: &str, server: &str) -> Result<ServerAnswers, Error> {
-    let now = || Clock::System.now_ms();
-    let rooms = read_rules_of_rooms(client, server).await?;
-    if server_of(user_id) != server {
-        let prober = Prober::new()?;
-        return Ok(prober
-            .ask_server(server, None, Some(rooms), &mut BTreeMap::new(), &now)
-            .await);
+/// The user id in the configuration; a token names none.
+fn configured_user(account: &ConfiguredAccount) -> Option<String> {
+    match &account.login {
+        Login::Token(_) => None,
+        Login::Password { user_id, .. } => Some(user_id.clone()),
     }
+}
 
-    let prober = Prober::for_own_server(&client.settings().homeserver_url).await?;
-    let own = OwnAccount { client, user_id };
+/// Asks the server: with our account if it is ours, else as everybody may. `own` is `None` if our
+/// account cannot be used.
+async fn ask_server(
+    client: &Client,
+    own: Option<OwnAccount<'_>>,
+    server: &str,
+    is_ours: bool,
+) -> Result<ServerAnswers, Error> {
+    let now = || Clock::System.now_ms();
+    let rooms = match own {
+        Some(_) => read_rules_of_rooms(client, server).await.ok(),
+        None => None,
+    };
+    // The address of our own homeserver may be a private one; those of others may not.
+    let prober = if is_ours {
+        Prober::for_own_server(&client.settings().homeserver_url).await?
+    } else {
+        Prober::new()?
+    };
+    let mut sfus = BTreeMap::new();
 
     Ok(prober
-        .ask_server(server, Some(own), Some(rooms), &mut BTreeMap::new(), &now)
+        .ask_server(server, own.filter(|_| is_ours), rooms, &mut sfus, &now)
         .await)
 }
 

@@ -75,7 +75,7 @@ impl Prober {
         }
 
         let root = format!("https://{}", name.host());
-        self.get_json(&root, ".well-known/matrix/server")
+        self.get_well_known(&root, ".well-known/matrix/server")
             .await
             .and_then(|json| match read_delegated(&json) {
                 Some(name) => ProbeAnswer::Said(name),

@@ -25,8 +25,13 @@ use url::Url;
 
 /// The page from which a client in a browser could ask; a reserved name.
 const ORIGIN: &str = "https://call.example";
-/// Maximum SFUs of one server that are asked.
+/// Maximum SFUs of one server that are asked, of one host in a round, and of all servers in a round:
+/// strangers name them.
 const SFUS_MAX: usize = 4;
+const SFUS_OF_HOST_MAX: usize = 4;
+const SFUS_OF_ROUND_MAX: usize = 200;
+/// Maximum redirects that are followed.
+const REDIRECTS_MAX: usize = 3;
 /// The room of which a token is requested; nobody is ever in it.
 const ROOM: &str = "!callscope-check";
 const DEVICE: &str = "CALLSCOPE";
@@ -44,6 +49,8 @@ pub struct OwnAccount<'a> {
 struct Seen {
     certificates: BTreeMap<String, CertificateAnswer>,
     clock_ahead_ms: Option<i64>,
+    /// What is asked now belongs to the homeserver, so its date is that of its clock.
+    is_homeserver: bool,
 }
 
 impl Prober {
@@ -58,7 +65,10 @@ impl Prober {
         sfus: &mut BTreeMap<String, SfuAnswers>,
         now: &(dyn Fn() -> i64 + Sync),
     ) -> ServerAnswers {
-        let mut seen = Seen::default();
+        let mut seen = Seen {
+            is_homeserver: true,
+            ..Seen::default()
+        };
         let name = ServerName::parse(server).ok();
         let (addresses, delegated) = match &name {
             Some(name) => (
@@ -100,9 +110,10 @@ impl Prober {
             }
         }
 
+        seen.is_homeserver = false;
         let mut own_sfus = Vec::new();
         for url in urls.into_iter().take(SFUS_MAX) {
-            if !sfus.contains_key(&url) {
+            if !sfus.contains_key(&url) && may_ask_one_more(sfus, &url) {
                 let answers = self.ask_sfu(&url, server, own, &mut seen, now).await;
                 sfus.insert(url.clone(), answers);
             }
@@ -302,7 +313,8 @@ impl Prober {
     async fn ask_token(&self, url: &str, server: &str, own: OwnAccount<'_>) -> ProbeAnswer<String> {
         let openid = match own.client.request_openid_token(own.user_id).await {
             Ok(openid) => openid,
-            Err(error) => return ProbeAnswer::Failed(openid_words(&error)),
+            // That is no fault of the token service.
+            Err(error) => return ProbeAnswer::Refused(openid_words(&error)),
         };
         let room = format!("{ROOM}:{server}");
         let old = json!({"room": room, "openid_token": openid, "device_id": DEVICE});
@@ -392,6 +404,7 @@ impl Prober {
 
         let response = self.send_request(request).await;
         seen.note(base, &response, now);
+        let response = self.follow_redirects(response).await;
         let cors = match &response {
             Ok(response) if response.status.is_success() => Some(has_cors(response)),
             _ => None,
@@ -403,6 +416,54 @@ impl Prober {
             cors,
         }
     }
+}
+
+impl Prober {
+    /// The JSON of a well-known document, also behind a few redirects.
+    pub(super) async fn get_well_known(&self, base: &str, path: &str) -> ProbeAnswer<Value> {
+        let response = match self.request(Method::GET, base, path) {
+            Ok(request) => self.send_request(request).await,
+            Err(fault) => return fault.into_answer(),
+        };
+        let response = self.follow_redirects(response).await;
+
+        json_of_answer(response.map(|response| (response.status, response.body)))
+    }
+
+    /// Follows a few redirects, as clients and homeservers do. Each address passes the guard like
+    /// the first one.
+    async fn follow_redirects(
+        &self,
+        mut response: Result<ProbeResponse, ProbeFault>,
+    ) -> Result<ProbeResponse, ProbeFault> {
+        for _ in 0..REDIRECTS_MAX {
+            let Some((base, path)) = response.as_ref().ok().and_then(redirect_of_response) else {
+                break;
+            };
+
+            let request = self.request(Method::GET, &base, &path)?;
+            response = self
+                .send_request(request.header(header::ORIGIN, ORIGIN))
+                .await;
+        }
+
+        response
+    }
+}
+
+/// The address that a redirect leads to: its beginning, and the last part of its path. Only whole
+/// addresses are followed.
+fn redirect_of_response(response: &ProbeResponse) -> Option<(String, String)> {
+    if !response.status.is_redirection() {
+        return None;
+    }
+
+    let place = response.headers.get(header::LOCATION)?.to_str().ok()?;
+    let url = Url::parse(place).ok()?;
+    let (folder, file) = url.path().rsplit_once('/')?;
+    let origin = url.origin().ascii_serialization();
+
+    Some((format!("{origin}{folder}"), file.to_owned()))
 }
 
 impl Seen {
@@ -435,9 +496,8 @@ impl Seen {
                 .or_insert(CertificateAnswer { url, days_left });
         }
 
-        // The first answers are those of the homeserver.
         let date = response.as_ref().ok().and_then(date_of_response);
-        if let (None, Some(date_ms)) = (self.clock_ahead_ms, date) {
+        if let (true, None, Some(date_ms)) = (self.is_homeserver, self.clock_ahead_ms, date) {
             self.clock_ahead_ms = Some(date_ms - now_ms);
         }
     }
@@ -452,6 +512,15 @@ impl WebAnswer<Value> {
             cors: self.cors,
         }
     }
+}
+
+/// May another SFU be asked in this round, after those that were asked already?
+fn may_ask_one_more(asked: &BTreeMap<String, SfuAnswers>, url: &str) -> bool {
+    let host = |url: &str| Url::parse(url).ok()?.host_str().map(ToOwned::to_owned);
+    let wanted = host(url);
+    let of_host = asked.keys().filter(|known| host(known) == wanted).count();
+
+    asked.len() < SFUS_OF_ROUND_MAX && of_host < SFUS_OF_HOST_MAX
 }
 
 /// The SFUs that our own homeserver offers to its users.
@@ -488,7 +557,9 @@ fn livekit_urls(offered: &[Value]) -> Vec<String> {
     let mut urls: Vec<String> = Vec::new();
     for one in offered {
         let usable = first_usable_transport(Some(&Value::Array(vec![one.clone()])));
-        let url = usable.and_then(|usable| usable.service_url.or(usable.url));
+        let url = usable
+            .filter(|usable| usable.kind.ends_with("livekit"))
+            .and_then(|usable| usable.service_url.or(usable.url));
         if let Some(url) = url
             .map(|url| normalise_url(&url))
             .filter(|url| !urls.contains(url))
@@ -505,16 +576,27 @@ fn openid_words(error: &Error) -> String {
     format!("the homeserver gives no OpenID token: {error}")
 }
 
-/// May a page of another origin read this answer?
+/// May a page of another origin read this answer? Browsers refuse an answer that says so twice,
+/// which happens if a proxy adds the header to that of the server.
 fn has_cors(response: &ProbeResponse) -> bool {
-    let allowed = response.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    let allowed = allowed.and_then(|value| value.to_str().ok());
+    let allowed = response
+        .headers
+        .get_all(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    let allowed: Vec<_> = allowed
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
 
-    matches!(allowed, Some("*" | ORIGIN))
+    matches!(allowed[..], ["*" | ORIGIN])
 }
 
 /// The date of an answer, ms since the Unix epoch: the middle of the second that it names.
 fn date_of_response(response: &ProbeResponse) -> Option<i64> {
+    // A copy that a cache kept has an old date.
+    if response.headers.contains_key(header::AGE) {
+        return None;
+    }
+
     let text = response.headers.get(header::DATE)?.to_str().ok()?;
     let date = httpdate::parse_http_date(text).ok()?;
     let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;

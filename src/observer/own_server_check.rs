@@ -6,6 +6,8 @@ use crate::changes::Change;
 use crate::matrix::probe::Prober;
 use crate::matrix::server_check::OwnAccount;
 use crate::rtc::id::server_of;
+use crate::rtc::server_check::StepState;
+use crate::rtc::time::DAY_MS;
 use crate::store::ingest::probes::{self, CheckResult};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +15,12 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_hours(1);
 /// The pause before the first check, so that it does not delay the start.
 const FIRST: Duration = Duration::from_secs(20);
+/// The pause after a check that could not be made.
+const SOON: Duration = Duration::from_mins(1);
+/// The pause before what seemed broken is asked once more.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Results and changes that are older than this are deleted, ms.
+const KEPT_MS: i64 = 90 * DAY_MS;
 
 impl Observer {
     /// Checks our homeserver soon and then every hour, for ever; never if it is switched off.
@@ -23,18 +31,26 @@ impl Observer {
 
         tokio::time::sleep(FIRST).await;
         loop {
-            if let Err(error) = self.check_our_server().await {
-                tracing::error!(%error, "the check of our homeserver could not be made or stored");
-            }
+            let pause = match self.check_our_server().await {
+                Ok(true) => EVERY,
+                Ok(false) => SOON,
+                Err(error) => {
+                    tracing::error!(
+                        %error,
+                        "the check of our homeserver could not be made or stored"
+                    );
+                    SOON
+                }
+            };
 
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Checks our homeserver and stores the report.
-    async fn check_our_server(&self) -> Result<(), Error> {
+    /// Checks our homeserver and stores the report. Returns false if we are not signed in yet.
+    async fn check_our_server(&self) -> Result<bool, Error> {
         let Some(user_id) = self.client.user_id() else {
-            return Ok(());
+            return Ok(false);
         };
 
         let server = server_of(&user_id);
@@ -44,16 +60,27 @@ impl Observer {
         };
         let now = || self.clock.now_ms();
         let prober = Prober::for_own_server(&self.client.settings().homeserver_url).await?;
-        let answers = prober
-            .ask_server(server, Some(own), None, &mut BTreeMap::new(), &now)
-            .await;
+        let ask = async || {
+            let mut sfus = BTreeMap::new();
+            prober
+                .ask_server(server, Some(own), None, &mut sfus, &now)
+                .await
+        };
+        let mut lines = ask().await.check_lines();
+        if lines.iter().any(|line| line.state == StepState::Broken) {
+            // One lost answer is no fault.
+            tokio::time::sleep(AGAIN).await;
+            lines = ask().await.check_lines();
+        }
+
         let result = CheckResult {
             is_own: true,
-            lines: answers.check_lines(),
+            lines,
         };
         probes::record_result(&self.store, server, &result, self.clock.now_ms()).await?;
+        probes::delete_old_results(&self.store, self.clock.now_ms() - KEPT_MS).await?;
         self.changes.announce(Change::Observer);
 
-        Ok(())
+        Ok(true)
     }
 }

@@ -25,6 +25,8 @@ use url::Url;
 const SEEN_MS: i64 = 30 * DAY_MS;
 /// Minimum time between two probes of the same server, ms.
 const AGAIN_MS: i64 = 3_600_000;
+/// Maximum time for all questions to one server, so that slow ones do not keep the others waiting.
+const SERVER_LONGEST: Duration = Duration::from_mins(1);
 /// Pause between two probes.
 const BREATH: Duration = Duration::from_millis(250);
 /// Pause after a round in which nothing was asked.
@@ -88,10 +90,9 @@ impl Observer {
         let mut count = servers.len();
         let mut answers_of_sfus = self.recent_answers_of_sfus(asked).await?;
         for name in servers {
-            let answers = self
+            let result = self
                 .check_server(prober, &name, &mut answers_of_sfus)
                 .await?;
-            let result = server_result(&answers);
             probes::record_result(&self.store, &name, &result, self.clock.now_ms()).await?;
             for url in result.sfus {
                 if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
@@ -113,7 +114,10 @@ impl Observer {
         let sfus = few_of_each_host(sfus);
         for url in sfus.into_iter().take(SFUS_MAX) {
             let result = match answers_of_sfus.get(&url) {
-                Some(answers) => sfu_result(answers.health.clone(), answers.delegates_leave),
+                Some(answers) => SfuResult {
+                    cors: answers.cors,
+                    ..sfu_result(answers.health.clone(), answers.delegates_leave)
+                },
                 None => ask_sfu(prober, &url).await,
             };
             probes::record_result(&self.store, &url, &result, self.clock.now_ms()).await?;
@@ -152,9 +156,13 @@ impl Observer {
         prober: &Prober,
         name: &str,
         sfus: &mut BTreeMap<String, SfuAnswers>,
-    ) -> Result<ServerAnswers, Error> {
+    ) -> Result<ServerResult, Error> {
         let now = || self.clock.now_ms();
-        let answers = prober.ask_server(name, None, None, sfus, &now).await;
+        let asked = prober.ask_server(name, None, None, sfus, &now);
+        let Ok(answers) = tokio::time::timeout(SERVER_LONGEST, asked).await else {
+            return Ok(silent_server());
+        };
+
         let is_own = self
             .client
             .user_id()
@@ -167,7 +175,25 @@ impl Observer {
             probes::record_result(&self.store, name, &result, now()).await?;
         }
 
-        Ok(answers)
+        Ok(server_result(&answers))
+    }
+}
+
+/// The result of a server that took too long.
+fn silent_server() -> ServerResult {
+    let too_slow = || RequestResult {
+        state: AnswerState::Failed,
+        why: Some("it took too long".to_owned()),
+    };
+
+    ServerResult {
+        well_known: too_slow(),
+        versions: too_slow(),
+        homeserver_url: None,
+        sfus: Vec::new(),
+        delayed_events: None,
+        sticky_events: None,
+        rtc_transports: None,
     }
 }
 
@@ -226,10 +252,11 @@ fn sfu_result(health: ProbeAnswer<u64>, delegates_leave: Option<bool>) -> SfuRes
         health: probe_answer(health),
         took_ms,
         delegates_leave,
+        cors: None,
     }
 }
 
-/// What is stored of an SFU, as an answer. What a browser may ask was not stored.
+/// What is stored of an SFU, as an answer.
 fn answers_of_result(service_url: String, stored: &SfuResult) -> SfuAnswers {
     let not_asked = || "only an account of the server may ask".to_owned();
     let why = stored.health.why.clone().unwrap_or_default();
@@ -246,7 +273,7 @@ fn answers_of_result(service_url: String, stored: &SfuResult) -> SfuAnswers {
     SfuAnswers {
         service_url,
         health,
-        cors: None,
+        cors: stored.cors,
         token: ProbeAnswer::Refused(not_asked()),
         socket: ProbeAnswer::Refused(not_asked()),
         delegates_leave: stored.delegates_leave,

@@ -2,6 +2,7 @@
 //! their devices taken together.
 
 use super::time::{DAY_MS, day_of_time};
+use super::words::EndReason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A stay, as attendance needs it. Times in ms.
@@ -13,6 +14,8 @@ pub struct AttendanceStay {
     pub device_id: Option<String>,
     pub joined_ms: i64,
     pub until_ms: i64,
+    /// How it ends or ended.
+    pub end_reason: EndReason,
 }
 
 /// One person in one call.
@@ -24,6 +27,9 @@ pub struct Attendance {
     pub came_ms: i64,
     /// `None` if the person is still there.
     pub left_ms: Option<i64>,
+    /// How the last stay ended; `None` if the person is still there. After `expired` nobody said
+    /// goodbye: the person may have gone long before.
+    pub end_reason: Option<EndReason>,
     /// How long any device of the person was there.
     pub present_ms: i64,
     pub devices: usize,
@@ -35,7 +41,8 @@ pub struct Attendance {
 #[must_use]
 pub fn attendance_of_stays(stays: &[AttendanceStay], now: i64) -> Vec<Attendance> {
     let mut people: BTreeMap<(&str, &str), Vec<&AttendanceStay>> = BTreeMap::new();
-    for stay in stays.iter().filter(|stay| stay.joined_ms < now) {
+    let counts = |stay: &&AttendanceStay| stay.joined_ms < now.min(stay.until_ms);
+    for stay in stays.iter().filter(counts) {
         people
             .entry((&stay.call_id, &stay.user_id))
             .or_default()
@@ -62,7 +69,7 @@ fn attendance_of_person(mut stays: Vec<&AttendanceStay>, now: i64) -> Option<Att
     let devices: BTreeSet<Option<&str>> =
         stays.iter().map(|stay| stay.device_id.as_deref()).collect();
     let is_there = stays.iter().any(|stay| stay.until_ms > now);
-    let last_ms = stays.iter().map(|stay| stay.until_ms.min(now)).max()?;
+    let last = stays.iter().max_by_key(|stay| stay.until_ms)?;
 
     // Stays of several devices at the same time count once.
     let mut present_ms = 0;
@@ -79,7 +86,8 @@ fn attendance_of_person(mut stays: Vec<&AttendanceStay>, now: i64) -> Option<Att
         call_started_ms: first.call_started_ms,
         user_id: first.user_id.clone(),
         came_ms: first.joined_ms,
-        left_ms: (!is_there).then_some(last_ms),
+        left_ms: (!is_there).then_some(last.until_ms),
+        end_reason: (!is_there).then_some(last.end_reason),
         present_ms,
         devices: devices.len(),
         stays: stays.len(),
@@ -123,6 +131,7 @@ mod tests {
             device_id: Some(device.to_owned()),
             joined_ms,
             until_ms,
+            end_reason: EndReason::Left,
         }
     }
 
@@ -142,6 +151,7 @@ mod tests {
                 user_id: "@ada:a".to_owned(),
                 came_ms: 10,
                 left_ms: Some(90),
+                end_reason: Some(EndReason::Left),
                 present_ms: 60,
                 devices: 2,
                 stays: 3,

@@ -229,7 +229,7 @@ impl ServerAnswers {
         let (state, came) = match &self.delegated {
             ProbeAnswer::Said(name) => (StepState::Well, format!("other servers go to {name}")),
             ProbeAnswer::Failed(why) if self.federation.answer.said().is_none() => {
-                (self.unless_caused(StepState::Weak), why.clone())
+                (self.unless_caused(StepState::Weak, &asked), why.clone())
             }
             // Without the document others use SRV records or port 8448.
             ProbeAnswer::Missing | ProbeAnswer::Failed(_) => {
@@ -251,12 +251,13 @@ impl ServerAnswers {
         let (state, came) = match &federation.answer {
             ProbeAnswer::Said(software) => (StepState::Well, software.clone()),
             ProbeAnswer::Missing => (StepState::Broken, "404: not found there".to_owned()),
-            ProbeAnswer::Failed(why) if is_address_certain => {
-                (self.unless_caused(StepState::Broken), why.clone())
-            }
+            ProbeAnswer::Failed(why) if is_address_certain => (
+                self.unless_caused(StepState::Broken, &federation.url),
+                why.clone(),
+            ),
             ProbeAnswer::Failed(why) => {
                 let came = format!("{why}; SRV records were not looked up");
-                (self.unless_caused(StepState::Weak), came)
+                (self.unless_caused(StepState::Weak, &federation.url), came)
             }
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
@@ -287,7 +288,10 @@ impl ServerAnswers {
         let (state, came) = match &versions.answer {
             ProbeAnswer::Said(_) => (StepState::Well, "it answers".to_owned()),
             ProbeAnswer::Missing => (StepState::Broken, "404: not found there".to_owned()),
-            ProbeAnswer::Failed(why) => (self.unless_caused(StepState::Broken), why.clone()),
+            ProbeAnswer::Failed(why) => (
+                self.unless_caused(StepState::Broken, &versions.url),
+                why.clone(),
+            ),
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
@@ -313,7 +317,10 @@ impl ServerAnswers {
                 )
             }
             ProbeAnswer::Missing => (StepState::Broken, "404: there is no document".to_owned()),
-            ProbeAnswer::Failed(why) => (self.unless_caused(StepState::Broken), why.clone()),
+            ProbeAnswer::Failed(why) => (
+                self.unless_caused(StepState::Broken, &published.url),
+                why.clone(),
+            ),
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
@@ -382,7 +389,10 @@ impl ServerAnswers {
                 (StepState::Weak, came.to_owned())
             }
             ProbeAnswer::Missing => (StepState::Broken, "404: no SFU is offered".to_owned()),
-            ProbeAnswer::Failed(why) => (self.unless_caused(StepState::Broken), why.clone()),
+            ProbeAnswer::Failed(why) => (
+                self.unless_caused(StepState::Broken, &self.versions.url),
+                why.clone(),
+            ),
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
@@ -408,7 +418,13 @@ impl ServerAnswers {
             (ProbeAnswer::Refused(why), _) => (StepState::Unknown, why.clone()),
         };
         let socket_url = sfu.token.said().unwrap_or(url);
+        // Browsers refuse an unencrypted WebSocket on an encrypted page.
+        let is_unencrypted = url.starts_with("https://") && socket_url.starts_with("ws://");
         let (socket, answered) = match &sfu.socket {
+            _ if is_unencrypted => {
+                let came = "the token service names an address without TLS (LIVEKIT_URL)";
+                (StepState::Broken, came.to_owned())
+            }
             ProbeAnswer::Said(status) if is_sfu_status(*status) => (
                 StepState::Well,
                 "it answers a WebSocket handshake".to_owned(),
@@ -520,14 +536,16 @@ impl ServerAnswers {
         self.transports.said().is_some_and(|urls| !urls.is_empty())
     }
 
-    /// The state, or unknown if an earlier step explains the failure: a name without an address or
-    /// a certificate that is not accepted breaks everything after it.
-    fn unless_caused(&self, state: StepState) -> StepState {
+    /// The state of a step that asked this address, or unknown if an earlier step explains the
+    /// failure: a name without an address, or a certificate that is not accepted there.
+    fn unless_caused(&self, state: StepState, asked: &str) -> StepState {
         let no_address = matches!(
             self.addresses,
             ProbeAnswer::Failed(_) | ProbeAnswer::Missing
         );
-        let is_refused = |one: &CertificateAnswer| matches!(one.days_left, ProbeAnswer::Failed(_));
+        let is_refused = |one: &CertificateAnswer| {
+            matches!(one.days_left, ProbeAnswer::Failed(_)) && asked.starts_with(&one.url)
+        };
 
         if no_address || self.certificates.iter().any(is_refused) {
             StepState::Unknown
@@ -557,7 +575,7 @@ impl RoomAnswers {
             .iter()
             .map(|room| room.name.as_str())
             .collect();
-        // A room may be so on purpose, so this is no fault of the server.
+        // A room may be so on purpose: its moderators decide it, not the server.
         let (power, needed) = match self.powerless.first() {
             None => (
                 StepState::Well,
@@ -575,7 +593,7 @@ impl RoomAnswers {
                 format!("allowed {}", in_rooms(self.checked)),
             ),
             Some(_) => (
-                StepState::Broken,
+                StepState::Weak,
                 format!("shut out of {}", name_rooms(&denying)),
             ),
         };

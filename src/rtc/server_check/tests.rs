@@ -102,7 +102,14 @@ fn one_broken_thing_is_one_fault() {
         (|a| a.addresses = failed("no such name"), Step::Name, Broken),
         (
             |a| {
-                a.certificates[0].days_left = failed("the certificate has expired");
+                let refused = |url: &str| CertificateAnswer {
+                    url: url.to_owned(),
+                    days_left: failed("the certificate has expired"),
+                };
+                a.certificates = vec![
+                    refused("https://a.example"),
+                    refused("https://matrix.a.example"),
+                ];
                 a.federation.answer = failed("the certificate has expired");
                 a.signing_name = failed("the certificate has expired");
                 a.published.answer = failed("the certificate has expired");
@@ -216,7 +223,7 @@ fn one_broken_thing_is_one_fault() {
                     .push("Tree house".to_owned())
             },
             Step::Acl,
-            Broken,
+            Weak,
         ),
     ];
 
@@ -232,6 +239,28 @@ fn one_broken_thing_is_one_fault() {
         answers.rooms.as_mut().unwrap().powerless.push(room);
     });
     assert_eq!(powerless, [(Step::Power, Weak)]);
+}
+
+#[test]
+fn the_certificate_of_an_sfu_explains_nothing_else() {
+    let faults = faults_after(|answers| {
+        answers.certificates.push(CertificateAnswer {
+            url: "https://rtc.a.example".to_owned(),
+            days_left: failed("the certificate has expired"),
+        });
+        answers.versions.answer = failed("it answered 502");
+        answers.versions.cors = None;
+    });
+    let both = [CheckStep::Certificate, CheckStep::ClientApi];
+    assert_eq!(faults, both.map(|step| (step, StepState::Broken)));
+}
+
+#[test]
+fn an_sfu_without_tls_behind_a_service_with_tls_is_broken() {
+    let faults = faults_after(|answers| {
+        answers.sfus[0].token = ProbeAnswer::Said("ws://livekit:7880".to_owned());
+    });
+    assert_eq!(faults, [(CheckStep::Sfu, StepState::Broken)]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 /// How one step of a probe fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepNow {
+    /// The word of the step; no two steps of a probe have the same.
     pub step: String,
     pub state: String,
     /// What came.

@@ -2,7 +2,7 @@
 
 use super::probe_flips::{self, StepNow};
 use crate::rtc::event::replace_nul;
-use crate::rtc::server_check::{CheckLine, StepState};
+use crate::rtc::server_check::{CheckLine, CheckStep, StepState};
 use crate::rtc::words::words;
 use crate::store::{Error, Reader, Writer};
 use serde::de::DeserializeOwned;
@@ -57,6 +57,9 @@ pub struct SfuResult {
     /// known.
     #[serde(default)]
     pub delegates_leave: Option<bool>,
+    /// A browser may ask it for a token; `None` if that is not known.
+    #[serde(default)]
+    pub cors: Option<bool>,
 }
 
 /// The result of asking our own homeserver, with the account that we observe from. Its name is that
@@ -143,14 +146,23 @@ impl ProbeKind for CheckResult {
             .all(|line| line.state != StepState::Broken)
     }
 
+    /// A server may have several SFUs: the gravest state of each step counts.
     fn steps(&self) -> Vec<StepNow> {
+        let mut gravest: BTreeMap<CheckStep, &CheckLine> = BTreeMap::new();
+        for line in &self.lines {
+            let known = gravest.entry(line.step).or_insert(line);
+            if line.state < known.state {
+                *known = line;
+            }
+        }
+
         let step = |line: &CheckLine| StepNow {
             step: line.step.to_string(),
             state: line.state.to_string(),
             words: line.came.clone(),
         };
 
-        self.lines.iter().map(step).collect()
+        gravest.into_values().map(step).collect()
     }
 }
 
@@ -251,6 +263,32 @@ pub async fn newest_results<T: ProbeKind>(
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
+const ONE: &str =
+    "select name, asked_ms, well_ms, result from probes where kind = $1 and name = $2";
+
+/// The newest result of one kind of probe for this name or address; `None` if there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest_result<T: ProbeKind>(
+    store: &Reader,
+    name: &str,
+) -> Result<Option<Probed<T>>, Error> {
+    let row: Option<(String, i64, Option<i64>, String)> = sqlx::query_as(ONE)
+        .bind(T::WORD)
+        .bind(name)
+        .fetch_optional(&store.read)
+        .await?;
+
+    Ok(row.and_then(|(_, asked_ms, well_ms, result)| {
+        Some(Probed {
+            asked_ms,
+            well_ms,
+            result: serde_json::from_str(&result).ok()?,
+        })
+    }))
+}
+
 // Servers that were never asked come first, then those that have waited longest.
 const SERVERS_DUE: &str = "select name from (select m.server as name, max(m.until_ms) as last_ms
     from memberships m
@@ -337,4 +375,33 @@ pub async fn delete_old_results(store: &Writer, before: i64) -> Result<(), Error
     tx.commit().await?;
 
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ingest::probe_flips::flips_between;
+
+    #[test]
+    fn several_sfus_are_one_step() {
+        let line = |state, asked: &str| CheckLine {
+            step: CheckStep::TokenService,
+            state,
+            asked: asked.to_owned(),
+            came: String::new(),
+        };
+        let check = |lines| CheckResult {
+            is_own: true,
+            lines,
+        };
+        let one_down = check(vec![
+            line(StepState::Well, "a"),
+            line(StepState::Broken, "b"),
+        ]);
+        let all_well = check(vec![line(StepState::Well, "a"), line(StepState::Well, "b")]);
+        assert_eq!(flips_between(&one_down.steps(), &one_down.steps()), []);
+        let flips = flips_between(&all_well.steps(), &one_down.steps());
+        assert_eq!(flips.len(), 1);
+        assert_eq!(flips[0].now.state, "broken");
+    }
 }

@@ -1,6 +1,7 @@
 //! The stays of one call, or of the calls of a room, for lists of attendance.
 
 use crate::rtc::attendance::AttendanceStay;
+use crate::store::db::word_column::word_from_row;
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -19,11 +20,11 @@ pub enum AttendedCalls<'a> {
 }
 
 const OF_CALL: &str = "select m.session_id, s.started_ms, m.user_id, m.device_id, m.joined_ms,
-        m.until_ms
+        m.until_ms, m.end_reason
     from sessions s join memberships m on m.session_id = s.id
     where s.id = $1 order by m.joined_ms, m.id limit $2";
 const OF_ROOM: &str = "select m.session_id, s.started_ms, m.user_id, m.device_id, m.joined_ms,
-        m.until_ms
+        m.until_ms, m.end_reason
     from sessions s join memberships m on m.session_id = s.id
     where s.room_id = $1 and s.started_ms >= $2 and s.started_ms < $3
     order by s.started_ms, s.id, m.joined_ms, m.id limit $4";
@@ -62,5 +63,6 @@ fn stay_from_row(row: &AnyRow) -> Result<AttendanceStay, Error> {
         device_id: row.try_get("device_id")?,
         joined_ms: row.try_get("joined_ms")?,
         until_ms: row.try_get("until_ms")?,
+        end_reason: word_from_row(row, "end_reason")?,
     })
 }

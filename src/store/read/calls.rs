@@ -192,10 +192,10 @@ pub struct NeighbourCall {
 }
 
 const BEFORE: &str = "select id, started_ms from sessions where room_id = $1
-    and (started_ms < $2 or (started_ms = $2 and id < $3))
+    and started_ms <= $2 and (started_ms < $2 or id < $3)
     order by started_ms desc, id desc limit 1";
 const AFTER: &str = "select id, started_ms from sessions where room_id = $1
-    and (started_ms > $2 or (started_ms = $2 and id > $3))
+    and started_ms >= $2 and (started_ms > $2 or id > $3)
     order by started_ms, id limit 1";
 
 /// The calls of a room that began last before this one, and first after it.

@@ -70,17 +70,21 @@ const COMPANIONS: &str = "select user_id,
         count(distinct session_id) as calls,
         cast(sum(end_ms - start_ms) as bigint) as together_ms
     from (select o.user_id, o.session_id,
-            case when o.joined_ms > m.joined_ms then o.joined_ms else m.joined_ms end as start_ms,
+            case when o.joined_ms > m.joined_ms and o.joined_ms > $2 then o.joined_ms
+                when m.joined_ms > $2 then m.joined_ms else $2 end as start_ms,
             case when o.until_ms < m.until_ms and o.until_ms < $3 then o.until_ms
                 when m.until_ms < $3 then m.until_ms else $3 end as end_ms
-        from memberships m join memberships o on o.session_id = m.session_id
-            and o.user_id <> m.user_id and o.joined_ms < m.until_ms and o.until_ms > m.joined_ms
-        where m.user_id = $1 and m.until_ms > $2 and m.joined_ms < $3) as t
+        from (select session_id, user_id, joined_ms, until_ms from memberships
+                where user_id = $1 and until_ms > $2 and joined_ms < $3
+                order by until_ms desc limit 1000) as m
+            join memberships o on o.session_id = m.session_id
+            and o.user_id <> m.user_id and o.joined_ms < m.until_ms and o.until_ms > m.joined_ms) as t
     where end_ms > start_ms
     group by user_id order by 4 desc, 1 limit $4";
 
 /// The people with whom a person was in calls at the same time within a span, most time first, at
-/// most `limit`.
+/// most `limit`. Only the newest 1,000 stays of the person are looked at. Two devices at the same
+/// time count twice.
 ///
 /// # Errors
 /// When the database fails.

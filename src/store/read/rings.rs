@@ -524,7 +524,8 @@ async fn outcomes_of_rings<'a>(
 const OF_PERSON: &str = rings!(
     " and (e.sender = $4 or e.room_id in (select r.room_id from room_members r
         where r.user_id = $4 and r.joined = 1)
-        or e.room_id in (select m.room_id from memberships m where m.user_id = $4))"
+        or e.room_id in (select m.room_id from memberships m where m.user_id = $4
+            and m.until_ms > $1))"
 );
 
 /// A ring that a person sent or got.
@@ -539,9 +540,18 @@ pub struct PersonRing {
     pub outcome: RingOutcome,
 }
 
-/// The newest `limit` rings of a span, the newest first, that a person sent, or by which the person
-/// was rung, as known at `now`, ms. Rings for everybody in a room count if the person is in the
-/// room.
+/// The rings of a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PersonRings {
+    /// The newest first.
+    pub rings: Vec<PersonRing>,
+    /// False if there were more: then these are among the newest.
+    pub is_whole: bool,
+}
+
+/// The rings of a span that a person sent, or by which the person was rung, as known at `now`, ms,
+/// among the newest `limit` of the person's rooms. Rings for everybody in a room count if the
+/// person is in the room, or was in a call of it since the span began.
 ///
 /// # Errors
 /// When the database fails.
@@ -551,7 +561,7 @@ pub async fn rings_of_person(
     span: Span,
     now: i64,
     limit: i64,
-) -> Result<Vec<PersonRing>, Error> {
+) -> Result<PersonRings, Error> {
     let query = sqlx::query(OF_PERSON)
         .bind(span.from)
         .bind(span.to)
@@ -573,7 +583,10 @@ pub async fn rings_of_person(
         .collect();
     found.sort_by_key(|ring| std::cmp::Reverse(ring.at_ms));
 
-    Ok(found)
+    Ok(PersonRings {
+        rings: found,
+        is_whole: crate::store::to_i64(rows.len()) < limit,
+    })
 }
 
 /// A stay of somebody who may have answered a ring.

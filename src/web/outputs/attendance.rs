@@ -18,13 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const OF_ROOM: &[&str] = &["from", "to"];
 /// Maximum stays behind one list.
 const STAYS_MAX: usize = 100_000;
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 11] = [
     "call_id",
     "call_started_at",
     "user_id",
     "name",
     "came_at",
     "left_at",
+    "end_reason",
     "present_s",
     "present",
     "devices",
@@ -122,6 +123,9 @@ fn csv_line(one: &Attendance, names: &BTreeMap<String, String>) -> String {
         csv_cell(name),
         f::rfc3339(one.came_ms),
         one.left_ms.map(f::rfc3339).unwrap_or_default(),
+        one.end_reason
+            .map(|reason| reason.to_string())
+            .unwrap_or_default(),
         (one.present_ms / 1000).to_string(),
         csv_cell(&f::ended_duration(one.present_ms)),
         one.devices.to_string(),

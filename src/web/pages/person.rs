@@ -8,7 +8,7 @@ use crate::rtc::ring::RingOutcome;
 use crate::rtc::time::day_of_time;
 use crate::rtc::words::EndReason;
 use crate::store::read::person::{self, Companion, PersonStay};
-use crate::store::read::rings::{self, PersonRing};
+use crate::store::read::rings::{self, PersonRings};
 use crate::store::stats::distributions::{self, EndFacts};
 use crate::web::Web;
 use crate::web::http::assets;
@@ -150,7 +150,7 @@ async fn load_person_page(
     let room_ids: BTreeSet<&str> = stays
         .iter()
         .map(|stay| stay.room_id.as_str())
-        .chain(found.iter().map(|ring| ring.room_id.as_str()))
+        .chain(found.rings.iter().map(|ring| ring.room_id.as_str()))
         .collect();
     let room_ids: Vec<String> = room_ids.into_iter().map(ToOwned::to_owned).collect();
     let names = distributions::room_names(store, &room_ids).await?;
@@ -250,17 +250,17 @@ fn rooms_of_person(
 /// The rings of the person, counted. A ring that the person got is missed if they were not in its
 /// call, and it does not ring any more.
 fn rings_of_page(
-    found: &[PersonRing],
+    found: &PersonRings,
     stays: &[PersonStay],
     user_id: &str,
     room_named: impl Fn(&str) -> RoomRef,
 ) -> RingsOfPerson {
     let calls: BTreeSet<&str> = stays.iter().map(|stay| stay.call_id.as_str()).collect();
     let mut rings = RingsOfPerson {
-        is_whole: i64::try_from(found.len()).unwrap_or(i64::MAX) < RINGS_MAX,
+        is_whole: found.is_whole,
         ..RingsOfPerson::default()
     };
-    for ring in found {
+    for ring in &found.rings {
         let is_answered = ring.outcome == RingOutcome::Answered;
         if ring.sender == user_id {
             rings.sent += 1;
@@ -441,6 +441,7 @@ impl Page for PersonPage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::read::rings::PersonRing;
 
     fn ring(at_ms: i64, sender: &str, call: Option<&str>, outcome: RingOutcome) -> PersonRing {
         PersonRing {
@@ -462,7 +463,7 @@ mod tests {
             until_ms: 2,
             end_reason: EndReason::Left,
         };
-        let found = [
+        let rings = vec![
             ring(9, "@ada:a", Some("came"), RingOutcome::Answered),
             ring(8, "@ben:b", Some("came"), RingOutcome::Answered),
             ring(7, "@ben:b", Some("other"), RingOutcome::Answered),
@@ -473,6 +474,10 @@ mod tests {
             room_id: room_id.to_owned(),
             name: None,
             alias: None,
+        };
+        let found = PersonRings {
+            rings,
+            is_whole: true,
         };
         let rings = rings_of_page(&found, &[stay], "@ada:a", room);
         assert_eq!((rings.sent, rings.sent_answered), (1, 1));

@@ -44,6 +44,8 @@ pub struct ServerCheckPage {
     pub server: String,
     /// It is the homeserver of the account that we observe from.
     pub is_own: bool,
+    /// It was asked with our account; else as everybody may.
+    pub is_asked_with_account: bool,
     /// `ok` (nothing is broken), `broken`, or `unknown` (not checked, or too long ago).
     #[schema(value_type = String)]
     pub verdict: CheckVerdict,
@@ -88,7 +90,7 @@ struct StoredCheck {
 
 impl StoredCheck {
     fn verdict(&self, now: i64) -> CheckVerdict {
-        verdict_of_check(self.check.as_ref(), &self.lines, now)
+        verdict_of_check(self.check.as_ref(), now)
     }
 }
 
@@ -156,26 +158,43 @@ fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
 
 async fn load_verdict(web: &Web, ask: &PageRequest, name: &str) -> Result<CheckVerdict, Error> {
     Query::read(&ask.query, &[])?;
-    let stored = read_stored_check(web, ask, name).await?;
+    find_server(web, name).await?;
+    let check = probes::newest_result::<CheckResult>(&web.store, name).await?;
 
-    Ok(stored.verdict(ask.now))
+    Ok(verdict_of_check(check.as_ref(), ask.now))
 }
 
-/// Reads the check of a server. A server that the viewer may not know does not exist for them.
-async fn read_stored_check(web: &Web, ask: &PageRequest, name: &str) -> Result<StoredCheck, Error> {
+/// Is the server that of the account that we observe from? A server that the viewer may not know
+/// does not exist for them, nor do checks for those who see people by pseudonyms.
+async fn find_server(web: &Web, name: &str) -> Result<bool, Error> {
     let store = &web.store;
     let ours = vantages::list_vantages_for(store).await?;
     let is_own = ours.iter().any(|one| server_of(&one.user_id) == name);
     let is_known = || distributions::is_known_server(store, name);
-    if name.len() > NAME_MAX || !(is_own || is_known().await?) {
+    if name.len() > NAME_MAX || !store.shows_names() || !(is_own || is_known().await?) {
         return Err(Error::NotFound(
             "Nobody of a server with this name was seen in a call.".to_owned(),
         ));
     }
 
-    let check = probes::newest_results::<CheckResult>(store)
-        .await?
-        .remove(name);
+    Ok(is_own)
+}
+
+/// Reads the check of a server.
+async fn read_stored_check(web: &Web, ask: &PageRequest, name: &str) -> Result<StoredCheck, Error> {
+    let store = &web.store;
+    let is_own = find_server(web, name).await?;
+    let mut check = probes::newest_result::<CheckResult>(store, name).await?;
+    if let Some(check) = check.as_mut().filter(|check| check.result.is_own)
+        && store.visible_rooms().is_some()
+    {
+        // What our own server answered to our account is for operators.
+        for line in &mut check.result.lines {
+            line.asked.clear();
+            line.came.clear();
+        }
+    }
+
     let since = ask.now - ROOMS_MS;
     let rooms = call_rules::rules_against_server(store, name, since, ask.now).await?;
     let lines = check.iter().flat_map(|check| check.result.lines.clone());
@@ -198,7 +217,11 @@ async fn load_server_check(
     let stored = read_stored_check(web, ask, name).await?;
     let verdict = stored.verdict(ask.now);
     let flips = probe_flips::list_flips(&web.store, CheckResult::WORD, name, FLIPS_MAX).await?;
-    let flips: Vec<FlipOfStep> = flips.into_iter().map(FlipOfStep::from).collect();
+    let mut flips: Vec<FlipOfStep> = flips.into_iter().map(FlipOfStep::from).collect();
+    if stored.is_own && web.store.visible_rooms().is_some() {
+        flips.iter_mut().for_each(|flip| flip.came.clear());
+    }
+
     let steps = gravest_first(stored.lines)
         .into_iter()
         .map(|line| CheckStepFacts::new(line, &flips))
@@ -214,6 +237,7 @@ async fn load_server_check(
     Ok(ServerCheckPage {
         server: name.to_owned(),
         is_own: stored.is_own,
+        is_asked_with_account: check.is_some_and(|check| check.result.is_own),
         verdict,
         checked_ms,
         checked_at: checked_ms.map(Stamp),
@@ -260,6 +284,12 @@ impl ServerCheckPage {
     #[must_use]
     pub fn server_href(&self) -> String {
         format!("/servers/{}", f::path_segment(&self.server))
+    }
+
+    /// Did enough of it answer to say that calls work?
+    #[must_use]
+    pub fn is_known_to_work(&self) -> bool {
+        self.verdict == CheckVerdict::Ok
     }
 
     /// How many steps are broken.

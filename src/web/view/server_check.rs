@@ -17,11 +17,11 @@ const OTHER_STALE_MS: i64 = 13 * HOUR_MS;
 words! {
     /// Do calls work on a server, as far as its answers tell?
     pub enum CheckVerdict {
-        /// Nothing is broken.
+        /// Its client API and a token service answered, and nothing is broken.
         Ok = "ok",
-        /// Something is: calls fail by it.
+        /// Something is: calls fail by it, or people vanish from them or stay as ghosts.
         Broken = "broken",
-        /// It was not checked, or too long ago.
+        /// It was not checked, or too long ago, or too little of it answered.
         Unknown = "unknown",
     }
 }
@@ -160,18 +160,25 @@ pub fn is_stale(check: &Probed<CheckResult>, now: i64) -> bool {
     now - check.asked_ms > limit
 }
 
-/// Do calls work, as of `now`, ms? `lines` are those of the check and those of rooms.
+/// Do calls work, as of `now`, ms? What the rules of single rooms do counts for nothing: their
+/// moderators decide that, not the server.
 #[must_use]
-pub fn verdict_of_check(
-    check: Option<&Probed<CheckResult>>,
-    lines: &[CheckLine],
-    now: i64,
-) -> CheckVerdict {
-    match check {
-        None => CheckVerdict::Unknown,
-        Some(check) if is_stale(check, now) => CheckVerdict::Unknown,
-        Some(_) if lines.iter().any(|line| line.state == StepState::Broken) => CheckVerdict::Broken,
-        Some(_) => CheckVerdict::Ok,
+pub fn verdict_of_check(check: Option<&Probed<CheckResult>>, now: i64) -> CheckVerdict {
+    let Some(check) = check.filter(|check| !is_stale(check, now)) else {
+        return CheckVerdict::Unknown;
+    };
+
+    let lines = &check.result.lines;
+    let is_well = |step| {
+        let mut of_step = lines.iter().filter(|line| line.step == step);
+        of_step.any(|line| line.state == StepState::Well)
+    };
+    if lines.iter().any(|line| line.state == StepState::Broken) {
+        CheckVerdict::Broken
+    } else if is_well(CheckStep::ClientApi) && is_well(CheckStep::TokenService) {
+        CheckVerdict::Ok
+    } else {
+        CheckVerdict::Unknown
     }
 }
 
@@ -179,37 +186,55 @@ pub fn verdict_of_check(
 mod tests {
     use super::*;
 
-    fn line(state: StepState) -> CheckLine {
+    fn line_of(step: CheckStep, state: StepState) -> CheckLine {
         CheckLine {
-            step: CheckStep::Sfu,
+            step,
             state,
             asked: String::new(),
             came: String::new(),
         }
     }
 
-    #[test]
-    fn an_old_check_says_nothing() {
-        let check = |is_own| Probed {
+    fn line(state: StepState) -> CheckLine {
+        line_of(CheckStep::Sfu, state)
+    }
+
+    fn verdict(is_own: bool, hours: i64, lines: &[CheckLine]) -> CheckVerdict {
+        let check = Probed {
             asked_ms: 0,
             well_ms: None,
             result: CheckResult {
                 is_own,
-                lines: Vec::new(),
+                lines: lines.to_vec(),
             },
         };
+
+        verdict_of_check(Some(&check), hours * HOUR_MS)
+    }
+
+    #[test]
+    fn an_old_check_says_nothing() {
         let broken = [line(StepState::Broken)];
-        let verdict = |own, hours| verdict_of_check(Some(&check(own)), &broken, hours * HOUR_MS);
-        assert_eq!(verdict(true, 3), CheckVerdict::Broken);
-        assert_eq!(verdict(true, 4), CheckVerdict::Unknown);
-        assert_eq!(verdict(false, 13), CheckVerdict::Broken);
-        assert_eq!(verdict(false, 14), CheckVerdict::Unknown);
-        assert_eq!(verdict_of_check(None, &broken, 0), CheckVerdict::Unknown);
-        let weak = [line(StepState::Weak), line(StepState::Unknown)];
+        assert_eq!(verdict(true, 3, &broken), CheckVerdict::Broken);
+        assert_eq!(verdict(true, 4, &broken), CheckVerdict::Unknown);
+        assert_eq!(verdict(false, 13, &broken), CheckVerdict::Broken);
+        assert_eq!(verdict(false, 14, &broken), CheckVerdict::Unknown);
+        assert_eq!(verdict_of_check(None, 0), CheckVerdict::Unknown);
+    }
+
+    #[test]
+    fn who_did_not_answer_is_not_well() {
+        let api = line_of(CheckStep::ClientApi, StepState::Well);
+        let tokens = line_of(CheckStep::TokenService, StepState::Well);
+        let unknown = line(StepState::Unknown);
+        let weak = line(StepState::Weak);
+        let well = [api.clone(), tokens.clone(), unknown.clone(), weak.clone()];
+        assert_eq!(verdict(false, 0, &well), CheckVerdict::Ok);
         assert_eq!(
-            verdict_of_check(Some(&check(true)), &weak, 0),
-            CheckVerdict::Ok
+            verdict(false, 0, &[api, unknown.clone()]),
+            CheckVerdict::Unknown
         );
+        assert_eq!(verdict(false, 0, &[unknown, weak]), CheckVerdict::Unknown);
     }
 
     #[test]

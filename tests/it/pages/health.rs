@@ -387,6 +387,7 @@ async fn asked(site: &Site) {
         health: answer("failed", Some("it answered 502 Bad Gateway")),
         took_ms: None,
         delegates_leave: None,
+        cors: None,
     };
 
     probes::record_result(&site.store, "https://sfu.example/jwt", &sfu, NOW - MINUTE)

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub struct Names {
     pub calls: Vec<String>,
+    pub problems: Vec<String>,
     pub rooms: Vec<String>,
     pub servers: Vec<String>,
     pub people: Vec<String>,
@@ -28,17 +29,21 @@ pub enum Asked {
 }
 
 /// Parameters that name nothing that somebody may not see.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 19] = [
     "application",
     "at",
+    "certainty",
     "cursor",
     "events_from",
+    "finding",
     "from",
+    "intent",
     "kind",
     "limit",
     "members_from",
     "min_minutes",
     "min_people",
+    "open",
     "period",
     "sort",
     "status",
@@ -47,8 +52,9 @@ const HARMLESS: [&str; 15] = [
 ];
 
 /// The lists that have pages, and how they are sorted in other ways.
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 7] = [
     "calls",
+    "problems",
     "rooms",
     "servers",
     "transports",
@@ -65,6 +71,9 @@ impl Names {
         let noun = before.trim_end_matches('/').rsplit('/').next();
         match noun.unwrap_or_default() {
             "calls" => self.calls.clone(),
+            // One that does not exist beside those that do.
+            "problems" => [self.problems.clone(), one("0000000000000000")].concat(),
+            "people" => self.people.clone(),
             "rooms" => self.rooms.clone(),
             "servers" => self.servers.clone(),
             "static" => one("style.css"),
@@ -82,6 +91,8 @@ impl Names {
             ("room", self.rooms.clone()),
             ("server", self.servers.clone()),
             ("user", self.people.clone()),
+            ("person", self.people.clone()),
+            ("sfu", self.servers.clone()),
             ("call", self.calls.clone()),
             ("q", words),
         ]

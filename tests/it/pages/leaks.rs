@@ -350,15 +350,20 @@ fn assert_that_head_is_like(head: &str, whole: &str, path: &str) {
 pub fn names_of_rooms(
     all: &[Room],
     may_see: impl Fn(&Room) -> bool,
-    calls: &BTreeMap<String, Vec<String>>,
+    ids: &BTreeMap<String, IdsOfRoom>,
 ) -> Names {
     let mut names = Names::default();
     for visible in [true, false] {
         let rooms: Vec<&Room> = all.iter().filter(|room| may_see(room) == visible).collect();
         for room in rooms.iter().take(VALUES_MOST) {
             names.rooms.push(room.id.clone());
-            let of_room = calls.get(&room.id).into_iter().flatten();
-            names.calls.extend(of_room.take(VALUES_MOST).cloned());
+            if let Some(ids) = ids.get(&room.id) {
+                let first =
+                    |ids: &[String]| ids.iter().take(VALUES_MOST).cloned().collect::<Vec<_>>();
+                names.calls.extend(first(&ids.calls));
+                names.problems.extend(first(&ids.problems));
+            }
+
             names
                 .words
                 .extend(last_in_state(room, "m.room.name", "name").map(ToOwned::to_owned));
@@ -380,16 +385,32 @@ pub fn names_of_rooms(
     names
 }
 
-/// The ids of all calls, by room.
-pub async fn calls_by_room(rooms: &[Room]) -> BTreeMap<String, Vec<String>> {
+/// What a room has that has an id.
+#[derive(Debug, Default)]
+pub struct IdsOfRoom {
+    calls: Vec<String>,
+    problems: Vec<String>,
+}
+
+/// The ids of all calls and problems, by room.
+pub async fn ids_by_room(rooms: &[Room]) -> BTreeMap<String, IdsOfRoom> {
     let site = site_with_rooms(rooms.iter()).await;
-    let calls = ask_json(&site, &Viewer::Operator, "/api/v1/calls?limit=500").await;
-    let mut by_room: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for call in calls["data"].as_array().unwrap() {
-        by_room
-            .entry(text(&call["room"]["room_id"]).to_owned())
-            .or_default()
-            .push(text(&call["id"]).to_owned());
+    let ids_of = async |path: &str| {
+        let list = ask_json(&site, &Viewer::Operator, path).await;
+        let id_of_room = |one: &Value| {
+            let room_id = text(&one["room"]["room_id"]).to_owned();
+            (room_id, text(&one["id"]).to_owned())
+        };
+        let ids = list["data"].as_array().unwrap().iter().map(id_of_room);
+        ids.collect::<Vec<_>>()
+    };
+    let mut by_room: BTreeMap<String, IdsOfRoom> = BTreeMap::new();
+    for (room_id, id) in ids_of("/api/v1/calls?limit=500").await {
+        by_room.entry(room_id).or_default().calls.push(id);
+    }
+
+    for (room_id, id) in ids_of("/api/v1/problems?limit=500").await {
+        by_room.entry(room_id).or_default().problems.push(id);
     }
 
     by_room
@@ -416,8 +437,8 @@ async fn assert_that_nothing_leaks(viewer: Viewer, rooms: &[Room]) {
         .cloned()
         .collect();
     let sees = |room: &Room| may_see(&viewer, room);
-    let calls = calls_by_room(rooms).await;
-    let names = names_of_rooms(rooms, sees, &calls);
+    let ids = ids_by_room(rooms).await;
+    let names = names_of_rooms(rooms, sees, &ids);
     assert_same_answers(&viewer, rooms, &visible, &names).await;
 }
 
@@ -502,12 +523,12 @@ async fn share_call(site: &Site, secret: &str, call_id: &str, room_id: &str, wit
 #[tokio::test]
 async fn a_shared_call_tells_nothing_of_other_rooms_and_calls() {
     let rooms = rooms_of_the_world().await;
-    let calls = calls_by_room(&rooms).await;
+    let ids = ids_by_room(&rooms).await;
     let all = site_with_rooms(rooms.iter()).await;
     let mut shared = 0;
-    for room in rooms.iter().filter(|room| calls.contains_key(&room.id)) {
+    for room in rooms.iter().filter(|room| ids.contains_key(&room.id)) {
         let part = site_with_rooms(std::iter::once(room)).await;
-        let of_room = &calls[&room.id];
+        let of_room = &ids[&room.id].calls;
         for call_id in of_room.iter().take(2) {
             for with_names in [true, false] {
                 shared += 1;
@@ -537,9 +558,9 @@ async fn a_shared_call_tells_nothing_of_other_rooms_and_calls() {
 async fn what_a_widget_may_not_show_changes_nothing_in_it() {
     let rooms = rooms_of_the_world().await;
     let user_id = account_in_some_rooms(&rooms);
-    let calls = calls_by_room(&rooms).await;
+    let ids = ids_by_room(&rooms).await;
     let room = rooms.iter().find(|room| {
-        let has_calls = calls.get(&room.id).is_some_and(|calls| !calls.is_empty());
+        let has_calls = ids.get(&room.id).is_some_and(|ids| !ids.calls.is_empty());
         has_calls && !is_hidden(room) && members_of_room(room).contains(&user_id)
     });
     let room_id = room.expect("a room with calls").id.clone();

@@ -87,7 +87,15 @@ async fn what_is_broken_comes_first_with_what_to_set() {
 #[tokio::test]
 async fn an_old_check_is_shown_as_old() {
     let site = Site::filled("check_old").await;
-    let well = [line(CheckStep::Name, StepState::Well, "2 addresses")];
+    let well = [
+        line(CheckStep::ClientApi, StepState::Well, "it answers"),
+        line(CheckStep::TokenService, StepState::Well, "it answers"),
+    ];
+    store_check(&site, NOW - MINUTE, &well[..1]).await;
+    assert_eq!(read_word(&site).await, "unknown\n");
+    let page = site.get("/servers/example.org/check").await.text;
+    assert!(page.contains("too little of it answered"), "{page}");
+
     store_check(&site, NOW - MINUTE, &well).await;
     assert_eq!(read_word(&site).await, "ok\n");
     let page = site.get("/servers/example.org/check").await.text;

@@ -212,6 +212,7 @@ fn probes_answer() {
                 health: answer("ok"),
                 took_ms: Some(7),
                 delegates_leave: None,
+                cors: None,
             },
             20,
         )
