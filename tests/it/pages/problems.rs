@@ -266,7 +266,41 @@ async fn pages_of_the_list_have_each_finding_once() {
 async fn an_empty_list_says_what_was_looked_at() {
     let site = Site::empty("none").await;
     let html = site.html("/problems").await;
-    assert!(html.contains("No open problem"));
+    assert!(html.contains("No open problem<"));
+    let html = site.html("/problems?kind=apart").await;
+    assert!(html.contains("No open problem matches"));
+
+    // Past ones alone are no reason to say that no problem is open.
+    let site = site_with_problems("headline").await;
+    let html = site.html("/problems?open=no").await;
+    assert!(html.contains(">Past problems<"), "{html}");
+    assert!(!html.contains("No open problem"));
+}
+
+#[tokio::test]
+async fn nothing_is_called_right_while_calls_are_still_to_be_looked_at() {
+    let site = Site::filled("deriving").await;
+    let mut events = Vec::new();
+    for nth in 0..210_i64 {
+        let at_ms = NOW - 60 * HOUR - nth * 10 * MINUTE;
+        let user = "@here:ash.example";
+        events.push(join(
+            &format!("$d{nth}"),
+            user,
+            at_ms,
+            "multi_sfu",
+            "one.example",
+        ));
+        events.push(leave(&format!("$e{nth}"), user, at_ms + MINUTE));
+    }
+    site.write(events).await;
+    let list = site.json("/api/v1/problems").await;
+    assert_eq!(list["still_deriving"], true, "{list}");
+    let html = site.html("/problems").await;
+    assert!(html.contains("Nothing found so far"), "{html}");
+    assert!(!html.contains("Nothing is wrong"));
+    derive_all(&site).await;
+    assert!(site.html("/problems").await.contains("Nothing is wrong"));
 }
 
 #[tokio::test]
