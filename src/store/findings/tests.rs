@@ -1,0 +1,55 @@
+//! The findings of calls are stored, whatever else happens to the database.
+
+use super::derive::{self, derive_calls_singly, derive_findings_of_calls, list_next_calls};
+use crate::store::read::tests::Bed;
+
+const NOW: i64 = 1_800_000_000_000;
+const GRACE: i64 = 60_000;
+
+async fn settled(bed: &Bed, id: &str) -> Option<String> {
+    let query = "select findings from sessions where id = $1";
+    sqlx::query_scalar(query)
+        .bind(id)
+        .fetch_one(&bed.store.read)
+        .await
+        .unwrap()
+}
+
+/// Two calls that are over, one of which has a stay that cannot be read.
+async fn bed_with_bad_call() -> Bed {
+    let bed = Bed::new().await;
+    bed.call("call", 1000, 2000).await;
+    bed.call("bad", 90_000_000, 90_001_000).await;
+    bed.stay("@a:h", "'D'", "a", 1000, 2000).await;
+    bed.stay("@b:h", "'D'", "b", 90_000_000, 90_001_000).await;
+    bed.run(
+        "update memberships set session_id = 'bad', end_reason = 'nonsense' where user_id = '@b:h'",
+    )
+    .await;
+
+    bed
+}
+
+#[tokio::test]
+async fn a_bad_call_does_not_stop_the_others() {
+    let bed = bed_with_bad_call().await;
+    let ids = list_next_calls(&bed.store, NOW, GRACE).await.unwrap();
+    assert_eq!(ids.len(), 2);
+    let together = derive_findings_of_calls(&bed.store, &ids, NOW, GRACE).await;
+    assert!(together.is_err(), "a stay cannot be read");
+
+    derive_calls_singly(&bed.store, &ids, NOW, GRACE)
+        .await
+        .unwrap();
+    let (good, bad) = (settled(&bed, "call").await, settled(&bed, "bad").await);
+    assert!(!good.unwrap().starts_with("failed"));
+    assert!(bad.unwrap().starts_with("failed"));
+    let left = list_next_calls(&bed.store, NOW, GRACE).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let underived = derive::list_underived_calls(&bed.store, NOW, 10).await;
+    assert!(underived.unwrap().is_empty(), "it would fail on pages, too");
+
+    // By other rules it may succeed.
+    let again = list_next_calls(&bed.store, NOW, GRACE + 1).await.unwrap();
+    assert_eq!(again.len(), 2);
+}
