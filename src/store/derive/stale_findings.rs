@@ -71,7 +71,20 @@ pub(in crate::store) async fn discard_findings_of_calls(
     tx: &mut Tx,
     ids: &[String],
 ) -> Result<(), Error> {
-    for statement in [&PEOPLE, &FINDINGS, &TAKE] {
+    // This first: it waits for who derives them, and then sees what was stored.
+    TAKE.write(tx, ids, |query| query, |query, id| query.bind(id.clone()))
+        .await?;
+
+    delete_findings_of_calls(tx, ids).await
+}
+
+/// Deletes the stored findings of these calls, and leaves it to the caller to say what is stored of
+/// them.
+pub(in crate::store) async fn delete_findings_of_calls(
+    tx: &mut Tx,
+    ids: &[String],
+) -> Result<(), Error> {
+    for statement in [&PEOPLE, &FINDINGS] {
         statement
             .write(tx, ids, |query| query, |query, id| query.bind(id.clone()))
             .await?;

@@ -13,10 +13,11 @@ use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side}
 use crate::rtc::transport::host_of_url;
 use crate::store::db::health::TroubleKind;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::derive::stale_findings::discard_findings_of_calls;
+use crate::store::derive::stale_findings::delete_findings_of_calls;
 use crate::store::ingest::access;
 use crate::store::model::{Call, Member};
 use crate::store::read::{calls, evidence, large_calls, memberships};
+use crate::store::rights::forgotten;
 use crate::store::{Error, Reader, Tx, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -159,10 +160,17 @@ pub async fn derive_findings_of_calls(
     let calls = calls::find_calls(store, ids).await?;
     let found = findings_of_calls(store, calls, now, rejoin_grace_ms).await?;
     let mut tx = store.writing().await?;
+    // Who forgets a name waits for this, and discards the findings of its rooms afterwards.
+    let names = forgotten::read_names(&mut tx, &store.forgotten).await?;
     let unchanged = settle_calls(&mut tx, ids, &findings_stamp(rejoin_grace_ms)).await?;
+    let is_named = |finding: &StoredFinding| {
+        let mut users = finding.users.iter();
+        users.any(|user| names.has_person(user))
+    };
     let found: Vec<StoredFinding> = found
         .into_iter()
         .filter(|finding| unchanged.contains(&finding.call_id) && finding.until_ms.is_some())
+        .filter(|finding| !is_named(finding))
         .collect();
     write_findings(&mut tx, &found).await?;
     tx.commit().await?;
@@ -218,32 +226,34 @@ async fn settle_failed_call(store: &Writer, id: &str, rejoin_grace_ms: i64) -> R
 }
 
 static BEGIN: MultiRow = MultiRow::new("update sessions set findings = '' where id in (", "?", ")");
-static UNCHANGED: MultiRow = MultiRow::new(
-    "select id from sessions where findings = '' and id in (",
+static SETTLE: MultiRow = MultiRow::new(
+    "update sessions set findings = $1 where findings = '' and id in (",
     "?",
-    ")",
+    ") returning id",
 );
-static SETTLE: MultiRow =
-    MultiRow::new("update sessions set findings = $1 where id in (", "?", ")");
 
 /// Notes that those of these calls are derived that were not changed since that began, deletes what
-/// was stored of them, and returns their ids.
-async fn settle_calls(tx: &mut Tx, ids: &[String], stamp: &str) -> Result<BTreeSet<String>, Error> {
+/// was stored of them, and returns their ids. From then on whoever changes one of them waits for
+/// the end of the transaction.
+pub(super) async fn settle_calls(
+    tx: &mut Tx,
+    ids: &[String],
+    stamp: &str,
+) -> Result<BTreeSet<String>, Error> {
     use sqlx::Row;
-    let rows = UNCHANGED.read_by_ids(tx, ids).await?;
+    let rows = SETTLE
+        .read(
+            tx,
+            ids,
+            |query| query.bind(stamp.to_owned()),
+            |query, id| query.bind(id.cloned()),
+        )
+        .await?;
     let unchanged: Vec<String> = rows
         .iter()
         .map(|row| row.try_get("id"))
         .collect::<Result<_, _>>()?;
-    discard_findings_of_calls(tx, &unchanged).await?;
-    SETTLE
-        .write(
-            tx,
-            &unchanged,
-            |query| query.bind(stamp.to_owned()),
-            |query, id| query.bind(id.clone()),
-        )
-        .await?;
+    delete_findings_of_calls(tx, &unchanged).await?;
 
     Ok(unchanged.into_iter().collect())
 }

@@ -53,3 +53,19 @@ async fn a_bad_call_does_not_stop_the_others() {
     let again = list_next_calls(&bed.store, NOW, GRACE + 1).await.unwrap();
     assert_eq!(again.len(), 2);
 }
+
+#[tokio::test]
+async fn what_changes_while_it_is_derived_is_not_settled() {
+    let bed = Bed::new().await;
+    bed.call("same", 1000, 2000).await;
+    bed.call("new", 90_000_000, 90_001_000).await;
+    bed.run("update sessions set findings = '' where id = 'same'")
+        .await;
+    let ids = ["new".to_owned(), "same".to_owned()];
+    let mut tx = bed.store.writing().await.unwrap();
+    let settled_ids = derive::settle_calls(&mut tx, &ids, "stamp").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(settled_ids.into_iter().collect::<Vec<_>>(), ["same"]);
+    assert_eq!(settled(&bed, "same").await.as_deref(), Some("stamp"));
+    assert_eq!(settled(&bed, "new").await, None);
+}
