@@ -10,6 +10,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_mins(1);
 /// Pause between two batches, so that others get to write.
 const BREATH: Duration = Duration::from_millis(20);
+/// Maximum number of batches of calls whose findings are derived in one round.
+const BATCHES_OF_ROUND: usize = 200;
 
 impl Observer {
     /// Every minute stores what pages over long spans need, for ever: signs of life of stays that
@@ -20,8 +22,9 @@ impl Observer {
             let kept = async {
                 self.store.empty_log().await?;
                 self.note_signs().await?;
-                self.derive_findings().await?;
-                self.count_days().await
+                // After an upgrade deriving takes long; pages over long spans need the days.
+                self.count_days().await?;
+                self.derive_findings().await
             };
 
             match kept.await {
@@ -44,10 +47,22 @@ impl Observer {
         Ok(())
     }
 
-    /// Derives the findings of calls that are over and have none stored.
+    /// Derives the findings of calls that are over and have none stored, of as many as one round
+    /// takes.
     async fn derive_findings(&self) -> Result<(), Error> {
         let grace_ms = self.settings.rejoin_grace_ms;
-        while derive::derive_next_findings(&self.store, self.clock.now_ms(), grace_ms).await? {
+        for _ in 0..BATCHES_OF_ROUND {
+            let now = self.clock.now_ms();
+            let ids = derive::list_next_calls(&self.store, now, grace_ms).await?;
+            if ids.is_empty() {
+                break;
+            }
+
+            let derived = derive::derive_findings_of_calls(&self.store, &ids, now, grace_ms).await;
+            if derived.is_err() {
+                derive::derive_calls_singly(&self.store, &ids, now, grace_ms).await?;
+            }
+
             tokio::time::sleep(BREATH).await;
         }
 

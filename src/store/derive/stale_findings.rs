@@ -14,6 +14,8 @@ pub(in crate::store) const CHANGED: &str =
         and s.until_ms >= $4 and s.room_id || '' = $1 and s.started_ms + 0 <= $3
         and s.findings is not null";
 const OF_ROOM: &str = "select id from sessions where room_id = $1 and findings is not null";
+const LONE_OF_ROOM: &str =
+    "select id from sessions where room_id = $1 and users = 1 and findings is not null";
 static TAKE: MultiRow = MultiRow::new(
     "update sessions set findings = null where id in (",
     "?",
@@ -66,12 +68,39 @@ pub(in crate::store) async fn discard_findings_of_room(
     discard_findings_of_calls(tx, &ids).await
 }
 
+/// Discards the findings of those calls of a room in which one person was alone: they rest on who
+/// else was in the room and could have joined.
+pub(in crate::store) async fn discard_findings_of_lone_calls(
+    tx: &mut Tx,
+    room_id: &str,
+) -> Result<(), Error> {
+    let ids: Vec<String> = sqlx::query_scalar(LONE_OF_ROOM)
+        .bind(room_id)
+        .fetch_all(&mut **tx)
+        .await?;
+
+    discard_findings_of_calls(tx, &ids).await
+}
+
 /// Discards the findings of these calls.
 pub(in crate::store) async fn discard_findings_of_calls(
     tx: &mut Tx,
     ids: &[String],
 ) -> Result<(), Error> {
-    for statement in [&PEOPLE, &FINDINGS, &TAKE] {
+    // This first: it waits for who derives them, and then sees what was stored.
+    TAKE.write(tx, ids, |query| query, |query, id| query.bind(id.clone()))
+        .await?;
+
+    delete_findings_of_calls(tx, ids).await
+}
+
+/// Deletes the stored findings of these calls, and leaves it to the caller to say what is stored of
+/// them.
+pub(in crate::store) async fn delete_findings_of_calls(
+    tx: &mut Tx,
+    ids: &[String],
+) -> Result<(), Error> {
+    for statement in [&PEOPLE, &FINDINGS] {
         statement
             .write(tx, ids, |query| query, |query, id| query.bind(id.clone()))
             .await?;

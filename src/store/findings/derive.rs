@@ -11,11 +11,13 @@ use crate::rtc::problem::{
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
 use crate::rtc::transport::host_of_url;
+use crate::store::db::health::TroubleKind;
 use crate::store::db::multi_row::MultiRow;
-use crate::store::derive::stale_findings::discard_findings_of_calls;
+use crate::store::derive::stale_findings::delete_findings_of_calls;
 use crate::store::ingest::access;
 use crate::store::model::{Call, Member};
 use crate::store::read::{calls, evidence, large_calls, memberships};
+use crate::store::rights::forgotten;
 use crate::store::{Error, Reader, Tx, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -69,6 +71,11 @@ fn findings_stamp(rejoin_grace_ms: i64) -> String {
     format!("{FINDINGS_VERSION} {rejoin_grace_ms}")
 }
 
+/// What stands in the place of a stamp with a call whose findings could not be derived by it.
+fn failed_stamp(stamp: &str) -> String {
+    format!("failed {stamp}")
+}
+
 // A call is not settled as long as somebody waits alone beside it.
 pub(in crate::store) const WAITING: &str =
     "select s.id from sessions s where s.findings is null and s.until_ms < $1
@@ -77,7 +84,8 @@ pub(in crate::store) const WAITING: &str =
         and n.until_ms >= $1 and n.users = 1))
     order by s.until_ms desc limit $3";
 const OUTDATED: &str = "select o.id from (select id, until_ms from sessions where findings < $1
-    union all select id, until_ms from sessions where findings > $1) as o limit $2";
+    union all select id, until_ms from sessions where findings > $1 and findings <> $3) as o
+    limit $2";
 
 /// Derives the findings of the next calls that are over at `now`, ms, and stores them. Returns false
 /// if none was left.
@@ -89,23 +97,52 @@ pub async fn derive_next_findings(
     now: i64,
     rejoin_grace_ms: i64,
 ) -> Result<bool, Error> {
+    let ids = list_next_calls(store, now, rejoin_grace_ms).await?;
+    derive_findings_of_calls(store, &ids, now, rejoin_grace_ms).await?;
+
+    Ok(!ids.is_empty())
+}
+
+/// The ids of the next calls whose findings are to be derived at `now`, ms; empty if none is left.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_next_calls(
+    store: &Writer,
+    now: i64,
+    rejoin_grace_ms: i64,
+) -> Result<Vec<String>, Error> {
     let stamp = findings_stamp(rejoin_grace_ms);
-    let mut ids: Vec<String> = sqlx::query_scalar(WAITING)
+    let ids: Vec<String> = sqlx::query_scalar(WAITING)
         .bind(now)
         .bind(BEGAN_APART_MAX_MS)
         .bind(BATCH)
         .fetch_all(&store.read)
         .await?;
-    if ids.is_empty() {
-        ids = sqlx::query_scalar(OUTDATED)
-            .bind(&stamp)
-            .bind(BATCH)
-            .fetch_all(&store.read)
-            .await?;
+    if !ids.is_empty() {
+        return Ok(ids);
     }
 
+    Ok(sqlx::query_scalar(OUTDATED)
+        .bind(&stamp)
+        .bind(BATCH)
+        .bind(failed_stamp(&stamp))
+        .fetch_all(&store.read)
+        .await?)
+}
+
+/// Derives the findings of these calls as known at `now`, ms, and stores them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn derive_findings_of_calls(
+    store: &Writer,
+    ids: &[String],
+    now: i64,
+    rejoin_grace_ms: i64,
+) -> Result<(), Error> {
     if ids.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
 
     // Whoever changes something of a call meanwhile takes this away.
@@ -113,54 +150,110 @@ pub async fn derive_next_findings(
     BEGIN
         .write(
             &mut tx,
-            &ids,
+            ids,
             |query| query,
             |query, id| query.bind(id.clone()),
         )
         .await?;
     tx.commit().await?;
 
-    let calls = calls::find_calls(store, &ids).await?;
+    let calls = calls::find_calls(store, ids).await?;
     let found = findings_of_calls(store, calls, now, rejoin_grace_ms).await?;
     let mut tx = store.writing().await?;
-    let unchanged = settle_calls(&mut tx, &ids, &stamp).await?;
+    // Who forgets a name waits for this, and discards the findings of its rooms afterwards.
+    let names = forgotten::read_names(&mut tx, &store.forgotten).await?;
+    let unchanged = settle_calls(&mut tx, ids, &findings_stamp(rejoin_grace_ms)).await?;
+    let is_named = |finding: &StoredFinding| {
+        let mut users = finding.users.iter();
+        users.any(|user| names.has_person(user))
+    };
     let found: Vec<StoredFinding> = found
         .into_iter()
         .filter(|finding| unchanged.contains(&finding.call_id) && finding.until_ms.is_some())
+        .filter(|finding| !is_named(finding))
         .collect();
     write_findings(&mut tx, &found).await?;
     tx.commit().await?;
 
-    Ok(true)
+    Ok(())
+}
+
+/// Derives the findings of these calls one by one, after they failed together. One whose stored data
+/// cannot be read is logged and settled as failed, so that the others go on.
+///
+/// # Errors
+/// When the database fails in a way that says nothing of the call.
+pub async fn derive_calls_singly(
+    store: &Writer,
+    ids: &[String],
+    now: i64,
+    rejoin_grace_ms: i64,
+) -> Result<(), Error> {
+    for id in ids {
+        let alone = std::slice::from_ref(id);
+        let derived = derive_findings_of_calls(store, alone, now, rejoin_grace_ms).await;
+        match derived {
+            Err(error) if is_about_data(&error) => {
+                tracing::warn!(call = id, %error, "the findings of a call cannot be derived");
+                settle_failed_call(store, id, rejoin_grace_ms).await?;
+            }
+            derived => derived?,
+        }
+    }
+
+    Ok(())
+}
+
+/// Does the error follow from the stored data that was asked for? It cannot be read, or reading it
+/// takes longer than a statement may.
+fn is_about_data(error: &Error) -> bool {
+    let is_slow = error.is_busy() && !matches!(error, Error::Database(sqlx::Error::PoolTimedOut));
+    error.kind() == TroubleKind::Damaged || is_slow
+}
+
+/// Notes that the findings of this call cannot be derived. It is tried again when something of the
+/// call changes, or the rules do.
+///
+/// # Errors
+/// When the database fails.
+async fn settle_failed_call(store: &Writer, id: &str, rejoin_grace_ms: i64) -> Result<(), Error> {
+    let stamp = failed_stamp(&findings_stamp(rejoin_grace_ms));
+    let mut tx = store.writing().await?;
+    settle_calls(&mut tx, &[id.to_owned()], &stamp).await?;
+    tx.commit().await?;
+
+    Ok(())
 }
 
 static BEGIN: MultiRow = MultiRow::new("update sessions set findings = '' where id in (", "?", ")");
-static UNCHANGED: MultiRow = MultiRow::new(
-    "select id from sessions where findings = '' and id in (",
+static SETTLE: MultiRow = MultiRow::new(
+    "update sessions set findings = $1 where findings = '' and id in (",
     "?",
-    ")",
+    ") returning id",
 );
-static SETTLE: MultiRow =
-    MultiRow::new("update sessions set findings = $1 where id in (", "?", ")");
 
 /// Notes that those of these calls are derived that were not changed since that began, deletes what
-/// was stored of them, and returns their ids.
-async fn settle_calls(tx: &mut Tx, ids: &[String], stamp: &str) -> Result<BTreeSet<String>, Error> {
+/// was stored of them, and returns their ids. From then on whoever changes one of them waits for
+/// the end of the transaction.
+pub(super) async fn settle_calls(
+    tx: &mut Tx,
+    ids: &[String],
+    stamp: &str,
+) -> Result<BTreeSet<String>, Error> {
     use sqlx::Row;
-    let rows = UNCHANGED.read_by_ids(tx, ids).await?;
+    let rows = SETTLE
+        .read(
+            tx,
+            ids,
+            |query| query.bind(stamp.to_owned()),
+            |query, id| query.bind(id.cloned()),
+        )
+        .await?;
     let unchanged: Vec<String> = rows
         .iter()
         .map(|row| row.try_get("id"))
         .collect::<Result<_, _>>()?;
-    discard_findings_of_calls(tx, &unchanged).await?;
-    SETTLE
-        .write(
-            tx,
-            &unchanged,
-            |query| query.bind(stamp.to_owned()),
-            |query, id| query.bind(id.clone()),
-        )
-        .await?;
+    delete_findings_of_calls(tx, &unchanged).await?;
 
     Ok(unchanged.into_iter().collect())
 }

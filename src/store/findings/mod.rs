@@ -6,3 +6,5 @@ pub mod broken;
 pub mod derive;
 pub mod inputs;
 pub mod list;
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::rtc::order::sort_by_effective_time;
 use crate::rtc::words::Source;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::derive::dirty::Dirty;
+use crate::store::derive::stale_findings;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Tx};
 use serde_json::{Value, json};
@@ -175,7 +176,11 @@ pub(super) async fn reconcile_members(
         .bind(batch.seen_ms)
         .execute(&mut **tx)
         .await?;
-    dirty.accounts |= counted.rows_affected() > 0;
+    // Who could have joined the calls of the past is known from now on, even if everybody may now.
+    if counted.rows_affected() > 0 {
+        stale_findings::discard_findings_of_lone_calls(tx, &room.room_id).await?;
+        dirty.accounts = true;
+    }
 
     Ok(())
 }

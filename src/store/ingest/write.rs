@@ -238,8 +238,11 @@ pub(in crate::store) async fn update_derived(
         rooms::refresh_room_facts(tx, room_id).await?;
     }
 
-    if dirty.facts || dirty.accounts || !dirty.presence.is_empty() {
-        dirty.facts |= access::refresh_access(tx, room_id).await?;
+    if (dirty.facts || dirty.accounts || !dirty.presence.is_empty())
+        && access::refresh_access(tx, room_id).await?
+    {
+        stale_findings::discard_findings_of_lone_calls(tx, room_id).await?;
+        dirty.facts = true;
     }
 
     if dirty.facts {

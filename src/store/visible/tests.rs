@@ -4,6 +4,7 @@ use super::rooms::{VisibleRooms, find_visible_rooms};
 use super::viewer::{Viewer, VisibilityPolicy};
 use super::views::{Rows, TABLES};
 use crate::rtc::coverage::Span;
+use crate::rtc::finding_kind::KINDS;
 use crate::store::db::dialect::Dialect;
 use crate::store::derive::pseudonyms;
 use crate::store::test_database::Database;
@@ -106,6 +107,23 @@ async fn texts(store: &Reader, sql: &str) -> Vec<String> {
         .unwrap()
 }
 
+/// The kinds of findings that are visible, of one of each kind that was stored of this call.
+async fn kinds_of_findings(bed: &Bed, reader: &Reader, call_id: &str) -> Vec<String> {
+    let room_id = call_id.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    for entry in KINDS {
+        bed.run(&format!(
+            "insert into findings (id, room_id, call_id, kind, severity, certainty, from_ms,
+                until_ms, server)
+            values ('{call_id}{kind}', '{room_id}', '{call_id}', '{kind}', 1, 'computed', 310, 340,
+                'h') on conflict (id) do nothing",
+            kind = entry.kind.as_str()
+        ))
+        .await;
+    }
+
+    texts(reader, "select kind from findings order by kind").await
+}
+
 async fn calls_of(store: &Reader) -> Vec<String> {
     texts(store, "select id from sessions order by id").await
 }
@@ -180,6 +198,12 @@ async fn a_member_sees_the_calls_that_the_history_shows_to_members() {
         texts(&reader, "select event_id from events").await,
         ["$m.room.member250"]
     );
+
+    // What rests on the room's own state, which is not shown, is not shown either.
+    let kinds = kinds_of_findings(&bed, &reader, "!r300").await;
+    assert_eq!(kinds.len(), KINDS.len() - 4, "{kinds:?}");
+    assert!(kinds.iter().any(|kind| kind == "side_by_side"));
+    assert!(!kinds.iter().any(|kind| kind == "nobody_could_come"));
 }
 
 #[tokio::test]
@@ -362,6 +386,14 @@ async fn who_has_a_link_sees_this_call_only() {
     let reader = bed.reader(&link("!mine100", true), policy).await;
     let events = texts(&reader, "select event_id from events order by 1").await;
     assert_eq!(events, ["$ring180"]);
+
+    // Nothing that is about two calls, or rests on the room's own state.
+    bed.add_call("!mine", 305, 400).await;
+    let reader = bed.reader(&link("!mine305", true), policy).await;
+    let kinds = kinds_of_findings(&bed, &reader, "!mine305").await;
+    assert_eq!(kinds.len(), KINDS.len() - 6, "{kinds:?}");
+    assert!(kinds.iter().any(|kind| kind == "apart"));
+    assert!(!kinds.iter().any(|kind| kind == "broken_call"));
 
     for unknown in ["!mine101", "' or '1' = '1"] {
         let reader = bed.reader(&link(unknown, true), policy).await;

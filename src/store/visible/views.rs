@@ -52,10 +52,13 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
                     and s.started_ms < v.to_ms and s.until_ms > v.from_ms)",
         ),
     ),
+    // Those that rest on the room's own state or on its members are only for who sees all of it.
     (
         "findings",
         Rows::OfSpans(
             "t.from_ms >= v.from_ms and t.until_ms <= v.to_ms
+                and t.kind not in ('room_replaced', 'nobody_could_come', 'server_denied',
+                    'lost_power')
                 and exists (select 1 from {main}sessions s where s.id = t.call_id
                     and s.started_ms < v.to_ms and s.until_ms > v.from_ms)",
         ),
@@ -166,7 +169,10 @@ fn condition_for_only_call(
     match table {
         "sessions" => Some(format!(" and t.id = '{id}'")),
         "memberships" => Some(format!(" and t.session_id = '{id}'")),
-        "findings" => Some(format!(" and t.call_id = '{id}'")),
+        // Some are also about another call, which is not visible.
+        "findings" => Some(format!(
+            " and t.call_id = '{id}' and t.kind not in ('side_by_side', 'broken_call')"
+        )),
         "events" => Some(format!(
             " and (t.chain in (select m.chain from {main}memberships m where m.session_id = '{id}')
             or t.chain is null and t.kind = 'm.room.history_visibility')"

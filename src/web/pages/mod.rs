@@ -190,6 +190,62 @@ pub(super) const STAYS_OF_CALL: i64 = 2000;
 const STAYS_OF_LARGE_CALL: i64 = 1000;
 const STAYS_LEAST: i64 = 20;
 
+/// Maximum number of stays that are held at one time while findings of calls are computed.
+const STAYS_AT_ONCE: i64 = 8000;
+
+/// The findings of these calls, from the same stays as those that are stored: all of a call, or of
+/// a very large one a part. A few calls are read at a time.
+async fn read_problems_of_calls(
+    web: &Web,
+    ask: &PageRequest,
+    calls: Vec<model::Call>,
+) -> Result<Vec<view::ProblemFacts>, Error> {
+    let mut found = Vec::new();
+    for few in split_by_stays(calls) {
+        let parts = few
+            .iter()
+            .filter(|call| call.memberships > STAYS_OF_CALL)
+            .map(|call| PartlyReadCall {
+                id: call.id.clone(),
+                total: call.memberships,
+                most: STAYS_OF_LARGE_CALL,
+            })
+            .collect();
+        let mut few = read_calls_in_part(web, ask, few, parts, Vec::new()).await?;
+        add_side_by_side(web, ask, &mut few).await?;
+        found.extend(few.iter().flat_map(view::ProblemFacts::of_call));
+    }
+
+    Ok(found)
+}
+
+/// The number of stays that are read of a call to compute its findings.
+fn stays_of_findings(call: &model::Call) -> i64 {
+    if call.memberships > STAYS_OF_CALL {
+        STAYS_OF_LARGE_CALL
+    } else {
+        call.memberships
+    }
+}
+
+/// These calls, in their order, in parts whose stays are read at one time.
+fn split_by_stays(calls: Vec<model::Call>) -> Vec<Vec<model::Call>> {
+    let mut parts: Vec<Vec<model::Call>> = Vec::new();
+    let mut stays = 0;
+    for call in calls {
+        stays += stays_of_findings(&call);
+        match parts.last_mut().filter(|_| stays <= STAYS_AT_ONCE) {
+            Some(part) => part.push(call),
+            None => {
+                stays = stays_of_findings(&call);
+                parts.push(vec![call]);
+            }
+        }
+    }
+
+    parts
+}
+
 /// Reads one call with its members, of any size. With `before`, also returns the stays in order of
 /// arrival without the first `before`: all of them, or of a very large call a part. `None` without
 /// `before`.

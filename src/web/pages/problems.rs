@@ -1,11 +1,12 @@
 //! `/problems`: all findings, open ones first, then past ones, newest first; and `/problems/{id}`:
 //! one of them.
 
-use super::read_calls_with_members;
+use super::{read_problems_of_calls, stays_of_findings};
 use crate::rtc::finding_kind::{FindingKind, Severity, Sureness};
 use crate::store::findings::derive::list_underived_calls;
 use crate::store::findings::list::{self, FindingFilter, FindingPlace};
 use crate::store::ingest::rooms;
+use crate::store::model;
 use crate::store::read::calls;
 use crate::web::Web;
 use crate::web::http::assets;
@@ -53,6 +54,8 @@ const MORE: &[&str] = &["room", "server", "person", "sfu", "from", "to"];
 const LIMIT: i64 = 50;
 /// Maximum number of calls that are over and whose findings are computed for one answer.
 const UNDERIVED_MAX: i64 = 200;
+/// Maximum number of stays of those calls together, beside the first call.
+const UNDERIVED_STAYS: i64 = 40_000;
 /// Past findings are counted up to this number.
 const COUNTED: i64 = 1000;
 
@@ -271,17 +274,31 @@ pub(in crate::web) async fn read_computed(
         .collect();
     let mut ids = list_underived_calls(&web.store, ask.now, UNDERIVED_MAX + 1).await?;
     let most = usize::try_from(UNDERIVED_MAX).unwrap_or(0);
-    let still_deriving = ids.len() > most;
+    let mut still_deriving = ids.len() > most;
     ids.truncate(most);
-    let over = calls::find_calls(&web.store, &ids).await?;
-    let over = read_calls_with_members(web, ask, over).await?;
-    list.extend(over.iter().flat_map(ProblemFacts::of_call));
+    let mut over = calls::find_calls(&web.store, &ids).await?;
+    over.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
+    let fitting = count_fitting_calls(&over);
+    still_deriving |= fitting < over.len();
+    over.truncate(fitting);
+    list.extend(read_problems_of_calls(web, ask, over).await?);
     list.sort_by_key(ProblemFacts::order);
 
     Ok(ComputedProblems {
         list,
         still_deriving,
     })
+}
+
+/// How many of these calls, from the first one on, are read for one answer.
+fn count_fitting_calls(calls: &[model::Call]) -> usize {
+    let mut stays = 0;
+    let fitting = calls.iter().take_while(|call| {
+        stays += stays_of_findings(call);
+        stays <= UNDERIVED_STAYS
+    });
+
+    fitting.count().max(1)
 }
 
 impl ComputedProblems {
@@ -431,10 +448,9 @@ async fn read_stored(
         let ids: BTreeSet<String> = rows.iter().map(|row| row.call_id.clone()).collect();
         let ids: Vec<String> = ids.into_iter().collect();
         let calls = calls::find_calls(&web.store, &ids).await?;
-        let calls = read_calls_with_members(web, ask, calls).await?;
-        let mut by_id: HashMap<String, ProblemFacts> = calls
-            .iter()
-            .flat_map(ProblemFacts::of_call)
+        let problems = read_problems_of_calls(web, ask, calls).await?;
+        let mut by_id: HashMap<String, ProblemFacts> = problems
+            .into_iter()
             .map(|problem| (problem.finding.id.clone(), problem))
             .collect();
         found.extend(rows.iter().filter_map(|row| by_id.remove(&row.id)));
@@ -471,8 +487,7 @@ async fn load_problem(web: &Web, ask: &PageRequest, id: &str) -> Result<ProblemP
     Query::read(&ask.query, &[])?;
     let found = if let Some(stored) = list::find_finding(&web.store, id).await? {
         let calls = calls::find_calls(&web.store, &[stored.call_id]).await?;
-        let calls = read_calls_with_members(web, ask, calls).await?;
-        calls.iter().flat_map(ProblemFacts::of_call).collect()
+        read_problems_of_calls(web, ask, calls).await?
     } else {
         read_computed(web, ask).await?.list
     };

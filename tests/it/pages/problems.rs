@@ -3,6 +3,7 @@
 use crate::pages::site::{MINUTE, NOW, ROOM, Site, member, quote, text};
 use callscope::rtc::broken_call::REJOIN_GRACE_MS;
 use callscope::store::findings::derive::{derive_next_findings, list_underived_calls};
+use callscope::store::findings::list::{FindingFilter, count_findings};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -265,5 +266,86 @@ async fn pages_of_the_list_have_each_finding_once() {
 async fn an_empty_list_says_what_was_looked_at() {
     let site = Site::empty("none").await;
     let html = site.html("/problems").await;
-    assert!(html.contains("No open problem"));
+    assert!(html.contains("No open problem<"));
+    let html = site.html("/problems?kind=apart").await;
+    assert!(html.contains("No open problem matches"));
+
+    // Past ones alone are no reason to say that no problem is open.
+    let site = site_with_problems("headline").await;
+    let html = site.html("/problems?open=no").await;
+    assert!(html.contains(">Past problems<"), "{html}");
+    assert!(!html.contains("No open problem"));
+}
+
+#[tokio::test]
+async fn nothing_is_called_right_while_calls_are_still_to_be_looked_at() {
+    let site = Site::filled("deriving").await;
+    let mut events = Vec::new();
+    for nth in 0..210_i64 {
+        let at_ms = NOW - 60 * HOUR - nth * 10 * MINUTE;
+        let user = "@here:ash.example";
+        events.push(join(
+            &format!("$d{nth}"),
+            user,
+            at_ms,
+            "multi_sfu",
+            "one.example",
+        ));
+        events.push(leave(&format!("$e{nth}"), user, at_ms + MINUTE));
+    }
+    site.write(events).await;
+    let list = site.json("/api/v1/problems").await;
+    assert_eq!(list["still_deriving"], true, "{list}");
+    let html = site.html("/problems").await;
+    assert!(html.contains("Nothing found so far"), "{html}");
+    assert!(!html.contains("Nothing is wrong"));
+    derive_all(&site).await;
+    assert!(site.html("/problems").await.contains("Nothing is wrong"));
+}
+
+#[tokio::test]
+async fn findings_of_large_calls_do_not_vanish_from_the_list() {
+    let site = Site::filled("largeproblems").await;
+    let began = NOW - 60 * HOUR;
+    // In the middle of a call of many stays two people could not hear each other.
+    let mut events = vec![join(
+        "$o",
+        "@old:ash.example",
+        began,
+        "multi_sfu",
+        "one.example",
+    )];
+    for at in 0..1300_i64 {
+        let user = format!("@u{at}:ash.example");
+        let joined = began + MINUTE + at * 5000;
+        events.push(join(
+            &format!("$j{at}"),
+            &user,
+            joined,
+            "multi_sfu",
+            "one.example",
+        ));
+        events.push(leave(&format!("$l{at}"), &user, joined + 4000));
+    }
+    let middle = began + MINUTE + 650 * 5000;
+    for (name, sfu) in [("one", "one.example"), ("two", "two.example")] {
+        let user = format!("@{name}:elm.example");
+        let selection = "oldest_membership";
+        events.push(join(&format!("$j{name}"), &user, middle, selection, sfu));
+        events.push(leave(&format!("$l{name}"), &user, middle + 90_000));
+    }
+    events.push(leave("$e", "@old:ash.example", began + 3 * HOUR));
+    events.sort_by_key(|event| event["origin_server_ts"].as_i64());
+    site.write(events).await;
+    derive_all(&site).await;
+
+    let stored = count_findings(&site.store, &FindingFilter::default(), 100)
+        .await
+        .unwrap();
+    assert!(stored > 0, "the call has findings");
+    let list = site.json("/api/v1/problems?open=no").await;
+    assert_eq!(ids(&list).len(), usize::try_from(stored).unwrap(), "{list}");
+    for id in ids(&list) {
+        assert_eq!(site.get(&format!("/problems/{id}")).await.status, 200);
+    }
 }
