@@ -72,7 +72,7 @@ pub(super) async fn run(
     if as_json {
         say!("{:#}", report_json(&answers, &lines));
     } else {
-        print_report(&answers, lines.clone());
+        print_report(&answers, &lines);
     }
 
     let is_broken = lines.iter().any(|line| line.state == StepState::Broken);
@@ -191,9 +191,9 @@ async fn state_content(
 }
 
 /// Prints what is broken or weak with what to set, then every step.
-fn print_report(answers: &ServerAnswers, lines: Vec<CheckLine>) {
-    say!("{}", summary_of_check(&answers.server, &lines));
-    let faults = gravest_first(lines.clone())
+fn print_report(answers: &ServerAnswers, lines: &[CheckLine]) {
+    say!("{}", summary_of_check(&answers.server, lines));
+    let faults = gravest_first(lines.to_vec())
         .into_iter()
         .filter(|line| line.state < StepState::Unknown);
     let faults: Vec<_> = faults.collect();
@@ -207,7 +207,7 @@ fn print_report(answers: &ServerAnswers, lines: Vec<CheckLine>) {
     }
 
     say!("\nEvery step:");
-    for line in &lines {
+    for line in lines {
         say!("{}", words_of_line(line));
     }
 

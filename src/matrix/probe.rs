@@ -55,7 +55,7 @@ enum Reach {
 #[derive(Debug, Clone)]
 pub struct Prober {
     http: reqwest::Client,
-    /// For handshakes of WebSockets, which HTTP/2 does not have.
+    /// For handshakes of `WebSocket`s, which HTTP/2 does not have.
     http1: reqwest::Client,
     reach: Reach,
 }

@@ -70,15 +70,14 @@ impl Prober {
             ..Seen::default()
         };
         let name = ServerName::parse(server).ok();
-        let (addresses, delegated) = match &name {
-            Some(name) => (
+        let (addresses, delegated) = if let Some(name) = &name {
+            (
                 self.count_addresses(name.host()).await,
                 self.delegated_name(name).await,
-            ),
-            None => {
-                let why = || "it is not the name of a server".to_owned();
-                (ProbeAnswer::Failed(why()), ProbeAnswer::Refused(why()))
-            }
+            )
+        } else {
+            let why = || "it is not the name of a server".to_owned();
+            (ProbeAnswer::Failed(why()), ProbeAnswer::Refused(why()))
         };
 
         let federation_base = match (&delegated, &name) {

@@ -156,7 +156,7 @@ impl ServerAnswers {
             self.check_clock(),
             self.check_transports(),
         ];
-        lines.extend(self.sfus.iter().flat_map(|sfu| self.check_sfu(sfu)));
+        lines.extend(self.sfus.iter().flat_map(check_sfu));
         lines.extend([
             self.check_delayed_events(),
             self.check_delay_limit(),
@@ -404,58 +404,6 @@ impl ServerAnswers {
         )
     }
 
-    /// Does the token service answer, is the SFU behind it there, and who says goodbye for lost
-    /// clients?
-    fn check_sfu(&self, sfu: &SfuAnswers) -> [CheckLine; 3] {
-        let url = &sfu.service_url;
-        let (service, came) = match (&sfu.health, &sfu.token) {
-            (_, ProbeAnswer::Failed(why)) if sfu.health.said().is_some() => {
-                (StepState::Broken, format!("it gives no token: {why}"))
-            }
-            (ProbeAnswer::Said(_), _) => (StepState::Well, "it answers".to_owned()),
-            (ProbeAnswer::Missing, _) => (StepState::Broken, "404: not found there".to_owned()),
-            (ProbeAnswer::Failed(why), _) => (StepState::Broken, why.clone()),
-            (ProbeAnswer::Refused(why), _) => (StepState::Unknown, why.clone()),
-        };
-        let socket_url = sfu.token.said().unwrap_or(url);
-        // Browsers refuse an unencrypted WebSocket on an encrypted page.
-        let is_unencrypted = url.starts_with("https://") && socket_url.starts_with("ws://");
-        let (socket, answered) = match &sfu.socket {
-            _ if is_unencrypted => {
-                let came = "the token service names an address without TLS (LIVEKIT_URL)";
-                (StepState::Broken, came.to_owned())
-            }
-            ProbeAnswer::Said(status) if is_sfu_status(*status) => (
-                StepState::Well,
-                "it answers a WebSocket handshake".to_owned(),
-            ),
-            ProbeAnswer::Said(status) => {
-                let came = format!("it answered a WebSocket handshake with {status}");
-                (StepState::Broken, came)
-            }
-            ProbeAnswer::Missing => (StepState::Broken, "404: no SFU there".to_owned()),
-            ProbeAnswer::Failed(why) => (StepState::Broken, why.clone()),
-            ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
-        };
-        // Without delegation clients schedule their own leave, which is the usual way.
-        let delegation = match sfu.delegates_leave {
-            Some(true) => (StepState::Well, "it says goodbye for clients that are lost"),
-            Some(false) => (StepState::Well, "clients schedule their own goodbye"),
-            None => (StepState::Unknown, "not told"),
-        };
-
-        [
-            CheckLine::new(CheckStep::TokenService, service, url, came),
-            CheckLine::new(CheckStep::Sfu, socket, socket_url, answered),
-            CheckLine::new(
-                CheckStep::Delegated,
-                delegation.0,
-                &format!("{url}/delegate_delayed_leave"),
-                delegation.1.to_owned(),
-            ),
-        ]
-    }
-
     /// Are delayed events on?
     fn check_delayed_events(&self) -> CheckLine {
         let said = self.versions.answer.said();
@@ -587,7 +535,7 @@ impl RoomAnswers {
             }
         };
         let denying: Vec<&str> = self.denying.iter().map(String::as_str).collect();
-        let (denied, denies) = match denying.first() {
+        let (access, shut_out) = match denying.first() {
             None => (
                 StepState::Well,
                 format!("allowed {}", in_rooms(self.checked)),
@@ -600,9 +548,61 @@ impl RoomAnswers {
 
         [
             CheckLine::new(CheckStep::Power, power, "m.room.power_levels", needed),
-            CheckLine::new(CheckStep::Acl, denied, "m.room.server_acl", denies),
+            CheckLine::new(CheckStep::Acl, access, "m.room.server_acl", shut_out),
         ]
     }
+}
+
+/// Does the token service answer, is the SFU behind it there, and who says goodbye for lost
+/// clients?
+fn check_sfu(sfu: &SfuAnswers) -> [CheckLine; 3] {
+    let url = &sfu.service_url;
+    let (service, came) = match (&sfu.health, &sfu.token) {
+        (_, ProbeAnswer::Failed(why)) if sfu.health.said().is_some() => {
+            (StepState::Broken, format!("it gives no token: {why}"))
+        }
+        (ProbeAnswer::Said(_), _) => (StepState::Well, "it answers".to_owned()),
+        (ProbeAnswer::Missing, _) => (StepState::Broken, "404: not found there".to_owned()),
+        (ProbeAnswer::Failed(why), _) => (StepState::Broken, why.clone()),
+        (ProbeAnswer::Refused(why), _) => (StepState::Unknown, why.clone()),
+    };
+    let socket_url = sfu.token.said().unwrap_or(url);
+    // Browsers refuse an unencrypted WebSocket on an encrypted page.
+    let is_unencrypted = url.starts_with("https://") && socket_url.starts_with("ws://");
+    let (socket, answered) = match &sfu.socket {
+        _ if is_unencrypted => {
+            let came = "the token service names an address without TLS (LIVEKIT_URL)";
+            (StepState::Broken, came.to_owned())
+        }
+        ProbeAnswer::Said(status) if is_sfu_status(*status) => (
+            StepState::Well,
+            "it answers a WebSocket handshake".to_owned(),
+        ),
+        ProbeAnswer::Said(status) => {
+            let came = format!("it answered a WebSocket handshake with {status}");
+            (StepState::Broken, came)
+        }
+        ProbeAnswer::Missing => (StepState::Broken, "404: no SFU there".to_owned()),
+        ProbeAnswer::Failed(why) => (StepState::Broken, why.clone()),
+        ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
+    };
+    // Without delegation clients schedule their own leave, which is the usual way.
+    let delegation = match sfu.delegates_leave {
+        Some(true) => (StepState::Well, "it says goodbye for clients that are lost"),
+        Some(false) => (StepState::Well, "clients schedule their own goodbye"),
+        None => (StepState::Unknown, "not told"),
+    };
+
+    [
+        CheckLine::new(CheckStep::TokenService, service, url, came),
+        CheckLine::new(CheckStep::Sfu, socket, socket_url, answered),
+        CheckLine::new(
+            CheckStep::Delegated,
+            delegation.0,
+            &format!("{url}/delegate_delayed_leave"),
+            delegation.1.to_owned(),
+        ),
+    ]
 }
 
 /// The lines, what is broken first, then what is weak, then the rest; each group in order.
@@ -650,14 +650,14 @@ fn in_rooms(count: usize) -> String {
 }
 
 /// The first of the rooms, and how many others.
-fn name_rooms(names: &[&str]) -> String {
-    let named = names
+fn name_rooms(rooms: &[&str]) -> String {
+    let named = rooms
         .iter()
         .take(ROOMS_NAMED)
         .copied()
         .collect::<Vec<_>>()
         .join(", ");
-    match names.len().saturating_sub(ROOMS_NAMED) {
+    match rooms.len().saturating_sub(ROOMS_NAMED) {
         0 => named,
         1 => format!("{named} and 1 other room"),
         others => format!("{named} and {others} other rooms"),

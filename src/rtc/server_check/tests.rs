@@ -220,7 +220,7 @@ fn one_broken_thing_is_one_fault() {
                     .as_mut()
                     .unwrap()
                     .denying
-                    .push("Tree house".to_owned())
+                    .push("Tree house".to_owned());
             },
             Step::Acl,
             Weak,

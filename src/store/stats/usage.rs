@@ -618,13 +618,13 @@ pub async fn device_time_of_span(store: &Reader, span: Span, now: i64) -> Result
         .map(|(_, ms)| ms)
         .sum();
     for Uncounted { span, room_id } in rest {
-        let (sql, whose) = Scope::All.within(room_id).pick(TOGETHER);
+        let (sql, owner) = Scope::All.within(room_id).pick(TOGETHER);
         let query = sqlx::query_scalar(sql)
             .bind(span.from)
             .bind(span.to)
             .bind(now);
-        let query = match whose {
-            Some(whose) => query.bind(whose),
+        let query = match owner {
+            Some(owner) => query.bind(owner),
             None => query,
         };
         sum += query.fetch_one(&store.read).await.map(|ms: i64| ms)?;

@@ -40,6 +40,10 @@ const NAME_MAX: usize = 255;
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own in the JSON"
+)]
 pub struct ServerCheckPage {
     pub server: String,
     /// It is the homeserver of the account that we observe from.
@@ -219,7 +223,9 @@ async fn load_server_check(
     let flips = probe_flips::list_flips(&web.store, CheckResult::WORD, name, FLIPS_MAX).await?;
     let mut flips: Vec<FlipOfStep> = flips.into_iter().map(FlipOfStep::from).collect();
     if stored.is_own && web.store.visible_rooms().is_some() {
-        flips.iter_mut().for_each(|flip| flip.came.clear());
+        for flip in &mut flips {
+            flip.came.clear();
+        }
     }
 
     let steps = gravest_first(stored.lines)

@@ -25,9 +25,9 @@ async fn a_call_has_a_list_of_who_was_there() {
     assert!(lines[0].starts_with("call_id,call_started_at,user_id,name,came_at,left_at"));
     let people = usize::try_from(call["people"].as_i64().unwrap()).unwrap();
     assert_eq!(lines.len(), people + 1, "{}", list.text);
-    assert!(lines[1..].iter().all(|line| line.starts_with(&id)));
+    assert!(lines[1..].iter().all(|line| line.starts_with(id)));
 
-    let room = quote(&text(&call["room"]["room_id"]));
+    let room = quote(text(&call["room"]["room_id"]));
     let of_room = site
         .get(&format!("/api/v1/rooms/{room}/attendance.csv"))
         .await;
