@@ -3,7 +3,7 @@
 
 use super::{read_problems_of_calls, stays_of_findings};
 use crate::rtc::finding_kind::{FindingKind, Severity, Sureness};
-use crate::store::findings::derive::list_underived_calls;
+use crate::store::findings::derive::{has_outdated_calls, list_underived_calls};
 use crate::store::findings::list::{self, FindingFilter, FindingPlace};
 use crate::store::ingest::rooms;
 use crate::store::model;
@@ -118,7 +118,7 @@ pub(in crate::web) struct ProblemRequest {
 #[derive(Debug, Clone, Default)]
 pub(in crate::web) struct ComputedProblems {
     pub list: Vec<ProblemFacts>,
-    /// There are more calls that are over and not derived.
+    /// There are more calls that are over and not derived, or derived by other rules.
     pub still_deriving: bool,
 }
 
@@ -274,7 +274,8 @@ pub(in crate::web) async fn read_computed(
         .collect();
     let mut ids = list_underived_calls(&web.store, ask.now, UNDERIVED_MAX + 1).await?;
     let most = usize::try_from(UNDERIVED_MAX).unwrap_or(0);
-    let mut still_deriving = ids.len() > most;
+    let grace_ms = web.options.rejoin_grace_ms;
+    let mut still_deriving = ids.len() > most || has_outdated_calls(&web.store, grace_ms).await?;
     ids.truncate(most);
     let mut over = calls::find_calls(&web.store, &ids).await?;
     over.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
