@@ -454,7 +454,14 @@ async fn read_stored(
             .into_iter()
             .map(|problem| (problem.finding.id.clone(), problem))
             .collect();
-        found.extend(rows.iter().filter_map(|row| by_id.remove(&row.id)));
+        // The order is that of the rows, whatever part of a call the viewer may see.
+        found.extend(rows.iter().filter_map(|row| {
+            let problem = by_id.remove(&row.id)?;
+            Some(ProblemFacts {
+                listed_ms: row.from_ms,
+                ..problem
+            })
+        }));
         if is_last {
             break;
         }
@@ -523,7 +530,7 @@ impl Problems {
     pub fn days(&self) -> Vec<ProblemsOfDay<'_>> {
         let mut days: Vec<ProblemsOfDay<'_>> = Vec::new();
         for problem in self.list.data.iter().filter(|one| !one.open) {
-            let ms = f::start_of_day(problem.finding.from_ms);
+            let ms = f::start_of_day(problem.listed_ms);
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.problems.push(problem),
                 None => days.push(ProblemsOfDay {
