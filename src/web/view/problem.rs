@@ -81,6 +81,12 @@ impl ProblemFacts {
         self.finding.kind.entry()
     }
 
+    /// Does it count as an open problem? A minor one mostly needs nothing, and is only listed.
+    #[must_use]
+    pub fn counts_as_open(&self) -> bool {
+        self.open && self.finding.severity != Severity::Minor
+    }
+
     /// Its place among others.
     #[must_use]
     pub fn order(&self) -> ProblemOrder {
