@@ -593,3 +593,23 @@ pub async fn list_underived_calls(
         .fetch_all(&store.read)
         .await?)
 }
+
+pub(in crate::store) const OTHER_RULES: &str = "select count(*) from (
+    select * from (select id from sessions where findings > '' and findings < $1 limit 1) as before
+    union all select * from (select id from sessions where findings > $1 and findings <> $2
+        limit 1) as after) as o";
+
+/// Are findings of calls stored that were derived by other rules, or by another setting?
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_outdated_calls(store: &Reader, rejoin_grace_ms: i64) -> Result<bool, Error> {
+    let stamp = findings_stamp(rejoin_grace_ms);
+    let found: i64 = sqlx::query_scalar(OTHER_RULES)
+        .bind(&stamp)
+        .bind(failed_stamp(&stamp))
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(found > 0)
+}

@@ -53,6 +53,11 @@ async fn a_bad_call_does_not_stop_the_others() {
     let underived = derive::list_underived_calls(&bed.store, NOW, 10).await;
     assert!(underived.unwrap().is_empty(), "it would fail on pages, too");
 
+    let is_outdated = derive::has_outdated_calls(&bed.store, GRACE).await;
+    assert!(!is_outdated.unwrap(), "it is not tried again");
+    let is_outdated = derive::has_outdated_calls(&bed.store, GRACE + 1).await;
+    assert!(is_outdated.unwrap());
+
     // By other rules it may succeed.
     let again = list_next_calls(&bed.store, NOW, GRACE + 1).await.unwrap();
     assert_eq!(again.len(), 2);

@@ -2,8 +2,8 @@
 //! one of them.
 
 use super::{read_problems_of_calls, stays_of_findings};
-use crate::rtc::finding_kind::{FindingKind, Severity, Sureness};
-use crate::store::findings::derive::list_underived_calls;
+use crate::rtc::finding_kind::{FindingKind, Sureness};
+use crate::store::findings::derive::{has_outdated_calls, list_underived_calls};
 use crate::store::findings::list::{self, FindingFilter, FindingPlace};
 use crate::store::ingest::rooms;
 use crate::store::model;
@@ -67,6 +67,9 @@ pub struct Problems {
     pub list: List<ProblemFacts>,
     /// The number of open findings that match.
     pub open_total: usize,
+    /// Those of them that are minor, which the headline and the navigation do not count.
+    #[serde(skip)]
+    pub open_minor: usize,
     /// The findings of more calls than were looked at for this answer are still being derived:
     /// past ones may be missing.
     pub still_deriving: bool,
@@ -118,7 +121,7 @@ pub(in crate::web) struct ProblemRequest {
 #[derive(Debug, Clone, Default)]
 pub(in crate::web) struct ComputedProblems {
     pub list: Vec<ProblemFacts>,
-    /// There are more calls that are over and not derived.
+    /// There are more calls that are over and not derived, or derived by other rules.
     pub still_deriving: bool,
 }
 
@@ -141,7 +144,9 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     let after = query.get("cursor").map(parse_cursor).transpose()?;
     let computed = read_computed(web, ask).await?;
     let still_deriving = computed.still_deriving;
-    let open_total = computed.open(&asked).len();
+    let open = computed.open(&asked);
+    let open_total = open.len();
+    let open_minor = open.iter().filter(|one| !one.counts_as_open()).count();
     // One more than the page shows tells whether there is a next page.
     let mut data = next_problems(web, ask, &asked, &computed, after, limit + 1).await?;
     let next = (data.len() > limit).then(|| data[limit - 1].cursor());
@@ -159,6 +164,7 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
             next,
         },
         open_total,
+        open_minor,
         still_deriving,
         hidden: !web.store.shows_names(),
         looked: LookedFacts::read(web, ask.now).await?,
@@ -274,7 +280,8 @@ pub(in crate::web) async fn read_computed(
         .collect();
     let mut ids = list_underived_calls(&web.store, ask.now, UNDERIVED_MAX + 1).await?;
     let most = usize::try_from(UNDERIVED_MAX).unwrap_or(0);
-    let mut still_deriving = ids.len() > most;
+    let grace_ms = web.options.rejoin_grace_ms;
+    let mut still_deriving = ids.len() > most || has_outdated_calls(&web.store, grace_ms).await?;
     ids.truncate(most);
     let mut over = calls::find_calls(&web.store, &ids).await?;
     over.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
@@ -453,7 +460,14 @@ async fn read_stored(
             .into_iter()
             .map(|problem| (problem.finding.id.clone(), problem))
             .collect();
-        found.extend(rows.iter().filter_map(|row| by_id.remove(&row.id)));
+        // The order is that of the rows, whatever part of a call the viewer may see.
+        found.extend(rows.iter().filter_map(|row| {
+            let problem = by_id.remove(&row.id)?;
+            Some(ProblemFacts {
+                listed_ms: row.from_ms,
+                ..problem
+            })
+        }));
         if is_last {
             break;
         }
@@ -511,6 +525,13 @@ async fn load_problem(web: &Web, ask: &PageRequest, id: &str) -> Result<ProblemP
 }
 
 impl Problems {
+    /// The number of open findings that match, as the navigation counts them, and of minor ones; in
+    /// words. `None` if there is none.
+    #[must_use]
+    pub fn open_words(&self) -> Option<String> {
+        words_of_open(self.open_total, self.open_minor)
+    }
+
     /// The open findings of this page.
     #[must_use]
     pub fn open(&self) -> Vec<&ProblemFacts> {
@@ -522,7 +543,7 @@ impl Problems {
     pub fn days(&self) -> Vec<ProblemsOfDay<'_>> {
         let mut days: Vec<ProblemsOfDay<'_>> = Vec::new();
         for problem in self.list.data.iter().filter(|one| !one.open) {
-            let ms = f::start_of_day(problem.finding.from_ms);
+            let ms = f::start_of_day(problem.listed_ms);
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.problems.push(problem),
                 None => days.push(ProblemsOfDay {
@@ -549,6 +570,22 @@ impl Problems {
             .query
             .get("cursor")
             .map(|_| self.form.query.with(&["cursor"], None))
+    }
+}
+
+/// The number of open findings, of which some are minor, in words; `None` if there is none.
+fn words_of_open(total: usize, minor: usize) -> Option<String> {
+    let counted = total.saturating_sub(minor);
+    let open = f::count_with_noun(counted, "open problem", "open problems");
+    match (counted, minor) {
+        (0, 0) => None,
+        (0, _) => Some(f::count_with_noun(
+            minor,
+            "minor open problem",
+            "minor open problems",
+        )),
+        (_, 0) => Some(open),
+        _ => Some(format!("{open} and {} minor", f::group_digits(minor))),
     }
 }
 
@@ -698,9 +735,22 @@ impl Web {
         }
 
         let running = super::read_running_calls(self, ask).await?;
-        let is_open = |one: &ProblemFacts| one.open && one.finding.severity != Severity::Minor;
         let problems = running.calls.iter().flat_map(ProblemFacts::of_call);
 
-        Ok(Some(problems.filter(is_open).count()))
+        Ok(Some(problems.filter(ProblemFacts::counts_as_open).count()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headline_counts_as_the_navigation_does() {
+        let words = |total, minor| words_of_open(total, minor).unwrap_or_default();
+        assert_eq!(words(0, 0), "");
+        assert_eq!(words(1, 0), "1 open problem");
+        assert_eq!(words(5, 2), "3 open problems and 2 minor");
+        assert_eq!(words(1, 1), "1 minor open problem");
     }
 }

@@ -28,6 +28,9 @@ pub struct ProblemFacts {
     /// Its number on the page of the call.
     #[serde(skip)]
     pub number: usize,
+    /// The begin by which it stands in a list, ms: that of the stored row, if it is stored.
+    #[serde(skip)]
+    pub listed_ms: i64,
 }
 
 /// The order of findings: open ones first, the gravest first, then by begin, newest first; past ones
@@ -64,6 +67,7 @@ impl ProblemFacts {
                 why: finding.why(),
                 what_to_do: finding.remedy_words(),
                 number: at + 1,
+                listed_ms: finding.from_ms,
                 finding: told,
             }
         };
@@ -75,6 +79,12 @@ impl ProblemFacts {
     #[must_use]
     pub fn entry(&self) -> &'static KindEntry {
         self.finding.kind.entry()
+    }
+
+    /// Does it count as an open problem? A minor one mostly needs nothing, and is only listed.
+    #[must_use]
+    pub fn counts_as_open(&self) -> bool {
+        self.open && self.finding.severity != Severity::Minor
     }
 
     /// Its place among others.
@@ -89,7 +99,7 @@ impl ProblemFacts {
         (
             !self.open,
             rank,
-            Reverse((self.finding.from_ms, self.finding.id.clone())),
+            Reverse((self.listed_ms, self.finding.id.clone())),
         )
     }
 
@@ -97,7 +107,7 @@ impl ProblemFacts {
     #[must_use]
     pub fn place(&self) -> FindingPlace {
         FindingPlace {
-            from_ms: self.finding.from_ms,
+            from_ms: self.listed_ms,
             id: self.finding.id.clone(),
         }
     }
