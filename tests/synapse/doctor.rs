@@ -1,6 +1,6 @@
 //! `callscope doctor` on two real homeservers that federate, with one thing broken at a time.
 
-use crate::front::{Front, FrontFaults};
+use crate::front::{Front, FrontFault};
 use crate::support::account::Account;
 use crate::support::app::Settings;
 use crate::support::http::quote;
@@ -84,10 +84,10 @@ impl Patient<'_> {
     }
 
     /// A fault in front of the homeserver.
-    async fn with_front_fault(&self, title: &str, faults: FrontFaults) {
-        *self.front.faults.lock().unwrap() = faults;
+    async fn with_front_fault(&self, title: &str, fault: FrontFault) {
+        *self.front.fault.lock().unwrap() = Some(fault);
         self.check_named(title).await;
-        *self.front.faults.lock().unwrap() = FrontFaults::default();
+        *self.front.fault.lock().unwrap() = None;
     }
 
     /// A fault in the settings or the clock of the homeserver.
@@ -183,40 +183,15 @@ async fn each_of_fourteen_faults_is_named_and_nothing_else() {
     let patient = lay_patient(&bed).await;
     patient.check_well("before").await;
 
-    let front = FrontFaults::default();
-    let no_well_known = FrontFaults {
-        no_well_known: true,
-        ..front
-    };
-    patient
-        .with_front_fault("Well-known for clients", no_well_known)
-        .await;
-    let no_cors = FrontFaults {
-        no_cors: true,
-        ..front
-    };
-    patient
-        .with_front_fault("Access for browsers (CORS)", no_cors)
-        .await;
-    let no_transports = FrontFaults {
-        no_transports: true,
-        ..front
-    };
-    patient
-        .with_front_fault("Transports endpoint", no_transports)
-        .await;
-    let no_token_service = FrontFaults {
-        no_token_service: true,
-        ..front
-    };
-    patient
-        .with_front_fault("Token service", no_token_service)
-        .await;
-    let no_sfu = FrontFaults {
-        no_sfu: true,
-        ..front
-    };
-    patient.with_front_fault("SFU", no_sfu).await;
+    for (title, fault) in [
+        ("Well-known for clients", FrontFault::NoWellKnown),
+        ("Access for browsers (CORS)", FrontFault::NoCors),
+        ("Transports endpoint", FrontFault::NoTransports),
+        ("Token service", FrontFault::NoTokenService),
+        ("SFU", FrontFault::NoSfu),
+    ] {
+        patient.with_front_fault(title, fault).await;
+    }
 
     patient
         .with_setting("TLS certificates", 0, |settings| {

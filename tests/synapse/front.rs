@@ -8,27 +8,27 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 /// What is broken in front of the homeserver.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FrontFaults {
-    pub no_well_known: bool,
-    pub no_cors: bool,
-    pub no_transports: bool,
-    pub no_token_service: bool,
-    pub no_sfu: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontFault {
+    NoWellKnown,
+    NoCors,
+    NoTransports,
+    NoTokenService,
+    NoSfu,
 }
 
 /// The running front. It ends with the test program.
 #[derive(Debug, Clone)]
 pub struct Front {
     pub url: String,
-    pub faults: Arc<Mutex<FrontFaults>>,
+    pub fault: Arc<Mutex<Option<FrontFault>>>,
 }
 
 #[derive(Debug)]
 struct State {
     homeserver: String,
     url: String,
-    faults: Arc<Mutex<FrontFaults>>,
+    fault: Arc<Mutex<Option<FrontFault>>>,
     client: reqwest::Client,
 }
 
@@ -37,11 +37,11 @@ impl Front {
     pub fn start(homeserver: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let faults: Arc<Mutex<FrontFaults>> = Arc::default();
+        let fault: Arc<Mutex<Option<FrontFault>>> = Arc::default();
         let state = Data::new(State {
             homeserver: homeserver.to_owned(),
             url: url.clone(),
-            faults: Arc::clone(&faults),
+            fault: Arc::clone(&fault),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
         });
         let server = HttpServer::new(move || {
@@ -52,7 +52,7 @@ impl Front {
         let server = server.workers(1).disable_signals();
         tokio::spawn(server.listen(listener).unwrap().run());
 
-        Self { url, faults }
+        Self { url, fault }
     }
 }
 
@@ -60,34 +60,37 @@ impl Front {
 ///
 /// The body is read only where it is passed on: that of a handshake has no end.
 async fn answer(req: HttpRequest, body: Payload, state: Data<State>) -> HttpResponse {
-    let faults = *state.faults.lock().unwrap();
+    let fault = *state.fault.lock().unwrap();
     let path = req.path();
     if let Some(rest) = path.strip_prefix("/jwt/") {
-        return answer_as_token_service(&req, rest, &state, faults);
+        return answer_as_token_service(&req, rest, &state, fault);
     }
 
     if path == "/sfu/rtc" {
         return HttpResponse::Unauthorized().body("no permissions to access the room");
     }
 
-    let is_missing = faults.no_well_known && path == "/.well-known/matrix/client"
-        || faults.no_transports && path.ends_with("/rtc/transports");
+    let is_missing = match fault {
+        Some(FrontFault::NoWellKnown) => path == "/.well-known/matrix/client",
+        Some(FrontFault::NoTransports) => path.ends_with("/rtc/transports"),
+        _ => false,
+    };
     if is_missing {
         return HttpResponse::NotFound().finish();
     }
 
     let body = body.to_bytes().await.unwrap();
 
-    pass_on(&req, body, &state, faults).await
+    pass_on(&req, body, &state, fault).await
 }
 
 fn answer_as_token_service(
     req: &HttpRequest,
     path: &str,
     state: &State,
-    faults: FrontFaults,
+    fault: Option<FrontFault>,
 ) -> HttpResponse {
-    if faults.no_token_service {
+    if fault == Some(FrontFault::NoTokenService) {
         return HttpResponse::BadGateway().finish();
     }
 
@@ -97,7 +100,7 @@ fn answer_as_token_service(
         (&Method::OPTIONS, _) => HttpResponse::NoContent().insert_header(cors).finish(),
         (&Method::POST, "sfu/get") => {
             // A closed port: that of nobody.
-            let sfu = if faults.no_sfu {
+            let sfu = if fault == Some(FrontFault::NoSfu) {
                 "ws://127.0.0.1:9/sfu".to_owned()
             } else {
                 format!("{}/sfu", state.url.replace("http:", "ws:"))
@@ -115,7 +118,7 @@ async fn pass_on(
     req: &HttpRequest,
     body: Bytes,
     state: &State,
-    faults: FrontFaults,
+    fault: Option<FrontFault>,
 ) -> HttpResponse {
     let target = format!("{}{}", state.homeserver, req.uri());
     let method = reqwest::Method::from_bytes(req.method().as_str().as_bytes()).unwrap();
@@ -137,7 +140,7 @@ async fn pass_on(
     let status = response.status().as_u16();
     let mut answer = HttpResponse::build(status.try_into().unwrap());
     for name in ["content-type", "date", "access-control-allow-origin"] {
-        let is_dropped = faults.no_cors && name.starts_with("access-control");
+        let is_dropped = fault == Some(FrontFault::NoCors) && name.starts_with("access-control");
         if let Some(value) = response.headers().get(name).filter(|_| !is_dropped) {
             answer.insert_header((name, value.to_str().unwrap()));
         }

@@ -234,12 +234,11 @@ fn split_by_stays(calls: Vec<model::Call>) -> Vec<Vec<model::Call>> {
     let mut stays = 0;
     for call in calls {
         stays += stays_of_findings(&call);
-        match parts.last_mut().filter(|_| stays <= STAYS_AT_ONCE) {
-            Some(part) => part.push(call),
-            None => {
-                stays = stays_of_findings(&call);
-                parts.push(vec![call]);
-            }
+        if let Some(part) = parts.last_mut().filter(|_| stays <= STAYS_AT_ONCE) {
+            part.push(call);
+        } else {
+            stays = stays_of_findings(&call);
+            parts.push(vec![call]);
         }
     }
 
