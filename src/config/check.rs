@@ -52,6 +52,8 @@ const OWN_NAMES: &[&str] = &[
     "me",
     "metrics",
     "problems",
+    "people",
+    "problems",
     "readyz",
     "rejected",
     "robots.txt",

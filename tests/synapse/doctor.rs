@@ -184,11 +184,11 @@ async fn each_of_fourteen_faults_is_named_and_nothing_else() {
     patient.check_well("before").await;
 
     for (title, fault) in [
-        ("Well-known for clients", FrontFault::NoWellKnown),
-        ("Access for browsers (CORS)", FrontFault::NoCors),
-        ("Transports endpoint", FrontFault::NoTransports),
-        ("Token service", FrontFault::NoTokenService),
-        ("SFU", FrontFault::NoSfu),
+        ("Well-known for clients", FrontFault::WellKnown),
+        ("Access for browsers (CORS)", FrontFault::Cors),
+        ("Transports endpoint", FrontFault::Transports),
+        ("Token service", FrontFault::TokenService),
+        ("SFU", FrontFault::Sfu),
     ] {
         patient.with_front_fault(title, fault).await;
     }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 /// What is broken in front of the homeserver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrontFault {
-    NoWellKnown,
-    NoCors,
-    NoTransports,
-    NoTokenService,
-    NoSfu,
+    WellKnown,
+    Cors,
+    Transports,
+    TokenService,
+    Sfu,
 }
 
 /// The running front. It ends with the test program.
@@ -71,8 +71,8 @@ async fn answer(req: HttpRequest, body: Payload, state: Data<State>) -> HttpResp
     }
 
     let is_missing = match fault {
-        Some(FrontFault::NoWellKnown) => path == "/.well-known/matrix/client",
-        Some(FrontFault::NoTransports) => path.ends_with("/rtc/transports"),
+        Some(FrontFault::WellKnown) => path == "/.well-known/matrix/client",
+        Some(FrontFault::Transports) => path.ends_with("/rtc/transports"),
         _ => false,
     };
     if is_missing {
@@ -90,7 +90,7 @@ fn answer_as_token_service(
     state: &State,
     fault: Option<FrontFault>,
 ) -> HttpResponse {
-    if fault == Some(FrontFault::NoTokenService) {
+    if fault == Some(FrontFault::TokenService) {
         return HttpResponse::BadGateway().finish();
     }
 
@@ -100,7 +100,7 @@ fn answer_as_token_service(
         (&Method::OPTIONS, _) => HttpResponse::NoContent().insert_header(cors).finish(),
         (&Method::POST, "sfu/get") => {
             // A closed port: that of nobody.
-            let sfu = if fault == Some(FrontFault::NoSfu) {
+            let sfu = if fault == Some(FrontFault::Sfu) {
                 "ws://127.0.0.1:9/sfu".to_owned()
             } else {
                 format!("{}/sfu", state.url.replace("http:", "ws:"))
@@ -140,7 +140,7 @@ async fn pass_on(
     let status = response.status().as_u16();
     let mut answer = HttpResponse::build(status.try_into().unwrap());
     for name in ["content-type", "date", "access-control-allow-origin"] {
-        let is_dropped = fault == Some(FrontFault::NoCors) && name.starts_with("access-control");
+        let is_dropped = fault == Some(FrontFault::Cors) && name.starts_with("access-control");
         if let Some(value) = response.headers().get(name).filter(|_| !is_dropped) {
             answer.insert_header((name, value.to_str().unwrap()));
         }

@@ -62,8 +62,11 @@ async fn lists_have_their_files_where_the_calls_have_them() {
 async fn the_page_of_a_server_leads_to_the_calls_of_its_people() {
     let site = Site::filled("people").await;
     let page = site.html("/servers/example.org").await;
-    let link = "/calls?user=%40alice%3Aexample.org";
-    assert!(page.contains(&format!("href=\"{link}\"")), "{page}");
+    let person = "/people/%40alice%3Aexample.org";
+    assert!(page.contains(&format!("href=\"{person}\"")), "{page}");
+    let person = site.html(person).await;
+    let link = "/calls?user=@alice:example.org";
+    assert!(person.contains(&format!("href=\"{link}\"")), "{person}");
     assert!(
         site.html(link).await.contains("2 match your filter")
             || site.html(link).await.contains("Alice Moreau")
