@@ -8,6 +8,7 @@
 
 mod app;
 mod captures;
+mod federation;
 mod generate;
 mod layers;
 mod pages;

@@ -4,7 +4,6 @@
 mod accounts;
 mod depth;
 mod direct_rooms;
-mod federation;
 mod filled;
 mod forgotten;
 mod keep;
@@ -80,14 +79,14 @@ fn batch(arrivals: Vec<Arrival>) -> Batch {
     }
 }
 
-async fn open() -> (Writer, Database) {
+pub async fn open() -> (Writer, Database) {
     let database = Database::new().await;
     let store = Writer::open(database.url()).await.unwrap();
 
     (store, database)
 }
 
-async fn done(store: Writer, database: Database) {
+pub async fn done(store: Writer, database: Database) {
     store.close().await;
     drop(database);
 }
@@ -127,7 +126,7 @@ fn member_of_session(m: &Membership, session_id: &str) -> Value {
 }
 
 /// All calls, newest first.
-async fn all_calls(store: &Writer) -> Vec<Call> {
+pub async fn all_calls(store: &Writer) -> Vec<Call> {
     let filter = CallFilter::default();
     calls::list_calls(store, &filter, None, 10_000, LATER)
         .await

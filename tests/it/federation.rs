@@ -1,7 +1,7 @@
 //! A federation of five hundred servers with known faults: which findings are right, which are
 //! wrong, and which are missing. A healthy month gives none.
 
-use super::{all_calls, done, open};
+use crate::store::{all_calls, done, open};
 use callscope::rtc::broken_call::REJOIN_GRACE_MS;
 use callscope::rtc::event::RoomEvent;
 use callscope::rtc::finding_kind::{FindingKind, KINDS, Sureness};
