@@ -67,12 +67,18 @@ async fn known(app: &App) -> String {
         "[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n"
     );
 
+    let person = &call["members"][0]["user_id"];
+    let problems = app.http.get("/api/v1/problems?limit=1").await.ok();
+    let problem = &problems["data"][0]["id"];
     // A moment must not be in the future.
     format!(
-        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}",
+        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}{}{}{}",
         operation_parameter("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
         operation_parameter("/api/v1/calls/{id}", "path.id", id),
         operation_parameter("/api/v1/rejected", "query.cursor", &"1000".into()),
+        operation_parameter("/api/v1/problems", "query.cursor", &"past.1000.0".into()),
+        operation_parameter("/api/v1/problems/{id}", "path.id", problem),
+        operation_parameter("/api/v1/people/{id}", "path.id", person),
     )
 }
 
@@ -89,6 +95,11 @@ async fn every_answer_is_one_that_the_document_knows() {
     eventually("calls of the past", 120, async || {
         let past = app.list_first("/api/v1/calls?limit=2&status=ended").await;
         (past.len() == 2).then_some(())
+    })
+    .await;
+    eventually("a problem", 120, async || {
+        let problems = app.list_first("/api/v1/problems?limit=1").await;
+        (!problems.is_empty()).then_some(())
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
