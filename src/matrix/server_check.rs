@@ -16,7 +16,7 @@ use crate::rtc::server_check::{
     CertificateAnswer, DelayLimits, PublishedWellKnown, RoomAnswers, ServerAnswers, ServerFeatures,
     SfuAnswers, WebAnswer,
 };
-use crate::rtc::transport::{first_usable_transport, normalise_url};
+use crate::rtc::transport::offered_urls;
 use reqwest::{Method, StatusCode, header};
 use ruma::ServerName;
 use serde_json::{Value, json};
@@ -529,7 +529,7 @@ async fn ask_transports(own: Option<OwnAccount<'_>>) -> ProbeAnswer<Vec<String>>
     };
 
     match own.client.offered_transports().await {
-        Ok(Some(offered)) => ProbeAnswer::Said(livekit_urls(&offered)),
+        Ok(Some(offered)) => ProbeAnswer::Said(offered_urls(&offered, true)),
         Ok(None) => ProbeAnswer::Missing,
         Err(error) => ProbeAnswer::Failed(one_line(&error.to_string(), 200)),
     }
@@ -549,25 +549,6 @@ async fn ask_limits(own: Option<OwnAccount<'_>>) -> ProbeAnswer<DelayLimits> {
         Err(error) if error.is_unsupported() => ProbeAnswer::Missing,
         Err(error) => ProbeAnswer::Failed(one_line(&error.to_string(), 200)),
     }
-}
-
-/// The addresses of the `LiveKit` services that are offered, normalised, each once.
-fn livekit_urls(offered: &[Value]) -> Vec<String> {
-    let mut urls: Vec<String> = Vec::new();
-    for one in offered {
-        let usable = first_usable_transport(Some(&Value::Array(vec![one.clone()])));
-        let url = usable
-            .filter(|usable| usable.kind.ends_with("livekit"))
-            .and_then(|usable| usable.service_url.or(usable.url));
-        if let Some(url) = url
-            .map(|url| normalise_url(&url))
-            .filter(|url| !urls.contains(url))
-        {
-            urls.push(url);
-        }
-    }
-
-    urls
 }
 
 fn openid_words(error: &Error) -> String {

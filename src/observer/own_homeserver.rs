@@ -4,10 +4,9 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
-use crate::rtc::transport;
+use crate::rtc::transport::offered_urls;
 use crate::store::ingest::probes::{self, AnswerState, OwnResult, RequestResult};
 use crate::store::ingest::vantages;
-use serde_json::Value;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_hours(1);
@@ -60,9 +59,11 @@ impl Observer {
         let is_whole = [&transports, &capabilities]
             .iter()
             .all(|answer| answer.state != AnswerState::Failed);
+        let mut sfus = offered_urls(&offered.unwrap_or_default(), false);
+        sfus.truncate(SFUS_MAX);
         let result = OwnResult {
             transports,
-            sfus: livekit_urls(&offered.unwrap_or_default()),
+            sfus,
             capabilities,
             max_delay_ms: limits.max_delay_ms,
             max_scheduled: limits.max_scheduled,
@@ -86,21 +87,4 @@ fn answer_and_body<T>(asked: Option<Result<T, matrix::Error>>) -> (RequestResult
     };
 
     (RequestResult { state, why }, said)
-}
-
-/// The addresses of the `LiveKit` services that are offered, normalised, each once.
-fn livekit_urls(offered: &[Value]) -> Vec<String> {
-    let mut found = Vec::new();
-    for one in offered {
-        let one = transport::first_usable_transport(Some(&Value::Array(vec![one.clone()])));
-        let Some(url) = one.and_then(|one| one.service_url.or(one.url)) else {
-            continue;
-        };
-
-        if found.len() < SFUS_MAX && !found.contains(&url) {
-            found.push(url);
-        }
-    }
-
-    found
 }

@@ -59,7 +59,7 @@ fn lowercase_letters(text: &str) -> Vec<char> {
 }
 
 /// The host of a server name: `h` for `h:8448`, and `[::1]` for `[::1]:8448`.
-fn without_port(server: &str) -> &str {
+pub(super) fn without_port(server: &str) -> &str {
     match server.rsplit_once(':') {
         Some((host, port))
             if !host.is_empty()

@@ -7,6 +7,7 @@ mod steps;
 
 pub use steps::{CheckStep, Remedy, StepState};
 
+use super::acl::without_port;
 use super::probe_answer::ProbeAnswer;
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +177,7 @@ impl ServerAnswers {
             ProbeAnswer::Refused(why) => (StepState::Unknown, why.clone()),
         };
 
-        CheckLine::new(CheckStep::Name, state, host_of(&self.server), came)
+        CheckLine::new(CheckStep::Name, state, without_port(&self.server), came)
     }
 
     /// Are the certificates accepted, and for how long?
@@ -224,7 +225,7 @@ impl ServerAnswers {
     fn check_delegation(&self) -> CheckLine {
         let asked = format!(
             "https://{}/.well-known/matrix/server",
-            host_of(&self.server)
+            without_port(&self.server)
         );
         let (state, came) = match &self.delegated {
             ProbeAnswer::Said(name) => (StepState::Well, format!("other servers go to {name}")),
@@ -247,7 +248,7 @@ impl ServerAnswers {
     fn check_federation(&self) -> CheckLine {
         let federation = &self.federation;
         let is_address_certain =
-            self.delegated.said().is_some() || host_of(&self.server) != self.server;
+            self.delegated.said().is_some() || without_port(&self.server) != self.server;
         let (state, came) = match &federation.answer {
             ProbeAnswer::Said(software) => (StepState::Well, software.clone()),
             ProbeAnswer::Missing => (StepState::Broken, "404: not found there".to_owned()),
@@ -611,14 +612,6 @@ pub fn gravest_first(mut lines: Vec<CheckLine>) -> Vec<CheckLine> {
     lines.sort_by_key(|line| line.state);
 
     lines
-}
-
-/// The host in a server's name, without its port.
-fn host_of(server: &str) -> &str {
-    match server.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => server,
-    }
 }
 
 /// Is this what an SFU answers to a handshake without a token: the switch, or that a token is

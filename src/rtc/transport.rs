@@ -116,6 +116,22 @@ pub fn first_usable_transport(list: Option<&Value>) -> Option<Transport> {
     list?.as_array()?.iter().find_map(parse_transport)
 }
 
+/// The addresses of the transports that a homeserver offers, normalised, each once; those of
+/// `LiveKit` only if `livekit_only`.
+#[must_use]
+pub fn offered_urls(offered: &[Value], livekit_only: bool) -> Vec<String> {
+    let mut urls = Vec::new();
+    for one in offered.iter().filter_map(parse_transport) {
+        let is_wanted = !livekit_only || one.kind == LIVEKIT[0];
+        let url = one.service_url.or(one.url).filter(|_| is_wanted);
+        if let Some(url) = url.filter(|url| !urls.contains(url)) {
+            urls.push(url);
+        }
+    }
+
+    urls
+}
+
 /// One transport as a member states it, without its SFU key; `None` if it has no type. An address
 /// that is too long is left out.
 fn parse_transport(value: &Value) -> Option<Transport> {

@@ -14,7 +14,7 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::svg::bars::{self, BarData, Bars};
+use crate::web::svg::bars::{Bars, TimeOfStep, draw_time_bars};
 use crate::web::svg::timeline::end_reason_words;
 use crate::web::view::format as f;
 use crate::web::view::{CallFacts, RoomRef, Stamp, person_title};
@@ -24,8 +24,6 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use utoipa::ToSchema;
 
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Maximum stays and rings that are looked at, and rows of the lists.
 const STAYS_MAX: i64 = 20_000;
 const RINGS_MAX: i64 = 500;
@@ -389,31 +387,12 @@ impl PersonPage {
     /// The time in calls by day or week.
     #[must_use]
     pub fn chart(&self) -> Bars {
-        let every = (self.steps.len() / 5).max(1);
-        let last = self.steps.len().saturating_sub(1);
-        let day = |ms: i64| f::utc_datetime(ms).strftime("%-d %b").to_string();
-        let column = |(at, step): (usize, &PresenceStep)| BarData {
-            title: format!(
-                "{}: {}",
-                day(step.from_ms),
-                f::total_duration(step.present_ms)
-            ),
-            value: step.present_ms,
-            before: None,
-            label: (at % every == 0 && at + every.div_ceil(2) < last).then(|| day(step.from_ms)),
-            now: at == last,
-        };
-        let columns: Vec<BarData> = self.steps.iter().enumerate().map(column).collect();
-        let most = self.steps.iter().map(|step| step.present_ms).max();
-        if most.unwrap_or(0) < 2 * HOUR_MS {
-            return bars::draw_bars(&columns, 130, MINUTE_MS, |minutes| {
-                format!("{} min", f::group_digits(minutes))
-            });
-        }
+        let steps = self.steps.iter().map(|step| TimeOfStep {
+            from_ms: step.from_ms,
+            time_ms: step.present_ms,
+        });
 
-        bars::draw_bars(&columns, 130, HOUR_MS, |hours| {
-            format!("{} h", f::group_digits(hours))
-        })
+        draw_time_bars(&steps.collect::<Vec<_>>())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::svg::bars::{self, BarData, Bars};
+use crate::web::svg::bars::{Bars, TimeOfStep, draw_time_bars};
 use crate::web::svg::timeline::end_reason_words;
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
@@ -463,34 +463,12 @@ impl ServerPage {
     /// The time in calls by week or day.
     #[must_use]
     pub fn chart(&self) -> Bars {
-        let weeks = &self.past.weeks;
-        // Every so many columns have a label, and none near the last one, which has "today".
-        let every = (weeks.len() / 5).max(1);
-        let column = |(at, week): (usize, &WeekFacts)| BarData {
-            title: format!(
-                "{}: {}",
-                f::utc_datetime(week.from_ms).strftime("%-d %b"),
-                f::total_duration(week.together_ms)
-            ),
-            value: week.together_ms,
-            before: None,
-            label: (at % every == 0 && at + every.div_ceil(2) < weeks.len() - 1)
-                .then(|| f::utc_datetime(week.from_ms).strftime("%-d %b").to_string()),
-            now: at + 1 == weeks.len(),
-        };
+        let steps = self.past.weeks.iter().map(|step| TimeOfStep {
+            from_ms: step.from_ms,
+            time_ms: step.together_ms,
+        });
 
-        let columns: Vec<BarData> = weeks.iter().enumerate().map(column).collect();
-        let most = weeks.iter().map(|week| week.together_ms).max().unwrap_or(0);
-        // The lines are at multiples of a minute if there is little time, else of an hour.
-        if most < 2 * HOUR {
-            return bars::draw_bars(&columns, 130, 60_000, |minutes| {
-                format!("{} min", f::group_digits(minutes))
-            });
-        }
-
-        bars::draw_bars(&columns, 130, HOUR, |hours| {
-            format!("{} h", f::group_digits(hours))
-        })
+        draw_time_bars(&steps.collect::<Vec<_>>())
     }
 
     /// The share of this server in the time of all servers, in words.

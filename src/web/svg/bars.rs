@@ -2,8 +2,13 @@
 
 use super::chart::{DayColumn, GridLine, grid_lines};
 use super::{Num, ratio, to_float};
+use crate::web::view::format as f;
 use std::fmt::Write;
 
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+/// The height of a picture of time in calls, px.
+const TIME_HEIGHT: i64 = 130;
 /// The width of "today" and half a label on a phone, percent.
 const TODAY_ROOM: f64 = 20.0;
 
@@ -39,6 +44,41 @@ pub struct BarLabel {
     pub text: String,
     /// Hidden on a phone.
     pub second: bool,
+}
+
+/// The time in calls of one day or week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOfStep {
+    pub from_ms: i64,
+    pub time_ms: i64,
+}
+
+/// Draws the time in calls by day or week; the last column is the present one. The lines are at
+/// multiples of a minute if there is little time, else of an hour.
+#[must_use]
+pub fn draw_time_bars(steps: &[TimeOfStep]) -> Bars {
+    // Every so many columns have a label, and none near the last one, which has its own.
+    let every = (steps.len() / 5).max(1);
+    let day = |ms: i64| f::utc_datetime(ms).strftime("%-d %b").to_string();
+    let column = |(at, step): (usize, &TimeOfStep)| BarData {
+        title: format!("{}: {}", day(step.from_ms), f::total_duration(step.time_ms)),
+        value: step.time_ms,
+        before: None,
+        label: (at % every == 0 && at + every.div_ceil(2) + 1 < steps.len())
+            .then(|| day(step.from_ms)),
+        now: at + 1 == steps.len(),
+    };
+    let columns: Vec<BarData> = steps.iter().enumerate().map(column).collect();
+    let most = steps.iter().map(|step| step.time_ms).max().unwrap_or(0);
+    let (unit, name) = if most < 2 * HOUR_MS {
+        (MINUTE_MS, "min")
+    } else {
+        (HOUR_MS, "h")
+    };
+
+    draw_bars(&columns, TIME_HEIGHT, unit, |count| {
+        format!("{} {name}", f::group_digits(count))
+    })
 }
 
 /// Draws columns that share the width, from left to right in the order of `slots`, in a plot
