@@ -108,10 +108,10 @@ async fn count_rooms_of_day(store: &Reader, span: Span, now: i64) -> Result<DayI
         day.set_hours(&room_id, hours);
     }
 
-    for (room_id, classes) in distributions::live_classes_by_room(store, span, now).await? {
-        for class in classes {
-            day.add_class(&room_id, class.length_ms, class.people, class.calls);
-        }
+    // A day has no more calls than can be read at leisure.
+    let sizes = distributions::live_sizes_by_room(store, all, now, usize::MAX).await?;
+    for (room_id, sizes) in sizes.unwrap_or_default() {
+        day.set_sizes(&room_id, &sizes);
     }
 
     for (room_id, user_id) in usage::live_people_by_room(store, span).await? {

@@ -2,6 +2,7 @@
 //! viewer's day is the sum over the rooms that the viewer sees wholly. Of a room that is seen in
 //! part, stays and calls are counted.
 
+use super::distributions::CallSize;
 use crate::rtc::coverage::Span;
 use crate::rtc::time::{DAY_MS, day_of_time};
 use crate::store::visible::{HIDDEN_SERVER, PeopleShown, VisibleRooms};
@@ -38,9 +39,9 @@ pub(super) struct RoomDay {
     /// Hours since the Unix epoch and their device time.
     #[serde(rename = "h", skip_serializing_if = "Vec::is_empty")]
     hours: Vec<(i64, i64)>,
-    /// Calls that began, by class: shortest length and fewest people of the class.
+    /// Calls that began: the length as seen, and the number of people, of each.
     #[serde(rename = "c", skip_serializing_if = "Vec::is_empty")]
-    classes: Vec<(i64, i64, i64)>,
+    calls: Vec<(i64, i64)>,
     /// Everybody who was in calls.
     #[serde(rename = "u", skip_serializing_if = "Vec::is_empty")]
     people: Vec<usize>,
@@ -105,9 +106,10 @@ impl DayInMaking {
         self.room(room_id).hours = hours.into_iter().collect();
     }
 
-    /// Adds calls of a room that began, by the shortest length and fewest people of their class.
-    pub fn add_class(&mut self, room_id: &str, length_ms: i64, people: i64, calls: i64) {
-        self.room(room_id).classes.push((length_ms, people, calls));
+    /// Sets the length and the number of people of each call of a room that began.
+    pub fn set_sizes(&mut self, room_id: &str, sizes: &[CallSize]) {
+        let numbers = |call: &CallSize| (call.length_ms, call.people);
+        self.room(room_id).calls = sizes.iter().map(numbers).collect();
     }
 
     /// Adds somebody who was in a call of a room.
@@ -135,8 +137,8 @@ pub(in crate::store) struct DayTotals {
     pub ends: BTreeMap<String, (i64, i64)>,
     /// Hours since the Unix epoch and their device time.
     pub hours: BTreeMap<i64, i64>,
-    /// Calls that began, by class: shortest length and fewest people of the class.
-    pub classes: BTreeMap<(i64, i64), i64>,
+    /// Calls that began.
+    pub calls: Vec<CallSize>,
     /// Different people in calls, as indexes into those of [`CountedDays`].
     people: Vec<u32>,
 }
@@ -315,13 +317,29 @@ impl CountedDays {
             .map(|day| crate::store::to_i64(day.people.len()))
     }
 
+    /// The indexes of everybody who was in calls on the counted days of a span.
+    fn indexes_of_people(&self, span: Span) -> BTreeSet<u32> {
+        let (days, _) = self.split(span);
+        let people = days.into_iter().flat_map(|(_, day)| &day.people);
+
+        people.copied().collect()
+    }
+
+    /// How many people were in calls within a span: those of its counted days, and these others,
+    /// some of whom may be among them. Their names are shown.
+    pub fn count_people_with(&self, span: Span, others: &BTreeSet<String>) -> usize {
+        let indexes = self.indexes_of_people(span);
+        let is_new = |user_id: &&String| {
+            let index = self.people.get(*user_id);
+            index.is_none_or(|index| !indexes.contains(index))
+        };
+
+        indexes.len() + others.iter().filter(is_new).count()
+    }
+
     /// Everybody who was in calls on the counted days of a span. Their names are shown.
     pub fn people_of_span(&self, span: Span) -> BTreeSet<String> {
-        let (days, _) = self.split(span);
-        let indexes: BTreeSet<u32> = days
-            .into_iter()
-            .flat_map(|(_, day)| day.people.iter().copied())
-            .collect();
+        let indexes = self.indexes_of_people(span);
         let is_there = |(_, index): &(&String, &u32)| indexes.contains(index);
 
         self.people
@@ -418,9 +436,11 @@ impl DayTotals {
             *self.hours.entry(*hour).or_default() += ms;
         }
 
-        for (length_ms, people, calls) in &room.classes {
-            *self.classes.entry((*length_ms, *people)).or_default() += calls;
-        }
+        let size = |(length_ms, people): &(i64, i64)| CallSize {
+            length_ms: *length_ms,
+            people: *people,
+        };
+        self.calls.extend(room.calls.iter().map(size));
     }
 }
 

@@ -42,7 +42,7 @@ pub const LENGTHS: [i64; 8] = [
 pub const PEOPLE: [i64; 8] = [1, 2, 3, 4, 6, 10, 20, 50];
 
 macro_rules! classes {
-    (by $by:literal, $filter:literal) => {
+    ($filter:literal) => {
         concat!(
             "with calls as (select room_id, started_ms, users,
         (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
@@ -57,18 +57,13 @@ macro_rules! classes {
             else 14400000 end,
         case when users < 4 then users when users < 6 then 4 when users < 10 then 6
             when users < 20 then 10
-            when users < 50 then 20 else 50 end, count(*)",
-            $by,
-            "
-    from calls group by 1, 2, 3",
-            $by,
-            " order by 1, 2, 3"
+            when users < 50 then 20 else 50 end, count(*)
+    from calls group by 1, 2, 3 order by 1, 2, 3"
         )
     };
 }
-const CLASSES: &str = classes!(by "", "");
-const CLASSES_OF_ROOM: &str = classes!(by "", " and room_id = $4");
-const CLASSES_BY_ROOM: &str = classes!(by ", room_id", "");
+const CLASSES: &str = classes!("");
+const CLASSES_OF_ROOM: &str = classes!(" and room_id = $4");
 
 /// The calls that began within a span, by day and class, as known at `now`, ms. If too many of them
 /// claim an impossible start, they count with the claimed length, and [`usual_length`] is `None`.
@@ -78,10 +73,12 @@ const CLASSES_BY_ROOM: &str = classes!(by ", room_id", "");
 pub async fn calls_by_class(store: &Reader, span: Span, now: i64) -> Result<Vec<CallClass>, Error> {
     let days = usage::load_counted_days(store, Scope::All, span).await?;
     let (whole, rest) = days.split(span);
-    let mut found = CallsOfClasses::new();
+    let mut found: BTreeMap<(i64, i64, i64), i64> = BTreeMap::new();
     for (day, facts) in whole {
-        for ((length_ms, people), calls) in &facts.classes {
-            *found.entry((day, *length_ms, *people)).or_default() += calls;
+        for call in &facts.calls {
+            let length_ms = class_of(&LENGTHS, call.length_ms);
+            let people = class_of(&PEOPLE, call.people);
+            *found.entry((day, length_ms, people)).or_default() += 1;
         }
     }
 
@@ -111,59 +108,13 @@ async fn live_classes(
         None => query,
     };
     let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    let counted = rows
+    let mut counted: BTreeMap<(i64, i64, i64), i64> = rows
         .into_iter()
         .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
         .collect();
-    let mut refuted = read_refuted_calls(store, span, now)
-        .await?
-        .unwrap_or_default();
-    refuted.retain(|call| room_id.is_none_or(|room_id| room_id == call.room_id));
+    let refuted = read_refuted_calls(store, Uncounted { span, room_id }, now, REFUTED_MOST);
 
-    Ok(correct_classes(counted, &refuted))
-}
-
-/// The calls that began within a span, by room and class, counted from the stored calls. See
-/// [`calls_by_class`]. The lengths are as known at `now`, ms.
-pub(super) async fn live_classes_by_room(
-    store: &Reader,
-    span: Span,
-    now: i64,
-) -> Result<BTreeMap<String, Vec<CallClass>>, Error> {
-    let rows: Vec<(i64, i64, i64, i64, String)> = sqlx::query_as(CLASSES_BY_ROOM)
-        .bind(span.from)
-        .bind(span.to)
-        .bind(now)
-        .fetch_all(&store.read)
-        .await?;
-    let mut counted: BTreeMap<String, CallsOfClasses> = BTreeMap::new();
-    for (day, length_ms, people, calls, room_id) in rows {
-        let room = counted.entry(room_id).or_default();
-        room.insert((day, length_ms, people), calls);
-    }
-
-    let mut refuted: BTreeMap<String, Vec<RefutedCall>> = BTreeMap::new();
-    let read = read_refuted_calls(store, span, now).await?;
-    for call in read.unwrap_or_default() {
-        let room = refuted.entry(call.room_id.clone()).or_default();
-        room.push(call);
-    }
-
-    let correct = |(room_id, counted): (String, CallsOfClasses)| {
-        let refuted = refuted.get(&room_id).map_or(&[][..], Vec::as_slice);
-        let classes = correct_classes(counted, refuted);
-        (room_id, classes)
-    };
-
-    Ok(counted.into_iter().map(correct).collect())
-}
-
-/// The number of calls by day, shortest length, ms, and fewest people of the class.
-type CallsOfClasses = BTreeMap<(i64, i64, i64), i64>;
-
-/// The classes, where calls that claim an impossible start count with the length that was seen.
-fn correct_classes(mut counted: CallsOfClasses, refuted: &[RefutedCall]) -> Vec<CallClass> {
-    for call in refuted {
+    for call in refuted.await?.unwrap_or_default() {
         let day = call.started_ms.div_euclid(DAY_MS);
         let people = class_of(&PEOPLE, call.people);
         let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
@@ -176,10 +127,10 @@ fn correct_classes(mut counted: CallsOfClasses, refuted: &[RefutedCall]) -> Vec<
 
     counted.retain(|_, calls| *calls > 0);
 
-    list_classes(counted)
+    Ok(list_classes(counted))
 }
 
-fn list_classes(calls: CallsOfClasses) -> Vec<CallClass> {
+fn list_classes(calls: BTreeMap<(i64, i64, i64), i64>) -> Vec<CallClass> {
     let class = |((day, length_ms, people), calls)| CallClass {
         day,
         length_ms,
@@ -197,6 +148,69 @@ fn class_of(bounds: &[i64], number: i64) -> i64 {
     bounds[after.saturating_sub(1)]
 }
 
+/// How long a call was, and with how many people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CallSize {
+    /// Its length as seen, ms: a call that claims an impossible start counts from its first event.
+    pub length_ms: i64,
+    /// Different people.
+    pub people: i64,
+}
+
+macro_rules! sizes {
+    ($filter:literal) => {
+        concat!(
+            "select room_id, users,
+            (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
+        from sessions where started_ms >= $1 and started_ms < $2",
+            $filter
+        )
+    };
+}
+const SIZES: &str = sizes!("");
+const SIZES_OF_ROOM: &str = sizes!(" and room_id = $4");
+
+/// The calls that began within a span, by room, counted from the stored calls. The lengths are as
+/// known at `now`, ms. `None` if more than `refuted_most` of them claim an impossible start.
+pub(super) async fn live_sizes_by_room(
+    store: &Reader,
+    part: Uncounted<'_>,
+    now: i64,
+    refuted_most: usize,
+) -> Result<Option<BTreeMap<String, Vec<CallSize>>>, Error> {
+    let Some(refuted) = read_refuted_calls(store, part, now, refuted_most).await? else {
+        return Ok(None);
+    };
+
+    let query = sqlx::query_as(part.room_id.map_or(SIZES, |_| SIZES_OF_ROOM))
+        .bind(part.span.from)
+        .bind(part.span.to)
+        .bind(now);
+    let query = match part.room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
+    let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
+    let mut found: BTreeMap<String, Vec<CallSize>> = BTreeMap::new();
+    for (room_id, people, length_ms) in rows {
+        let size = CallSize { length_ms, people };
+        found.entry(room_id).or_default().push(size);
+    }
+
+    for call in refuted {
+        let stated = CallSize {
+            length_ms: call.stated_ms,
+            people: call.people,
+        };
+        let sizes = found.get_mut(&call.room_id).into_iter().flatten();
+        if let Some(size) = sizes.into_iter().find(|size| **size == stated) {
+            size.length_ms = call.seen_ms;
+        }
+    }
+
+    Ok(Some(found))
+}
+
 /// A call whose first stay claims an impossible start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RefutedCall {
@@ -209,37 +223,50 @@ struct RefutedCall {
 }
 
 // From the calls to their first stays, not the reverse.
-const REFUTED: &str = concat!(
-    "select s.started_ms, s.users, (case when s.until_ms < $3 then s.until_ms
+macro_rules! refuted {
+    ($filter:literal) => {
+        concat!(
+            "select s.started_ms, s.users, (case when s.until_ms < $3 then s.until_ms
         else $3 end) as upto_ms,
         (select min(",
-    seen_from!(),
-    ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms) as from_ms,
+            seen_from!(),
+            ") from memberships m where m.session_id = s.id and m.until_ms > m.joined_ms)
+            as from_ms,
         s.room_id
     from sessions s where s.started_ms >= $1 and s.started_ms < $2 and exists (select 1
     from memberships m
         where m.session_id = s.id and m.joined_ms + 0 = s.started_ms and (",
-    is_stamp_refuted!(),
-    " or ",
-    is_claim_refuted!(),
-    ")) limit $4"
-);
+            is_stamp_refuted!(),
+            " or ",
+            is_claim_refuted!(),
+            "))",
+            $filter,
+            " limit $4"
+        )
+    };
+}
+const REFUTED: &str = refuted!("");
+const REFUTED_OF_ROOM: &str = refuted!(" and s.room_id = $5");
 
 /// The calls that began within a span and whose first stay claims an impossible start, with their
-/// lengths as known at `now`, ms; `None` if there are more than [`REFUTED_MOST`].
+/// lengths as known at `now`, ms; `None` if there are more than `most`.
 async fn read_refuted_calls(
     store: &Reader,
-    span: Span,
+    Uncounted { span, room_id }: Uncounted<'_>,
     now: i64,
+    most: usize,
 ) -> Result<Option<Vec<RefutedCall>>, Error> {
-    let rows: Vec<(i64, i64, i64, Option<i64>, String)> = sqlx::query_as(REFUTED)
+    let query = sqlx::query_as(room_id.map_or(REFUTED, |_| REFUTED_OF_ROOM))
         .bind(span.from)
         .bind(span.to)
         .bind(now)
-        .bind(crate::store::to_i64(REFUTED_MOST) + 1)
-        .fetch_all(&store.read)
-        .await?;
-    if rows.len() > REFUTED_MOST {
+        .bind(crate::store::to_i64(most).saturating_add(1));
+    let query = match room_id {
+        Some(room_id) => query.bind(room_id),
+        None => query,
+    };
+    let rows: Vec<(i64, i64, i64, Option<i64>, String)> = query.fetch_all(&store.read).await?;
+    if rows.len() > most {
         return Ok(None);
     }
 
@@ -260,15 +287,8 @@ async fn read_refuted_calls(
     Ok(Some(rows.into_iter().map(call).collect()))
 }
 
-pub(super) const MIDDLE: &str =
-    "select (case when until_ms < $3 then until_ms else $3 end) - started_ms from sessions
-    where started_ms >= $1 and started_ms < $2 order by 1 limit 2 * $4 + 1 offset
-    (select case when count(*) / 2 > $4 then count(*) / 2 - $4 else 0 end
-        from sessions where started_ms >= $1 and started_ms < $2)";
-const BEGUN_CALLS: &str =
-    "select count(*) from sessions where started_ms >= $1 and started_ms < $2";
-/// Maximum number of calls with an impossible start that are read. If there are more, lengths are
-/// not known.
+/// Maximum number of calls with an impossible start that are read while somebody waits. If there
+/// are more on days that are not counted yet, lengths are not known.
 const REFUTED_MOST: usize = 2000;
 
 /// The median length, ms, of the calls that began within a span, as known at `now`, ms; `None` if
@@ -277,67 +297,25 @@ const REFUTED_MOST: usize = 2000;
 /// # Errors
 /// When the database fails.
 pub async fn usual_length(store: &Reader, span: Span, now: i64) -> Result<Option<i64>, Error> {
-    let Some(refuted) = read_refuted_calls(store, span, now).await? else {
-        return Ok(None);
-    };
-
-    let calls: i64 = sqlx::query_scalar(BEGUN_CALLS)
-        .bind(span.from)
-        .bind(span.to)
-        .fetch_one(&store.read)
-        .await?;
-    let aside = crate::store::to_i64(refuted.len());
-    // The lengths in order: the middle one, and as many around it as corrected claims can move it.
-    let around: Vec<i64> = sqlx::query_scalar(MIDDLE)
-        .bind(span.from)
-        .bind(span.to)
-        .bind(now)
-        .bind(aside)
-        .fetch_all(&store.read)
-        .await?;
-    let middle = calls / 2;
-
-    Ok(middle_length(
-        around,
-        (middle - aside).max(0),
-        middle,
-        &refuted,
-    ))
-}
-
-/// The length at index `middle` of all lengths in order, ms; `None` if there are none. `around` is
-/// the part of the stated lengths, ascending, that begins at index `first`. The calls of `refuted`
-/// are taken out of it and count with their seen length, which is never longer than the stated one.
-/// So the part must reach as far to each side of the middle as there are such calls.
-fn middle_length(
-    mut around: Vec<i64>,
-    mut first: i64,
-    middle: i64,
-    refuted: &[RefutedCall],
-) -> Option<i64> {
-    let (low, high) = (*around.first()?, *around.last()?);
-    let is_from_the_first = first == 0;
-    for call in refuted {
-        if call.stated_ms < low {
-            first -= 1;
-        } else if let Ok(at) = around.binary_search(&call.stated_ms) {
-            around.remove(at);
-        } else if call.stated_ms == low {
-            // A call as long as the shortest of the part: it is one of those before the part.
-            first -= 1;
-        }
-
-        if call.seen_ms < low && !is_from_the_first {
-            first += 1;
-        } else if call.seen_ms <= high {
-            let at = around.partition_point(|ms| *ms <= call.seen_ms);
-            around.insert(at, call.seen_ms);
-        }
+    let days = usage::load_counted_days(store, Scope::All, span).await?;
+    let (whole, rest) = days.split(span);
+    let counted = whole.iter().flat_map(|(_, day)| &day.calls);
+    let mut lengths: Vec<i64> = counted.map(|call| call.length_ms).collect();
+    for part in rest {
+        let Some(sizes) = live_sizes_by_room(store, part, now, REFUTED_MOST).await? else {
+            return Ok(None);
+        };
+        lengths.extend(sizes.values().flatten().map(|call| call.length_ms));
     }
 
-    let at = usize::try_from(middle - first).ok()?;
+    if lengths.is_empty() {
+        return Ok(None);
+    }
 
-    around.get(at).or(around.last()).copied()
+    let middle = lengths.len() / 2;
+    let (_, median, _) = lengths.select_nth_unstable(middle);
+
+    Ok(Some(*median))
 }
 
 static NAMES: MultiRow = MultiRow::new(
@@ -776,63 +754,4 @@ pub async fn transports_of_server(
     };
 
     rows.iter().map(named).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Two calls with a stated length of 12, only one of which is in the part: both count with
-    /// their seen length.
-    #[test]
-    fn a_call_as_long_as_the_first_of_the_part_may_lie_before_it() {
-        let refuted = [3, 10].map(|seen_ms| RefutedCall {
-            room_id: String::new(),
-            started_ms: 0,
-            people: 1,
-            stated_ms: 12,
-            seen_ms,
-        });
-
-        let found = middle_length(vec![12, 14, 16, 17, 18], 3, 5, &refuted);
-        assert_eq!(found, Some(16));
-    }
-
-    proptest! {
-        #[test]
-        fn the_middle_of_what_was_seen_needs_only_what_is_around_it(
-            calls in prop::collection::vec((0_i64..30, prop::option::of(0_i64..30)), 1..40),
-        ) {
-            let refuted: Vec<RefutedCall> = calls
-                .iter()
-                .filter_map(|(stated_ms, seen_ms)| {
-                    Some(RefutedCall {
-                        room_id: String::new(),
-                        started_ms: 0,
-                        people: 1,
-                        stated_ms: *stated_ms,
-                        seen_ms: (*seen_ms)?.min(*stated_ms),
-                    })
-                })
-                .collect();
-            let mut stated: Vec<i64> = calls.iter().map(|(stated, _)| *stated).collect();
-            stated.sort_unstable();
-            let mut seen: Vec<i64> = calls
-                .iter()
-                .map(|(stated, seen)| seen.map_or(*stated, |seen| seen.min(*stated)))
-                .collect();
-            seen.sort_unstable();
-            let (middle, aside) = (calls.len() / 2, refuted.len());
-            let first = middle.saturating_sub(aside);
-            let around = stated.iter().skip(first).take(2 * aside + 1).copied().collect();
-            let found = middle_length(
-                around,
-                crate::store::to_i64(first),
-                crate::store::to_i64(middle),
-                &refuted,
-            );
-            prop_assert_eq!(found, Some(seen[middle]));
-        }
-    }
 }

@@ -5,7 +5,7 @@
 use super::concurrency::{self, DevicesOfSpan};
 use super::ghost_time::{Ghost, Gone};
 use super::scope::{Scope, UsageSums};
-use super::{distributions, transport_usage, usage};
+use super::{daily_rollup, distributions, transport_usage, usage};
 use crate::rtc::coverage::Span;
 use crate::store::read::evidence;
 use crate::store::read::tests::{Bed, ROOM};
@@ -140,6 +140,27 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
         .await
         .unwrap();
     assert_eq!(numbers.longest_ms, HOUR);
+
+    // Nor is it in counted days.
+    let later = NOW + 2 * 24 * HOUR;
+    let mut counted = 0;
+    for day in daily_rollup::list_uncounted_days(store, later)
+        .await
+        .unwrap()
+    {
+        let is_counted = daily_rollup::count_day(store, day, later).await.unwrap();
+        counted += usize::from(is_counted);
+    }
+    assert!(counted > 0);
+    let span = Span { from: 0, to: later };
+    assert_eq!(
+        distributions::calls_by_class(store, span, later)
+            .await
+            .unwrap(),
+        classes
+    );
+    let usual = distributions::usual_length(store, span, later).await;
+    assert_eq!(usual.unwrap(), Some(HOUR));
 }
 
 #[tokio::test]

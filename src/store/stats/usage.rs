@@ -141,8 +141,9 @@ pub(in crate::store) const EVERYBODY: &str = sql!(
 const EVERYBODY_BY_STAYS: &str = sql!(
     "select ",
     PersonRow::LIST,
-    " from (select distinct user_id from memberships where until_ms > $1 and joined_ms < $2
-        and until_ms > joined_ms) as people"
+    " from (select distinct user_id from ",
+    touching!("memberships", "joined_ms"),
+    " as m where until_ms > joined_ms) as people"
 );
 const EVERYBODY_OF_ROOM: &str = sql!(
     "select ",
@@ -223,7 +224,7 @@ async fn count_calls_and_people(
         let people = if to - from < LONG {
             live_people(store, span).await?
         } else {
-            crate::store::to_i64(server_of_each_person(store, days, span).await?.len())
+            count_people_of_long_span(store, days, span).await?
         };
 
         return Ok(UsageSums {
@@ -264,26 +265,61 @@ pub(in crate::store) async fn server_of_each_person(
     days: &CountedDays,
     span: Span,
 ) -> Result<Vec<String>, Error> {
-    let server = |user_id: &String| server_of(user_id).to_owned();
-    // Counted days do not know pseudonyms.
+    let mut found = live_people_beside_days(store, days, span).await?;
+    if store.shows_names() {
+        found.extend(days.people_of_span(span));
+    }
+
+    Ok(found
+        .iter()
+        .map(|user_id| server_of(user_id).to_owned())
+        .collect())
+}
+
+/// The number of different people in calls within a long span. `days` are the counted days of the
+/// span or of a longer one.
+async fn count_people_of_long_span(
+    store: &Reader,
+    days: &CountedDays,
+    span: Span,
+) -> Result<i64, Error> {
+    let others = live_people_beside_days(store, days, span).await?;
+    let people = if store.shows_names() {
+        days.count_people_with(span, &others)
+    } else {
+        others.len()
+    };
+
+    Ok(crate::store::to_i64(people))
+}
+
+/// The people in calls of those parts of a span that are not counted days, and perhaps others of
+/// the span; if only pseudonyms are shown, all people of the span, because days do not know them.
+async fn live_people_beside_days(
+    store: &Reader,
+    days: &CountedDays,
+    span: Span,
+) -> Result<BTreeSet<String>, Error> {
     if !store.shows_names() {
         let people = read_people(store, EVERYBODY_BY_STAYS, span, None).await?;
-        return Ok(people.iter().map(server).collect());
+        return Ok(people.into_iter().collect());
     }
 
+    let rest = days.split(span).1;
+    let rest_ms: i64 = rest.iter().map(|part| part.span.to - part.span.from).sum();
     // From each to the next person is a short jump only where stays of all rooms are seen.
-    if store.visible_rooms().is_none() {
+    if rest_ms >= LONG && store.visible_rooms().is_none() {
         let people = read_people(store, EVERYBODY, span, None).await?;
-        return Ok(people.iter().map(server).collect());
+        return Ok(people.into_iter().collect());
     }
 
-    let mut found: BTreeSet<String> = days.people_of_span(span);
-    for Uncounted { span, room_id } in days.split(span).1 {
+    let mut found = BTreeSet::new();
+    for Uncounted { span, room_id } in rest {
         let sql = room_id.map_or(EVERYBODY_BY_STAYS, |_| EVERYBODY_OF_ROOM);
         found.extend(read_people(store, sql, span, room_id).await?);
     }
 
-    Ok(found.iter().map(server).collect())
+    Ok(found)
 }
 
 /// The people that a statement finds within a span, of all rooms or of one.
@@ -349,9 +385,7 @@ pub async fn count_people_per_step(store: &Reader, steps: &[Span]) -> Result<Vec
         found.push(match (days.people(*step), step.to - step.from <= DAY_MS) {
             (Some(people), _) => people,
             (None, true) => live_people(store, *step).await?,
-            (None, false) => {
-                crate::store::to_i64(server_of_each_person(store, &days, *step).await?.len())
-            }
+            (None, false) => count_people_of_long_span(store, &days, *step).await?,
         });
     }
 
