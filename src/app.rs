@@ -18,11 +18,13 @@ use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
 use crate::web::sign_in::openid::{ClientSecret, OpenIdSettings};
+use crate::web::sign_in::operator_token::{self, TokenError};
 use crate::web::sign_in::password::PasswordHash;
 use crate::web::sign_in::proxy::TrustedProxies;
 use crate::web::sign_in::widget::{TokenAnswer, TokenChecker, WidgetToken};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
+use secrecy::SecretString;
 use std::net::{SocketAddr, TcpListener};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -40,6 +42,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("{0}")]
     Observer(#[from] observer::Error),
+    #[error("{0}")]
+    Token(#[from] TokenError),
     #[error("cannot listen on {address}: {source}; choose another with CALLSCOPE_BIND")]
     Listen {
         address: SocketAddr,
@@ -61,6 +65,9 @@ pub struct App {
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
+    /// The operator's token, if it was made at this start: to be shown now, since only its hash is
+    /// stored.
+    pub new_operator_token: Option<SecretString>,
     /// The lock of the database, which no second process may have. Released last, after the store
     /// was closed.
     hold: InstanceLock,
@@ -107,7 +114,9 @@ impl App {
         let (outbox, inbox) = code_channel();
         let needs_prober = config.probe.enabled || config.access.sign_in_by_widget;
         let prober = if needs_prober { Some(prober()?) } else { None };
+        let operator = find_operator_secret(config, &sign_ins).await?;
         let access = AccessSettings {
+            password: operator.hash,
             widgets: token_checker(config, prober.as_ref()),
             ..access_settings(config, outbox)
         };
@@ -168,6 +177,7 @@ impl App {
             handle,
             observer,
             hold,
+            new_operator_token: operator.new_token,
         })
     }
 
@@ -349,14 +359,45 @@ pub(crate) async fn record_forgotten(
     audit_log::record_entry(&store.sign_ins(), &entry).await
 }
 
-/// Who may see the pages, by the configuration. Codes are handed in at `outbox`.
+/// What the operator signs in with; and the token, if it was made just now.
+#[derive(Debug, Default)]
+struct OperatorSecret {
+    hash: Option<PasswordHash>,
+    new_token: Option<SecretString>,
+}
+
+/// The password of the configuration, or the token, which is made if there is none yet. Sessions of
+/// a former password or token end.
+async fn find_operator_secret(
+    config: &Config,
+    sign_ins: &SignIns,
+) -> Result<OperatorSecret, Error> {
+    let mut found = OperatorSecret::default();
+    if config.access.operator_token {
+        let token = operator_token::find_or_make_token(sign_ins).await?;
+        found.hash = Some(token.hash);
+        found.new_token = token.new;
+    } else if let Some(hash) = &config.access.operator_password_hash {
+        found.hash = Some(PasswordHash::new(hash.expose()));
+    }
+
+    if let Some(hash) = &found.hash {
+        let ended = operator_token::end_former_sessions(sign_ins, hash).await?;
+        if ended > 0 {
+            tracing::info!(ended, "sessions of the operator's former password ended");
+        }
+    }
+
+    Ok(found)
+}
+
+/// Who may see the pages, by the configuration, apart from the operator. Codes are handed in at `outbox`.
 fn access_settings(config: &Config, outbox: CodeOutbox) -> AccessSettings {
     let access = &config.access;
-    let hash = access.operator_password_hash.as_ref();
     let public_url = config.public_url.as_ref();
 
     AccessSettings {
-        password: hash.map(|hash| PasswordHash::new(hash.expose())),
+        password: None,
         open_to_everybody: access.open_to_everybody,
         proxies: TrustedProxies {
             networks: access.trusted_proxies.clone(),

@@ -24,6 +24,7 @@ mod look;
 mod passwd;
 mod rebuild;
 mod serve;
+mod token;
 mod visibility;
 
 use crate::config::{Config, ConfigFaults, process_environment};
@@ -174,6 +175,9 @@ enum Command {
     /// Make the hash of the operator's password, for the configuration: reads the password from the
     /// terminal, or a line of standard input.
     Passwd,
+    /// Make another token for the operator, and print it this once; for `operator_token = true`. The
+    /// former one is good until the next start.
+    Token,
     /// Say who may see the calls of a room. The server may go on running meanwhile.
     Visibility {
         /// The room, by id or alias.
@@ -265,6 +269,7 @@ async fn run_with_config(
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &command {
         Some(Command::Health) => return health::run(&config).await,
+        Some(Command::Token) => return token::run(&config).await,
         Some(Command::Key { command }) => return key::run(&config, command).await,
         Some(Command::Visibility { room, who }) => {
             return visibility::set_visibility(&config, room, *who).await;

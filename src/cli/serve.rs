@@ -4,6 +4,7 @@ use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry;
+use secrecy::ExposeSecret;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -16,6 +17,15 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         Err(app::Error::Config(faults)) => return Ok(super::report_faults(&faults)),
         started => started?,
     };
+
+    if let Some(token) = &app.new_operator_token {
+        // Not through the log, which is kept and sent elsewhere.
+        eprintln!(
+            "The operator's token, shown only now: {}\nEnter it at /sign-in. `callscope token` \
+             makes another one.",
+            token.expose_secret()
+        );
+    }
 
     app.run_until_stopped().await?;
 

@@ -17,6 +17,8 @@ use std::net::SocketAddr;
 pub struct AccessConfig {
     /// The hash of the operator's password in PHC form, argon2id; `None` if there is no password.
     pub operator_password_hash: Option<Secret>,
+    /// The operator signs in with a token, which is made and shown at the first start.
+    pub operator_token: bool,
     /// Everybody who reaches the pages sees everything.
     pub open_to_everybody: bool,
     /// The proxies whose headers are believed.
@@ -73,6 +75,7 @@ impl AccessConfig {
     pub fn is_set(&self) -> bool {
         self.open_to_everybody
             || self.operator_password_hash.is_some()
+            || self.operator_token
             || self.openid.is_some()
             || self.sign_in_by_code
             || self.sign_in_by_widget
@@ -90,7 +93,8 @@ impl AccessConfig {
 
         let problem = format!(
             "other machines can reach {bind}, and no setting says who may see the pages. There are \
-             three ways out: set operator_password_hash to what `callscope passwd` prints; or set \
+             three ways out: set operator_password_hash to what `callscope passwd` prints, or \
+             operator_token = true, and the first start shows a token; or set \
              trusted_proxies to the address of a proxy that signs people in and names them in \
              proxy_user_header (or openid.issuer and its keys, or sign_in_by_code = true, where \
              people sign in here), and operators to the ids of those who may see all; or set \
@@ -116,6 +120,14 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
         layers.wrong("operator_password_hash", &what);
     }
 
+    let operator_token = layers.switch("operator_token");
+    if operator_token == Some(true) && operator_password_hash.is_some() {
+        layers.wrong(
+            "operator_token",
+            "there is a password already (operator_password_hash); leave one of the two",
+        );
+    }
+
     let open_to_everybody = layers.switch("open_to_everybody");
     let trusted_proxies = layers.list("trusted_proxies", check::parse_proxy_network);
     let proxy_user_header = layers.parsed("proxy_user_header", check::parse_header_name);
@@ -129,6 +141,7 @@ pub(super) fn read_access(layers: &mut Layers) -> Option<AccessConfig> {
 
     Some(AccessConfig {
         operator_password_hash,
+        operator_token: operator_token?,
         open_to_everybody: open_to_everybody?,
         trusted_proxies,
         proxy_user_header: proxy_user_header?,

@@ -103,6 +103,7 @@ pub const KEYS: &[SettingKey] = &[
         None,
         "/run/secrets/callscope_operator",
     ),
+    new_key("operator_token", Some("false"), "true or false"),
     new_key("open_to_everybody", Some("false"), "true or false"),
     new_key(
         "trusted_proxies",

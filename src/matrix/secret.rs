@@ -1,36 +1,46 @@
 //! `Secret`: a text that must not be shown, such as an access token or a password.
 
+use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
-/// A text whose `Debug` is `***`. It has no `Display`: whoever needs the text says so with
-/// [`Secret::expose`].
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// A text whose `Debug` is `***`, and which is overwritten in memory when it is dropped. It has no
+/// `Display`: whoever needs the text says so with [`Secret::expose`].
+#[derive(Clone)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// Wraps a text that must not be shown.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(text.into().into())
     }
 
     /// The text itself: to send it or to store it, never to show it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 
     /// `text` with every occurrence of this secret replaced by `***`: a server may echo what we
     /// sent.
     #[must_use]
     pub fn hide_in(&self, text: &str) -> String {
-        if self.0.is_empty() {
+        if self.expose().is_empty() {
             return text.to_owned();
         }
 
-        text.replace(&self.0, "***")
+        text.replace(self.expose(), "***")
     }
 }
+
+/// For tests, and to see whether a stored secret changed; never to check what a stranger sent.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +50,7 @@ impl fmt::Debug for Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self::new(text)
     }
 }
 

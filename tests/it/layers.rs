@@ -349,6 +349,7 @@ const TABLES_OF_SIGN_INS: &[&str] = &[
     "feed_keys",
     "sign_in_codes",
     "opt_outs",
+    "operator_secrets",
 ];
 const FOLDER_OF_SIGN_INS: &str = "src/store/sign_in";
 /// The folder that forgets people, and the table of its own work there.

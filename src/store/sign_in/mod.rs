@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod audit_log;
 pub mod codes;
 pub mod feed_keys;
+pub mod operator_secret;
 pub mod opt_outs;
 pub mod rooms;
 pub mod sessions;

@@ -2,7 +2,6 @@
 //! viewer's day is the sum over the rooms that the viewer sees wholly. Of a room that is seen in
 //! part, stays and calls are counted.
 
-use super::distributions::CallSize;
 use crate::rtc::coverage::Span;
 use crate::rtc::time::{DAY_MS, day_of_time};
 use crate::store::visible::{HIDDEN_SERVER, PeopleShown, VisibleRooms};
@@ -122,6 +121,15 @@ impl DayInMaking {
     pub fn to_text(&self) -> Result<String, Error> {
         serde_json::to_string(&self.day).map_err(|error| Error::Content(error.to_string()))
     }
+}
+
+/// How long a call was, and with how many people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) struct CallSize {
+    /// Its length as seen, ms: a call that claims an impossible start counts from its first event.
+    pub length_ms: i64,
+    /// Different people.
+    pub people: i64,
 }
 
 /// The totals of a day over the rooms that a reader sees wholly. Times in ms.

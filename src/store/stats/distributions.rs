@@ -4,7 +4,7 @@
 //! Everything is counted on request, by the indexes of time: the cost follows the calls and stays
 //! of the span, except for whole days that are counted already.
 
-use super::day_totals::Uncounted;
+use super::day_totals::{CallSize, Uncounted};
 use super::ghost_time::Gone;
 use super::scope::Scope;
 use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
@@ -146,15 +146,6 @@ fn list_classes(calls: BTreeMap<(i64, i64, i64), i64>) -> Vec<CallClass> {
 fn class_of(bounds: &[i64], number: i64) -> i64 {
     let after = bounds.partition_point(|bound| *bound <= number);
     bounds[after.saturating_sub(1)]
-}
-
-/// How long a call was, and with how many people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct CallSize {
-    /// Its length as seen, ms: a call that claims an impossible start counts from its first event.
-    pub length_ms: i64,
-    /// Different people.
-    pub people: i64,
 }
 
 macro_rules! sizes {

@@ -114,6 +114,7 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("share_links", Rows::None),
     ("feed_keys", Rows::None),
     ("sign_in_codes", Rows::None),
+    ("operator_secrets", Rows::None),
     // Only the observer reads them.
     ("direct_rooms", Rows::None),
     ("opt_outs", Rows::None),

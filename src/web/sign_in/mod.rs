@@ -9,6 +9,7 @@ pub mod cookie;
 pub mod form_token;
 pub mod new_key;
 pub mod openid;
+pub mod operator_token;
 pub mod password;
 pub mod proxy;
 pub mod secret_text;

@@ -3,6 +3,7 @@
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash as Phc;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
 /// Minimum length of a new password, characters.
@@ -10,7 +11,7 @@ pub const PASSWORD_MIN: usize = 8;
 
 /// The hash of a password in PHC form. It is not shown.
 #[derive(Clone)]
-pub struct PasswordHash(String);
+pub struct PasswordHash(SecretString);
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,14 +23,20 @@ impl PasswordHash {
     /// The hash in this form, such as [`hash_password`] makes it.
     #[must_use]
     pub fn new(phc: impl Into<String>) -> Self {
-        Self(phc.into())
+        Self(phc.into().into())
+    }
+
+    /// The text in PHC form: to store it or to compare it, never to show it.
+    #[must_use]
+    pub fn phc(&self) -> &str {
+        self.0.expose_secret()
     }
 
     /// Is it the hash of this password? It takes long, on purpose. A text that is no hash is that
     /// of no password.
     #[must_use]
     pub fn fits(&self, password: &str) -> bool {
-        let Ok(hash) = Phc::new(&self.0) else {
+        let Ok(hash) = Phc::new(self.phc()) else {
             return false;
         };
 

@@ -3,6 +3,7 @@
 use crate::support::database::Database;
 use callscope::store::sign_in::api_keys::{self, ApiKey, KeyScope};
 use callscope::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
+use callscope::store::sign_in::operator_secret;
 use callscope::store::sign_in::sessions::{self, IDLE_MAX_MS, LENGTH_MAX_MS, Session};
 use callscope::store::sign_in::sessions::{SessionIdentity, SignInWay};
 use callscope::store::{SignIns, Writer};
@@ -26,6 +27,43 @@ fn session(hash: &str, identity: SessionIdentity) -> Session {
         room_id: None,
         last_seen_ms: NOW,
     }
+}
+
+#[tokio::test]
+async fn another_password_ends_the_sessions_of_the_former_one() {
+    let (_database, sign_ins) = open().await;
+    let by_code = Session {
+        way: SignInWay::Code,
+        ..session("code", SessionIdentity::User("@a:b".into()))
+    };
+    for session in [&session("one", SessionIdentity::Operator), &by_code] {
+        sessions::add_session(&sign_ins, session).await.unwrap();
+    }
+
+    let start = async |fingerprint: &str| {
+        operator_secret::end_sessions_of_former_secret(&sign_ins, fingerprint)
+            .await
+            .unwrap()
+    };
+    assert_eq!(start("a").await, 0, "an upgrade ends no session");
+    assert_eq!(start("a").await, 0);
+    assert_eq!(start("b").await, 1);
+    assert_eq!(start("b").await, 0);
+    let left = sessions::list_sessions(&sign_ins, NOW).await.unwrap();
+    assert_eq!(left, [by_code]);
+
+    assert_eq!(
+        operator_secret::read_token_hash(&sign_ins).await.unwrap(),
+        None
+    );
+    operator_secret::set_token_hash(&sign_ins, "x")
+        .await
+        .unwrap();
+    operator_secret::set_token_hash(&sign_ins, "y")
+        .await
+        .unwrap();
+    let hash = operator_secret::read_token_hash(&sign_ins).await.unwrap();
+    assert_eq!(hash.as_deref(), Some("y"));
 }
 
 #[tokio::test]
