@@ -118,15 +118,15 @@ impl Pools {
 const PAGES_MOST: u32 = 4;
 const PAGES_WAIT: Duration = Duration::from_secs(10);
 /// Maximum connections for expensive queries (long spans, searches, exports), and how long such a
-/// query waits for one.
-const DEAR_MOST: u32 = 2;
+/// query waits for one. One more than one viewer may use at once.
+const DEAR_MOST: u32 = 3;
 const DEAR_WAIT: Duration = Duration::from_secs(5);
 /// Time limit of an expensive query's statement in `PostgreSQL`.
 const DEAR_LIMIT: Duration = Duration::from_secs(20);
 /// Maximum connections for pages of those who may see the same rooms, and how long an unused one
 /// stays open.
 const VIEWERS_PAGES_MOST: u32 = 2;
-const VIEWERS_DEAR_MOST: u32 = 2;
+const VIEWERS_DEAR_MOST: u32 = 3;
 const VIEWERS_IDLE: Duration = Duration::from_secs(30);
 /// Maximum reading connections of the observer.
 const OBSERVER_MOST: u32 = 2;

@@ -19,6 +19,7 @@ use crate::store::visible::VisibilityPolicy;
 use crate::web::http::address_slots::AddressSlots;
 use crate::web::http::base_path::BasePath;
 use crate::web::http::cost_cache::{CostCache, SharedValue};
+use crate::web::http::fair_turns::FairTurns;
 use crate::web::http::rate_limit::RateLimit;
 use crate::web::http::response_cache::ResponseCache;
 use crate::web::sign_in::access::Access;
@@ -70,16 +71,17 @@ pub struct SharedMemory {
     streams: AddressSlots,
     /// The requests of each address; `None` if they are not limited.
     rate_limit: Option<RateLimit>,
-    /// One permit per file export in progress.
-    exports: Arc<Semaphore>,
+    /// One turn per file export in progress.
+    exports: FairTurns,
     /// Only one request for metrics at a time, because the readiness check uses the same
     /// connection.
     metrics: Arc<Semaphore>,
 }
 
-/// Maximum number of simultaneous file exports: a slow reader holds one page of a file in memory
-/// all that time.
+/// Maximum number of simultaneous file exports, and of those for one viewer: a slow reader holds one
+/// page of a file in memory all that time.
 const EXPORTS_MOST: usize = 16;
+const EXPORTS_OF_VIEWER: usize = 4;
 
 impl Default for SharedMemory {
     fn default() -> Self {
@@ -91,7 +93,7 @@ impl Default for SharedMemory {
                 http::connections::max_live_streams(),
             ),
             rate_limit: None,
-            exports: Arc::new(Semaphore::new(EXPORTS_MOST)),
+            exports: FairTurns::at_most(EXPORTS_OF_VIEWER, EXPORTS_MOST),
             metrics: Arc::new(Semaphore::new(1)),
         }
     }

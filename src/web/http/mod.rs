@@ -8,6 +8,7 @@ pub(super) mod cors;
 pub mod cost_cache;
 pub mod error;
 pub(super) mod etag;
+pub mod fair_turns;
 pub(super) mod form;
 pub(super) mod gate;
 pub mod host;

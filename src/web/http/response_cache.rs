@@ -4,6 +4,7 @@
 //! making.
 
 use super::error::Error;
+use super::fair_turns::{FairTurn, FairTurns, TurnOwner};
 use super::response::{self, PageRequest};
 use super::{etag, gate, host};
 use crate::store::visible::Viewer;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long an answer is kept: its own second, and the next one while a new answer is made.
@@ -33,8 +34,10 @@ const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Maximum length of a cached request, bytes. Longer ones are answered, but not cached.
 const ASKED_MAX: usize = 1024;
 
-/// Maximum number of answers made at the same time, and of requests waiting for their turn.
+/// Maximum number of answers made at the same time, of those for one viewer, and of requests waiting
+/// for their turn.
 const MAKING_MOST: usize = 4;
+const MAKING_OF_VIEWER: usize = 2;
 const WAITING_MOST: usize = 1000;
 /// Maximum time that a request waits for its turn, and maximum time for making its answer.
 const WAIT_LONGEST: Duration = Duration::from_secs(10);
@@ -122,7 +125,7 @@ type MakerLock = Arc<Mutex<LastResponse>>;
 pub struct ResponseCache {
     kept: Cache<CacheKey, Arc<StoredResponse>>,
     paces: Cache<RequestKey, MakerLock>,
-    making: Arc<Semaphore>,
+    making: FairTurns,
     waiting: Arc<AtomicUsize>,
     held: Arc<Semaphore>,
     large: Arc<Semaphore>,
@@ -187,7 +190,7 @@ impl ResponseCache {
                 .max_capacity(PACES_MOST)
                 .time_to_live(2 * WAIT_LONGEST)
                 .build(),
-            making: Arc::new(Semaphore::new(MAKING_MOST)),
+            making: FairTurns::at_most(MAKING_OF_VIEWER, MAKING_MOST),
             waiting: Arc::default(),
             held: Arc::new(Semaphore::new(held_kb)),
             large: Arc::new(Semaphore::new(large)),
@@ -232,9 +235,9 @@ impl ResponseCache {
 
     /// Waits for the right to make an answer, of which only a few are made at a time. An error if
     /// that takes too long.
-    async fn turn_to_make(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let turn = timeout(WAIT_LONGEST, self.making.acquire()).await;
-        turn.map_err(|_| TOO_MANY)?.map_err(|_| TOO_MANY)
+    async fn turn_to_make(&self, owner: &TurnOwner) -> Result<FairTurn, Error> {
+        let turn = timeout(WAIT_LONGEST, self.making.wait_for_turn(owner)).await;
+        turn.map_err(|_| TOO_MANY)
     }
 
     /// Reserves memory for an answer of this size, bytes; evicts answers that are only cached if
@@ -260,6 +263,7 @@ impl ResponseCache {
     async fn answer(
         &self,
         key: CacheKey,
+        owner: &TurnOwner,
         at: impl Fn() -> (u64, i64),
         make: impl Future<Output = Result<StoredResponse, Error>>,
     ) -> Result<Arc<StoredResponse>, Error> {
@@ -282,7 +286,7 @@ impl ResponseCache {
             sleep_until(made.ended + made.took.min(PAUSE_LONGEST)).await;
         }
 
-        let _turn = self.turn_to_make().await?;
+        let _turn = self.turn_to_make(owner).await?;
         // An answer made now shows at least everything that has changed by now.
         let (generation, second) = at();
         let key = CacheKey {
@@ -354,6 +358,7 @@ pub async fn answer_from_cache(
         return Ok(req.into_response(response::not_modified(tag)));
     }
 
+    let owner = TurnOwner::of_request(req.request(), &ask.viewer);
     let key = cache_key(at(), &ask.viewer, &req).map(|key| key.in_frame(ask.frame));
     if key.is_some() {
         req.headers_mut().remove(header::IF_NONE_MATCH);
@@ -372,7 +377,7 @@ pub async fn answer_from_cache(
 
     if req.method() == Method::HEAD {
         // A HEAD request has no body to hold in memory.
-        let _turn = answers.turn_to_make().await.ok();
+        let _turn = answers.turn_to_make(&owner).await.ok();
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
 
@@ -389,8 +394,8 @@ pub async fn answer_from_cache(
     };
 
     let stored = match key {
-        Some(key) => answers.answer(key, at, make).await,
-        None => answers.once(make).await,
+        Some(key) => answers.answer(key, &owner, at, make).await,
+        None => answers.once(&owner, make).await,
     };
 
     let response = match stored {
@@ -412,7 +417,11 @@ pub async fn answer_from_cache(
 fn is_always_answered(path: &str) -> bool {
     let streams = matches!(
         path,
-        "/api/v1/live" | "/api/v1/calls.csv" | "/api/v1/calls.ndjson"
+        "/api/v1/live"
+            | "/api/v1/calls.csv"
+            | "/api/v1/calls.ndjson"
+            | "/api/v1/problems.csv"
+            | "/api/v1/problems.ndjson"
     );
     let own = ["/static/", "/api/docs/"]
         .iter()
@@ -487,10 +496,11 @@ impl ResponseCache {
     /// Makes an answer that is not shared with other requests.
     async fn once(
         &self,
+        owner: &TurnOwner,
         make: impl Future<Output = Result<StoredResponse, Error>>,
     ) -> Result<Arc<StoredResponse>, Error> {
         let _waiting = self.enter_queue()?;
-        let _turn = self.turn_to_make().await?;
+        let _turn = self.turn_to_make(owner).await?;
         let stored = timeout(MAKE_LONGEST, make).await;
         Ok(Arc::new(stored.map_err(|_| TOO_LONG)??))
     }
@@ -634,6 +644,10 @@ mod tests {
                 .insert_header(header)
                 .to_srv_request(),
         )
+    }
+
+    fn owner() -> TurnOwner {
+        TurnOwner::of_request(&TestRequest::default().to_http_request(), &Viewer::Operator)
     }
 
     #[test]
@@ -798,7 +812,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_at_once_have_one_answer_and_never_one_from_before_a_change() {
-        let answers = ResponseCache::default();
+        let (answers, owner) = (ResponseCache::default(), owner());
         let generation = std::cell::Cell::new(1);
         let asked = |generation| {
             cache_key(
@@ -817,7 +831,7 @@ mod tests {
         };
 
         let at = || (generation.get(), 2);
-        let ask = |generation| answers.answer(asked(generation), at, make());
+        let ask = |generation| answers.answer(asked(generation), &owner, at, make());
         let (one, other) = tokio::join!(ask(1), ask(1));
         assert_eq!((one.unwrap().body.len(), other.unwrap().body.len()), (1, 1));
         generation.set(5);
@@ -833,7 +847,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_for_those_who_waited_for_it() {
-        let answers = ResponseCache::default();
+        let (answers, owner) = (ResponseCache::default(), owner());
         let asked = || {
             cache_key(
                 (1, 2),
@@ -849,14 +863,46 @@ mod tests {
 
         let well = || async { Ok(of_size(1, answers.hold(1).await?)) };
         let (one, other) = tokio::join!(
-            answers.answer(asked(), || (1, 2), fail()),
-            answers.answer(asked(), || (1, 2), well())
+            answers.answer(asked(), &owner, || (1, 2), fail()),
+            answers.answer(asked(), &owner, || (1, 2), well())
         );
         assert_eq!(
             (one.unwrap().status.as_u16(), other.unwrap().status.as_u16()),
             (500, 500)
         );
-        let later = answers.answer(asked(), || (1, 2), well()).await.unwrap();
+        let later = answers
+            .answer(asked(), &owner, || (1, 2), well())
+            .await
+            .unwrap();
         assert_eq!(later.status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn slow_answers_to_one_viewer_keep_no_other_waiting() {
+        let answers = ResponseCache::default();
+        let key = |viewer: &Viewer, number: usize| {
+            let address = format!("/statistics?n={number}");
+            let request = TestRequest::with_uri(&address).to_srv_request();
+            cache_key((1, 2), viewer, &request).unwrap()
+        };
+        let viewer_of = |name: &str| Viewer::Account {
+            user_id: format!("@{name}:example.org"),
+        };
+        let request = TestRequest::default().to_http_request();
+        let (slow, other) = (viewer_of("slow"), viewer_of("other"));
+        let owner_of_slow = TurnOwner::of_request(&request, &slow);
+        let never = (0..20).map(|number| {
+            let make = std::future::pending();
+            answers.answer(key(&slow, number), &owner_of_slow, || (1, 2), make)
+        });
+        let mut never = Box::pin(futures_util::future::join_all(never));
+        let asks = futures_util::FutureExt::now_or_never(&mut never);
+        assert!(asks.is_none(), "they are being made");
+
+        let owner = TurnOwner::of_request(&request, &other);
+        let make = async { Ok(StoredResponse::failure()) };
+        let answer = answers.answer(key(&other, 0), &owner, || (1, 2), make);
+        let answer = timeout(Duration::from_secs(5), answer).await;
+        assert!(answer.is_ok_and(|answer| answer.is_ok()));
     }
 }

@@ -5,6 +5,7 @@ use crate::store::model::CallFilter;
 use crate::store::read::call_order::{self, CallOrder, ListPlace};
 use crate::web::Web;
 use crate::web::http::error::Error;
+use crate::web::http::fair_turns::{FairTurn, TurnOwner};
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::http::{host, sort};
@@ -15,8 +16,6 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web as http};
 use futures_util::Stream;
 use std::fmt::Write;
-use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// The filter and the order of the list; an export has no pages.
 pub const KNOWN: &[&str] = &[
@@ -77,8 +76,9 @@ async fn send_problems(req: &HttpRequest, web: Web, form: FileFormat) -> HttpRes
         Err(error) => return response::send_error(&ask, &error),
     };
 
-    let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
-        return response::send_error(&ask, &Error::Busy("too many files are being read"));
+    let owner = TurnOwner::of_request(req, &ask.viewer);
+    let Some(turn) = web.memory.exports.take_turn(&owner) else {
+        return response::send_error(&ask, &Error::Busy("too many files are being read at once"));
     };
 
     let base = host::public_base_url(web.public_url.as_deref(), req.headers());
@@ -237,8 +237,9 @@ async fn send_calls(req: &HttpRequest, web: Web, form: FileFormat) -> HttpRespon
         Err(error) => return response::send_error(&ask, &error),
     };
 
-    let Ok(turn) = Arc::clone(&web.memory.exports).try_acquire_owned() else {
-        return response::send_error(&ask, &Error::Busy("too many files are being read"));
+    let owner = TurnOwner::of_request(req, &ask.viewer);
+    let Some(turn) = web.memory.exports.take_turn(&owner) else {
+        return response::send_error(&ask, &Error::Busy("too many files are being read at once"));
     };
 
     form.begin_file("calls")
@@ -251,7 +252,7 @@ fn stream_calls(
     web: Web,
     ask: PageRequest,
     asked: ExportRequest,
-    turn: OwnedSemaphorePermit,
+    turn: FairTurn,
 ) -> impl Stream<Item = Result<http::Bytes, Error>> {
     async_stream::try_stream! {
         let _turn = turn;

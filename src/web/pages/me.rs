@@ -7,6 +7,7 @@ use crate::store::sign_in::opt_outs;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
+use crate::web::http::fair_turns::TurnOwner;
 use crate::web::http::form;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell, redirect_to, send_answer};
@@ -19,7 +20,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use futures_util::stream;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -156,9 +156,9 @@ pub async fn get_export(req: HttpRequest, web: Web) -> HttpResponse {
     let begun = async {
         let person = Person::of_request(&req, &web)?;
         Query::read(&person.ask.query, &[])?;
-        let turn = Arc::clone(&web.memory.exports)
-            .try_acquire_owned()
-            .map_err(|_| Error::Busy("too many files are being read"))?;
+        let owner = TurnOwner::of_request(&req, &person.ask.viewer);
+        let turn = web.memory.exports.take_turn(&owner);
+        let turn = turn.ok_or(Error::Busy("too many files are being read at once"))?;
         person.record(AuditKind::Exported).await?;
 
         Ok((person.user_id, person.ask.now, turn))

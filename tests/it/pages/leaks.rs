@@ -67,7 +67,7 @@ pub fn is_hidden(room: &Room) -> bool {
     last_in_state(room, HIDDEN_EVENT, "visibility") == Some("hidden")
 }
 
-fn is_public(room: &Room) -> bool {
+pub fn is_public(room: &Room) -> bool {
     let history = last_in_state(room, "m.room.history_visibility", "history_visibility");
 
     !is_hidden(room) && history == Some("world_readable")
@@ -304,10 +304,9 @@ async fn whole_answers(site: &Site, viewer: &Viewer, asked: &Asked) -> String {
             }
 
             while answers.len() < PAGES_MOST
-                && let Some(next) = next_page(&page)
+                && let Some(next) = next_page(&page, path)
             {
-                let sign = if path.contains('?') { '&' } else { '?' };
-                page = whole_answer(site, viewer, &format!("{path}{sign}cursor={next}")).await;
+                page = whole_answer(site, viewer, &next).await;
                 answers.push(page.clone());
             }
 
@@ -316,12 +315,22 @@ async fn whole_answers(site: &Site, viewer: &Viewer, asked: &Asked) -> String {
     }
 }
 
-/// Where the page of a list after this one begins, if its JSON says so.
-fn next_page(answer: &str) -> Option<String> {
+/// The address of the page of a list after this one, by its JSON or by the button of a page; `path`
+/// is the address of this one.
+fn next_page(answer: &str, path: &str) -> Option<String> {
     let (_, body) = answer.split_once("\n\n")?;
-    let json: Value = serde_json::from_str(body).ok()?;
+    if let Ok(json) = serde_json::from_str::<Value>(body) {
+        let cursor = json["next"].as_str().map(quote)?;
+        let asked = path.split("cursor=").next()?.trim_end_matches(['?', '&']);
+        let sign = if asked.contains('?') { '&' } else { '?' };
 
-    json["next"].as_str().map(quote)
+        return Some(format!("{asked}{sign}cursor={cursor}"));
+    }
+
+    let (_, link) = body.split_once("class=\"btn\" rel=\"next\" href=\"")?;
+    let (href, _) = link.split_once('"')?;
+
+    Some(href.replace("&amp;", "&").replace("&#38;", "&"))
 }
 
 /// HEAD says what GET says: status, entity tag and length.

@@ -15,6 +15,7 @@ mod goldens;
 mod health;
 mod leak_paths;
 mod leaks;
+mod leaks_in_time;
 mod lists;
 mod numbers;
 mod openid;
