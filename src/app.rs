@@ -9,6 +9,7 @@ use crate::matrix::{self, Client, TokenOwner};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
+use crate::rtc::words::Mode;
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::rights::forget::{self, KnownName, NameToForget};
 use crate::store::sign_in::audit_log::{AuditEntry, AuditKind};
@@ -133,6 +134,7 @@ impl App {
                 metrics_room_labels: config.programs.metrics_room_labels,
                 probing: config.probe.enabled,
                 checks_own_server: config.probe.own_server,
+                hears_opt_outs: config.opt_out_by_message && config.mode == Mode::Follow,
                 kept: web::KeptTimes {
                     events_days: config.retention.events_days,
                     calls_days: config.retention.calls_days,
@@ -474,6 +476,7 @@ fn observer_settings(
         peek_rooms: config.peek_rooms.iter().map(wish).collect(),
         invite_servers: config.invites.allow_servers.clone(),
         invite_users: config.invites.allow_users.clone(),
+        opt_out_by_message: config.opt_out_by_message,
         backfill: config.backfill,
         backfill_days: config.backfill_days,
         backfill_page: config.backfill_page,

@@ -47,6 +47,8 @@ pub struct Config {
     pub invites: InvitePolicy,
     /// Homeservers whose people are not recorded.
     pub opted_out_servers: Vec<String>,
+    /// Whoever writes to the account that they opt out is forgotten.
+    pub opt_out_by_message: bool,
     pub retention: Retention,
     pub probe: ProbeConfig,
     /// A URL for sqlx. It may carry a password.
@@ -204,6 +206,7 @@ impl Config {
         let backfill_page = layers.number("backfill_page", 1, 1000);
         let invites = read_invites(layers);
         let opted_out_servers = layers.list("opted_out_servers", check::parse_forgotten_server);
+        let opt_out_by_message = layers.switch("opt_out_by_message");
         let (events_days, calls_days) = (
             read_days(layers, "retention.events"),
             read_days(layers, "retention.calls"),
@@ -237,6 +240,7 @@ impl Config {
             backfill_page: u32::try_from(backfill_page?).ok()?,
             invites,
             opted_out_servers,
+            opt_out_by_message: opt_out_by_message?,
             retention: Retention {
                 events_days,
                 calls_days,

@@ -25,6 +25,8 @@ mod front;
 mod killed;
 #[path = "synapse/odd.rs"]
 mod odd;
+#[path = "synapse/opt_outs.rs"]
+mod opt_outs;
 #[path = "synapse/rooms.rs"]
 mod rooms;
 #[path = "synapse/skewed.rs"]

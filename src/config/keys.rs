@@ -126,6 +126,7 @@ pub const KEYS: &[SettingKey] = &[
     new_key("open_rooms_are_public", Some("false"), "true or false"),
     new_key("servers_are_public", Some("false"), "true or false"),
     new_key("opted_out_servers", Some(""), "example.org"),
+    new_key("opt_out_by_message", Some("true"), "true or false"),
     new_key(
         "api_key",
         None,

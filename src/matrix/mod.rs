@@ -39,8 +39,8 @@ pub use rooms::{ResolvedAlias, StateParts};
 pub use secret::Secret;
 pub use server::{Capabilities, DelayedLimits};
 pub use sync::{
-    Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts, SyncRequest,
-    filter_json, filter_of_names, filter_of_nothing, filter_of_room,
+    DirectText, DirectTexts, Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts,
+    SyncRequest, filter_json, filter_of_names, filter_of_nothing, filter_of_room,
 };
 pub use wellknown::WellKnown;
 

@@ -121,6 +121,8 @@ pub struct Invite {
     pub alias: Option<String>,
     /// Is the room a space? A claim.
     pub is_space: bool,
+    /// Is it a room for us and the inviter alone? The inviter's claim.
+    pub is_direct: bool,
 }
 
 /// A room that we left, or were removed from, since the last sync.
@@ -196,7 +198,88 @@ pub fn filter_of_room(room_id: &str, sparing: bool) -> Value {
     filter
 }
 
+/// The filter for a `/sync` of the texts of these rooms.
+fn filter_of_texts(room_ids: &[&str]) -> Value {
+    let mut filter = filter_of_nothing();
+    filter["room"]["rooms"] = json!(room_ids);
+    filter["room"]["timeline"] = json!({"limit": 10, "types": ["m.room.message"]});
+
+    filter
+}
+
+/// A text that somebody wrote in a direct room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectText {
+    pub room_id: String,
+    pub event_id: String,
+    pub sender: String,
+    pub body: String,
+    /// When it was sent, ms, as the sender's server says; 0 if it says nothing.
+    pub sent_ms: i64,
+}
+
+/// The texts of some rooms, and the position after them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectTexts {
+    pub next_batch: String,
+    pub texts: Vec<DirectText>,
+}
+
+/// The text of an event of this room; `None` if it is none.
+fn read_direct_text(room_id: &str, event: &Value) -> Option<DirectText> {
+    let text = |path: &str| event.pointer(path)?.as_str().map(ToOwned::to_owned);
+    if text("/type")? != "m.room.message" || text("/content/msgtype")? != "m.text" {
+        return None;
+    }
+
+    Some(DirectText {
+        room_id: room_id.to_owned(),
+        event_id: text("/event_id")?,
+        sender: text("/sender")?,
+        body: text("/content/body")?,
+        sent_ms: event
+            .get("origin_server_ts")
+            .and_then(Value::as_i64)
+            .unwrap_or(0),
+    })
+}
+
 impl Client {
+    /// The texts of these rooms since a position; without one, the newest of each. The homeserver
+    /// may wait for one for `timeout_ms`.
+    ///
+    /// # Errors
+    /// As every request.
+    pub async fn direct_texts(
+        &self,
+        room_ids: &[&str],
+        since: Option<&str>,
+        timeout_ms: u64,
+    ) -> Result<DirectTexts> {
+        let filter = filter_of_texts(room_ids).to_string();
+        let ask = SyncRequest {
+            since,
+            timeout_ms: if since.is_some() { timeout_ms } else { 0 },
+            filter: &filter,
+            full_state: false,
+        };
+        // Not room by room as it comes: that keeps no texts.
+        let answer = self.sync_request(ask).send().await?;
+        let next_batch = answer.text("next_batch")?;
+        let joined = answer.value.pointer("/rooms/join");
+        let joined = joined.and_then(Value::as_object);
+        let texts = joined.into_iter().flatten().flat_map(|(room_id, room)| {
+            let timeline = room.pointer("/timeline/events").and_then(Value::as_array);
+            let events = timeline.into_iter().flatten();
+            events.filter_map(|event| read_direct_text(room_id, event))
+        });
+
+        Ok(DirectTexts {
+            texts: texts.collect(),
+            next_batch,
+        })
+    }
+
     /// Stores [`filter_json`] on the homeserver for `user_id` (which must be ours) and returns its
     /// id.
     ///
@@ -615,15 +698,30 @@ fn read_invite(room: JoinedRoom, own: Option<&str>) -> Invite {
         inviter: find_inviter(&events, own),
         name: text("m.room.name", "name"),
         alias: text("m.room.canonical_alias", "alias"),
+        is_direct: is_direct_invite(&events, own),
         is_space: text("m.room.create", "type").as_deref() == Some("m.space"),
         room_id: room.room_id,
     }
 }
 
-/// Who sent our invite; `None` if there is none. All such events but the last come from the
-/// inviter's server, and may name somebody whom our policy trusts. The last one is added by our own
-/// homeserver.
+/// Who sent our invite; `None` if there is none.
 fn find_inviter(events: &[Value], own: Option<&str>) -> Option<String> {
+    let sender = find_own_invite(events, own)?.get("sender")?;
+
+    sender.as_str().map(ToOwned::to_owned)
+}
+
+/// Does our invite say that the room is direct?
+fn is_direct_invite(events: &[Value], own: Option<&str>) -> bool {
+    let invite = find_own_invite(events, own);
+    let word = invite.and_then(|invite| invite.pointer("/content/is_direct")?.as_bool());
+
+    word == Some(true)
+}
+
+/// Our invite; `None` if there is none. All such events but the last come from the inviter's server,
+/// and may name somebody whom our policy trusts. The last one is added by our own homeserver.
+fn find_own_invite<'e>(events: &'e [Value], own: Option<&str>) -> Option<&'e Value> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);
         event
@@ -635,11 +733,7 @@ fn find_inviter(events: &[Value], own: Option<&str>) -> Option<String> {
             && own.is_none_or(|own| key == Some(own))
     });
 
-    invites
-        .next_back()?
-        .get("sender")?
-        .as_str()
-        .map(ToOwned::to_owned)
+    invites.next_back()
 }
 
 /// The kind of value that begins with this byte, in words.

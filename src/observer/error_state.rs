@@ -30,6 +30,8 @@ pub(super) enum Work {
     Expiry,
     /// Sending codes for signing in.
     Codes,
+    /// Hearing who writes to us.
+    DirectMessages,
     /// Data that sums over long spans need.
     Signs,
 }

@@ -9,6 +9,7 @@
 mod backoff;
 mod code_queue;
 mod daily_rollup;
+mod direct_messages;
 mod error_state;
 mod expire;
 mod flood_polls;
@@ -88,6 +89,8 @@ pub struct Settings {
     /// Whose invitations are accepted: servers, and users by full id.
     pub invite_servers: Vec<String>,
     pub invite_users: Vec<String>,
+    /// Whoever writes to us in their direct room that they opt out is forgotten.
+    pub opt_out_by_message: bool,
     /// Read the history of rooms.
     pub backfill: bool,
     /// How far back, days; `None` = to the beginning.
@@ -174,6 +177,10 @@ pub struct Observer {
     codes: Option<CodeInbox>,
     /// The direct rooms in which codes are sent, which are not watched.
     direct: Arc<OnceCell<RwLock<BTreeSet<String>>>>,
+    /// Notified when there is another direct room, or somebody asked for one.
+    direct_changed: Arc<Notify>,
+    /// Who asked us into a direct room and was not answered yet.
+    asking_directly: Arc<std::sync::Mutex<BTreeSet<direct_messages::DirectRequest>>>,
 }
 
 impl Observer {
@@ -192,6 +199,8 @@ impl Observer {
             invitations_due_ms: Arc::default(),
             codes: None,
             direct: Arc::default(),
+            direct_changed: Arc::default(),
+            asking_directly: Arc::default(),
             client,
             store,
             changes,
@@ -286,6 +295,7 @@ impl Observer {
             self.keep(Work::Wishes, || self.keep_joining()),
             self.keep(Work::SignIn, || self.keep_token_fresh()),
             self.keep(Work::Codes, || self.send_codes()),
+            self.keep(Work::DirectMessages, || self.answer_direct_messages()),
             self.keep(Work::Rooms, || self.keep_asking_our_server()),
             self.keep(Work::Successors, || self.follow_successors()),
             self.keep(Work::Retention, || self.delete_by_age_daily()),

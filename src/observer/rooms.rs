@@ -105,7 +105,7 @@ impl Observer {
     pub(super) fn invitation_by_policy(&self, invite: &Invite) -> Invitation {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);
-        if !accepted {
+        if !accepted && !self.is_asked_directly(invite) {
             tracing::warn!(
                 room = %invite.room_id,
                 inviter = %self.store.name_for_log(&inviter),

@@ -20,7 +20,7 @@ const AFTER_LEAVING_MS: i64 = 24 * 60 * 60 * 1000;
 /// The shortest time until something is asked again that the homeserver said is too much.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 
-const TOPIC: &str = "Codes for signing in to Callscope";
+const TOPIC: &str = "Messages of Callscope: codes for signing in, and how to opt out";
 
 impl Observer {
     /// The observer, which sends the codes that come here.
@@ -126,17 +126,10 @@ impl Observer {
             return Ok(false);
         }
 
-        let room = direct_rooms::find_direct_room(&self.store, user_id).await?;
-        let room_id = match room {
-            Some(room) if self.is_fit(&room.room_id, user_id).await? => {
-                if !self.reach_in(&room, user_id).await? {
-                    return Ok(false);
-                }
-
-                room.room_id
-            }
-            _ => self.make_direct_room(user_id).await?,
+        let Some(room_id) = self.open_direct_room(user_id).await? else {
+            return Ok(false);
         };
+
         let text = text_of_code(wish);
         let transaction = hash(&[user_id, &wish.asked_ms.to_string()], 16);
         self.client
@@ -146,6 +139,18 @@ impl Observer {
         codes::note_sent(&self.store.sign_ins(), &wish.browser_hash, now).await?;
 
         Ok(true)
+    }
+
+    /// The direct room with this user, in which they are or are invited; it is made if there is
+    /// none. `None` if the user does not want to hear of us.
+    pub(super) async fn open_direct_room(&self, user_id: &str) -> Result<Option<String>, Error> {
+        match direct_rooms::find_direct_room(&self.store, user_id).await? {
+            Some(room) if self.is_fit(&room.room_id, user_id).await? => {
+                let is_reached = self.reach_in(&room, user_id).await?;
+                Ok(is_reached.then_some(room.room_id))
+            }
+            _ => Ok(Some(self.make_direct_room(user_id).await?)),
+        }
     }
 
     /// Is this direct room still ours: are we in it, with nobody but this user, and unencrypted?
@@ -226,6 +231,7 @@ impl Observer {
             .write()
             .await
             .insert(room_id.clone());
+        self.direct_changed.notify_one();
         self.client.invite_to_direct_room(&room_id, user_id).await?;
 
         Ok(room_id)

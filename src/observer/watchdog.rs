@@ -67,6 +67,7 @@ mod tests {
             rooms: Vec::new(),
             peek_rooms: Vec::new(),
             invite_servers: Vec::new(),
+            opt_out_by_message: false,
             invite_users: Vec::new(),
             backfill: false,
             backfill_days: None,

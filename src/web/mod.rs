@@ -112,6 +112,8 @@ pub struct Options {
     pub probing: bool,
     /// Our own homeserver is checked, from its name to its SFU.
     pub checks_own_server: bool,
+    /// Whoever writes to the account that they opt out is forgotten.
+    pub hears_opt_outs: bool,
     /// What is kept, and for how long.
     pub kept: KeptTimes,
     /// Which rooms are visible to whom.

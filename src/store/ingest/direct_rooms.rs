@@ -33,6 +33,33 @@ pub async fn list_direct_rooms(store: &Reader) -> Result<Vec<String>, Error> {
     rows.iter().map(room_id).collect()
 }
 
+/// A direct room, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomOfPerson {
+    pub room_id: String,
+    pub user_id: String,
+}
+
+const OF_PEOPLE: &str = "select room_id, user_id from direct_rooms where user_id is not null
+    order by made_ms desc, room_id limit $1";
+
+/// The direct rooms of people, the newest first, at most `most`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_rooms_of_people(store: &Reader, most: usize) -> Result<Vec<RoomOfPerson>, Error> {
+    let query = sqlx::query(OF_PEOPLE).bind(crate::store::to_i64(most));
+    let rows = query.fetch_all(&store.read).await?;
+    let room = |row: &sqlx::any::AnyRow| {
+        Ok(RoomOfPerson {
+            room_id: row.try_get("room_id")?,
+            user_id: row.try_get("user_id")?,
+        })
+    };
+
+    rows.iter().map(room).collect()
+}
+
 /// The direct room with this user.
 ///
 /// # Errors

@@ -46,6 +46,8 @@ pub struct About {
     pub reads_history: bool,
     /// How far back that is read, days; `null` = to the beginning.
     pub history_days: Option<u32>,
+    /// Is whoever writes "opt out" to the account forgotten?
+    pub hears_opt_outs: bool,
     /// Are other servers and SFUs asked whether they are ready for calls?
     pub probes_servers: bool,
 }
@@ -76,6 +78,7 @@ fn describe_site(web: &Web) -> About {
         calls_kept_days: kept.calls_days,
         reads_history: kept.reads_history,
         history_days: kept.history_days,
+        hears_opt_outs: web.options.hears_opt_outs,
         probes_servers: web.options.probing,
     }
 }
@@ -97,6 +100,7 @@ impl About {
             calls_kept_days: None,
             reads_history: false,
             history_days: None,
+            hears_opt_outs: false,
             probes_servers: false,
         }
     }
