@@ -100,6 +100,10 @@ impl Default for SharedMemory {
 }
 
 /// Options that the operator can switch on.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The addresses of further names under which people reach us, as `https://calls.example.net`.
