@@ -15,7 +15,6 @@ use crate::store::stats::concurrency;
 use crate::store::stats::ghost_time::Gone;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::axis::Axis;
 use crate::web::svg::chart::{self, StepChart};
@@ -289,7 +288,7 @@ pub async fn get_overview(req: HttpRequest, web: Web) -> HttpResponse {
 
 /// Reads everything that the overview shows. The wall shows a part of it.
 pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<Overview, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     let (store, now) = (&web.store, ask.now);
     let running = super::read_running_calls(web, ask).await?;
     let midnight = web.cache_key(&f::start_of_day(now).to_string());

@@ -22,7 +22,6 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
@@ -337,7 +336,7 @@ async fn load_status_page(
     ask: &PageRequest,
     kept: &CostCache<Totals>,
 ) -> Result<Status, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     let store = &web.store;
     let running = super::read_running_calls(web, ask).await?;
     let rows = StatusRows {

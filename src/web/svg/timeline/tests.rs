@@ -6,7 +6,7 @@ use crate::rtc::words::EndReason;
 use crate::web::fixtures;
 
 fn timeline(call: &CallFacts) -> Timeline {
-    draw_timeline(call, &[], &[], fixtures::NOW, 0)
+    draw_timeline(call, &[], &[], fixtures::NOW, None, 0)
 }
 
 fn row<'a>(picture: &'a Timeline, name: &str) -> &'a TimelineRow {
@@ -150,7 +150,7 @@ fn renewals_are_ticks_with_room_between_them() {
     };
 
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
-    let picture = draw_timeline(&call, &renewals, &[], fixtures::NOW, 0);
+    let picture = draw_timeline(&call, &renewals, &[], fixtures::NOW, None, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
     assert_eq!(picture.ticked(), Some("Renewed"));
 }
