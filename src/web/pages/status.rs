@@ -548,13 +548,13 @@ impl Status {
             ),
             Standing::NoRooms => (
                 "No room is watched yet",
-                "Callscope hears its homeserver, and the account is in no room.".to_owned(),
+                "Sync works, and the account is in no room.".to_owned(),
             ),
             Standing::Troubled => {
                 let error = self
                     .account_with_error()
                     .and_then(|vantage| vantage.error.as_deref());
-                let title = "The homeserver is heard, but not all goes well";
+                let title = "Sync works, with errors";
                 (title, f::sanitize_message(error.unwrap_or_default()))
             }
             Standing::PartlyBlind => ("Not everything can be seen", self.rooms_sentences()),
@@ -575,11 +575,7 @@ impl Status {
     /// What is followed, and what is missing: two short sentences.
     fn rooms_sentences(&self) -> String {
         let counts = self.counts();
-        let followed = format!(
-            "Callscope hears its homeserver; {}{}.",
-            counts.words(),
-            self.still_reading()
-        );
+        let followed = format!("Sync works; {}{}.", counts.words(), self.still_reading());
 
         match counts.missing_words() {
             Some(missing) => format!("{followed} {missing}"),

@@ -221,6 +221,7 @@ fn overview() -> overview::Overview {
             short: Vec::new(),
             compared: true,
             trouble: None,
+            own_server: Some("example.org".to_owned()),
             invitations: vec![invitation()],
         },
         NOW,

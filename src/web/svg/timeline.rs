@@ -197,7 +197,7 @@ impl Ending {
     pub fn label(self) -> &'static str {
         match self {
             Self::Left => "Left",
-            Self::Lost => "Connection lost",
+            Self::Lost => "Lost connection",
             Self::Computed => "End computed",
             Self::Moved => "Moved or replaced",
             Self::Removed => "Removed",
@@ -225,7 +225,7 @@ impl Timeline {
 pub fn end_reason_words(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Left => "left",
-        EndReason::DelayedLeave => "connection lost",
+        EndReason::DelayedLeave => "lost connection",
         EndReason::Expired => "expired",
         EndReason::StickyExpired => "expired, not renewed",
         EndReason::RoomLeft => "left the room",

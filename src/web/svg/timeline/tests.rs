@@ -78,7 +78,7 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
     assert_eq!((row.bars.len(), row.glyphs.len()), (2, 1));
     assert_eq!(row.glyphs[0].ending, Ending::Lost);
     assert!(
-        row.glyphs[0].title.contains("left") && row.glyphs[0].title.contains("connection lost")
+        row.glyphs[0].title.contains("left") && row.glyphs[0].title.contains("lost connection")
     );
     assert_eq!(row.notes.len(), 1);
 }
@@ -229,5 +229,5 @@ fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
 
 #[test]
 fn words_of_strangers_are_harmless() {
-    assert_eq!(end_reason_words(EndReason::DelayedLeave), "connection lost");
+    assert_eq!(end_reason_words(EndReason::DelayedLeave), "lost connection");
 }
