@@ -85,3 +85,46 @@
     new MutationObserver(all).observe(part, { childList: true, subtree: true });
   }
 })();
+// A part of a timeline is chosen by dragging over it: the page then shows that time. Its buttons do without this file.
+(() => {
+  let start = null;
+  let mark = null;
+  const plot = (picture) => picture.querySelector(".tl-back").getBoundingClientRect();
+  const share = (event, box) => Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+  const stop = () => {
+    mark?.remove();
+    start = mark = null;
+  };
+  addEventListener("pointerdown", (event) => {
+    const picture = event.button === 0 ? event.target.closest?.(".tl[data-window]") : null;
+    if (!picture || event.target.closest("a")) return;
+    const box = plot(picture);
+    if (event.clientX < box.left) return;
+    start = { picture, at: share(event, box) };
+  });
+  addEventListener("pointermove", (event) => {
+    if (!start) return;
+    const box = plot(start.picture);
+    const at = share(event, box);
+    if (!mark && Math.abs(at - start.at) * box.width < 8) return;
+    if (!mark) {
+      mark = document.createElement("div");
+      mark.className = "chosen";
+      start.picture.append(mark);
+      getSelection()?.removeAllRanges();
+    }
+    const left = box.left - start.picture.getBoundingClientRect().left;
+    mark.style.left = `${left + Math.min(at, start.at) * box.width}px`;
+    mark.style.width = `${Math.abs(at - start.at) * box.width}px`;
+  });
+  addEventListener("pointerup", (event) => {
+    if (!start || !mark) return stop();
+    const [from, to] = start.picture.querySelector("[data-axis]").dataset.axis.split(" ").map(Number);
+    const ends = [start.at, share(event, plot(start.picture))].sort((a, b) => a - b);
+    const [first, last] = ends.map((part) => Math.round(from + part * (to - from)));
+    stop();
+    if (last - first >= 1000) location.assign(`${location.pathname}?from=${first}&to=${last}#h-tl`);
+  });
+  addEventListener("pointercancel", stop);
+  addEventListener("keydown", (event) => event.key === "Escape" && stop());
+})();

@@ -6,12 +6,32 @@ use crate::rtc::slot::SlotId;
 use crate::rtc::transport::{Selection, Transport};
 use crate::rtc::words::Format;
 use crate::store::model::{Call, Member, RoomName};
+use crate::web::http::response::Shell;
 use crate::web::view::{CallContext, CallFacts, calls_with_members};
 
 /// 2026-11-22 14:47:16 UTC, a Sunday.
 pub const NOW: i64 = 1_795_358_836_000;
 pub const MINUTE: i64 = 60_000;
 pub const DAY: i64 = 86_400_000;
+
+/// The frame of a page for somebody who may see everything.
+pub fn shell() -> Shell {
+    Shell {
+        section: None,
+        now_ms: NOW,
+        room_id: None,
+        vantages: None,
+        older_rules: false,
+        part_shown: None,
+        storage_trouble: None,
+        is_shared: false,
+        halvings: 0,
+        frame: crate::web::sign_in::Frame::PLAIN,
+        sign_in_address: "/sign-in".to_owned(),
+        open_problems: None,
+        links_findings: true,
+    }
+}
 
 /// A time today, ms.
 pub fn today_at(h: i64, m: i64, s: i64) -> i64 {

@@ -18,6 +18,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+mod answered;
 mod certainty;
 mod clock;
 mod event;
@@ -58,7 +59,7 @@ pub use history::{HistoryFacts, WalkFacts};
 pub use noun::{Noun, count_sessions, noun_of};
 pub use own_homeserver::OwnFacts;
 pub use probe::{DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
-pub use problem::{ProblemFacts, kind_choices};
+pub use problem::{ProblemEntry, ProblemFacts, kind_choices, problem_entries};
 pub use ring::{CallLink, LinkedCallFacts, with_outcomes};
 pub use room::{InvitationFacts, RoomFacts, RoomPill, SettingFacts, VantageFacts};
 pub use room_at::{CallThen, Flip, Moment, RelatedFacts, ZombieFacts};
@@ -473,6 +474,9 @@ pub struct CallFacts {
     pub older_rules: bool,
     /// How many stays it has in all.
     pub members_total: i64,
+    /// It rang, and somebody came: true; nobody but the caller came: false. Null where nothing rang
+    /// at its begin, where it still rings, and where somebody may have come unseen.
+    pub answered: Option<bool>,
     /// `members` has all stays. If false, `findings` are only those of `members`.
     pub members_whole: bool,
     /// The number of people and devices in it now that are not among `members`.
@@ -592,6 +596,7 @@ impl CallFacts {
             intent: call.intent,
             findings,
             members_total: i64::try_from(members.len()).unwrap_or(i64::MAX),
+            answered: None,
             members_whole: true,
             unlisted: PeopleInCall::default(),
             members,

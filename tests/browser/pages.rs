@@ -47,6 +47,9 @@ pub async fn all(app: &App) -> Vec<Page> {
         .max_by_key(|room| room["calls"].as_i64())
         .unwrap();
     let of_room = |room: &Value| format!("/rooms/{}", quote(&text(&room["room_id"])));
+    let problems = app.list_first("/api/v1/problems").await;
+    let problem = problems.first().expect("the demonstration has problems");
+    let someone = text(&call["members"][0]["user_id"]);
     let many = format!("/calls/{}", text(&ended["id"]));
     let room_page = format!("/rooms/{}", quote(&text(&room["room_id"])));
 
@@ -81,6 +84,16 @@ pub async fn all(app: &App) -> Vec<Page> {
             vec!["Evidence".to_owned()],
         ),
         page(&of_room(busiest), vec![title(busiest)]),
+        page("/problems", vec![text(&problem["title"])]),
+        page(
+            &format!("/problems/{}", text(&problem["id"])),
+            vec![text(&problem["what_to_do"])],
+        ),
+        page(
+            &format!("/people/{}", quote(&someone)),
+            vec![person(&call["members"][0])],
+        ),
+        page("/servers/sim.example/check", vec!["sim.example".to_owned()]),
         page("/wall", vec!["running".to_owned()]),
         page("/about", vec!["/api/v1/calls/active".to_owned()]),
         page(

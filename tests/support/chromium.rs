@@ -49,6 +49,18 @@ impl Browser {
         serde_json::from_value(links).unwrap()
     }
 
+    /// Clicks the first link whose visible name fits this pattern, and returns where it leads.
+    pub async fn click_name(&mut self, page: &str, name: &str) -> String {
+        let url = self.ask("click", page, json!({"name": name})).await;
+        url.as_str().unwrap().to_owned()
+    }
+
+    /// Clicks the first link that `selector` finds, and returns where it leads.
+    pub async fn click(&mut self, page: &str, selector: &str) -> String {
+        let url = self.ask("click", page, json!({"selector": selector})).await;
+        url.as_str().unwrap().to_owned()
+    }
+
     pub async fn count(&mut self, page: &str, selector: &str) -> u64 {
         let count = self.ask("count", page, json!({"selector": selector})).await;
         count.as_u64().unwrap()

@@ -3,9 +3,12 @@
 use super::rings::{self, NearCalls, is_related};
 use crate::rtc::related::{Related, RelatedKind, parse_related};
 use crate::rtc::ring::{NearCall, RingOutcome, answerable_until_ms, is_rung, outcome_of_ring};
+use crate::store::db::multi_row::MultiRow;
 use crate::store::model::Call;
 use crate::store::stored_event::event_from_row;
 use crate::store::{Error, Reader};
+use sqlx::Row;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A ring is sent with the first join; tolerance for clocks, ms.
 const BEFORE_MS: i64 = 60_000;
@@ -81,6 +84,80 @@ async fn read_related_around(
 
         if is_ours {
             found.push(related);
+        }
+    }
+
+    Ok(found)
+}
+
+/// A ring of a call: who rang, and until when a join counts as an answer, ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingOfCall {
+    pub who: String,
+    pub answerable_until_ms: i64,
+}
+
+/// Rings are looked for until so long after the begin of a call, ms: who waits alone for longer has
+/// rung before.
+const RINGS_WITHIN_MS: i64 = 3_600_000;
+
+// The notifications about the begin of each of these calls.
+static BEGIN_RINGS: MultiRow = MultiRow::new(
+    concat!(
+        "select e.* from sessions s join events e on e.room_id = s.room_id
+            and e.origin_server_ts >= s.started_ms - $1 and e.origin_server_ts <= s.started_ms + $2
+            and ",
+        is_related!("e"),
+        " where s.id in ("
+    ),
+    "?",
+    ")",
+);
+
+/// The rings about the begin of these calls, by the id of their call: calls that did not ring are
+/// missing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rings_of_calls(
+    store: &Reader,
+    ids: &[&str],
+) -> Result<HashMap<String, Vec<RingOfCall>>, Error> {
+    let mut by_room: BTreeMap<String, BTreeMap<String, Related>> = BTreeMap::new();
+    let mut connection = store.read.acquire().await?;
+    let rows = BEGIN_RINGS.read(
+        &mut connection,
+        ids,
+        |query| query.bind(BEFORE_MS).bind(RINGS_WITHIN_MS),
+        |query, id| query.bind(id.map(|id| (*id).to_owned())),
+    );
+    for row in rows.await? {
+        let room_id: String = row.try_get("room_id")?;
+        let event = event_from_row(&row)?;
+        let rings = parse_related(&event)
+            .into_iter()
+            .filter(|one| one.what == RelatedKind::Ring);
+        // The same event may be about the begin of two calls.
+        let of_room = by_room.entry(room_id).or_default();
+        of_room.extend(rings.map(|ring| (ring.event_id.clone(), ring)));
+    }
+
+    drop(connection);
+    let asked: BTreeSet<&str> = ids.iter().copied().collect();
+    let mut found: HashMap<String, Vec<RingOfCall>> = HashMap::new();
+    for (room_id, rings) in by_room.iter().filter(|(_, rings)| !rings.is_empty()) {
+        let referred = rings::calls_referred_to(store, rings.values()).await?;
+        let near = NearCalls::read(store, room_id, rings.values()).await?;
+        for ring in rings.values() {
+            let its = rings::find_call_of_ring(store, room_id, ring, &referred, &near).await?;
+            let Some(its) = its.filter(|its| asked.contains(its.id.as_str())) else {
+                continue;
+            };
+
+            found.entry(its.id).or_default().push(RingOfCall {
+                who: ring.who.clone(),
+                answerable_until_ms: answerable_until_ms(ring),
+            });
         }
     }
 

@@ -36,8 +36,7 @@ impl Query {
     /// A parameter that is not in `known`, is repeated or is too long; the error names it and the
     /// known ones.
     pub fn read(text: &str, known: &[&str]) -> Result<Self, Error> {
-        let mut found: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        for (name, _) in form_urlencoded::parse(text.as_bytes()) {
             if !known.contains(&name.as_ref()) {
                 let name: String = name.chars().take(60).collect();
                 let known = if known.is_empty() {
@@ -49,6 +48,22 @@ impl Query {
                 return Err(Error::Invalid(format!(
                     "unknown parameter {name:?}; known here: {known}"
                 )));
+            }
+        }
+
+        Self::read_known(text, known)
+    }
+
+    /// Reads the parameters in `known` of a query string; others are ignored. Parameters with an
+    /// empty value are left out.
+    ///
+    /// # Errors
+    /// A known parameter that is repeated or is too long; the error names it.
+    pub fn read_known(text: &str, known: &[&str]) -> Result<Self, Error> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if !known.contains(&name.as_ref()) {
+                continue;
             }
 
             if found.iter().any(|(other, _)| *other == name) {
@@ -322,6 +337,8 @@ mod tests {
             fault(Query::read("x=1", &[])),
             r#"unknown parameter "x"; known here: none"#
         );
+        let lenient = Query::read_known("rom=1&room=a&utm=2&utm=3", KNOWN).unwrap();
+        assert_eq!((lenient.get("room"), lenient.get("rom")), (Some("a"), None));
         assert!(fault(Query::read("room=a&room=b", KNOWN)).contains("twice"));
         assert!(
             fault(Query::read(&format!("room={}", "a".repeat(2000)), KNOWN)).contains("longer")

@@ -78,12 +78,25 @@ fn base_of_request(req: &HttpRequest) -> BasePath {
 }
 
 impl PageRequest {
+    /// The parameters of the request. The API refuses those that are not in `known`; a page ignores
+    /// them, since people come by links to which others have added something.
+    ///
+    /// # Errors
+    /// Those of [`Query::read`].
+    pub fn read_query(&self, known: &[&str]) -> Result<Query, Error> {
+        if self.api {
+            Query::read(&self.query, known)
+        } else {
+            Query::read_known(&self.query, known)
+        }
+    }
+
     /// The parameters of a list.
     ///
     /// # Errors
     /// Those of [`Query::read`], and a `limit` larger than a page can hold.
     pub fn list_query(&self, known: &[&str]) -> Result<Query, Error> {
-        let query = Query::read(&self.query, known)?;
+        let query = self.read_query(known)?;
         if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
             let words = format!(
                 "limit must be a whole number from 1 to {PAGE_ROWS} on a page; the JSON of the \
@@ -235,6 +248,13 @@ impl Shell {
         }
 
         name.chars().take(most).chain(['…']).collect()
+    }
+
+    /// The page of a person; `None` where the viewer is shown no people.
+    #[must_use]
+    pub fn person_href(&self, user_id: impl AsRef<str>) -> Option<String> {
+        self.links_findings
+            .then(|| format!("/people/{}", f::path_segment(user_id.as_ref())))
     }
 
     /// The line at the top right; `None` if nothing is known, as on error pages.

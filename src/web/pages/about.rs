@@ -6,7 +6,6 @@ use crate::store::sign_in::audit_log;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::sign_in::access::Audience;
 use crate::web::view::format as f;
@@ -55,8 +54,9 @@ pub struct About {
 /// `GET /about`: the page about this Callscope.
 pub async fn get_about(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let answer: Result<_, Error> =
-        Query::read(&ask.query, &[]).map(|_| PageAnswer::from(describe_site(&web)));
+    let answer: Result<_, Error> = ask
+        .read_query(&[])
+        .map(|_| PageAnswer::from(describe_site(&web)));
 
     response::send_page(&web, &ask, answer).await
 }

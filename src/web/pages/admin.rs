@@ -8,7 +8,6 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::form::{self, Form};
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell, send_answer};
 use crate::web::sign_in::access::record;
 use crate::web::sign_in::new_key::{KeyError, KeyWish, MadeKey, make_key, parse_days};
@@ -121,7 +120,7 @@ impl<'a> Admin<'a> {
         let before = if req.method() == actix_web::http::Method::POST {
             None
         } else {
-            Query::read(&self.ask.query, &["cursor"])?.place()?
+            self.ask.read_query(&["cursor"])?.place()?
         };
 
         let sessions = sessions::list_sessions(self.sign_ins, self.ask.now).await?;

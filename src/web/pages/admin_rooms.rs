@@ -8,7 +8,6 @@ use crate::store::sign_in::rooms::{self, AdminRoom};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{Shell, redirect_to, send_answer};
 use crate::web::sign_in::access::Audience;
 use crate::web::view::RoomRef;
@@ -141,7 +140,7 @@ async fn show_rooms(
     req: &HttpRequest,
     web: &Web,
 ) -> Result<HttpResponse, Error> {
-    let query = Query::read(&admin.ask.query, &["q"])?;
+    let query = admin.ask.read_query(&["q"])?;
     let mut found: Vec<RoomChoice> = rooms::list_rooms(&web.store)
         .await?
         .into_iter()

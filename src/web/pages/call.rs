@@ -1,5 +1,6 @@
 //! `/calls/{id}`: one call, its timeline, every stay, its transports and the evidence.
 
+use super::call_window::{WindowFacts, keep_window, span_of_query};
 use crate::rtc::coverage::{Interval, Span};
 use crate::rtc::ghost::GhostSign;
 use crate::rtc::related::RelatedKind;
@@ -31,8 +32,8 @@ use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Parameters: of the API, and of the page.
-pub const KNOWN: &[&str] = &["members_from", "events_from"];
-const KNOWN_TO_PAGE: &[&str] = &["stays_from", "events_from"];
+pub const KNOWN: &[&str] = &["members_from", "events_from", "from", "to"];
+const KNOWN_TO_PAGE: &[&str] = &["stays_from", "events_from", "from", "to"];
 /// Maximum number of events read for the evidence and for renewals, and maximum `events_from`.
 const EVENTS: usize = 400;
 const EVENTS_FROM_MAX: i64 = 100_000;
@@ -72,6 +73,8 @@ pub struct CallPage {
     /// none.
     pub previous_call: Option<NeighbourFacts>,
     pub next_call: Option<NeighbourFacts>,
+    /// The time that was asked for with `from` and `to`; null where none was.
+    pub window: Option<WindowFacts>,
     /// The room's coverage over the time of the call.
     pub coverage: Vec<CoverageFacts>,
     #[serde(skip)]
@@ -81,7 +84,10 @@ pub struct CallPage {
     pub part: PagePart,
     /// The requested stays, if they are not the first ones.
     #[serde(skip)]
-    window: Option<Vec<MemberFacts>>,
+    stays_shown: Option<Vec<MemberFacts>>,
+    /// The part of the call that the picture is asked to show.
+    #[serde(skip)]
+    pub(super) asked: Option<Span>,
 }
 
 /// The previous or the next call of the room.
@@ -229,7 +235,7 @@ pub(super) async fn load_call_page(
     ask: &PageRequest,
     id: &str,
 ) -> Result<PageAnswer<CallPage>, Error> {
-    let query = Query::read(&ask.query, if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
+    let query = ask.read_query(if ask.api { KNOWN } else { KNOWN_TO_PAGE })?;
     let part = part_of_query(&query)?;
     let before = part.events_from.unwrap_or(0);
     let Some(call) = calls::find_call(&web.store, id).await? else {
@@ -260,7 +266,7 @@ pub(super) async fn load_call_page(
 
     evidence.drain(..before.min(evidence.len()));
     let cover = super::coverage_of(web, ask, &call.room.room_id).await?;
-    let (facts, window) =
+    let (facts, stays) =
         super::read_call_with_window(web, ask, call.clone(), part.stays_from).await?;
     let related = related::related_of_call(&web.store, &call).await?;
     let late = related::late_answers(&web.store, &call, ask.now).await?;
@@ -297,12 +303,22 @@ pub(super) async fn load_call_page(
         .into_iter()
         .map(|late| LinkedCallFacts::of_call(&call.id, late))
         .collect();
-    if let Some(window) = window {
+    if let Some(stays) = stays {
         if ask.api {
-            page.call.members = window;
+            page.call.members = stays;
         } else {
-            page.window = Some(window);
+            page.stays_shown = Some(stays);
         }
+    }
+
+    match span_of_query(&query, &page.call, ask.now) {
+        Ok(asked) if ask.api => {
+            page.window = asked.map(|span| keep_window(&mut page.call, span, ask.now));
+        }
+        Ok(asked) => page.asked = asked,
+        Err(error) if ask.api => return Err(error),
+        // The picture then shows what it shows without being asked.
+        Err(_) => {}
     }
 
     Ok(page.into())
@@ -319,6 +335,14 @@ fn part_of_query(query: &Query) -> Result<PagePart, Error> {
 
     let stays_from = row_of_query(query, stays, STAYS_FROM_MAX)?;
     let events_from = row_of_query(query, "events_from", EVENTS_FROM_MAX)?;
+
+    let has_window = query.get("from").is_some() || query.get("to").is_some();
+    if stays == "members_from" && stays_from.is_some() && has_window {
+        return Err(Error::Invalid(
+            "members_from counts all members, from and to name some: ask for one of them"
+                .to_owned(),
+        ));
+    }
 
     // A page shows only one list at a time: both would make it too large.
     if stays == "stays_from" && stays_from.is_some() && events_from.is_some() {
@@ -385,6 +409,8 @@ pub fn call_page(
         evidence_total,
         evidence_whole: true,
         window: None,
+        stays_shown: None,
+        asked: None,
         related: Vec::new(),
         linked_calls: Vec::new(),
         earlier_stays: Vec::new(),
@@ -497,6 +523,7 @@ impl CallPage {
     /// fewer lines if the page was too long (`shell.halvings`).
     #[must_use]
     pub fn timeline(&self, now_ms: impl f::WholeNumber, shell: &Shell) -> Timeline {
+        let now_ms = now_ms.whole();
         let renewals: Vec<Renewal> = self
             .evidence
             .iter()
@@ -508,6 +535,7 @@ impl CallPage {
             &renewals,
             &self.related,
             self.call.upto(now_ms),
+            self.axis_shown(now_ms),
             shell.halvings,
         )
     }
@@ -690,7 +718,7 @@ impl CallPage {
     pub fn stays(&self, shell: &Shell) -> ShownRows<'_, MemberFacts> {
         let (before, most) = self.window_of(self.part.stays_from, STAYS);
 
-        let rows = self.window.as_ref().unwrap_or(&self.call.members);
+        let rows = self.stays_shown.as_ref().unwrap_or(&self.call.members);
         let total = usize::try_from(self.call.members_total).unwrap_or(0);
 
         ShownRows {

@@ -140,7 +140,7 @@ pub async fn get_calls(req: HttpRequest, web: Web) -> HttpResponse {
 pub async fn get_active_calls(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
-        Query::read(&ask.query, &[])?;
+        ask.read_query(&[])?;
         let running = super::read_running_calls(&web, &ask).await?;
         let present = Liveness::read(&web, ask.now).await?;
         Ok(Active {

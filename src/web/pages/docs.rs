@@ -3,7 +3,6 @@
 
 use crate::web::Web;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::http::{assets, etag};
 use crate::web::outputs::openapi::params::{self, PATH, QUERY};
@@ -67,8 +66,9 @@ pub struct SchemaKey {
 /// whether it changed.
 pub async fn get_openapi(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let document =
-        Query::read(&ask.query, &[]).and_then(|_| Ok(serde_json::to_vec(&document_of_site(&web))?));
+    let document = ask
+        .read_query(&[])
+        .and_then(|_| Ok(serde_json::to_vec(&document_of_site(&web))?));
     match document {
         Ok(body) => {
             let tag = etag::tag_of_body(&body);
@@ -92,8 +92,7 @@ fn document_of_site(web: &Web) -> Value {
 /// `GET /api/docs`: the first page of the documentation of the JSON.
 pub async fn get_docs(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let answer: Result<_, Error> =
-        Query::read(&ask.query, &[]).map(|_| PageAnswer::from(docs_page()));
+    let answer: Result<_, Error> = ask.read_query(&[]).map(|_| PageAnswer::from(docs_page()));
     response::send_page(&web, &ask, answer).await
 }
 
@@ -101,7 +100,7 @@ pub async fn get_docs(req: HttpRequest, web: Web) -> HttpResponse {
 pub async fn get_schema(req: HttpRequest, web: Web, name: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let missing = || Error::NotFound("Nothing in the JSON has this name.".to_owned());
-    let answer = Query::read(&ask.query, &[]).and_then(|_| {
+    let answer = ask.read_query(&[]).and_then(|_| {
         find_schema_page(&name)
             .map(PageAnswer::from)
             .ok_or_else(missing)

@@ -10,7 +10,6 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::form;
 use crate::web::http::host;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell, redirect_to, send_answer};
 use crate::web::sign_in::access::record;
 use crate::web::sign_in::secret_text::{hash_secret, new_feed_key};
@@ -89,7 +88,7 @@ impl<'a> Owner<'a> {
 pub async fn get_feeds(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
-        Query::read(&ask.query, &[])?;
+        ask.read_query(&[])?;
         show_feeds(&req, &web, &ask, None).await
     };
 

@@ -20,18 +20,7 @@ const HOUR: i64 = 60 * MINUTE;
 fn html<P: Page>(page: &P) -> String {
     let shell = Shell {
         section: Some(P::SECTION),
-        now_ms: NOW,
-        room_id: None,
-        vantages: None,
-        older_rules: false,
-        part_shown: None,
-        storage_trouble: None,
-        is_shared: false,
-        halvings: 0,
-        frame: crate::web::sign_in::Frame::PLAIN,
-        sign_in_address: "/sign-in".to_owned(),
-        open_problems: None,
-        links_findings: true,
+        ..fixtures::shell()
     };
 
     response::render_within_limit(page, shell).unwrap()
@@ -117,7 +106,7 @@ fn a_call_says_who_cannot_hear_whom_and_who_is_probably_gone() {
         "here sfu.one.example;",
         "Dan is probably gone since",
         "</svg>probably gone",
-        "What to do: update those clients",
+        "What to do:</b> update those clients",
         "<g class=\"mk bad\">",
         "<g class=\"mk warn\"",
     ] {
@@ -293,8 +282,8 @@ fn many_small_rows_say_their_sfu_in_letters() {
         "one server has two"
     );
     assert!(
-        page.contains("<small>A</small><bdi>Person 0</bdi>")
-            && page.contains("<small>B</small><bdi>Person 9</bdi>"),
+        page.contains("<small>A</small><a class=\"plain\" href=\"/people/@person0:")
+            && page.contains("<small>B</small><a class=\"plain\" href=\"/people/@person9:"),
         "{page}"
     );
 }

@@ -9,7 +9,6 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::fair_turns::TurnOwner;
 use crate::web::http::form;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell, redirect_to, send_answer};
 use crate::web::sign_in::access::record;
 use crate::web::sign_in::{Asker, Identity};
@@ -100,7 +99,7 @@ impl<'a> Person<'a> {
 pub async fn get_me(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let answer = async {
         let person = Person::of_request(&req, &web)?;
-        Query::read(&person.ask.query, &[])?;
+        person.ask.read_query(&[])?;
         let state = person.state(&web).await?;
 
         Ok(response::send_form_page(
@@ -155,7 +154,7 @@ pub async fn opt_out(
 pub async fn get_export(req: HttpRequest, web: Web) -> HttpResponse {
     let begun = async {
         let person = Person::of_request(&req, &web)?;
-        Query::read(&person.ask.query, &[])?;
+        person.ask.read_query(&[])?;
         let owner = TurnOwner::of_request(&req, &person.ask.viewer);
         let turn = web.memory.exports.take_turn(&owner);
         let turn = turn.ok_or(Error::Busy("too many files are being read at once"))?;

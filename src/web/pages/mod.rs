@@ -4,6 +4,9 @@ pub mod about;
 pub mod admin;
 pub mod admin_rooms;
 pub mod call;
+mod call_head;
+mod call_people;
+mod call_window;
 pub mod calls;
 pub mod docs;
 pub mod feeds;
@@ -76,7 +79,20 @@ pub(super) async fn read_calls_with_members(
 ) -> Result<Vec<CallFacts>, Error> {
     let mut calls = read_members(web, ask, calls).await?;
     add_side_by_side(web, ask, &mut calls).await?;
+    add_answers(web, ask, &mut calls).await?;
     Ok(calls)
+}
+
+/// Says of each call that rang whether somebody came.
+async fn add_answers(web: &Web, ask: &PageRequest, calls: &mut [CallFacts]) -> Result<(), Error> {
+    let ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
+    let mut rings = read::related::rings_of_calls(&web.store, &ids).await?;
+    for call in calls {
+        let of_call = rings.remove(&call.id).unwrap_or_default();
+        call.set_answered(&of_call, ask.now);
+    }
+
+    Ok(())
 }
 
 /// Adds to each call the calls that ran side by side with it, and how it broke and went on.
@@ -95,6 +111,7 @@ async fn add_side_by_side(
         let of_call = broken.remove(&call.id).unwrap_or_default().into_iter();
         call.findings
             .extend(of_call.map(FindingFacts::of_broken_call));
+        call.sort_findings();
     }
 
     Ok(())
@@ -270,6 +287,7 @@ pub(super) async fn read_call_with_window(
     let read = read_calls_in_part(web, ask, vec![call], parts, window.clone());
     let mut calls = read.await?;
     add_side_by_side(web, ask, &mut calls).await?;
+    add_answers(web, ask, &mut calls).await?;
     let mut facts = calls.remove(0);
     let Some(before) = before else {
         return Ok((facts, None));

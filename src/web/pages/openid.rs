@@ -4,7 +4,6 @@ use crate::store::sign_in::sessions::{SessionIdentity, SignInWay};
 use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::own_path::own_path;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::pages::sign_in::{
     Refusal, add_cookies, address_for_limits, go_to, show_form, sign_in,
@@ -23,7 +22,7 @@ const AGAIN_S: u64 = 10;
 /// `GET /sign-in/openid`: sends the browser to the provider. Afterwards it comes to `next`.
 pub async fn begin_sign_in(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let query = match Query::read(&ask.query, &["next"]) {
+    let query = match ask.read_query(&["next"]) {
         Ok(query) => query,
         Err(error) => return response::send_error(&ask, &error),
     };

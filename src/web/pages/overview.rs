@@ -3,6 +3,7 @@
 use super::observer_state::{RoomCounts, Standing, refused_successors};
 use super::saturating_i64;
 use crate::rtc::coverage::Span;
+use crate::rtc::id::server_of;
 use crate::rtc::words::Watch;
 use crate::store::Reader;
 use crate::store::db::health::Trouble;
@@ -11,11 +12,10 @@ use crate::store::ingest::{rooms, vantages};
 use crate::store::model::{self, SpanNumbers};
 use crate::store::read::coverage::{self, UnheardSpan};
 use crate::store::read::{calls, history_progress};
-use crate::store::stats::concurrency;
 use crate::store::stats::ghost_time::Gone;
+use crate::store::stats::{concurrency, distributions};
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::axis::Axis;
 use crate::web::svg::chart::{self, StepChart};
@@ -94,6 +94,9 @@ pub struct Overview {
     pub rooms_to_look_at: Vec<RoomLook>,
     pub rooms_to_look_at_total: usize,
     pub watched: Watched,
+    /// The homeserver of our account, if somebody of it was ever in a call.
+    #[serde(skip)]
+    pub own_server: Option<String>,
     /// Some of it is from older rules or other settings: calls are just being derived again.
     pub older_rules: bool,
 }
@@ -216,6 +219,8 @@ pub struct OverviewRows {
     pub vantages: Vec<model::Vantage>,
     /// Whether the present is known.
     pub seen: AllSeenFacts,
+    /// The homeserver of our account, if somebody of it was ever in a call.
+    pub own_server: Option<String>,
     /// Some calls are from older rules.
     pub older_rules: bool,
     pub trouble: Option<Trouble>,
@@ -289,7 +294,7 @@ pub async fn get_overview(req: HttpRequest, web: Web) -> HttpResponse {
 
 /// Reads everything that the overview shows. The wall shows a part of it.
 pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<Overview, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     let (store, now) = (&web.store, ask.now);
     let running = super::read_running_calls(web, ask).await?;
     let midnight = web.cache_key(&f::start_of_day(now).to_string());
@@ -302,7 +307,9 @@ pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<O
     );
     let ended = calls::ended_last(store, now - f::DAY, now, ENDED).await?;
     let day = day.await?;
+    let vantages = vantages::list_vantages_for(store).await?;
     let rows = OverviewRows {
+        own_server: find_own_server(store, &vantages).await?,
         active: running.calls.clone(),
         active_total: running.total,
         ended: super::read_calls_with_members(web, ask, ended).await?,
@@ -312,13 +319,28 @@ pub(super) async fn load_overview_page(web: &Web, ask: &PageRequest) -> Result<O
         rooms: rooms::list_rooms(store, now).await?,
         short: history_progress::rooms_ended_early(store).await?,
         seen: Liveness::read(web, now).await?.everything(),
-        vantages: vantages::list_vantages_for(store).await?,
+        vantages,
         older_rules: store.has_older_rules(),
         trouble: store.trouble(now),
         invitations: invitations::list_waiting_invitations(store, INVITATIONS).await?,
     };
 
     Ok(overview_page(rows, now))
+}
+
+/// The homeserver of the first of these accounts that is signed in; `None` if nobody of it was seen
+/// in a call, so that it has no page.
+async fn find_own_server(
+    store: &Reader,
+    vantages: &[model::Vantage],
+) -> Result<Option<String>, Error> {
+    let signed_in = vantages.iter().find(|vantage| !vantage.user_id.is_empty());
+    let Some(server) = signed_in.map(|vantage| server_of(&vantage.user_id)) else {
+        return Ok(None);
+    };
+
+    let is_known = distributions::is_known_server(store, server).await?;
+    Ok(is_known.then(|| server.to_owned()))
 }
 
 /// The page from its rows. They must be as of `now`, ms.
@@ -381,6 +403,7 @@ pub fn overview_page(mut rows: OverviewRows, now: i64) -> Overview {
                 .collect(),
             storage_trouble: rows.trouble.map(StorageTroubleFacts::from),
         },
+        own_server: rows.own_server,
         older_rules: rows.older_rules,
     }
 }
@@ -453,6 +476,13 @@ impl Unseen {
 }
 
 impl Overview {
+    /// The day a week ago, in UTC, for a filter.
+    #[must_use]
+    pub fn week_ago(&self) -> String {
+        let day = f::utc_datetime(self.now_ms - 7 * f::DAY);
+        day.strftime("%Y-%m-%d").to_string()
+    }
+
     /// The number of running calls, including those that are not in the list.
     #[must_use]
     pub fn calls_now(&self) -> usize {
@@ -568,14 +598,14 @@ impl Overview {
                 let trouble = self.watched.storage_trouble.as_ref();
                 trouble.map_or_else(String::new, |trouble| format!("{}.", trouble.words().what))
             }
-            Standing::Failing => "Callscope does not hear its homeserver.".to_owned(),
+            Standing::Failing => "No sync with the homeserver.".to_owned(),
             Standing::Starting => "Callscope has not read its homeserver yet.".to_owned(),
             Standing::Silent => {
                 "The homeserver has said nothing for long, so what is shown may be old.".to_owned()
             }
             Standing::NoRooms => "Callscope watches no room yet.".to_owned(),
             Standing::Troubled => format!(
-                "Callscope is watching, but not all goes well: {}.",
+                "Callscope is watching, with errors: {}.",
                 self.rooms_words()
             ),
             Standing::PartlyBlind => format!("Callscope is watching: {}.", self.rooms_words()),

@@ -133,7 +133,7 @@ async fn load_person_page(
     ask: &PageRequest,
     user_id: &str,
 ) -> Result<PersonPage, Error> {
-    let period = Period::read(&ask.query)?;
+    let period = Period::read(ask)?;
     let store = &web.store;
     if !store.shows_names() || !person::is_known_person(store, user_id).await? {
         return Err(Error::NotFound(

@@ -16,7 +16,7 @@ use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, S
 use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
-use crate::web::view::{List, ProblemFacts, kind_choices};
+use crate::web::view::{List, ProblemEntry, ProblemFacts, kind_choices, problem_entries};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -70,6 +70,9 @@ pub struct Problems {
     /// Those of them that are minor, which the headline and the navigation do not count.
     #[serde(skip)]
     pub open_minor: usize,
+    /// How many problems the others are: findings of one group are one.
+    #[serde(skip)]
+    pub open_groups: usize,
     /// The findings of more calls than were looked at for this answer are still being derived:
     /// past ones may be missing.
     pub still_deriving: bool,
@@ -105,7 +108,7 @@ pub struct ProblemChip {
 #[derive(Debug, Clone)]
 pub struct ProblemsOfDay<'a> {
     pub ms: i64,
-    pub problems: Vec<&'a ProblemFacts>,
+    pub problems: Vec<ProblemEntry<'a>>,
 }
 
 /// What a list of findings is asked for.
@@ -147,6 +150,7 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     let open = computed.open(&asked);
     let open_total = open.len();
     let open_minor = open.iter().filter(|one| !one.counts_as_open()).count();
+    let open_groups = count_groups(open.iter().copied());
     // One more than the page shows tells whether there is a next page.
     let mut data = next_problems(web, ask, &asked, &computed, after, limit + 1).await?;
     let next = (data.len() > limit).then(|| data[limit - 1].cursor());
@@ -165,6 +169,7 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
         },
         open_total,
         open_minor,
+        open_groups,
         still_deriving,
         hidden: !web.store.shows_names(),
         looked: LookedFacts::read(web, ask.now).await?,
@@ -498,7 +503,7 @@ pub async fn get_problem(req: HttpRequest, web: Web, id: http::Path<String>) -> 
 
 /// Reads one finding: a stored one, or one that is computed.
 async fn load_problem(web: &Web, ask: &PageRequest, id: &str) -> Result<ProblemPage, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     let found = if let Some(stored) = list::find_finding(&web.store, id).await? {
         let calls = calls::find_calls(&web.store, &[stored.call_id]).await?;
         read_problems_of_calls(web, ask, calls).await?
@@ -529,21 +534,23 @@ impl Problems {
     /// words. `None` if there is none.
     #[must_use]
     pub fn open_words(&self) -> Option<String> {
-        words_of_open(self.open_total, self.open_minor)
+        words_of_open(self.open_groups, self.open_total, self.open_minor)
     }
 
-    /// The open findings of this page.
+    /// The open problems of this page.
     #[must_use]
-    pub fn open(&self) -> Vec<&ProblemFacts> {
-        self.list.data.iter().filter(|one| one.open).collect()
+    pub fn open(&self) -> Vec<ProblemEntry<'_>> {
+        let open: Vec<&ProblemFacts> = self.list.data.iter().filter(|one| one.open).collect();
+        problem_entries(&open)
     }
 
     /// The past findings of this page, by the UTC day of their begin.
     #[must_use]
     pub fn days(&self) -> Vec<ProblemsOfDay<'_>> {
+        let past: Vec<&ProblemFacts> = self.list.data.iter().filter(|one| !one.open).collect();
         let mut days: Vec<ProblemsOfDay<'_>> = Vec::new();
-        for problem in self.list.data.iter().filter(|one| !one.open) {
-            let ms = f::start_of_day(problem.listed_ms);
+        for problem in problem_entries(&past) {
+            let ms = f::start_of_day(problem.parts[0].listed_ms);
             match days.last_mut().filter(|day| day.ms == ms) {
                 Some(day) => day.problems.push(problem),
                 None => days.push(ProblemsOfDay {
@@ -573,10 +580,29 @@ impl Problems {
     }
 }
 
-/// The number of open findings, of which some are minor, in words; `None` if there is none.
-fn words_of_open(total: usize, minor: usize) -> Option<String> {
+/// The number of problems that these findings are, without minor ones.
+fn count_groups<'a>(findings: impl Iterator<Item = &'a ProblemFacts>) -> usize {
+    let counted = findings.filter(|one| one.counts_as_open());
+    let groups: BTreeSet<(&str, &str)> = counted
+        .map(|one| (one.call_id.as_str(), one.group.as_str()))
+        .collect();
+
+    groups.len()
+}
+
+/// The number of open problems and of their findings, of which some are minor and in none of the
+/// problems, in words; `None` if there is none.
+fn words_of_open(groups: usize, total: usize, minor: usize) -> Option<String> {
     let counted = total.saturating_sub(minor);
-    let open = f::count_with_noun(counted, "open problem", "open problems");
+    let open = f::count_with_noun(groups, "open problem", "open problems");
+    let open = if counted > groups {
+        format!(
+            "{open}, {}",
+            f::count_with_noun(counted, "finding", "findings")
+        )
+    } else {
+        open
+    };
     match (counted, minor) {
         (0, 0) => None,
         (0, _) => Some(f::count_with_noun(
@@ -721,7 +747,7 @@ impl Page for ProblemPage {
 }
 
 impl Web {
-    /// The number of open findings that are not minor. Counted only for those who may see all
+    /// The number of open problems that are not minor. Counted only for those who may see all
     /// rooms: for them the running calls are read once for all pages.
     ///
     /// # Errors
@@ -737,7 +763,8 @@ impl Web {
         let running = super::read_running_calls(self, ask).await?;
         let problems = running.calls.iter().flat_map(ProblemFacts::of_call);
 
-        Ok(Some(problems.filter(ProblemFacts::counts_as_open).count()))
+        let problems: Vec<ProblemFacts> = problems.collect();
+        Ok(Some(count_groups(problems.iter())))
     }
 }
 
@@ -747,10 +774,11 @@ mod tests {
 
     #[test]
     fn the_headline_counts_as_the_navigation_does() {
-        let words = |total, minor| words_of_open(total, minor).unwrap_or_default();
-        assert_eq!(words(0, 0), "");
-        assert_eq!(words(1, 0), "1 open problem");
-        assert_eq!(words(5, 2), "3 open problems and 2 minor");
-        assert_eq!(words(1, 1), "1 minor open problem");
+        let words = |groups, total, minor| words_of_open(groups, total, minor).unwrap_or_default();
+        assert_eq!(words(0, 0, 0), "");
+        assert_eq!(words(1, 1, 0), "1 open problem");
+        assert_eq!(words(3, 5, 2), "3 open problems and 2 minor");
+        assert_eq!(words(2, 6, 0), "2 open problems, 6 findings");
+        assert_eq!(words(0, 1, 1), "1 minor open problem");
     }
 }

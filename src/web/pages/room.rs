@@ -11,7 +11,6 @@ use crate::store::stats::scope::Scope;
 use crate::store::stats::{concurrency, usage};
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::chart::{self, ColumnChart};
 use crate::web::svg::heat::{self, Year};
@@ -103,7 +102,7 @@ async fn load_room_page(
     ask: &PageRequest,
     id: &str,
 ) -> Result<PageAnswer<RoomPage>, Error> {
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.read_query(KNOWN)?;
     let asked = room_at::AskedMoment::read(&query, ask.now);
     // The page says by its field what is wrong with `at`; a program gets an error.
     if ask.api {

@@ -37,7 +37,7 @@ pub struct Flips {
 pub async fn get_members_at(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
-        let query = Query::read(&ask.query, MEMBERS)?;
+        let query = ask.read_query(MEMBERS)?;
         let room = find_room(&web, &ask, &id).await?;
         load_moment(
             &web,
@@ -57,7 +57,7 @@ pub async fn get_members_at(req: HttpRequest, web: Web, id: http::Path<String>) 
 pub async fn get_flips(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
-        let query = Query::read(&ask.query, FLIPS)?;
+        let query = ask.read_query(FLIPS)?;
         let room = find_room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
         let from = query.time("from", false)?.unwrap_or(0);

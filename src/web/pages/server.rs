@@ -189,7 +189,7 @@ async fn load_server_page(
     kept: &CostCache<Past>,
     name: &str,
 ) -> Result<ServerPage, Error> {
-    let period = Period::read(&ask.query)?;
+    let period = Period::read(ask)?;
     if name.len() > NAME_MAX || !distributions::is_known_server(&web.store, name).await? {
         return Err(Error::NotFound(
             "Nobody of a server with this name was seen in a call.".to_owned(),

@@ -15,7 +15,6 @@ use crate::store::stats::distributions::{self, EndFacts};
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::outputs::badge::{self, Badge};
 use crate::web::svg::timeline::end_reason_words;
@@ -161,7 +160,7 @@ fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
 }
 
 async fn load_verdict(web: &Web, ask: &PageRequest, name: &str) -> Result<CheckVerdict, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     find_server(web, name).await?;
     let check = probes::newest_result::<CheckResult>(&web.store, name).await?;
 
@@ -217,7 +216,7 @@ async fn load_server_check(
     ask: &PageRequest,
     name: &str,
 ) -> Result<ServerCheckPage, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     let stored = read_stored_check(web, ask, name).await?;
     let verdict = stored.verdict(ask.now);
     let flips = probe_flips::list_flips(&web.store, CheckResult::WORD, name, FLIPS_MAX).await?;

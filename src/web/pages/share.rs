@@ -12,7 +12,6 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::host;
-use crate::web::http::request::Query;
 use crate::web::http::response::{Shell, redirect_to, send_answer};
 use crate::web::sign_in::new_key::parse_days;
 use crate::web::sign_in::secret_text::{hash_secret, new_key_id, new_secret};
@@ -70,7 +69,7 @@ impl SharePage<'_> {
 pub async fn get_share(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let answer = async {
         let admin = Admin::of_request(&req, &web)?;
-        let query = Query::read(&admin.ask.query, &["call"])?;
+        let query = admin.ask.read_query(&["call"])?;
         let call = match query.get("call") {
             Some(id) => Some(find_call(&web, id).await?),
             None => None,

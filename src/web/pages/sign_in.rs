@@ -8,7 +8,6 @@ use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::form::{self, Form, Sender};
 use crate::web::http::own_path::own_path;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::sign_in::access::{PasswordCheck, begin_session, record};
 use crate::web::sign_in::attempts::TooMany;
@@ -73,7 +72,7 @@ impl Refusal {
 /// `GET /sign-in`: the form, with a path of ours to go to afterwards (`next`).
 pub async fn get_sign_in(req: HttpRequest, web: http::Data<Web>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let query = match Query::read(&ask.query, &["next"]) {
+    let query = match ask.read_query(&["next"]) {
         Ok(query) => query,
         Err(error) => return response::send_error(&ask, &error),
     };

@@ -5,7 +5,6 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::own_path::own_path;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
 use crate::web::pages::sign_in::{
     Refusal, SentForm, add_cookies, address_for_limits, go_to, read_sign_in_form, show_form,
@@ -79,7 +78,7 @@ pub async fn get_code_form(req: HttpRequest, web: http::Data<Web>) -> HttpRespon
         return response::send_error(&ask, &Error::Unrecognized);
     };
 
-    match Query::read(&ask.query, &["next"]) {
+    match ask.read_query(&["next"]) {
         Ok(query) => {
             let next = own_path(query.get("next").unwrap_or("/"));
             show_code_form(&web, &req, &asker, next, None)

@@ -14,7 +14,6 @@ use crate::store::stats::{calls_ever, usage};
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::bars::{self, BarData, Bars};
 use crate::web::svg::week::{self, Week};
@@ -136,7 +135,7 @@ pub async fn get_statistics(
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
-        let query = Query::read(&ask.query, KNOWN)?;
+        let query = ask.read_query(KNOWN)?;
         let period = Period::period_of_query(&query)?;
         let step = Bucket::step_of_query(&query, period)?;
         // Results computed while calls are being derived again are not cached beyond that time.

@@ -22,7 +22,6 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
@@ -337,7 +336,7 @@ async fn load_status_page(
     ask: &PageRequest,
     kept: &CostCache<Totals>,
 ) -> Result<Status, Error> {
-    Query::read(&ask.query, &[])?;
+    ask.read_query(&[])?;
     let store = &web.store;
     let running = super::read_running_calls(web, ask).await?;
     let rows = StatusRows {
@@ -549,13 +548,13 @@ impl Status {
             ),
             Standing::NoRooms => (
                 "No room is watched yet",
-                "Callscope hears its homeserver, and the account is in no room.".to_owned(),
+                "Sync works, and the account is in no room.".to_owned(),
             ),
             Standing::Troubled => {
                 let error = self
                     .account_with_error()
                     .and_then(|vantage| vantage.error.as_deref());
-                let title = "The homeserver is heard, but not all goes well";
+                let title = "Sync works, with errors";
                 (title, f::sanitize_message(error.unwrap_or_default()))
             }
             Standing::PartlyBlind => ("Not everything can be seen", self.rooms_sentences()),
@@ -576,11 +575,7 @@ impl Status {
     /// What is followed, and what is missing: two short sentences.
     fn rooms_sentences(&self) -> String {
         let counts = self.counts();
-        let followed = format!(
-            "Callscope hears its homeserver; {}{}.",
-            counts.words(),
-            self.still_reading()
-        );
+        let followed = format!("Sync works; {}{}.", counts.words(), self.still_reading());
 
         match counts.missing_words() {
             Some(missing) => format!("{followed} {missing}"),

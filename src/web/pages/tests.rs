@@ -221,6 +221,7 @@ fn overview() -> overview::Overview {
             short: Vec::new(),
             compared: true,
             trouble: None,
+            own_server: Some("example.org".to_owned()),
             invitations: vec![invitation()],
         },
         NOW,
@@ -307,19 +308,9 @@ fn evidence(call: &CallFacts) -> Vec<Evidence> {
 
 fn shell(page: &impl Page) -> Shell {
     Shell {
-        section: None,
-        now_ms: NOW,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vec![vantage().into()]),
-        older_rules: false,
-        part_shown: None,
-        storage_trouble: None,
-        is_shared: false,
-        halvings: 0,
-        frame: crate::web::sign_in::Frame::PLAIN,
-        sign_in_address: "/sign-in".to_owned(),
-        open_problems: None,
-        links_findings: true,
+        ..fixtures::shell()
     }
 }
 

@@ -60,6 +60,12 @@ impl Axis {
         self.to.saturating_sub(self.from).max(1)
     }
 
+    /// Is this moment, ms, on the axis?
+    #[must_use]
+    pub fn shows(&self, ms: i64) -> bool {
+        (self.from..=self.to).contains(&ms)
+    }
+
     /// The position of a moment, percent from the left; always inside the picture.
     #[must_use]
     pub fn x(&self, ms: i64) -> f64 {

@@ -60,7 +60,11 @@ pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Ve
     let drawn = findings
         .iter()
         .enumerate()
-        .filter(|(at, _)| !on_bars.contains(&(at + 1)));
+        .filter(|(at, _)| !on_bars.contains(&(at + 1)))
+        // One of another time has no place here.
+        .filter(|(_, finding)| {
+            finding.from_ms <= axis.to && finding.until_ms.unwrap_or(upto) >= axis.from
+        });
 
     drawn
         .map(|(at, finding)| {

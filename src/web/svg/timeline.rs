@@ -49,6 +49,8 @@ pub struct Timeline {
     pub seams: bool,
     /// Marks above all rows: about the whole room, or about a person without a row.
     pub marks: Vec<Mark>,
+    /// The number of people of whom no stay touches the time that the picture shows.
+    pub outside: usize,
 }
 
 /// Rows under one heading.
@@ -195,7 +197,7 @@ impl Ending {
     pub fn label(self) -> &'static str {
         match self {
             Self::Left => "Left",
-            Self::Lost => "Connection lost",
+            Self::Lost => "Lost connection",
             Self::Computed => "End computed",
             Self::Moved => "Moved or replaced",
             Self::Removed => "Removed",
@@ -223,7 +225,7 @@ impl Timeline {
 pub fn end_reason_words(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Left => "left",
-        EndReason::DelayedLeave => "connection lost",
+        EndReason::DelayedLeave => "lost connection",
         EndReason::Expired => "expired",
         EndReason::StickyExpired => "expired, not renewed",
         EndReason::RoomLeft => "left the room",
@@ -264,25 +266,34 @@ struct Canvas<'a> {
     now_x: Option<f64>,
     dense: bool,
     dated: bool,
+    /// The picture shows only a part of the call.
+    part: bool,
     sfus: &'a Sfus,
     renewals: &'a [Renewal],
 }
 
 /// Draws a call. A higher level of `halvings` draws less: 0 everything; 1 only small rows; 2 small
 /// rows with no text but names; from 3 on an area. `now`, ms, is until when the call is known, if
-/// it runs; `renewals` and `related` need no order.
+/// it runs; `renewals` and `related` need no order. `part` is the time that is shown; `None` = all
+/// of the call.
 #[must_use]
 pub fn draw_timeline(
     call: &CallFacts,
     renewals: &[Renewal],
     related: &[RelatedFacts],
     now: i64,
+    part: Option<Axis>,
     halvings: u32,
 ) -> Timeline {
-    let people = stays_by_person(&call.members);
+    let mut axis = part.unwrap_or_else(|| Axis::around(call.started_ms, call.end_ms(now)));
+    let all = stays_by_person(call.members.iter());
+    let shown = |stay: &&MemberFacts| {
+        part.is_none() || (stay.joined_ms <= axis.to && stay.end_ms(now) >= axis.from)
+    };
+    let people = stays_by_person(call.members.iter().filter(shown));
+    let outside = all.len() - people.len();
     let is_area = people.len() > DENSE_MAX || halvings > 2;
-    let mut axis = Axis::around(call.started_ms, call.end_ms(now));
-    if is_area && call.active {
+    if is_area && call.active && axis.to > now {
         // Do not draw steps after now: the future is unknown.
         axis.to = now.max(axis.from + 1);
     }
@@ -291,12 +302,12 @@ pub fn draw_timeline(
     let sfus = Sfus::from_urls(call.members.iter().filter_map(MemberFacts::sfu));
     let dated = axis.span() > format::DAY
         || format::start_of_day(axis.from) != format::start_of_day(axis.to);
-    let mark = call.active.then_some(now);
+    let mark = (call.active && axis.shows(now)).then_some(now);
     let mut picture = Timeline {
         axis,
         axis_data: axis.data(mark),
         ticks: axis.ticks(mark),
-        now_x: call.active.then(|| Num(axis.x(now))),
+        now_x: mark.map(|now| Num(axis.x(now))),
         dense,
         groups: Vec::new(),
         area: None,
@@ -306,6 +317,7 @@ pub fn draw_timeline(
         seams: false,
         marks: Vec::new(),
         sfus: Sfus::default(),
+        outside,
     };
 
     if is_area {
@@ -324,6 +336,7 @@ pub fn draw_timeline(
             now_x,
             dense,
             dated,
+            part: part.is_some(),
             sfus: &sfus,
             renewals,
         };
@@ -337,7 +350,11 @@ pub fn draw_timeline(
                 .for_each(|row| row.title.clear());
         }
 
-        picture.add_marks(related, &axis, dated);
+        let related: Vec<&RelatedFacts> = related
+            .iter()
+            .filter(|event| part.is_none() || axis.shows(event.at_ms))
+            .collect();
+        picture.add_marks(&related, &axis, dated);
     }
 
     picture.sfus = sfus;
@@ -383,8 +400,10 @@ impl Timeline {
 }
 
 /// The stays of each person, in order of arrival; the people in order of their first.
-fn stays_by_person(members: &[MemberFacts]) -> Vec<Vec<&MemberFacts>> {
-    let mut order: Vec<&MemberFacts> = members.iter().collect();
+fn stays_by_person<'a>(
+    members: impl Iterator<Item = &'a MemberFacts>,
+) -> Vec<Vec<&'a MemberFacts>> {
+    let mut order: Vec<&MemberFacts> = members.collect();
     order.sort_by_key(|member| member.joined_ms);
     // The index in `people`, by user id.
     let mut indices: BTreeMap<&str, usize> = BTreeMap::new();

@@ -156,13 +156,13 @@ impl DelayedFacts {
     #[must_use]
     pub fn words(&self) -> (&'static str, &'static str, &'static str) {
         match self.verdict {
-            DelayedVerdict::Works => ("ok", "check", "Goodbyes come, also from lost devices"),
-            DelayedVerdict::Fails => ("warn", "alert", "Goodbyes of lost devices do not come"),
+            DelayedVerdict::Works => ("ok", "check", "Lost connections are reported"),
+            DelayedVerdict::Fails => ("warn", "alert", "Lost connections are not reported"),
             DelayedVerdict::Unclear if self.expired == 0 => {
-                ("faint", "unknown", "All goodbyes came; too few to be sure")
+                ("faint", "unknown", "All left properly; too few to be sure")
             }
             DelayedVerdict::Unclear => {
-                ("faint", "unknown", "Most goodbyes came; too few to be sure")
+                ("faint", "unknown", "Most left properly; too few to be sure")
             }
             DelayedVerdict::TooFew => ("faint", "unknown", "Too few stays to say"),
         }
@@ -233,11 +233,11 @@ mod tests {
 
         assert_eq!(
             words(62, 0),
-            ("faint", "unknown", "All goodbyes came; too few to be sure")
+            ("faint", "unknown", "All left properly; too few to be sure")
         );
         assert_eq!(
             words(40, 2),
-            ("faint", "unknown", "Most goodbyes came; too few to be sure")
+            ("faint", "unknown", "Most left properly; too few to be sure")
         );
     }
 }

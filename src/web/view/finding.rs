@@ -203,7 +203,10 @@ pub(super) fn findings_of_call(
     let Problems { list, doubts } = problems_of_call(&call.id, &stays, room, upto);
     let facts = |problem| FindingFacts::of_problem(problem, call, members, ledger);
 
-    (list.into_iter().map(facts).collect(), doubts)
+    let mut found: Vec<FindingFacts> = list.into_iter().map(facts).collect();
+    found.sort_by_key(|finding| finding.severity.rank());
+
+    (found, doubts)
 }
 
 impl FindingFacts {
@@ -648,9 +651,12 @@ impl FindingFacts {
             (FindingKind::SideBySide, _) if self.until_ms.is_none() => {
                 Some("tell them of each other: one of them has to leave and join the other call.")
             }
+            (FindingKind::Silent, _) if self.clear.is_none() => {
+                Some("ask them to open the room once, or wait until it runs out.")
+            }
             (FindingKind::Silent, _) => Some(
-                "ask them to open the room once, or empty the membership. Their own account can, \
-                 or a moderator of the room whose power suffices for it.",
+                "ask them to open the room once, or run this line with the token of their own \
+                 account or of a moderator whose power suffices for it.",
             ),
             _ => None,
         }
@@ -658,6 +664,49 @@ impl FindingFacts {
 }
 
 impl CallFacts {
+    /// Puts the gravest findings first; otherwise they stay in their order.
+    pub fn sort_findings(&mut self) {
+        self.findings.sort_by_key(|finding| finding.severity.rank());
+    }
+
+    /// The finding that a ghost is why these people are apart: their clients follow its SFU. `None`
+    /// if it is not so, or not known.
+    #[must_use]
+    pub fn ghost_behind(&self, apart: &FindingFacts) -> Option<&FindingFacts> {
+        let host = |one: &FindingFacts| {
+            let url = one.service_url.as_deref()?;
+            Some(f::host_of_url(url).to_lowercase())
+        };
+        let is_behind = |other: &&FindingFacts| {
+            other.kind == FindingKind::GhostOldest
+                && host(other) == host(apart)
+                && apart.users.iter().all(|user| other.unheard.contains(user))
+                && other.from_ms <= apart.until_ms.unwrap_or(i64::MAX)
+                && apart.from_ms <= other.until_ms.unwrap_or(i64::MAX)
+        };
+
+        let of_kind = |finding: &&FindingFacts| apart.is_apart() && is_behind(finding);
+        self.findings.iter().find(of_kind)
+    }
+
+    /// What an admin can do about a finding of this call, as the rest of a sentence; `None` if there
+    /// is nothing to do.
+    #[must_use]
+    pub fn advice_for(&self, finding: &FindingFacts) -> Option<String> {
+        let is_open = finding.until_ms.is_none() && self.active;
+        let behind = self.ghost_behind(finding).filter(|_| is_open);
+        let Some(ghost) = behind else {
+            return finding.advice().map(ToOwned::to_owned);
+        };
+
+        Some(format!(
+            "clear the ghost {}, whose SFU {} follow: then they leave and join again. A client that \
+             connects to every SFU (multi-SFU) does not need that.",
+            names_in_call(self, &ghost.users, ghost.users_total, NAMED),
+            names_in_call(self, &finding.users, finding.users_total, NAMED),
+        ))
+    }
+
     /// The findings that count on the pill of the call.
     pub fn loud(&self) -> impl Iterator<Item = &FindingFacts> {
         self.findings.iter().filter(|finding| finding.is_loud())

@@ -102,9 +102,36 @@ impl SharedSide {
     }
 }
 
+/// The numbers of the findings that belong together with `first`, one of `all`: that a device is a
+/// ghost, and that others follow its SFU.
+fn grouped_by_ghost(first: NumberedFinding<'_>, all: &[NumberedFinding<'_>]) -> BTreeSet<usize> {
+    let is_about_ghost =
+        |one: &FindingFacts| matches!(one.kind, FindingKind::Silent | FindingKind::GhostOldest);
+    let of_device = all.iter().filter(|one| {
+        is_about_ghost(one.finding)
+            && one.finding.users == first.finding.users
+            && one.finding.device_id == first.finding.device_id
+    });
+    let alone = BTreeSet::from([first.number]);
+    if !is_about_ghost(first.finding) {
+        return alone;
+    }
+
+    let found: Vec<&NumberedFinding<'_>> = of_device.collect();
+    let silent = found
+        .iter()
+        .filter(|one| one.finding.kind == FindingKind::Silent);
+    if silent.count() != 1 {
+        return alone;
+    }
+
+    found.iter().map(|one| one.number).collect()
+}
+
 /// The findings in groups; each group is at the position of its first finding. A group has the
 /// findings of one person who cannot hear several others, else those of several who cannot hear
-/// one, as far as their times make up one time. Any other finding is alone. The order of `findings`
+/// one, as far as their times make up one time; or those about one ghost. Any other finding is
+/// alone. The order of `findings`
 /// decides the numbers and the positions, nothing else.
 #[must_use]
 pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
@@ -118,6 +145,10 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
         let mut together = SharedSide::Listener.grouped_with(first, &left);
         if together.len() < 2 {
             together = SharedSide::Speaker.grouped_with(first, &left);
+        }
+
+        if together.len() < 2 {
+            together = grouped_by_ghost(first, &left);
         }
 
         let is_in = |one: &NumberedFinding<'_>| together.contains(&one.number);
@@ -134,8 +165,13 @@ pub fn groups_of_findings(findings: &[FindingFacts]) -> Vec<FindingGroup<'_>> {
 
 /// One finding that summarises all of these: it lasts from the first begin to the last end (without
 /// end, if one of them still lasts) and has the named people of all. The rest is that of the first
-/// one in the list. There is at least one.
+/// one in the list. There is at least one. A ghost is summarised as what it is.
 fn summarise_findings(parts: &[NumberedFinding<'_>]) -> FindingFacts {
+    let silent = |part: &&NumberedFinding<'_>| part.finding.kind == FindingKind::Silent;
+    if let Some(ghost) = parts.iter().find(silent) {
+        return ghost.finding.clone();
+    }
+
     let mut findings = parts.iter().map(|part| part.finding);
     let mut summary = findings
         .next()
@@ -256,6 +292,25 @@ mod tests {
             numbers(&groups_of_findings(&findings)),
             [vec![1, 3], vec![2]]
         );
+    }
+
+    #[test]
+    fn a_ghost_and_who_follows_it_are_one_finding() {
+        let about = |kind, device: &str, from_ms| FindingFacts {
+            users: vec!["@g:h".to_owned()],
+            users_total: 1,
+            device_id: Some(device.to_owned()),
+            ..FindingFacts::ongoing(kind, from_ms)
+        };
+        let findings = [
+            about(FindingKind::GhostOldest, "A", 20),
+            about(FindingKind::GhostOldest, "B", 20),
+            about(FindingKind::Silent, "A", 5),
+        ];
+        let groups = groups_of_findings(&findings);
+        assert_eq!(numbers(&groups), [vec![1, 3], vec![2]]);
+        let told = &groups[0].summary;
+        assert_eq!((told.kind, told.from_ms), (FindingKind::Silent, 5));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod text;
 pub use text::{
     CodedText, RawJson, host_of_url, isolate_bidi, list_in_words, mark_code, path_segment,
-    raw_json, sanitize_line, sanitize_message,
+    raw_json, sanitize_line, sanitize_message, sfu_href,
 };
 
 use askama::filters::HtmlSafe;

@@ -334,7 +334,7 @@ async fn how_stays_end_says_whether_goodbyes_come() {
     let page = site.html("/servers/bad.example").await;
     assert!(
         page.contains(
-            "Goodbyes of lost devices do not come</span></span>: 30 ran out, 30 goodbyes, 1 of them"
+            "Lost connections are not reported</span></span>: 30 ran out, 30 goodbyes, 1 of them"
         ),
         "{page}"
     );

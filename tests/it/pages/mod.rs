@@ -6,6 +6,7 @@ mod api_keys;
 mod attendance;
 mod below_path;
 mod browser;
+mod call_page;
 mod codes;
 mod contract;
 mod crowds;
@@ -329,7 +330,7 @@ async fn calls_are_searched_by_all_that_is_known_of_them() {
 
 /// Requests that get an error: path, status, errcode.
 const ERRORS: [(&str, u16, &str); 18] = [
-    ("/calls?rom=1", 400, "M_INVALID_PARAM"),
+    ("/calls?limit=no", 400, "M_INVALID_PARAM"),
     ("/calls?limit=0", 400, "M_INVALID_PARAM"),
     ("/calls?cursor=zz", 400, "M_INVALID_PARAM"),
     ("/calls?from=soon", 400, "M_INVALID_PARAM"),
@@ -339,7 +340,7 @@ const ERRORS: [(&str, u16, &str); 18] = [
     ("/servers?limit=501", 400, "M_INVALID_PARAM"),
     ("/transports?cursor=00", 400, "M_INVALID_PARAM"),
     ("/calls?min_people=-1", 400, "M_INVALID_PARAM"),
-    ("/status?x=%3Cscript%3E", 400, "M_INVALID_PARAM"),
+    ("/calls?kind=%3Cscript%3E", 400, "M_INVALID_PARAM"),
     ("/calls?q=%00", 400, "M_INVALID_PARAM"),
     ("/rejected?room=%21a%0A:b", 400, "M_INVALID_PARAM"),
     ("/rooms/%21a%00:b", 404, "M_NOT_FOUND"),
@@ -371,6 +372,11 @@ async fn errors_have_one_shape_and_the_routes_way() {
             html.text.contains("<h1") && !html.text.contains("<script>"),
             "{path}"
         );
+    }
+
+    for path in ["/calls?rom=1", "/?utm=1&utm=2", "/status?x=%3Cscript%3E"] {
+        let html = site.html(path).await;
+        assert!(!html.contains("<script>"), "a page ignores it: {path}");
     }
 
     let unknown = site.get("/api/v1/calls?rom=1").await.json();

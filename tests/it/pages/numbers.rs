@@ -104,7 +104,7 @@ async fn a_period_is_summed_and_compared() {
     assert!(html.contains("30 to 60: 0 calls") && html.contains("1 to 2 h: 1 call"));
     let error = site.get("/api/v1/statistics?period=8d").await;
     assert!(error.status == 400 && text(&error.json()["error"]).contains("7d, 30d, 90d, 365d"));
-    assert_eq!(site.get("/servers?perod=7d").await.status, 400);
+    assert_eq!(site.get("/api/v1/servers?perod=7d").await.status, 400);
 }
 
 #[tokio::test]

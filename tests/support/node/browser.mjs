@@ -64,6 +64,17 @@ const commands = {
         const hrefs = await pages.get(c.page).page.locator(c.selector).evaluateAll(read);
         return hrefs.filter(Boolean).map((h) => h.split(/[?#]/)[0]);
     },
+    // Clicks what a person sees under this name (a pattern), or the first match of a selector, and waits
+    // for the page that it leads to. Returns where that is.
+    async click(c) {
+        const { page } = pages.get(c.page);
+        const link = c.selector
+            ? page.locator(c.selector)
+            : page.locator("main").getByRole("link", { name: new RegExp(c.name) });
+        await link.first().click({ timeout: 10000 });
+        await page.waitForLoadState("load");
+        return page.url();
+    },
     async count(c) {
         return await pages.get(c.page).page.locator(c.selector).count();
     },

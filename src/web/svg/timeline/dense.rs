@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_server_are_one_drawing() {
-        let picture = draw_timeline(&fixtures::crowd_call(60), &[], &[], NOW, 0);
+        let picture = draw_timeline(&fixtures::crowd_call(60), &[], &[], NOW, None, 0);
         let group = &picture.groups[0];
         assert_eq!((group.rows[0].top, group.rows[1].top), (0, 18));
         assert_eq!(group.height, 18 * i64::try_from(group.rows.len()).unwrap());
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn devices_are_lanes_and_only_loud_ends_are_drawn() {
-        let picture = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 1);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, None, 1);
         let row = |name| {
             picture
                 .groups
@@ -159,7 +159,7 @@ mod tests {
             "two SFUs, two colours"
         );
         assert!(
-            draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 3)
+            draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, None, 3)
                 .area
                 .is_some()
         );

@@ -243,7 +243,7 @@ fn bar_ticks(
         .filter(|renewal| renewal.user_id == *user_id && renewal.device_id == *device_id);
     let mut times: Vec<i64> = mine
         .map(|renewal| renewal.ms)
-        .filter(|ms| (start + 1..end).contains(ms))
+        .filter(|ms| (start + 1..end).contains(ms) && canvas.axis.shows(*ms))
         .collect();
     let renewed = !times.is_empty();
     times.extend(
@@ -251,7 +251,7 @@ fn bar_ticks(
             .iter()
             .skip(1)
             .map(|stay| stay.joined_ms)
-            .filter(|ms| (start + 1..end).contains(ms)),
+            .filter(|ms| (start + 1..end).contains(ms) && canvas.axis.shows(*ms)),
     );
     times.sort_unstable();
     let mut drawn: Vec<Num> = Vec::new();
@@ -288,6 +288,10 @@ fn add_glyph(
         ),
         _ => return,
     };
+
+    if canvas.part && !canvas.axis.shows(ms) {
+        return;
+    }
 
     let x = canvas.axis.x(ms);
     let mut glyph = EndGlyph {

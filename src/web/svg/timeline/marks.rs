@@ -41,7 +41,7 @@ impl Timeline {
     /// above all rows; then it lays out the rows. `related` must be in order of time, since a mark
     /// is merged only with the last one; of more than [`MARKS_MAX`], the latest get none. `dated`
     /// says that times need their day.
-    pub(super) fn add_marks(&mut self, related: &[RelatedFacts], axis: &Axis, dated: bool) {
+    pub(super) fn add_marks(&mut self, related: &[&RelatedFacts], axis: &Axis, dated: bool) {
         for event in related.iter().take(MARKS_MAX) {
             let (glyph, class) = event.mark();
             // The event may be from before the picture's beginning.
@@ -262,14 +262,14 @@ mod tests {
 
     #[test]
     fn a_ring_stands_on_the_lane_of_whom_it_rang() {
-        let plain = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, 0);
+        let plain = draw_timeline(&fixtures::war_room_call(), &[], &[], NOW, None, 0);
         let declined =
             event(RelatedKind::Decline, ERIN, &[], 40).with_names(|_| Some("Erin".to_owned()));
         let related = [
             event(RelatedKind::Ring, ALICE, &[BOB, ERIN], 45),
             declined.clone(),
         ];
-        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, None, 0);
         assert!(picture.marks.is_empty(), "all of them have a lane");
         let (bob, before) = (row(&picture, BOB), row(&plain, BOB));
         assert_eq!(
@@ -305,7 +305,7 @@ mod tests {
         );
         assert_eq!(
             row(
-                &draw_timeline(&fixtures::war_room_call(), &[], &[declined], NOW, 0),
+                &draw_timeline(&fixtures::war_room_call(), &[], &[declined], NOW, None, 0),
                 ERIN
             )
             .name,
@@ -319,7 +319,7 @@ mod tests {
             event(RelatedKind::Ring, ALICE, &[BOB], 15 * 60),
             event(RelatedKind::Ring, ALICE, &["@grace:matrix.example.net"], 40),
         ];
-        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, None, 0);
         let title = |user_id| row(&picture, user_id).marks[0].title.clone();
         assert!(
             title(BOB).ends_with("21 Nov 2026 23:47:16 UTC"),
@@ -341,7 +341,7 @@ mod tests {
             event(RelatedKind::SlotClosed, ALICE, &[], 20),
             event(RelatedKind::SlotOpened, ALICE, &[], 20),
         ];
-        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::war_room_call(), &[], &related, NOW, None, 0);
         let glyphs: Vec<_> = picture.marks.iter().map(|mark| mark.glyph).collect();
         assert_eq!(glyphs, ["e-ring", "e-left"], "two at one moment are one");
         assert!(
@@ -359,12 +359,12 @@ mod tests {
             &["@person3:server3.example", ERIN],
             45,
         )];
-        let picture = draw_timeline(&fixtures::crowd_call(120), &[], &related, NOW, 0);
+        let picture = draw_timeline(&fixtures::crowd_call(120), &[], &related, NOW, None, 0);
         let rung = row(&picture, "@person3:server3.example");
         assert_eq!((rung.height, rung.marks[0].y), (18, 9));
         assert_eq!(picture.marks.len(), 1, "for the one without a row");
         assert!(
-            draw_timeline(&fixtures::crowd_call(300), &[], &related, NOW, 0)
+            draw_timeline(&fixtures::crowd_call(300), &[], &related, NOW, None, 0)
                 .groups
                 .is_empty()
         );
@@ -375,6 +375,7 @@ mod tests {
             &[],
             &[event(RelatedKind::Ring, ALICE, &whom, 45)],
             NOW,
+            None,
             0,
         );
         assert_eq!(

@@ -6,7 +6,7 @@ use crate::rtc::words::EndReason;
 use crate::web::fixtures;
 
 fn timeline(call: &CallFacts) -> Timeline {
-    draw_timeline(call, &[], &[], fixtures::NOW, 0)
+    draw_timeline(call, &[], &[], fixtures::NOW, None, 0)
 }
 
 fn row<'a>(picture: &'a Timeline, name: &str) -> &'a TimelineRow {
@@ -78,7 +78,7 @@ fn glyphs_that_would_touch_become_one_that_tells_both() {
     assert_eq!((row.bars.len(), row.glyphs.len()), (2, 1));
     assert_eq!(row.glyphs[0].ending, Ending::Lost);
     assert!(
-        row.glyphs[0].title.contains("left") && row.glyphs[0].title.contains("connection lost")
+        row.glyphs[0].title.contains("left") && row.glyphs[0].title.contains("lost connection")
     );
     assert_eq!(row.notes.len(), 1);
 }
@@ -150,7 +150,7 @@ fn renewals_are_ticks_with_room_between_them() {
     };
 
     let renewals: Vec<_> = [-5, 0, 600, 601, 1200, 999_999].map(renewal).into();
-    let picture = draw_timeline(&call, &renewals, &[], fixtures::NOW, 0);
+    let picture = draw_timeline(&call, &renewals, &[], fixtures::NOW, None, 0);
     assert_eq!(row(&picture, "Alice Moreau").bars[0].ticks.len(), 2);
     assert_eq!(picture.ticked(), Some("Renewed"));
 }
@@ -229,5 +229,5 @@ fn times_at_the_ends_of_the_calendar_stay_in_the_picture() {
 
 #[test]
 fn words_of_strangers_are_harmless() {
-    assert_eq!(end_reason_words(EndReason::DelayedLeave), "connection lost");
+    assert_eq!(end_reason_words(EndReason::DelayedLeave), "lost connection");
 }

@@ -184,6 +184,12 @@ pub fn list_in_words(names: &[String]) -> String {
     }
 }
 
+/// The page of the SFU at this service URL.
+#[must_use]
+pub fn sfu_href(url: &str) -> String {
+    format!("/transports/{}", path_segment(host_of_url(url)))
+}
+
 /// The host of a service URL, for a label; the whole text when it has none.
 #[must_use]
 pub fn host_of_url(url: &str) -> &str {

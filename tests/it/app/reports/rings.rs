@@ -44,7 +44,9 @@ async fn a_ring_that_is_taken_when_the_caller_has_gone_is_missed_everywhere() {
             is_silent_of(&page, "usually within");
         }
 
+        assert_eq!(ada["answered"], false, "{ada}");
         let page = report.call_page(ada).await;
+        says(&page, "Not answered");
         says(&page, "Ada rang Ben: not answered");
         says(&page, "Ben came 7 s after the end");
         says(
