@@ -19,13 +19,12 @@ use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
 use crate::web::sign_in::openid::{ClientSecret, OpenIdSettings};
-use crate::web::sign_in::operator_token::{self, TokenError};
+use crate::web::sign_in::operator_token::{self, OperatorToken, TokenError};
 use crate::web::sign_in::password::PasswordHash;
 use crate::web::sign_in::proxy::TrustedProxies;
 use crate::web::sign_in::widget::{TokenAnswer, TokenChecker, WidgetToken};
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
-use secrecy::SecretString;
 use std::net::{SocketAddr, TcpListener};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -66,9 +65,9 @@ pub struct App {
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
-    /// The operator's token, if it was made at this start: to be shown now, since only its hash is
-    /// stored.
-    pub new_operator_token: Option<SecretString>,
+    /// The operator's token, if it was made at this start: to be shown now and then stored, since
+    /// only its hash is kept.
+    pub new_operator_token: Option<OperatorToken>,
     /// The lock of the database, which no second process may have. Released last, after the store
     /// was closed.
     hold: InstanceLock,
@@ -365,7 +364,7 @@ pub(crate) async fn record_forgotten(
 #[derive(Debug, Default)]
 struct OperatorSecret {
     hash: Option<PasswordHash>,
-    new_token: Option<SecretString>,
+    new_token: Option<OperatorToken>,
 }
 
 /// The password of the configuration, or the token, which is made if there is none yet. Sessions of
@@ -377,8 +376,8 @@ async fn find_operator_secret(
     let mut found = OperatorSecret::default();
     if config.access.operator_token {
         let token = operator_token::find_or_make_token(sign_ins).await?;
-        found.hash = Some(token.hash);
-        found.new_token = token.new;
+        found.hash = Some(token.hash.clone());
+        found.new_token = token.new.is_some().then_some(token);
     } else if let Some(hash) = &config.access.operator_password_hash {
         found.hash = Some(PasswordHash::new(hash.expose()));
     }

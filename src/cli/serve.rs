@@ -4,6 +4,7 @@ use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry;
+use crate::web::sign_in::operator_token;
 use secrecy::ExposeSecret;
 use std::error::Error;
 use std::process::ExitCode;
@@ -18,13 +19,16 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         started => started?,
     };
 
-    if let Some(token) = &app.new_operator_token {
-        // Not through the log, which is kept and sent elsewhere.
+    if let Some(made) = &app.new_operator_token
+        && let Some(token) = &made.new
+    {
+        // It is stored after it was shown, so that nobody is locked out by a start that ends here.
         eprintln!(
             "The operator's token, shown only now: {}\nEnter it at /sign-in. `callscope token` \
              makes another one.",
             token.expose_secret()
         );
+        operator_token::store_token(&app.store.sign_ins(), made).await?;
     }
 
     app.run_until_stopped().await?;

@@ -2,7 +2,7 @@
 
 use super::look::say;
 use crate::config::Config;
-use crate::web::sign_in::operator_token::make_token;
+use crate::web::sign_in::operator_token::{make_token, store_token};
 use secrecy::ExposeSecret;
 use std::error::Error;
 use std::process::ExitCode;
@@ -11,10 +11,12 @@ use std::process::ExitCode;
 /// second time.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let store = super::key::open_store(config).await?;
-    let token = make_token(&store.sign_ins()).await?;
+    let made = make_token()?;
+    store_token(&store.sign_ins(), &made).await?;
     store.close().await;
 
-    say!("{}", token.expose_secret());
+    let token = made.new.as_ref().map(ExposeSecret::expose_secret);
+    say!("{}", token.unwrap_or_default());
     eprintln!(
         "This is the operator's token; it is shown only now. It is good from the next start of \
          Callscope on, which ends the sessions of the former one."

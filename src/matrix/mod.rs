@@ -40,7 +40,7 @@ pub use secret::Secret;
 pub use server::{Capabilities, DelayedLimits};
 pub use sync::{
     DirectText, DirectTexts, Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts,
-    SyncRequest, filter_json, filter_of_names, filter_of_nothing, filter_of_room,
+    SyncRequest, filter_json, filter_of_names, filter_of_nothing, filter_of_room, filter_of_texts,
 };
 pub use wellknown::WellKnown;
 

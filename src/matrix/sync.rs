@@ -198,8 +198,10 @@ pub fn filter_of_room(room_id: &str, sparing: bool) -> Value {
     filter
 }
 
-/// The filter for a `/sync` of the texts of these rooms.
-fn filter_of_texts(room_ids: &[&str]) -> Value {
+/// The filter for a `/sync` of the texts of these rooms. With many rooms it is too long for an
+/// address.
+#[must_use]
+pub fn filter_of_texts(room_ids: &[String]) -> Value {
     let mut filter = filter_of_nothing();
     filter["room"]["rooms"] = json!(room_ids);
     filter["room"]["timeline"] = json!({"limit": 10, "types": ["m.room.message"]});
@@ -245,22 +247,21 @@ fn read_direct_text(room_id: &str, event: &Value) -> Option<DirectText> {
 }
 
 impl Client {
-    /// The texts of these rooms since a position; without one, the newest of each. The homeserver
-    /// may wait for one for `timeout_ms`.
+    /// The texts that a stored filter ([`filter_of_texts`]) lets through since a position; without
+    /// one, the newest of each room. The homeserver may wait for one for `timeout_ms`.
     ///
     /// # Errors
     /// As every request.
     pub async fn direct_texts(
         &self,
-        room_ids: &[&str],
+        filter: &str,
         since: Option<&str>,
         timeout_ms: u64,
     ) -> Result<DirectTexts> {
-        let filter = filter_of_texts(room_ids).to_string();
         let ask = SyncRequest {
             since,
             timeout_ms: if since.is_some() { timeout_ms } else { 0 },
-            filter: &filter,
+            filter,
             full_state: false,
         };
         // Not room by room as it comes: that keeps no texts.
@@ -280,17 +281,13 @@ impl Client {
         })
     }
 
-    /// Stores [`filter_json`] on the homeserver for `user_id` (which must be ours) and returns its
-    /// id.
+    /// Stores a filter on the homeserver for `user_id` (which must be ours) and returns its id.
     ///
     /// # Errors
     /// As every request.
-    pub async fn upload_filter(&self, user_id: &str) -> Result<String> {
+    pub async fn upload_filter(&self, user_id: &str, filter: Value) -> Result<String> {
         let parts = ["_matrix", "client", "v3", "user", user_id, "filter"];
-        self.post(&parts, filter_json())
-            .send()
-            .await?
-            .text("filter_id")
+        self.post(&parts, filter).send().await?.text("filter_id")
     }
 
     /// Requests what happened since a position, all at once. Sections of the wrong form are skipped

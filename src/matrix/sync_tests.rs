@@ -68,8 +68,11 @@ async fn the_filter_is_stored_for_the_user() {
         json_reply(200, &json!({})),
     ]);
     let client = stub.client();
-    assert_eq!(client.upload_filter("@a/b:x").await.unwrap(), "3");
-    assert!(client.upload_filter("@a:x").await.is_err());
+    assert_eq!(
+        client.upload_filter("@a/b:x", filter_json()).await.unwrap(),
+        "3"
+    );
+    assert!(client.upload_filter("@a:x", filter_json()).await.is_err());
     let asked = stub.requests().remove(0);
     assert!(
         asked.starts_with("POST /_matrix/client/v3/user/@a%2Fb:x/filter HTTP"),

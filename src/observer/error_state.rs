@@ -32,6 +32,8 @@ pub(super) enum Work {
     Codes,
     /// Hearing who writes to us.
     DirectMessages,
+    /// Answering who asks us into a direct room.
+    Greetings,
     /// Data that sums over long spans need.
     Signs,
 }

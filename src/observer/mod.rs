@@ -177,10 +177,12 @@ pub struct Observer {
     codes: Option<CodeInbox>,
     /// The direct rooms in which codes are sent, which are not watched.
     direct: Arc<OnceCell<RwLock<BTreeSet<String>>>>,
-    /// Notified when there is another direct room, or somebody asked for one.
+    /// Notified when there is another direct room.
     direct_changed: Arc<Notify>,
-    /// Who asked us into a direct room and was not answered yet.
-    asking_directly: Arc<std::sync::Mutex<BTreeSet<direct_messages::DirectRequest>>>,
+    /// Notified when somebody asked us into a direct room.
+    asked_directly: Arc<Notify>,
+    /// Who asked us into a direct room and is to be answered.
+    greetings: Arc<std::sync::Mutex<direct_messages::Greetings>>,
 }
 
 impl Observer {
@@ -200,7 +202,8 @@ impl Observer {
             codes: None,
             direct: Arc::default(),
             direct_changed: Arc::default(),
-            asking_directly: Arc::default(),
+            asked_directly: Arc::default(),
+            greetings: Arc::default(),
             client,
             store,
             changes,
@@ -295,7 +298,8 @@ impl Observer {
             self.keep(Work::Wishes, || self.keep_joining()),
             self.keep(Work::SignIn, || self.keep_token_fresh()),
             self.keep(Work::Codes, || self.send_codes()),
-            self.keep(Work::DirectMessages, || self.answer_direct_messages()),
+            self.keep(Work::DirectMessages, || self.hear_direct_messages()),
+            self.keep(Work::Greetings, || self.greet_who_asks()),
             self.keep(Work::Rooms, || self.keep_asking_our_server()),
             self.keep(Work::Successors, || self.follow_successors()),
             self.keep(Work::Retention, || self.delete_by_age_daily()),

@@ -1,4 +1,4 @@
-//! Forgets who asked on the pages not to be recorded.
+//! Forgets who asked on the pages, or by a message, not to be recorded.
 
 use super::backoff::Backoff;
 use super::error_state::Work;

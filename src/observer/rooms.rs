@@ -105,7 +105,10 @@ impl Observer {
     pub(super) fn invitation_by_policy(&self, invite: &Invite) -> Invitation {
         let inviter = invite.inviter.clone().unwrap_or_default();
         let accepted = self.allows(&inviter);
-        if !accepted && !self.is_asked_directly(invite) {
+        if invite.is_direct {
+            self.note_direct_invitation(&inviter, accepted);
+        }
+        if !accepted {
             tracing::warn!(
                 room = %invite.room_id,
                 inviter = %self.store.name_for_log(&inviter),
@@ -122,6 +125,7 @@ impl Observer {
             },
             inviter,
             accepted,
+            is_direct: invite.is_direct,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sends codes for signing in: to people who are in a watched room, in a direct room that is made
-//! once for each person. Whoever is in none gets nothing.
+//! once for each person. Whoever is in none gets nothing. In the same rooms people opt out
+//! (`direct_messages`).
 
 use super::code_queue::CodeQueue;
 use super::{Error, Observer};
@@ -126,7 +127,8 @@ impl Observer {
             return Ok(false);
         }
 
-        let Some(room_id) = self.open_direct_room(user_id).await? else {
+        let open = self.open_direct_room(user_id, AFTER_LEAVING_MS).await?;
+        let Some(room_id) = open else {
             return Ok(false);
         };
 
@@ -142,11 +144,15 @@ impl Observer {
     }
 
     /// The direct room with this user, in which they are or are invited; it is made if there is
-    /// none. `None` if the user does not want to hear of us.
-    pub(super) async fn open_direct_room(&self, user_id: &str) -> Result<Option<String>, Error> {
+    /// none. `None` if the user does not want to hear of us: left it less than `quiet_ms` ago.
+    pub(super) async fn open_direct_room(
+        &self,
+        user_id: &str,
+        quiet_ms: i64,
+    ) -> Result<Option<String>, Error> {
         match direct_rooms::find_direct_room(&self.store, user_id).await? {
             Some(room) if self.is_fit(&room.room_id, user_id).await? => {
-                let is_reached = self.reach_in(&room, user_id).await?;
+                let is_reached = self.reach_in(&room, user_id, quiet_ms).await?;
                 Ok(is_reached.then_some(room.room_id))
             }
             _ => Ok(Some(self.make_direct_room(user_id).await?)),
@@ -178,8 +184,13 @@ impl Observer {
     }
 
     /// Makes sure that this user is in their direct room, or invited. Returns false if they left it
-    /// or declined lately, or were banned. A refused invitation ends the try.
-    async fn reach_in(&self, room: &DirectRoom, user_id: &str) -> Result<bool, Error> {
+    /// or declined less than `quiet_ms` ago, or were banned. A refused invitation ends the try.
+    async fn reach_in(
+        &self,
+        room: &DirectRoom,
+        user_id: &str,
+        quiet_ms: i64,
+    ) -> Result<bool, Error> {
         let room_id = room.room_id.as_str();
         let membership = self.client.membership_of(room_id, user_id).await?;
         match membership.as_deref() {
@@ -195,7 +206,7 @@ impl Observer {
                     direct_rooms::set_left(&self.store, room_id, Some(left_ms)).await?;
                 }
 
-                if now < left_ms.saturating_add(AFTER_LEAVING_MS) {
+                if now < left_ms.saturating_add(quiet_ms) {
                     return Ok(false);
                 }
 

@@ -213,7 +213,11 @@ impl Observer {
             return Ok(inline());
         };
 
-        match self.client.upload_filter(&user_id).await {
+        match self
+            .client
+            .upload_filter(&user_id, matrix::filter_json())
+            .await
+        {
             Ok(filter) => Ok(filter),
             Err(error)
                 if error.is_revoked()
@@ -305,6 +309,8 @@ impl Observer {
                     .rooms
                     .push(self.batch_of_joined_room(room, known, seen_ms));
             }
+            // An invitation that we declined ourselves makes no room.
+            SyncPart::Left(room) if self.was_declined(&room.room_id) => {}
             SyncPart::Left(room) => {
                 let known = known.get(&room.room_id).copied();
                 batch.rooms.push(batch_of_left_room(room, known, seen_ms));

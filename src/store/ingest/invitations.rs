@@ -21,6 +21,8 @@ pub struct Invitation {
     /// Full user id; empty when our homeserver did not say.
     pub inviter: String,
     pub accepted: bool,
+    /// The inviter says that the room is for the two of us alone.
+    pub is_direct: bool,
 }
 
 /// A stored invitation.
@@ -31,6 +33,8 @@ pub struct PendingInvitation {
     pub inviter: String,
     /// Policy allows it, and the room is being joined.
     pub accepted: bool,
+    /// The inviter says that the room is for the two of us alone.
+    pub is_direct: bool,
     /// When it came, ms.
     pub seen_ms: i64,
 }
@@ -38,10 +42,11 @@ pub struct PendingInvitation {
 const KNOWN: &str = "select inviter from invitations where vantage_id = $1 and room_id = $2";
 const COUNT: &str = "select count(*) from invitations where vantage_id = $1";
 const KEEP: &str =
-    "insert into invitations (vantage_id, room_id, inviter, seen_ms, accepted, name, alias)
-    values ($1, $2, $3, $4, $5, $6, $7)
+    "insert into invitations (vantage_id, room_id, inviter, seen_ms, accepted, name, alias,
+        is_direct)
+    values ($1, $2, $3, $4, $5, $6, $7, $8)
     on conflict (vantage_id, room_id) do update set inviter = excluded.inviter,
-        accepted = excluded.accepted, name = excluded.name, alias = excluded.alias,
+        accepted = excluded.accepted, is_direct = excluded.is_direct, name = excluded.name, alias = excluded.alias,
         seen_ms = case when invitations.inviter = excluded.inviter then invitations.seen_ms
         else excluded.seen_ms end";
 const REFUSED: &str = "update vantages set invites_refused = invites_refused + 1 where id = $1";
@@ -99,7 +104,8 @@ async fn store_invitation(
         .bind(now)
         .bind(i64::from(one.accepted))
         .bind(one.room.name.as_ref().map(short))
-        .bind(one.room.alias.as_ref().map(short));
+        .bind(one.room.alias.as_ref().map(short))
+        .bind(i64::from(one.is_direct));
     query.execute(&mut **tx).await?;
 
     Ok(())
@@ -124,7 +130,7 @@ pub(in crate::store) async fn delete_invitation(
 }
 
 const OPEN: &str =
-    "select room_id, inviter, accepted, seen_ms, name, alias from invitations where vantage_id = $1
+    "select room_id, inviter, accepted, is_direct, seen_ms, name, alias from invitations where vantage_id = $1
     order by seen_ms, room_id";
 
 /// All stored invitations, oldest first; for the observer.
@@ -144,7 +150,8 @@ pub async fn list_invitations(
 }
 
 const WAITING: &str =
-    "select i.room_id, i.inviter, i.accepted, i.seen_ms, i.name, i.alias from invitations i
+    "select i.room_id, i.inviter, i.accepted, i.is_direct, i.seen_ms, i.name, i.alias
+    from invitations i
     join vantages v on v.id = i.vantage_id where v.retired_ms is null
     order by i.accepted, i.seen_ms desc, i.room_id limit $1";
 
@@ -169,6 +176,7 @@ fn invitation_from_row(row: &AnyRow) -> Result<PendingInvitation, Error> {
         room: RoomName::from_row(row)?,
         inviter: row.try_get("inviter")?,
         accepted: row.try_get::<i64, _>("accepted")? != 0,
+        is_direct: row.try_get::<i64, _>("is_direct")? != 0,
         seen_ms: row.try_get("seen_ms")?,
     })
 }

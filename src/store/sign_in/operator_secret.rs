@@ -33,7 +33,7 @@ pub async fn set_token_hash(sign_ins: &SignIns, hash: &str) -> Result<(), Error>
 
 /// Ends the sessions of those who signed in with another password or token than that of this
 /// fingerprint, which is remembered for the next start. Returns how many there were. At the first
-/// start with a fingerprint there is nothing to compare with, and no session ends.
+/// start with a fingerprint there is nothing to compare with: they end, too.
 ///
 /// # Errors
 /// When the database fails.
@@ -46,13 +46,10 @@ pub async fn end_sessions_of_former_secret(
         return Ok(0);
     }
 
-    let mut ended = 0;
-    if former.is_some() {
-        let way = SignInWay::Password.as_str();
-        ended = sign_ins
-            .write(|| sqlx::query(END_SESSIONS).bind(way))
-            .await?;
-    }
+    let way = SignInWay::Password.as_str();
+    let ended = sign_ins
+        .write(|| sqlx::query(END_SESSIONS).bind(way))
+        .await?;
 
     // Last, so that the sessions end at the next start if this one is stopped here.
     set_value(sign_ins, FINGERPRINT, fingerprint).await?;

@@ -1,4 +1,4 @@
-//! Who asked on the pages not to be recorded. The observer forgets them (`store/rights`), and then
+//! Who asked on the pages, or by a message, not to be recorded. The observer forgets them (`store/rights`), and then
 //! their rows go.
 
 use super::SignIns;

@@ -55,7 +55,7 @@ macro_rules! classes {
             when length_ms < 1800000 then 900000 when length_ms < 3600000 then 1800000
             when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000
             else 14400000 end,
-        case when users < 4 then users when users < 6 then 4 when users < 10 then 6
+        case when users < 1 then 1 when users < 4 then users when users < 6 then 4 when users < 10 then 6
             when users < 20 then 10
             when users < 50 then 20 else 50 end, count(*)
     from calls group by 1, 2, 3 order by 1, 2, 3"

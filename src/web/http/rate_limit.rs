@@ -96,7 +96,7 @@ impl<C: Clock + Clone> RateLimit<C> {
 }
 
 /// The address, or of IPv6 the network of 64 bits: one client has all addresses of it.
-fn network_of_client(client: IpAddr) -> IpAddr {
+pub(super) fn network_of_client(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(address) => {

@@ -4,7 +4,7 @@
 //! making.
 
 use super::error::Error;
-use super::fair_turns::{FairTurn, FairTurns, TurnOwner};
+use super::fair_turns::{FairTurn, FairTurns, OwnTurn, TurnOwner};
 use super::response::{self, PageRequest};
 use super::{etag, gate, host};
 use crate::store::visible::Viewer;
@@ -233,11 +233,18 @@ impl ResponseCache {
         Ok(WaitingRequest(Arc::clone(&self.waiting)))
     }
 
+    /// Waits until few enough answers to this owner are made. An error if that takes too long, or
+    /// too many wait.
+    async fn own_turn(&self, owner: &TurnOwner) -> Result<OwnTurn, Error> {
+        let turn = timeout(WAIT_LONGEST, self.making.wait_for_own_turn(owner)).await;
+        turn.ok().flatten().ok_or(TOO_MANY)
+    }
+
     /// Waits for the right to make an answer, of which only a few are made at a time. An error if
     /// that takes too long.
-    async fn turn_to_make(&self, owner: &TurnOwner) -> Result<FairTurn, Error> {
-        let turn = timeout(WAIT_LONGEST, self.making.wait_for_turn(owner)).await;
-        turn.map_err(|_| TOO_MANY)
+    async fn turn_to_make(&self, own: OwnTurn) -> Result<FairTurn, Error> {
+        let turn = timeout(WAIT_LONGEST, self.making.wait_for_turn(own)).await;
+        turn.ok().flatten().ok_or(TOO_MANY)
     }
 
     /// Reserves memory for an answer of this size, bytes; evicts answers that are only cached if
@@ -272,6 +279,8 @@ impl ResponseCache {
         }
 
         let (_waiting, asked) = (self.enter_queue()?, Instant::now());
+        // Before the lock: others who ask the same must not wait behind the owner's other requests.
+        let own = self.own_turn(owner).await?;
         let pace = self
             .paces
             .get_with(key.question.clone(), async { MakerLock::default() })
@@ -286,7 +295,7 @@ impl ResponseCache {
             sleep_until(made.ended + made.took.min(PAUSE_LONGEST)).await;
         }
 
-        let _turn = self.turn_to_make(owner).await?;
+        let _turn = self.turn_to_make(own).await?;
         // An answer made now shows at least everything that has changed by now.
         let (generation, second) = at();
         let key = CacheKey {
@@ -377,8 +386,18 @@ pub async fn answer_from_cache(
 
     if req.method() == Method::HEAD {
         // A HEAD request has no body to hold in memory.
-        let _turn = answers.turn_to_make(&owner).await.ok();
-        return Ok(next.call(req).await?.map_into_boxed_body());
+        let entered = async {
+            let waiting = answers.enter_queue()?;
+            let turn = answers
+                .turn_to_make(answers.own_turn(&owner).await?)
+                .await?;
+            Ok::<_, Error>((waiting, turn))
+        };
+
+        return match entered.await {
+            Ok(_held) => Ok(next.call(req).await?.map_into_boxed_body()),
+            Err(error) => Ok(req.into_response(response::send_error(&ask, &error))),
+        };
     }
 
     let mut asked = Some(req);
@@ -500,7 +519,8 @@ impl ResponseCache {
         make: impl Future<Output = Result<StoredResponse, Error>>,
     ) -> Result<Arc<StoredResponse>, Error> {
         let _waiting = self.enter_queue()?;
-        let _turn = self.turn_to_make(owner).await?;
+        let own = self.own_turn(owner).await?;
+        let _turn = self.turn_to_make(own).await?;
         let stored = timeout(MAKE_LONGEST, make).await;
         Ok(Arc::new(stored.map_err(|_| TOO_LONG)??))
     }

@@ -60,6 +60,7 @@ fn vantage() -> Vantage {
 
 fn invitation() -> PendingInvitation {
     PendingInvitation {
+        is_direct: false,
         room: fixtures::room_name("Tree house", "#tree:other.example"),
         inviter: "@eve:other.example".to_owned(),
         accepted: false,

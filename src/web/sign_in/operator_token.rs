@@ -20,45 +20,49 @@ pub enum TokenError {
     Store(#[from] store::Error),
 }
 
-/// The hash of the operator's token, and the token itself if it was made just now.
+/// The hash of the operator's token, and the token itself if it was made just now. A new one is not
+/// stored yet: [`store_token`] does it once somebody has seen it.
 #[derive(Debug, Clone)]
 pub struct OperatorToken {
     pub hash: PasswordHash,
     pub new: Option<SecretString>,
 }
 
-/// The token of this installation. It is made if there is none yet.
+/// The token of this installation, or a new one if there is none yet.
 ///
 /// # Errors
 /// The database fails, or there is no source of random numbers.
 pub async fn find_or_make_token(sign_ins: &SignIns) -> Result<OperatorToken, TokenError> {
-    if let Some(hash) = operator_secret::read_token_hash(sign_ins).await? {
-        return Ok(OperatorToken {
+    match operator_secret::read_token_hash(sign_ins).await? {
+        Some(hash) => Ok(OperatorToken {
             hash: PasswordHash::new(hash),
             new: None,
-        });
+        }),
+        None => make_token(),
     }
-
-    let token = make_token(sign_ins).await?;
-    let hash = operator_secret::read_token_hash(sign_ins).await?;
-
-    Ok(OperatorToken {
-        hash: PasswordHash::new(hash.unwrap_or_default()),
-        new: Some(token),
-    })
 }
 
-/// Makes and stores another token. The former one is good until the next start.
+/// Makes a token, which is not stored yet.
 ///
 /// # Errors
-/// The database fails, or there is no source of random numbers.
-pub async fn make_token(sign_ins: &SignIns) -> Result<SecretString, TokenError> {
+/// There is no source of random numbers.
+pub fn make_token() -> Result<OperatorToken, TokenError> {
     let random = BASE32_NOPAD.encode(&rand::random::<[u8; 20]>());
     let token = format!("{TOKEN_PREFIX}{}", random.to_lowercase());
     let hash = password::hash_password(&token).map_err(TokenError::Hash)?;
-    operator_secret::set_token_hash(sign_ins, &hash).await?;
 
-    Ok(token.into())
+    Ok(OperatorToken {
+        hash: PasswordHash::new(hash),
+        new: Some(token.into()),
+    })
+}
+
+/// Stores the hash of a token. A former one is good until the next start.
+///
+/// # Errors
+/// When the database fails.
+pub async fn store_token(sign_ins: &SignIns, token: &OperatorToken) -> Result<(), store::Error> {
+    operator_secret::set_token_hash(sign_ins, token.hash.phc()).await
 }
 
 /// Ends the sessions of a password or token that is no longer the operator's. Returns how many there

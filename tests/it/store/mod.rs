@@ -783,6 +783,7 @@ async fn of_the_vantage(store: &Writer, start: vantages::VantageStart<'_>) {
         ("!d:h", true),
     ]
     .map(|(room, accepted)| Invitation {
+        is_direct: false,
         room: RoomName {
             room_id: room.into(),
             ..RoomName::default()

@@ -45,8 +45,14 @@ async fn another_password_ends_the_sessions_of_the_former_one() {
             .await
             .unwrap()
     };
-    assert_eq!(start("a").await, 0, "an upgrade ends no session");
+    assert_eq!(
+        start("a").await,
+        1,
+        "it is not known of whose password they are"
+    );
     assert_eq!(start("a").await, 0);
+    let other = session("two", SessionIdentity::Operator);
+    sessions::add_session(&sign_ins, &other).await.unwrap();
     assert_eq!(start("b").await, 1);
     assert_eq!(start("b").await, 0);
     let left = sessions::list_sessions(&sign_ins, NOW).await.unwrap();
