@@ -26,6 +26,7 @@ mod finding;
 mod finding_group;
 mod flood;
 mod ghosts;
+pub mod glossary;
 mod history;
 pub mod join;
 mod noun;

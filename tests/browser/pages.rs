@@ -84,7 +84,7 @@ pub async fn all(app: &App) -> Vec<Page> {
             vec!["Evidence".to_owned()],
         ),
         page(&of_room(busiest), vec![title(busiest)]),
-        page("/problems", vec![text(&problem["title"])]),
+        page("/problems", vec![title(&problem["room"])]),
         page(
             &format!("/problems/{}", text(&problem["id"])),
             vec![text(&problem["what_to_do"])],

@@ -37,6 +37,8 @@ use utoipa::ToSchema;
 /// Maximum number of running calls shown as a card, and as a line.
 const CARDS: usize = 20;
 const LINES: usize = 176;
+/// Maximum number of running calls with which cards lead to people and into calls.
+const CARDS_LEADING: usize = 12;
 /// Maximum number of probably stuck calls on the page.
 const STUCK: usize = 10;
 /// Number of recently ended calls on the page.
@@ -476,6 +478,13 @@ impl Unseen {
 }
 
 impl Overview {
+    /// Do people on cards lead to their pages, and cards to the call itself? Not where there are so
+    /// many calls that the page would be too long.
+    #[must_use]
+    pub fn cards_lead_on(&self) -> bool {
+        self.active.len() <= CARDS_LEADING
+    }
+
     /// The day a week ago, in UTC, for a filter.
     #[must_use]
     pub fn week_ago(&self) -> String {

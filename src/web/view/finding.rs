@@ -700,8 +700,8 @@ impl CallFacts {
         };
 
         Some(format!(
-            "clear the ghost {}, whose SFU {} follow: then they leave and join again. A client that \
-             connects to every SFU (multi-SFU) does not need that.",
+            "clear the ghost {}, then ask {} to leave and join again. Clients that connect to every \
+             SFU (multi-SFU) do not need that.",
             names_in_call(self, &ghost.users, ghost.users_total, NAMED),
             names_in_call(self, &finding.users, finding.users_total, NAMED),
         ))

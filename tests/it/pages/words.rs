@@ -14,11 +14,7 @@ async fn what_could_not_be_used_is_told_in_a_sentence_and_when_it_came() {
     site.write(vec![event("$soon", CALL, eve, "_late", -600_000, bad)])
         .await;
     let came = NOW - MINUTE;
-    for path in [
-        "/status".to_owned(),
-        "/rejected".to_owned(),
-        format!("/rooms/{}", quote(ROOM)),
-    ] {
+    for path in ["/rejected".to_owned(), format!("/rooms/{}", quote(ROOM))] {
         let page = site.html(&path).await;
         assert!(
             !page.contains("bad created ts") && !page.contains("bad application"),
