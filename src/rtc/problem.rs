@@ -407,7 +407,6 @@ impl<'a> Problem<'a> {
             ) => std::iter::once(stays[*ghost].room.user_id)
                 .chain(followers.iter().copied())
                 .collect(),
-            (Found::Split(SplitFinding::DeadSfu { users, .. }), _) => users.clone(),
             (Found::Split(SplitFinding::AliasDiffers { users, others, .. }), _) => {
                 users.iter().chain(others).copied().collect()
             }
@@ -415,7 +414,8 @@ impl<'a> Problem<'a> {
                 Found::Room(
                     RoomFinding::NobodyCouldCome { users, .. }
                     | RoomFinding::ServerDenied { users, .. },
-                ),
+                )
+                | Found::Split(SplitFinding::DeadSfu { users, .. }),
                 _,
             ) => users.clone(),
             (_, Some(stay)) => vec![stays[stay].room.user_id],

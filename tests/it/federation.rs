@@ -294,12 +294,12 @@ fn add_fault(room: &mut Room, dice: &mut Dice, nth: usize) {
         }
         10 => {
             // Its SFU does not answer from the middle of the call on.
-            two.sfu = one.sfu.clone();
+            two.sfu.clone_from(&one.sfu);
             room.stay(&one, at_ms, end_ms);
             room.stay(&two, at_ms + MINUTE, end_ms - MINUTE);
             room.down.push((
                 format!("https://one{nth}.example"),
-                (at_ms + end_ms) / 2,
+                i64::midpoint(at_ms, end_ms),
                 end_ms + HOUR,
             ));
             // Another one that was down, while nobody was on it.

@@ -475,9 +475,10 @@ async fn read_calls_in_part(
     }
 
     let ghosts = inputs::read_ghosts(store, &members, &origins, ask.now).await?;
-    let own = match ghosts.told.is_empty() {
-        true => None,
-        false => find_own_address(web).await?,
+    let own = if ghosts.told.is_empty() {
+        None
+    } else {
+        find_own_address(web).await?
     };
     let is_silent = |member: &&model::Member| ghosts.told.contains_key(&member.stay.id);
     let silent = members.iter().filter(is_silent);

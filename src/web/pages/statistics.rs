@@ -222,13 +222,13 @@ async fn read_statistics_in_period(
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
         rings: rings::rings_within(store, Scope::All, span, now, RINGS).await?,
-        capacity: capacity::read_capacity(
+        capacity: Box::pin(capacity::read_capacity(
             store,
             span,
             &capacity_step.spans(period, now),
             now,
             &gone,
-        )
+        ))
         .await?,
         capacity_step,
         looked: LookedFacts::default(),
