@@ -90,7 +90,7 @@ pub struct ServerOnSfu {
     /// Device time in which the devices were heard, and the people.
     pub seen_ms: i64,
     pub people: usize,
-    /// It publishes this SFU itself; null if it was not asked.
+    /// It publishes this SFU itself, as far as it was asked.
     pub publishes: bool,
 }
 

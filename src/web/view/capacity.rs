@@ -54,7 +54,7 @@ pub struct SfuLoad {
     pub owner: Option<String>,
     #[serde(flatten)]
     pub people_at_once: AtOnceFacts,
-    /// Distinct people in the period, and calls.
+    /// Distinct people in the period, and calls; of an owner, those of each SFU added up.
     pub people: usize,
     pub calls: usize,
     /// Device time; and the part in which the devices were heard.
