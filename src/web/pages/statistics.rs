@@ -162,7 +162,7 @@ pub async fn get_statistics(
         Ok(PageAnswer::from(page))
     };
 
-    let answer = answer.await;
+    let answer = Box::pin(answer).await;
 
     response::send_page(&web, &ask, answer).await
 }
