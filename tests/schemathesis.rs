@@ -67,18 +67,22 @@ async fn known(app: &App) -> String {
         "[[operations]]\n{flips}\nparameters = {{ \"path.id\" = {room}, \"query.cursor\" = \"{at}\" }}\n"
     );
 
+    let sfus = app.http.get("/api/v1/transports?limit=1").await.ok();
+    let sfu = sfus["data"][0]["service_url"].as_str().unwrap_or_default();
+    let host = sfu.split('/').nth(2).unwrap_or_default().to_owned();
     let person = &call["members"][0]["user_id"];
     let problems = app.http.get("/api/v1/problems?limit=1").await.ok();
     let problem = &problems["data"][0]["id"];
     // A moment must not be in the future.
     format!(
-        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}{}{}{}",
+        "[parameters]\n\"query.at\" = {at}\n{rooms}{lists}{flips}{}{}{}{}{}{}{}",
         operation_parameter("/api/v1/servers/{name}", "path.name", &"sim.example".into()),
         operation_parameter("/api/v1/calls/{id}", "path.id", id),
         operation_parameter("/api/v1/rejected", "query.cursor", &"1000".into()),
         operation_parameter("/api/v1/problems", "query.cursor", &"past.1000.0".into()),
         operation_parameter("/api/v1/problems/{id}", "path.id", problem),
         operation_parameter("/api/v1/people/{id}", "path.id", person),
+        operation_parameter("/api/v1/transports/{host}", "path.host", &host.into()),
     )
 }
 

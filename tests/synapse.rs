@@ -21,6 +21,8 @@ mod codes;
 mod doctor;
 #[path = "synapse/front.rs"]
 mod front;
+#[path = "synapse/ghosts.rs"]
+mod ghosts;
 #[path = "synapse/killed.rs"]
 mod killed;
 #[path = "synapse/odd.rs"]

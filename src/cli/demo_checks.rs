@@ -6,8 +6,11 @@ use crate::rtc::server_check::{
     CertificateAnswer, DelayLimits, PublishedWellKnown, ServerAnswers, ServerFeatures, SfuAnswers,
     WebAnswer,
 };
+use crate::rtc::support::{ContactRole, Support, SupportContact};
 use crate::rtc::time::DAY_MS;
-use crate::store::ingest::probes::{CheckResult, record_result};
+use crate::store::ingest::probes::{
+    AnswerState, CheckResult, RequestResult, SupportResult, record_result,
+};
 use crate::store::{self, Writer};
 
 /// Stores a check of our own homeserver, and of two others: one whose delayed events went off two
@@ -37,7 +40,32 @@ pub(super) async fn store_made_up_checks(
         certificate.days_left = ProbeAnswer::Said(6);
     }
 
-    record_result(store, "uni.example", &check_of(&ending), now).await
+    record_result(store, "uni.example", &check_of(&ending), now).await?;
+    for server in ["matrix.example.net", "verein.example", server_of(bot)] {
+        record_result(store, server, &support_of(server), now).await?;
+    }
+
+    Ok(())
+}
+
+/// Whom to tell about a server of the demo.
+fn support_of(server: &str) -> SupportResult {
+    let admin = SupportContact {
+        role: ContactRole::Admin,
+        user_id: Some(format!("@admin:{server}")),
+        email: Some(format!("admin@{server}")),
+    };
+
+    SupportResult {
+        answer: RequestResult {
+            state: AnswerState::Ok,
+            why: None,
+        },
+        said: Support {
+            contacts: vec![admin],
+            page: None,
+        },
+    }
 }
 
 /// The same answers without what only an account of the server may ask.

@@ -47,6 +47,7 @@ const OWN_NAMES: &[&str] = &[
     "calls",
     "embed",
     "feed",
+    "census",
     "feeds",
     "healthz",
     "me",

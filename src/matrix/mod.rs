@@ -26,7 +26,7 @@ mod stream;
 #[cfg(test)]
 mod stub;
 mod sync;
-mod wellknown;
+pub mod wellknown;
 mod wire;
 
 pub use direct::DIRECT_ROOM_TYPE;

@@ -16,6 +16,7 @@ use crate::rtc::server_check::{
     CertificateAnswer, DelayLimits, PublishedWellKnown, RoomAnswers, ServerAnswers, ServerFeatures,
     SfuAnswers, WebAnswer,
 };
+use crate::rtc::support::Support;
 use crate::rtc::transport::offered_urls;
 use reqwest::{Method, StatusCode, header};
 use ruma::ServerName;
@@ -136,6 +137,23 @@ impl Prober {
             sfus: own_sfus,
             rooms,
         }
+    }
+
+    /// Whom to tell about the server: what it publishes at its name. Our own is asked at its own
+    /// address if its name has a port, as for its well-known document for clients.
+    pub async fn ask_support(
+        &self,
+        server: &str,
+        own: Option<OwnAccount<'_>>,
+    ) -> ProbeAnswer<Support> {
+        let host = host_of(server);
+        let base = match own.filter(|_| host != server) {
+            Some(own) => own.client.settings().homeserver_url.to_string(),
+            None => format!("https://{host}"),
+        };
+        let answer = self.get_json(&base, ".well-known/matrix/support").await;
+
+        answer.map(|json| Support::from_json(&json))
     }
 
     /// How many addresses a host has.

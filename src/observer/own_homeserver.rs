@@ -4,6 +4,7 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
+use crate::matrix::wellknown::address_for_clients;
 use crate::rtc::transport::offered_urls;
 use crate::store::ingest::probes::{self, AnswerState, OwnResult, RequestResult};
 use crate::store::ingest::vantages;
@@ -67,12 +68,29 @@ impl Observer {
             capabilities,
             max_delay_ms: limits.max_delay_ms,
             max_scheduled: limits.max_scheduled,
+            homeserver_url: self.published_address().await,
         };
 
         probes::record_result(&self.store, &self.vantage_id, &result, now).await?;
         self.changes.announce(Change::Observer);
 
         Ok(is_whole && versions.is_ok())
+    }
+
+    /// The address of our homeserver for everybody: the one that it publishes, else the one that we
+    /// use, if it is not one of an inner network.
+    async fn published_address(&self) -> Option<String> {
+        let published = match self.client.well_known().await {
+            Ok(found) => found.and_then(|known| known.homeserver_url),
+            Err(error) => {
+                tracing::debug!(%error, "the well-known document of our homeserver is not known");
+                None
+            }
+        };
+        let own = &self.client.settings().homeserver_url;
+        let own = Some(own.to_string()).filter(|_| own.scheme() == "https");
+
+        published.or(own).as_deref().and_then(address_for_clients)
     }
 }
 

@@ -78,6 +78,8 @@ impl Observer {
             lines,
         };
         probes::record_result(&self.store, server, &result, self.clock.now_ms()).await?;
+        let support = prober.ask_support(server, Some(own)).await;
+        self.record_support(server, support).await?;
         probes::delete_old_results(&self.store, self.clock.now_ms() - KEPT_MS).await?;
         self.changes.announce(Change::Observer);
 

@@ -12,9 +12,11 @@ use crate::matrix::probe::Prober;
 use crate::rtc::id::server_of;
 use crate::rtc::probe_answer::ProbeAnswer;
 use crate::rtc::server_check::{ServerAnswers, SfuAnswers};
+use crate::rtc::support::Support;
 use crate::rtc::time::DAY_MS;
 use crate::store::ingest::probes::{
     self, AnswerState, CheckResult, OwnResult, RequestResult, ServerResult, SfuResult,
+    SupportResult,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -173,9 +175,30 @@ impl Observer {
                 lines: answers.check_lines(),
             };
             probes::record_result(&self.store, name, &result, now()).await?;
+            let asked = prober.ask_support(name, None);
+            if let Ok(support) = tokio::time::timeout(SERVER_LONGEST, asked).await {
+                self.record_support(name, support).await?;
+            }
         }
 
         Ok(server_result(&answers))
+    }
+}
+
+impl Observer {
+    /// Stores whom to tell about a server.
+    pub(super) async fn record_support(
+        &self,
+        server: &str,
+        answer: ProbeAnswer<Support>,
+    ) -> Result<(), Error> {
+        let result = SupportResult {
+            said: answer.said().cloned().unwrap_or_default(),
+            answer: probe_answer(answer),
+        };
+        probes::record_result(&self.store, server, &result, self.clock.now_ms()).await?;
+
+        Ok(())
     }
 }
 

@@ -22,6 +22,8 @@ words! {
         NoTransport = "no_transport",
         Flapping = "flapping",
         BrokenCall = "broken_call",
+        DeadSfu = "dead_sfu",
+        AliasDiffers = "alias_differs",
     }
 }
 
@@ -163,6 +165,28 @@ pub const KINDS: &[KindEntry] = &[
                  .well-known/matrix/client), so that their client has one.",
         severity: Severity::Grave,
         is_certain: true,
+    },
+    KindEntry {
+        kind: FindingKind::AliasDiffers,
+        title: "Different rooms of one SFU",
+        meaning: "Members of one call named different rooms (LiveKit aliases) of the same SFU, \
+                  which keeps them apart.",
+        mender: Mender::Person,
+        remedy: "Update the clients, so that all name the same room; until then, those who are \
+                 fewer leave and join with another client.",
+        severity: Severity::Grave,
+        is_certain: true,
+    },
+    KindEntry {
+        kind: FindingKind::DeadSfu,
+        title: "An SFU in use did not answer",
+        meaning: "Members of the call were on an SFU whose service did not answer when Callscope \
+                  asked it.",
+        mender: Mender::SfuOperator,
+        remedy: "Look at the SFU, its token service and the proxy before them: the page of the SFU \
+                 says what came and since when.",
+        severity: Severity::Grave,
+        is_certain: false,
     },
     KindEntry {
         kind: FindingKind::BrokenCall,
@@ -332,7 +356,7 @@ mod tests {
         }
 
         assert!(KINDS.is_sorted_by_key(|entry| entry.severity.rank()));
-        assert_eq!(KINDS.len(), FindingKind::BrokenCall as usize + 1);
+        assert_eq!(KINDS.len(), FindingKind::AliasDiffers as usize + 1);
     }
 
     #[test]

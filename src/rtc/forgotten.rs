@@ -685,6 +685,7 @@ impl NamelessRoom<'_> {
             return self.make_sfu_nameless(member, "");
         };
 
+        member.transport_alias = None;
         let user_id = std::mem::replace(&mut member.user_id, pseudonym);
         if !is_pseudonym(&user_id) {
             member.device_id = member

@@ -47,6 +47,10 @@ pub struct Membership {
     pub outlived_ms: Option<i64>,
     pub intent: Option<String>,
     pub transport: Option<Transport>,
+    /// A hash of the room of its SFU that it names (`livekit_alias`), to be compared; `None` if it
+    /// names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport_alias: Option<String>,
     pub selection: Selection,
 }
 

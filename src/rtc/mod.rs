@@ -23,6 +23,7 @@ pub mod id;
 pub mod member;
 pub mod membership;
 pub mod neighbours;
+pub mod occupancy;
 pub mod order;
 pub mod power;
 pub mod present;
@@ -38,12 +39,14 @@ pub mod room_rules;
 pub mod room_visibility;
 pub mod server_check;
 pub mod session;
+pub mod sfu_owner;
 pub mod side_by_side;
 pub mod sieve;
 pub mod skew;
 pub mod slot;
 pub mod split_finding;
 pub mod stamp;
+pub mod support;
 pub mod time;
 pub mod transport;
 pub mod visibility;
@@ -57,7 +60,7 @@ use std::collections::BTreeMap;
 
 /// The version of the rules that derive memberships and sessions from events. Raise it when you
 /// change what [`derive()`] returns for the same events: everything stored is then derived again.
-pub const RULES_VERSION: u32 = 3;
+pub const RULES_VERSION: u32 = 4;
 
 /// Everything that follows from the events of one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

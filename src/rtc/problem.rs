@@ -1,6 +1,7 @@
 //! Problems: all findings of one call in one list, each with an id that stays the same when the call
 //! is derived again, with its kind, its time and those whom it is about.
 
+use super::coverage::Span;
 use super::finding::{self, Finding, FindingStay};
 use super::finding_kind::{FindingKind, Sureness};
 use super::ghost::{GhostClass, GhostDoubt};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 pub const PROBLEMS_MAX: usize = 50;
 /// The version of the rules by which findings are derived. It is raised when other findings follow
 /// from the same stays: then they are derived again.
-pub const FINDINGS_VERSION: &str = "2";
+pub const FINDINGS_VERSION: &str = "3";
 /// The length of an id, bytes.
 const ID_BYTES: usize = 10;
 
@@ -31,6 +32,10 @@ pub struct ProblemStay<'a> {
     pub stated: Option<&'a Transport>,
     /// Members of its format state a transport, and nothing was taken out of its content.
     pub states_transports: bool,
+    /// Which room of its own SFU it names, as a text that is the same for the same room.
+    pub alias: Option<&'a str>,
+    /// When the SFU that it uses did not answer our probes, in order and disjoint.
+    pub sfu_down: &'a [Span],
     /// The poll before the one that found it gone.
     pub looked_before_ms: Option<i64>,
 }
@@ -178,6 +183,8 @@ fn find_splits<'a>(
         used: stay.finding.transport,
         selection: stay.finding.selection,
         states_transports: stay.states_transports,
+        alias: stay.alias,
+        sfu_down: stay.sfu_down,
     };
     let stays: Vec<SplitStay> = stays.iter().zip(gone).map(of_stay).collect();
 
@@ -328,14 +335,20 @@ impl<'a> Problem<'a> {
                 RoomFinding::Replaced { .. }
                 | RoomFinding::NobodyCouldCome { .. }
                 | RoomFinding::ServerDenied { .. },
-            ) => None,
+            )
+            | Found::Split(SplitFinding::DeadSfu { .. } | SplitFinding::AliasDiffers { .. }) => {
+                None
+            }
         }
     }
 
     /// What tells it from others of its kind and begin.
     fn subject(&self) -> &'a str {
         match &self.found {
-            Found::Stays(Finding::Apart { sfu, .. }) => sfu,
+            Found::Stays(Finding::Apart { sfu, .. })
+            | Found::Split(
+                SplitFinding::DeadSfu { sfu, .. } | SplitFinding::AliasDiffers { sfu, .. },
+            ) => sfu,
             Found::Room(RoomFinding::Replaced { by, .. }) => by,
             Found::Room(RoomFinding::ServerDenied { server, .. }) => server,
             _ => "",
@@ -348,7 +361,10 @@ impl<'a> Problem<'a> {
         match &self.found {
             Found::Stays(Finding::Apart { sfu, .. })
             | Found::Split(
-                SplitFinding::OldestTie { sfu, .. } | SplitFinding::GhostOldest { sfu, .. },
+                SplitFinding::OldestTie { sfu, .. }
+                | SplitFinding::GhostOldest { sfu, .. }
+                | SplitFinding::DeadSfu { sfu, .. }
+                | SplitFinding::AliasDiffers { sfu, .. },
             ) => Some(sfu),
             _ => None,
         }
@@ -362,9 +378,11 @@ impl<'a> Problem<'a> {
                 Sureness::Probably
             }
             Found::Stays(Finding::Silent { .. }) => Sureness::Perhaps,
-            Found::Split(SplitFinding::OldestTie { .. } | SplitFinding::GhostOldest { .. }) => {
-                Sureness::Probably
-            }
+            Found::Split(
+                SplitFinding::OldestTie { .. }
+                | SplitFinding::GhostOldest { .. }
+                | SplitFinding::DeadSfu { .. },
+            ) => Sureness::Probably,
             _ => Sureness::Computed,
         }
     }
@@ -389,11 +407,15 @@ impl<'a> Problem<'a> {
             ) => std::iter::once(stays[*ghost].room.user_id)
                 .chain(followers.iter().copied())
                 .collect(),
+            (Found::Split(SplitFinding::AliasDiffers { users, others, .. }), _) => {
+                users.iter().chain(others).copied().collect()
+            }
             (
                 Found::Room(
                     RoomFinding::NobodyCouldCome { users, .. }
                     | RoomFinding::ServerDenied { users, .. },
-                ),
+                )
+                | Found::Split(SplitFinding::DeadSfu { users, .. }),
                 _,
             ) => users.clone(),
             (_, Some(stay)) => vec![stays[stay].room.user_id],
@@ -457,6 +479,8 @@ mod tests {
             is_outlived: false,
             stated: None,
             states_transports: false,
+            alias: None,
+            sfu_down: &[],
             looked_before_ms: None,
         }
     }

@@ -356,6 +356,7 @@ mod tests {
         let mut said = member::parse_member_event(event);
         for (_, join) in &mut said.joins {
             (join.intent, join.transport) = (None, None);
+            join.transport_alias = None;
         }
 
         format!("{:?} {:?}", said.joins, said.otherwise)

@@ -1,9 +1,10 @@
 //! Findings about how a call holds together: which SFU decides, who has none, and devices that come
 //! and go.
 
+use super::coverage::Span;
 use super::finding_kind::FindingKind;
 use super::transport::{Selection, Transport};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Two members who join within this time of each other may each take themselves for the oldest, ms.
 pub const TIE_MS: i64 = 2_000;
@@ -31,6 +32,11 @@ pub struct SplitStay<'a> {
     pub selection: Selection,
     /// Members of its format state a transport, and nothing was taken out of its content.
     pub states_transports: bool,
+    /// Which room of its own SFU it names, as a text that is the same for the same room; `None` if
+    /// it names none.
+    pub alias: Option<&'a str>,
+    /// When the SFU that it uses did not answer our probes, in order and disjoint.
+    pub sfu_down: &'a [Span],
 }
 
 /// A problem. Times in ms; `until_ms` is `None` while it lasts.
@@ -59,6 +65,21 @@ pub enum SplitFinding<'a> {
         from_ms: i64,
         until_ms: Option<i64>,
     },
+    /// These were on an SFU whose service did not answer.
+    DeadSfu {
+        sfu: &'a str,
+        users: Vec<&'a str>,
+        from_ms: i64,
+        until_ms: Option<i64>,
+    },
+    /// These named another room of the same SFU than the others.
+    AliasDiffers {
+        sfu: &'a str,
+        users: Vec<&'a str>,
+        others: Vec<&'a str>,
+        from_ms: i64,
+        until_ms: Option<i64>,
+    },
     /// One device came and went again and again. `stay` is the first of those stays.
     Flapping {
         stay: usize,
@@ -76,6 +97,8 @@ impl SplitFinding<'_> {
             Self::OldestTie { .. } => FindingKind::OldestTie,
             Self::GhostOldest { .. } => FindingKind::GhostOldest,
             Self::NoTransport { .. } => FindingKind::NoTransport,
+            Self::DeadSfu { .. } => FindingKind::DeadSfu,
+            Self::AliasDiffers { .. } => FindingKind::AliasDiffers,
             Self::Flapping { .. } => FindingKind::Flapping,
         }
     }
@@ -87,6 +110,8 @@ impl SplitFinding<'_> {
             Self::OldestTie { from_ms, .. }
             | Self::GhostOldest { from_ms, .. }
             | Self::NoTransport { from_ms, .. }
+            | Self::DeadSfu { from_ms, .. }
+            | Self::AliasDiffers { from_ms, .. }
             | Self::Flapping { from_ms, .. } => *from_ms,
         }
     }
@@ -98,6 +123,8 @@ impl SplitFinding<'_> {
             Self::OldestTie { until_ms, .. }
             | Self::GhostOldest { until_ms, .. }
             | Self::NoTransport { until_ms, .. }
+            | Self::DeadSfu { until_ms, .. }
+            | Self::AliasDiffers { until_ms, .. }
             | Self::Flapping { until_ms, .. } => *until_ms,
         }
     }
@@ -115,6 +142,8 @@ pub fn split_findings<'a>(stays: &[SplitStay<'a>], upto: i64) -> Vec<SplitFindin
     found.extend(find_oldest_ties(stays, &order, upto));
     found.extend(find_ghost_oldest(stays, &order, upto));
     found.extend(find_no_transport(stays, &order, upto));
+    found.extend(find_dead_sfus(stays, &order, upto));
+    found.extend(find_other_aliases(stays, &order, upto));
     found.extend(find_flapping(stays, &order, upto));
 
     found
@@ -293,6 +322,142 @@ fn find_no_transport<'a>(
     found
 }
 
+/// SFUs that did not answer while somebody was on them: one finding for each time.
+fn find_dead_sfus<'a>(
+    stays: &[SplitStay<'a>],
+    order: &[usize],
+    upto: i64,
+) -> Vec<SplitFinding<'a>> {
+    let mut times: BTreeMap<(&str, Span), Vec<usize>> = BTreeMap::new();
+    for &at in order {
+        let stay = &stays[at];
+        let Some(sfu) = sfu_of(stay.used).filter(|_| stay.gone_since_ms.is_none()) else {
+            continue;
+        };
+        let lasts = |down: &&Span| {
+            let until_ms = down.to.min(stay.until_ms).min(upto);
+            until_ms - down.from.max(stay.joined_ms) >= LASTS_MS
+        };
+        for down in stay.sfu_down.iter().filter(lasts) {
+            times.entry((sfu, *down)).or_default().push(at);
+        }
+    }
+
+    let finding = |((sfu, down), on_it): ((&'a str, Span), Vec<usize>)| {
+        let joined_ms = on_it.iter().map(|at| stays[*at].joined_ms).min();
+        let until_ms = on_it.iter().map(|at| stays[*at].until_ms).max();
+
+        SplitFinding::DeadSfu {
+            sfu,
+            users: users_of_stays(stays, &on_it),
+            from_ms: joined_ms.unwrap_or(down.from).max(down.from),
+            until_ms: end_of(until_ms.unwrap_or(down.to).min(down.to), upto),
+        }
+    };
+
+    times.into_iter().map(finding).take(EACH_MAX).collect()
+}
+
+/// SFUs on which members name different rooms, so that they are apart though on one SFU. Those of
+/// the room that most name are the others.
+fn find_other_aliases<'a>(
+    stays: &[SplitStay<'a>],
+    order: &[usize],
+    upto: i64,
+) -> Vec<SplitFinding<'a>> {
+    let mut by_sfu: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
+    for &at in order {
+        let stay = &stays[at];
+        // Who uses the SFU of another member uses the room that that one names.
+        let own = sfu_of(stay.used).filter(|_| stay.used == stay.stated);
+        let own = own.filter(|_| stay.gone_since_ms.is_none());
+        if let (Some(sfu), Some(alias)) = (own, stay.alias) {
+            let aliases = by_sfu.entry(sfu).or_default();
+            aliases.entry(alias).or_default().push(at);
+        }
+    }
+
+    let mut found = Vec::new();
+    for (sfu, aliases) in by_sfu.into_iter().filter(|(_, aliases)| aliases.len() > 1) {
+        // Of several that as many name, it is that of who came first.
+        let rank = |of: &&Vec<usize>| (of.len(), std::cmp::Reverse(stays[of[0]].joined_ms));
+        let Some(most) = aliases.values().max_by_key(rank) else {
+            continue;
+        };
+        let (mut apart, mut others) = (BTreeSet::new(), BTreeSet::new());
+        let (mut from_ms, mut until_ms) = (i64::MAX, i64::MIN);
+        for &at in aliases.values().filter(|of| *of != most).flatten() {
+            for &other in most {
+                let (one, two) = (&stays[at], &stays[other]);
+                let begin_ms = one.joined_ms.max(two.joined_ms);
+                let end_ms = one.until_ms.min(two.until_ms);
+                if is_other_device(one, two) && end_ms.min(upto) - begin_ms >= LASTS_MS {
+                    apart.insert(at);
+                    others.insert(other);
+                    from_ms = from_ms.min(begin_ms);
+                    until_ms = until_ms.max(end_ms);
+                }
+            }
+        }
+
+        if !apart.is_empty() {
+            let places = |of: BTreeSet<usize>| of.into_iter().collect::<Vec<_>>();
+            found.push(SplitFinding::AliasDiffers {
+                sfu,
+                users: users_of_stays(stays, &places(apart)),
+                others: users_of_stays(stays, &places(others)),
+                from_ms,
+                until_ms: end_of(until_ms, upto),
+            });
+        }
+    }
+
+    found.truncate(EACH_MAX);
+
+    found
+}
+
+/// The users of these stays, each once.
+fn users_of_stays<'a>(stays: &[SplitStay<'a>], places: &[usize]) -> Vec<&'a str> {
+    let users: BTreeSet<&str> = places.iter().map(|at| stays[*at].user_id).collect();
+    users.into_iter().collect()
+}
+
+/// The state of an SFU's service as one probe found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SfuFlip {
+    /// When the probe found it, ms.
+    pub at_ms: i64,
+    pub answers: bool,
+}
+
+/// When an SFU did not answer, by the changes that probes found, in order of time. What was before
+/// the first change is not known; what the last one found goes on.
+#[must_use]
+pub fn spans_without_answer(flips: &[SfuFlip]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut since_ms = None;
+    for flip in flips {
+        match (flip.answers, since_ms) {
+            (false, None) => since_ms = Some(flip.at_ms),
+            (true, Some(from)) => {
+                spans.push(Span {
+                    from,
+                    to: flip.at_ms,
+                });
+                since_ms = None;
+            }
+            _ => {}
+        }
+    }
+
+    if let Some(from) = since_ms {
+        spans.push(Span { from, to: i64::MAX });
+    }
+
+    spans
+}
+
 /// Devices that came at least [`FLAPS_MIN`] times within [`FLAPS_WITHIN_MS`], each time after they
 /// had gone. A stay that follows another one without a break is no return.
 fn find_flapping<'a>(stays: &[SplitStay<'a>], order: &[usize], upto: i64) -> Vec<SplitFinding<'a>> {
@@ -385,7 +550,101 @@ mod tests {
             used,
             selection: Selection::OldestMembership,
             states_transports: true,
+            alias: None,
+            sfu_down: &[],
         }
+    }
+
+    #[test]
+    fn an_sfu_that_does_not_answer_while_people_are_on_it_is_dead() {
+        let (a, b) = (sfu("a"), sfu("b"));
+        let down = [Span {
+            from: HOUR,
+            to: 2 * HOUR,
+        }];
+        let on_it = |user, from, until| SplitStay {
+            sfu_down: &down,
+            selection: Selection::MultiSfu,
+            ..stay(user, (from, until), Some(&a), Some(&a))
+        };
+        let stays = [
+            on_it("@early:h", 0, HOUR + LASTS_MS),
+            on_it("@late:h", 90 * MINUTE, 3 * HOUR),
+            on_it("@before:h", 0, HOUR),
+            on_it("@moment:h", 2 * HOUR - LASTS_MS + 1, 5 * HOUR),
+            stay("@other:h", (0, 5 * HOUR), Some(&b), Some(&b)),
+        ];
+        let dead = |until_ms| SplitFinding::DeadSfu {
+            sfu: "a",
+            users: vec!["@early:h", "@late:h"],
+            from_ms: HOUR,
+            until_ms,
+        };
+        assert_eq!(split_findings(&stays, 9 * HOUR), [dead(Some(2 * HOUR))]);
+        assert_eq!(split_findings(&stays, 100 * MINUTE), [dead(None)]);
+        let ghost = SplitStay {
+            gone_since_ms: Some(0),
+            ..stays[0]
+        };
+        assert_eq!(
+            split_findings(&[ghost], 9 * HOUR),
+            [],
+            "a ghost hears nobody"
+        );
+    }
+
+    #[test]
+    fn changes_of_probes_are_spans_without_an_answer() {
+        let flip = |at_ms, answers| SfuFlip { at_ms, answers };
+        let span = |from, to| Span { from, to };
+        assert_eq!(spans_without_answer(&[]), []);
+        assert_eq!(
+            spans_without_answer(&[flip(5, true), flip(7, false), flip(8, false), flip(9, true)]),
+            [span(7, 9)]
+        );
+        assert_eq!(
+            spans_without_answer(&[flip(7, false)]),
+            [span(7, i64::MAX)],
+            "it goes on"
+        );
+    }
+
+    #[test]
+    fn members_on_one_sfu_in_different_rooms_are_apart() {
+        let (a, b) = (sfu("a"), sfu("b"));
+        let named = |user, alias, span| SplitStay {
+            alias: Some(alias),
+            selection: Selection::MultiSfu,
+            ..stay(user, span, Some(&a), Some(&a))
+        };
+        let one = named("@one:h", "x", (0, HOUR));
+        let two = named("@two:h", "x", (MINUTE, HOUR));
+        let odd = named("@odd:h", "y", (2 * MINUTE, 30 * MINUTE));
+        let found = SplitFinding::AliasDiffers {
+            sfu: "a",
+            users: vec!["@odd:h"],
+            others: vec!["@one:h", "@two:h"],
+            from_ms: 2 * MINUTE,
+            until_ms: Some(30 * MINUTE),
+        };
+        assert_eq!(split_findings(&[one, two, odd], 2 * HOUR), [found]);
+        assert_eq!(split_findings(&[one, two], 2 * HOUR), []);
+        let elsewhere = SplitStay {
+            stated: Some(&b),
+            used: Some(&b),
+            ..odd
+        };
+        assert_eq!(split_findings(&[one, elsewhere], 2 * HOUR), []);
+        // It is on the SFU of another member, whose room it uses.
+        let follower = SplitStay {
+            stated: Some(&b),
+            ..odd
+        };
+        assert_eq!(split_findings(&[one, follower], 2 * HOUR), []);
+        let later = named("@odd:h", "y", (HOUR, 2 * HOUR));
+        assert_eq!(split_findings(&[one, later], 3 * HOUR), []);
+        let silent = SplitStay { alias: None, ..odd };
+        assert_eq!(split_findings(&[one, silent], 2 * HOUR), []);
     }
 
     #[test]

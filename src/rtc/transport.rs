@@ -1,5 +1,6 @@
 //! Transports: where a member's media is sent, as its member event states (old name: foci).
 
+use super::id::hash;
 use super::words::words;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -114,6 +115,22 @@ impl Selection {
 #[must_use]
 pub fn first_usable_transport(list: Option<&Value>) -> Option<Transport> {
     list?.as_array()?.iter().find_map(parse_transport)
+}
+
+/// Length of the hash of an alias, bytes.
+const ALIAS_BYTES: usize = 8;
+
+/// A hash of the room that the first usable transport of a JSON array names on its SFU
+/// (`livekit_alias`); `None` if it names none.
+#[must_use]
+pub fn hash_of_alias(list: Option<&Value>) -> Option<String> {
+    let transports = list?.as_array()?;
+    let first = transports
+        .iter()
+        .find(|one| parse_transport(one).is_some())?;
+    let alias = first.get("livekit_alias")?.as_str()?;
+
+    (!alias.is_empty()).then(|| hash(&["livekit_alias", alias], ALIAS_BYTES))
 }
 
 /// The addresses of the transports that a homeserver offers, normalised, each once; those of

@@ -30,6 +30,7 @@ json_row! {
         intent: Option<String> = "m.intent",
         transport_type: Option<String> = "m.transport_type",
         transport_url: Option<String> = "m.transport_url",
+        transport_alias: Option<String> = "m.transport_alias",
         selection: String = "m.selection",
         back_since_ms: Option<i64> = "m.back_since_ms",
         outlived_ms: Option<i64> = "m.outlived_ms",
@@ -59,6 +60,7 @@ pub(in crate::store) fn membership_from_row(row: MembershipRow) -> Membership {
         resumed: row.resumed != 0,
         claimed: row.claimed != 0,
         intent: row.intent,
+        transport_alias: row.transport_alias,
         selection: Selection::from_word(&row.selection),
         back_since_ms: row.back_since_ms,
         outlived_ms: row.outlived_ms,
@@ -97,8 +99,8 @@ pub(in crate::store) static WRITE_MEMBERSHIPS: MultiRow = MultiRow::new(
     "insert into memberships (room_id, session_id, id, chain, slot_id, user_id, device_id, server,
         kind, joined_ms, opened_ms, until_ms, end_reason, updates, join_event_id, end_event_id,
         resumed, claimed, intent, transport_type, transport_url, selection, back_since_ms,
-        outlived_ms) values ",
-    "($1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        outlived_ms, transport_alias) values ",
+    "($1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     " on conflict (id) do update set session_id = excluded.session_id, slot_id = excluded.slot_id,
         user_id = excluded.user_id, device_id = excluded.device_id, server = excluded.server,
         kind = excluded.kind, joined_ms = excluded.joined_ms, opened_ms = excluded.opened_ms,
@@ -107,7 +109,7 @@ pub(in crate::store) static WRITE_MEMBERSHIPS: MultiRow = MultiRow::new(
         resumed = excluded.resumed, claimed = excluded.claimed, intent = excluded.intent,
         transport_type = excluded.transport_type, transport_url = excluded.transport_url,
         selection = excluded.selection, back_since_ms = excluded.back_since_ms,
-        outlived_ms = excluded.outlived_ms",
+        outlived_ms = excluded.outlived_ms, transport_alias = excluded.transport_alias",
 );
 
 /// Binds the columns of [`WRITE_MEMBERSHIPS`] after the session.
@@ -137,4 +139,5 @@ pub(in crate::store) fn bind_membership(query: Statement, member: &Membership) -
         .bind(member.selection.as_str())
         .bind(member.back_since_ms)
         .bind(member.outlived_ms)
+        .bind(member.transport_alias.clone())
 }

@@ -129,6 +129,7 @@ pub fn member_row(
             let address = Some(format!("https://{sfu}"));
             Transport::stored("livekit".to_owned(), address, server_of(user_id))
         }),
+        transport_alias: None,
         selection: Selection::MultiSfu,
     };
 

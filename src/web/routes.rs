@@ -4,9 +4,9 @@ use super::outputs::{
     attendance, badge, embed, export, feed, health, live, metrics, robots, table,
 };
 use super::pages::{
-    about, admin, admin_rooms, call, calls, docs, feeds, me, openid, overview, person, problems,
-    rejected, room, room_at, rooms, server, server_check, servers, share, shared_call, sign_in,
-    sign_in_code, statistics, status, transports, wall, widget,
+    about, admin, admin_rooms, call, calls, census, docs, feeds, me, openid, overview, people,
+    person, problems, rejected, room, room_at, rooms, server, server_check, servers, share,
+    shared_call, sign_in, sign_in_code, statistics, status, transport, transports, wall, widget,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -77,9 +77,12 @@ fn add_page_routes(routes: &mut Routes<'_>) {
     routes.dear_page("/servers", servers::get_servers);
     routes.dear_page("/servers/{name}/check", server_check::get_server_check);
     routes.dear_page("/servers/{name}", server::get_server);
+    routes.dear_page("/people", people::get_people);
     routes.dear_page("/people/{id}", person::get_person);
     routes.dear_page("/transports", transports::get_transports);
+    routes.dear_page("/transports/{host}", transport::get_transport);
     routes.dear_page("/statistics", statistics::get_statistics);
+    routes.dear_page("/census", census::get_census);
     routes.page("/stats", statistics::redirect_stats);
     routes.page("/wall", wall::get_wall);
     routes.page("/status", status::get_status);
@@ -127,11 +130,14 @@ fn add_api_routes(routes: &mut Routes<'_>) {
     );
     routes.dear_page("/api/v1/servers/{name}/rtc-ok", server_check::get_rtc_ok);
     routes.dear_page("/api/v1/servers/{name}", server::get_server);
+    routes.dear_page("/api/v1/people", people::get_people);
     routes.dear_page("/api/v1/people/{id}", person::get_person);
     routes.dear_page("/api/v1/transports", transports::get_transports);
     routes.dear_page("/api/v1/transports.csv", table::get_transports_file);
     routes.dear_page("/api/v1/transports.ndjson", table::get_transports_file);
+    routes.dear_page("/api/v1/transports/{host}", transport::get_transport);
     routes.dear_page("/api/v1/statistics", statistics::get_statistics);
+    routes.dear_page("/api/v1/census", census::get_census);
     routes.page("/api/v1/wall", wall::get_wall);
     routes.page("/api/v1/status", status::get_status);
     routes.dear_page("/api/v1/rejected", rejected::get_rejected);

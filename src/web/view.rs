@@ -19,6 +19,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::{PartialSchema, ToSchema};
 
 mod answered;
+mod capacity;
 mod certainty;
 mod clock;
 mod event;
@@ -43,11 +44,13 @@ pub mod server_check;
 mod side_by_side;
 pub(in crate::web) mod state_reset;
 mod storage;
+mod support;
 mod usage;
 pub use crate::rtc::finding_kind::{FindingKind, Sureness};
+pub use capacity::{AtOnceFacts, AtOnceStep, CapacityFacts, CarriedFacts, SfuLoad};
 pub use certainty::{
     BoundaryFacts, CallClockFacts, CallContext, CertaintyFacts, CoverageFacts, EndsFacts, GapFacts,
-    boundary_words,
+    OwnAddress, boundary_words,
 };
 pub use clock::{ClockFacts, DelayedFacts, precise_duration};
 pub use event::{EvidenceFacts, RejectedFacts};
@@ -74,6 +77,7 @@ pub use server::{
 };
 pub use side_by_side::{SideBySideFacts, add_side_by_side, count_calls_to_look_at};
 pub use storage::{StorageTroubleFacts, StorageWords, storage_words};
+pub use support::{ContactFacts, SupportFacts};
 pub use usage::{SumFacts, inferred_words, not_exact_words};
 
 /// Maximum length of a display name, characters; longer ones are cut. Some strangers fill a whole

@@ -107,6 +107,7 @@ async fn each_question_is_answered_within_one_click() {
         open_first_page(browser, &app, js).await;
         let led_to = browser.click_name("page", "^Capacity$").await;
         assert!(led_to.ends_with("/statistics#capacity"), "{led_to}");
+        says_all(browser, "capacity", &["How large must my SFU be"]).await;
         browser.close("page").await;
         // Next call of this room.
         open_first_page(browser, &app, js).await;

@@ -10,6 +10,7 @@ use callscope::rtc::words::{Source, Watch};
 use callscope::store::findings::derive::{StoredFinding, derive_next_findings, findings_of_calls};
 use callscope::store::findings::list::{FindingFilter, list_findings};
 use callscope::store::ingest::batch::{Arrival, Batch, RoomBatch};
+use callscope::store::ingest::probes::{AnswerState, RequestResult, SfuResult, record_result};
 use callscope::store::ingest::write::write_batch;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const SERVERS: u64 = 500;
-const ROOMS: usize = 330;
+const ROOMS: usize = 390;
 
 /// The same numbers for the same seed.
 struct Dice(u64);
@@ -47,6 +48,8 @@ struct Room {
     id: String,
     events: Vec<Value>,
     faults: BTreeSet<Fault>,
+    /// SFUs that did not answer from one time to another.
+    down: Vec<(String, i64, i64)>,
     nth: usize,
 }
 
@@ -61,6 +64,8 @@ struct Device {
     /// It renews every hour, as clients of today do.
     renews: bool,
     call_id: String,
+    /// The room of the SFU that it names, if it is not that of the others.
+    alias: Option<String>,
 }
 
 impl Room {
@@ -69,6 +74,7 @@ impl Room {
             id: format!("!r{nth}:s{nth}.example"),
             events: Vec::new(),
             faults: BTreeSet::new(),
+            down: Vec::new(),
             nth: 0,
         }
     }
@@ -87,7 +93,8 @@ impl Room {
             .sfu
             .iter()
             .map(|sfu| {
-                json!({ "type": "livekit", "livekit_alias": self.id,
+                let alias = one.alias.as_ref().unwrap_or(&self.id);
+                json!({ "type": "livekit", "livekit_alias": alias,
                 "livekit_service_url": format!("https://{sfu}") })
             })
             .collect();
@@ -151,6 +158,7 @@ fn anybody(dice: &mut Dice, room: usize, nth: usize) -> Device {
         follows: false,
         renews: true,
         call_id: String::new(),
+        alias: None,
     }
 }
 
@@ -216,7 +224,7 @@ fn add_fault(room: &mut Room, dice: &mut Dice, nth: usize) {
     one.sfu = Some(format!("one{nth}.example"));
     two.sfu = Some(format!("two{nth}.example"));
     let end_ms = at_ms + dice.between(20 * MINUTE, 3 * HOUR);
-    match nth % 11 {
+    match nth % 13 {
         0 => {
             one.follows = true;
             room.stay(&one, at_ms, end_ms);
@@ -284,6 +292,34 @@ fn add_fault(room: &mut Room, dice: &mut Dice, nth: usize) {
             let first = one.user.clone().min(two.user.clone());
             room.fault(FindingKind::BrokenCall, &first);
         }
+        10 => {
+            // Its SFU does not answer from the middle of the call on.
+            two.sfu.clone_from(&one.sfu);
+            room.stay(&one, at_ms, end_ms);
+            room.stay(&two, at_ms + MINUTE, end_ms - MINUTE);
+            room.down.push((
+                format!("https://one{nth}.example"),
+                i64::midpoint(at_ms, end_ms),
+                end_ms + HOUR,
+            ));
+            // Another one that was down, while nobody was on it.
+            room.down.push((
+                format!("https://two{nth}.example"),
+                at_ms - 3 * HOUR,
+                at_ms - HOUR,
+            ));
+            let first = one.user.clone().min(two.user.clone());
+            room.fault(FindingKind::DeadSfu, &first);
+        }
+        11 => {
+            let mut three = anybody(dice, nth, 92);
+            (two.sfu, three.sfu) = (one.sfu.clone(), one.sfu.clone());
+            one.alias = Some("another".to_owned());
+            room.stay(&one, at_ms, end_ms);
+            room.stay(&two, at_ms + MINUTE, end_ms);
+            room.stay(&three, at_ms + 2 * MINUTE, end_ms);
+            room.fault(FindingKind::AliasDiffers, &one.user);
+        }
         _ => {
             room.live(&one, at_ms, at_ms + 1);
             room.stay(&two, at_ms + MINUTE, end_ms);
@@ -328,6 +364,22 @@ async fn findings(rooms: &[Room]) -> Vec<StoredFinding> {
         write_batch(&store, &Rules::default(), &batch)
             .await
             .unwrap();
+    }
+
+    for (url, from_ms, until_ms) in rooms.iter().flat_map(|room| &room.down) {
+        for (at_ms, state) in [
+            (from_ms - DAY, AnswerState::Ok),
+            (*from_ms, AnswerState::Failed),
+            (*until_ms, AnswerState::Ok),
+        ] {
+            let result = SfuResult {
+                health: RequestResult { state, why: None },
+                took_ms: None,
+                delegates_leave: None,
+                cors: None,
+            };
+            record_result(&store, url, &result, at_ms).await.unwrap();
+        }
     }
 
     let calls = all_calls(&store).await;

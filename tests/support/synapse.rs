@@ -15,7 +15,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use tempfile::TempDir;
 
 #[path = "synapse_config.rs"]
@@ -32,8 +32,8 @@ main()
 /// How the homeservers of a bed differ from the usual ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Oddities {
-    /// How far the clock of each is ahead of this machine's, s.
-    pub ahead_s: [u32; 2],
+    /// How far the clock of each is ahead of this machine's, s; below zero: behind it.
+    pub ahead_s: [i32; 2],
     /// Whether an account may log in by its password.
     pub passwords: bool,
 }
@@ -119,7 +119,7 @@ pub struct Homeserver {
     secret: String,
     folder: PathBuf,
     /// How far its clock is ahead from the next launch on, s.
-    ahead_s: AtomicU32,
+    ahead_s: AtomicI32,
     passwords: bool,
     child: Mutex<Option<Child>>,
 }
@@ -134,7 +134,7 @@ impl Homeserver {
             name: format!("localhost:{federation}"),
             url: format!("http://127.0.0.1:{client}"),
             secret,
-            ahead_s: AtomicU32::new(oddities.ahead_s[index]),
+            ahead_s: AtomicI32::new(oddities.ahead_s[index]),
             passwords: oddities.passwords,
             child: Mutex::new(None),
             folder,
@@ -157,11 +157,11 @@ impl Homeserver {
         let output = File::create(self.folder.join("output.log")).unwrap();
         let mut command = Command::new(python());
         let ahead_s = self.ahead_s.load(Ordering::Relaxed);
-        if ahead_s > 0 {
+        if ahead_s != 0 {
             // Only the wall clock is wrong: timers use the monotonic clock.
             command
                 .env("LD_PRELOAD", libfaketime())
-                .env("FAKETIME", format!("+{ahead_s}s"))
+                .env("FAKETIME", format!("{ahead_s:+}s"))
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
 
@@ -204,7 +204,7 @@ impl Homeserver {
 
     /// Starts it anew with these settings, its clock ahead by so many seconds, and waits until it
     /// answers.
-    pub async fn restart_with(&self, settings: &Value, ahead_s: u32) {
+    pub async fn restart_with(&self, settings: &Value, ahead_s: i32) {
         self.kill();
         fs::write(self.folder.join("homeserver.yaml"), settings.to_string()).unwrap();
         self.ahead_s.store(ahead_s, Ordering::Relaxed);

@@ -91,7 +91,7 @@ impl Patient<'_> {
     }
 
     /// A fault in the settings or the clock of the homeserver.
-    async fn with_setting(&self, title: &str, ahead_s: u32, change: impl FnOnce(&mut Value)) {
+    async fn with_setting(&self, title: &str, ahead_s: i32, change: impl FnOnce(&mut Value)) {
         let usual = self.server().settings();
         let mut changed = usual.clone();
         change(&mut changed);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-const AHEAD_S: u32 = 3;
+const AHEAD_S: i32 = 3;
 
 /// Maximum time by which one side may know of a change before the other, ms.
 const NEWS_MAX_MS: i64 = 2500;

@@ -417,6 +417,7 @@ impl<'a> DeviceFold<'a> {
             outlived_ms: None,
             intent: join.intent.clone(),
             transport: join.transport.clone(),
+            transport_alias: join.transport_alias.clone(),
             selection: join.selection,
         };
 
@@ -635,6 +636,9 @@ impl<'a> DeviceFold<'a> {
         member.until_ms = current.until.max(member.joined_ms);
         member.intent.clone_from(&current.join.intent);
         member.transport.clone_from(&current.join.transport);
+        member
+            .transport_alias
+            .clone_from(&current.join.transport_alias);
         member.selection = current.join.selection;
 
         if member.device_id.is_none() {

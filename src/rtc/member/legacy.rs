@@ -5,7 +5,7 @@ use super::statement::{Expiry, Join, MemberEvent, UnlistedDevices, required_id, 
 use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
-use crate::rtc::transport::{Selection, first_usable_transport};
+use crate::rtc::transport::{Selection, first_usable_transport, hash_of_alias};
 use crate::rtc::words::{EndReason, Format};
 use serde_json::Value;
 
@@ -45,6 +45,7 @@ fn join_of_item(item: &Value) -> Result<(String, Join), Reason> {
         stay: hint_of_stay(item.get("membershipID")),
         intent: truncated_hint(item.get("m.call.intent")),
         transport: first_usable_transport(item.get("foci_active")),
+        transport_alias: hash_of_alias(item.get("foci_active")),
         selection: Selection::OldestMembership,
     };
 
@@ -131,6 +132,7 @@ fn join_of_mesh_device(
         stay: Some(session_id.to_owned()),
         intent: None,
         transport: None,
+        transport_alias: None,
         selection: Selection::Unknown,
     };
 

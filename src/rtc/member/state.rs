@@ -5,7 +5,7 @@ use super::statement::{Expiry, Join, MemberEvent, leave_reason, required_id, tru
 use crate::rtc::event::Reason;
 use crate::rtc::slot::SlotId;
 use crate::rtc::time::millis_of_json;
-use crate::rtc::transport::{Selection, first_usable_transport};
+use crate::rtc::transport::{Selection, first_usable_transport, hash_of_alias};
 use crate::rtc::words::Format;
 use serde_json::{Map, Value};
 
@@ -169,6 +169,7 @@ fn parse_shared_fields(object: &Map<String, Value>) -> Result<Join, Reason> {
         stay: None,
         intent: truncated_hint(object.get("m.call.intent")),
         transport: first_usable_transport(foci),
+        transport_alias: hash_of_alias(foci),
         selection: selection
             .and_then(Value::as_str)
             .map_or(Selection::Unknown, Selection::from_word),

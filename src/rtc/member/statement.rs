@@ -54,6 +54,8 @@ pub struct Join {
     pub stay: Option<String>,
     pub intent: Option<String>,
     pub transport: Option<Transport>,
+    /// The result of [`hash_of_alias`] for the same list.
+    pub transport_alias: Option<String>,
     pub selection: Selection,
 }
 

@@ -4,7 +4,7 @@
 use super::statement::{Expiry, Join, MemberEvent, leave_reason, required_id, truncated_hint};
 use crate::rtc::event::{Reason, RoomEvent};
 use crate::rtc::slot::SlotId;
-use crate::rtc::transport::{Selection, first_usable_transport};
+use crate::rtc::transport::{Selection, first_usable_transport, hash_of_alias};
 use crate::rtc::words::Format;
 use serde_json::Value;
 
@@ -90,6 +90,7 @@ fn parse_sticky_join(event: &RoomEvent) -> Result<Join, Reason> {
         stay: None,
         intent: truncated_hint(content.pointer("/application/m.call.intent")),
         transport: first_usable_transport(Some(published_transports(content)?)),
+        transport_alias: hash_of_alias(Some(published_transports(content)?)),
         // A sticky member publishes on its own transport (docs/matrixrtc.md section 13).
         selection: Selection::MultiSfu,
     })

@@ -19,6 +19,7 @@ pub(super) async fn route_request(hs: &Homeserver, call: &ApiRequest) -> Answer 
 
     match path.as_slice() {
         [".well-known", "matrix", "client"] if method == "GET" => Ok(get_well_known(hs)),
+        [".well-known", "matrix", "support"] if method == "GET" => Ok(get_support(hs)),
         // Also plays the service of an SFU.
         [.., "healthz"] if method == "GET" => Ok(json!({})),
         ["_matrix", "client", "versions"] if method == "GET" => Ok(get_versions(&hs.ledger())),
@@ -95,6 +96,17 @@ fn get_well_known(hs: &Homeserver) -> Value {
     }
 
     body
+}
+
+/// Whom to tell about the homeserver.
+fn get_support(hs: &Homeserver) -> Value {
+    let server = hs.server_name();
+
+    json!({"contacts": [{
+        "role": "m.role.admin",
+        "matrix_id": format!("@admin:{server}"),
+        "email_address": format!("admin@{server}"),
+    }]})
 }
 
 /// The answer of `/versions`: the versions, and the features that are switched on.

@@ -2,7 +2,10 @@
 //! its findings are about goes on. Whoever changes something of it discards them in the same commit.
 
 use super::broken::find_broken_calls;
-use super::inputs::{problem_stays, read_ghosts, read_taken_back, transports_in_use};
+use super::inputs::{
+    SfuDowntimes, problem_stays, read_ghosts, read_sfu_downtimes, read_taken_back,
+    transports_in_use,
+};
 use crate::rtc::finding_kind::{FindingKind, Sureness};
 use crate::rtc::id::server_of;
 use crate::rtc::problem::{
@@ -501,6 +504,7 @@ struct ReadCalls {
     origins: HashMap<String, evidence::Origins>,
     ghosts: super::inputs::Ghosts,
     taken_back: BTreeSet<String>,
+    downtimes: SfuDowntimes,
     rooms: HashMap<String, RoomKnowledge>,
 }
 
@@ -527,6 +531,7 @@ impl ReadCalls {
         let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
         let ghosts = read_ghosts(store, &members, &origins, now).await?;
         let taken_back = read_taken_back(store, &members).await?;
+        let downtimes = read_sfu_downtimes(store, &members).await?;
         let mut by_call: HashMap<String, Vec<Member>> = HashMap::new();
         for member in members {
             by_call
@@ -542,6 +547,7 @@ impl ReadCalls {
             origins,
             ghosts,
             taken_back,
+            downtimes,
         })
     }
 
@@ -562,6 +568,7 @@ impl ReadCalls {
             &self.origins,
             &self.ghosts,
             &self.taken_back,
+            &self.downtimes,
         );
         let unknown = RoomKnowledge::default();
         let room = self.rooms.get(&call.room.room_id).unwrap_or(&unknown);

@@ -1,11 +1,13 @@
 //! From rows to what the core needs to find problems: the evidence about ghosts, and the stays.
 
+use crate::rtc::coverage::Span;
 use crate::rtc::finding::FindingStay;
 use crate::rtc::ghost::{self, Clues, Goodbyes, SilentStay};
 use crate::rtc::id::server_of;
 use crate::rtc::membership::Membership;
 use crate::rtc::problem::ProblemStay;
 use crate::rtc::room_finding::RoomFindingStay;
+use crate::rtc::split_finding::{SfuFlip, spans_without_answer};
 use crate::rtc::time::DAY_MS;
 use crate::rtc::transport::{self, Transport, TransportStay};
 use crate::rtc::words::Format;
@@ -174,9 +176,56 @@ pub(crate) async fn read_taken_back(
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
+/// When SFUs did not answer, by the address that members name.
+pub type SfuDowntimes = BTreeMap<String, Vec<Span>>;
+
+/// The most SFUs that are looked up at once.
+const SFUS_MAX: usize = 200;
+
+static FLIPS: MultiRow = MultiRow::new(
+    "select f.name, f.at_ms, f.state from probe_flips f where f.kind = 'sfu' and f.step = 'health'
+        and f.name in (",
+    "?",
+    ") order by f.name, f.at_ms",
+);
+
+/// When the SFUs that these stays name did not answer our probes.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn read_sfu_downtimes(
+    store: &Reader,
+    members: &[model::Member],
+) -> Result<SfuDowntimes, Error> {
+    let stated = |member: &model::Member| {
+        let stated = member.stay.transport.as_ref().and_then(Transport::stated);
+        stated.map(ToOwned::to_owned)
+    };
+    let urls: BTreeSet<String> = members.iter().filter_map(stated).collect();
+    let urls: Vec<String> = urls.into_iter().take(SFUS_MAX).collect();
+    if urls.is_empty() {
+        return Ok(SfuDowntimes::new());
+    }
+
+    let mut connection = store.read.acquire().await?;
+    let mut flips: BTreeMap<String, Vec<SfuFlip>> = BTreeMap::new();
+    for row in FLIPS.read_by_ids(&mut connection, &urls).await? {
+        let state: String = row.try_get("state")?;
+        // What was refused was not asked.
+        let answers = !matches!(state.as_str(), "failed" | "missing");
+        let at_ms = row.try_get("at_ms")?;
+        let of_sfu = flips.entry(row.try_get("name")?).or_default();
+        of_sfu.push(SfuFlip { at_ms, answers });
+    }
+
+    let spans = |(url, flips): (String, Vec<SfuFlip>)| (url, spans_without_answer(&flips));
+
+    Ok(flips.into_iter().map(spans).collect())
+}
+
 /// What findings need of the stays of one call of this application, in the order of `members`.
 /// `used` is the transport of each, `taken_back` what
-/// [`read_taken_back`] says.
+/// [`read_taken_back`] says, `downtimes` what [`read_sfu_downtimes`] does.
 pub(crate) fn problem_stays<'a>(
     application: &str,
     members: &'a [model::Member],
@@ -184,6 +233,7 @@ pub(crate) fn problem_stays<'a>(
     origins: &HashMap<String, Origins>,
     ghosts: &Ghosts,
     taken_back: &BTreeSet<String>,
+    downtimes: &'a SfuDowntimes,
 ) -> Vec<ProblemStay<'a>> {
     let is_call = application == "m.call";
     let is_ours = |event_id: &str| event_id.starts_with('~');
@@ -222,6 +272,12 @@ pub(crate) fn problem_stays<'a>(
             states_transports: is_call
                 && matches!(stay.format, Format::Session | Format::Sticky)
                 && !taken_back.contains(&stay.id),
+            alias: stay.transport_alias.as_deref(),
+            sfu_down: transport
+                .as_ref()
+                .and_then(Transport::stated)
+                .and_then(|url| downtimes.get(url))
+                .map_or(&[], Vec::as_slice),
             looked_before_ms: origins
                 .and_then(|origins| origins.end)
                 .and_then(|event| event.made_since_ms),

@@ -3,6 +3,7 @@
 use super::probe_flips::{self, StepNow};
 use crate::rtc::event::replace_nul;
 use crate::rtc::server_check::{CheckLine, CheckStep, StepState};
+use crate::rtc::support::Support;
 use crate::rtc::words::words;
 use crate::store::{Error, Reader, Writer};
 use serde::de::DeserializeOwned;
@@ -73,6 +74,16 @@ pub struct OwnResult {
     pub capabilities: RequestResult,
     pub max_delay_ms: Option<i64>,
     pub max_scheduled: Option<i64>,
+    /// The address of its client API, as it publishes it.
+    #[serde(default)]
+    pub homeserver_url: Option<String>,
+}
+
+/// Whom to tell about a server, as it publishes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupportResult {
+    pub answer: RequestResult,
+    pub said: Support,
 }
 
 /// The report about a server, from its name to its SFU. The rules of rooms are no part of it: who
@@ -134,6 +145,19 @@ impl ProbeKind for OwnResult {
             self.transports.step("transports"),
             self.capabilities.step("capabilities"),
         ]
+    }
+}
+
+impl ProbeKind for SupportResult {
+    const WORD: &'static str = "support";
+
+    fn is_well(&self) -> bool {
+        self.answer.is_ok()
+    }
+
+    /// Whether it can be reached is no fault of calls: its changes are not kept.
+    fn steps(&self) -> Vec<StepNow> {
+        Vec::new()
     }
 }
 

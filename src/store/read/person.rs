@@ -3,7 +3,8 @@
 use crate::rtc::coverage::Span;
 use crate::rtc::words::EndReason;
 use crate::store::db::word_column::word_from_row;
-use crate::store::{Error, Reader};
+use crate::store::read::name_search::name_words;
+use crate::store::{Error, Reader, escape_for_like};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -141,4 +142,53 @@ pub async fn name_of_person(store: &Reader, user_id: &str) -> Result<Option<Stri
         .await?;
 
     Ok(name)
+}
+
+/// A person whom a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPerson {
+    pub user_id: String,
+    pub name: Option<String>,
+    pub calls: i64,
+    /// When the last stay ends, ms.
+    pub last_ms: i64,
+}
+
+// A person without a name in any room is found by the id.
+const SEARCH: &str = concat!(
+    "select o.user_id, (select min(n.name) from people n where n.user_id = o.user_id) as name,
+        o.calls, o.last_ms
+    from (select m.user_id, count(distinct m.session_id) as calls, max(m.until_ms) as last_ms
+        from memberships m where m.until_ms > m.joined_ms and m.session_id is not null
+            and (lower(m.user_id) like $1 escape '!' or m.user_id in (select p.user_id from people p
+                where p.name is not null and ",
+    name_words!(),
+    " like $1 escape '!'))
+        group by m.user_id) as o
+    order by o.last_ms desc, o.user_id limit $2"
+);
+
+/// The people who were in a call and whose id or display name contains this text, in whatever case,
+/// those first who were in a call last; at most `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn search_people(
+    store: &Reader,
+    text: &str,
+    limit: i64,
+) -> Result<Vec<FoundPerson>, Error> {
+    let pattern = format!("%{}%", escape_for_like(&text.to_lowercase()));
+    let query = sqlx::query(SEARCH).bind(pattern).bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+    let person = |row: &AnyRow| {
+        Ok(FoundPerson {
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("name")?,
+            calls: row.try_get("calls")?,
+            last_ms: row.try_get("last_ms")?,
+        })
+    };
+
+    rows.iter().map(person).collect()
 }

@@ -235,7 +235,7 @@ const STAYS: &str = sql!(
     or coalesce(m.transport_url, '') like $3 escape '!')"
 );
 const UPDATE_STAY: &str = "update memberships set user_id = $2, device_id = $3, server = $4,
-    chain = $5, intent = $6, transport_url = $7 where id = $1";
+    chain = $5, intent = $6, transport_url = $7, transport_alias = $8 where id = $1";
 const SEALS: &str = "select chain from seals where room_id = $1";
 const DROP_SEAL: &str = "delete from seals where room_id = $1 and chain = $2";
 const RENAME_SEAL: &str = "update seals set chain = $3 where room_id = $1 and chain = $2";
@@ -279,6 +279,7 @@ impl RoomWork<'_> {
                 .bind(&*new_key)
                 .bind(&stay.intent)
                 .bind(stay.transport.as_ref().and_then(Transport::stated))
+                .bind(&stay.transport_alias)
                 .execute(&mut **tx)
                 .await?;
         }

@@ -1,6 +1,8 @@
 //! Numbers over spans of time.
 
 pub mod calls_ever;
+pub mod capacity;
+pub mod census;
 pub mod clock_skew;
 pub mod concurrency;
 pub mod daily_rollup;

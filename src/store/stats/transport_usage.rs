@@ -31,7 +31,7 @@ pub struct TransportUsage {
 
 const ROOMS: &str = "select distinct m.room_id from memberships m
     where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms";
-const STAYS: &str = concat!(
+pub(super) const STAYS: &str = concat!(
     "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms,
         m.join_event_id, m.until_ms, m.transport_type, m.transport_url, m.selection, ",
     seen_from!(),
@@ -115,22 +115,22 @@ pub async fn usage_by_transport(
 }
 
 /// A stay with what its use of a transport follows from.
-struct StayRow {
+pub(super) struct StayRow {
     room_id: String,
-    user_id: String,
+    pub user_id: String,
     device_id: Option<String>,
     member_key: String,
-    server: String,
-    stay: TransportStay,
+    pub server: String,
+    pub stay: TransportStay,
     /// The span in which it was really seen, ms; empty or backwards if it never was.
-    seen_from: i64,
-    seen_until: i64,
+    pub seen_from: i64,
+    pub seen_until: i64,
 }
 
 impl StayRow {
     /// The stay in this row of [`STAYS`]. Its seen span does not know of ghosts yet, see
     /// [`Self::hear`].
-    fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
+    pub fn read(row: &sqlx::any::AnyRow) -> Result<Self, Error> {
         let kind: Option<String> = row.try_get("transport_type")?;
         let address: Option<String> = row.try_get("transport_url")?;
         let server: String = row.try_get("server")?;
@@ -160,7 +160,7 @@ impl StayRow {
 
     /// Ends the seen span of a stay at the time when its device was last heard, if the stay still
     /// counts though its device is probably gone.
-    fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
+    pub fn hear(&mut self, row: &sqlx::any::AnyRow, gone: &Gone) -> Result<(), Error> {
         if gone.ghosts.is_empty() {
             return Ok(());
         }

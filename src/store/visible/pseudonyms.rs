@@ -42,7 +42,7 @@ const OF_MEMBERSHIPS: &str = "t.id, t.room_id, t.chain, t.slot_id,
     t.id as join_event_id, case when t.end_event_id is null then null else t.id end
     as end_event_id, t.resumed, t.claimed, t.intent, {transport_type} as transport_type,
     {transport_url} as transport_url, t.selection, t.session_id, t.opened_ms, t.back_since_ms,
-    t.outlived_ms";
+    t.outlived_ms, cast(null as text) as transport_alias";
 
 /// The columns of a call. `{servers}` are its servers.
 const OF_SESSIONS: &str = "t.id, t.room_id, t.slot_id, t.application, t.started_ms, t.until_ms,

@@ -8,6 +8,8 @@ mod call_head;
 mod call_people;
 mod call_window;
 pub mod calls;
+mod capacity;
+pub mod census;
 pub mod docs;
 pub mod feeds;
 #[cfg(test)]
@@ -16,6 +18,7 @@ pub mod me;
 pub mod observer_state;
 pub mod openid;
 pub mod overview;
+pub mod people;
 pub mod period;
 pub mod person;
 pub mod problems;
@@ -34,6 +37,7 @@ pub mod statistics;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod transport;
 pub mod transports;
 pub mod wall;
 pub mod widget;
@@ -42,11 +46,15 @@ use super::Web;
 use super::http::error::Error;
 use super::http::response::PageRequest;
 use super::view::liveness::Liveness;
-use super::view::{self, CallContext, CallFacts, FindingFacts, MemberFacts, NowFacts};
+use super::view::{
+    self, CallContext, CallFacts, FindingFacts, MemberFacts, NowFacts, OwnAddress, SupportFacts,
+};
 use crate::rtc::coverage::Interval;
+use crate::rtc::id::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
 use crate::store::findings::broken::find_broken_calls;
 use crate::store::findings::inputs;
+use crate::store::ingest::probes::{self, OwnResult, SupportResult};
 use crate::store::ingest::{access, vantages};
 use crate::store::model;
 use crate::store::read::{self, coverage, evidence, large_calls};
@@ -59,6 +67,38 @@ async fn find_account(web: &Web) -> Result<Option<String>, Error> {
     let vantages = vantages::list_vantages_for(&web.store).await?;
     let user_ids = vantages.into_iter().map(|vantage| vantage.user_id);
     Ok(user_ids.into_iter().find(|user_id| !user_id.is_empty()))
+}
+
+/// Our own homeserver with the address of its client API; `None` if the address is not known.
+async fn find_own_address(web: &Web) -> Result<Option<OwnAddress>, Error> {
+    for vantage in vantages::list_vantages_for(&web.store).await? {
+        let offers = probes::newest_result::<OwnResult>(&web.store, &vantage.id).await?;
+        let url = offers.and_then(|offers| offers.result.homeserver_url);
+        if let Some(url) = url.filter(|_| !vantage.user_id.is_empty()) {
+            let server = server_of(&vantage.user_id).to_owned();
+            return Ok(Some(OwnAddress { server, url }));
+        }
+    }
+
+    Ok(None)
+}
+
+/// Maximum servers whose contacts are read for one answer.
+const SUPPORT_MAX: usize = 20;
+
+/// Whom to tell about these servers, by server, as far as that is known.
+async fn read_support(
+    web: &Web,
+    servers: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, SupportFacts>, Error> {
+    let mut found = BTreeMap::new();
+    for server in servers.iter().take(SUPPORT_MAX) {
+        let probed = probes::newest_result::<SupportResult>(&web.store, server).await?;
+        let support = probed.and_then(|probed| SupportFacts::new(server, probed));
+        found.extend(support.map(|support| ((*server).to_owned(), support)));
+    }
+
+    Ok(found)
 }
 
 /// Which time of one room is known, and how; empty for an unknown room.
@@ -452,9 +492,22 @@ async fn read_calls_in_part(
         origins.extend(evidence::origins_of_memberships(store, &stay_ids).await?);
     }
 
+    let ghosts = inputs::read_ghosts(store, &members, &origins, ask.now).await?;
+    let own = if ghosts.told.is_empty() {
+        None
+    } else {
+        find_own_address(web).await?
+    };
+    let is_silent = |member: &&model::Member| ghosts.told.contains_key(&member.stay.id);
+    let silent = members.iter().filter(is_silent);
+    let servers: BTreeSet<&str> = silent.map(|member| member.stay.server()).collect();
+    let support = read_support(web, &servers).await?;
     let ledger = CallContext {
-        ghosts: inputs::read_ghosts(store, &members, &origins, ask.now).await?,
+        ghosts,
+        own,
+        support,
         taken_back: inputs::read_taken_back(store, &members).await?,
+        downtimes: inputs::read_sfu_downtimes(store, &members).await?,
         origins,
         coverage,
         rooms: access::knowledge_of_rooms(store, &rooms).await?,

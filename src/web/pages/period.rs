@@ -153,6 +153,16 @@ impl Bucket {
         }
     }
 
+    /// The unit by which a period is shown in a small picture: it has about thirty columns at most.
+    #[must_use]
+    pub fn coarse_step(period: Period) -> Self {
+        match period.days {
+            ..=31 => Self::Day,
+            32..=Self::MOST_DAYS => Self::Week,
+            _ => Self::Month,
+        }
+    }
+
     /// The choices within a period: address, name, and whether it is this one.
     #[must_use]
     pub fn choices(self, period: Period) -> Vec<(String, &'static str, bool)> {
@@ -188,6 +198,19 @@ impl Bucket {
         }
 
         found
+    }
+
+    /// The spans of the steps of a period that ends at `now`, ms. The last one ends there, too.
+    #[must_use]
+    pub fn spans(self, period: Period, now: i64) -> Vec<Span> {
+        let span = period.span(now);
+        let step = |days: Range<i64>| Span {
+            from: days.start * f::DAY,
+            to: span.to.min(days.end * f::DAY),
+        };
+        let steps = self.cut(span.from / f::DAY, period.days);
+
+        steps.into_iter().map(step).collect()
     }
 
     /// The name of the step that begins at this time.

@@ -2,7 +2,7 @@
 //! one of them.
 
 use super::{read_problems_of_calls, stays_of_findings};
-use crate::rtc::finding_kind::{FindingKind, Sureness};
+use crate::rtc::finding_kind::{FindingKind, Mender, Sureness};
 use crate::store::findings::derive::{has_outdated_calls, list_underived_calls};
 use crate::store::findings::list::{self, FindingFilter, FindingPlace};
 use crate::store::ingest::rooms;
@@ -314,6 +314,11 @@ fn count_fitting_calls(calls: &[model::Call]) -> usize {
 }
 
 impl ComputedProblems {
+    /// The number of open ones that are asked for.
+    pub(in crate::web) fn count_open(&self, asked: &ProblemRequest) -> usize {
+        self.open(asked).len()
+    }
+
     /// The open ones that are asked for, in order.
     fn open(&self, asked: &ProblemRequest) -> Vec<&ProblemFacts> {
         if asked.open == Some(false) {
@@ -520,6 +525,12 @@ async fn load_problem(web: &Web, ask: &PageRequest, id: &str) -> Result<ProblemP
         )
     })?;
     let entry = problem.entry();
+    let mut problem = problem;
+    if problem.finding.support.is_none() && entry.mender == Mender::ServerAdmin {
+        let servers: BTreeSet<&str> = problem.finding.server().into_iter().collect();
+        let support = super::read_support(web, &servers).await?;
+        problem.finding.support = support.into_values().next();
+    }
 
     Ok(ProblemPage {
         kind_title: entry.title,

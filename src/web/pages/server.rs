@@ -23,7 +23,7 @@ use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
 use crate::web::view::{
     CallFacts, ClockFacts, DelayedFacts, DriftFacts, GhostFacts, MemberFacts, OwnFacts,
-    PerhapsGone, PersonTime, Rate, ServerProbeFacts, SfuOfServer, Stamp, SumFacts,
+    PerhapsGone, PersonTime, Rate, ServerProbeFacts, SfuOfServer, Stamp, SumFacts, SupportFacts,
 };
 use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -51,6 +51,8 @@ pub struct ServerPage {
     /// If this is our own homeserver: what it offers to signed-in users. This has priority over
     /// what is published.
     pub own: Option<OwnFacts>,
+    /// Whom to tell about it, as it publishes; null where that is not known.
+    pub support: Option<SupportFacts>,
     /// The SFUs that it publishes or its people name, with their health.
     pub sfus: Vec<SfuOfServer>,
     #[serde(flatten)]
@@ -233,7 +235,10 @@ async fn load_server_page(
     );
     let (now, probing) = (read_server_now(web, ask, name).await?, web.options.probing);
 
+    let support = super::read_support(web, &BTreeSet::from([name])).await?;
+
     Ok(ServerPage {
+        support: support.into_values().next(),
         server: name.to_owned(),
         now,
         probing,

@@ -1,9 +1,9 @@
 //! `/statistics`: calls, people and time over a period, compared with the one before; how long, how
 //! many, when, where.
 
+use super::capacity;
 use super::period::{Bucket, Period};
 use super::servers;
-use crate::rtc::coverage::Span;
 use crate::store::Reader;
 use crate::store::ingest::rooms;
 use crate::store::read::coverage;
@@ -16,11 +16,15 @@ use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::bars::{self, BarData, Bars};
+use crate::web::svg::flows::{Flow, Flows, draw_flows};
 use crate::web::svg::week::{self, Week};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
-use crate::web::view::{RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids, top_rooms};
+use crate::web::view::{
+    AtOnceStep, CapacityFacts, CarriedFacts, RoomTime, ServerFacts, Stamp, SumFacts, top_room_ids,
+    top_rooms,
+};
 use crate::web::{Web, view};
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -79,6 +83,11 @@ pub struct Statistics {
     pub rooms: Vec<RoomTime>,
     pub servers: Vec<ServerFacts>,
     pub rings: RingCounts,
+    /// How many people were in calls at once, with ghosts and without, and whose SFUs carried them.
+    pub capacity: CapacityFacts,
+    /// The unit of its steps: `day`, for 90 days `week`, for a year `month`.
+    #[schema(value_type = String)]
+    pub capacity_step: Bucket,
     #[serde(flatten)]
     pub looked: LookedFacts,
     pub watched_rooms: usize,
@@ -152,7 +161,7 @@ pub async fn get_statistics(
         Ok(PageAnswer::from(page))
     };
 
-    let answer = answer.await;
+    let answer = Box::pin(answer).await;
 
     response::send_page(&web, &ask, answer).await
 }
@@ -166,6 +175,7 @@ async fn read_statistics_in_period(
 ) -> Result<Statistics, Error> {
     let now = ask.now;
     let (span, before) = (period.span(now), period.before(now));
+    let capacity_step = Bucket::coarse_step(period);
     let gone = super::read_gone_members(web, ask).await?;
     // Coverage and counts are read from one snapshot, so that everything reported as known was
     // counted.
@@ -211,6 +221,15 @@ async fn read_statistics_in_period(
         rooms: top_rooms(&sums, &names, TOP),
         servers: top,
         rings: rings::rings_within(store, Scope::All, span, now, RINGS).await?,
+        capacity: Box::pin(capacity::read_capacity(
+            store,
+            span,
+            &capacity_step.spans(period, now),
+            now,
+            &gone,
+        ))
+        .await?,
+        capacity_step,
         looked: LookedFacts::default(),
         watched_rooms: rooms::list_watched_rooms(store).await?.len(),
         calls_ever: calls_ever::count_calls_begun(store, now).await?,
@@ -232,12 +251,7 @@ async fn numbers_per_bucket(
 ) -> Result<Vec<DayFacts>, Error> {
     let (span, mut found) = (period.span(ask.now), Vec::new());
     let steps = step.cut(span.from / f::DAY, period.days);
-    let span_of = |days: &Range<i64>| Span {
-        from: days.start * f::DAY,
-        to: span.to.min(days.end * f::DAY),
-    };
-
-    let spans: Vec<Span> = steps.iter().map(span_of).collect();
+    let spans = step.spans(period, ask.now);
     let people = usage::count_people_per_step(store, &spans).await?;
     for ((days, span), people) in steps.into_iter().zip(spans).zip(people) {
         // Of these days, the calls with at most so many people.
@@ -336,6 +350,25 @@ impl Statistics {
         )
     }
 
+    /// The most people in calls at once by day, week or month.
+    #[must_use]
+    pub fn capacity_chart(&self) -> Bars {
+        draw_people_at_once(&self.capacity.steps, self.capacity_step)
+    }
+
+    /// The picture of whose SFU carried whose time.
+    #[must_use]
+    pub fn flows(&self) -> Flows {
+        let flow = |row: &CarriedFacts| Flow {
+            from: f::sanitize_line(&row.server),
+            to: f::sanitize_line(row.carrier()),
+            value: row.seen_ms,
+        };
+        let flows: Vec<Flow> = self.capacity.carried.iter().map(flow).collect();
+
+        draw_flows(&flows, "other servers", "others")
+    }
+
     /// The calls by length, in minutes if no other unit is named.
     #[must_use]
     pub fn length_chart(&self) -> Bars {
@@ -386,6 +419,31 @@ impl Statistics {
 
         Num(100.0 * ratio(part.whole(), first.unwrap_or(0)))
     }
+}
+
+/// The most people in calls at once in each of these steps, which are units of this kind.
+#[must_use]
+pub fn draw_people_at_once(steps: &[AtOnceStep], unit: Bucket) -> Bars {
+    let last = steps.len().saturating_sub(1);
+    let every = (steps.len() / 7).max(1);
+    let column = |(at, step): (usize, &AtOnceStep)| {
+        let people = step.people;
+        BarData {
+            title: format!(
+                "{}: {} at once, 95 %: {}",
+                unit.label(step.from_ms),
+                f::group_digits(people.peak),
+                f::group_digits(people.p95)
+            ),
+            value: people.peak,
+            before: None,
+            label: (at % every == 0 && at + every / 2 < last).then(|| unit.label(step.from_ms)),
+            now: at == last,
+        }
+    };
+    let columns: Vec<BarData> = steps.iter().enumerate().map(column).collect();
+
+    bars::draw_bars(&columns, 130, 1, f::group_digits)
 }
 
 /// A column for each class: the number of its calls above its name. There is no period before.

@@ -2,6 +2,7 @@
 //! served.
 
 use super::period::{LIMIT, LIST_PARAMETERS, Period};
+use crate::rtc::transport::host_of_url;
 use crate::store::ingest::probes::{self, SfuResult};
 use crate::store::stats::transport_usage::{self, TransportUsage};
 use crate::web::Web;
@@ -400,6 +401,19 @@ impl TransportRow {
             }
             Some(_) => None,
         }
+    }
+
+    /// The page of its host; `None` if it can carry nobody.
+    #[must_use]
+    pub fn href(&self) -> Option<String> {
+        let url = self
+            .service_url
+            .as_deref()
+            .filter(|_| self.doubt().is_none())?;
+        Some(format!(
+            "/transports/{}",
+            f::path_segment(&host_of_url(url))
+        ))
     }
 
     /// The host of its address; its type if it has none.

@@ -4,6 +4,7 @@ pub mod axis;
 pub mod bars;
 pub mod blind;
 pub mod chart;
+pub mod flows;
 pub mod heat;
 pub mod pin;
 pub mod sfu;

@@ -1,6 +1,7 @@
 //! How certain the times of a call and of a stay are, as pages and JSON show it.
 
 use super::Stamp;
+use super::SupportFacts;
 use super::format as f;
 use crate::rtc::coverage::{Cover, Interval, Span};
 use crate::rtc::evidence::{self, BoundaryBasis, Certainty};
@@ -8,6 +9,7 @@ use crate::rtc::membership::Membership;
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
 use crate::store::findings::inputs::Ghosts;
+use crate::store::findings::inputs::SfuDowntimes;
 use crate::store::model;
 use crate::store::read::coverage::UnheardSpan;
 use crate::store::read::evidence::Origins;
@@ -103,10 +105,23 @@ pub struct CallContext {
     pub ghosts: Ghosts,
     /// Stays whose transports may have been taken back.
     pub taken_back: std::collections::BTreeSet<String>,
+    /// When SFUs did not answer, by address.
+    pub downtimes: SfuDowntimes,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
     /// Facts from the rooms' own state, by room.
     pub rooms: HashMap<String, RoomKnowledge>,
+    /// Our own homeserver, where commands are sent to; `None` if its address is not known.
+    pub own: Option<OwnAddress>,
+    /// Whom to tell about the servers of ghosts, by server.
+    pub support: BTreeMap<String, SupportFacts>,
+}
+
+/// Our own homeserver, and the address of its client API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnAddress {
+    pub server: String,
+    pub url: String,
 }
 
 impl CallContext {

@@ -2,7 +2,7 @@
 
 use super::finding_group::groups_of_findings;
 use super::format as f;
-use super::{CallContext, CallFacts, MemberFacts, Stamp, person_title};
+use super::{CallContext, CallFacts, MemberFacts, OwnAddress, Stamp, SupportFacts, person_title};
 use crate::rtc::finding::{Finding, People};
 use crate::rtc::finding_kind::{FindingKind, Mender, Severity, Sureness};
 use crate::rtc::ghost::{self, GhostClass, GhostDoubt, GhostSign};
@@ -46,7 +46,9 @@ pub struct FindingFacts {
     /// so. Which of these it is `reset` says in the word that the room has for it. `room_replaced`:
     /// the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody
     /// but `users` had the power to join. `server_denied`: the room takes no events of the server
-    /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye.
+    /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye. `dead_sfu`: `users` were on
+    /// an SFU that did not answer our probes. `alias_differs`: `users` named another room of the same
+    /// SFU than `unheard`.
     #[schema(value_type = String)]
     pub kind: FindingKind,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
@@ -117,6 +119,9 @@ pub struct FindingFacts {
     pub counts_until_at: Option<Stamp>,
     /// How to clear it; null for other kinds.
     pub clear: Option<ClearFacts>,
+    /// Whom to tell about `server`, if that is for its admin to mend and it publishes contacts;
+    /// null where that is not known.
+    pub support: Option<SupportFacts>,
     #[serde(flatten)]
     pub state: RoomStateFacts,
 }
@@ -132,15 +137,23 @@ pub struct ClearFacts {
     pub event_id: String,
     /// Whose account can do it without power in the room.
     pub user_id: String,
-    /// The whole command for a terminal; `YOUR_HOMESERVER` and `YOUR_ACCESS_TOKEN` are to be
-    /// replaced.
+    /// The homeserver that the command is sent to, which is ours, and whose account's token it needs:
+    /// that of `user_id`, if it is there, or of a moderator. Null if its address is not known.
+    pub homeserver: Option<String>,
+    /// The whole command for a terminal; `YOUR_ACCESS_TOKEN` is to be replaced, and where
+    /// `homeserver` is null `YOUR_HOMESERVER`, too.
     pub curl: String,
 }
 
 impl ClearFacts {
     /// How to clear the membership that this event states; `None` if it has no state key, because
     /// only a state event can be replaced by others.
-    fn new(room_id: &str, user_id: &str, current: &CurrentEvent) -> Option<Self> {
+    fn new(
+        room_id: &str,
+        user_id: &str,
+        current: &CurrentEvent,
+        own: Option<&OwnAddress>,
+    ) -> Option<Self> {
         let state_key = current.state_key.clone()?;
         let path = format!(
             "/_matrix/client/v3/rooms/{}/state/{}/{}",
@@ -148,9 +161,10 @@ impl ClearFacts {
             encode_path_segment(&current.kind),
             encode_path_segment(&state_key)
         );
+        let base = own.map_or("https://YOUR_HOMESERVER", |own| own.url.as_str());
         let curl = format!(
             "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: \
-             application/json' -d '{{}}' 'https://YOUR_HOMESERVER{path}'"
+             application/json' -d '{{}}' '{base}{path}'"
         );
 
         Some(Self {
@@ -159,8 +173,23 @@ impl ClearFacts {
             state_key,
             event_id: current.event_id.clone(),
             user_id: user_id.to_owned(),
+            homeserver: own.map(|own| own.server.clone()),
             curl,
         })
+    }
+
+    /// Whose token the command needs, in words after "with the token of".
+    #[must_use]
+    pub fn token_words(&self) -> String {
+        let user = f::sanitize_line(&self.user_id);
+
+        match &self.homeserver {
+            Some(own) if own != server_of(&self.user_id) => format!(
+                "a moderator of the room who is on {}",
+                f::sanitize_line(own)
+            ),
+            _ => format!("{user} or of a moderator of the room"),
+        }
     }
 }
 
@@ -199,6 +228,7 @@ pub(super) fn findings_of_call(
         &ledger.origins,
         &ledger.ghosts,
         &ledger.taken_back,
+        &ledger.downtimes,
     );
     let Problems { list, doubts } = problems_of_call(&call.id, &stays, room, upto);
     let facts = |problem| FindingFacts::of_problem(problem, call, members, ledger);
@@ -251,6 +281,7 @@ impl FindingFacts {
             counts_until_ms: None,
             counts_until_at: None,
             clear: None,
+            support: None,
             reset: None,
             state: RoomStateFacts::default(),
         }
@@ -298,8 +329,13 @@ impl FindingFacts {
         };
         let server = told.users.first().map(|user| server_of(user).to_owned());
 
+        let is_for_admin = told.mender == Mender::ServerAdmin;
+        let support = server.as_ref().filter(|_| is_for_admin);
+        let support = support.and_then(|server| ledger.support.get(server));
+
         Self {
             severity: told.kind.severity(told.sure),
+            support: support.cloned(),
             server,
             ..told
         }
@@ -343,6 +379,22 @@ impl FindingFacts {
                 sure: Sureness::Probably,
                 ..self
             },
+            SplitFinding::DeadSfu { sfu, users, .. } => Self {
+                users: users.into_iter().map(ToOwned::to_owned).collect(),
+                service_url: Some(sfu.to_owned()),
+                sure: Sureness::Probably,
+                ..self
+            },
+            SplitFinding::AliasDiffers {
+                sfu, users, others, ..
+            } => Self {
+                users: users.into_iter().map(ToOwned::to_owned).collect(),
+                unheard_total: others.len(),
+                unheard: others.into_iter().map(ToOwned::to_owned).collect(),
+                service_url: Some(sfu.to_owned()),
+                mutual: true,
+                ..self
+            },
             SplitFinding::Flapping { times, .. } => Self {
                 times: Some(times),
                 ..self
@@ -382,7 +434,9 @@ impl FindingFacts {
             due_at: Some(Stamp(due_ms)),
             counts_until_ms: Some(stay.until_ms),
             counts_until_at: Some(Stamp(stay.until_ms)),
-            clear: current.and_then(|current| ClearFacts::new(room_id, &stay.user_id, current)),
+            clear: current.and_then(|current| {
+                ClearFacts::new(room_id, &stay.user_id, current, ledger.own.as_ref())
+            }),
             ..self
         }
     }
@@ -409,7 +463,11 @@ impl FindingFacts {
     pub fn is_loud(&self) -> bool {
         matches!(
             self.kind,
-            FindingKind::Apart | FindingKind::SideBySide | FindingKind::NoTransport
+            FindingKind::Apart
+                | FindingKind::SideBySide
+                | FindingKind::NoTransport
+                | FindingKind::DeadSfu
+                | FindingKind::AliasDiffers
         ) || self.is_ghost()
             || self.is_loud_of_room_state()
     }
@@ -436,6 +494,8 @@ impl FindingFacts {
                 | FindingKind::NoTransport
                 | FindingKind::Flapping
                 | FindingKind::BrokenCall
+                | FindingKind::DeadSfu
+                | FindingKind::AliasDiffers
         )
     }
 
@@ -468,6 +528,8 @@ impl FindingFacts {
                 | FindingKind::GhostOldest
                 | FindingKind::Flapping
                 | FindingKind::BrokenCall
+                | FindingKind::DeadSfu
+                | FindingKind::AliasDiffers
         );
 
         !is_of_several
@@ -496,6 +558,8 @@ impl FindingFacts {
             (FindingKind::NoTransport, _) => ("bad", "split", "No SFU"),
             (FindingKind::Flapping, _) => ("warn", "clock", "Comes and goes"),
             (FindingKind::BrokenCall, _) => ("warn", "split", "Broke"),
+            (FindingKind::DeadSfu, _) => ("bad", "split", "Dead SFU"),
+            (FindingKind::AliasDiffers, _) => ("bad", "split", "Different rooms"),
             _ => ("", "clock", "No goodbye"),
         }
     }
@@ -554,6 +618,14 @@ impl FindingFacts {
             }
             (FindingKind::NoTransport, _) if is_over => format!("{users} had no SFU"),
             (FindingKind::NoTransport, _) => format!("{users} has no SFU"),
+            (FindingKind::DeadSfu, _) if is_over => {
+                format!("The SFU of {users} did not answer")
+            }
+            (FindingKind::DeadSfu, _) => format!("The SFU of {users} does not answer"),
+            (FindingKind::AliasDiffers, _) => format!(
+                "{users} and {unheard} {could} hear each other: they named different rooms of one \
+                 SFU"
+            ),
             (FindingKind::Flapping, _) => format!(
                 "{users} came and went {} times",
                 f::group_digits(self.times.unwrap_or_default())
@@ -621,6 +693,13 @@ impl FindingFacts {
                 "Their clients use the SFU of the oldest member, {sfu}, though that one is gone \
                  and they name another themselves."
             ),
+            (FindingKind::DeadSfu, _) => format!(
+                "The service of {sfu} did not answer when Callscope asked it. Who was connected \
+                 already may not have noticed; who came could not join."
+            ),
+            (FindingKind::AliasDiffers, _) => {
+                format!("All of them were on {sfu}, and an SFU keeps its rooms apart.")
+            }
             (FindingKind::NoTransport | FindingKind::Flapping | FindingKind::BrokenCall, _) => {
                 self.kind.entry().meaning.to_owned()
             }

@@ -117,6 +117,7 @@ mod tests {
             capabilities: answer(),
             max_delay_ms,
             max_scheduled: max_delay_ms.map(|_| 100),
+            homeserver_url: None,
         };
 
         let (asked_ms, well_ms) = (5, None);

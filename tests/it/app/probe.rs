@@ -224,3 +224,35 @@ async fn nobody_is_asked_unless_the_operator_wants_it() {
 
     app.app.stop().await;
 }
+
+#[tokio::test]
+async fn whom_to_tell_about_a_server_is_asked_once_and_shown_at_its_ghosts() {
+    let (bed, app) = asking().await;
+    let page = probed(&app, "/api/v1/servers/other.example", &["/support"]).await;
+    assert_eq!(
+        page["support"]["contacts"],
+        json!([{ "role": "admin", "user_id": "@admin:sim.example", "email": "admin@sim.example" }]),
+        "{page}"
+    );
+    let html = app.page("/servers/other.example").await;
+    assert!(html.contains("mailto:admin@sim.example"), "{html}");
+
+    // The same person is silent for more than an hour.
+    let room = bed.room(&[ALICE, BOB]);
+    let key = key(BOB, "GHOST");
+    let mut gone = join("GHOST");
+    gone["m.call.intent"] = "video".into();
+    let long_ago = now() - 2 * 3_600_000;
+    bed.hs.send_state(&room, BOB, MEMBER, &key, gone, long_ago);
+    let found = eventually("the ghost is listed", 30, async || {
+        let list = app.json("/api/v1/problems?kind=silent").await;
+        let first = list["data"][0].clone();
+        (!first.is_null()).then_some(first)
+    })
+    .await;
+    assert_eq!(found["support"]["server"], "other.example", "{found}");
+    let path = format!("/problems/{}", found["id"].as_str().unwrap());
+    assert!(app.page(&path).await.contains("mailto:admin@sim.example"));
+
+    app.app.stop().await;
+}

@@ -244,6 +244,8 @@ fn questions(call: &str, problem: &str) -> Vec<(&'static str, String, u16)> {
             200,
         ),
         ("/api/v1/people/{id}", "/api/v1/people/none".to_owned(), 404),
+        ("/api/v1/people", "/api/v1/people?q=ali".to_owned(), 200),
+        ("/api/v1/people", "/api/v1/people?limit=0".to_owned(), 400),
         (
             "/badge/servers/{name}/rtc.json",
             "/badge/servers/example.org/rtc.json".to_owned(),
@@ -254,6 +256,17 @@ fn questions(call: &str, problem: &str) -> Vec<(&'static str, String, u16)> {
             "/api/v1/transports?sort=sfu".to_owned(),
             200,
         ),
+        (
+            "/api/v1/transports/{host}",
+            "/api/v1/transports/sfu.example".to_owned(),
+            200,
+        ),
+        (
+            "/api/v1/transports/{host}",
+            "/api/v1/transports/none.example".to_owned(),
+            404,
+        ),
+        ("/api/v1/census", "/api/v1/census?period=7d".to_owned(), 200),
         ("/api/v1/wall", "/api/v1/wall".to_owned(), 200),
         ("/healthz", "/healthz".to_owned(), 200),
         ("/readyz", "/readyz".to_owned(), 200),
@@ -309,7 +322,8 @@ async fn no_address_takes_a_parameter_that_it_does_not_know() {
     for path in document["paths"].as_object().unwrap().keys() {
         let asked = path
             .replace("{id}", &quote(ROOM))
-            .replace("{name}", "example.org");
+            .replace("{name}", "example.org")
+            .replace("{host}", "sfu.example");
         let answer = site
             .client
             .get(format!("{}{asked}?nonsense=1", site.base))

@@ -13,6 +13,7 @@ pub struct Names {
     pub problems: Vec<String>,
     pub rooms: Vec<String>,
     pub servers: Vec<String>,
+    pub sfus: Vec<String>,
     pub people: Vec<String>,
     pub words: Vec<String>,
 }
@@ -76,6 +77,8 @@ impl Names {
             "people" => self.people.clone(),
             "rooms" => self.rooms.clone(),
             "servers" => self.servers.clone(),
+            // Hosts of SFUs, and names that none has.
+            "transports" => [self.sfus.clone(), self.servers.clone()].concat(),
             "static" => one("style.css"),
             "docs" => one("Call"),
             "shared" => one("nobody-has-this"),
@@ -92,7 +95,7 @@ impl Names {
             ("server", self.servers.clone()),
             ("user", self.people.clone()),
             ("person", self.people.clone()),
-            ("sfu", self.servers.clone()),
+            ("sfu", [self.sfus.clone(), self.servers.clone()].concat()),
             ("call", self.calls.clone()),
             ("q", words),
         ]

@@ -376,6 +376,9 @@ pub fn names_of_rooms(
             names
                 .words
                 .extend(last_in_state(room, "m.room.name", "name").map(ToOwned::to_owned));
+            names
+                .sfus
+                .extend(hosts_of_sfus(room).into_iter().take(VALUES_MOST));
             let people = members_of_room(room);
             for user_id in people.iter().take(VALUES_MOST) {
                 names.people.push(user_id.clone());
@@ -386,12 +389,28 @@ pub fn names_of_rooms(
         }
     }
 
-    for list in [&mut names.servers, &mut names.people, &mut names.words] {
+    for list in [
+        &mut names.servers,
+        &mut names.sfus,
+        &mut names.people,
+        &mut names.words,
+    ] {
         let unique: BTreeSet<String> = list.drain(..).collect();
         list.extend(unique);
     }
 
     names
+}
+
+/// The hosts of the SFUs that members in this room name.
+fn hosts_of_sfus(room: &Room) -> BTreeSet<String> {
+    let url = |event: &Value| {
+        let focus = event.pointer("/content/foci_preferred/0/livekit_service_url")?;
+        let host = focus.as_str()?.split('/').nth(2)?;
+        Some(host.to_owned())
+    };
+
+    room.events.iter().filter_map(url).collect()
 }
 
 /// What a room has that has an id.

@@ -522,3 +522,58 @@ async fn who_uses_an_sfu_now_is_never_kept() {
         "{left}"
     );
 }
+
+#[tokio::test]
+async fn the_page_of_an_sfu_agrees_with_the_list_and_with_the_statistics() {
+    let site = Site::filled("sfu").await;
+    let list = site.json("/api/v1/transports?period=30d").await;
+    let row = &list["data"][0];
+    let host = row["service_url"].as_str().unwrap();
+    let host = host.split('/').nth(2).unwrap();
+    let page = site
+        .json(&format!("/api/v1/transports/{host}?period=30d"))
+        .await;
+    let load = &page["load"];
+    for key in ["calls", "people", "together_ms"] {
+        assert_eq!(load[key], row[key], "{key}");
+    }
+
+    let sum_of = |rows: &Value| -> i64 {
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| row["seen_ms"].as_i64().unwrap()).sum()
+    };
+    assert_eq!(
+        sum_of(&page["servers"]),
+        load["together_seen_ms"].as_i64().unwrap()
+    );
+    let statistics = site.json("/api/v1/statistics?period=30d").await;
+    let capacity = &statistics["capacity"];
+    let peak = capacity["people_at_once"]["peak"].as_i64().unwrap();
+    assert!(peak >= load["peak"].as_i64().unwrap() && peak > 0);
+    let steps = capacity["steps"].as_array().unwrap().iter();
+    let highest = steps.map(|step| step["peak"].as_i64().unwrap()).max();
+    assert_eq!(highest, Some(peak), "the peak is that of a step");
+    assert!(capacity["with_ghosts"]["peak"].as_i64().unwrap() >= peak);
+    let loads = capacity["sfus"].as_array().unwrap();
+    let same = loads.iter().find(|load| load["sfu"] == host).unwrap();
+    assert_eq!(same["peak"], load["peak"]);
+    let carried: i64 = sum_of(&capacity["carried"]);
+    let seen = loads
+        .iter()
+        .map(|load| load["together_seen_ms"].as_i64().unwrap());
+    assert_eq!(carried, seen.sum::<i64>());
+
+    let html = site.html(&format!("/transports/{host}")).await;
+    for words in [
+        "Most people at once",
+        "Who brings the time",
+        "Does it answer?",
+    ] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    let html = site.html("/statistics").await;
+    for words in ["How large must my SFU be?", "Who carries whose minutes"] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    assert_eq!(site.get("/transports/none.example").await.status, 404);
+}

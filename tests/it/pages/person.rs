@@ -50,3 +50,42 @@ async fn who_was_never_seen_has_no_page() {
         answer.text
     );
 }
+
+#[tokio::test]
+async fn people_are_found_by_name_and_by_id() {
+    let site = Site::filled("people_search").await;
+    let all = site.json("/api/v1/people?limit=500").await;
+    let all = all["data"].as_array().unwrap().clone();
+    assert!(all.len() > 1, "{all:?}");
+    assert!(
+        all.is_sorted_by_key(|one| std::cmp::Reverse(one["last_ms"].as_i64())),
+        "{all:?}"
+    );
+    for person in &all {
+        let id = text(&person["user_id"]);
+        let found = site
+            .json(&format!("/api/v1/people?q={}", quote(&id.to_uppercase())))
+            .await;
+        let found = found["data"].as_array().unwrap();
+        assert!(found.contains(person), "{id}: {found:?}");
+        if let Some(name) = person["name"].as_str() {
+            let found = site
+                .json(&format!("/api/v1/people?q={}", quote(&name.to_lowercase())))
+                .await;
+            let found = found["data"].as_array().unwrap();
+            assert!(found.contains(person), "{name}: {found:?}");
+        }
+    }
+
+    let page = site.html("/people").await;
+    assert!(page.contains("id=\"people\"") && !page.contains("<script>alert"));
+    let first = quote(text(&all[0]["user_id"]));
+    assert!(page.contains("/people/"), "{first}");
+    for nothing in ["%25", "nobody-has-this-name"] {
+        let page = site.html(&format!("/people?q={nothing}")).await;
+        assert!(page.contains("No person fits your search"), "{page}");
+    }
+
+    let few = site.json("/api/v1/people?limit=1").await;
+    assert_eq!(few["has_more"], true);
+}

@@ -7,7 +7,9 @@ use crate::web::outputs::{attendance, export, feed, table};
 use crate::web::pages::about::About;
 use crate::web::pages::call::{self, CallPage};
 use crate::web::pages::calls::{self, Active, Calls};
+use crate::web::pages::census::Census;
 use crate::web::pages::overview::Overview;
+use crate::web::pages::people::{self, People};
 use crate::web::pages::period;
 use crate::web::pages::person::PersonPage;
 use crate::web::pages::problems::{self, ProblemPage, Problems};
@@ -20,6 +22,7 @@ use crate::web::pages::server_check::ServerCheckPage;
 use crate::web::pages::servers::{self, Servers};
 use crate::web::pages::statistics::{self, Statistics};
 use crate::web::pages::status::Status;
+use crate::web::pages::transport::TransportPage;
 use crate::web::pages::transports::Transports;
 use crate::web::pages::wall::Wall;
 use crate::web::view::Moment;
@@ -200,6 +203,12 @@ pub const ENTRIES: &[ApiEntry] = &[
         "text/plain",
         "Do calls work there: ok, broken or unknown",
     ),
+    json_entry::<People>(
+        NUMBERS,
+        "/api/v1/people",
+        "People who were in a call, by display name or id; only for those who see people",
+    )
+    .takes(people::KNOWN),
     json_entry::<PersonPage>(
         NUMBERS,
         "/api/v1/people/{id}",
@@ -226,6 +235,18 @@ pub const ENTRIES: &[ApiEntry] = &[
         "All of them, one JSON a line",
     )
     .takes(table::OF_PERIOD),
+    json_entry::<TransportPage>(
+        NUMBERS,
+        "/api/v1/transports/{host}",
+        "One SFU: people at once, whose people it carries, its probes and findings",
+    )
+    .takes(period::KNOWN),
+    json_entry::<Census>(
+        NUMBERS,
+        "/api/v1/census",
+        "Formats and ways to choose an SFU by week, server and room, and what blocks the switch",
+    )
+    .takes(period::KNOWN),
     json_entry::<Wall>(
         NUMBERS,
         "/api/v1/wall",
