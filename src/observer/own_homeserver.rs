@@ -5,6 +5,7 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
 use crate::matrix::wellknown::address_for_clients;
+use crate::rtc::id::server_of;
 use crate::rtc::transport::offered_urls;
 use crate::store::ingest::probes::{self, AnswerState, OwnResult, RequestResult};
 use crate::store::ingest::vantages;
@@ -78,7 +79,7 @@ impl Observer {
     }
 
     /// The address of our homeserver for everybody: the one that it publishes, else the one that we
-    /// use, if it is not one of an inner network.
+    /// use, if its host is the server's name or below it. Others may be of an inner network.
     async fn published_address(&self) -> Option<String> {
         let published = match self.client.well_known().await {
             Ok(found) => found.and_then(|known| known.homeserver_url),
@@ -88,7 +89,15 @@ impl Observer {
             }
         };
         let own = &self.client.settings().homeserver_url;
-        let own = Some(own.to_string()).filter(|_| own.scheme() == "https");
+        let server = self.client.user_id();
+        let server = server.as_deref().map_or("", server_of);
+        let is_public = own.host_str().is_some_and(|host| {
+            host == server
+                || host
+                    .strip_suffix(server)
+                    .is_some_and(|rest| rest.ends_with('.'))
+        });
+        let own = Some(own.to_string()).filter(|_| own.scheme() == "https" && is_public);
 
         published.or(own).as_deref().and_then(address_for_clients)
     }

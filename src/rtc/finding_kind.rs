@@ -175,7 +175,7 @@ pub const KINDS: &[KindEntry] = &[
         remedy: "Update the clients, so that all name the same room; until then, those who are \
                  fewer leave and join with another client.",
         severity: Severity::Grave,
-        is_certain: true,
+        is_certain: false,
     },
     KindEntry {
         kind: FindingKind::DeadSfu,

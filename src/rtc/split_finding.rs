@@ -371,6 +371,8 @@ fn find_other_aliases<'a>(
         // Who uses the SFU of another member uses the room that that one names.
         let own = sfu_of(stay.used).filter(|_| stay.used == stay.stated);
         let own = own.filter(|_| stay.gone_since_ms.is_none());
+        // Those who follow the oldest member use its room, whatever they name.
+        let own = own.filter(|_| stay.selection != Selection::OldestMembership);
         if let (Some(sfu), Some(alias)) = (own, stay.alias) {
             let aliases = by_sfu.entry(sfu).or_default();
             aliases.entry(alias).or_default().push(at);
@@ -431,10 +433,16 @@ pub struct SfuFlip {
     pub answers: bool,
 }
 
-/// When an SFU did not answer, by the changes that probes found, in order of time. What was before
-/// the first change is not known; what the last one found goes on.
+/// How long an SFU must not have answered, ms: one failed probe of two in an hour says little.
+const DOWN_MIN_MS: i64 = 30 * 60_000;
+/// How long what the last probe found is believed, ms.
+const BELIEVED_MS: i64 = 2 * 60 * 60_000;
+
+/// When an SFU did not answer, by the changes that probes found, in order of time, and by the time
+/// of the last probe, ms. What was before the first change is not known. What the last one found
+/// goes on for some time after the last probe, and counts only if another probe found it, too.
 #[must_use]
-pub fn spans_without_answer(flips: &[SfuFlip]) -> Vec<Span> {
+pub fn spans_without_answer(flips: &[SfuFlip], asked_ms: i64) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     let mut since_ms = None;
     for flip in flips {
@@ -451,9 +459,14 @@ pub fn spans_without_answer(flips: &[SfuFlip]) -> Vec<Span> {
         }
     }
 
-    if let Some(from) = since_ms {
-        spans.push(Span { from, to: i64::MAX });
+    if let Some(from) = since_ms.filter(|from| *from < asked_ms) {
+        spans.push(Span {
+            from,
+            to: asked_ms.saturating_add(BELIEVED_MS),
+        });
     }
+
+    spans.retain(|span| span.to - span.from >= DOWN_MIN_MS);
 
     spans
 }
@@ -597,15 +610,22 @@ mod tests {
     fn changes_of_probes_are_spans_without_an_answer() {
         let flip = |at_ms, answers| SfuFlip { at_ms, answers };
         let span = |from, to| Span { from, to };
-        assert_eq!(spans_without_answer(&[]), []);
+        let spans = |flips: &[SfuFlip], asked_ms| spans_without_answer(flips, asked_ms);
+        assert_eq!(spans(&[], HOUR), []);
+        let down = [
+            flip(5, true),
+            flip(HOUR, false),
+            flip(2 * HOUR, false),
+            flip(3 * HOUR, true),
+        ];
+        assert_eq!(spans(&down, 9 * HOUR), [span(HOUR, 3 * HOUR)]);
+        let short = [flip(HOUR, false), flip(HOUR + MINUTE, true)];
+        assert_eq!(spans(&short, 9 * HOUR), []);
+        assert_eq!(spans(&[flip(HOUR, false)], HOUR), [], "one probe alone");
         assert_eq!(
-            spans_without_answer(&[flip(5, true), flip(7, false), flip(8, false), flip(9, true)]),
-            [span(7, 9)]
-        );
-        assert_eq!(
-            spans_without_answer(&[flip(7, false)]),
-            [span(7, i64::MAX)],
-            "it goes on"
+            spans(&[flip(HOUR, false)], 2 * HOUR),
+            [span(HOUR, 4 * HOUR)],
+            "it goes on, but not for ever"
         );
     }
 

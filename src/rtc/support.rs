@@ -94,7 +94,7 @@ fn is_email(text: &str) -> bool {
     let Some((name, host)) = text.split_once('@') else {
         return false;
     };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._%+-".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
 
     text.len() <= ADDRESS_MAX
         && !name.is_empty()

@@ -183,7 +183,9 @@ pub type SfuDowntimes = BTreeMap<String, Vec<Span>>;
 const SFUS_MAX: usize = 200;
 
 static FLIPS: MultiRow = MultiRow::new(
-    "select f.name, f.at_ms, f.state from probe_flips f where f.kind = 'sfu' and f.step = 'health'
+    "select f.name, f.at_ms, f.state, (select p.asked_ms from probes p where p.kind = f.kind
+        and p.name = f.name) as asked_ms
+    from probe_flips f where f.kind = 'sfu' and f.step = 'health'
         and f.name in (",
     "?",
     ") order by f.name, f.at_ms",
@@ -209,16 +211,22 @@ pub(crate) async fn read_sfu_downtimes(
 
     let mut connection = store.read.acquire().await?;
     let mut flips: BTreeMap<String, Vec<SfuFlip>> = BTreeMap::new();
+    let mut asked: BTreeMap<String, i64> = BTreeMap::new();
     for row in FLIPS.read_by_ids(&mut connection, &urls).await? {
         let state: String = row.try_get("state")?;
-        // What was refused was not asked.
-        let answers = !matches!(state.as_str(), "failed" | "missing");
+        // What was refused was not asked; a client error is an answer.
+        let answers = state != "failed";
         let at_ms = row.try_get("at_ms")?;
+        let asked_ms: Option<i64> = row.try_get("asked_ms")?;
+        asked.insert(row.try_get("name")?, asked_ms.unwrap_or(at_ms));
         let of_sfu = flips.entry(row.try_get("name")?).or_default();
         of_sfu.push(SfuFlip { at_ms, answers });
     }
 
-    let spans = |(url, flips): (String, Vec<SfuFlip>)| (url, spans_without_answer(&flips));
+    let spans = |(url, flips): (String, Vec<SfuFlip>)| {
+        let asked_ms = asked.get(&url).copied().unwrap_or(i64::MIN);
+        (url, spans_without_answer(&flips, asked_ms))
+    };
 
     Ok(flips.into_iter().map(spans).collect())
 }

@@ -111,7 +111,7 @@ static BEGIN_RINGS: MultiRow = MultiRow::new(
         " where s.id in ("
     ),
     "?",
-    ")",
+    ") order by s.id, e.origin_server_ts limit 500",
 );
 
 /// The rings about the begin of these calls, by the id of their call: calls that did not ring are

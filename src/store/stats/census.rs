@@ -9,8 +9,8 @@ use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// Maximum rows of each list.
-const ROWS_MAX: i64 = 2000;
+/// Maximum rows of each list. Where a list has as many, there may be more.
+pub const ROWS_MAX: i64 = 20_000;
 
 /// How many stays were stated in one format, with one way to choose an SFU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub async fn census_by_week(store: &Reader, span: Span) -> Result<Vec<CensusRow>
     read_census(store, BY_WEEK, span).await
 }
 
-/// The stays that began in a span by room and server: those with most stays, at most 2,000.
+/// The stays that began in a span by room and server: those with most stays, at most [`ROWS_MAX`].
 ///
 /// # Errors
 /// When the database fails.
@@ -105,7 +105,7 @@ const ENCRYPTED: &str = "select o.room_id, o.events, o.first_ms, o.last_ms,
         from events e where e.rejected = 'encrypted' group by e.room_id) as o
     order by o.last_ms desc, o.room_id limit $1";
 
-/// The rooms with encrypted memberships, those first where the last one is newest; at most 2,000.
+/// The rooms with encrypted memberships, those first where the last one is newest; at most [`ROWS_MAX`].
 ///
 /// # Errors
 /// When the database fails.

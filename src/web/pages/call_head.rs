@@ -75,6 +75,8 @@ fn state_in_short(call: &CallFacts, now: i64) -> String {
         "probably stuck".to_owned()
     } else if call.is_not_answered() && call.active {
         "rang, not answered".to_owned()
+    } else if call.active && call.others_unknown {
+        format!("{} now, others unknown", people(call.people_now))
     } else if call.active {
         format!("{} now", people(call.people_now))
     } else if call.is_not_answered() {

@@ -15,6 +15,9 @@ use crate::web::view::{AtOnceFacts, AtOnceStep, CapacityFacts, CarriedFacts, Sfu
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Maximum SFUs, those with most time, for which it is counted how many people were at once: members
+/// may name as many as they like.
+const CANDIDATES_MAX: usize = 200;
 /// Maximum rows of the lists.
 const SFUS_MAX: usize = 50;
 const CARRIED_MAX: usize = 100;
@@ -82,8 +85,11 @@ pub(super) async fn read_capacity(
 
     let owners = owners_of_sfus(store, &stays).await?;
     let sums = stays.sums_by_sfu();
-    let mut sfus: Vec<SfuLoad> = sums
-        .iter()
+    let mut candidates: Vec<(&&str, &SfuSums)> = sums.iter().collect();
+    candidates.sort_by_key(|(_, sums)| Reverse(sums.seen_ms));
+    candidates.truncate(CANDIDATES_MAX);
+    let mut sfus: Vec<SfuLoad> = candidates
+        .into_iter()
         .map(|(sfu, sums)| SfuLoad {
             sfu: Some((*sfu).to_owned()),
             owner: owners.get(*sfu).cloned(),
@@ -102,6 +108,12 @@ pub(super) async fn read_capacity(
         steps: people_by_step(&stays, steps, None),
         sfus,
         owners: loads_of_owners(&stays, span, &owners, &sums),
+        own_seen_ms: carried
+            .iter()
+            .filter(|row| row.is_own())
+            .map(|row| row.seen_ms)
+            .sum(),
+        carried_seen_ms: carried.iter().map(|row| row.seen_ms).sum(),
         carried_total: carried.len(),
         carried: carried.into_iter().take(CARRIED_MAX).collect(),
     })

@@ -12,7 +12,6 @@ use crate::store::stats::distributions;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
-use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
@@ -44,6 +43,8 @@ pub struct Census {
     /// The rooms with most stays, at most 50, and how many there are.
     pub rooms: Vec<RoomOfCensus>,
     pub rooms_total: usize,
+    /// There are more rooms and servers than are counted: the totals are too low.
+    pub is_cut: bool,
     /// Rooms in which memberships are encrypted.
     pub encrypted: Vec<EncryptedFacts>,
     #[serde(flatten)]
@@ -143,7 +144,7 @@ pub async fn get_census(req: HttpRequest, web: Web) -> HttpResponse {
 
 /// Reads the census of the period that is asked for.
 async fn load_census_page(web: &Web, ask: &PageRequest) -> Result<Census, Error> {
-    let period = Period::period_of_query(&Query::read(&ask.query, KNOWN)?)?;
+    let period = Period::period_of_query(&ask.read_query(KNOWN)?)?;
     let (store, span) = (&web.store, period.span(ask.now));
     let by_week = census::census_by_week(store, span).await?;
     let rows = census::census_by_room_and_server(store, span).await?;
@@ -166,6 +167,14 @@ async fn load_census_page(web: &Web, ask: &PageRequest) -> Result<Census, Error>
     };
     let mut servers = servers_of_census(&rows, &knows);
     let mut of_rooms = rooms_of_census(&rows, &knows, room_named);
+    let is_cut = rows.len() >= usize::try_from(census::ROWS_MAX).unwrap_or(usize::MAX);
+    if is_cut {
+        // A server that blocks may be one that is not among the rows.
+        let ready = of_rooms.iter_mut();
+        for room in ready.filter(|room| room.switch == SwitchState::Ready) {
+            room.switch = SwitchState::Unknown;
+        }
+    }
     let (servers_total, rooms_total) = (servers.len(), of_rooms.len());
     servers.truncate(ROWS);
     of_rooms.truncate(ROWS);
@@ -178,6 +187,7 @@ async fn load_census_page(web: &Web, ask: &PageRequest) -> Result<Census, Error>
         servers_total,
         rooms: of_rooms,
         rooms_total,
+        is_cut,
         encrypted: encrypted
             .into_iter()
             .map(|room| EncryptedFacts::new(room_named(&room.room_id), &room))

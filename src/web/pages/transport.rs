@@ -125,10 +125,15 @@ async fn load_transport_page(
     kept: &CostCache<SfuPast>,
     host: &str,
 ) -> Result<TransportPage, Error> {
-    let query = Query::read(&ask.query, KNOWN)?;
+    let query = ask.read_query(KNOWN)?;
     let period = Period::period_of_query(&query)?;
     let unknown = || Error::NotFound("No member named an SFU of this host.".to_owned());
     if host.is_empty() || host.len() > HOST_MAX {
+        return Err(unknown());
+    }
+
+    // First, because the numbers of a period take long.
+    if !is_known_sfu(&web.store, host).await? {
         return Err(unknown());
     }
 
@@ -139,10 +144,6 @@ async fn load_transport_page(
             read_sfu_in_period(web, ask, host, period),
         )
         .await?;
-    if past.named_as.is_empty() && !past.is_too_many && !is_known_sfu(&web.store, host).await? {
-        return Err(unknown());
-    }
-
     let mut addresses = Vec::new();
     for url in &past.named_as {
         addresses.push(SfuAddress {
@@ -203,6 +204,23 @@ async fn read_sfu_in_period(
     let step = Bucket::step_of_query(&Query::default(), period)?;
     let gone = super::read_gone_members(web, ask).await?;
     let stays = CarriedStays::read(store, span, now, &gone).await?;
+    if stays.is_too_many {
+        return Ok(SfuPast {
+            computed_ms: now,
+            computed_at: Stamp(now),
+            is_too_many: true,
+            load: SfuLoad {
+                sfu: Some(host.to_owned()),
+                ..SfuLoad::default()
+            },
+            step,
+            steps: Vec::new(),
+            servers: Vec::new(),
+            servers_total: 0,
+            named_as: Vec::new(),
+        });
+    }
+
     let sfus = BTreeSet::from([host]);
     let sums = stays.sums_by_sfu().remove(host).unwrap_or_default();
     let owner = owners_of_sfus(store, &stays).await?.remove(host);
@@ -237,7 +255,7 @@ async fn read_sfu_in_period(
     Ok(SfuPast {
         computed_ms: now,
         computed_at: Stamp(now),
-        is_too_many: stays.is_too_many,
+        is_too_many: false,
         load: SfuLoad {
             sfu: Some(host.to_owned()),
             owner,

@@ -45,7 +45,7 @@ pub struct AtOnceStep {
 }
 
 /// What one SFU, or all SFUs of one owner, had in a period.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub struct SfuLoad {
     /// The host of the SFU; null in the list of owners.
     pub sfu: Option<String>,
@@ -94,6 +94,10 @@ pub struct CapacityFacts {
     /// Whose people were on whose SFUs, most time first, at most 100.
     pub carried: Vec<CarriedFacts>,
     pub carried_total: usize,
+    /// Device time on SFUs that are known, in all rows; and the part of it on SFUs of the people's
+    /// own server.
+    pub carried_seen_ms: i64,
+    pub own_seen_ms: i64,
 }
 
 impl SfuLoad {
@@ -162,13 +166,9 @@ impl CapacityFacts {
     /// SFU is known.
     #[must_use]
     pub fn own_percent(&self) -> Option<i64> {
-        let sum = |is: fn(&CarriedFacts) -> bool| -> i64 {
-            let rows = self.carried.iter().filter(|row| is(row));
-            rows.map(|row| row.seen_ms).sum()
-        };
-        let all_ms = sum(|_| true);
+        let all_ms = self.carried_seen_ms;
 
-        (all_ms > 0).then(|| sum(CarriedFacts::is_own).saturating_mul(100) / all_ms)
+        (all_ms > 0).then(|| self.own_seen_ms.saturating_mul(100) / all_ms)
     }
 
     /// How many people an SFU must carry, in a sentence.
@@ -177,12 +177,12 @@ impl CapacityFacts {
         let at_once = self.people_at_once;
         let most = f::count_with_noun(at_once.peak, "person was", "people were");
         if at_once.peak == at_once.p95 {
-            return format!("At most {most} in calls at once.");
+            return format!("At most {most} seen in calls at once.");
         }
 
         format!(
-            "At most {most} in calls at once; in 95 % of the time with anybody in a call it was \
-             {} or fewer.",
+            "At most {most} seen in calls at once; in 95 % of the time with anybody in a call it \
+             was {} or fewer.",
             f::group_digits(at_once.p95)
         )
     }

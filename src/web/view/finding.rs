@@ -734,8 +734,7 @@ impl FindingFacts {
                 Some("ask them to open the room once, or wait until it runs out.")
             }
             (FindingKind::Silent, _) => Some(
-                "ask them to open the room once, or run this line with the token of their own \
-                 account or of a moderator whose power suffices for it.",
+                "ask them to open the room once, or run this line, which ends their membership.",
             ),
             _ => None,
         }

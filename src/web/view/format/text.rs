@@ -187,7 +187,8 @@ pub fn list_in_words(names: &[String]) -> String {
 /// The page of the SFU at this service URL.
 #[must_use]
 pub fn sfu_href(url: &str) -> String {
-    format!("/transports/{}", path_segment(host_of_url(url)))
+    let host = crate::rtc::transport::host_of_url(url);
+    format!("/transports/{}", path_segment(&host))
 }
 
 /// The host of a service URL, for a label; the whole text when it has none.
