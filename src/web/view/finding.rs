@@ -623,8 +623,8 @@ impl FindingFacts {
             }
             (FindingKind::DeadSfu, _) => format!("The SFU of {users} does not answer"),
             (FindingKind::AliasDiffers, _) => format!(
-                "{users} and {unheard} {could} hear each other: they named different rooms of one \
-                 SFU"
+                "{users} and {unheard} probably {could} hear each other: they named different \
+                 rooms of one SFU"
             ),
             (FindingKind::Flapping, _) => format!(
                 "{users} came and went {} times",
