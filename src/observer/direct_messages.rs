@@ -21,6 +21,8 @@ use std::time::Duration;
 const WAIT_MS: u64 = 30_000;
 /// A text that is older than this, ms, is not obeyed any more.
 const TEXT_AGE_MAX_MS: i64 = 7 * DAY_MS;
+/// How much the clocks of two servers may differ, ms.
+const CLOCKS_DIFFER_MS: i64 = 60_000;
 /// Maximum direct rooms that are heard, the newest.
 const ROOMS_MOST: usize = 1000;
 /// How often invitations that were not answered are looked at again.
@@ -100,6 +102,8 @@ struct DirectStream {
     room_ids: Vec<String>,
     filter: String,
     since: Option<String>,
+    /// When texts were last heard, ms; 0 if none were yet.
+    heard_ms: i64,
 }
 
 impl Observer {
@@ -115,15 +119,19 @@ impl Observer {
         }
 
         if accepted {
-            let mut greetings = self
-                .greetings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if greetings.waiting.len() < WAITING_MOST {
-                greetings.waiting.insert(inviter.to_owned());
-            }
+            self.note_waiting(inviter);
         }
         self.asked_directly.notify_one();
+    }
+
+    fn note_waiting(&self, user_id: &str) {
+        let mut greetings = self
+            .greetings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if greetings.waiting.len() < WAITING_MOST {
+            greetings.waiting.insert(user_id.to_owned());
+        }
     }
 
     /// Did we decline the invitation to this room? It is asked once.
@@ -151,8 +159,11 @@ impl Observer {
                     self.succeeded(Work::DirectMessages).await;
                 }
                 Err(error) => {
-                    // The homeserver may know the filter or the position no longer.
-                    stream = DirectStream::default();
+                    // The homeserver may know the filter no longer, or the position.
+                    stream.room_ids.clear();
+                    if matches!(&error, Error::Matrix(error) if error.is_unknown_position()) {
+                        stream.since = None;
+                    }
                     let doing = "hearing direct messages";
                     self.failed(Work::DirectMessages, doing, &error).await;
                     tokio::time::sleep(Self::pause(&error, &mut backoff)).await;
@@ -182,7 +193,7 @@ impl Observer {
             stream.room_ids = room_ids;
         }
 
-        let since = stream.since.as_deref();
+        let (since, begun_ms) = (stream.since.as_deref(), self.clock.now_ms());
         let heard = self.client.direct_texts(&stream.filter, since, WAIT_MS);
         let heard = tokio::select! {
             heard = heard => heard?,
@@ -193,28 +204,32 @@ impl Observer {
             let is_owner =
                 |room: &&RoomOfPerson| room.room_id == text.room_id && room.user_id == text.sender;
             if let Some(room) = rooms.iter().find(is_owner) {
-                self.answer_text(room, text, answered).await?;
+                self.answer_text(room, text, stream.heard_ms, answered)
+                    .await?;
             }
         }
 
         stream.since = Some(heard.next_batch);
+        stream.heard_ms = begun_ms;
 
         Ok(())
     }
 
-    /// Does what a text asks for. A text from before our start is answered only if it asks for
-    /// something, and was written lately.
+    /// Does what a text asks for. A text from before our start, or from before others were heard
+    /// last (`heard_ms`), is answered only if it asks for something, and was written lately.
     async fn answer_text(
         &self,
         room: &RoomOfPerson,
         text: &DirectText,
+        heard_ms: i64,
         answered: &mut AnswersOfDay,
     ) -> Result<(), Error> {
         let now = self.clock.now_ms();
         let wish = wish_of_text(&text.body);
         let oldest_ms = match wish {
             DirectWish::OptOut => now.saturating_sub(TEXT_AGE_MAX_MS),
-            DirectWish::Other => self.started_ms,
+            // Clocks of two servers differ a little.
+            DirectWish::Other => self.started_ms.max(heard_ms - CLOCKS_DIFFER_MS),
         };
         if text.sent_ms < oldest_ms {
             return Ok(());
@@ -303,7 +318,16 @@ impl Observer {
             std::mem::take(&mut greetings.waiting)
         };
         for user_id in waiting {
-            let done = self.greet(&user_id, &user_id, greeted).await;
+            let is_met = direct_rooms::shares_watched_room(&self.store, &user_id).await?;
+            let done = if is_met {
+                self.greet(&user_id, &user_id, greeted).await
+            } else {
+                Ok(false)
+            };
+            // Their room may not be joined yet.
+            if !is_met || done.is_err() {
+                self.note_waiting(&user_id);
+            }
             log_unanswered(done);
         }
 

@@ -177,6 +177,8 @@ pub struct Observer {
     codes: Option<CodeInbox>,
     /// The direct rooms in which codes are sent, which are not watched.
     direct: Arc<OnceCell<RwLock<BTreeSet<String>>>>,
+    /// Allows one direct room to be found or made at a time.
+    making_direct: Arc<Mutex<()>>,
     /// Notified when there is another direct room.
     direct_changed: Arc<Notify>,
     /// Notified when somebody asked us into a direct room.
@@ -201,6 +203,7 @@ impl Observer {
             invitations_due_ms: Arc::default(),
             codes: None,
             direct: Arc::default(),
+            making_direct: Arc::default(),
             direct_changed: Arc::default(),
             asked_directly: Arc::default(),
             greetings: Arc::default(),

@@ -150,12 +150,20 @@ impl Observer {
         user_id: &str,
         quiet_ms: i64,
     ) -> Result<Option<String>, Error> {
+        // Nobody gets two rooms by asking in two ways at once.
+        let making = self.making_direct.lock().await;
         match direct_rooms::find_direct_room(&self.store, user_id).await? {
             Some(room) if self.is_fit(&room.room_id, user_id).await? => {
+                drop(making);
                 let is_reached = self.reach_in(&room, user_id, quiet_ms).await?;
                 Ok(is_reached.then_some(room.room_id))
             }
-            _ => Ok(Some(self.make_direct_room(user_id).await?)),
+            _ => {
+                let room_id = self.make_direct_room(user_id).await?;
+                drop(making);
+                self.client.invite_to_direct_room(&room_id, user_id).await?;
+                Ok(Some(room_id))
+            }
         }
     }
 
@@ -231,7 +239,7 @@ impl Observer {
         Ok(stated.unwrap_or(now).min(now))
     }
 
-    /// Makes a direct room with this user, which is remembered before anybody hears of it. Until it
+    /// Makes a direct room for this user, which is remembered before anybody hears of it. Until it
     /// is remembered, its type tells that it is not to be watched.
     async fn make_direct_room(&self, user_id: &str) -> Result<String, Error> {
         let room_id = self.client.create_direct_room(TOPIC).await?;
@@ -243,7 +251,6 @@ impl Observer {
             .await
             .insert(room_id.clone());
         self.direct_changed.notify_one();
-        self.client.invite_to_direct_room(&room_id, user_id).await?;
 
         Ok(room_id)
     }

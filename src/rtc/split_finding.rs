@@ -431,42 +431,41 @@ pub struct SfuFlip {
     /// When the probe found it, ms.
     pub at_ms: i64,
     pub answers: bool,
+    /// When the probe before it was, ms; `None` if that is not known.
+    pub asked_before_ms: Option<i64>,
 }
 
-/// How long an SFU must not have answered, ms: one failed probe of two in an hour says little.
-const DOWN_MIN_MS: i64 = 30 * 60_000;
-/// How long what the last probe found is believed, ms.
-const BELIEVED_MS: i64 = 2 * 60 * 60_000;
+/// How long what a probe found is believed, ms: a little longer than the usual time between two.
+const BELIEVED_MS: i64 = 7 * 60 * 60_000;
 
 /// When an SFU did not answer, by the changes that probes found, in order of time, and by the time
-/// of the last probe, ms. What was before the first change is not known. What the last one found
-/// goes on for some time after the last probe, and counts only if another probe found it, too.
+/// of the last probe, ms. What was before the first change is not known. Only what two probes found
+/// counts, for it may have been our own network once; and it ends some time after the last of them.
 #[must_use]
 pub fn spans_without_answer(flips: &[SfuFlip], asked_ms: i64) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
+    // The span from the first failed probe to the end of what the last failed one says.
+    let mut add = |from: i64, last_failed_ms: i64, until: i64| {
+        if last_failed_ms > from {
+            let to = until.min(last_failed_ms.saturating_add(BELIEVED_MS));
+            spans.push(Span { from, to });
+        }
+    };
     let mut since_ms = None;
     for flip in flips {
         match (flip.answers, since_ms) {
             (false, None) => since_ms = Some(flip.at_ms),
             (true, Some(from)) => {
-                spans.push(Span {
-                    from,
-                    to: flip.at_ms,
-                });
+                add(from, flip.asked_before_ms.unwrap_or(from), flip.at_ms);
                 since_ms = None;
             }
             _ => {}
         }
     }
 
-    if let Some(from) = since_ms.filter(|from| *from < asked_ms) {
-        spans.push(Span {
-            from,
-            to: asked_ms.saturating_add(BELIEVED_MS),
-        });
+    if let Some(from) = since_ms {
+        add(from, asked_ms, i64::MAX);
     }
-
-    spans.retain(|span| span.to - span.from >= DOWN_MIN_MS);
 
     spans
 }
@@ -608,23 +607,33 @@ mod tests {
 
     #[test]
     fn changes_of_probes_are_spans_without_an_answer() {
-        let flip = |at_ms, answers| SfuFlip { at_ms, answers };
+        let flip = |at_ms, answers, before: i64| SfuFlip {
+            at_ms,
+            answers,
+            asked_before_ms: Some(before),
+        };
         let span = |from, to| Span { from, to };
         let spans = |flips: &[SfuFlip], asked_ms| spans_without_answer(flips, asked_ms);
         assert_eq!(spans(&[], HOUR), []);
-        let down = [
-            flip(5, true),
-            flip(HOUR, false),
-            flip(2 * HOUR, false),
-            flip(3 * HOUR, true),
-        ];
-        assert_eq!(spans(&down, 9 * HOUR), [span(HOUR, 3 * HOUR)]);
-        let short = [flip(HOUR, false), flip(HOUR + MINUTE, true)];
-        assert_eq!(spans(&short, 9 * HOUR), []);
-        assert_eq!(spans(&[flip(HOUR, false)], HOUR), [], "one probe alone");
+        let down = |last_failed| {
+            let begin = flip(6 * HOUR, false, 0);
+            [begin, flip(30 * HOUR, true, last_failed)]
+        };
         assert_eq!(
-            spans(&[flip(HOUR, false)], 2 * HOUR),
-            [span(HOUR, 4 * HOUR)],
+            spans(&down(24 * HOUR), 99 * HOUR),
+            [span(6 * HOUR, 30 * HOUR)]
+        );
+        assert_eq!(
+            spans(&down(12 * HOUR), 99 * HOUR),
+            [span(6 * HOUR, 19 * HOUR)],
+            "nobody asked for long"
+        );
+        assert_eq!(spans(&down(6 * HOUR), 99 * HOUR), [], "one probe alone");
+        let open = [flip(6 * HOUR, false, 0)];
+        assert_eq!(spans(&open, 6 * HOUR), [], "one probe alone");
+        assert_eq!(
+            spans(&open, 12 * HOUR),
+            [span(6 * HOUR, 19 * HOUR)],
             "it goes on, but not for ever"
         );
     }

@@ -183,7 +183,7 @@ pub type SfuDowntimes = BTreeMap<String, Vec<Span>>;
 const SFUS_MAX: usize = 200;
 
 static FLIPS: MultiRow = MultiRow::new(
-    "select f.name, f.at_ms, f.state, (select p.asked_ms from probes p where p.kind = f.kind
+    "select f.name, f.at_ms, f.state, f.asked_before_ms, (select p.asked_ms from probes p where p.kind = f.kind
         and p.name = f.name) as asked_ms
     from probe_flips f where f.kind = 'sfu' and f.step = 'health'
         and f.name in (",
@@ -220,7 +220,11 @@ pub(crate) async fn read_sfu_downtimes(
         let asked_ms: Option<i64> = row.try_get("asked_ms")?;
         asked.insert(row.try_get("name")?, asked_ms.unwrap_or(at_ms));
         let of_sfu = flips.entry(row.try_get("name")?).or_default();
-        of_sfu.push(SfuFlip { at_ms, answers });
+        of_sfu.push(SfuFlip {
+            at_ms,
+            answers,
+            asked_before_ms: row.try_get("asked_before_ms")?,
+        });
     }
 
     let spans = |(url, flips): (String, Vec<SfuFlip>)| {

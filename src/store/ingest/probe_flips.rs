@@ -55,15 +55,17 @@ pub fn flips_between(before: &[StepNow], now: &[StepNow]) -> Vec<StepFlip> {
     flips
 }
 
-const APPEND: &str = "insert into probe_flips (kind, name, step, at_ms, before, state, words)
-    values ($1, $2, $3, $4, $5, $6, $7) on conflict (kind, name, step, at_ms) do nothing";
+const APPEND: &str =
+    "insert into probe_flips (kind, name, step, at_ms, before, state, words, asked_before_ms)
+    values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (kind, name, step, at_ms) do nothing";
 
-/// Appends changes that were seen at `now`, ms.
+/// Appends changes that were seen at `now`, ms, and not by the probe at `asked_before_ms`, ms.
 pub(super) async fn append_flips(
     tx: &mut Tx,
     kind: &str,
     name: &str,
     flips: &[StepFlip],
+    asked_before_ms: i64,
     now: i64,
 ) -> Result<(), Error> {
     for flip in flips {
@@ -75,6 +77,7 @@ pub(super) async fn append_flips(
             .bind(&flip.before)
             .bind(&flip.now.state)
             .bind(replace_nul(&flip.now.words))
+            .bind(asked_before_ms)
             .execute(&mut **tx)
             .await?;
     }

@@ -220,7 +220,7 @@ const NOTE: &str =
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
-const STORED: &str = "select result from probes where kind = $1 and name = $2";
+const STORED: &str = "select result, asked_ms from probes where kind = $1 and name = $2";
 
 /// Stores the result of probing `name` (a server, the address of an SFU, or our vantage) at `now`,
 /// ms, in place of the one before, and what changed. When all was last well stays known.
@@ -236,15 +236,16 @@ pub async fn record_result<T: ProbeKind>(
     let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
     let well_ms = result.is_well().then_some(now);
     let mut tx = store.writing().await?;
-    let before: Option<String> = sqlx::query_scalar(STORED)
+    let before: Option<(String, i64)> = sqlx::query_as(STORED)
         .bind(T::WORD)
         .bind(name)
         .fetch_optional(&mut *tx)
         .await?;
-    let before: Option<T> = before.and_then(|text| serde_json::from_str(&text).ok());
-    if let Some(before) = before {
+    if let Some((text, asked_ms)) = before
+        && let Ok(before) = serde_json::from_str::<T>(&text)
+    {
         let flips = probe_flips::flips_between(&before.steps(), &result.steps());
-        probe_flips::append_flips(&mut tx, T::WORD, name, &flips, now).await?;
+        probe_flips::append_flips(&mut tx, T::WORD, name, &flips, asked_ms, now).await?;
     }
 
     let query = sqlx::query(NOTE)

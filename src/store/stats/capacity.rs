@@ -286,10 +286,11 @@ impl CarriedStays {
 }
 
 const NAMED: &str = "select count(*) from (select 1 as one from memberships m
-    where m.transport_type = 'livekit' and (m.transport_url like $1 or m.transport_url like $2
-        or m.transport_url like $3) limit 1) as o";
+    where m.transport_type = 'livekit' and (lower(m.transport_url) like $1
+        or lower(m.transport_url) like $2 or lower(m.transport_url) like $3
+        or m.transport_url is null and m.server = $4) limit 1) as o";
 
-/// Did a member ever name an SFU of this host by its address?
+/// Did a member ever name an SFU of this host, by its address or as that of their server?
 ///
 /// # Errors
 /// When the database fails.
@@ -304,6 +305,7 @@ pub async fn is_known_sfu(store: &Reader, host: &str) -> Result<bool, Error> {
         .bind(format!("%://{host}"))
         .bind(format!("%://{host}/%"))
         .bind(format!("%://{host}:%"))
+        .bind(host)
         .fetch_one(&store.read)
         .await?;
 

@@ -12,6 +12,7 @@ use crate::web::Web;
 use crate::web::sign_in::Frame;
 use actix_web::body::{BodySize, BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -395,7 +396,10 @@ pub async fn answer_from_cache(
         };
 
         return match entered.await {
-            Ok(_held) => Ok(next.call(req).await?.map_into_boxed_body()),
+            Ok(_held) => match timeout(MAKE_LONGEST, next.call(req)).await {
+                Ok(answer) => Ok(answer?.map_into_boxed_body()),
+                Err(_) => Err(error_of_answer(response::send_error(&ask, &TOO_LONG))),
+            },
             Err(error) => Ok(req.into_response(response::send_error(&ask, &error))),
         };
     }
@@ -425,10 +429,14 @@ pub async fn answer_from_cache(
     match (asked, answered) {
         (Some(req), _) => Ok(req.into_response(response)),
         (None, Some(request)) => Ok(ServiceResponse::new(request, response)),
-        (None, None) => Err(actix_web::error::ErrorServiceUnavailable(
-            "the answer was lost",
-        )),
+        // The request went with the making of its answer, which was stopped.
+        (None, None) => Err(error_of_answer(response)),
     }
+}
+
+/// An answer for which there is no request any more.
+fn error_of_answer(answer: HttpResponse) -> actix_web::Error {
+    InternalError::from_response("the answer took too long", answer).into()
 }
 
 /// Requests that are always answered, whatever the load: files, streams (which have their own
