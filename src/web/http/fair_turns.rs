@@ -17,7 +17,9 @@ pub enum TurnOwner {
     /// A Matrix account, from wherever it asks, in widgets, too.
     Account(String),
     /// All others of a network, whatever they show: strangers, operators, programs with keys.
-    Network(Option<IpAddr>),
+    Network(IpAddr),
+    /// This machine, where a proxy may speak for everybody. It may have all turns.
+    ThisMachine,
 }
 
 impl TurnOwner {
@@ -29,8 +31,12 @@ impl TurnOwner {
                 Self::Account(user_id.clone())
             }
             Viewer::Operator | Viewer::Anonymous | Viewer::HasShareLink { .. } => {
-                let asker = Asker::of_request(req);
-                Self::Network(asker.map(|asker| network_of_client(asker.address)))
+                match Asker::of_request(req).map(|asker| asker.address.to_canonical()) {
+                    Some(address) if !address.is_loopback() => {
+                        Self::Network(network_of_client(address))
+                    }
+                    Some(_) | None => Self::ThisMachine,
+                }
             }
         }
     }
@@ -40,8 +46,9 @@ impl TurnOwner {
 #[derive(Debug)]
 struct OwnTurns {
     free: Arc<Semaphore>,
-    /// Requests that wait for one of these turns.
+    /// Requests that wait for one of these turns, and how many may.
     waiting: AtomicUsize,
+    waiting_most: usize,
 }
 
 /// The turns of all. Cheap to clone: all clones share the same data.
@@ -50,6 +57,7 @@ pub struct FairTurns {
     all: Arc<Semaphore>,
     owners: Arc<Mutex<HashMap<TurnOwner, Weak<OwnTurns>>>>,
     of_owner: usize,
+    in_all: usize,
 }
 
 /// One of the turns of an owner, who may now wait for one of all.
@@ -87,7 +95,7 @@ impl OwnTurns {
         let waiting = WaitingOfOwner(self);
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
 
-        (before < WAITING_OF_OWNER).then_some(waiting)
+        (before < self.waiting_most).then_some(waiting)
     }
 }
 
@@ -99,6 +107,7 @@ impl FairTurns {
             all: Arc::new(Semaphore::new(in_all)),
             owners: Arc::default(),
             of_owner,
+            in_all,
         }
     }
 
@@ -113,9 +122,14 @@ impl FairTurns {
             owners.retain(|_, turns| turns.strong_count() > 0);
         }
 
+        let (most, waiting_most) = match owner {
+            TurnOwner::ThisMachine => (self.in_all, usize::MAX),
+            TurnOwner::Account(_) | TurnOwner::Network(_) => (self.of_owner, WAITING_OF_OWNER),
+        };
         let turns = Arc::new(OwnTurns {
-            free: Arc::new(Semaphore::new(self.of_owner)),
+            free: Arc::new(Semaphore::new(most)),
             waiting: AtomicUsize::new(0),
+            waiting_most,
         });
         owners.insert(owner.clone(), Arc::downgrade(&turns));
 
@@ -170,7 +184,7 @@ mod tests {
     use tokio::time::timeout;
 
     fn owner(last: u8) -> TurnOwner {
-        TurnOwner::Network(Some(IpAddr::from([10, 0, 0, last])))
+        TurnOwner::Network(IpAddr::from([10, 0, 0, last]))
     }
 
     #[test]

@@ -303,6 +303,7 @@ pub(super) async fn load_call_page(
         .into_iter()
         .map(|late| LinkedCallFacts::of_call(&call.id, late))
         .collect();
+    let has_stays = stays.is_some();
     if let Some(stays) = stays {
         if ask.api {
             page.call.members = stays;
@@ -312,6 +313,8 @@ pub(super) async fn load_call_page(
     }
 
     match span_of_query(&query, &page.call, ask.now) {
+        // `members_from` counts all members.
+        Ok(_) if ask.api && has_stays => {}
         Ok(asked) if ask.api => {
             page.window = asked.map(|span| keep_window(&mut page.call, span, ask.now));
         }
@@ -335,14 +338,6 @@ fn part_of_query(query: &Query) -> Result<PagePart, Error> {
 
     let stays_from = row_of_query(query, stays, STAYS_FROM_MAX)?;
     let events_from = row_of_query(query, "events_from", EVENTS_FROM_MAX)?;
-
-    let has_window = query.get("from").is_some() || query.get("to").is_some();
-    if stays == "members_from" && stays_from.is_some() && has_window {
-        return Err(Error::Invalid(
-            "members_from counts all members, from and to name some: ask for one of them"
-                .to_owned(),
-        ));
-    }
 
     // A page shows only one list at a time: both would make it too large.
     if stays == "stays_from" && stays_from.is_some() && events_from.is_some() {

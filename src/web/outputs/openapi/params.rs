@@ -85,7 +85,7 @@ pub const QUERY: &[(&str, &str)] = &[
     (
         "members_from",
         "Leave out the first so many of the stays, in order of arrival; of a very large call the \
-         next 1000 are given",
+         next 1000 are given. Of one call; from and to are not looked at then",
     ),
     (
         "events_from",
@@ -102,6 +102,7 @@ pub const PATH: &[(&str, &str)] = &[
         "The id; of a room also its alias, of a call also the id of any of its member events",
     ),
     ("name", "The name of a homeserver"),
+    ("host", "The host of an SFU"),
 ];
 
 /// A parameter of the query.
