@@ -87,7 +87,8 @@ pub async fn all(app: &App) -> Vec<Page> {
         page("/problems", vec![title(&problem["room"])]),
         page(
             &format!("/problems/{}", text(&problem["id"])),
-            vec![text(&problem["what_to_do"])],
+            // What is to be done changes when it is over.
+            vec![title(&problem["room"])],
         ),
         page(
             &format!("/people/{}", quote(&someone)),

@@ -318,7 +318,8 @@ pub(super) async fn load_call_page(
         Ok(asked) if ask.api => {
             page.window = asked.map(|span| keep_window(&mut page.call, span, ask.now));
         }
-        Ok(asked) => page.asked = asked,
+        // In an empty span there is nothing to be shown.
+        Ok(asked) => page.asked = asked.filter(|span| !span.is_empty()),
         Err(error) if ask.api => return Err(error),
         // The picture then shows what it shows without being asked.
         Err(_) => {}
