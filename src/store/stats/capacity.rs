@@ -1,14 +1,12 @@
-//! Who was on which SFU, from when to when: what the number of people at once follows from, and whose
-//! SFU carried whose minutes.
+//! Who was on which SFU, from when to when: what the number of people at once follows from, and
+//! whose SFU carried whose minutes.
 
 use super::ghost_time::Gone;
-use super::transport_usage::{STAYS, StayRow};
+use super::transport_usage::{StayRow, read_stays_by_call};
 use crate::rtc::coverage::Span;
 use crate::rtc::occupancy::{Occupancy, Presence, occupancy_of_spans};
 use crate::rtc::transport::{TransportStay, transports_in_use};
 use crate::store::{Error, Reader};
-use futures_util::TryStreamExt;
-use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Maximum number of stays of a span that are looked at.
@@ -101,41 +99,21 @@ impl Names {
 }
 
 impl CarriedStays {
-    /// Reads the stays of a span, as known at `now`, ms. The SFU of a member depends on all stays of
-    /// its call, so they are read one by one. A device of `gone` was heard until it was last heard.
+    /// Reads the stays of a span, as known at `now`, ms. A device of `gone` was heard until it was
+    /// last heard.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn read(store: &Reader, span: Span, now: i64, gone: &Gone) -> Result<Self, Error> {
         let mut found = Self::default();
         let mut people = Names::default();
-        let mut call: Vec<StayRow> = Vec::new();
-        let mut known = String::new();
         let mut calls = 0;
-        let mut rows = sqlx::query(STAYS)
-            .bind(span.from)
-            .bind(span.to)
-            .bind(now)
-            .fetch(&store.read);
-        while let Some(row) = rows.try_next().await? {
-            let session: String = row.try_get("session_id")?;
-            if known != session {
-                found.add_call(&std::mem::take(&mut call), calls, &mut people, span);
-                calls += 1;
-                known = session;
-            }
-
-            if found.stays.len() + call.len() >= STAYS_MAX {
-                found.is_too_many = true;
-                break;
-            }
-
-            let mut stay = StayRow::read(&row)?;
-            stay.hear(&row, gone)?;
-            call.push(stay);
-        }
-
-        found.add_call(&call, calls, &mut people, span);
+        let is_all = read_stays_by_call(store, span, now, gone, STAYS_MAX, |call| {
+            found.add_call(call, calls, &mut people, span);
+            calls += 1;
+        });
+        let is_all = is_all.await?;
+        found.is_too_many = !is_all;
 
         Ok(found)
     }
@@ -195,7 +173,8 @@ impl CarriedStays {
             .collect()
     }
 
-    /// How many people were in calls at once within each of these spans; with `sfus`, only on those.
+    /// How many people were in calls at once within each of these spans; with `sfus`, only on
+    /// those.
     #[must_use]
     pub fn people_at_once(
         &self,

@@ -105,7 +105,8 @@ const ENCRYPTED: &str = "select o.room_id, o.events, o.first_ms, o.last_ms,
         from events e where e.rejected = 'encrypted' group by e.room_id) as o
     order by o.last_ms desc, o.room_id limit $1";
 
-/// The rooms with encrypted memberships, those first where the last one is newest; at most [`ROWS_MAX`].
+/// The rooms with encrypted memberships, those first where the last one is newest; at most
+/// [`ROWS_MAX`].
 ///
 /// # Errors
 /// When the database fails.

@@ -109,9 +109,9 @@ async fn count_rooms_of_day(store: &Reader, span: Span, now: i64) -> Result<DayI
     }
 
     // A day has no more calls than can be read at leisure.
-    let sizes = distributions::live_sizes_by_room(store, all, now, usize::MAX).await?;
-    for (room_id, sizes) in sizes.unwrap_or_default() {
-        day.set_sizes(&room_id, &sizes);
+    let live = distributions::read_live_calls(store, all, now, usize::MAX).await?;
+    for call in live.calls {
+        day.add_size(&call.room_id, call.size);
     }
 
     for (room_id, user_id) in usage::live_people_by_room(store, span).await? {

@@ -151,13 +151,14 @@ async fn numbers(store: &Reader) -> Numbers {
         found
             .2
             .push(usage::device_time_of_span(store, span, NOW).await.unwrap());
-        let mut classes = distributions::calls_by_class(store, span, NOW)
+        let mut classes = distributions::CallsOfSpan::read(store, span, NOW)
             .await
-            .unwrap();
+            .unwrap()
+            .classes();
         classes.sort_by_key(|class| (class.day, class.length_ms, class.people));
         found.3.push(classes);
-        let usual = distributions::usual_length(store, span, NOW).await;
-        found.6.push(usual.unwrap());
+        let calls = distributions::CallsOfSpan::read(store, span, NOW).await;
+        found.6.push(calls.unwrap().usual_length());
         found.4.push(
             distributions::servers_in_calls(store, from, NOW)
                 .await
@@ -231,8 +232,8 @@ async fn counted_days_give_the_same_sums() {
     assert_ne!(numbers(&bed.store).await, live);
 }
 
-/// What the rooms of a world are to an account: it sees `!r:h` wholly, `!q:h` since it joined it, and
-/// `!p:h` never.
+/// What the rooms of a world are to an account: it sees `!r:h` wholly, `!q:h` since it joined it,
+/// and `!p:h` never.
 async fn add_rights(bed: &Bed, since: i64) {
     bed.run(
         "update rooms set join_rule = 'invite', history_visibility =

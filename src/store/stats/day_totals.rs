@@ -105,10 +105,10 @@ impl DayInMaking {
         self.room(room_id).hours = hours.into_iter().collect();
     }
 
-    /// Sets the length and the number of people of each call of a room that began.
-    pub fn set_sizes(&mut self, room_id: &str, sizes: &[CallSize]) {
-        let numbers = |call: &CallSize| (call.length_ms, call.people);
-        self.room(room_id).calls = sizes.iter().map(numbers).collect();
+    /// Adds the length and the number of people of a call of a room that began.
+    pub fn add_size(&mut self, room_id: &str, size: CallSize) {
+        let room = self.room(room_id);
+        room.calls.push((size.length_ms, size.people));
     }
 
     /// Adds somebody who was in a call of a room.
@@ -124,7 +124,7 @@ impl DayInMaking {
 }
 
 /// How long a call was, and with how many people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::store) struct CallSize {
     /// Its length as seen, ms: a call that claims an impossible start counts from its first event.
     pub length_ms: i64,
@@ -161,7 +161,8 @@ pub(in crate::store) struct CountedDays {
     in_part: Vec<String>,
 }
 
-/// The counted days that were read at one moment, with the first of them and the one after the last.
+/// The counted days that were read at one moment, with the first of them and the one after the
+/// last.
 #[derive(Debug, Default)]
 pub(in crate::store) struct DaysOfMoment(Mutex<Vec<(i64, i64, Arc<CountedDays>)>>);
 
@@ -181,8 +182,8 @@ pub(in crate::store) const READ: &str =
     "select day, facts from days where day >= $1 and day < $2 and facts <> ''";
 
 impl CountedDays {
-    /// The totals of the counted days that lie wholly within a span, as the reader sees them. At one
-    /// moment they are read once.
+    /// The totals of the counted days that lie wholly within a span, as the reader sees them. At
+    /// one moment they are read once.
     pub async fn load_days(store: &Reader, span: Span) -> Result<Arc<Self>, Error> {
         let Some((first, end)) = whole_days(span) else {
             return Ok(Arc::default());
@@ -364,9 +365,9 @@ impl CountedDays {
             .is_ok()
     }
 
-    /// The counted days that lie wholly within a span, in order, each with its totals, and the rest,
-    /// which must be counted from stays and calls. Only days within the span that these were read
-    /// for are known.
+    /// The counted days that lie wholly within a span, in order, each with its totals, and the
+    /// rest, which must be counted from stays and calls. Only days within the span that these were
+    /// read for are known.
     pub fn split(&self, span: Span) -> (Vec<(i64, &DayTotals)>, Vec<Uncounted<'_>>) {
         // `at`: up to where the span is dealt with, ms.
         let (mut days, mut rest, mut at) = (Vec::new(), Vec::new(), span.from);

@@ -19,7 +19,7 @@ use crate::store::{Error, Reader};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 
 /// Calls that began on one day, of one class of length and one class of number of people.
@@ -34,112 +34,11 @@ pub struct CallClass {
     pub calls: i64,
 }
 
-/// Lower bounds of the classes of length, ms, and of the classes of people; the query uses the
-/// same.
+/// Lower bounds of the classes of length, ms, and of the classes of people.
 pub const LENGTHS: [i64; 8] = [
     0, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000,
 ];
 pub const PEOPLE: [i64; 8] = [1, 2, 3, 4, 6, 10, 20, 50];
-
-macro_rules! classes {
-    ($filter:literal) => {
-        concat!(
-            "with calls as (select room_id, started_ms, users,
-        (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
-        from sessions where started_ms >= $1 and started_ms < $2",
-            $filter,
-            ")
-    select started_ms / 86400000,
-        case when length_ms < 60000 then 0 when length_ms < 300000 then 60000
-            when length_ms < 900000 then 300000
-            when length_ms < 1800000 then 900000 when length_ms < 3600000 then 1800000
-            when length_ms < 7200000 then 3600000 when length_ms < 14400000 then 7200000
-            else 14400000 end,
-        case when users < 1 then 1 when users < 4 then users when users < 6 then 4 when users < 10 then 6
-            when users < 20 then 10
-            when users < 50 then 20 else 50 end, count(*)
-    from calls group by 1, 2, 3 order by 1, 2, 3"
-        )
-    };
-}
-const CLASSES: &str = classes!("");
-const CLASSES_OF_ROOM: &str = classes!(" and room_id = $4");
-
-/// The calls that began within a span, by day and class, as known at `now`, ms. If too many of them
-/// claim an impossible start, they count with the claimed length, and [`usual_length`] is `None`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn calls_by_class(store: &Reader, span: Span, now: i64) -> Result<Vec<CallClass>, Error> {
-    let days = usage::load_counted_days(store, Scope::All, span).await?;
-    let (whole, rest) = days.split(span);
-    let mut found: BTreeMap<(i64, i64, i64), i64> = BTreeMap::new();
-    for (day, facts) in whole {
-        for call in &facts.calls {
-            let length_ms = class_of(&LENGTHS, call.length_ms);
-            let people = class_of(&PEOPLE, call.people);
-            *found.entry((day, length_ms, people)).or_default() += 1;
-        }
-    }
-
-    for part in rest {
-        for class in live_classes(store, part, now).await? {
-            let key = (class.day, class.length_ms, class.people);
-            *found.entry(key).or_default() += class.calls;
-        }
-    }
-
-    Ok(list_classes(found))
-}
-
-/// The calls that began within a span, by day and class, counted from the stored calls alone, not
-/// from counted days. See [`calls_by_class`]. The lengths are as known at `now`, ms.
-async fn live_classes(
-    store: &Reader,
-    Uncounted { span, room_id }: Uncounted<'_>,
-    now: i64,
-) -> Result<Vec<CallClass>, Error> {
-    let query = sqlx::query_as(room_id.map_or(CLASSES, |_| CLASSES_OF_ROOM))
-        .bind(span.from)
-        .bind(span.to)
-        .bind(now);
-    let query = match room_id {
-        Some(room_id) => query.bind(room_id),
-        None => query,
-    };
-    let rows: Vec<(i64, i64, i64, i64)> = query.fetch_all(&store.read).await?;
-    let mut counted: BTreeMap<(i64, i64, i64), i64> = rows
-        .into_iter()
-        .map(|(day, length_ms, people, calls)| ((day, length_ms, people), calls))
-        .collect();
-    let refuted = read_refuted_calls(store, Uncounted { span, room_id }, now, REFUTED_MOST);
-
-    for call in refuted.await?.unwrap_or_default() {
-        let day = call.started_ms.div_euclid(DAY_MS);
-        let people = class_of(&PEOPLE, call.people);
-        let stated = (day, class_of(&LENGTHS, call.stated_ms), people);
-        if let Some(calls) = counted.get_mut(&stated) {
-            *calls -= 1;
-            let seen = (day, class_of(&LENGTHS, call.seen_ms), people);
-            *counted.entry(seen).or_default() += 1;
-        }
-    }
-
-    counted.retain(|_, calls| *calls > 0);
-
-    Ok(list_classes(counted))
-}
-
-fn list_classes(calls: BTreeMap<(i64, i64, i64), i64>) -> Vec<CallClass> {
-    let class = |((day, length_ms, people), calls)| CallClass {
-        day,
-        length_ms,
-        people,
-        calls,
-    };
-
-    calls.into_iter().map(class).collect()
-}
 
 /// The lower bound of the class in which a number is. `bounds` must be ascending; a number below
 /// all is in the first class.
@@ -148,10 +47,96 @@ fn class_of(bounds: &[i64], number: i64) -> i64 {
     bounds[after.saturating_sub(1)]
 }
 
+/// How long the calls that began within a span were, and with how many people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallsOfSpan {
+    /// By the day of their begin, in days since the Unix epoch.
+    by_day: Vec<(i64, CallSize)>,
+    /// False if too many claim an impossible start: they count with the claimed length.
+    are_lengths_known: bool,
+}
+
+impl CallsOfSpan {
+    /// Reads the calls that began within a span, as known at `now`, ms.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(store: &Reader, span: Span, now: i64) -> Result<Self, Error> {
+        let days = usage::load_counted_days(store, Scope::All, span).await?;
+        let (whole, rest) = days.split(span);
+        let counted = whole.into_iter().flat_map(|(day, facts)| {
+            let of_day = move |call: &CallSize| (day, *call);
+            facts.calls.iter().map(of_day)
+        });
+        let mut found = Self {
+            by_day: counted.collect(),
+            are_lengths_known: true,
+        };
+        for part in rest {
+            let live = read_live_calls(store, part, now, REFUTED_MOST).await?;
+            found.are_lengths_known &= live.are_lengths_known;
+            let of_day = |call: LiveCall| (call.started_ms.div_euclid(DAY_MS), call.size);
+            found.by_day.extend(live.calls.into_iter().map(of_day));
+        }
+
+        Ok(found)
+    }
+
+    /// The calls by day and class, in order.
+    #[must_use]
+    pub fn classes(&self) -> Vec<CallClass> {
+        let mut found: BTreeMap<(i64, i64, i64), i64> = BTreeMap::new();
+        for (day, call) in &self.by_day {
+            let length_ms = class_of(&LENGTHS, call.length_ms);
+            let people = class_of(&PEOPLE, call.people);
+            *found.entry((*day, length_ms, people)).or_default() += 1;
+        }
+
+        let class = |((day, length_ms, people), calls)| CallClass {
+            day,
+            length_ms,
+            people,
+            calls,
+        };
+
+        found.into_iter().map(class).collect()
+    }
+
+    /// The median length, ms; `None` if there are no calls, or lengths are not known.
+    #[must_use]
+    pub fn usual_length(&self) -> Option<i64> {
+        if !self.are_lengths_known || self.by_day.is_empty() {
+            return None;
+        }
+
+        let lengths = self.by_day.iter().map(|(_, call)| call.length_ms);
+        let mut lengths: Vec<i64> = lengths.collect();
+        let middle = lengths.len() / 2;
+        let (_, median, _) = lengths.select_nth_unstable(middle);
+
+        Some(*median)
+    }
+}
+
+/// A call that was read from the stored calls.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LiveCall {
+    pub room_id: String,
+    pub started_ms: i64,
+    pub size: CallSize,
+}
+
+/// The stored calls of a part of a span, not those of counted days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LiveCalls {
+    pub calls: Vec<LiveCall>,
+    are_lengths_known: bool,
+}
+
 macro_rules! sizes {
     ($filter:literal) => {
         concat!(
-            "select room_id, users,
+            "select room_id, started_ms, users,
             (case when until_ms < $3 then until_ms else $3 end) - started_ms as length_ms
         from sessions where started_ms >= $1 and started_ms < $2",
             $filter
@@ -161,18 +146,16 @@ macro_rules! sizes {
 const SIZES: &str = sizes!("");
 const SIZES_OF_ROOM: &str = sizes!(" and room_id = $4");
 
-/// The calls that began within a span, by room, counted from the stored calls. The lengths are as
-/// known at `now`, ms. `None` if more than `refuted_most` of them claim an impossible start.
-pub(super) async fn live_sizes_by_room(
+/// Reads the calls that began within a part of a span from the stored calls. The lengths are as
+/// known at `now`, ms. If more than `refuted_most` of them claim an impossible start, all count
+/// with the claimed length.
+pub(super) async fn read_live_calls(
     store: &Reader,
     part: Uncounted<'_>,
     now: i64,
     refuted_most: usize,
-) -> Result<Option<BTreeMap<String, Vec<CallSize>>>, Error> {
-    let Some(refuted) = read_refuted_calls(store, part, now, refuted_most).await? else {
-        return Ok(None);
-    };
-
+) -> Result<LiveCalls, Error> {
+    let refuted = read_refuted_calls(store, part, now, refuted_most).await?;
     let query = sqlx::query_as(part.room_id.map_or(SIZES, |_| SIZES_OF_ROOM))
         .bind(part.span.from)
         .bind(part.span.to)
@@ -181,35 +164,38 @@ pub(super) async fn live_sizes_by_room(
         Some(room_id) => query.bind(room_id),
         None => query,
     };
-    let rows: Vec<(String, i64, i64)> = query.fetch_all(&store.read).await?;
-    let mut found: BTreeMap<String, Vec<CallSize>> = BTreeMap::new();
-    for (room_id, people, length_ms) in rows {
-        let size = CallSize { length_ms, people };
-        found.entry(room_id).or_default().push(size);
+    let rows: Vec<(String, i64, i64, i64)> = query.fetch_all(&store.read).await?;
+    let call = |(room_id, started_ms, people, length_ms)| LiveCall {
+        room_id,
+        started_ms,
+        size: CallSize { length_ms, people },
+    };
+    let mut found = LiveCalls {
+        calls: rows.into_iter().map(call).collect(),
+        are_lengths_known: refuted.is_some(),
+    };
+
+    let mut seen: HashMap<LiveCall, Vec<i64>> = HashMap::new();
+    for call in refuted.unwrap_or_default() {
+        seen.entry(call.stated).or_default().push(call.seen_ms);
     }
 
-    for call in refuted {
-        let stated = CallSize {
-            length_ms: call.stated_ms,
-            people: call.people,
-        };
-        let sizes = found.get_mut(&call.room_id).into_iter().flatten();
-        if let Some(size) = sizes.into_iter().find(|size| **size == stated) {
-            size.length_ms = call.seen_ms;
+    if !seen.is_empty() {
+        for call in &mut found.calls {
+            let length_ms = seen.get_mut(call).and_then(Vec::pop);
+            call.size.length_ms = length_ms.unwrap_or(call.size.length_ms);
         }
     }
 
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// A call whose first stay claims an impossible start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RefutedCall {
-    room_id: String,
-    started_ms: i64,
-    people: i64,
-    /// Its length as claimed, and as seen, ms.
-    stated_ms: i64,
+    /// With the claimed length.
+    stated: LiveCall,
+    /// Its length as seen, ms.
     seen_ms: i64,
 }
 
@@ -267,10 +253,14 @@ async fn read_refuted_calls(
                 .unwrap_or(started_ms)
                 .clamp(started_ms, upto_ms.max(started_ms));
             RefutedCall {
-                room_id,
-                started_ms,
-                people,
-                stated_ms: upto_ms - started_ms,
+                stated: LiveCall {
+                    room_id,
+                    started_ms,
+                    size: CallSize {
+                        length_ms: upto_ms - started_ms,
+                        people,
+                    },
+                },
                 seen_ms: upto_ms - from_ms,
             }
         };
@@ -281,33 +271,6 @@ async fn read_refuted_calls(
 /// Maximum number of calls with an impossible start that are read while somebody waits. If there
 /// are more on days that are not counted yet, lengths are not known.
 const REFUTED_MOST: usize = 2000;
-
-/// The median length, ms, of the calls that began within a span, as known at `now`, ms; `None` if
-/// none began, or if too many claim an impossible start.
-///
-/// # Errors
-/// When the database fails.
-pub async fn usual_length(store: &Reader, span: Span, now: i64) -> Result<Option<i64>, Error> {
-    let days = usage::load_counted_days(store, Scope::All, span).await?;
-    let (whole, rest) = days.split(span);
-    let counted = whole.iter().flat_map(|(_, day)| &day.calls);
-    let mut lengths: Vec<i64> = counted.map(|call| call.length_ms).collect();
-    for part in rest {
-        let Some(sizes) = live_sizes_by_room(store, part, now, REFUTED_MOST).await? else {
-            return Ok(None);
-        };
-        lengths.extend(sizes.values().flatten().map(|call| call.length_ms));
-    }
-
-    if lengths.is_empty() {
-        return Ok(None);
-    }
-
-    let middle = lengths.len() / 2;
-    let (_, median, _) = lengths.select_nth_unstable(middle);
-
-    Ok(Some(*median))
-}
 
 static NAMES: MultiRow = MultiRow::new(
     "select room_id, name, alias from rooms where room_id in (",

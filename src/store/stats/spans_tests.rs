@@ -127,14 +127,18 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
     // The call is in no distribution, no median and no longest call.
     let span = Span { from: 0, to: NOW };
     let store = &bed.store;
-    let classes = distributions::calls_by_class(store, span, NOW)
+    let classes = distributions::CallsOfSpan::read(store, span, NOW)
         .await
-        .unwrap();
+        .unwrap()
+        .classes();
     assert_eq!(
         (classes.len(), classes[0].length_ms, classes[0].calls),
         (1, HOUR, 1)
     );
-    let usual = distributions::usual_length(store, span, NOW).await.unwrap();
+    let usual = distributions::CallsOfSpan::read(store, span, NOW)
+        .await
+        .unwrap()
+        .usual_length();
     assert_eq!(usual, Some(HOUR));
     let numbers = concurrency::numbers_of_span(store, span, NOW, &Gone::default())
         .await
@@ -154,13 +158,14 @@ async fn a_claim_is_refuted_only_where_nothing_came_before_its_event() {
     assert!(counted > 0);
     let span = Span { from: 0, to: later };
     assert_eq!(
-        distributions::calls_by_class(store, span, later)
+        distributions::CallsOfSpan::read(store, span, later)
             .await
-            .unwrap(),
+            .unwrap()
+            .classes(),
         classes
     );
-    let usual = distributions::usual_length(store, span, later).await;
-    assert_eq!(usual.unwrap(), Some(HOUR));
+    let usual = distributions::CallsOfSpan::read(store, span, later).await;
+    assert_eq!(usual.unwrap().usual_length(), Some(HOUR));
 }
 
 #[tokio::test]
@@ -445,7 +450,12 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
         .await;
     let span = Span { from: 0, to: NOW };
     let store = &bed.store;
-    let usual = async || distributions::usual_length(store, span, NOW).await.unwrap();
+    let usual = async || {
+        distributions::CallsOfSpan::read(store, span, NOW)
+            .await
+            .unwrap()
+            .usual_length()
+    };
     assert_eq!(usual().await, Some(HOUR));
     let numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 2001)";
     bed.run(&format!(
@@ -467,8 +477,9 @@ async fn beyond_so_many_refuted_claims_lengths_are_not_known() {
     .await;
 
     assert_eq!(usual().await, None, "2,002 calls claim what cannot be");
-    let classes = distributions::calls_by_class(store, span, NOW)
+    let classes = distributions::CallsOfSpan::read(store, span, NOW)
         .await
-        .unwrap();
+        .unwrap()
+        .classes();
     assert_eq!(classes.iter().map(|class| class.calls).sum::<i64>(), 2002);
 }

@@ -31,7 +31,7 @@ pub struct TransportUsage {
 
 const ROOMS: &str = "select distinct m.room_id from memberships m
     where m.until_ms > $1 and m.joined_ms < $2 and m.until_ms > m.joined_ms";
-pub(super) const STAYS: &str = concat!(
+const STAYS: &str = concat!(
     "select m.session_id, m.room_id, m.user_id, m.device_id, m.chain, m.server, m.joined_ms,
         m.join_event_id, m.until_ms, m.transport_type, m.transport_url, m.selection, ",
     seen_from!(),
@@ -74,24 +74,10 @@ pub async fn usage_by_transport(
     let rooms: BTreeSet<String> = rooms.into_iter().collect();
     let blind = unobserved::unobserved_spans_by_room(store, &rooms, span, now).await?;
     let mut found: BTreeMap<Option<(String, Option<String>)>, UsageSum> = BTreeMap::new();
-    let mut call: Vec<(String, StayRow)> = Vec::new();
-    let mut rows = sqlx::query(STAYS)
-        .bind(span.from)
-        .bind(span.to)
-        .bind(now)
-        .fetch(&store.read);
-    while let Some(row) = rows.try_next().await? {
-        let session: String = row.try_get("session_id")?;
-        if call.first().is_some_and(|(known, _)| *known != session) {
-            add_stays_of_call(&mut found, &std::mem::take(&mut call), &blind, span, now);
-        }
-
-        let mut stay = StayRow::read(&row)?;
-        stay.hear(&row, gone)?;
-        call.push((session, stay));
-    }
-
-    add_stays_of_call(&mut found, &call, &blind, span, now);
+    read_stays_by_call(store, span, now, gone, usize::MAX, |call| {
+        add_stays_of_call(&mut found, call, &blind, span, now);
+    })
+    .await?;
     let without = found
         .remove(&None)
         .map_or(0, |using| using.carried.together_ms);
@@ -112,6 +98,48 @@ pub async fn usage_by_transport(
     list.sort_by(|a, b| (b.together_ms, &a.service_url).cmp(&(a.together_ms, &b.service_url)));
 
     Ok((list, without))
+}
+
+/// Reads the stays of a span, as known at `now`, ms, and hands over those of each call together:
+/// the transport of a member depends on all of them. A device of `gone` was heard until it was last
+/// heard. Returns false if there are more than `most` stays, of which the first are handed over.
+pub(super) async fn read_stays_by_call(
+    store: &Reader,
+    span: Span,
+    now: i64,
+    gone: &Gone,
+    most: usize,
+    mut add_call: impl FnMut(&[StayRow]),
+) -> Result<bool, Error> {
+    let mut rows = sqlx::query(STAYS)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(now)
+        .fetch(&store.read);
+    let mut call: Vec<StayRow> = Vec::new();
+    let mut known = String::new();
+    let (mut stays, mut is_all) = (0, true);
+    while let Some(row) = rows.try_next().await? {
+        let session: String = row.try_get("session_id")?;
+        if known != session {
+            add_call(&std::mem::take(&mut call));
+            known = session;
+        }
+
+        if stays >= most {
+            is_all = false;
+            break;
+        }
+
+        let mut stay = StayRow::read(&row)?;
+        stay.hear(&row, gone)?;
+        call.push(stay);
+        stays += 1;
+    }
+
+    add_call(&call);
+
+    Ok(is_all)
 }
 
 /// A stay with what its use of a transport follows from.
@@ -192,15 +220,15 @@ fn observed_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
 /// unobserved spans, by room.
 fn add_stays_of_call(
     found: &mut BTreeMap<Option<(String, Option<String>)>, UsageSum>,
-    call: &[(String, StayRow)],
+    call: &[StayRow],
     blind: &BTreeMap<String, Vec<Span>>,
     span: Span,
     now: i64,
 ) {
-    let stays: Vec<TransportStay> = call.iter().map(|(_, row)| row.stay.clone()).collect();
+    let stays: Vec<TransportStay> = call.iter().map(|row| row.stay.clone()).collect();
     let mut used: BTreeSet<Option<(String, Option<String>)>> = BTreeSet::new();
 
-    for ((_, row), transport) in call.iter().zip(transports_in_use(&stays)) {
+    for (row, transport) in call.iter().zip(transports_in_use(&stays)) {
         let key = transport.map(|transport| {
             let address = transport.address().map(ToOwned::to_owned);
             (transport.kind, address)

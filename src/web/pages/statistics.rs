@@ -8,7 +8,7 @@ use crate::store::Reader;
 use crate::store::ingest::rooms;
 use crate::store::read::coverage;
 use crate::store::read::rings::{self, RingCounts};
-use crate::store::stats::distributions::{self, CallClass, LENGTHS, PEOPLE};
+use crate::store::stats::distributions::{self, CallClass, CallsOfSpan, LENGTHS, PEOPLE};
 use crate::store::stats::scope::Scope;
 use crate::store::stats::{calls_ever, usage};
 use crate::web::http::assets;
@@ -185,10 +185,11 @@ async fn read_statistics_in_period(
         usage::sums_of_span(store, Scope::All, span, now, &gone),
         usage::sums_of_span(store, Scope::All, before, now, &gone)
     )?;
-    let classes = distributions::calls_by_class(store, span, now).await?;
-    let classes_before = distributions::calls_by_class(store, before, now).await?;
-    let usual_length_ms = distributions::usual_length(store, span, now).await?;
-    let usual_length_before_ms = distributions::usual_length(store, before, now).await?;
+    let calls = CallsOfSpan::read(store, span, now).await?;
+    let calls_before = CallsOfSpan::read(store, before, now).await?;
+    let (classes, classes_before) = (calls.classes(), calls_before.classes());
+    let usual_length_ms = calls.usual_length();
+    let usual_length_before_ms = calls_before.usual_length();
     let (hours, rows) = tokio::try_join!(
         usage::stay_hours(store, Scope::All, span, now),
         distributions::servers_in_calls(store, span.from, now)
@@ -312,8 +313,6 @@ impl Statistics {
     #[must_use]
     pub fn chart(&self) -> Bars {
         let last = self.days.len().saturating_sub(1);
-        // Every so many columns have a label, and none near the last one, which has "today".
-        let every = (self.days.len() / 7).max(1);
         let column = |(at, day): (usize, &DayFacts)| {
             let of = if self.step == Bucket::Week {
                 "week of "
@@ -322,8 +321,7 @@ impl Statistics {
             };
 
             let name = self.step.name(day.from_ms);
-            let label =
-                (at % every == 0 && at + every / 2 < last).then(|| self.step.label(day.from_ms));
+            let label = label_of_step(self.step, day.from_ms, at, last);
             let calls = f::count_with_noun(day.calls, "call", "calls");
             let before = || format!(", {} before", f::group_digits(day.calls_before));
             let before = if self.compared {
@@ -421,11 +419,18 @@ impl Statistics {
     }
 }
 
+/// The label of the column at an index, which begins at `from_ms`. Every so many columns have one,
+/// and none near the last one, which has "today".
+fn label_of_step(unit: Bucket, from_ms: i64, at: usize, last: usize) -> Option<String> {
+    let every = ((last + 1) / 7).max(1);
+
+    (at.is_multiple_of(every) && at + every / 2 < last).then(|| unit.label(from_ms))
+}
+
 /// The most people in calls at once in each of these steps, which are units of this kind.
 #[must_use]
 pub fn draw_people_at_once(steps: &[AtOnceStep], unit: Bucket) -> Bars {
     let last = steps.len().saturating_sub(1);
-    let every = (steps.len() / 7).max(1);
     let column = |(at, step): (usize, &AtOnceStep)| {
         let people = step.people;
         BarData {
@@ -437,7 +442,7 @@ pub fn draw_people_at_once(steps: &[AtOnceStep], unit: Bucket) -> Bars {
             ),
             value: people.peak,
             before: None,
-            label: (at % every == 0 && at + every / 2 < last).then(|| unit.label(step.from_ms)),
+            label: label_of_step(unit, step.from_ms, at, last),
             now: at == last,
         }
     };

@@ -669,16 +669,18 @@ async fn of_the_sums(store: &Writer, call: &Call) {
             .unwrap(),
         call.until_ms - call.started_ms
     );
-    let classes = distributions::calls_by_class(store, span, LATER)
+    let classes = distributions::CallsOfSpan::read(store, span, LATER)
         .await
-        .unwrap();
+        .unwrap()
+        .classes();
     assert_eq!(
         (classes.len(), classes[0].people, classes[0].calls),
         (1, 1, 1)
     );
-    let usual = distributions::usual_length(store, span, LATER)
+    let usual = distributions::CallsOfSpan::read(store, span, LATER)
         .await
-        .unwrap();
+        .unwrap()
+        .usual_length();
     assert_eq!(usual, Some(call.until_ms - call.started_ms));
     assert_eq!(
         distributions::room_names(store, &[ROOM.to_owned()])

@@ -386,10 +386,7 @@ async fn of_spans(asked: &mut Asked<'_>) {
         .await;
     asked
         .ask("how long calls of a week were", async |store| {
-            distributions::calls_by_class(store, span, LATER)
-                .await
-                .unwrap();
-            distributions::usual_length(store, span, LATER)
+            distributions::CallsOfSpan::read(store, span, LATER)
                 .await
                 .unwrap();
         })
