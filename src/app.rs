@@ -19,7 +19,7 @@ use crate::store::visible::VisibilityPolicy;
 use crate::store::{self, SignIns, Writer};
 use crate::web::sign_in::access::{Access, AccessSettings};
 use crate::web::sign_in::openid::{ClientSecret, OpenIdSettings};
-use crate::web::sign_in::operator_token::{self, OperatorToken, TokenError};
+use crate::web::sign_in::operator_token::{self, NewToken};
 use crate::web::sign_in::password::PasswordHash;
 use crate::web::sign_in::proxy::TrustedProxies;
 use crate::web::sign_in::widget::{TokenAnswer, TokenChecker, WidgetToken};
@@ -42,8 +42,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("{0}")]
     Observer(#[from] observer::Error),
-    #[error("{0}")]
-    Token(#[from] TokenError),
+    #[error("the operator's token cannot be made: {0}")]
+    Token(String),
     #[error("cannot listen on {address}: {source}; choose another with CALLSCOPE_BIND")]
     Listen {
         address: SocketAddr,
@@ -67,7 +67,7 @@ pub struct App {
     observer: JoinHandle<Result<(), observer::Error>>,
     /// The operator's token, if it was made at this start: to be shown now and then stored, since
     /// only its hash is kept.
-    pub new_operator_token: Option<OperatorToken>,
+    pub new_operator_token: Option<NewToken>,
     /// The lock of the database, which no second process may have. Released last, after the store
     /// was closed.
     hold: InstanceLock,
@@ -79,7 +79,8 @@ impl App {
     ///
     /// # Errors
     /// When another process has the database, it cannot be opened, the address is taken, or other
-    /// machines reach it and nothing says who may see the pages. A homeserver that does not answer is no error: the status page says so, and it is tried again.
+    /// machines reach it and nothing says who may see the pages. A homeserver that does not answer
+    /// is no error: the status page says so, and it is tried again.
     pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         Self::start_with(config, clock, Prober::new).await
     }
@@ -116,9 +117,8 @@ impl App {
         let prober = if needs_prober { Some(prober()?) } else { None };
         let operator = find_operator_secret(config, &sign_ins).await?;
         let access = AccessSettings {
-            password: operator.hash,
             widgets: token_checker(config, prober.as_ref()),
-            ..access_settings(config, outbox)
+            ..access_settings(config, operator.hash, outbox)
         };
         let web = Web {
             store: store.reader(),
@@ -364,7 +364,7 @@ pub(crate) async fn record_forgotten(
 #[derive(Debug, Default)]
 struct OperatorSecret {
     hash: Option<PasswordHash>,
-    new_token: Option<OperatorToken>,
+    new_token: Option<NewToken>,
 }
 
 /// The password of the configuration, or the token, which is made if there is none yet. Sessions of
@@ -375,9 +375,12 @@ async fn find_operator_secret(
 ) -> Result<OperatorSecret, Error> {
     let mut found = OperatorSecret::default();
     if config.access.operator_token {
-        let token = operator_token::find_or_make_token(sign_ins).await?;
-        found.hash = Some(token.hash.clone());
-        found.new_token = token.new.is_some().then_some(token);
+        found.hash = operator_token::find_token(sign_ins).await?;
+        if found.hash.is_none() {
+            let new = operator_token::make_token().map_err(Error::Token)?;
+            found.hash = Some(new.hash.clone());
+            found.new_token = Some(new);
+        }
     } else if let Some(hash) = &config.access.operator_password_hash {
         found.hash = Some(PasswordHash::new(hash.expose()));
     }
@@ -392,13 +395,18 @@ async fn find_operator_secret(
     Ok(found)
 }
 
-/// Who may see the pages, by the configuration, apart from the operator. Codes are handed in at `outbox`.
-fn access_settings(config: &Config, outbox: CodeOutbox) -> AccessSettings {
+/// Who may see the pages, by the configuration. `password` is the operator's, and codes are handed
+/// in at `outbox`.
+fn access_settings(
+    config: &Config,
+    password: Option<PasswordHash>,
+    outbox: CodeOutbox,
+) -> AccessSettings {
     let access = &config.access;
     let public_url = config.public_url.as_ref();
 
     AccessSettings {
-        password: None,
+        password,
         open_to_everybody: access.open_to_everybody,
         proxies: TrustedProxies {
             networks: access.trusted_proxies.clone(),

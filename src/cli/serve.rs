@@ -19,16 +19,14 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         started => started?,
     };
 
-    if let Some(made) = &app.new_operator_token
-        && let Some(token) = &made.new
-    {
+    if let Some(new) = &app.new_operator_token {
         // It is stored after it was shown, so that nobody is locked out by a start that ends here.
         eprintln!(
             "The operator's token, shown only now: {}\nEnter it at /sign-in. `callscope token` \
              makes another one.",
-            token.expose_secret()
+            new.token.expose_secret()
         );
-        operator_token::store_token(&app.store.sign_ins(), made).await?;
+        operator_token::store_token(&app.store.sign_ins(), new).await?;
     }
 
     app.run_until_stopped().await?;

@@ -11,12 +11,11 @@ use std::process::ExitCode;
 /// second time.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let store = super::key::open_store(config).await?;
-    let made = make_token()?;
-    store_token(&store.sign_ins(), &made).await?;
+    let new = make_token()?;
+    store_token(&store.sign_ins(), &new).await?;
     store.close().await;
 
-    let token = made.new.as_ref().map(ExposeSecret::expose_secret);
-    say!("{}", token.unwrap_or_default());
+    say!("{}", new.token.expose_secret());
     eprintln!(
         "This is the operator's token; it is shown only now. It is good from the next start of \
          Callscope on, which ends the sessions of the former one."

@@ -1,5 +1,5 @@
-//! The operator's token: made at the first start, shown once, and entered at `/sign-in` in the place
-//! of a password. Only its hash is stored.
+//! The operator's token: made at the first start, shown once, and entered at `/sign-in` in the
+//! place of a password. Only its hash is stored.
 
 use super::password::{self, PasswordHash};
 use super::secret_text::hash_secret;
@@ -11,49 +11,36 @@ use secrecy::SecretString;
 /// What every token begins with, so that people and scanners of secrets know it.
 const TOKEN_PREFIX: &str = "cso_";
 
-/// Why there is no token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    #[error("the operator's token cannot be made: {0}")]
-    Hash(String),
-    #[error("{0}")]
-    Store(#[from] store::Error),
-}
-
-/// The hash of the operator's token, and the token itself if it was made just now. A new one is not
-/// stored yet: [`store_token`] does it once somebody has seen it.
+/// A token that was made just now. It is not stored yet: [`store_token`] does it once somebody has
+/// seen it.
 #[derive(Debug, Clone)]
-pub struct OperatorToken {
+pub struct NewToken {
+    pub token: SecretString,
     pub hash: PasswordHash,
-    pub new: Option<SecretString>,
 }
 
-/// The token of this installation, or a new one if there is none yet.
+/// The hash of the token of this installation; `None` if none was stored yet.
 ///
 /// # Errors
-/// The database fails, or there is no source of random numbers.
-pub async fn find_or_make_token(sign_ins: &SignIns) -> Result<OperatorToken, TokenError> {
-    match operator_secret::read_token_hash(sign_ins).await? {
-        Some(hash) => Ok(OperatorToken {
-            hash: PasswordHash::new(hash),
-            new: None,
-        }),
-        None => make_token(),
-    }
+/// When the database fails.
+pub async fn find_token(sign_ins: &SignIns) -> Result<Option<PasswordHash>, store::Error> {
+    let hash = operator_secret::read_token_hash(sign_ins).await?;
+
+    Ok(hash.map(PasswordHash::new))
 }
 
-/// Makes a token, which is not stored yet.
+/// Makes a token.
 ///
 /// # Errors
-/// There is no source of random numbers.
-pub fn make_token() -> Result<OperatorToken, TokenError> {
+/// In words: there is no source of random numbers.
+pub fn make_token() -> Result<NewToken, String> {
     let random = BASE32_NOPAD.encode(&rand::random::<[u8; 20]>());
     let token = format!("{TOKEN_PREFIX}{}", random.to_lowercase());
-    let hash = password::hash_password(&token).map_err(TokenError::Hash)?;
+    let hash = password::hash_password(&token)?;
 
-    Ok(OperatorToken {
+    Ok(NewToken {
+        token: token.into(),
         hash: PasswordHash::new(hash),
-        new: Some(token.into()),
     })
 }
 
@@ -61,12 +48,12 @@ pub fn make_token() -> Result<OperatorToken, TokenError> {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn store_token(sign_ins: &SignIns, token: &OperatorToken) -> Result<(), store::Error> {
-    operator_secret::set_token_hash(sign_ins, token.hash.phc()).await
+pub async fn store_token(sign_ins: &SignIns, new: &NewToken) -> Result<(), store::Error> {
+    operator_secret::set_token_hash(sign_ins, new.hash.phc()).await
 }
 
-/// Ends the sessions of a password or token that is no longer the operator's. Returns how many there
-/// were.
+/// Ends the sessions of a password or token that is no longer the operator's. Returns how many
+/// there were.
 ///
 /// # Errors
 /// When the database fails.
