@@ -13,6 +13,14 @@ pub struct Account {
     pub password: String,
 }
 
+/// An invitation that an account has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    pub room_id: String,
+    pub inviter: String,
+    pub is_direct: bool,
+}
+
 impl Account {
     /// From the body of a registration or a login.
     pub fn new(url: &str, answer: &Value, password: String) -> Self {
@@ -115,6 +123,37 @@ impl Account {
         all.reverse();
 
         all
+    }
+
+    /// What was written in a room, oldest first.
+    pub async fn texts(&self, room: &str) -> Vec<String> {
+        let events = self.messages(room).await;
+        events
+            .iter()
+            .filter(|event| event["type"] == "m.room.message")
+            .map(|event| event["content"]["body"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The invitations that are open.
+    pub async fn invitations(&self) -> Vec<Invitation> {
+        // Synapse gives the same answer again for minutes, unless something else is asked.
+        let wait_ms = u32::try_from(super::now_ms() % 1000).unwrap();
+        let answer = self.sync(None, wait_ms).await;
+        let rooms = answer["rooms"]["invite"].as_object().into_iter().flatten();
+        let invitation = |(room_id, room): (&String, &Value)| {
+            let events = room["invite_state"]["events"].as_array().unwrap();
+            let is_own = |event: &&Value| event["state_key"] == self.user_id.as_str();
+            let own = events.iter().find(is_own).expect("our own membership");
+
+            Invitation {
+                room_id: room_id.clone(),
+                inviter: own["sender"].as_str().unwrap().to_owned(),
+                is_direct: own["content"]["is_direct"] == true,
+            }
+        };
+
+        rooms.map(invitation).collect()
     }
 
     /// The user's own `/sync`: one request that answers at once or after up to `wait_ms`.

@@ -11,6 +11,7 @@ pub mod lines;
 pub mod sdk;
 pub mod synapse;
 pub mod truth;
+pub mod visitor;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,79 +1,22 @@
 //! Sign-in by a code across two federated homeservers: the program sends it in a direct room.
 
-use crate::support::account::Account;
 use crate::support::app::{App, Settings};
+use crate::support::eventually;
 use crate::support::http::{Http, quote};
 use crate::support::synapse::Bed;
-use crate::support::{eventually, now_ms};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode};
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::support::visitor::Visitor;
+use reqwest::StatusCode;
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// A browser at the program.
-struct Visitor {
-    client: Client,
-    base: String,
-    cookies: BTreeMap<String, String>,
+/// A visitor who signs in with a code.
+trait SignIn {
+    async fn ask(&mut self, user_id: &str) -> (StatusCode, String, Duration);
+    async fn enter(&mut self, code: &str) -> StatusCode;
 }
 
-impl Visitor {
-    fn at(app: &App) -> Self {
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .build()
-            .unwrap();
-
-        Self {
-            client,
-            base: app.http.base.clone(),
-            cookies: BTreeMap::new(),
-        }
-    }
-
-    async fn get(&mut self, path: &str) -> String {
-        let request = self.client.get(format!("{}{path}", self.base));
-        self.send(request).await.text().await.unwrap()
-    }
-
-    /// Sends the first form of a page with these fields.
-    async fn post(&mut self, page: &str, path: &str, fields: &[(&str, &str)]) -> Response {
-        let shown = self.get(page).await;
-        let (_, rest) = shown
-            .split_once("name=\"token\" value=\"")
-            .expect("a form with a token");
-        let token = rest.split('"').next().unwrap();
-        let body = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("token", token)
-            .extend_pairs(fields)
-            .finish();
-        let request = self.client.post(format!("{}{path}", self.base)).body(body);
-
-        self.send(request).await
-    }
-
-    async fn send(&mut self, request: reqwest::RequestBuilder) -> Response {
-        let cookies: Vec<String> = self
-            .cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let answer = request
-            .header("cookie", cookies.join("; "))
-            .send()
-            .await
-            .unwrap();
-        for cookie in answer.headers().get_all("set-cookie") {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
-        }
-
-        answer
-    }
-
+impl SignIn for Visitor {
     /// Asks for a code; returns the answer without what is random, and how long it took.
     async fn ask(&mut self, user_id: &str) -> (StatusCode, String, Duration) {
         self.get("/sign-in").await;
@@ -93,38 +36,6 @@ impl Visitor {
             .await
             .status()
     }
-}
-
-/// The invitations that an account has, by room, each with whether it is direct.
-async fn invitations(account: &Account) -> Vec<(String, bool)> {
-    // Synapse gives the same answer again for minutes, unless something else is asked.
-    let wait_ms = u32::try_from(now_ms() % 1000).unwrap();
-    let answer = account.sync(None, wait_ms).await;
-    let Some(rooms) = answer["rooms"]["invite"].as_object() else {
-        return Vec::new();
-    };
-
-    let is_direct = |room: &Value| {
-        let events = room["invite_state"]["events"].as_array().unwrap();
-        events.iter().any(|event| {
-            event["state_key"] == account.user_id.as_str() && event["content"]["is_direct"] == true
-        })
-    };
-
-    rooms
-        .iter()
-        .map(|(room_id, room)| (room_id.clone(), is_direct(room)))
-        .collect()
-}
-
-/// The texts in a room, oldest first.
-async fn texts(account: &Account, room: &str) -> Vec<String> {
-    let events = account.messages(room).await;
-    events
-        .iter()
-        .filter(|event| event["type"] == "m.room.message")
-        .map(|event| event["content"]["body"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 /// The code in a text: two groups of five signs.
@@ -178,14 +89,15 @@ async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
         "{one:?} {two:?}"
     );
 
-    let (direct, is_direct) = eventually("an invitation comes", 60, async || {
-        invitations(&alice).await.into_iter().next()
+    let invitation = eventually("an invitation comes", 60, async || {
+        alice.invitations().await.into_iter().next()
     })
     .await;
-    assert!(is_direct);
+    assert!(invitation.is_direct);
+    let direct = invitation.room_id;
     alice.join(&direct, &watcher).await;
     let text = eventually("the code comes", 60, async || {
-        texts(&alice, &direct).await.into_iter().next()
+        alice.texts(&direct).await.into_iter().next()
     })
     .await;
     let code = code_in(&text);
@@ -212,7 +124,7 @@ async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
     let mut visitor = Visitor::at(&app);
     visitor.ask(&alice.user_id).await;
     let second = eventually("another code comes", 60, async || {
-        texts(&alice, &direct).await.into_iter().nth(1)
+        alice.texts(&direct).await.into_iter().nth(1)
     })
     .await;
     assert_eq!(
@@ -234,14 +146,14 @@ async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
         app.log().contains("did not send a code").then_some(())
     })
     .await;
-    assert_eq!(invitations(&alice).await, []);
+    assert_eq!(alice.invitations().await, []);
 
     // Too many for one id from one address; and the direct room is not watched.
     let mut visitor = Visitor::at(&app);
     let fields = [("user_id", alice.user_id.as_str())];
     let limited = visitor.post("/sign-in", "/sign-in/code", &fields).await;
     assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(invitations(&zoe).await, [], "the stranger got nothing");
+    assert_eq!(zoe.invitations().await, [], "the stranger got nothing");
     let known = rooms_of(&app, &settings).await;
     assert_eq!(known, BTreeSet::from([other, room]));
     assert!(!app.log().contains(&code), "no code in the log");

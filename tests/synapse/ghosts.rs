@@ -49,8 +49,8 @@ fn listed(found: &[Value]) -> Listed {
         .collect()
 }
 
-/// One device joins and leaves again and again, as `STAYS` says: written by hand, since the SDK takes
-/// seconds for each.
+/// One device joins and leaves again and again, as `STAYS` says: written by hand, since the SDK
+/// takes seconds for each.
 async fn come_and_go(account: &Account, room: &str) {
     let (key, content) = (key_of_member(account), content_of_join(account, room));
     for _ in 0..STAYS {
@@ -78,8 +78,8 @@ fn key_of_member(account: &Account) -> String {
     format!("_{}_{}_m.call", account.user_id, account.device_id)
 }
 
-/// Clients that are gone, and whose memberships run out soon: written by hand, since the clock of the
-/// SDK is ahead of the server's.
+/// Clients that are gone, and whose memberships run out soon: written by hand, since the clock of
+/// the SDK is ahead of the server's.
 async fn die_soon(account: &Account, room: &str) {
     for nth in 0..SHORT {
         let account = account.device(&format!("SOON{nth}")).await;

@@ -5,38 +5,7 @@ use crate::support::app::{App, Settings};
 use crate::support::eventually;
 use crate::support::http::quote;
 use crate::support::synapse::Bed;
-use serde_json::{Value, json};
-
-/// The rooms that an account is invited to, by who invites.
-async fn invited_by(account: &Account, inviter: &Account) -> Vec<String> {
-    // Synapse gives the same answer again for minutes, unless something else is asked.
-    let wait_ms = u32::try_from(crate::support::now_ms() % 1000).unwrap();
-    let answer = account.sync(None, wait_ms).await;
-    let rooms = answer["rooms"]["invite"].as_object().into_iter().flatten();
-    let is_by = |room: &Value| {
-        let events = room["invite_state"]["events"].as_array().unwrap();
-        events.iter().any(|event| {
-            event["state_key"] == account.user_id.as_str()
-                && event["sender"] == inviter.user_id.as_str()
-        })
-    };
-
-    rooms
-        .filter(|(_, room)| is_by(room))
-        .map(|(room_id, _)| room_id.clone())
-        .collect()
-}
-
-/// What others wrote in a room, oldest first.
-async fn texts_of_others(account: &Account, room: &str) -> Vec<String> {
-    let events = account.messages(room).await;
-    events
-        .iter()
-        .filter(|event| event["type"] == "m.room.message")
-        .filter(|event| event["sender"] != account.user_id.as_str())
-        .map(|event| event["content"]["body"].as_str().unwrap().to_owned())
-        .collect()
-}
+use serde_json::json;
 
 async fn write_text(account: &Account, room: &str, number: u32, text: &str) {
     let path = format!(
@@ -81,20 +50,24 @@ async fn who_writes_opt_out_to_the_account_is_forgotten() {
                 "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}]}))
             .await;
     }
-    let direct = eventually("the account asks Alice into its room", 60, async || {
-        invited_by(&alice, &watcher).await.into_iter().next()
+    let invitation = eventually("the account asks Alice into its room", 60, async || {
+        alice.invitations().await.into_iter().next()
     })
     .await;
+    assert_eq!(invitation.inviter, watcher.user_id);
+    let direct = invitation.room_id;
     alice.join(&direct, &watcher).await;
     let first = eventually("it says what can be written", 60, async || {
-        texts_of_others(&alice, &direct).await.into_iter().next()
+        alice.texts(&direct).await.into_iter().next()
     })
     .await;
     assert!(first.contains("opt out"), "{first}");
 
     write_text(&alice, &direct, 1, "Hello?").await;
     eventually("it says it again", 60, async || {
-        (texts_of_others(&alice, &direct).await.len() == 2).then_some(())
+        let texts = alice.texts(&direct).await;
+        let answers = texts.iter().filter(|text| **text == first);
+        (answers.count() == 2).then_some(())
     })
     .await;
     assert!(
@@ -108,7 +81,7 @@ async fn who_writes_opt_out_to_the_account_is_forgotten() {
     })
     .await;
     eventually("she is told", 60, async || {
-        let texts = texts_of_others(&alice, &direct).await;
+        let texts = alice.texts(&direct).await;
         texts
             .iter()
             .any(|text| text.contains("being forgotten"))
@@ -119,7 +92,7 @@ async fn who_writes_opt_out_to_the_account_is_forgotten() {
     assert_eq!(calls["data"].as_array().unwrap().len(), 1, "the call stays");
 
     // Whoever shares no watched room is not written to, and waits for the operator.
-    assert_eq!(invited_by(&zoe, &watcher).await, Vec::<String>::new());
+    assert_eq!(zoe.invitations().await, []);
     let status = app.http.get("/api/v1/status").await.ok().to_string();
     assert!(
         status.contains(&zoe.user_id) && !status.contains(&alice.user_id),

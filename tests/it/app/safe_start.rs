@@ -4,7 +4,7 @@ use crate::app::alone::settings;
 use crate::app::bed::Bed;
 use crate::support::app::{App, Settings};
 use crate::support::http::Http;
-use std::collections::BTreeMap;
+use crate::support::visitor::Visitor;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -110,63 +110,14 @@ async fn with_a_password_commands_need_a_key() {
     app.kill();
 }
 
-/// A browser that knows nothing but its cookies.
-struct Visitor {
-    base: String,
-    client: reqwest::Client,
-    cookies: BTreeMap<String, String>,
+async fn sign_in(visitor: &mut Visitor, password: &str) -> u16 {
+    let fields = [("password", password)];
+    let answer = visitor.post("/sign-in", "/sign-in", &fields).await;
+    answer.status().as_u16()
 }
 
-impl Visitor {
-    fn new(app: &App) -> Self {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        Self {
-            base: app.http.base.clone(),
-            client: client.build().unwrap(),
-            cookies: BTreeMap::new(),
-        }
-    }
-
-    async fn status_of(&self, path: &str) -> u16 {
-        let request = self.client.get(format!("{}{path}", self.base));
-        let request = request.header("cookie", self.cookie_header());
-        request.send().await.unwrap().status().as_u16()
-    }
-
-    /// Signs in with a password; returns the status of the answer.
-    async fn sign_in(&mut self, password: &str) -> u16 {
-        let form = self.client.get(format!("{}/sign-in", self.base));
-        let form = form.send().await.unwrap();
-        self.keep_cookies(&form);
-        let page = form.text().await.unwrap();
-        let (_, rest) = page.split_once("name=\"token\" value=\"").unwrap();
-        let token = rest.split('"').next().unwrap();
-        let sent = self
-            .client
-            .post(format!("{}/sign-in", self.base))
-            .header("cookie", self.cookie_header())
-            .header("origin", &self.base)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(format!("token={token}&password={password}"));
-        let answer = sent.send().await.unwrap();
-        self.keep_cookies(&answer);
-
-        answer.status().as_u16()
-    }
-
-    fn keep_cookies(&mut self, answer: &reqwest::Response) {
-        for cookie in answer.headers().get_all("set-cookie") {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
-        }
-    }
-
-    fn cookie_header(&self) -> String {
-        let pair = |(name, value)| format!("{name}={value}");
-        let pairs: Vec<String> = self.cookies.iter().map(pair).collect();
-        pairs.join("; ")
-    }
+async fn status_of_admin(visitor: &mut Visitor) -> u16 {
+    visitor.open("/admin").await.status().as_u16()
 }
 
 #[tokio::test]
@@ -182,16 +133,16 @@ async fn a_token_of_the_operator_is_made_and_shown_once() {
     assert_eq!(log.matches(&token).count(), 1);
     assert_eq!(app.http.get("/metrics").await.status, 401);
 
-    let mut visitor = Visitor::new(&app);
-    assert_eq!(visitor.sign_in("cso_wrong").await, 403);
-    assert_eq!(visitor.sign_in(&token).await, 303);
-    assert_eq!(visitor.status_of("/admin").await, 200);
+    let mut visitor = Visitor::at(&app);
+    assert_eq!(sign_in(&mut visitor, "cso_wrong").await, 403);
+    assert_eq!(sign_in(&mut visitor, &token).await, 303);
+    assert_eq!(status_of_admin(&mut visitor).await, 200);
     app.kill();
 
     let app = App::ready(&kept).await;
     assert!(!app.log().contains(SHOWN), "{}", app.log());
     visitor.base.clone_from(&app.http.base);
-    assert_eq!(visitor.status_of("/admin").await, 200);
+    assert_eq!(status_of_admin(&mut visitor).await, 200);
     app.kill();
 
     let (code, said) = run(&kept, &["token"]).await;
@@ -199,10 +150,10 @@ async fn a_token_of_the_operator_is_made_and_shown_once() {
     let other = said.lines().next().unwrap().to_owned();
     let app = App::ready(&kept).await;
     visitor.base.clone_from(&app.http.base);
-    assert_ne!(visitor.status_of("/admin").await, 200);
-    assert_eq!(visitor.sign_in(&token).await, 403);
-    assert_eq!(visitor.sign_in(&other).await, 303);
-    assert_eq!(visitor.status_of("/admin").await, 200);
+    assert_ne!(status_of_admin(&mut visitor).await, 200);
+    assert_eq!(sign_in(&mut visitor, &token).await, 403);
+    assert_eq!(sign_in(&mut visitor, &other).await, 303);
+    assert_eq!(status_of_admin(&mut visitor).await, 200);
     app.kill();
 
     let both = kept.with("CALLSCOPE_OPERATOR_PASSWORD_HASH", &hash_of(PASSWORD));
