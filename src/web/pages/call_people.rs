@@ -85,8 +85,8 @@ fn first_of<T>(mut rows: Vec<T>, most: usize) -> Vec<T> {
     rows
 }
 
-/// The people of these stays, which are in order of arrival, in the order in which they came. A stay
-/// that lasts goes until `now`, ms.
+/// The people of these stays, which are in order of arrival, in the order in which they came. A
+/// stay that lasts goes until `now`, ms.
 fn group_stays<'a>(
     stays: impl Iterator<Item = &'a MemberFacts>,
     sfus: &'a Sfus,

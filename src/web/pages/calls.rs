@@ -241,8 +241,8 @@ fn refuse_hidden_filters(web: &Web, query: &Query) -> Result<(), Error> {
     Ok(())
 }
 
-/// The finding that a call must have, and which of the calls without stored findings have it; `None`
-/// if none is asked for.
+/// The finding that a call must have, and which of the calls without stored findings have it;
+/// `None` if none is asked for.
 async fn finding_of_query(
     web: &Web,
     ask: &PageRequest,

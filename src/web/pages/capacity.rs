@@ -15,8 +15,8 @@ use crate::web::view::{AtOnceFacts, AtOnceStep, CapacityFacts, CarriedFacts, Sfu
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Maximum SFUs, those with most time, for which it is counted how many people were at once: members
-/// may name as many as they like.
+/// Maximum SFUs, those with most time, for which it is counted how many people were at once:
+/// members may name as many as they like.
 const CANDIDATES_MAX: usize = 200;
 /// Maximum rows of the lists.
 const SFUS_MAX: usize = 50;
@@ -48,13 +48,13 @@ pub(super) async fn publishers_of_sfus(
     Ok(found)
 }
 
-/// Who runs each SFU, by its host, as far as that can be told.
-pub(super) async fn owners_of_sfus(
-    store: &Reader,
+/// Who runs each SFU, by its host, as far as that can be told. `publishers` are the servers that
+/// publish each.
+pub(super) fn owners_of_sfus(
     stays: &CarriedStays,
-) -> Result<BTreeMap<String, String>, Error> {
+    publishers: &BTreeMap<String, BTreeSet<String>>,
+) -> BTreeMap<String, String> {
     let servers = stays.servers();
-    let publishers = publishers_of_sfus(store, &servers).await?;
     let nobody = BTreeSet::new();
     let owner = |host: &str| {
         let publishers = publishers.get(host).unwrap_or(&nobody);
@@ -64,7 +64,7 @@ pub(super) async fn owners_of_sfus(
         Some((host.to_owned(), owner?))
     };
 
-    Ok(stays.sfus().into_iter().filter_map(owner).collect())
+    stays.sfus().into_iter().filter_map(owner).collect()
 }
 
 /// How large SFUs must be, by what was in a span and in its steps, as known at `now`, ms.
@@ -83,7 +83,8 @@ pub(super) async fn read_capacity(
         });
     }
 
-    let owners = owners_of_sfus(store, &stays).await?;
+    let publishers = publishers_of_sfus(store, &stays.servers()).await?;
+    let owners = owners_of_sfus(&stays, &publishers);
     let sums = stays.sums_by_sfu();
     let mut candidates: Vec<(&&str, &SfuSums)> = sums.iter().collect();
     candidates.sort_by_key(|(_, sums)| Reverse(sums.seen_ms));

@@ -2,7 +2,7 @@
 //! rooms may switch to sticky events, and who blocks it; and rooms that nobody outside can read any
 //! more.
 
-use super::period::{KNOWN, Period};
+use super::period::Period;
 use crate::rtc::transport::Selection;
 use crate::rtc::words::{Format, words};
 use crate::store::ingest::probes::{ServerResult, newest_results};
@@ -144,7 +144,7 @@ pub async fn get_census(req: HttpRequest, web: Web) -> HttpResponse {
 
 /// Reads the census of the period that is asked for.
 async fn load_census_page(web: &Web, ask: &PageRequest) -> Result<Census, Error> {
-    let period = Period::period_of_query(&ask.read_query(KNOWN)?)?;
+    let period = Period::read(ask)?;
     let (store, span) = (&web.store, period.span(ask.now));
     let by_week = census::census_by_week(store, span).await?;
     let rows = census::census_by_room_and_server(store, span).await?;

@@ -140,8 +140,8 @@ async fn show_feeds(
     ))
 }
 
-/// `POST /feeds/renew`: makes a secret address, and shows it this once. The one before opens nothing
-/// any more.
+/// `POST /feeds/renew`: makes a secret address, and shows it this once. The one before opens
+/// nothing any more.
 pub async fn renew_feed_key(
     req: HttpRequest,
     web: http::Data<Web>,

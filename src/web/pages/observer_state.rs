@@ -237,23 +237,12 @@ mod tests {
     fn the_bar_of_every_page_says_that_nothing_was_heard_for_long() {
         let words = |last_sync_ms| {
             let shell = crate::web::http::response::Shell {
-                section: None,
-                now_ms: NOW,
-                room_id: None,
                 vantages: Some(vec![VantageFacts {
                     last_sync_ms,
                     started_ms: NOW - 2 * SILENT_MS,
                     ..vantage()
                 }]),
-                older_rules: false,
-                part_shown: None,
-                storage_trouble: None,
-                is_shared: false,
-                halvings: 0,
-                frame: crate::web::sign_in::Frame::PLAIN,
-                sign_in_address: "/sign-in".to_owned(),
-                open_problems: None,
-                links_findings: true,
+                ..crate::web::fixtures::shell()
             };
 
             shell.sync_state().map(|state| state.words)

@@ -1,5 +1,5 @@
-//! `/people/{id}`: one person: their calls, the rings that they sent and missed, whom they were with,
-//! and how their stays end. Only for those who see people by their names.
+//! `/people/{id}`: one person: their calls, the rings that they sent and missed, whom they were
+//! with, and how their stays end. Only for those who see people by their names.
 
 use super::period::Period;
 use crate::rtc::attendance::presence_by_day;

@@ -97,8 +97,8 @@ impl StoredCheck {
     }
 }
 
-/// `GET /servers/{name}/check` and `GET /api/v1/servers/{name}/check`: the check of a homeserver, as
-/// a page or as JSON.
+/// `GET /servers/{name}/check` and `GET /api/v1/servers/{name}/check`: the check of a homeserver,
+/// as a page or as JSON.
 pub async fn get_server_check(
     req: HttpRequest,
     web: Web,

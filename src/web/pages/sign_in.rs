@@ -150,8 +150,8 @@ pub(super) struct SentForm {
 /// afterwards.
 type ShowForm = fn(&Web, &HttpRequest, &Asker, &str, Option<&Refusal>) -> HttpResponse;
 
-/// Reads a form for signing in, if this way of signing in `is_offered`. `show` is the page that sent
-/// it.
+/// Reads a form for signing in, if this way of signing in `is_offered`. `show` is the page that
+/// sent it.
 ///
 /// # Errors
 /// The answer, if the form is refused.
@@ -189,8 +189,8 @@ async fn record_wrong_password(web: &Web, asker: &Asker, now: i64) -> Result<(),
     Ok(record(sign_ins, kind, None, None, asker.address, now).await?)
 }
 
-/// The address that counts for limits of what anybody may ask for, also where the proxy before us is
-/// not known as one.
+/// The address that counts for limits of what anybody may ask for, also where the proxy before us
+/// is not known as one.
 pub(super) fn address_for_limits(web: &Web, req: &HttpRequest, asker: &Asker) -> IpAddr {
     let client = web.access.client_for_limits(req.headers(), req.peer_addr());
 

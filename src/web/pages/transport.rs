@@ -2,7 +2,7 @@
 //! time, what its probes said, and what is wrong on it.
 
 use super::capacity::{load_of_sfus, owners_of_sfus, people_by_step, publishers_of_sfus};
-use super::period::{Bucket, KNOWN, Period};
+use super::period::{Bucket, Period};
 use super::problems::{ProblemRequest, next_problems, read_computed};
 use super::statistics::draw_people_at_once;
 use crate::store::findings::list::{FindingFilter, count_findings};
@@ -125,8 +125,7 @@ async fn load_transport_page(
     kept: &CostCache<SfuPast>,
     host: &str,
 ) -> Result<TransportPage, Error> {
-    let query = ask.read_query(KNOWN)?;
-    let period = Period::period_of_query(&query)?;
+    let period = Period::read(ask)?;
     let unknown = || Error::NotFound("No member named an SFU of this host.".to_owned());
     if host.is_empty() || host.len() > HOST_MAX {
         return Err(unknown());
@@ -223,8 +222,8 @@ async fn read_sfu_in_period(
 
     let sfus = BTreeSet::from([host]);
     let sums = stays.sums_by_sfu().remove(host).unwrap_or_default();
-    let owner = owners_of_sfus(store, &stays).await?.remove(host);
     let publishers = publishers_of_sfus(store, &stays.servers()).await?;
+    let owner = owners_of_sfus(&stays, &publishers).remove(host);
     let publishers = publishers.get(host).cloned().unwrap_or_default();
     let mut servers: Vec<ServerOnSfu> = stays
         .time_by_server_and_sfu()
