@@ -175,8 +175,8 @@ enum Command {
     /// Make the hash of the operator's password, for the configuration: reads the password from the
     /// terminal, or a line of standard input.
     Passwd,
-    /// Make another token for the operator, and print it this once; for `operator_token = true`. The
-    /// former one is good until the next start.
+    /// Make another token for the operator, and print it this once; for `operator_token = true`.
+    /// The former one is good until the next start.
     Token,
     /// Say who may see the calls of a room. The server may go on running meanwhile.
     Visibility {

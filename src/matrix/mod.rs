@@ -26,7 +26,7 @@ mod stream;
 #[cfg(test)]
 mod stub;
 mod sync;
-pub mod wellknown;
+mod wellknown;
 mod wire;
 
 pub use direct::DIRECT_ROOM_TYPE;
@@ -42,7 +42,7 @@ pub use sync::{
     DirectText, DirectTexts, Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts,
     SyncRequest, filter_json, filter_of_names, filter_of_nothing, filter_of_room, filter_of_texts,
 };
-pub use wellknown::WellKnown;
+pub use wellknown::{WellKnown, address_for_clients};
 
 pub use crate::rtc::sieve::TYPES;
 

@@ -3,8 +3,8 @@
 //! Only https, only addresses of the public Internet (`guard.rs`), no redirects, no proxy, no
 //! cookies, no token, short timeouts, small answers. An answer is only a claim, and its size is
 //! limited. The server check ([`super::server_check`]) has three exceptions: it follows a few
-//! redirects of documents through the same guard, it may ask private addresses if our own homeserver
-//! is in a private network, and it requests a token of the SFUs of our own homeserver.
+//! redirects of documents through the same guard, it may ask private addresses if our own
+//! homeserver is in a private network, and it requests a token of the SFUs of our own homeserver.
 
 use super::error::{Error, Result};
 use super::guard::{FixedResolver, NotPublic, PublicResolver, is_private_address, is_public};

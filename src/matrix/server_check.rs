@@ -26,8 +26,8 @@ use url::Url;
 
 /// The page from which a client in a browser could ask; a reserved name.
 const ORIGIN: &str = "https://call.example";
-/// Maximum SFUs of one server that are asked, of one host in a round, and of all servers in a round:
-/// strangers name them.
+/// Maximum SFUs of one server that are asked, of one host in a round, and of all servers in a
+/// round: strangers name them.
 const SFUS_MAX: usize = 4;
 const SFUS_OF_HOST_MAX: usize = 4;
 const SFUS_OF_ROUND_MAX: usize = 200;

@@ -716,8 +716,9 @@ fn is_direct_invite(events: &[Value], own: Option<&str>) -> bool {
     word == Some(true)
 }
 
-/// Our invite; `None` if there is none. All such events but the last come from the inviter's server,
-/// and may name somebody whom our policy trusts. The last one is added by our own homeserver.
+/// Our invite; `None` if there is none. All such events but the last come from the inviter's
+/// server, and may name somebody whom our policy trusts. The last one is added by our own
+/// homeserver.
 fn find_own_invite<'e>(events: &'e [Value], own: Option<&str>) -> Option<&'e Value> {
     let mut invites = events.iter().filter(|event| {
         let key = event.get("state_key").and_then(Value::as_str);

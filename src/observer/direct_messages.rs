@@ -14,7 +14,7 @@ use crate::store::ingest::invitations::{self, PendingInvitation};
 use crate::store::sign_in::audit_log::{self, AuditEntry, AuditKind};
 use crate::store::sign_in::opt_outs;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the homeserver may wait for a text, ms.
@@ -95,6 +95,16 @@ pub(super) struct Greetings {
     declined: BTreeSet<String>,
 }
 
+/// What became of a greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    Sent,
+    /// They are in no watched room.
+    NotMet,
+    /// They were greeted often enough for a day, or are banned from their direct room.
+    NotNow,
+}
+
 /// Where hearing goes on.
 #[derive(Debug, Default)]
 struct DirectStream {
@@ -124,11 +134,14 @@ impl Observer {
         self.asked_directly.notify_one();
     }
 
-    fn note_waiting(&self, user_id: &str) {
-        let mut greetings = self
-            .greetings
+    fn greetings(&self) -> MutexGuard<'_, Greetings> {
+        self.greetings
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_waiting(&self, user_id: &str) {
+        let mut greetings = self.greetings();
         if greetings.waiting.len() < WAITING_MOST {
             greetings.waiting.insert(user_id.to_owned());
         }
@@ -136,10 +149,7 @@ impl Observer {
 
     /// Did we decline the invitation to this room? It is asked once.
     pub(super) fn was_declined(&self, room_id: &str) -> bool {
-        let mut greetings = self
-            .greetings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut greetings = self.greetings();
 
         greetings.declined.remove(room_id)
     }
@@ -310,22 +320,11 @@ impl Observer {
 
     /// Answers all direct invitations. What fails for one is only logged, and tried again later.
     async fn answer_direct_invitations(&self, greeted: &mut AnswersOfDay) -> Result<(), Error> {
-        let waiting = {
-            let mut greetings = self
-                .greetings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut greetings.waiting)
-        };
+        let waiting = std::mem::take(&mut self.greetings().waiting);
         for user_id in waiting {
-            let is_met = direct_rooms::shares_watched_room(&self.store, &user_id).await?;
-            let done = if is_met {
-                self.greet(&user_id, &user_id, greeted).await
-            } else {
-                Ok(false)
-            };
+            let done = self.greet(&user_id, &user_id, greeted).await;
             // Their room may not be joined yet.
-            if !is_met || done.is_err() {
+            if matches!(done, Ok(Greeting::NotMet) | Err(_)) {
                 self.note_waiting(&user_id);
             }
             log_unanswered(done);
@@ -359,7 +358,8 @@ impl Observer {
             return Ok(());
         }
 
-        if !self.greet(&invitation.inviter, room_id, greeted).await? {
+        let greeting = self.greet(&invitation.inviter, room_id, greeted).await?;
+        if greeting != Greeting::Sent {
             return Ok(());
         }
 
@@ -369,10 +369,7 @@ impl Observer {
         }
 
         {
-            let mut greetings = self
-                .greetings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut greetings = self.greetings();
             if greetings.declined.len() >= DECLINED_MOST {
                 greetings.declined.pop_first();
             }
@@ -388,33 +385,31 @@ impl Observer {
     }
 
     /// Opens the direct room of a person and says there what can be written, once for each `cause`.
-    /// Returns false if that is not to be done: they are in no watched room, or were greeted often
-    /// enough for a day.
     async fn greet(
         &self,
         user_id: &str,
         cause: &str,
         greeted: &mut AnswersOfDay,
-    ) -> Result<bool, Error> {
+    ) -> Result<Greeting, Error> {
+        if !direct_rooms::shares_watched_room(&self.store, user_id).await? {
+            return Ok(Greeting::NotMet);
+        }
+
         let now = self.clock.now_ms();
         let often = greeted.count_answers(user_id, now);
         if often >= GREETINGS_OF_PERSON || greeted.by_name.len() >= GREETINGS_MOST {
-            return Ok(false);
-        }
-
-        if !direct_rooms::shares_watched_room(&self.store, user_id).await? {
-            return Ok(false);
+            return Ok(Greeting::NotNow);
         }
 
         // Also what fails counts: a server that refuses is not asked all day.
         greeted.add_answer(user_id, now);
         let Some(room_id) = self.open_direct_room(user_id, 0).await? else {
-            return Ok(false);
+            return Ok(Greeting::NotNow);
         };
         let cause = format!("{cause} {often}");
         self.write_directly(&room_id, &cause, HELP).await?;
 
-        Ok(true)
+        Ok(Greeting::Sent)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix;
-use crate::matrix::wellknown::address_for_clients;
+use crate::matrix::address_for_clients;
 use crate::rtc::id::server_of;
 use crate::rtc::transport::offered_urls;
 use crate::store::ingest::probes::{self, AnswerState, OwnResult, RequestResult};

@@ -1,5 +1,5 @@
-//! Problems: all findings of one call in one list, each with an id that stays the same when the call
-//! is derived again, with its kind, its time and those whom it is about.
+//! Problems: all findings of one call in one list, each with an id that stays the same when the
+//! call is derived again, with its kind, its time and those whom it is about.
 
 use super::coverage::Span;
 use super::finding::{self, Finding, FindingStay};
@@ -205,8 +205,8 @@ pub fn id_of_problem(kind: FindingKind, call_id: &str, subject: &[&str]) -> Stri
     hash(&parts, ID_BYTES)
 }
 
-/// The last time, ms, at which somebody is known to have been in the call, up to `upto`. A ghost was
-/// there until its last event. `problems` are those of the call.
+/// The last time, ms, at which somebody is known to have been in the call, up to `upto`. A ghost
+/// was there until its last event. `problems` are those of the call.
 #[must_use]
 pub fn known_until_ms(stays: &[ProblemStay<'_>], problems: &[Problem<'_>], upto: i64) -> i64 {
     let silent_since = |at: usize| {

@@ -163,8 +163,8 @@ fn is_other_device(one: &SplitStay, other: &SplitStay) -> bool {
     (one.user_id, one.device) != (other.user_id, other.device)
 }
 
-/// The members who are the oldest one after the other: the place of each, and from when to when, ms.
-/// `order` is by begin.
+/// The members who are the oldest one after the other: the place of each, and from when to when,
+/// ms. `order` is by begin.
 fn oldest_members(stays: &[SplitStay], order: &[usize]) -> Vec<(usize, i64, i64)> {
     let mut oldest: Vec<(usize, i64, i64)> = Vec::new();
     for &at in order {

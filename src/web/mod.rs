@@ -78,8 +78,8 @@ pub struct SharedMemory {
     metrics: Arc<Semaphore>,
 }
 
-/// Maximum number of simultaneous file exports, and of those for one viewer: a slow reader holds one
-/// page of a file in memory all that time.
+/// Maximum number of simultaneous file exports, and of those for one viewer: a slow reader holds
+/// one page of a file in memory all that time.
 const EXPORTS_MOST: usize = 16;
 const EXPORTS_OF_VIEWER: usize = 4;
 

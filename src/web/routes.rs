@@ -31,8 +31,8 @@ pub struct Address {
     pub methods: Methods,
 }
 
-/// All addresses while they are added. Each is listed when it is added, so that none can be left out
-/// of the list.
+/// All addresses while they are added. Each is listed when it is added, so that none can be left
+/// out of the list.
 struct Routes<'c> {
     config: &'c mut ServiceConfig,
     /// For expensive queries: they use connections of their own, so that they do not delay pages.

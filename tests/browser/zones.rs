@@ -366,7 +366,8 @@ const NARROW: &str = "(() => { const wrong = [];
     }
     for (const link of document.querySelectorAll('.nav a')) {
         const range = document.createRange(); range.selectNodeContents(link);
-        // A number beside the word is smaller, and text for screen readers has no width: only another line is a break.
+        // A number beside the word is smaller, and text for screen readers has no width: only
+        // another line is a break.
         const tops = [...range.getClientRects()].filter((box) => box.width > 1).map((box) => box.top);
         if (Math.max(...tops) - Math.min(...tops) > 14) wrong.push(`${link.textContent} is broken`);
     }

@@ -1,5 +1,6 @@
-//! Derives the findings of calls that are over, and stores them. A call is derived once nothing that
-//! its findings are about goes on. Whoever changes something of it discards them in the same commit.
+//! Derives the findings of calls that are over, and stores them. A call is derived once nothing
+//! that its findings are about goes on. Whoever changes something of it discards them in the same
+//! commit.
 
 use super::broken::find_broken_calls;
 use super::inputs::{
@@ -90,8 +91,8 @@ const OUTDATED: &str = "select o.id from (select id, until_ms from sessions wher
     union all select id, until_ms from sessions where findings > $1 and findings <> $3) as o
     limit $2";
 
-/// Derives the findings of the next calls that are over at `now`, ms, and stores them. Returns false
-/// if none was left.
+/// Derives the findings of the next calls that are over at `now`, ms, and stores them. Returns
+/// false if none was left.
 ///
 /// # Errors
 /// When the database fails.
@@ -181,8 +182,8 @@ pub async fn derive_findings_of_calls(
     Ok(())
 }
 
-/// Derives the findings of these calls one by one, after they failed together. One whose stored data
-/// cannot be read is logged and settled as failed, so that the others go on.
+/// Derives the findings of these calls one by one, after they failed together. One whose stored
+/// data cannot be read is logged and settled as failed, so that the others go on.
 ///
 /// # Errors
 /// When the database fails in a way that says nothing of the call.

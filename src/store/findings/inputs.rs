@@ -90,8 +90,8 @@ fn overdue_stays<'a>(
     members.iter().filter(is_overdue).collect()
 }
 
-/// What is known of the ghosts among these stays at `now`, ms: what the events of overdue stays say,
-/// and how stays of their homeservers ended lately. Nothing is read if no stay is overdue.
+/// What is known of the ghosts among these stays at `now`, ms: what the events of overdue stays
+/// say, and how stays of their homeservers ended lately. Nothing is read if no stay is overdue.
 ///
 /// # Errors
 /// When the database fails.
@@ -152,8 +152,8 @@ static TAKEN_BACK: MultiRow = MultiRow::new(
     ")",
 );
 
-/// Those of these stays whose transports may have been taken back by a redaction. Only stays without
-/// a transport are looked at, which are few.
+/// Those of these stays whose transports may have been taken back by a redaction. Only stays
+/// without a transport are looked at, which are few.
 ///
 /// # Errors
 /// When the database fails.

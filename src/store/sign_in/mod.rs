@@ -1,7 +1,7 @@
-//! What the web itself writes: who is signed in and signs in, the keys of programs, what an operator
-//! decides about rooms, who asked not to be recorded, and the log of it all. All else it only reads.
-//! But for those of rooms, the tables are its own; of the other files only those about the rights of
-//! people (`store/rights`) name them.
+//! What the web itself writes: who is signed in and signs in, the keys of programs, what an
+//! operator decides about rooms, who asked not to be recorded, and the log of it all. All else it
+//! only reads. But for those of rooms, the tables are its own; of the other files only those about
+//! the rights of people (`store/rights`) name them.
 
 pub mod api_keys;
 pub mod audit_log;

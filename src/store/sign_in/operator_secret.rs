@@ -1,5 +1,5 @@
-//! What the operator signs in with: the hash of a token that this installation made, and whether the
-//! password or token is still that of the last start.
+//! What the operator signs in with: the hash of a token that this installation made, and whether
+//! the password or token is still that of the last start.
 
 use super::SignIns;
 use super::sessions::SignInWay;

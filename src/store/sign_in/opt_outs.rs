@@ -1,5 +1,5 @@
-//! Who asked on the pages, or by a message, not to be recorded. The observer forgets them (`store/rights`), and then
-//! their rows go.
+//! Who asked on the pages, or by a message, not to be recorded. The observer forgets them
+//! (`store/rights`), and then their rows go.
 
 use super::SignIns;
 use crate::store::Error;

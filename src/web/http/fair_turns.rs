@@ -1,5 +1,5 @@
-//! Turns for what is expensive: only so many at once, and of one viewer only a part of them, so that
-//! whoever asks a lot keeps nobody else waiting.
+//! Turns for what is expensive: only so many at once, and of one viewer only a part of them, so
+//! that whoever asks a lot keeps nobody else waiting.
 
 use super::rate_limit::network_of_client;
 use crate::store::visible::Viewer;

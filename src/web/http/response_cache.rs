@@ -35,8 +35,8 @@ const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Maximum length of a cached request, bytes. Longer ones are answered, but not cached.
 const ASKED_MAX: usize = 1024;
 
-/// Maximum number of answers made at the same time, of those for one viewer, and of requests waiting
-/// for their turn.
+/// Maximum number of answers made at the same time, of those for one viewer, and of requests
+/// waiting for their turn.
 const MAKING_MOST: usize = 4;
 const MAKING_OF_VIEWER: usize = 2;
 const WAITING_MOST: usize = 1000;
@@ -460,8 +460,9 @@ fn is_always_answered(path: &str) -> bool {
     streams || own || for_one_browser || matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The key under which the answer to a request of this viewer is kept, at this generation of changes
-/// and second. `None` if it is not kept: unusually long requests, requests that are always answered, and HEAD.
+/// The key under which the answer to a request of this viewer is kept, at this generation of
+/// changes and second. `None` if it is not kept: unusually long requests, requests that are always
+/// answered, and HEAD.
 fn cache_key(at: (u64, i64), viewer: &Viewer, req: &ServiceRequest) -> Option<CacheKey> {
     let (generation, second) = at;
     let address = req.uri().path_and_query()?.as_str();

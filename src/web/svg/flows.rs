@@ -1,5 +1,5 @@
-//! Who carries whose time: names on the left, names on the right, and between them ribbons as wide as
-//! the time.
+//! Who carries whose time: names on the left, names on the right, and between them ribbons as wide
+//! as the time.
 
 use super::{Num, ratio, to_float};
 use std::collections::BTreeMap;

@@ -5,7 +5,8 @@ use crate::rtc::evidence::Certainty;
 use crate::store::read::related::RingOfCall;
 
 impl CallFacts {
-    /// Sets whether the call was answered, as known at `now`, ms. `rings` are those about its begin.
+    /// Sets whether the call was answered, as known at `now`, ms. `rings` are those about its
+    /// begin.
     ///
     /// The caller alone does not answer. It stays unknown where nothing rang, where it still rings,
     /// and where somebody may have come unseen.

@@ -1,5 +1,5 @@
-//! How many people are in calls at once, in all and on each SFU, and whose SFU carries whose time, as
-//! pages and JSON show it.
+//! How many people are in calls at once, in all and on each SFU, and whose SFU carries whose time,
+//! as pages and JSON show it.
 
 use super::Stamp;
 use super::format as f;

@@ -209,9 +209,9 @@ fn encode_path_segment(text: &str) -> String {
     path
 }
 
-/// The findings of a call, at most [`PROBLEMS_MAX`](crate::rtc::problem::PROBLEMS_MAX); and for each member whether its device is
-/// gone, `None` if that is not in doubt. `used` is the transport of each member, `upto` the time
-/// until which the call is known, ms.
+/// The findings of a call, at most [`PROBLEMS_MAX`](crate::rtc::problem::PROBLEMS_MAX); and for
+/// each member whether its device is gone, `None` if that is not in doubt. `used` is the transport
+/// of each member, `upto` the time until which the call is known, ms.
 pub(super) fn findings_of_call(
     call: &model::Call,
     members: &[model::Member],
@@ -767,8 +767,8 @@ impl CallFacts {
         self.findings.iter().find(of_kind)
     }
 
-    /// What an admin can do about a finding of this call, as the rest of a sentence; `None` if there
-    /// is nothing to do.
+    /// What an admin can do about a finding of this call, as the rest of a sentence; `None` if
+    /// there is nothing to do.
     #[must_use]
     pub fn advice_for(&self, finding: &FindingFacts) -> Option<String> {
         let is_open = finding.until_ms.is_none() && self.active;

@@ -39,8 +39,8 @@ pub struct ProblemFacts {
     pub listed_ms: i64,
 }
 
-/// The order of findings: open ones first, the gravest first, then by begin, newest first; past ones
-/// by begin, newest first.
+/// The order of findings: open ones first, the gravest first, then by begin, newest first; past
+/// ones by begin, newest first.
 pub type ProblemOrder = (bool, i64, Reverse<(i64, String)>);
 
 impl ProblemFacts {

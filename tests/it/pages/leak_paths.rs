@@ -167,8 +167,8 @@ pub async fn list_asked(site: &Site, document: &Value, names: &Names) -> Vec<Ask
     asked.into_iter().collect()
 }
 
-/// All values of a parameter for the lists of calls, a few for others that take it, and a hidden one
-/// for those that do not.
+/// All values of a parameter for the lists of calls, a few for others that take it, and a hidden
+/// one for those that do not.
 fn values_to_try<'v>(
     values: &'v [String],
     takes: bool,
