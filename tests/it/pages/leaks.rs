@@ -468,6 +468,42 @@ async fn assert_that_nothing_leaks(viewer: Viewer, rooms: &[Room]) {
     let ids = ids_by_room(rooms).await;
     let names = names_of_rooms(rooms, sees, &ids);
     assert_same_answers(&viewer, rooms, &visible, &names).await;
+    assert_that_nothing_is_told_live(&viewer, rooms).await;
+}
+
+/// What happens in rooms that the viewer may not see is no live event for that viewer.
+async fn assert_that_nothing_is_told_live(viewer: &Viewer, rooms: &[Room]) {
+    let site = site_with_rooms(rooms.iter()).await;
+    begin_widget_session(&site, viewer).await;
+    let (visible, hidden): (Vec<&Room>, Vec<&Room>) =
+        rooms.iter().partition(|room| may_see(viewer, room));
+    let mut stream = ask(&site, viewer, "/api/v1/live").await;
+    assert_eq!(stream.status(), 200);
+    assert!(!hidden.is_empty());
+    for room in hidden {
+        let room_id = room.id.clone();
+        let slot_id = "m.call#ROOM".to_owned();
+        site.changes.announce(Change::Slot { room_id, slot_id });
+        let room_id = room.id.clone();
+        site.changes.announce(Change::Room { room_id });
+    }
+
+    let room_id = visible[0].id.clone();
+    site.changes.announce(Change::Room { room_id });
+    site.changes.announce(Change::Observer);
+
+    let mut told = String::new();
+    while !told.contains("data: {}") {
+        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        told.push_str(&String::from_utf8_lossy(&chunk));
+    }
+
+    let lines: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("data"))
+        .collect();
+    let of_visible = format!("data: {{\"room_id\":\"{}\"}}", visible[0].id);
+    assert_eq!(lines, [of_visible.as_str(), "data: {}"]);
 }
 
 /// Asks for everything on a site with all rooms, and on one with only what the viewer may see of
