@@ -119,6 +119,11 @@ impl Observer {
         self.changes.announce(Change::Observer);
     }
 
+    /// Does this work fail now?
+    pub(super) async fn is_failing(&self, work: Work) -> bool {
+        self.troubles.lock().await.standing.contains_key(&work)
+    }
+
     /// Ends the trouble of this work, if it had one.
     pub(super) async fn succeeded(&self, work: Work) {
         let mut troubles = self.troubles.lock().await;

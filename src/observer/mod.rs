@@ -23,6 +23,7 @@ mod pending_joins;
 mod poll;
 mod poll_schedule;
 mod probe;
+mod probe_round;
 mod redactions;
 mod rederive;
 mod retention;

@@ -6,6 +6,7 @@
 //! [`matrix::probe`] decides which addresses are allowed at all.
 
 use super::error_state::Work;
+use super::probe_round::{HeldResult, ProbeRound};
 use super::{Error, Observer};
 use crate::changes::Change;
 use crate::matrix::probe::Prober;
@@ -91,11 +92,13 @@ impl Observer {
             few_of_each_host(probes::list_due_sfus(&self.store, seen, asked, SFUS_SEEN_MAX).await?);
         let mut count = servers.len();
         let mut answers_of_sfus = self.recent_answers_of_sfus(asked).await?;
+        let mut round = ProbeRound::default();
         for name in servers {
             let result = self
                 .check_server(prober, &name, &mut answers_of_sfus)
                 .await?;
             probes::record_result(&self.store, &name, &result, self.clock.now_ms()).await?;
+            round.add_server(&name, &result);
             for url in result.sfus {
                 if !sfus.contains(&url) && !probes::was_asked(&self.store, &url, asked).await? {
                     sfus.push(url);
@@ -114,6 +117,7 @@ impl Observer {
         }
 
         let sfus = few_of_each_host(sfus);
+        let mut held: Vec<HeldResult> = Vec::new();
         for url in sfus.into_iter().take(SFUS_MAX) {
             let result = match answers_of_sfus.get(&url) {
                 Some(answers) => SfuResult {
@@ -122,9 +126,29 @@ impl Observer {
                 },
                 None => ask_sfu(prober, &url).await,
             };
-            probes::record_result(&self.store, &url, &result, self.clock.now_ms()).await?;
+            round.add_sfu(&url, &result);
+            held.push(HeldResult {
+                url,
+                result,
+                asked_ms: self.clock.now_ms(),
+            });
+            if round.has_answer() {
+                self.store_held(&mut held).await?;
+            }
+
             count += 1;
             tokio::time::sleep(BREATH).await;
+        }
+
+        let own = self.client.user_id();
+        let is_sync_failing = self.is_failing(Work::Sync).await;
+        if round.is_own_network_down(own.as_deref().map(server_of), is_sync_failing) {
+            tracing::warn!(
+                count,
+                "nobody answered, nor did our own homeserver: nothing is said about SFUs"
+            );
+        } else {
+            self.store_held(&mut held).await?;
         }
 
         probes::delete_old_results(&self.store, now - 3 * SEEN_MS).await?;
@@ -137,6 +161,15 @@ impl Observer {
 }
 
 impl Observer {
+    /// Stores the results of SFUs that waited, and empties the list.
+    async fn store_held(&self, held: &mut Vec<HeldResult>) -> Result<(), Error> {
+        for one in held.drain(..) {
+            probes::record_result(&self.store, &one.url, &one.result, one.asked_ms).await?;
+        }
+
+        Ok(())
+    }
+
     /// The answers of the SFUs that were asked after `asked`, ms, by address: they are not asked
     /// again for each server that names them.
     async fn recent_answers_of_sfus(

@@ -57,6 +57,18 @@ pub struct Interval {
     pub cover: Cover,
 }
 
+/// How much of a span nobody watched and nobody read later, ms: the part of it in these
+/// disjoint spans.
+#[must_use]
+pub fn blind_ms_within(blind: &[Span], span: Span) -> i64 {
+    blind
+        .iter()
+        .map(|gap| gap.within(&span))
+        .filter(|gap| !gap.is_empty())
+        .map(|gap| gap.to - gap.from)
+        .sum()
+}
+
 /// A read of history: the observer reads it backwards (back-fill).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRead {

@@ -24,6 +24,8 @@ words! {
         BrokenCall = "broken_call",
         DeadSfu = "dead_sfu",
         AliasDiffers = "alias_differs",
+        Overwritten = "overwritten",
+        LeftOver = "left_over",
     }
 }
 
@@ -273,6 +275,17 @@ pub const KINDS: &[KindEntry] = &[
         is_certain: false,
     },
     KindEntry {
+        kind: FindingKind::Overwritten,
+        title: "Another device wrote over a membership",
+        meaning: "Two devices of one person shared one event in the state of the room, and the \
+                  second wrote over the first, which others then lost sight of.",
+        mender: Mender::Person,
+        remedy: "Leave and join again with the device that vanished, and update the client to one \
+                 that keeps an event for each device.",
+        severity: Severity::Warning,
+        is_certain: true,
+    },
+    KindEntry {
         kind: FindingKind::StateReset,
         title: "A state reset brought a membership back",
         meaning: "The state of the room holds a membership again that had ended, and no event says \
@@ -289,6 +302,17 @@ pub const KINDS: &[KindEntry] = &[
         mender: Mender::ServerAdmin,
         remedy: "Nothing now; if it happens often, our homeserver misses events of the room, or \
                  the room needs an upgrade.",
+        severity: Severity::Minor,
+        is_certain: true,
+    },
+    KindEntry {
+        kind: FindingKind::LeftOver,
+        title: "A membership of somebody who left the room",
+        meaning: "Somebody left the room while they were in the call, and their membership is \
+                  still in its state; clients ignore it, since they look at who is in the room.",
+        mender: Mender::RoomModerators,
+        remedy: "Nothing until it expires; if they come back before, clients count it again. A \
+                 moderator of the room can empty it.",
         severity: Severity::Minor,
         is_certain: true,
     },
@@ -356,7 +380,7 @@ mod tests {
         }
 
         assert!(KINDS.is_sorted_by_key(|entry| entry.severity.rank()));
-        assert_eq!(KINDS.len(), FindingKind::AliasDiffers as usize + 1);
+        assert_eq!(KINDS.len(), FindingKind::LeftOver as usize + 1);
     }
 
     #[test]

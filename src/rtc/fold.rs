@@ -162,6 +162,14 @@ fn expiry_of_join(join: &Join, created: Option<i64>, time: i64, rules: &Rules) -
     }
 }
 
+/// When the join that this event states expires by its own word, ms.
+pub(super) fn end_of_join(join: &Join, event: &RoomEvent, rules: &Rules) -> i64 {
+    let time = event.time();
+    let created = created_ts_if_it_counts(join, event, time, None);
+
+    expiry_of_join(join, created, time, rules)
+}
+
 /// Is the end of this join a guess: a flat content that states no expiry? Clients that write those
 /// never let a membership expire; clients that read them apply four hours (docs/matrixrtc.md
 /// section 6.4).

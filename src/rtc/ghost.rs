@@ -70,6 +70,10 @@ words! {
         Expired = "expired",
         /// It still counts, and a sign or its silence says that it is gone.
         Gone = "gone",
+        /// Its person left the room; its event is still in the state, which clients ignore.
+        Left = "left",
+        /// Another device of the same person wrote over its event.
+        Overwritten = "overwritten",
     }
 }
 
@@ -82,6 +86,8 @@ impl GhostClass {
             Self::Superseded => "The same person came later with another device",
             Self::Expired => "It ran out; its event is still in the state of the room",
             Self::Gone => "It still counts, and is probably gone",
+            Self::Left => "Its person left the room; its event is still in the state",
+            Self::Overwritten => "Another device of the same person wrote over its event",
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod fold;
 pub mod forgotten;
 pub mod ghost;
 pub mod id;
+pub mod left_over;
 pub mod member;
 pub mod membership;
 pub mod neighbours;

@@ -6,6 +6,7 @@ use super::finding::{self, Finding, FindingStay};
 use super::finding_kind::{FindingKind, Sureness};
 use super::ghost::{GhostClass, GhostDoubt};
 use super::id::{hash, server_of};
+use super::left_over::{EndedStay, LeftOverFinding, left_over_findings};
 use super::room_finding::{RoomFinding, RoomFindingStay, RoomKnowledge, room_findings};
 use super::split_finding::{SplitFinding, SplitStay, split_findings};
 use super::transport::Transport;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 pub const PROBLEMS_MAX: usize = 50;
 /// The version of the rules by which findings are derived. It is raised when other findings follow
 /// from the same stays: then they are derived again.
-pub const FINDINGS_VERSION: &str = "3";
+pub const FINDINGS_VERSION: &str = "4";
 /// The length of an id, bytes.
 const ID_BYTES: usize = 10;
 
@@ -26,6 +27,7 @@ pub struct ProblemStay<'a> {
     pub id: &'a str,
     pub finding: FindingStay<'a>,
     pub room: RoomFindingStay<'a>,
+    pub ended: EndedStay<'a>,
     /// Its device said goodbye or renewed it after it had expired.
     pub is_outlived: bool,
     /// The transport that it states itself.
@@ -50,6 +52,8 @@ pub enum Found<'a> {
     RanOut {
         stay: usize,
     },
+    /// Nobody in the call sees its membership any more.
+    LeftOver(LeftOverFinding),
 }
 
 /// A finding of a call. Times in ms.
@@ -94,6 +98,8 @@ pub fn problems_of_call<'a>(
         .filter(|at| stays[*at].is_outlived && stays[*at].room.until_ms <= upto)
         .map(|stay| Found::RanOut { stay });
 
+    let ended: Vec<EndedStay> = stays.iter().map(|stay| stay.ended).collect();
+    let left_over = left_over_findings(&ended, upto);
     let found = from_rules
         .into_iter()
         .map(Found::Room)
@@ -103,6 +109,7 @@ pub fn problems_of_call<'a>(
                 .into_iter()
                 .map(Found::Stays)
                 .chain(ran_out)
+                .chain(left_over.into_iter().map(Found::LeftOver))
                 .take(PROBLEMS_MAX),
         )
         .chain(resets.into_iter().map(Found::Room))
@@ -128,6 +135,12 @@ fn class_of_ghost(
     all: &[Problem<'_>],
     stays: &[ProblemStay<'_>],
 ) -> Option<GhostClass> {
+    match problem.kind {
+        FindingKind::LeftOver => return Some(GhostClass::Left),
+        FindingKind::Overwritten => return Some(GhostClass::Overwritten),
+        _ => {}
+    }
+
     let at = problem.stay().filter(|_| problem.kind.is_silence())?;
     let stay = &stays[at].room;
     let is_muzzled = all.iter().any(|other| match &other.found {
@@ -274,6 +287,16 @@ impl<'a> Problem<'a> {
                 let until_ms = Some(stays[*stay].room.until_ms);
                 (FindingKind::RanOut, sign_ms.max(joined(*stay)), until_ms)
             }
+            Found::LeftOver(LeftOverFinding::LeftOver {
+                from_ms, until_ms, ..
+            }) => (
+                FindingKind::LeftOver,
+                *from_ms,
+                Some(*until_ms).filter(|until| *until <= upto),
+            ),
+            Found::LeftOver(LeftOverFinding::Overwritten { at_ms, .. }) => {
+                (FindingKind::Overwritten, *at_ms, Some(*at_ms))
+            }
             Found::Split(found) => (found.kind(), found.from_ms(), found.until_ms()),
             Found::Room(found) => match found {
                 RoomFinding::Replaced {
@@ -319,6 +342,9 @@ impl<'a> Problem<'a> {
         match &self.found {
             Found::Stays(Finding::Silent { stay, .. } | Finding::NoGoodbye { stay, .. })
             | Found::RanOut { stay }
+            | Found::LeftOver(
+                LeftOverFinding::LeftOver { stay, .. } | LeftOverFinding::Overwritten { stay, .. },
+            )
             | Found::Room(
                 RoomFinding::LostPower { stay, .. }
                 | RoomFinding::CameBack { stay }
@@ -339,6 +365,15 @@ impl<'a> Problem<'a> {
             | Found::Split(SplitFinding::DeadSfu { .. } | SplitFinding::AliasDiffers { .. }) => {
                 None
             }
+        }
+    }
+
+    /// When it ends, ms; of what outlasts its call, when it ends at the latest.
+    #[must_use]
+    pub fn ends_ms(&self) -> Option<i64> {
+        match self.found {
+            Found::LeftOver(LeftOverFinding::LeftOver { until_ms, .. }) => Some(until_ms),
+            _ => self.until_ms,
         }
     }
 
@@ -446,7 +481,9 @@ impl RoomFinding<'_> {
 mod tests {
     use super::*;
     use crate::rtc::ghost::Clues;
+    use crate::rtc::left_over::LeftOver;
     use crate::rtc::transport::Selection;
+    use crate::rtc::words::{EndReason, Format};
 
     const HOUR: i64 = 3_600_000;
 
@@ -475,6 +512,17 @@ mod tests {
                 last_sign_ms: Some(0),
                 found_begun: false,
                 found_gone: false,
+            },
+            ended: EndedStay {
+                user_id,
+                device: Some("D"),
+                member_key: id,
+                format: Format::Session,
+                until_ms,
+                end_reason: EndReason::Expired,
+                join_event_id: id,
+                end_event_id: None,
+                left_over: None,
             },
             is_outlived: false,
             stated: None,
@@ -515,6 +563,37 @@ mod tests {
         assert_eq!(
             class(&[gone, other], 2 * HOUR),
             Some(GhostClass::Superseded)
+        );
+    }
+
+    #[test]
+    fn what_is_left_over_lasts_until_it_is_taken_away_or_expires() {
+        let room = RoomKnowledge::default();
+        let mut gone = stay("1", "@a:h", HOUR);
+        (gone.finding.ended_by_expiry, gone.room.ended_by_expiry) = (false, false);
+        gone.ended.end_reason = EndReason::RoomKicked;
+        gone.ended.left_over = Some(LeftOver {
+            expires_ms: 4 * HOUR,
+            gone_ms: None,
+        });
+        let other = stay("2", "@b:h", 5 * HOUR);
+        let found = |upto| {
+            let problems = problems_of_call("c", &[gone, other], &room, upto).list;
+            problems
+                .iter()
+                .find(|one| one.kind == FindingKind::LeftOver)
+                .map(|one| (one.ghost, one.from_ms, one.until_ms, one.ends_ms()))
+        };
+        let class = Some(GhostClass::Left);
+        assert_eq!(found(HOUR / 2), None, "they are still there");
+        assert_eq!(
+            found(2 * HOUR),
+            Some((class, HOUR, None, Some(4 * HOUR))),
+            "it lasts"
+        );
+        assert_eq!(
+            found(6 * HOUR),
+            Some((class, HOUR, Some(4 * HOUR), Some(4 * HOUR)))
         );
     }
 

@@ -27,7 +27,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
 use actix_web::web::{Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
-use pages::{overview, server, servers, statistics, transport, transports};
+use pages::{census, overview, server, servers, statistics, transport, transports};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -234,6 +234,7 @@ pub fn serve_with(
         Data::new(CostCache::<transports::Transports>::default()),
         Data::new(CostCache::<Totals>::kept_at_most(TOTALS_LONGEST)),
         Data::new(CostCache::<transport::SfuPast>::default()),
+        Data::new(CostCache::<census::Census>::default()),
     );
     let answers = ResponseCache::default();
     let connections = http::connections::max_connections_per_worker(worker_count());
@@ -280,7 +281,8 @@ pub fn serve_with(
             .app_data(kept.2.clone())
             .app_data(kept.3.clone())
             .app_data(kept.4.clone())
-            .app_data(kept.5.clone());
+            .app_data(kept.5.clone())
+            .app_data(kept.6.clone());
         let (answers, asked) = (answers.clone(), web.clone());
         let keep = from_fn(move |req, next| {
             http::response_cache::answer_from_cache(answers.clone(), asked.clone(), req, next)

@@ -50,6 +50,8 @@ struct Room {
     faults: BTreeSet<Fault>,
     /// SFUs that did not answer from one time to another.
     down: Vec<(String, i64, i64)>,
+    /// SFUs that never answered, when they were asked first, and when last.
+    dead: Vec<(String, i64, i64)>,
     nth: usize,
 }
 
@@ -75,6 +77,7 @@ impl Room {
             events: Vec::new(),
             faults: BTreeSet::new(),
             down: Vec::new(),
+            dead: Vec::new(),
             nth: 0,
         }
     }
@@ -141,6 +144,26 @@ impl Room {
         self.push(CALL, &one.user, &key, at_ms, &json!({}));
     }
 
+    /// The person goes out of the room, or in.
+    fn go(&mut self, user: &str, membership: &str, at_ms: i64) {
+        let content = json!({ "membership": membership });
+        self.push("m.room.member", user, user, at_ms, &content);
+    }
+
+    /// An event of 2023 that has all devices of a person.
+    fn array(&mut self, devices: &[&Device], created_ms: &[i64], at_ms: i64) {
+        let item = |(one, created_ms): (&&Device, &i64)| {
+            json!({ "application": "m.call", "call_id": "", "scope": "m.room",
+                "device_id": one.name, "expires": 4 * HOUR, "created_ts": created_ms })
+        };
+        let items: Vec<Value> = devices.iter().zip(created_ms).map(item).collect();
+        let user = devices
+            .first()
+            .map_or("", |one| one.user.as_str())
+            .to_owned();
+        self.push(CALL, &user, &user, at_ms, &json!({ "memberships": items }));
+    }
+
     fn fault(&mut self, kind: FindingKind, user: &str) {
         self.faults.insert((kind, self.id.clone(), user.to_owned()));
     }
@@ -162,8 +185,25 @@ fn anybody(dice: &mut Dice, room: usize, nth: usize) -> Device {
     }
 }
 
+/// Two devices of one person that share an event, each of which leaves the other in it.
+fn add_call_of_2023(room: &mut Room, dice: &mut Dice, nth: usize) {
+    let one = anybody(dice, nth, 80);
+    let other = Device {
+        name: "OTHER".to_owned(),
+        ..one.clone()
+    };
+    let from_ms = NOW - 32 * DAY;
+    let later_ms = from_ms + dice.between(1, 60) * MINUTE;
+    room.array(&[&one], &[from_ms], from_ms);
+    room.array(&[&one, &other], &[from_ms, later_ms], later_ms);
+    room.array(&[&other], &[later_ms], later_ms + HOUR);
+    let nobody = json!({ "memberships": [] });
+    room.push(CALL, &one.user, &one.user, later_ms + 2 * HOUR, &nobody);
+}
+
 /// Calls as they are when all is well: of any size and length, with devices that come again.
 fn add_healthy_calls(room: &mut Room, dice: &mut Dice, nth: usize) {
+    add_call_of_2023(room, dice, nth);
     let mut at_ms = NOW - 30 * DAY + dice.between(0, DAY);
     while at_ms < NOW - 2 * DAY {
         let length_ms = dice.between(2 * MINUTE, 9 * HOUR);
@@ -178,7 +218,13 @@ fn add_healthy_calls(room: &mut Room, dice: &mut Dice, nth: usize) {
                 one.sfu = Some("shared.example".to_owned());
             }
             let until_ms = at_ms + length_ms + dice.between(0, 30 * SECOND);
-            match dice.below(6) {
+            match dice.below(7) {
+                // A goodbye, and out of the room.
+                6 if joins_ms < until_ms => {
+                    room.stay(&one, joins_ms, until_ms);
+                    room.go(&one.user, "leave", until_ms + SECOND);
+                    room.go(&one.user, "join", until_ms + MINUTE);
+                }
                 // A page that is loaded again.
                 0 if until_ms - joins_ms > 4 * MINUTE => {
                     let middle_ms = dice.between(joins_ms + MINUTE, until_ms - MINUTE);
@@ -224,7 +270,7 @@ fn add_fault(room: &mut Room, dice: &mut Dice, nth: usize) {
     one.sfu = Some(format!("one{nth}.example"));
     two.sfu = Some(format!("two{nth}.example"));
     let end_ms = at_ms + dice.between(20 * MINUTE, 3 * HOUR);
-    match nth % 13 {
+    match nth % 15 {
         0 => {
             one.follows = true;
             room.stay(&one, at_ms, end_ms);
@@ -293,15 +339,17 @@ fn add_fault(room: &mut Room, dice: &mut Dice, nth: usize) {
             room.fault(FindingKind::BrokenCall, &first);
         }
         10 => {
-            // Its SFU does not answer from the middle of the call on.
+            // Its SFU does not answer from the middle of the call on, or never did.
             two.sfu.clone_from(&one.sfu);
             room.stay(&one, at_ms, end_ms);
             room.stay(&two, at_ms + MINUTE, end_ms - MINUTE);
-            room.down.push((
-                format!("https://one{nth}.example"),
-                i64::midpoint(at_ms, end_ms),
-                end_ms + HOUR,
-            ));
+            let url = format!("https://one{nth}.example");
+            if nth.is_multiple_of(2) {
+                let middle_ms = i64::midpoint(at_ms, end_ms);
+                room.down.push((url, middle_ms, end_ms + HOUR));
+            } else {
+                room.dead.push((url, at_ms - HOUR, end_ms));
+            }
             // Another one that was down, while nobody was on it.
             room.down.push((
                 format!("https://two{nth}.example"),
@@ -319,6 +367,42 @@ fn add_fault(room: &mut Room, dice: &mut Dice, nth: usize) {
             room.stay(&two, at_ms + MINUTE, end_ms);
             room.stay(&three, at_ms + 2 * MINUTE, end_ms);
             room.fault(FindingKind::AliasDiffers, &one.user);
+        }
+        12 => {
+            // Some went out while they were in the call, some a while ago and some just now; some
+            // events were emptied by a moderator, some expired.
+            let from_ms = if nth.is_multiple_of(2) {
+                at_ms
+            } else {
+                NOW - 90 * MINUTE
+            };
+            let out_ms = from_ms + dice.between(2, 50) * MINUTE;
+            room.live(&one, from_ms, out_ms);
+            let membership = if nth % 4 < 2 { "leave" } else { "ban" };
+            room.go(&one.user, membership, out_ms);
+            room.stay(&two, from_ms, out_ms + dice.between(1, 30) * MINUTE);
+            if nth.is_multiple_of(3) {
+                let key = format!("_{}_{}_m.call", one.user, one.name);
+                let emptied_ms = out_ms + dice.between(3, 10) * MINUTE;
+                room.push(CALL, "@mod:mods.example", &key, emptied_ms, &json!({}));
+            }
+            room.fault(FindingKind::LeftOver, &one.user);
+        }
+        13 => {
+            let phone = Device {
+                name: "PHONE".to_owned(),
+                ..one.clone()
+            };
+            room.array(&[&one], &[at_ms], at_ms);
+            room.array(&[&phone], &[at_ms + 5 * MINUTE], at_ms + 5 * MINUTE);
+            room.push(
+                CALL,
+                &one.user,
+                &one.user,
+                end_ms,
+                &json!({ "memberships": [] }),
+            );
+            room.fault(FindingKind::Overwritten, &one.user);
         }
         _ => {
             room.live(&one, at_ms, at_ms + 1);
@@ -381,6 +465,21 @@ async fn findings(rooms: &[Room]) -> Vec<StoredFinding> {
                 cors: None,
             };
             record_result(&store, url, &result, at_ms).await.unwrap();
+        }
+    }
+
+    for (url, first_ms, last_ms) in rooms.iter().flat_map(|room| &room.dead) {
+        for at_ms in [first_ms, last_ms] {
+            let result = SfuResult {
+                health: RequestResult {
+                    state: AnswerState::Failed,
+                    why: None,
+                },
+                took_ms: None,
+                delegates_leave: None,
+                cors: None,
+            };
+            record_result(&store, url, &result, *at_ms).await.unwrap();
         }
     }
 
@@ -499,4 +598,39 @@ async fn a_healthy_month_gives_nothing() {
         found.len(),
         &found[..found.len().min(3)]
     );
+}
+
+#[tokio::test]
+async fn what_is_left_over_ends_when_it_is_emptied_or_its_person_comes_back() {
+    let from_ms = NOW - 3 * HOUR;
+    let out_ms = from_ms + 20 * MINUTE;
+    let mut dice = Dice(5);
+    let one = anybody(&mut dice, 0, 1);
+    let key = format!("_{}_{}_m.call", one.user, one.name);
+    let gone = || {
+        let mut room = Room::new(0);
+        room.live(&one, from_ms, out_ms);
+        room.go(&one.user, "leave", out_ms);
+        room
+    };
+    let ends = async |room: Room| {
+        let found = findings(&[room]).await;
+        let of_kind = found.iter().filter(|one| one.kind == FindingKind::LeftOver);
+        of_kind.map(|one| one.until_ms).collect::<Vec<_>>()
+    };
+
+    assert_eq!(ends(gone()).await, [Some(from_ms + 4 * HOUR)], "it stands");
+    let later_ms = out_ms + 10 * MINUTE;
+    let mut emptied = gone();
+    emptied.push(CALL, "@mod:mods.example", &key, later_ms, &json!({}));
+    assert_eq!(ends(emptied).await, [Some(later_ms)]);
+    // Somebody else is there all the time, so that the call goes on.
+    let mut back = gone();
+    let other = anybody(&mut dice, 0, 2);
+    back.live(&other, from_ms, NOW);
+    back.go(&one.user, "join", later_ms);
+    assert_eq!(ends(back).await, [Some(later_ms)], "it counts again");
+    let mut soon = gone();
+    soon.push(CALL, "@mod:mods.example", &key, out_ms + SECOND, &json!({}));
+    assert_eq!(ends(soon).await, [], "it was taken away with them");
 }

@@ -20,6 +20,7 @@ use crate::store::db::multi_row::MultiRow;
 use crate::store::derive::stale_findings::delete_findings_of_calls;
 use crate::store::ingest::access;
 use crate::store::model::{Call, Member};
+use crate::store::read::left_overs::{LeftOverEvent, read_left_overs};
 use crate::store::read::{calls, evidence, large_calls, memberships};
 use crate::store::rights::forgotten;
 use crate::store::{Error, Reader, Tx, Writer};
@@ -62,7 +63,7 @@ impl StoredFinding {
             kind: problem.kind,
             sure: problem.sureness(),
             from_ms: problem.from_ms,
-            until_ms: problem.until_ms,
+            until_ms: problem.ends_ms(),
             server: problem.server(stays).to_owned(),
             sfu: problem.sfu().map(host_of_url),
             users: users.take(PEOPLE_MAX).map(ToOwned::to_owned).collect(),
@@ -506,6 +507,7 @@ struct ReadCalls {
     ghosts: super::inputs::Ghosts,
     taken_back: BTreeSet<String>,
     downtimes: SfuDowntimes,
+    left_overs: HashMap<String, LeftOverEvent>,
     rooms: HashMap<String, RoomKnowledge>,
 }
 
@@ -533,6 +535,7 @@ impl ReadCalls {
         let ghosts = read_ghosts(store, &members, &origins, now).await?;
         let taken_back = read_taken_back(store, &members).await?;
         let downtimes = read_sfu_downtimes(store, &members).await?;
+        let left_overs = read_left_overs(store, &members, now).await?;
         let mut by_call: HashMap<String, Vec<Member>> = HashMap::new();
         for member in members {
             by_call
@@ -549,6 +552,7 @@ impl ReadCalls {
             ghosts,
             taken_back,
             downtimes,
+            left_overs,
         })
     }
 
@@ -570,6 +574,7 @@ impl ReadCalls {
             &self.ghosts,
             &self.taken_back,
             &self.downtimes,
+            &self.left_overs,
         );
         let unknown = RoomKnowledge::default();
         let room = self.rooms.get(&call.room.room_id).unwrap_or(&unknown);

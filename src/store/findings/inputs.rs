@@ -4,6 +4,7 @@ use crate::rtc::coverage::Span;
 use crate::rtc::finding::FindingStay;
 use crate::rtc::ghost::{self, Clues, Goodbyes, SilentStay};
 use crate::rtc::id::server_of;
+use crate::rtc::left_over::EndedStay;
 use crate::rtc::membership::Membership;
 use crate::rtc::problem::ProblemStay;
 use crate::rtc::room_finding::RoomFindingStay;
@@ -15,6 +16,7 @@ use crate::store::db::multi_row::MultiRow;
 use crate::store::ingest::vantages;
 use crate::store::read::evidence::Origins;
 use crate::store::read::ghosts::{self, StayStatements};
+use crate::store::read::left_overs::LeftOverEvent;
 use crate::store::{Error, Reader, model};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -237,7 +239,12 @@ pub(crate) async fn read_sfu_downtimes(
 
 /// What findings need of the stays of one call of this application, in the order of `members`.
 /// `used` is the transport of each, `taken_back` what
-/// [`read_taken_back`] says, `downtimes` what [`read_sfu_downtimes`] does.
+/// [`read_taken_back`] says, `downtimes` what [`read_sfu_downtimes`] does, `left_overs` what
+/// [`read_left_overs`](crate::store::read::left_overs::read_left_overs) does.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is what one statement reads, and they have nothing else in common"
+)]
 pub(crate) fn problem_stays<'a>(
     application: &str,
     members: &'a [model::Member],
@@ -246,6 +253,7 @@ pub(crate) fn problem_stays<'a>(
     ghosts: &Ghosts,
     taken_back: &BTreeSet<String>,
     downtimes: &'a SfuDowntimes,
+    left_overs: &HashMap<String, LeftOverEvent>,
 ) -> Vec<ProblemStay<'a>> {
     let is_call = application == "m.call";
     let is_ours = |event_id: &str| event_id.starts_with('~');
@@ -278,6 +286,17 @@ pub(crate) fn problem_stays<'a>(
                 last_sign_ms,
                 found_begun: is_ours(&stay.join_event_id),
                 found_gone: stay.end_event_id.as_deref().is_some_and(is_ours),
+            },
+            ended: EndedStay {
+                user_id: &stay.user_id,
+                device: stay.device_id.as_deref(),
+                member_key: &stay.member_key,
+                format: stay.format,
+                until_ms: stay.until_ms,
+                end_reason: stay.end_reason,
+                join_event_id: &stay.join_event_id,
+                end_event_id: stay.end_event_id.as_deref(),
+                left_over: left_overs.get(&stay.id).map(|left| left.left_over),
             },
             is_outlived: stay.outlived_ms.is_some(),
             stated: stay.transport.as_ref(),

@@ -40,9 +40,20 @@ pub struct FindingFilter {
     pub from_ms: Option<i64>,
     /// Findings that began before this time, ms.
     pub to_ms: Option<i64>,
+    /// Findings that were over by this time, ms.
+    pub over_by_ms: Option<i64>,
 }
 
 impl FindingFilter {
+    /// The filter with the findings that were over by this time, ms, alone.
+    #[must_use]
+    pub fn over_by(self, ms: i64) -> Self {
+        Self {
+            over_by_ms: Some(ms),
+            ..self
+        }
+    }
+
     /// Does a finding match?
     #[must_use]
     pub fn matches(&self, finding: &StoredFinding) -> bool {
@@ -67,6 +78,9 @@ impl FindingFilter {
                 .from_ms
                 .is_none_or(|from| finding.until_ms.is_none_or(|until| until >= from))
             && self.to_ms.is_none_or(|to| finding.from_ms < to)
+            && self
+                .over_by_ms
+                .is_none_or(|by| finding.until_ms.is_some_and(|until| until <= by))
     }
 
     /// Appends the conditions, each as ` and …`.
@@ -107,6 +121,10 @@ impl FindingFilter {
 
         if let Some(to) = self.to_ms {
             select.push(" and f.from_ms < ").number(to);
+        }
+
+        if let Some(by) = self.over_by_ms {
+            select.push(" and {f.until_ms} <= ").number(by);
         }
     }
 }
@@ -193,6 +211,28 @@ pub async fn find_finding(store: &Reader, id: &str) -> Result<Option<StoredFindi
     let found = read_rows(&rows, finding_from_row)?;
 
     Ok(with_people(store, found).await?.pop())
+}
+
+// Only what is left over in a room outlasts its call.
+const OUTLASTED: &str = "select distinct call_id from findings where kind = $1 and until_ms > $2
+    limit $3";
+
+/// The ids of the calls that are over and of which a stored finding lasts at `now`, ms, as far as
+/// was known when it was stored; at most `most`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_outlasted_calls(
+    store: &Reader,
+    now: i64,
+    most: i64,
+) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar(OUTLASTED)
+        .bind(FindingKind::LeftOver.as_str())
+        .bind(now)
+        .bind(most)
+        .fetch_all(&store.read)
+        .await?)
 }
 
 const BY_KIND: &str = "select kind, count(*) from findings group by kind order by kind";

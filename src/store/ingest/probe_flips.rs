@@ -55,17 +55,56 @@ pub fn flips_between(before: &[StepNow], now: &[StepNow]) -> Vec<StepFlip> {
     flips
 }
 
+/// The state before the first answer.
+pub const UNASKED: &str = "unasked";
+/// The state of a step that did not answer.
+const FAILED: &str = "failed";
+
+/// The steps that did not answer in two probes, as changes from not having been asked.
+#[must_use]
+pub fn steps_without_answer(before: &[StepNow], now: &[StepNow]) -> Vec<StepFlip> {
+    let has_failed = |steps: &[StepNow], step: &str| {
+        steps
+            .iter()
+            .any(|one| one.step == step && one.state == FAILED)
+    };
+    let flip = |step: &StepNow| StepFlip {
+        before: UNASKED.to_owned(),
+        now: step.clone(),
+    };
+
+    before
+        .iter()
+        .filter(|step| step.state == FAILED && has_failed(now, &step.step))
+        .map(flip)
+        .collect()
+}
+
+const ANY: &str = "select count(*) from probe_flips where kind = $1 and name = $2";
+
+/// Is a change of this probe kept?
+pub(super) async fn has_flips(tx: &mut Tx, kind: &str, name: &str) -> Result<bool, Error> {
+    let kept: i64 = sqlx::query_scalar(ANY)
+        .bind(kind)
+        .bind(name)
+        .fetch_one(&mut **tx)
+        .await?;
+
+    Ok(kept > 0)
+}
+
 const APPEND: &str =
     "insert into probe_flips (kind, name, step, at_ms, before, state, words, asked_before_ms)
     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (kind, name, step, at_ms) do nothing";
 
-/// Appends changes that were seen at `now`, ms, and not by the probe at `asked_before_ms`, ms.
+/// Appends changes that were seen at `now`, ms, and not by the probe at `asked_before_ms`, ms;
+/// `None` if there was no probe before.
 pub(super) async fn append_flips(
     tx: &mut Tx,
     kind: &str,
     name: &str,
     flips: &[StepFlip],
-    asked_before_ms: i64,
+    asked_before_ms: Option<i64>,
     now: i64,
 ) -> Result<(), Error> {
     for flip in flips {
@@ -114,6 +153,18 @@ pub async fn list_flips(
     rows.iter().map(flip_from_row).collect()
 }
 
+impl ProbeFlip {
+    /// What changed, in words.
+    #[must_use]
+    pub fn words_of_change(&self) -> String {
+        if self.before == UNASKED {
+            "No answer since it was first asked".to_owned()
+        } else {
+            format!("{} → {}", self.before, self.state)
+        }
+    }
+}
+
 fn flip_from_row(row: &AnyRow) -> Result<ProbeFlip, Error> {
     Ok(ProbeFlip {
         step: row.try_get("step")?,
@@ -134,6 +185,20 @@ mod tests {
             state: state.to_owned(),
             words: format!("{step} {state}"),
         }
+    }
+
+    #[test]
+    fn what_two_probes_found_without_an_answer_is_a_flip() {
+        let (dead, alive) = ([step("a", "failed")], [step("a", "ok")]);
+        let flip = StepFlip {
+            before: UNASKED.to_owned(),
+            now: step("a", "failed"),
+        };
+        assert_eq!(steps_without_answer(&dead, &dead), [flip]);
+        assert_eq!(steps_without_answer(&dead, &alive), []);
+        assert_eq!(steps_without_answer(&alive, &dead), []);
+        let refused = [step("a", "refused")];
+        assert_eq!(steps_without_answer(&refused, &refused), [], "not asked");
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub struct CheckResult {
 /// A kind of probe.
 pub trait ProbeKind: Serialize + DeserializeOwned {
     const WORD: &'static str;
+    /// Is it kept as a change that a step never answered, once two probes found it?
+    const KEEPS_FIRST_FAILURE: bool = false;
 
     /// Is all well?
     fn is_well(&self) -> bool;
@@ -123,6 +125,7 @@ impl ProbeKind for ServerResult {
 
 impl ProbeKind for SfuResult {
     const WORD: &'static str = "sfu";
+    const KEEPS_FIRST_FAILURE: bool = true;
 
     fn is_well(&self) -> bool {
         self.health.is_ok()
@@ -220,7 +223,7 @@ const NOTE: &str =
     on conflict (kind, name) do update set asked_ms = excluded.asked_ms,
         well_ms = coalesce(excluded.well_ms, probes.well_ms), result = excluded.result";
 
-const STORED: &str = "select result, asked_ms from probes where kind = $1 and name = $2";
+const STORED: &str = "select result, asked_ms, well_ms from probes where kind = $1 and name = $2";
 
 /// Stores the result of probing `name` (a server, the address of an SFU, or our vantage) at `now`,
 /// ms, in place of the one before, and what changed. When all was last well stays known.
@@ -236,16 +239,24 @@ pub async fn record_result<T: ProbeKind>(
     let text = serde_json::to_string(result).map_err(|error| Error::Content(error.to_string()))?;
     let well_ms = result.is_well().then_some(now);
     let mut tx = store.writing().await?;
-    let before: Option<(String, i64)> = sqlx::query_as(STORED)
+    let before: Option<(String, i64, Option<i64>)> = sqlx::query_as(STORED)
         .bind(T::WORD)
         .bind(name)
         .fetch_optional(&mut *tx)
         .await?;
-    if let Some((text, asked_ms)) = before
+    if let Some((text, asked_ms, well_before_ms)) = before
         && let Ok(before) = serde_json::from_str::<T>(&text)
     {
-        let flips = probe_flips::flips_between(&before.steps(), &result.steps());
-        probe_flips::append_flips(&mut tx, T::WORD, name, &flips, asked_ms, now).await?;
+        let (steps_before, steps) = (before.steps(), result.steps());
+        let flips = probe_flips::flips_between(&steps_before, &steps);
+        probe_flips::append_flips(&mut tx, T::WORD, name, &flips, Some(asked_ms), now).await?;
+        if T::KEEPS_FIRST_FAILURE
+            && well_before_ms.is_none()
+            && !probe_flips::has_flips(&mut tx, T::WORD, name).await?
+        {
+            let first = probe_flips::steps_without_answer(&steps_before, &steps);
+            probe_flips::append_flips(&mut tx, T::WORD, name, &first, None, asked_ms).await?;
+        }
     }
 
     let query = sqlx::query(NOTE)

@@ -2,6 +2,7 @@
 //! people are left out. One member of a room can bring tens of thousands of devices into a call;
 //! the cost of a page must not follow that number.
 
+use crate::rtc::coverage::Span;
 use crate::store::{Error, Reader};
 use std::collections::HashMap;
 
@@ -80,6 +81,38 @@ pub async fn people_now_in_call(
     let query = sqlx::query_as(PRESENT).bind(session_id).bind(now);
     let (people, devices) = query.fetch_one(&store.read).await?;
     Ok(PeopleInCall { people, devices })
+}
+
+pub(super) const WITHIN: &str = "select count(distinct user_id) as people,
+    count(distinct case when joined_ms < $2 and until_ms >= $3 then user_id end) as within
+    from memberships where session_id = $1";
+
+/// The number of people of a call, and of those who were there within a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeopleWithin {
+    pub all: i64,
+    pub within: i64,
+}
+
+/// How many people were in a call at all, and how many of them within a span.
+///
+/// # Errors
+/// When the database fails.
+pub async fn people_within(
+    store: &Reader,
+    session_id: &str,
+    span: Span,
+) -> Result<PeopleWithin, Error> {
+    let query = sqlx::query_as(WITHIN)
+        .bind(session_id)
+        .bind(span.to)
+        .bind(span.from);
+    let (all, within): (i64, i64) = query.fetch_one(&store.read).await?;
+
+    // Nobody is there in an empty span.
+    let within = if span.is_empty() { 0 } else { within };
+
+    Ok(PeopleWithin { all, within })
 }
 
 /// How many people of one homeserver are in a call at `now`, ms.

@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod ghosts;
 pub mod history_progress;
 pub mod large_calls;
+pub mod left_overs;
 pub mod memberships;
 pub(super) mod name_search;
 pub mod person;

@@ -320,6 +320,11 @@ async fn of_a_large_call_only_as_many_stays_are_looked_at_as_are_shown() {
         );
     }
 
+    let plan = bed.plan(large_calls::WITHIN).await;
+    assert!(
+        plan.contains("memberships_session") && !plan.contains("SCAN memberships"),
+        "{plan}"
+    );
     let plan = bed.plan(events::BEHIND_LARGE).await;
     assert!(
         plan.contains("events_time (room_id=? AND origin_server_ts>?")

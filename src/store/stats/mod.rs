@@ -16,7 +16,7 @@ pub(super) mod spans;
 #[cfg(test)]
 mod spans_tests;
 pub mod transport_usage;
-pub(super) mod unobserved;
+pub mod unobserved;
 pub mod usage;
 #[cfg(test)]
 mod usage_tests;

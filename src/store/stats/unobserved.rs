@@ -5,8 +5,9 @@ use super::day_totals::{CountedDays, Uncounted};
 use super::scope::{PlaceUsage, Scope, UsageSums};
 use super::spans::{touching, unsure};
 use super::usage::{self, live_places};
-use crate::rtc::coverage::Span;
+use crate::rtc::coverage::{Span, blind_ms_within};
 use crate::rtc::time::day_of_time;
+use crate::store::ingest::rooms::list_watched_rooms;
 use crate::store::read::coverage;
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -65,6 +66,33 @@ pub(super) async fn unobserved_spans_by_room(
     }
 
     Ok(found)
+}
+
+/// Maximum number of rooms of which the watched time is read.
+const WATCHED_ROOMS_MAX: usize = 300;
+
+/// How much of a span was watched, or read from history since, in the mean of the rooms that we
+/// are in, ms; as known at `now`, ms. Of very many rooms only some are looked at. All of it if
+/// there is no room.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mean_watched_ms(store: &Reader, span: Span, now: i64) -> Result<i64, Error> {
+    let rooms = list_watched_rooms(store).await?.into_iter();
+    let read = rooms.filter(|(_, watch)| watch.is_read());
+    let rooms: BTreeSet<String> = read
+        .map(|(room_id, _)| room_id)
+        .take(WATCHED_ROOMS_MAX)
+        .collect();
+    let length_ms = (span.to - span.from).max(0);
+    let Ok(count @ 1..) = i64::try_from(rooms.len()) else {
+        return Ok(length_ms);
+    };
+
+    let blind = unobserved_spans_by_room(store, &rooms, span, now).await?;
+    let blind_ms: i64 = blind.values().map(|gaps| blind_ms_within(gaps, span)).sum();
+
+    Ok((length_ms - blind_ms / count).max(0))
 }
 
 /// The part of a gap that lies within a span.

@@ -8,7 +8,7 @@ use crate::rtc::transport::host_of_url;
 use crate::store::ingest::rooms;
 use crate::store::model;
 use crate::store::read::calls::{self, NeighbourCall};
-use crate::store::read::{events, related};
+use crate::store::read::{events, large_calls, related};
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
@@ -317,6 +317,12 @@ pub(super) async fn load_call_page(
         Ok(_) if ask.api && has_stays => {}
         Ok(asked) if ask.api => {
             page.window = asked.map(|span| keep_window(&mut page.call, span, ask.now));
+            // A part of the stays does not tell how many people there were.
+            if let (Some(span), Some(window), false) = (asked, page.window, page.call.members_whole)
+            {
+                let counted = large_calls::people_within(&web.store, &page.call.id, span).await?;
+                page.window = Some(window.counted(counted));
+            }
         }
         // In an empty span there is nothing to be shown.
         Ok(asked) => page.asked = asked.filter(|span| !span.is_empty()),

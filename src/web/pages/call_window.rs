@@ -3,6 +3,7 @@
 
 use super::call::CallPage;
 use crate::rtc::coverage::Span;
+use crate::store::read::large_calls::PeopleWithin;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::svg::axis::Axis;
@@ -100,6 +101,21 @@ pub fn keep_window(call: &mut CallFacts, span: Span, now: i64) -> WindowFacts {
         to_at: Stamp(span.to),
         people,
         people_outside: before - people,
+    }
+}
+
+impl WindowFacts {
+    /// The window with these numbers of people, counted by the database.
+    #[must_use]
+    pub fn counted(self, counted: PeopleWithin) -> Self {
+        let number = |count: i64| usize::try_from(count).unwrap_or(0);
+        let people = number(counted.within);
+
+        Self {
+            people,
+            people_outside: number(counted.all).saturating_sub(people),
+            ..self
+        }
     }
 }
 
@@ -250,8 +266,19 @@ impl CallPage {
     /// The number of people of whom the picture shows nothing, in words; `None` if there is none.
     #[must_use]
     pub fn outside_words(&self, outside: &usize) -> Option<String> {
-        let people = crate::web::view::format::count_with_noun(*outside, "person", "people");
-        (*outside > 0).then(|| format!("{people} outside this window"))
+        use crate::web::view::format as f;
+        let people = f::count_with_noun(*outside, "person", "people");
+        let listed = if self.call.members_whole {
+            String::new()
+        } else {
+            // The picture has a part of the stays.
+            format!(
+                " of the {} listed",
+                f::count_with_noun(self.call.members.len(), "stay", "stays")
+            )
+        };
+
+        (*outside > 0).then(|| format!("{people}{listed} outside this window"))
     }
 }
 
@@ -369,6 +396,26 @@ mod tests {
                 to: end
             })
         );
+    }
+
+    #[test]
+    fn of_a_part_of_the_stays_it_says_so() {
+        let mut page = page(fixtures::war_room_call());
+        let words = page.outside_words(&2).unwrap();
+        assert_eq!(words, "2 people outside this window");
+        page.call.members_whole = false;
+        let listed = page.call.members.len();
+        assert_eq!(
+            page.outside_words(&2).unwrap(),
+            format!("2 people of the {listed} stays listed outside this window")
+        );
+        let span = Span { from: 0, to: 1 };
+        let counted = PeopleWithin {
+            all: 2500,
+            within: 900,
+        };
+        let told = keep_window(&mut page.call, span, NOW).counted(counted);
+        assert_eq!((told.people, told.people_outside), (900, 1600));
     }
 
     #[test]

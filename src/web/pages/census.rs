@@ -2,7 +2,7 @@
 //! rooms may switch to sticky events, and who blocks it; and rooms that nobody outside can read any
 //! more.
 
-use super::period::Period;
+use super::period::{Period, WatchedFacts};
 use crate::rtc::transport::Selection;
 use crate::rtc::words::{Format, words};
 use crate::store::ingest::probes::{ServerResult, newest_results};
@@ -11,13 +11,14 @@ use crate::store::stats::census::{self, CensusRow, EncryptedRoom};
 use crate::store::stats::distributions;
 use crate::web::Web;
 use crate::web::http::assets;
+use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
 use crate::web::view::{RoomRef, Stamp};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -47,6 +48,7 @@ pub struct Census {
     pub is_cut: bool,
     /// Rooms in which memberships are encrypted.
     pub encrypted: Vec<EncryptedFacts>,
+    pub watched: WatchedFacts,
     #[serde(flatten)]
     pub looked: LookedFacts,
     #[serde(skip)]
@@ -135,16 +137,34 @@ pub struct EncryptedFacts {
     pub blind_since_at: Option<Stamp>,
 }
 
-/// `GET /census` and `GET /api/v1/census`: the census, as a page or as JSON.
-pub async fn get_census(req: HttpRequest, web: Web) -> HttpResponse {
+/// `GET /census` and `GET /api/v1/census`: the census, as a page or as JSON. It may be kept from an
+/// earlier request; only the time of our last look is always read anew.
+pub async fn get_census(
+    req: HttpRequest,
+    web: Web,
+    kept: http::Data<CostCache<Census>>,
+) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let answer = load_census_page(&web, &ask).await.map(PageAnswer::from);
+    let answer = async {
+        let period = Period::read(&ask)?;
+        // What is counted while calls are derived again is not kept beyond that.
+        let key = format!("{} {}", period.word(), web.store.has_older_rules());
+        let counted = read_census_of_period(&web, &ask, period);
+        let mut page = kept.get(&web.cache_key(&key), counted).await?;
+        page.looked = LookedFacts::read(&web, ask.now).await?;
+        Ok(PageAnswer::from(page))
+    };
+    let answer = Box::pin(answer).await;
+
     response::send_page(&web, &ask, answer).await
 }
 
-/// Reads the census of the period that is asked for.
-async fn load_census_page(web: &Web, ask: &PageRequest) -> Result<Census, Error> {
-    let period = Period::read(ask)?;
+/// Counts the census of a period.
+async fn read_census_of_period(
+    web: &Web,
+    ask: &PageRequest,
+    period: Period,
+) -> Result<Census, Error> {
     let (store, span) = (&web.store, period.span(ask.now));
     let by_week = census::census_by_week(store, span).await?;
     let rows = census::census_by_room_and_server(store, span).await?;
@@ -192,6 +212,7 @@ async fn load_census_page(web: &Web, ask: &PageRequest) -> Result<Census, Error>
             .into_iter()
             .map(|room| EncryptedFacts::new(room_named(&room.room_id), &room))
             .collect(),
+        watched: WatchedFacts::read(web, period, ask.now).await?,
         looked: LookedFacts::read(web, ask.now).await?,
         days: period.days,
     })

@@ -493,7 +493,9 @@ async fn read_calls_in_part(
     }
 
     let ghosts = inputs::read_ghosts(store, &members, &origins, ask.now).await?;
-    let own = if ghosts.told.is_empty() {
+    let left_overs =
+        crate::store::read::left_overs::read_left_overs(store, &members, ask.now).await?;
+    let own = if ghosts.told.is_empty() && left_overs.is_empty() {
         None
     } else {
         find_own_address(web).await?
@@ -508,6 +510,7 @@ async fn read_calls_in_part(
         support,
         taken_back: inputs::read_taken_back(store, &members).await?,
         downtimes: inputs::read_sfu_downtimes(store, &members).await?,
+        left_overs,
         origins,
         coverage,
         rooms: access::knowledge_of_rooms(store, &rooms).await?,

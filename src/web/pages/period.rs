@@ -2,17 +2,24 @@
 
 use crate::rtc::coverage::Span;
 use crate::rtc::words::words;
+use crate::store::stats::unobserved::mean_watched_ms;
+use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::PageRequest;
 use crate::web::view::format as f;
+use serde::Serialize;
 use std::ops::Range;
+use utoipa::ToSchema;
 
 /// The parameter, and those of lists beside it.
 pub const KNOWN: &[&str] = &["period"];
 pub const LIST_PARAMETERS: &[&str] = &["period", "sort", "limit", "cursor"];
 /// Default number of rows of a list.
 pub const LIMIT: i64 = 50;
+
+/// Less than this in a period that nobody watched is not worth a word, ms.
+const UNWATCHED_MIN_MS: i64 = 3_600_000;
 
 /// A number of days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +107,52 @@ impl Period {
         } else {
             format!("Last {} days", self.days)
         }
+    }
+}
+
+/// How much of a period was watched. Less than all makes its numbers too low.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct WatchedFacts {
+    /// The time that was watched, or read from history since, in the mean of the rooms that are
+    /// read now.
+    pub watched_ms: i64,
+    /// The time of the period so far.
+    pub period_ms: i64,
+}
+
+impl WatchedFacts {
+    /// How much of this period was watched, as known at `now`, ms.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn read(web: &Web, period: Period, now: i64) -> Result<Self, Error> {
+        let span = period.span(now);
+
+        Ok(Self {
+            watched_ms: mean_watched_ms(&web.store, span, now).await?,
+            period_ms: span.to - span.from,
+        })
+    }
+
+    /// What was not watched, in a sentence; `None` if that is little.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        let missing_ms = self.period_ms - self.watched_ms;
+        if missing_ms < UNWATCHED_MIN_MS {
+            return None;
+        }
+
+        let days = |ms: i64| (ms + f::DAY / 2) / f::DAY;
+        let (watched, all) = (days(self.watched_ms), days(self.period_ms));
+        let rooms = "in the mean of its rooms";
+        let told = if watched < all {
+            format!("Callscope watched {watched} of {all} days in this period, {rooms}")
+        } else {
+            let missing = f::total_duration(missing_ms);
+            format!("Callscope did not watch {missing} of this period, {rooms}")
+        };
+
+        Some(format!("{told}: the numbers are of what it saw."))
     }
 }
 
@@ -286,5 +339,26 @@ mod tests {
                 .to_string()
                 .contains("7d, 30d, 90d, 365d")
         );
+    }
+
+    #[test]
+    fn what_was_not_watched_is_said() {
+        let watched = |missing_ms: i64| {
+            let period_ms = 30 * f::DAY;
+            let facts = WatchedFacts {
+                watched_ms: period_ms - missing_ms,
+                period_ms,
+            };
+            facts.words()
+        };
+        assert_eq!(watched(0), None);
+        assert_eq!(watched(UNWATCHED_MIN_MS - 1), None);
+        let words = watched(3 * f::DAY).unwrap();
+        assert!(
+            words.contains("watched 27 of 30 days in this period"),
+            "{words}"
+        );
+        let words = watched(2 * UNWATCHED_MIN_MS).unwrap();
+        assert!(words.contains("did not watch 2 h"), "{words}");
     }
 }

@@ -54,6 +54,8 @@ const MORE: &[&str] = &["room", "server", "person", "sfu", "from", "to"];
 const LIMIT: i64 = 50;
 /// Maximum number of calls that are over and whose findings are computed for one answer.
 const UNDERIVED_MAX: i64 = 200;
+/// Maximum number of calls that are over and of which something lasts.
+const OUTLASTED_MAX: i64 = 100;
 /// Maximum number of stays of those calls together, beside the first call.
 const UNDERIVED_STAYS: i64 = 40_000;
 /// Past findings are counted up to this number.
@@ -189,7 +191,8 @@ async fn load_form(
     let past = if asked.open == Some(true) {
         0
     } else {
-        let stored = list::count_findings(&web.store, &asked.filter, COUNTED + 1).await?;
+        let over = asked.filter.clone().over_by(ask.now);
+        let stored = list::count_findings(&web.store, &over, COUNTED + 1).await?;
         stored + i64::try_from(computed.past(asked).len()).unwrap_or(0)
     };
 
@@ -242,6 +245,7 @@ pub(in crate::web) async fn request_of_query(
                 .map(|sfu| f::host_of_url(sfu).to_lowercase()),
             from_ms: query.time("from", false)?,
             to_ms: query.time("to", true)?,
+            over_by_ms: None,
         },
         open,
     })
@@ -288,6 +292,9 @@ pub(in crate::web) async fn read_computed(
     let grace_ms = web.options.rejoin_grace_ms;
     let mut still_deriving = ids.len() > most || has_outdated_calls(&web.store, grace_ms).await?;
     ids.truncate(most);
+    ids.extend(list::list_outlasted_calls(&web.store, ask.now, OUTLASTED_MAX).await?);
+    ids.sort_unstable();
+    ids.dedup();
     let mut over = calls::find_calls(&web.store, &ids).await?;
     over.sort_by_key(|call| std::cmp::Reverse(call.until_ms));
     let fitting = count_fitting_calls(&over);
@@ -426,7 +433,8 @@ pub(in crate::web) async fn next_problems(
     let wanted = limit - data.len();
     let place = after.as_ref().filter(|place| place.open.is_none());
     let place = place.map(|place| &place.place);
-    let stored = read_stored(web, ask, &asked.filter, place, wanted).await?;
+    let over = asked.filter.clone().over_by(ask.now);
+    let stored = read_stored(web, ask, &over, place, wanted).await?;
     let past = computed.past(asked);
     let past = past.iter().filter(is_next).take(wanted);
     let mut seen = BTreeSet::new();

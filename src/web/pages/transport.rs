@@ -2,7 +2,7 @@
 //! time, what its probes said, and what is wrong on it.
 
 use super::capacity::{load_of_sfus, owners_of_sfus, people_by_step, publishers_of_sfus};
-use super::period::{Bucket, Period};
+use super::period::{Bucket, Period, WatchedFacts};
 use super::problems::{ProblemRequest, next_problems, read_computed};
 use super::statistics::draw_people_at_once;
 use crate::store::findings::list::{FindingFilter, count_findings};
@@ -80,6 +80,7 @@ pub struct SfuPast {
     /// Whose people were on it, most time first, at most 50.
     pub servers: Vec<ServerOnSfu>,
     pub servers_total: usize,
+    pub watched: WatchedFacts,
     #[serde(skip)]
     named_as: Vec<String>,
 }
@@ -201,6 +202,7 @@ async fn read_sfu_in_period(
     let (store, now) = (&web.store, ask.now);
     let span = period.span(now);
     let step = Bucket::step_of_query(&Query::default(), period)?;
+    let watched = WatchedFacts::read(web, period, now).await?;
     let gone = super::read_gone_members(web, ask).await?;
     let stays = CarriedStays::read(store, span, now, &gone).await?;
     if stays.is_too_many {
@@ -216,6 +218,7 @@ async fn read_sfu_in_period(
             steps: Vec::new(),
             servers: Vec::new(),
             servers_total: 0,
+            watched,
             named_as: Vec::new(),
         });
     }
@@ -264,6 +267,7 @@ async fn read_sfu_in_period(
         steps: people_by_step(&stays, &step.spans(period, now), Some(&sfus)),
         servers,
         servers_total,
+        watched,
         named_as: named_as.map(ToOwned::to_owned).collect(),
     })
 }

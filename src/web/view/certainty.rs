@@ -13,6 +13,7 @@ use crate::store::findings::inputs::SfuDowntimes;
 use crate::store::model;
 use crate::store::read::coverage::UnheardSpan;
 use crate::store::read::evidence::Origins;
+use crate::store::read::left_overs::LeftOverEvent;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
@@ -107,6 +108,8 @@ pub struct CallContext {
     pub taken_back: std::collections::BTreeSet<String>,
     /// When SFUs did not answer, by address.
     pub downtimes: SfuDowntimes,
+    /// The state events of stays whose people left the room, by membership.
+    pub left_overs: HashMap<String, LeftOverEvent>,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
     /// Facts from the rooms' own state, by room.

@@ -7,6 +7,7 @@ use crate::rtc::finding::{Finding, People};
 use crate::rtc::finding_kind::{FindingKind, Mender, Severity, Sureness};
 use crate::rtc::ghost::{self, GhostClass, GhostDoubt, GhostSign};
 use crate::rtc::id::server_of;
+use crate::rtc::left_over::LeftOverFinding;
 use crate::rtc::membership::Membership;
 use crate::rtc::problem::{Found, Problem, Problems, problems_of_call};
 use crate::rtc::room_finding::RoomKnowledge;
@@ -48,7 +49,9 @@ pub struct FindingFacts {
     /// but `users` had the power to join. `server_denied`: the room takes no events of the server
     /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye. `dead_sfu`: `users` were on
     /// an SFU that did not answer our probes. `alias_differs`: `users` named another room of the same
-    /// SFU than `unheard`.
+    /// SFU than `unheard`. `left_over`: one of `users` left the room, and the membership is still in
+    /// its state, which clients ignore. `overwritten`: another device of the same person wrote over
+    /// the event of this one, which vanished from the call.
     #[schema(value_type = String)]
     pub kind: FindingKind,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
@@ -90,7 +93,8 @@ pub struct FindingFacts {
     /// What kind of ghost a `silent` device or a `no_goodbye` is: `muzzled` (the room takes no goodbye
     /// from it any more, by its power levels or its server ACL), `superseded` (the same person came
     /// later with another device), `expired` (it ran out; its event is still in the state) or `gone`
-    /// (it still counts). Null of other kinds.
+    /// (it still counts). A `left_over` is `left` (its person left the room), and an `overwritten`
+    /// is `overwritten`. Null of other kinds.
     #[schema(value_type = Option<String>)]
     pub ghost_class: Option<GhostClass>,
     /// For `flapping`: how often the device came.
@@ -114,7 +118,8 @@ pub struct FindingFacts {
     /// When the missing renewal was due.
     pub due_ms: Option<i64>,
     pub due_at: Option<Stamp>,
-    /// When a silent device stops counting unless somebody clears it before.
+    /// When a silent device stops counting, or a `left_over` expires, unless somebody clears it
+    /// before.
     pub counts_until_ms: Option<i64>,
     pub counts_until_at: Option<Stamp>,
     /// How to clear it; null for other kinds.
@@ -126,8 +131,10 @@ pub struct FindingFacts {
     pub state: RoomStateFacts,
 }
 
-/// How to clear a membership that still counts: its own account can, or a moderator of the room
-/// whose power suffices for state events of this type, by putting an empty content in its place.
+/// How to clear a membership that is still in the state of a room: its own account can, or a
+/// moderator of the room whose power suffices for state events of this type, by putting an empty
+/// content in its place. Where only its own account may write the state key and that one has left
+/// the room, a moderator can by redacting the event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ClearFacts {
     pub room_id: String,
@@ -135,8 +142,12 @@ pub struct ClearFacts {
     pub state_key: String,
     /// The event that the state holds now.
     pub event_id: String,
-    /// Whose account can do it without power in the room.
+    /// Whose account can do it without power in the room, while it is in it.
     pub user_id: String,
+    /// That account has left the room, so that only a moderator can do it.
+    pub for_moderators: bool,
+    /// The command redacts the event, since a moderator may not write this state key.
+    pub redacts: bool,
     /// The homeserver that the command is sent to, which is ours, and whose account's token it needs:
     /// that of `user_id`, if it is there, or of a moderator. Null if its address is not known.
     pub homeserver: Option<String>,
@@ -161,11 +172,7 @@ impl ClearFacts {
             encode_path_segment(&current.kind),
             encode_path_segment(&state_key)
         );
-        let base = own.map_or("https://YOUR_HOMESERVER", |own| own.url.as_str());
-        let curl = format!(
-            "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: \
-             application/json' -d '{{}}' '{base}{path}'"
-        );
+        let curl = command_for(&path, own);
 
         Some(Self {
             room_id: room_id.to_owned(),
@@ -173,8 +180,40 @@ impl ClearFacts {
             state_key,
             event_id: current.event_id.clone(),
             user_id: user_id.to_owned(),
+            for_moderators: false,
+            redacts: false,
             homeserver: own.map(|own| own.server.clone()),
             curl,
+        })
+    }
+
+    /// How a moderator clears the membership that this event states, whose person has left the
+    /// room; `None` if it has no state key.
+    fn for_moderators(
+        room_id: &str,
+        user_id: &str,
+        current: &CurrentEvent,
+        own: Option<&OwnAddress>,
+    ) -> Option<Self> {
+        let clear = Self::new(room_id, user_id, current, own)?;
+        // Nobody else may send state with a key that begins so, in most versions of rooms.
+        let redacts = clear.state_key.starts_with('@');
+        let curl = if redacts {
+            let path = format!(
+                "/_matrix/client/v3/rooms/{}/redact/{}/left-over",
+                encode_path_segment(room_id),
+                encode_path_segment(&current.event_id)
+            );
+            command_for(&path, own)
+        } else {
+            clear.curl
+        };
+
+        Some(Self {
+            for_moderators: true,
+            redacts,
+            curl,
+            ..clear
         })
     }
 
@@ -184,6 +223,13 @@ impl ClearFacts {
         let user = f::sanitize_line(&self.user_id);
 
         match &self.homeserver {
+            Some(own) if self.for_moderators => {
+                format!(
+                    "a moderator of the room who is on {}",
+                    f::sanitize_line(own)
+                )
+            }
+            None if self.for_moderators => "a moderator of the room".to_owned(),
             Some(own) if own != server_of(&self.user_id) => format!(
                 "a moderator of the room who is on {}",
                 f::sanitize_line(own)
@@ -191,6 +237,16 @@ impl ClearFacts {
             _ => format!("{user} or of a moderator of the room"),
         }
     }
+}
+
+/// The command that puts an empty object to this path of the homeserver.
+fn command_for(path: &str, own: Option<&OwnAddress>) -> String {
+    let base = own.map_or("https://YOUR_HOMESERVER", |own| own.url.as_str());
+
+    format!(
+        "curl -X PUT -H 'Authorization: Bearer YOUR_ACCESS_TOKEN' -H 'Content-Type: \
+         application/json' -d '{{}}' '{base}{path}'"
+    )
 }
 
 /// A text as one segment of a path: every character with a meaning for a shell or a server is
@@ -229,6 +285,7 @@ pub(super) fn findings_of_call(
         &ledger.ghosts,
         &ledger.taken_back,
         &ledger.downtimes,
+        &ledger.left_overs,
     );
     let Problems { list, doubts } = problems_of_call(&call.id, &stays, room, upto);
     let facts = |problem| FindingFacts::of_problem(problem, call, members, ledger);
@@ -323,7 +380,12 @@ impl FindingFacts {
             Found::Stays(Finding::Silent { stay, doubt, .. }) => {
                 base.silent(&members[stay].stay, &doubt, &call.room.room_id, ledger)
             }
-            Found::Stays(Finding::NoGoodbye { .. }) | Found::RanOut { .. } => base,
+            Found::Stays(Finding::NoGoodbye { .. })
+            | Found::RanOut { .. }
+            | Found::LeftOver(LeftOverFinding::Overwritten { .. }) => base,
+            Found::LeftOver(LeftOverFinding::LeftOver { stay, until_ms, .. }) => {
+                base.left_over(&members[stay].stay, until_ms, &call.room.room_id, ledger)
+            }
             Found::Room(found) => base.with_room_state(found),
             Found::Split(found) => base.with_split(found, members),
         };
@@ -441,6 +503,32 @@ impl FindingFacts {
         }
     }
 
+    /// The finding with all that is said of a membership whose person left the room: as long as it
+    /// stands in the state, when it expires, `until_ms`, and how a moderator clears it.
+    fn left_over(
+        self,
+        stay: &Membership,
+        until_ms: i64,
+        room_id: &str,
+        ledger: &CallContext,
+    ) -> Self {
+        if self.until_ms.is_some() {
+            return self;
+        }
+
+        let left = ledger.left_overs.get(&stay.id);
+        let clear = left.and_then(|left| {
+            ClearFacts::for_moderators(room_id, &stay.user_id, &left.event, ledger.own.as_ref())
+        });
+
+        Self {
+            counts_until_ms: Some(until_ms),
+            counts_until_at: Some(Stamp(until_ms)),
+            clear,
+            ..self
+        }
+    }
+
     /// The finding with this end, ms; `None` = it lasts.
     fn ended(self, until_ms: Option<i64>) -> Self {
         match until_ms {
@@ -530,6 +618,7 @@ impl FindingFacts {
                 | FindingKind::BrokenCall
                 | FindingKind::DeadSfu
                 | FindingKind::AliasDiffers
+                | FindingKind::LeftOver
         );
 
         !is_of_several
@@ -560,6 +649,8 @@ impl FindingFacts {
             (FindingKind::BrokenCall, _) => ("warn", "split", "Broke"),
             (FindingKind::DeadSfu, _) => ("bad", "split", "Dead SFU"),
             (FindingKind::AliasDiffers, _) => ("bad", "split", "Different rooms"),
+            (FindingKind::LeftOver, _) => ("", "ghost", "Left over"),
+            (FindingKind::Overwritten, _) => ("warn", "ghost", "Overwritten"),
             _ => ("", "clock", "No goodbye"),
         }
     }
@@ -626,6 +717,15 @@ impl FindingFacts {
                 "{users} and {unheard} probably {could} hear each other: they named different \
                  rooms of one SFU"
             ),
+            (FindingKind::LeftOver, _) if is_over => {
+                format!("A membership of {users} was in the room after they had left it")
+            }
+            (FindingKind::LeftOver, _) => {
+                format!("A membership of {users}, who left the room, is still in its state")
+            }
+            (FindingKind::Overwritten, _) => {
+                format!("A device of {users} vanished: another one wrote over it")
+            }
             (FindingKind::Flapping, _) => format!(
                 "{users} came and went {} times",
                 f::group_digits(self.times.unwrap_or_default())
@@ -700,6 +800,16 @@ impl FindingFacts {
             (FindingKind::AliasDiffers, _) => {
                 format!("All of them were on {sfu}, and an SFU keeps its rooms apart.")
             }
+            (FindingKind::LeftOver, _) => "They left the room, so they are in no call of it, and \
+                 clients that look at who is in the room ignore the membership. If they come back \
+                 before it expires, it counts again."
+                .to_owned(),
+            (FindingKind::Overwritten, _) => {
+                "Two of their devices share one event in the state of the room, and the event \
+                 with which the other one joined no longer has this one. Others saw it go at that \
+                 moment, though it may have been in the call."
+                    .to_owned()
+            }
             (FindingKind::NoTransport | FindingKind::Flapping | FindingKind::BrokenCall, _) => {
                 self.kind.entry().meaning.to_owned()
             }
@@ -736,8 +846,22 @@ impl FindingFacts {
             (FindingKind::Silent, _) => Some(
                 "ask them to open the room once, or run this line, which ends their membership.",
             ),
+            (FindingKind::LeftOver, _) if self.clear.is_some() => Some(
+                "nothing until it expires. To have it away before, a moderator of the room runs \
+                 this line, which empties it.",
+            ),
+            (FindingKind::Overwritten, _) => Some(
+                "ask them to leave and join again with that device, and to update the client to \
+                 one that keeps an event for each device.",
+            ),
             _ => None,
         }
+    }
+
+    /// Does it go on when its call is over?
+    #[must_use]
+    pub fn outlasts_call(&self) -> bool {
+        self.kind == FindingKind::LeftOver
     }
 }
 
@@ -917,5 +1041,46 @@ fn sign_words(sign: GhostSign) -> &'static str {
         GhostSign::LosesGoodbyes => {
             "Its homeserver is known to lose goodbyes: many of its stays expire."
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clear(state_key: &str, own: Option<&OwnAddress>) -> ClearFacts {
+        let current = CurrentEvent {
+            event_id: "$1".to_owned(),
+            kind: "org.matrix.msc3401.call.member".to_owned(),
+            state_key: Some(state_key.to_owned()),
+        };
+
+        ClearFacts::for_moderators("!r:h", "@a:h", &current, own).unwrap()
+    }
+
+    #[test]
+    fn a_moderator_clears_what_its_person_left_behind() {
+        let own = OwnAddress {
+            server: "h".to_owned(),
+            url: "https://h".to_owned(),
+        };
+        let usual = clear("_@a:h_D_m.call", Some(&own));
+        assert_eq!(
+            usual.token_words(),
+            "a moderator of the room who is on h",
+            "the person left the room"
+        );
+        assert!(!usual.redacts && usual.curl.contains("-d '{}' 'https://h/_matrix/client/v3/rooms/%21r%3Ah/state/org.matrix.msc3401.call.member/_%40a%3Ah_D_m.call'"), "{}", usual.curl);
+        // Nobody else may write this one.
+        let of_person = clear("@a:h", None);
+        assert_eq!(of_person.token_words(), "a moderator of the room");
+        assert!(of_person.redacts);
+        assert!(
+            of_person.curl.ends_with(
+                "'https://YOUR_HOMESERVER/_matrix/client/v3/rooms/%21r%3Ah/redact/%241/left-over'"
+            ),
+            "{}",
+            of_person.curl
+        );
     }
 }

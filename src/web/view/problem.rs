@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub struct ProblemFacts {
     #[serde(flatten)]
     pub finding: FindingFacts,
-    /// It lasts, and its call runs.
+    /// It lasts, and its call runs; a `left_over` lasts longer.
     pub open: bool,
     pub room: RoomRef,
     pub call_id: String,
@@ -69,7 +69,9 @@ impl ProblemFacts {
             }
 
             Self {
-                open: call.active && finding.until_ms.is_none() && call.unknown_since_ms.is_none(),
+                open: (call.active || finding.outlasts_call())
+                    && finding.until_ms.is_none()
+                    && call.unknown_since_ms.is_none(),
                 room: call.room.clone(),
                 call_id: call.id.clone(),
                 call_started_ms: call.started_ms,

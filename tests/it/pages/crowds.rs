@@ -127,6 +127,33 @@ async fn a_call_of_thousands_of_devices_is_told_in_part_and_says_so() {
 }
 
 #[tokio::test]
+async fn people_in_a_part_of_a_large_call_are_counted_though_not_all_are_listed() {
+    let site = Site::filled("crowd-in-a-window").await;
+    let mut events = devices(2500);
+    // Neither among those who came first, nor among those who stay longest.
+    let mut middle = device("@middle:elm.example", "M", "", 0);
+    middle["origin_server_ts"] = json!(NOW - 60 * MINUTE + 1250);
+    events.insert(1250, middle);
+    site.write_to(HALL, events).await;
+    let active = site.json("/api/v1/calls/active").await;
+    let calls = active["data"].as_array().unwrap();
+    let call = calls.iter().find(|call| call["room"]["room_id"] == HALL);
+    let id = text(&call.unwrap()["id"]).to_owned();
+    let (from, to) = (NOW - 61 * MINUTE, NOW - 30 * MINUTE);
+    let part = site
+        .json(&format!("/api/v1/calls/{id}?from={from}&to={to}"))
+        .await;
+    let listed = part["members"].as_array().unwrap();
+    assert!(listed.iter().all(|stay| stay["user_id"] == MALLORY));
+    let window = &part["window"];
+    assert_eq!(
+        (&window["people"], &window["people_outside"]),
+        (&json!(2), &json!(1)),
+        "{window}"
+    );
+}
+
+#[tokio::test]
 async fn answers_do_not_grow_with_what_one_member_does() {
     let mut sizes: Vec<Vec<usize>> = Vec::new();
     for (name, count) in [("crowd-of-some", 4000), ("crowd-of-more", 8000)] {

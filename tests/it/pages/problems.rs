@@ -1,6 +1,6 @@
 //! The list of all findings: the same before and after they are derived, filtered, paged, linked.
 
-use crate::pages::site::{MINUTE, NOW, ROOM, Site, member, quote, text};
+use crate::pages::site::{MINUTE, NOW, ROOM, Site, event, member, quote, text};
 use callscope::rtc::broken_call::REJOIN_GRACE_MS;
 use callscope::store::findings::derive::{derive_next_findings, list_underived_calls};
 use callscope::store::findings::list::{FindingFilter, count_findings};
@@ -150,6 +150,82 @@ async fn whoever_changes_a_call_takes_its_findings_away() {
         ids(&site.json("/api/v1/problems?kind=apart").await).len(),
         1
     );
+}
+
+#[tokio::test]
+async fn what_is_left_over_is_open_until_somebody_empties_it() {
+    let site = Site::filled("left_over").await;
+    let from_ms = NOW - 3 * HOUR;
+    let user = "@away:ash.example";
+    let mut out = event(
+        "$out",
+        "m.room.member",
+        user,
+        user,
+        0,
+        json!({"membership": "leave"}),
+    );
+    out["origin_server_ts"] = (from_ms + HOUR).into();
+    let came = join("$in", user, from_ms, "multi_sfu", "one.example");
+    let state_key = text(&came["state_key"]).to_owned();
+    site.write(vec![came, out]).await;
+
+    // The call is over; what it left behind is open, before and after it is derived.
+    let path = "/api/v1/problems?kind=left_over";
+    let computed = site.json(path).await;
+    derive_all(&site).await;
+    let stored = site.json(path).await;
+    for list in [&computed, &stored] {
+        assert_eq!(ids(list).len(), 1, "{list}");
+        let one = &list["data"][0];
+        let told = [
+            "open",
+            "ghost_class",
+            "sure",
+            "mender",
+            "until_ms",
+            "counts_until_ms",
+        ];
+        assert_eq!(
+            json!(told.map(|key| one[key].clone())),
+            json!([
+                true,
+                "left",
+                "computed",
+                "room_moderators",
+                null,
+                from_ms + 4 * HOUR
+            ]),
+        );
+        assert_eq!(one["clear"]["event_id"], "$in");
+        assert_eq!(one["clear"]["state_key"], json!(state_key));
+        assert_eq!(one["clear"]["for_moderators"], true);
+        assert!(text(&one["clear"]["curl"]).starts_with("curl -X PUT"));
+    }
+    assert_eq!(ids(&site.json(&format!("{path}&open=no")).await).len(), 0);
+    let page = site.html(&format!("/problems/{}", ids(&stored)[0])).await;
+    assert!(page.contains("unless it is cleared") && page.contains("a moderator of the room"));
+
+    let mut emptied = event(
+        "$empty",
+        "org.matrix.msc3401.call.member",
+        "@mod:ash.example",
+        &state_key,
+        0,
+        json!({}),
+    );
+    emptied["origin_server_ts"] = (NOW - HOUR).into();
+    site.write(vec![emptied]).await;
+    for derived in [false, true] {
+        if derived {
+            derive_all(&site).await;
+        }
+        let open = site.json(&format!("{path}&open=yes")).await;
+        assert_eq!(ids(&open).len(), 0, "derived: {derived}, {open}");
+        let past = site.json(path).await;
+        assert_eq!(past["data"][0]["until_ms"], json!(NOW - HOUR), "{past}");
+        assert_eq!(past["data"][0]["clear"], json!(null));
+    }
 }
 
 #[tokio::test]
