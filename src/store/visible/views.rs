@@ -35,6 +35,8 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("people", Rows::OfRooms),
     ("room_rules", Rows::OfWholeRooms),
     ("room_members", Rows::OfWholeRooms),
+    // The people in the title are those of now.
+    ("room_titles", Rows::OfWholeRooms),
     ("call_types", Rows::OfWholeRooms),
     ("derivations", Rows::OfWholeRooms),
     ("history_jobs", Rows::OfWholeRooms),

@@ -114,9 +114,14 @@ pub(in crate::web) async fn list_all_rooms(
             room_id,
             name,
             alias,
-            ..
+            title,
         } = &room.room;
-        query.fits(&[Some(room_id.as_str()), name.as_deref(), alias.as_deref()])
+        query.fits(&[
+            Some(room_id.as_str()),
+            name.as_deref(),
+            alias.as_deref(),
+            Some(title.as_str()),
+        ])
     });
     page.matching = page.list.data.len();
     page.list.data = chosen.all(page.list.data, |room| sort_key_of_room(chosen, room));
@@ -136,7 +141,7 @@ fn sort_key_of_room(chosen: SortOrder, room: &RoomFacts) -> RowKey {
         _ => 0,
     };
 
-    RowKey::new(number, &room.room.title(), &room.room.room_id)
+    RowKey::new(number, room.room.title(), &room.room.room_id)
 }
 
 /// The page of the rooms from their rows, the running calls (`active`), and what is known of the

@@ -25,6 +25,7 @@ mod person;
 mod places;
 mod problems;
 mod proxy;
+mod room_titles;
 mod seen;
 mod server_check;
 mod shared;
