@@ -33,6 +33,8 @@ pub(in crate::store) enum Rows {
 pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("rooms", Rows::OfRooms),
     ("people", Rows::OfRooms),
+    // Read with the room of the space, which must be visible, too.
+    ("space_rooms", Rows::OfRooms),
     ("room_rules", Rows::OfWholeRooms),
     ("room_members", Rows::OfWholeRooms),
     // The people in the title are those of now.
