@@ -481,6 +481,7 @@ fn observer_settings(
         poll_schedule: config.poll_schedule.clone(),
         rooms: config.rooms.iter().map(wish).collect(),
         peek_rooms: config.peek_rooms.iter().map(wish).collect(),
+        spaces: config.spaces.iter().map(wish).collect(),
         invite_servers: config.invites.allow_servers.clone(),
         invite_users: config.invites.allow_users.clone(),
         opt_out_by_message: config.opt_out_by_message,

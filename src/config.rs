@@ -32,6 +32,8 @@ pub struct Config {
     pub rooms: Vec<RoomSpec>,
     /// World-readable rooms to poll without joining.
     pub peek_rooms: Vec<RoomSpec>,
+    /// Spaces to join, whose rooms are joined and watched.
+    pub spaces: Vec<RoomSpec>,
     pub mode: Mode,
     /// When to read the whole state of the rooms: cron with seconds, UTC; already checked.
     pub poll_schedule: String,
@@ -195,6 +197,7 @@ impl Config {
         let credentials_file = layers.parsed("credentials_file", check::parse_file_path);
         let rooms = layers.list("rooms", check::parse_room);
         let peek_rooms = layers.list("peek_rooms", check::parse_room);
+        let spaces = layers.list("spaces", check::parse_room);
         let mode = layers.parsed("mode", check::parse_mode);
         let poll_schedule = layers.parsed("poll_schedule", check::parse_schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
@@ -231,6 +234,7 @@ impl Config {
                 .unwrap_or_else(|| default_credentials_file(&database_url)),
             rooms,
             peek_rooms,
+            spaces,
             mode: mode?,
             poll_schedule: poll_schedule?,
             slot_policy: slot_policy?,

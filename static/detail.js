@@ -128,3 +128,15 @@
   addEventListener("pointercancel", stop);
   addEventListener("keydown", (event) => event.key === "Escape" && stop());
 })();
+// Escape closes the explanation of a word until the pointer or the focus has left it. It opens without this file.
+(() => {
+  const open = (event) => event.target.closest?.(".term[data-closed]")?.removeAttribute("data-closed");
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const term of document.querySelectorAll(".term:is(:hover,:focus-within)")) term.dataset.closed = "";
+  });
+  document.addEventListener("pointerout", (event) => {
+    if (!event.target.closest?.(".term")?.contains(event.relatedTarget)) open(event);
+  });
+  document.addEventListener("focusout", open);
+})();

@@ -72,7 +72,11 @@ pub(super) async fn check_all_rooms(
         .collect();
     try_joined_rooms(client, &others, faults).await;
     let waiting = check_invitations(config, client, faults).await;
-    if joined.is_empty() && config.rooms.is_empty() && config.peek_rooms.is_empty() && waiting == 0
+    if joined.is_empty()
+        && config.rooms.is_empty()
+        && config.peek_rooms.is_empty()
+        && config.spaces.is_empty()
+        && waiting == 0
     {
         say!("  Nothing to watch yet: invite {bot} to a room, or name rooms in CALLSCOPE_ROOMS.");
     }

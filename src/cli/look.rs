@@ -488,7 +488,7 @@ fn long_text(value: &Value) -> String {
 
 /// The display name of a room: its name, or else its alias, or else its id.
 pub(super) fn room_name(room: &Value) -> String {
-    let names = ["name", "alias", "room_id"]
+    let names = ["title", "name", "alias", "room_id"]
         .iter()
         .filter_map(|key| room[key].as_str());
 

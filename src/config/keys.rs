@@ -43,6 +43,11 @@ pub const KEYS: &[SettingKey] = &[
         Some(""),
         "#lobby:example.org, a room whose history everybody may read",
     ),
+    new_key(
+        "spaces",
+        Some(""),
+        "#community:example.org or !abcdefg:example.org, with ?via=example.org where needed",
+    ),
     new_key("mode", Some("follow"), "follow or poll"),
     new_key(
         "poll_schedule",

@@ -20,6 +20,7 @@ mod rooms;
 mod secret;
 mod server;
 pub mod server_check;
+mod spaces;
 mod split;
 mod state;
 mod stream;
@@ -38,6 +39,7 @@ pub use repair::repair_json;
 pub use rooms::{ResolvedAlias, StateParts};
 pub use secret::Secret;
 pub use server::{Capabilities, DelayedLimits};
+pub use spaces::{SpaceChild, SpaceState};
 pub use sync::{
     DirectText, DirectTexts, Invite, JoinedRoom, LeftRoom, SyncBatch, SyncEnd, SyncPart, SyncParts,
     SyncRequest, filter_json, filter_of_names, filter_of_nothing, filter_of_room, filter_of_texts,

@@ -22,6 +22,8 @@ pub(super) enum Work {
     Forgetting,
     Wishes,
     Probe,
+    /// Reading which rooms the spaces name.
+    Spaces,
     /// Following to the rooms that replaced others.
     Successors,
     Rederive,

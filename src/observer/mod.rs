@@ -30,6 +30,7 @@ mod retention;
 mod rooms;
 mod sign_in;
 mod sign_in_codes;
+mod spaces;
 mod storage;
 mod successors;
 mod sync;
@@ -87,6 +88,8 @@ pub struct Settings {
     pub rooms: Vec<RoomWish>,
     /// World-readable rooms to poll without joining.
     pub peek_rooms: Vec<RoomWish>,
+    /// Spaces to join, with their rooms.
+    pub spaces: Vec<RoomWish>,
     /// Whose invitations are accepted: servers, and users by full id.
     pub invite_servers: Vec<String>,
     pub invite_users: Vec<String>,
@@ -143,6 +146,8 @@ pub struct Observer {
     history: Arc<Notify>,
     /// Notified when a poll of all rooms is due.
     poll_due: Arc<Notify>,
+    /// Notified when it is time to look at the spaces.
+    spaces_due: Arc<Notify>,
     /// The interval of the polls.
     rhythm: Arc<poll_schedule::PollInterval>,
     /// Notified when it is time to probe other servers.
@@ -216,6 +221,7 @@ impl Observer {
             vantage_id,
             history: Arc::default(),
             poll_due: Arc::default(),
+            spaces_due: Arc::default(),
             rhythm: Arc::default(),
             probe_due: Arc::default(),
             accepted: Arc::default(),
@@ -305,6 +311,7 @@ impl Observer {
             self.keep(Work::DirectMessages, || self.hear_direct_messages()),
             self.keep(Work::Greetings, || self.greet_who_asks()),
             self.keep(Work::Rooms, || self.keep_asking_our_server()),
+            self.keep(Work::Spaces, || self.follow_spaces()),
             self.keep(Work::Successors, || self.follow_successors()),
             self.keep(Work::Retention, || self.delete_by_age_daily()),
             self.keep(Work::Signs, || self.keep_signs()),

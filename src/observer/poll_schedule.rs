@@ -61,6 +61,16 @@ impl Observer {
                 &self.rhythm,
             )?)
             .await?;
+        if !self.settings.spaces.is_empty() {
+            scheduler
+                .add(notifying_job(
+                    &self.settings.poll_schedule,
+                    &self.spaces_due,
+                    &Arc::default(),
+                )?)
+                .await?;
+        }
+
         if let Some(probe) = &self.settings.probe {
             scheduler
                 .add(notifying_job(

@@ -7,6 +7,7 @@ use super::{Error, Observer};
 use crate::changes::Change;
 use crate::store;
 use crate::store::derive::rederive::{self, RederiveStep};
+use crate::store::derive::room_titles;
 use crate::store::ingest::receive_times;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,15 @@ impl Observer {
     pub(super) async fn find_older_rules(&self) {
         let (store, rules) = (&self.store, &self.settings.rules);
         let mut backoff = Backoff::new();
-        while let Err(error) = rederive::find_stale_rooms(store, rules, self.clock.now_ms()).await {
+        loop {
+            let look = async {
+                room_titles::add_missing_titles(store).await?;
+                rederive::find_stale_rooms(store, rules, self.clock.now_ms()).await
+            };
+            let Err(error) = look.await else {
+                break;
+            };
+
             let error = Error::from(error);
             self.failed(
                 Work::Rederive,

@@ -122,6 +122,7 @@ impl Observer {
                 room_id: invite.room_id.clone(),
                 name: invite.name.clone(),
                 alias: invite.alias.clone(),
+                people_title: None,
             },
             inviter,
             accepted,

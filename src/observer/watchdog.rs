@@ -66,6 +66,7 @@ mod tests {
             poll_schedule: "0 0 * * * *".into(),
             rooms: Vec::new(),
             peek_rooms: Vec::new(),
+            spaces: Vec::new(),
             invite_servers: Vec::new(),
             opt_out_by_message: false,
             invite_users: Vec::new(),

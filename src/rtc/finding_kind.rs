@@ -236,8 +236,8 @@ pub const KINDS: &[KindEntry] = &[
     KindEntry {
         kind: FindingKind::ServerDenied,
         title: "A server is shut out of the room",
-        meaning: "The room takes no events of a homeserver any more, so its people in the call \
-                  cannot say goodbye and stay in it until they expire.",
+        meaning: "The room takes no events of a homeserver any more, so its people cannot \
+                  leave the call and stay in it until they expire.",
         mender: Mender::RoomModerators,
         remedy: "Take the server out of the deny list of m.room.server_acl, or empty the \
                  memberships.",
@@ -247,8 +247,8 @@ pub const KINDS: &[KindEntry] = &[
     KindEntry {
         kind: FindingKind::LostPower,
         title: "No power to leave",
-        meaning: "A member of the call lost the power to send call memberships, and so cannot say \
-                  goodbye.",
+        meaning: "A member of the call lost the power to send call memberships, and so cannot \
+                  leave it.",
         mender: Mender::RoomModerators,
         remedy: "Lower the power level for call members, or empty the membership.",
         severity: Severity::Warning,
@@ -297,7 +297,7 @@ pub const KINDS: &[KindEntry] = &[
     },
     KindEntry {
         kind: FindingKind::Reconciled,
-        title: "A membership vanished without a goodbye",
+        title: "A membership vanished without a leave",
         meaning: "A look at the state of the room found a membership gone, and no event says so.",
         mender: Mender::ServerAdmin,
         remedy: "Nothing now; if it happens often, our homeserver misses events of the room, or \
@@ -318,20 +318,20 @@ pub const KINDS: &[KindEntry] = &[
     },
     KindEntry {
         kind: FindingKind::NoGoodbye,
-        title: "No goodbye came",
+        title: "No leave came",
         meaning: "A membership counted until it expired, long after the last that was heard of its \
                   device.",
         mender: Mender::ServerAdmin,
-        remedy: "Switch delayed events (MSC4140) on at their homeserver, so that it says goodbye \
-                 for clients that are lost.",
+        remedy: "Switch delayed events (MSC4140) on at their homeserver, so that it sends the \
+                 leave for lost clients.",
         severity: Severity::Minor,
         is_certain: true,
     },
     KindEntry {
         kind: FindingKind::RanOut,
-        title: "A membership ran out too early",
-        meaning: "A membership expired while its device was still in the call: others lost sight \
-                  of it.",
+        title: "A membership expired too early",
+        meaning: "A membership expired while its device was still in the call: others did not \
+                  see it any more.",
         mender: Mender::Person,
         remedy: "Update the client to one that renews its membership.",
         severity: Severity::Minor,

@@ -62,11 +62,11 @@ impl GhostSign {
 words! {
     /// What kind of ghost it is, which decides what helps.
     pub enum GhostClass {
-        /// The room takes no goodbye from it any more: by its power levels or its server ACL.
+        /// The room takes no leave from it any more: by its power levels or its server ACL.
         Muzzled = "muzzled",
         /// The same person came later with another device.
         Superseded = "superseded",
-        /// It ran out; its event is still in the state of the room, which clients ignore.
+        /// It expired; its event is still in the state of the room, which clients ignore.
         Expired = "expired",
         /// It still counts, and a sign or its silence says that it is gone.
         Gone = "gone",
@@ -82,9 +82,9 @@ impl GhostClass {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Muzzled => "The room takes no goodbye from it any more",
+            Self::Muzzled => "The room takes no leave from it any more",
             Self::Superseded => "The same person came later with another device",
-            Self::Expired => "It ran out; its event is still in the state of the room",
+            Self::Expired => "It expired; its event is still in the state of the room",
             Self::Gone => "It still counts, and is probably gone",
             Self::Left => "Its person left the room; its event is still in the state",
             Self::Overwritten => "Another device of the same person wrote over its event",

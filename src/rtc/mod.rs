@@ -37,6 +37,7 @@ pub mod ring;
 pub mod room;
 pub mod room_finding;
 pub mod room_rules;
+pub mod room_title;
 pub mod room_visibility;
 pub mod server_check;
 pub mod session;

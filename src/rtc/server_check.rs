@@ -410,10 +410,7 @@ impl ServerAnswers {
         let said = self.versions.answer.said();
         let (state, came) = match said.map(|can| can.delayed_events) {
             Some(true) => (StepState::Well, "on"),
-            Some(false) => (
-                StepState::Broken,
-                "off: nothing says goodbye for lost clients",
-            ),
+            Some(false) => (StepState::Broken, "off: no leave is sent for lost clients"),
             None => (StepState::Unknown, "the client API does not answer"),
         };
 
@@ -448,7 +445,10 @@ impl ServerAnswers {
                 (StepState::Broken, came)
             }
             Some(ms) if delegates && ms < DELEGATED_DELAY_MS => {
-                let came = format!("{} s, the SFU’s goodbye needs an hour", ms / 1000);
+                let came = format!(
+                    "{} s, the delayed leave by the SFU needs an hour",
+                    ms / 1000
+                );
                 (StepState::Broken, came)
             }
             Some(ms) => (StepState::Well, format!("up to {} s", ms / 1000)),
@@ -589,8 +589,11 @@ fn check_sfu(sfu: &SfuAnswers) -> [CheckLine; 3] {
     };
     // Without delegation clients schedule their own leave, which is the usual way.
     let delegation = match sfu.delegates_leave {
-        Some(true) => (StepState::Well, "it says goodbye for clients that are lost"),
-        Some(false) => (StepState::Well, "clients schedule their own goodbye"),
+        Some(true) => (
+            StepState::Well,
+            "it sends the delayed leave for lost clients",
+        ),
+        Some(false) => (StepState::Well, "clients schedule their own delayed leave"),
         None => (StepState::Unknown, "not told"),
     };
 

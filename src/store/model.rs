@@ -15,6 +15,9 @@ pub struct RoomName {
     pub room_id: String,
     pub name: Option<String>,
     pub alias: Option<String>,
+    /// The title by its people, where it has neither name nor alias and the viewer may see who is
+    /// in it.
+    pub people_title: Option<String>,
 }
 
 impl RoomName {
@@ -24,6 +27,7 @@ impl RoomName {
             room_id: row.try_get("room_id")?,
             name: row.try_get("name")?,
             alias: row.try_get("alias")?,
+            people_title: row.try_get("people_title")?,
         })
     }
 }
@@ -120,6 +124,8 @@ pub struct CallFilter {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct More {
     pub application: Option<String>,
+    /// Calls in rooms of this space.
+    pub space: Option<String>,
     /// Calls with somebody of this homeserver.
     pub server: Option<String>,
     /// Calls with this user.

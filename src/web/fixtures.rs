@@ -50,6 +50,7 @@ pub fn room_name(name: &str, alias: &str) -> RoomName {
         ),
         name: (!name.is_empty()).then(|| name.to_owned()),
         alias: alias.starts_with('#').then(|| alias.to_owned()),
+        people_title: None,
     }
 }
 

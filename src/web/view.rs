@@ -125,24 +125,44 @@ pub struct RoomRef {
     pub room_id: String,
     pub name: Option<String>,
     pub alias: Option<String>,
+    /// What pages call it: its name, else its alias, else the names of its people as clients show
+    /// them, else its id. Who may not see the people gets the id.
+    pub title: String,
 }
 
 impl From<RoomName> for RoomRef {
     fn from(room: RoomName) -> Self {
-        Self {
-            room_id: room.room_id,
+        let mut named = Self {
             name: shorten_name(room.name),
             alias: shorten_name(room.alias),
+            ..Self::without_name(&room.room_id)
+        };
+        let name = named.name.as_deref().filter(|name| !name.trim().is_empty());
+        let title = name.or(named.alias.as_deref());
+        if let Some(title) = title.or(room.people_title.as_deref()) {
+            named.title = format::sanitize_line(title);
         }
+
+        named
     }
 }
 
 impl RoomRef {
-    /// The room's title: its name, else its alias, else its id.
+    /// A room of which only the id is known.
     #[must_use]
-    pub fn title(&self) -> String {
-        let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
-        format::sanitize_line(name.or(self.alias.as_deref()).unwrap_or(&self.room_id))
+    pub fn without_name(room_id: &str) -> Self {
+        Self {
+            room_id: room_id.to_owned(),
+            name: None,
+            alias: None,
+            title: format::sanitize_line(room_id),
+        }
+    }
+
+    /// The room's title, as the key `title` has it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
     }
 
     /// The line below the title: alias or id.

@@ -11,11 +11,9 @@ pub struct Page {
     pub facts: Vec<String>,
 }
 
-/// The title of a room on a page: its name, its alias or its id.
+/// The title of a room on a page.
 fn title(room: &Value) -> String {
-    let names = ["name", "alias", "room_id"].map(|key| room[key].as_str());
-    let mut names = names.into_iter().flatten();
-    names.find(|n| !n.trim().is_empty()).unwrap().to_owned()
+    text(&room["title"])
 }
 
 /// The title of a person on a page: the display name, or the local part of the id.

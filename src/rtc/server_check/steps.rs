@@ -86,7 +86,7 @@ impl CheckStep {
             Self::Transports => "Transports endpoint",
             Self::TokenService => "Token service",
             Self::Sfu => "SFU",
-            Self::Delegated => "Goodbye by the SFU",
+            Self::Delegated => "Delayed leave by the SFU",
             Self::DelayedEvents => "Delayed events",
             Self::DelayLimit => "Longest delay",
             Self::StickyEvents => "Sticky events",
@@ -122,13 +122,15 @@ impl CheckStep {
             Self::Transports => "New clients find no SFU: a call starts, and nobody hears anybody.",
             Self::TokenService => "Clients get no token for the SFU, so nobody hears anybody.",
             Self::Sfu => "Clients cannot connect to the SFU, so nobody hears anybody.",
-            Self::Delegated => "Clients that are lost stay in the call until their goodbye is due.",
+            Self::Delegated => {
+                "Clients that are lost stay in the call until their delayed leave is due."
+            }
             Self::DelayedEvents => {
                 "A client that crashes or loses its connection stays in the call as a ghost until \
                  its membership expires, for hours."
             }
             Self::DelayLimit => {
-                "The homeserver refuses the goodbye that clients schedule, so lost clients stay as \
+                "The homeserver refuses the delayed leave that clients schedule, so lost clients stay as \
                  ghosts."
             }
             Self::StickyEvents => {

@@ -23,6 +23,8 @@ pub struct NewRoom {
     pub alias: Option<String>,
     /// Topic.
     pub topic: Option<String>,
+    /// The type of the room, such as `m.space`.
+    pub kind: Option<String>,
     /// Room version.
     pub version: String,
     /// Whether encryption is on.
@@ -47,6 +49,7 @@ impl Default for NewRoom {
             name: None,
             alias: None,
             topic: None,
+            kind: None,
             version: "12".to_owned(),
             encrypted: false,
             history_visibility: "shared".to_owned(),
@@ -69,6 +72,10 @@ impl Homeserver {
         };
 
         let mut creation = json!({"room_version": new.version, "creator": creator});
+        if let Some(kind) = &new.kind {
+            creation["type"] = kind.as_str().into();
+        }
+
         if let Some(predecessor) = &new.predecessor {
             creation["predecessor"] = json!({"room_id": predecessor});
         }

@@ -9,6 +9,7 @@ pub mod pseudonyms;
 pub mod rebuild;
 pub mod rederive;
 pub(super) mod rejections;
+pub mod room_titles;
 pub(super) mod session_counters;
 pub(super) mod session_rows;
 pub(super) mod sessions;

@@ -129,8 +129,8 @@ pub(in crate::store) async fn delete_invitation(
     Ok(())
 }
 
-const OPEN: &str =
-    "select room_id, inviter, accepted, is_direct, seen_ms, name, alias from invitations where vantage_id = $1
+const OPEN: &str = "select room_id, inviter, accepted, is_direct, seen_ms, name, alias,
+        cast(null as text) as people_title from invitations where vantage_id = $1
     order by seen_ms, room_id";
 
 /// All stored invitations, oldest first; for the observer.
@@ -150,8 +150,8 @@ pub async fn list_invitations(
 }
 
 const WAITING: &str =
-    "select i.room_id, i.inviter, i.accepted, i.is_direct, i.seen_ms, i.name, i.alias
-    from invitations i
+    "select i.room_id, i.inviter, i.accepted, i.is_direct, i.seen_ms, i.name, i.alias,
+        cast(null as text) as people_title from invitations i
     join vantages v on v.id = i.vantage_id where v.retired_ms is null
     order by i.accepted, i.seen_ms desc, i.room_id limit $1";
 

@@ -19,6 +19,7 @@ pub mod sender_limit;
 pub(super) mod sieve;
 pub(super) mod sightings;
 pub mod snapshots;
+pub mod spaces;
 pub mod state_resets;
 pub mod unrequested;
 pub mod vantages;

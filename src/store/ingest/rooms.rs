@@ -11,6 +11,7 @@ use crate::rtc::room_visibility::{
 };
 use crate::rtc::words::Watch;
 use crate::store::db::multi_row::{MultiRow, Statement};
+use crate::store::derive::room_titles::{people_title, refresh_room_title};
 use crate::store::model::{Neighbour, RoomName, RoomRow};
 use crate::store::stats::calls_ever;
 use crate::store::stored_event::event_from_row;
@@ -161,7 +162,7 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
         .execute(&mut **tx)
         .await?;
 
-    Ok(())
+    refresh_room_title(tx, room_id).await
 }
 
 const OPTS_OUT: &str = "select opts_out from rooms where room_id = $1";
@@ -427,8 +428,10 @@ pub async fn list_watched_rooms(store: &Reader) -> Result<Vec<(String, Watch)>, 
 // columns that the outer one sorts by, as PostgreSQL requires. `+ 0` and `|| ''` make the database
 // begin with the running calls, which are few. `stream`, which is never negative, makes it use the
 // index of rejected events, which are few.
-pub(in crate::store) const LISTED: &str = "select * from (select r.*,
-    n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
+pub(in crate::store) const LISTED: &str = concat!(
+    "select * from (select r.*, ",
+    people_title!(),
+    " as people_title, n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
     o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by,
     o.replaced_ms as predecessor_replaced_ms, (select count(*) from state_resets z
     where z.room_id = r.room_id and z.noticed_ms > $1 - 86400000) as resets,
@@ -451,7 +454,8 @@ pub(in crate::store) const LISTED: &str = "select * from (select r.*,
         room_id) as a on a.room_id = r.room_id
     left join rooms n on n.room_id = r.replaced_by left join rooms o on o.room_id = r.predecessor
     where $2 = '' or r.room_id = $2 or r.alias = $2) as listed
-    order by active desc, last_call_ms desc, name, room_id";
+    order by active desc, last_call_ms desc, name, room_id"
+);
 
 /// All rooms, as known at `now`, ms: with a running call first, then by newest call, then by name.
 ///
@@ -539,8 +543,12 @@ pub async fn replaced_by(store: &Reader, room_id: &str) -> Result<Option<String>
     Ok(query.fetch_optional(&store.read).await?)
 }
 
-const NAMED: &str = "select room_id, name, alias from rooms where room_id = $1 or alias = $1
-    order by case when room_id = $1 then 0 else 1 end, room_id limit 1";
+const NAMED: &str = concat!(
+    "select r.room_id, r.name, r.alias, ",
+    people_title!(),
+    " as people_title from rooms r where r.room_id = $1 or r.alias = $1
+    order by case when r.room_id = $1 then 0 else 1 end, r.room_id limit 1"
+);
 
 /// The names of the room with this id or alias; `None` if it is not known. An id comes before an
 /// alias.

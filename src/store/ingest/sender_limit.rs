@@ -11,6 +11,7 @@
 use super::batch::RoomBatch;
 use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::words::Source;
+use crate::store::derive::room_titles::people_title;
 use crate::store::model::RoomName;
 use crate::store::{Error, Reader, Tx, to_i64};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -283,11 +284,13 @@ pub struct Flood {
 macro_rules! floods {
     ($filter:literal) => {
         concat!(
-            "select a.room_id, r.name, r.alias, a.sender, cast(sum(a.events) as bigint) as events,
+            "select a.room_id, r.name, r.alias, ",
+            people_title!(),
+            " as people_title, a.sender, cast(sum(a.events) as bigint) as events,
             min(a.hour) as first, max(a.hour) as last
             from set_aside a join rooms r on r.room_id = a.room_id where ",
             $filter,
-            " group by a.room_id, r.name, r.alias, a.sender order by max(a.hour) desc,
+            " group by a.room_id, r.room_id, r.name, r.alias, a.sender order by max(a.hour) desc,
                 sum(a.events) desc, a.sender limit $2"
         )
     };
@@ -299,21 +302,23 @@ type FloodRow = (
     String,
     Option<String>,
     Option<String>,
+    Option<String>,
     String,
     i64,
     i64,
     i64,
 );
 
-/// A flood from its row: room id, name, alias, sender, number of events, and the first and the last
+/// A flood from its row: room id, name, alias, title by people, sender, number of events, and the first and the last
 /// hour, counted from 1970.
 fn flood_from_row(row: FloodRow) -> Flood {
-    let (room_id, name, alias, user_id, events, first, last) = row;
+    let (room_id, name, alias, people_title, user_id, events, first, last) = row;
     Flood {
         room: RoomName {
             room_id,
             name,
             alias,
+            people_title,
         },
         user_id,
         events,

@@ -4,6 +4,7 @@ pub use super::call_list::{count_calls, list_calls};
 use crate::rtc::words::Watch;
 use crate::store::db::json_row::read_rows;
 use crate::store::db::multi_row::MultiRow;
+use crate::store::derive::room_titles::people_title;
 use crate::store::model::{Call, LoneCall, RoomName};
 use crate::store::{Error, Reader};
 use sqlx::Row;
@@ -15,6 +16,7 @@ json_row! {
         room_id: String = "s.room_id",
         room_name: Option<String> = "r.name",
         room_alias: Option<String> = "r.alias",
+        people_title: Option<String> = people_title!(),
         watch: String = "r.watch",
         looked_ms: i64 = "coalesce(r.polled_ms, r.first_seen_ms)",
         slot_id: String = "s.slot_id",
@@ -375,6 +377,7 @@ pub(in crate::store) fn call_from_row(row: CallRow) -> Call {
             room_id: row.room_id,
             name: row.room_name,
             alias: row.room_alias,
+            people_title: row.people_title,
         },
         lost_ms: is_lost.then_some(row.looked_ms),
         slot_id: row.slot_id,

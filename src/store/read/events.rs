@@ -2,19 +2,27 @@
 
 use super::rings::is_related;
 use crate::store::db::word_column::word_from_row;
+use crate::store::derive::room_titles::people_title;
 use crate::store::model::{Call, Evidence, Rejected, RoomName};
 use crate::store::read::memberships::ended_by_the_room;
 use crate::store::{Error, Reader};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-const REJECTED: &str =
-    "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
-    where e.rejected is not null and e.stream < $2 order by e.stream desc limit $1";
-const REJECTED_ROOM: &str =
-    "select e.*, r.name as room_name, r.alias from events e join rooms r on r.room_id = e.room_id
-    where e.rejected is not null and e.stream < $2 and e.room_id = $3 order by e.stream desc
-    limit $1";
+macro_rules! rejected {
+    ($rest:literal) => {
+        concat!(
+            "select e.*, r.name as room_name, r.alias, ",
+            people_title!(),
+            " as people_title from events e join rooms r on r.room_id = e.room_id
+            where e.rejected is not null and e.stream < $2",
+            $rest,
+            " order by e.stream desc limit $1"
+        )
+    };
+}
+const REJECTED: &str = rejected!("");
+const REJECTED_ROOM: &str = rejected!(" and e.room_id = $3");
 
 /// Rejected events, the last that came to us first, of one room or (`None`) of all, at most
 /// `limit`. A further page has those that came before the last one, whose `stream` is `before`.
@@ -60,6 +68,7 @@ fn rejected_from_row(row: &AnyRow) -> Result<Rejected, Error> {
             room_id,
             name: row.try_get("room_name")?,
             alias: row.try_get("alias")?,
+            people_title: row.try_get("people_title")?,
         },
         event_id: row.try_get("event_id")?,
         kind: row.try_get("kind")?,

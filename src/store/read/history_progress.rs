@@ -2,6 +2,7 @@
 //! is left.
 
 use crate::rtc::words::JobKind;
+use crate::store::derive::room_titles::people_title;
 use crate::store::ingest::history_jobs::job::HistoryJob;
 use crate::store::model::RoomName;
 use crate::store::{Error, Reader};
@@ -90,7 +91,9 @@ impl ReadProgress {
 macro_rules! reads {
     ($rest:literal) => {
         concat!(
-            "select j.*, r.name, r.alias, (select min(e.origin_server_ts + 0) from events e
+            "select j.*, r.name, r.alias, ",
+            people_title!(),
+            " as people_title, (select min(e.origin_server_ts + 0) from events e
                 where e.room_id = j.room_id and e.chain is null and e.kind = 'm.room.create'
                 and e.state_key = '' and e.origin_server_ts + 0 > 1388534400000) as created_ms
             from history_jobs j left join rooms r on r.room_id = j.room_id
@@ -125,10 +128,13 @@ pub async fn reads_ended_early(store: &Reader, limit: i64) -> Result<Vec<ReadPro
     rows.iter().map(progress_from_row).collect()
 }
 
-const ROOMS_ENDED_EARLY: &str = "select j.room_id, min(r.name) as name, min(r.alias) as alias
-    from history_jobs j left join rooms r on r.room_id = j.room_id
+const ROOMS_ENDED_EARLY: &str = concat!(
+    "select j.room_id, r.name, r.alias, ",
+    people_title!(),
+    " as people_title from history_jobs j left join rooms r on r.room_id = j.room_id
     where j.kind in ('backfill', 'gap') and j.done_ms is not null and j.due_ms is not null
-    group by j.room_id order by j.room_id";
+    group by j.room_id, r.room_id, r.name, r.alias order by j.room_id"
+);
 
 /// The rooms with reads that ended before the room's beginning and are tried again, by id.
 ///

@@ -109,7 +109,9 @@ pub(in crate::store) struct NameMatches {
 macro_rules! room_words {
     () => {
         "coalesce(r.folded, lower(coalesce(r.name,
-            '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))"
+            '') || ' ' || coalesce(r.alias, '') || ' ' || r.room_id))
+            || coalesce((select ' ' || rt.folded from room_titles rt
+                where rt.room_id = r.room_id), '')"
     };
 }
 macro_rules! name_words {

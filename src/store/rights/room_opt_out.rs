@@ -169,7 +169,7 @@ pub(in crate::store) async fn apply_opt_out(
 
 /// Deletes everything that tells of calls and people in a room. The room's own state stays: its
 /// events have an empty state key, and the types are not those of calls.
-const DELETE_RECORDED: [&str; 23] = [
+const DELETE_RECORDED: [&str; 24] = [
     "delete from finding_people where room_id = $1",
     "delete from findings where room_id = $1",
     "delete from tallies where tally in (select s.tally from sessions s where s.room_id = $1)",
@@ -191,6 +191,7 @@ const DELETE_RECORDED: [&str; 23] = [
     "delete from redacting_bans where room_id = $1",
     "delete from people where room_id = $1",
     "delete from room_members where room_id = $1",
+    "delete from room_titles where room_id = $1",
     "delete from call_types where room_id = $1",
     "delete from pseudonyms where room_id = $1",
     "delete from events where room_id = $1 and not (chain is null and coalesce(state_key, 'x') = ''

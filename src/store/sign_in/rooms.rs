@@ -4,6 +4,7 @@
 use super::SignIns;
 use crate::rtc::room_visibility::{RoomVisibility, VisibilityFacts, visibility_of_room};
 use crate::store::db::json_row::read_rows;
+use crate::store::derive::room_titles::people_title;
 use crate::store::visible::VisibilityPolicy;
 use crate::store::{Error, Reader};
 
@@ -13,6 +14,8 @@ pub struct AdminRoom {
     pub room_id: String,
     pub name: Option<String>,
     pub alias: Option<String>,
+    /// Its title by its people, if it has neither name nor alias.
+    pub people_title: Option<String>,
     /// The operator's decision.
     pub by_operator: Option<RoomVisibility>,
     /// What the room's moderators ask for.
@@ -46,6 +49,7 @@ json_row! {
         room_id: String = "r.room_id",
         name: Option<String> = "r.name",
         alias: Option<String> = "r.alias",
+        people_title: Option<String> = people_title!(),
         by_operator: Option<RoomVisibility> = "r.shown_by_operator",
         by_room: Option<RoomVisibility> = "r.shown_by_room",
         history_visibility: Option<String> = "r.history_visibility",
@@ -75,6 +79,7 @@ fn room_from_row(row: RoomRow) -> AdminRoom {
         room_id: row.room_id,
         name: row.name,
         alias: row.alias,
+        people_title: row.people_title,
         by_operator: row.by_operator,
         by_room: row.by_room,
         history_visibility: row.history_visibility,

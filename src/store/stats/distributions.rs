@@ -14,6 +14,7 @@ use crate::rtc::time::DAY_MS;
 use crate::rtc::words::EndReason;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::word_column::word_from_row;
+use crate::store::derive::room_titles::people_title;
 use crate::store::model::RoomName;
 use crate::store::{Error, Reader};
 use serde::Serialize;
@@ -273,7 +274,11 @@ async fn read_refuted_calls(
 const REFUTED_MOST: usize = 2000;
 
 static NAMES: MultiRow = MultiRow::new(
-    "select room_id, name, alias from rooms where room_id in (",
+    concat!(
+        "select r.room_id, r.name, r.alias, ",
+        people_title!(),
+        " as people_title from rooms r where r.room_id in ("
+    ),
     "?",
     ")",
 );
@@ -552,15 +557,18 @@ pub struct RanOutStay {
     pub until_ms: i64,
 }
 
-const GHOSTS: &str =
+const GHOSTS: &str = concat!(
     "select m.room_id, m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms,
-        p.name as person, r.name as room_name, r.alias
+        p.name as person, r.name as room_name, r.alias, ",
+    people_title!(),
+    " as people_title
     from memberships m join rooms r on r.room_id = m.room_id
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.session_id is not null
     and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired')
     and m.outlived_ms is null
-    order by m.until_ms desc, m.id limit $4";
+    order by m.until_ms desc, m.id limit $4"
+);
 
 /// The stays of a server that ran out within a span, newest first, at most `limit`.
 ///
@@ -578,16 +586,12 @@ pub async fn list_ran_out_stays(
         .bind(span.to)
         .bind(limit);
     let ghost = |row: &sqlx::any::AnyRow| {
-        let (room_id, name, alias) = (
-            row.try_get("room_id")?,
-            row.try_get("room_name")?,
-            row.try_get("alias")?,
-        );
         Ok(RanOutStay {
             room: RoomName {
-                room_id,
-                name,
-                alias,
+                room_id: row.try_get("room_id")?,
+                name: row.try_get("room_name")?,
+                alias: row.try_get("alias")?,
+                people_title: row.try_get("people_title")?,
             },
             session_id: row.try_get("session_id")?,
             user_id: row.try_get("user_id")?,

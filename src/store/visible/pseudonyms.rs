@@ -9,12 +9,13 @@ use super::views::Rows;
 pub(in crate::store) const HIDDEN_SERVER: &str = "hidden.invalid";
 
 /// Tables whose rows name people, or hold events as they were sent.
-const NAMING: [&str; 19] = [
+const NAMING: [&str; 20] = [
     "findings",
     "finding_people",
     "people",
     "room_rules",
     "room_members",
+    "room_titles",
     "former_calls",
     "state_resets",
     "sightings",

@@ -7,6 +7,7 @@ use crate::rtc::coverage::Span;
 use crate::rtc::finding_kind::KINDS;
 use crate::store::db::dialect::Dialect;
 use crate::store::derive::pseudonyms;
+use crate::store::ingest::spaces;
 use crate::store::test_database::Database;
 use crate::store::{Reader, Writer};
 use sqlx::{AssertSqlSafe, Column, Row};
@@ -424,4 +425,52 @@ async fn views_of_pseudonyms_have_all_columns() {
             columns(&reader, table).await
         );
     }
+}
+
+#[tokio::test]
+async fn a_space_and_its_rooms_are_visible_each_for_itself() {
+    let bed = Bed::new().await;
+    for (room_id, history) in [
+        ("!space", "world_readable"),
+        ("!hidden", "shared"),
+        ("!open", "world_readable"),
+        ("!closed", "shared"),
+    ] {
+        bed.add_room(room_id, history, "invite").await;
+    }
+    for space in ["!space", "!hidden"] {
+        for room in ["!open", "!closed"] {
+            bed.run(&format!(
+                "insert into space_rooms (space_id, room_id) values ('{space}', '{room}')"
+            ))
+            .await;
+        }
+    }
+    bed.run("insert into room_titles (room_id, title, folded) values ('!open', 'Ada', 'ada')")
+        .await;
+
+    let policy = VisibilityPolicy::default();
+    let reader = bed.reader(&Viewer::Anonymous, policy).await;
+    let found = spaces::list_spaces(&reader).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].room.room_id.as_str(), found[0].rooms),
+        ("!space", 1)
+    );
+    let rooms = spaces::rooms_of_space(&reader, "!space").await.unwrap();
+    assert_eq!(rooms, BTreeSet::from(["!open".to_owned()]));
+    let hidden = spaces::rooms_of_space(&reader, "!hidden").await.unwrap();
+    assert_eq!(hidden, BTreeSet::new());
+    assert_eq!(
+        texts(&reader, "select title from room_titles").await,
+        [""; 0],
+        "a title names people"
+    );
+
+    let reader = bed.reader(&Viewer::Operator, policy).await;
+    assert_eq!(spaces::list_spaces(&reader).await.unwrap().len(), 2);
+    assert_eq!(
+        texts(&reader, "select title from room_titles").await,
+        ["Ada"]
+    );
 }

@@ -33,8 +33,12 @@ pub(in crate::store) enum Rows {
 pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("rooms", Rows::OfRooms),
     ("people", Rows::OfRooms),
+    // Read with the room of the space, which must be visible, too.
+    ("space_rooms", Rows::OfRooms),
     ("room_rules", Rows::OfWholeRooms),
     ("room_members", Rows::OfWholeRooms),
+    // The people in the title are those of now.
+    ("room_titles", Rows::OfWholeRooms),
     ("call_types", Rows::OfWholeRooms),
     ("derivations", Rows::OfWholeRooms),
     ("history_jobs", Rows::OfWholeRooms),

@@ -14,9 +14,10 @@ pub const NUMBER_MAX: i64 = 1_000_000_000;
 const LIMIT_MAX: i64 = 500;
 
 /// Parameters with free text; all others have fixed words and formats.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "intent",
     "room",
+    "space",
     "q",
     "server",
     "user",

@@ -21,6 +21,7 @@ use std::fmt::Write;
 pub const KNOWN: &[&str] = &[
     "q",
     "room",
+    "space",
     "server",
     "user",
     "application",

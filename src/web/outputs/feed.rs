@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn no_line_of_a_calendar_is_too_long_or_broken() {
         let mut calls = ended_calls();
-        calls[0].room.name = Some("Ü, ; \\ \u{7} ".repeat(30));
+        calls[0].room.title = "Ü, ; \\ \u{7} ".repeat(30);
         let text = feed(calls).ics();
         assert!(
             text.split("\r\n")

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Parameters of the files: those of the list, without paging.
-pub const ROOMS: &[&str] = &["q", "sort"];
+pub const ROOMS: &[&str] = &["q", "space", "sort"];
 pub const SERVERS: &[&str] = &["period", "q", "sort"];
 pub const OF_PERIOD: &[&str] = &["period", "sort"];
 

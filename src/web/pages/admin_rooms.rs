@@ -3,6 +3,7 @@
 
 use super::admin::Admin;
 use crate::rtc::room_visibility::RoomVisibility;
+use crate::store::model::RoomName;
 use crate::store::sign_in::audit_log::AuditKind;
 use crate::store::sign_in::rooms::{self, AdminRoom};
 use crate::web::Web;
@@ -90,11 +91,12 @@ fn words_of_visibility(visibility: RoomVisibility) -> &'static str {
 
 impl RoomChoice {
     fn new(facts: AdminRoom, web: &Web) -> Self {
-        let room = RoomRef {
+        let room = RoomRef::from(RoomName {
             room_id: facts.room_id.clone(),
             name: facts.name.clone(),
             alias: facts.alias.clone(),
-        };
+            people_title: facts.people_title.clone(),
+        });
 
         Self {
             room,
@@ -149,6 +151,7 @@ async fn show_rooms(
                 Some(room.room_id.as_str()),
                 room.name.as_deref(),
                 room.alias.as_deref(),
+                room.people_title.as_deref(),
             ])
         })
         .map(|room| RoomChoice::new(room, web))

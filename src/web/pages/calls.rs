@@ -26,6 +26,7 @@ use utoipa::ToSchema;
 pub const KNOWN: &[&str] = &[
     "q",
     "room",
+    "space",
     "server",
     "user",
     "application",
@@ -279,6 +280,21 @@ async fn finding_of_query(
     }))
 }
 
+/// The id of the space in the parameter `space`, which may be an alias; `None` if it is not given.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn space_of_query(web: &Web, query: &Query) -> Result<Option<String>, Error> {
+    let Some(asked) = query.get("space") else {
+        return Ok(None);
+    };
+    let found = rooms::find_room_name(&web.store, asked).await?;
+
+    Ok(Some(
+        found.map_or_else(|| asked.to_owned(), |room| room.room_id),
+    ))
+}
+
 /// The part of the filter that does not depend on room, status and time. A search for an event id
 /// becomes one for its call.
 async fn further_filter_of_query(
@@ -290,6 +306,7 @@ async fn further_filter_of_query(
     let text = |name: &str| query.get(name).map(ToOwned::to_owned);
     let mut more = More {
         application: text("application"),
+        space: space_of_query(web, query).await?,
         server: query.get("server").map(str::to_lowercase),
         user: text("user"),
         group: query.group()?,
@@ -516,6 +533,7 @@ impl CallsForm {
         let words = [
             ("q", "“", "”"),
             ("room", "room ", ""),
+            ("space", "space ", ""),
             ("server", "server ", ""),
             ("user", "person ", ""),
             ("application", "application ", ""),

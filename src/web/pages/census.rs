@@ -179,11 +179,7 @@ async fn read_census_of_period(
     let names = distributions::room_names(store, &rooms).await?;
     let room_named = |room_id: &str| match names.get(room_id) {
         Some(name) => RoomRef::from(name.clone()),
-        None => RoomRef {
-            room_id: room_id.to_owned(),
-            name: None,
-            alias: None,
-        },
+        None => RoomRef::without_name(room_id),
     };
     let mut servers = servers_of_census(&rows, &knows);
     let mut of_rooms = rooms_of_census(&rows, &knows, room_named);
@@ -450,11 +446,7 @@ mod tests {
 
     #[test]
     fn a_room_switches_when_all_servers_of_its_people_know_sticky_events() {
-        let named = |room_id: &str| RoomRef {
-            room_id: room_id.to_owned(),
-            name: None,
-            alias: None,
-        };
+        let named = RoomRef::without_name;
         let state = |rows: &[CensusRow], knows: &[(&str, bool)]| {
             let knows = knows
                 .iter()
@@ -501,11 +493,7 @@ mod tests {
         };
         let since = |readable| {
             let room = room(readable);
-            let named = RoomRef {
-                room_id: String::new(),
-                name: None,
-                alias: None,
-            };
+            let named = RoomRef::without_name("");
             EncryptedFacts::new(named, &room).blind_since_ms
         };
         assert_eq!(since(None), Some(10));

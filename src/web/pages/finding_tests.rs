@@ -385,8 +385,8 @@ fn what_needs_a_look_comes_first_and_lists_say_so() {
     });
 
     for words in [
-        "</svg>Now, 2 findings</span>",
-        "</svg>2 findings</span>",
+        "</svg>Now, Split SFUs, 1 more</a>",
+        "</svg>Split SFUs, 1 more</a>",
         "</i>Now</span>",
     ] {
         assert_eq!(page.matches(words).count(), 1, "{words}: {page}");

@@ -464,7 +464,7 @@ impl Unseen {
     /// The rooms by name, and how many more.
     #[must_use]
     pub fn names(&self) -> String {
-        let mut names: Vec<String> = self.rooms.iter().map(RoomRef::title).collect();
+        let mut names: Vec<String> = self.rooms.iter().map(|room| room.title.clone()).collect();
         if self.count > self.rooms.len() {
             names.push(format!("{} more", self.count - self.rooms.len()));
         }

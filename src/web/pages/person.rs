@@ -153,14 +153,8 @@ async fn load_person_page(
     let room_ids: Vec<String> = room_ids.into_iter().map(ToOwned::to_owned).collect();
     let names = distributions::room_names(store, &room_ids).await?;
     let room_named = |room_id: &str| {
-        names.get(room_id).cloned().map_or_else(
-            || RoomRef {
-                room_id: room_id.to_owned(),
-                name: None,
-                alias: None,
-            },
-            RoomRef::from,
-        )
+        let known = names.get(room_id).cloned();
+        known.map_or_else(|| RoomRef::without_name(room_id), RoomRef::from)
     };
     let running = super::read_running_calls(web, ask).await?.calls.clone();
     let is_here = |call: &CallFacts| call.present().any(|member| member.user_id == user_id);
@@ -449,11 +443,7 @@ mod tests {
             ring(6, "@ben:b", None, RingOutcome::Missed),
             ring(5, "@ben:b", None, RingOutcome::Ringing),
         ];
-        let room = |room_id: &str| RoomRef {
-            room_id: room_id.to_owned(),
-            name: None,
-            alias: None,
-        };
+        let room = RoomRef::without_name;
         let found = PersonRings {
             rings,
             is_whole: true,

@@ -1,7 +1,8 @@
 //! `/rooms`: the watched rooms, a page at a time, and our relation to them.
 
+use super::calls;
 use super::observer_state::RoomCounts;
-use crate::store::ingest::{invitations, rooms};
+use crate::store::ingest::{invitations, rooms, spaces};
 use crate::store::model;
 use crate::web::Web;
 use crate::web::http::assets;
@@ -19,10 +20,26 @@ use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// Parameters of the list.
-pub const KNOWN: &[&str] = &["q", "sort", "limit", "cursor"];
+pub const KNOWN: &[&str] = &["q", "space", "sort", "limit", "cursor"];
 const LIMIT: i64 = 50;
 /// Added to the sort key of a running call, ms, so that it comes after all others.
 const RUNNING: i64 = 1 << 50;
+
+/// A space whose rooms are watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SpaceFacts {
+    pub room: RoomRef,
+    /// How many of its rooms are known.
+    pub rooms: i64,
+}
+
+/// A choice of the list: all rooms, or those of one space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceChoice {
+    pub title: String,
+    pub href: String,
+    pub is_chosen: bool,
+}
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -52,6 +69,8 @@ pub struct Rooms {
     /// The number of invitations that wait because the configuration does not allow them; at most
     /// 100.
     pub invitations: usize,
+    /// The spaces whose rooms are watched.
+    pub spaces: Vec<SpaceFacts>,
     #[serde(skip)]
     query: Query,
     #[serde(skip)]
@@ -109,14 +128,34 @@ pub(in crate::web) async fn list_all_rooms(
     let account = super::find_account(web).await?;
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
+    page.spaces = spaces::list_spaces(&web.store)
+        .await?
+        .into_iter()
+        .map(|space| SpaceFacts {
+            room: space.room.into(),
+            rooms: space.rooms,
+        })
+        .collect();
+    if let Some(space_id) = calls::space_of_query(web, query).await? {
+        let chosen = spaces::rooms_of_space(&web.store, &space_id).await?;
+        page.list
+            .data
+            .retain(|room| chosen.contains(&room.room.room_id));
+    }
+
     page.list.data.retain(|room| {
         let RoomRef {
             room_id,
             name,
             alias,
-            ..
+            title,
         } = &room.room;
-        query.fits(&[Some(room_id.as_str()), name.as_deref(), alias.as_deref()])
+        query.fits(&[
+            Some(room_id.as_str()),
+            name.as_deref(),
+            alias.as_deref(),
+            Some(title.as_str()),
+        ])
     });
     page.matching = page.list.data.len();
     page.list.data = chosen.all(page.list.data, |room| sort_key_of_room(chosen, room));
@@ -136,7 +175,7 @@ fn sort_key_of_room(chosen: SortOrder, room: &RoomFacts) -> RowKey {
         _ => 0,
     };
 
-    RowKey::new(number, &room.room.title(), &room.room.room_id)
+    RowKey::new(number, room.room.title(), &room.room.room_id)
 }
 
 /// The page of the rooms from their rows, the running calls (`active`), and what is known of the
@@ -171,6 +210,7 @@ pub fn rooms_page(rooms: Vec<model::RoomRow>, active: &[CallFacts], present: &Li
         followed: counts.followed,
         unread: counts.unread,
         invitations: 0,
+        spaces: Vec::new(),
         list: List::whole(data),
         query: Query::default(),
         chosen: SortOrder::default(),
@@ -261,6 +301,33 @@ impl Rooms {
         }
 
         found
+    }
+
+    /// The choices of space; none if there is no space.
+    #[must_use]
+    pub fn space_choices(&self) -> Vec<SpaceChoice> {
+        if self.spaces.is_empty() {
+            return Vec::new();
+        }
+
+        let asked = self.query.get("space");
+        let choice = |title: &str, id: Option<&str>, is_chosen: bool| {
+            let add = id.map(|id| ("space", id));
+            SpaceChoice {
+                title: title.to_owned(),
+                href: format!("/rooms{}", self.query.with(&["space", "cursor"], add)),
+                is_chosen,
+            }
+        };
+        let all = choice("All rooms", None, asked.is_none());
+        let spaces = self.spaces.iter().map(|space| {
+            let id = space.room.room_id.as_str();
+            let is_chosen = asked
+                .is_some_and(|asked| asked == id || Some(asked) == space.room.alias.as_deref());
+            choice(space.room.title(), Some(id), is_chosen)
+        });
+
+        std::iter::once(all).chain(spaces).collect()
     }
 
     /// The header of the sortable column of this name.

@@ -634,6 +634,7 @@ fn text_of_strangers_is_escaped_cut_and_stripped_of_tricks() {
         room_id: NASTY.to_owned(),
         name: Some(NASTY.to_owned()),
         alias: None,
+        people_title: None,
     });
     evil.error = Some(NASTY.to_owned());
     let mut view = overview();

@@ -270,7 +270,7 @@ impl CertaintyFacts {
             }
             Certainty::RightCensored => ("End not seen", "nobody watched when it ended"),
             Certainty::LeftCensored if self.starts(BoundaryBasis::Renewed) => {
-                ("Came back", "it begins with a renewal after its goodbye")
+                ("Came back", "it begins with a renewal after its leave")
             }
             Certainty::LeftCensored if self.starts(BoundaryBasis::Refuted) => (
                 "Claim refuted",
@@ -290,7 +290,7 @@ impl CertaintyFacts {
                 "End found later",
                 "it was gone at a look at the room’s state",
             ),
-            Certainty::InferredEnd => ("End computed", "nobody said goodbye"),
+            Certainty::InferredEnd => ("End computed", "no leave came"),
             Certainty::Exact if self.end.is_none() => ("Exact", "start from an event"),
             Certainty::Exact => ("Exact", "start and end from events"),
         };

@@ -162,10 +162,10 @@ impl EvidenceFacts {
                 "sent an event that was redacted since"
             }
             EventKind::Member if self.told == Some(EventMeaning::RenewalAfterEnd) => {
-                "renewed a membership that had ended: nothing says goodbye for it any more"
+                "renewed a membership that had ended: no delayed leave stands behind it any more"
             }
             EventKind::Member if self.told == Some(EventMeaning::GoodbyeAfterEnd) => {
-                "said goodbye after it had run out: the device was still there"
+                "left after it had expired: the device was still there"
             }
             EventKind::Member if is_join => "joined",
             EventKind::Member if self.is_lost_connection() => "was gone: the connection was lost",

@@ -641,7 +641,7 @@ impl FindingFacts {
             (FindingKind::SideBySide, _) => ("warn", "split", "Side by side"),
             (FindingKind::Silent, Sureness::Probably) => ("warn", "ghost", "Probably a ghost"),
             (FindingKind::Silent, _) => ("", "clock", "Quiet"),
-            (FindingKind::RanOut, _) => ("", "clock", "Ran out"),
+            (FindingKind::RanOut, _) => ("", "clock", "Expired"),
             (FindingKind::OldestTie, _) => ("warn", "split", "Two oldest"),
             (FindingKind::GhostOldest, _) => ("warn", "ghost", "Led by a ghost"),
             (FindingKind::NoTransport, _) => ("bad", "split", "No SFU"),
@@ -651,7 +651,7 @@ impl FindingFacts {
             (FindingKind::AliasDiffers, _) => ("bad", "split", "Different rooms"),
             (FindingKind::LeftOver, _) => ("", "ghost", "Left over"),
             (FindingKind::Overwritten, _) => ("warn", "ghost", "Overwritten"),
-            _ => ("", "clock", "No goodbye"),
+            _ => ("", "clock", "No leave"),
         }
     }
 
@@ -700,7 +700,7 @@ impl FindingFacts {
                 format!("{users} each wait alone, in calls side by side")
             }
             (FindingKind::Silent, sure) => format!("{users} is {sure} gone"),
-            (FindingKind::RanOut, _) => format!("{users} ran out while the device was still there"),
+            (FindingKind::RanOut, _) => format!("{users} expired while the device was still there"),
             (FindingKind::OldestTie, _) => {
                 format!("{users} joined at once and named different SFUs")
             }
@@ -737,7 +737,7 @@ impl FindingFacts {
                     f::ended_duration(gap_ms)
                 )
             }
-            _ => format!("No goodbye came for {users}"),
+            _ => format!("No leave came for {users}"),
         }
     }
 
@@ -781,8 +781,8 @@ impl FindingFacts {
                     .to_owned()
             }
             (FindingKind::RanOut, _) => {
-                "Its client does not renew; it ran out while the device was still there, and \
-                 others lost sight of it. Its homeserver lost no goodbye."
+                "Its client does not renew; it expired while the device was still there, and others \
+                 did not see it any more. Its homeserver lost no leave."
                     .to_owned()
             }
             (FindingKind::OldestTie, _) => format!(
@@ -813,7 +813,7 @@ impl FindingFacts {
             (FindingKind::NoTransport | FindingKind::Flapping | FindingKind::BrokenCall, _) => {
                 self.kind.entry().meaning.to_owned()
             }
-            _ => "It was counted until the membership ran out; when they really went is not \
+            _ => "It was counted until the membership expired; when they really left is not \
                   known."
                 .to_owned(),
         }
@@ -841,7 +841,7 @@ impl FindingFacts {
                 Some("tell them of each other: one of them has to leave and join the other call.")
             }
             (FindingKind::Silent, _) if self.clear.is_none() => {
-                Some("ask them to open the room once, or wait until it runs out.")
+                Some("ask them to open the room once, or wait until it expires.")
             }
             (FindingKind::Silent, _) => Some(
                 "ask them to open the room once, or run this line, which ends their membership.",
@@ -978,6 +978,31 @@ impl CallFacts {
         }
     }
 
+    /// The mark of the call in a list: the gravest of its findings, open or past, in a few words;
+    /// `None` if there are none.
+    #[must_use]
+    pub fn mark(&self) -> Option<FindingMark> {
+        let (class, icon, words) = self.trouble()?;
+        let (all, ghosts) = self.loud_groups();
+        if all == ghosts {
+            return Some(FindingMark { class, icon, words });
+        }
+
+        let loud: Vec<FindingFacts> = self.loud().cloned().collect();
+        let groups = groups_of_findings(&loud);
+        // Of equals, the first.
+        let gravest = groups
+            .iter()
+            .min_by_key(|group| group.summary.severity.rank())?;
+        let (class, icon, words) = gravest.summary.pill();
+        let words = match all {
+            1 => words.to_owned(),
+            _ => format!("{words}, {} more", all - 1),
+        };
+
+        Some(FindingMark { class, icon, words })
+    }
+
     /// The most serious finding of the call, in a line of text; `None` if there is none that needs
     /// a look.
     #[must_use]
@@ -990,6 +1015,16 @@ impl CallFacts {
             .first()
             .map(|group| group.summary.told(self, NAMED_SHORT))
     }
+}
+
+/// What a list shows of the findings of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingMark {
+    /// The class of its pill, and its icon.
+    pub class: &'static str,
+    pub icon: &'static str,
+    /// The gravest finding in a few words, and how many more there are.
+    pub words: String,
 }
 
 /// People in words, by their display names in the call: `Ada, Bob and 2 more people`. `total` is
@@ -1025,21 +1060,21 @@ fn sign_words(sign: GhostSign) -> &'static str {
     match sign {
         GhostSign::CameBack => {
             "It came back with the start of a stay that had already ended: a renewal after a \
-             goodbye, so that no delayed leave stands behind it."
+             leave, so that no delayed leave stands behind it."
         }
         GhostSign::RenewedHourly => "It renewed every hour before.",
         GhostSign::HourlyClient => {
             "Its event has fields that only clients write which renew every hour."
         }
         GhostSign::NoDelayedEvents => {
-            "Its homeserver has no delayed events (MSC4140), so nothing says goodbye for a client \
+            "Its homeserver has no delayed events (MSC4140), so no leave comes for a client \
              that is killed."
         }
         GhostSign::OtherDevice => {
             "The same person came later with another device, and is here with that one."
         }
         GhostSign::LosesGoodbyes => {
-            "Its homeserver is known to lose goodbyes: many of its stays expire."
+            "Its homeserver is known to lose delayed leaves: many of its stays expire."
         }
     }
 }

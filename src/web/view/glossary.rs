@@ -10,8 +10,8 @@ const TERMS: [(&str, &str); 3] = [
     ),
     (
         "delayed",
-        "An event that a homeserver sends later, unless told not to (MSC4140). Clients leave one \
-         behind as their goodbye.",
+        "An event that a homeserver sends later, unless told not to (MSC4140). Clients \
+         leave one behind as their delayed leave.",
     ),
 ];
 

@@ -66,9 +66,8 @@ mod tests {
     #[test]
     fn a_link_leads_to_the_room_and_nothing_can_end_it() {
         let room = |alias: Option<&str>| RoomRef {
-            room_id: "!a/b?c#d:x".to_owned(),
-            name: None,
             alias: alias.map(ToOwned::to_owned),
+            ..RoomRef::without_name("!a/b?c#d:x")
         };
         let servers: Vec<String> = ["a.example", "b:8448", "c", "d"]
             .iter()

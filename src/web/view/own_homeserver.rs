@@ -83,9 +83,9 @@ impl OwnFacts {
     pub fn delegation(&self) -> Option<&'static str> {
         self.delegated_leave_possible.map(|possible| {
             if possible {
-                "a client may leave its goodbye to the SFU (1 h)"
+                "the SFU may send the delayed leave of a client (1 h)"
             } else {
-                "too short for a goodbye that is left to the SFU (1 h): who asks for that and is \
+                "too short for a delayed leave that the SFU sends (1 h): who asks for that and is \
                  lost stays until expiry"
             }
         })

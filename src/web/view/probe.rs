@@ -298,7 +298,7 @@ impl SfuProbeFacts {
             format!("Answers in {}", super::precise_duration(ms))
         });
         let ok = match self.delegates_leave {
-            Some(true) => format!("{ok}, and says goodbye for clients that are lost"),
+            Some(true) => format!("{ok}, and sends the delayed leave for lost clients"),
             _ => ok,
         };
 

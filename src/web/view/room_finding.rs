@@ -228,7 +228,7 @@ impl RoomFindingFacts {
                 f::count_with_noun(count, "membership", "memberships")
             ),
             _ => format!(
-                "{} cannot say goodbye",
+                "{} cannot leave the call",
                 f::count_with_noun(count, "person", "people")
             ),
         }

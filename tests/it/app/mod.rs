@@ -38,6 +38,7 @@ mod rules;
 mod safe_start;
 mod sieve;
 mod sign_in;
+mod spaces;
 mod stamps;
 mod standing;
 mod stops;

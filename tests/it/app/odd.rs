@@ -554,7 +554,11 @@ async fn what_our_own_homeserver_offers_comes_before_what_is_published() {
                 (&json!(600_000), &json!(50))
             );
             assert_eq!(own["delegated_leave_possible"], false);
-            for words in ["Offers 1 SFU", "up to 10 min", "too short for a goodbye"] {
+            for words in [
+                "Offers 1 SFU",
+                "up to 10 min",
+                "too short for a delayed leave",
+            ] {
                 assert!(page.contains(words), "{words}: {page}");
                 assert!(app.page("/status").await.contains(words), "{words}");
             }

@@ -245,7 +245,7 @@ async fn who_was_shut_out_cannot_say_goodbye() {
         "{found:?}"
     );
     let page = app.page(&format!("/rooms/{}", quote(&room))).await;
-    assert!(page.contains("cannot say goodbye"));
+    assert!(page.contains("cannot leave the call"));
     let overview = app.json("/api/v1/overview").await;
     let found = kinds(&overview["rooms_to_look_at"][0]["findings"]);
     assert!(

@@ -334,7 +334,7 @@ async fn how_stays_end_says_whether_goodbyes_come() {
     let page = site.html("/servers/bad.example").await;
     assert!(
         page.contains(
-            "Lost connections are not reported</span></span>: 30 ran out, 30 goodbyes, 1 of them"
+            "Lost connections are not reported</span></span>: 30 expired, 30 left, 1 of them"
         ),
         "{page}"
     );
@@ -420,7 +420,7 @@ async fn what_was_said_when_asked_is_on_the_pages_and_they_stay_small() {
         "{page}"
     );
     assert!(
-        page.contains("Of 60 servers that were asked, 59 answer, 60 publish an SFU, 59 say"),
+        page.contains("Of 60 servers that were asked, 59 answer, 60 publish an <dfn"),
         "{page}"
     );
     let page = site

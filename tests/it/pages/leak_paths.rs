@@ -92,6 +92,7 @@ impl Names {
 
         vec![
             ("room", self.rooms.clone()),
+            ("space", self.rooms.clone()),
             ("server", self.servers.clone()),
             ("user", self.people.clone()),
             ("person", self.people.clone()),

@@ -25,6 +25,7 @@ mod person;
 mod places;
 mod problems;
 mod proxy;
+mod room_titles;
 mod seen;
 mod server_check;
 mod shared;
@@ -140,7 +141,12 @@ async fn a_call_in_json_is_what_was_promised() {
     let (now, past) = (&calls["data"][0], &calls["data"][1]);
     assert_eq!(
         now["room"],
-        json!({ "room_id": ROOM, "name": format!("War {EVIL}"), "alias": "#war:example.org" })
+        json!({
+            "room_id": ROOM,
+            "name": format!("War {EVIL}"),
+            "alias": "#war:example.org",
+            "title": format!("War {}", EVIL.trim_end_matches('\u{202e}')),
+        })
     );
     assert_eq!(
         (&now["active"], &now["ended_ms"], &now["duration_ms"]),
@@ -381,7 +387,7 @@ async fn errors_have_one_shape_and_the_routes_way() {
     let unknown = site.get("/api/v1/calls?rom=1").await.json();
     assert_eq!(
         unknown["error"],
-        "unknown parameter \"rom\"; known here: q, room, server, user, application, status, kind, from, to, min_minutes, \
+        "unknown parameter \"rom\"; known here: q, room, space, server, user, application, status, kind, from, to, min_minutes, \
          min_people, finding, certainty, intent, sort, cursor, limit"
     );
 }

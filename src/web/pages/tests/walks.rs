@@ -12,6 +12,7 @@ pub fn history() -> ReadProgress {
         room_id: NASTY.to_owned(),
         name: Some(NASTY.to_owned()),
         alias: None,
+        people_title: None,
     };
 
     ReadProgress {

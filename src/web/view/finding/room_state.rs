@@ -176,9 +176,12 @@ impl FindingFacts {
             FindingKind::NobodyCouldCome => format!("Nobody could come to {users}"),
             FindingKind::ServerDenied => {
                 let server = f::sanitize_line(state.denied_server.as_deref().unwrap_or_default());
-                format!("People of {} cannot say goodbye", f::isolate_bidi(&server))
+                format!(
+                    "People of {} cannot leave the call",
+                    f::isolate_bidi(&server)
+                )
             }
-            FindingKind::LostPower => format!("{users} cannot say goodbye"),
+            FindingKind::LostPower => format!("{users} cannot leave the call"),
             _ => format!("{users} {}", reset_words(self.of_reset()?)),
         })
     }
@@ -202,12 +205,12 @@ impl FindingFacts {
             ),
             FindingKind::ServerDenied => {
                 "The room takes no events of this homeserver any more (m.room.server_acl): its \
-                 people stay counted until their memberships run out."
+                 people stay counted until their memberships expire."
                     .to_owned()
             }
             FindingKind::LostPower => format!(
                 "Sending {event_type} needs power {needed} now, and they have less: their \
-                 homeserver refuses the goodbye and every renewal."
+                 homeserver refuses the leave and every renewal."
             ),
             _ => reason_of_reset(self.of_reset()?).to_owned(),
         })

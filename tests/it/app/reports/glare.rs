@@ -84,7 +84,7 @@ async fn two_who_started_at_once_are_told_that_each_was_alone() {
 
         // In a list each has its own row, with its finding.
         let list = report.page("/calls").await;
-        assert_eq!(list.matches("1 finding").count(), 2, "{list}");
+        assert_eq!(list.matches("Side by side").count(), 2, "{list}");
         report.stop().await;
     }
 }
