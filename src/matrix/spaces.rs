@@ -2,9 +2,9 @@
 
 use super::Client;
 use super::error::Result;
-use super::id::is_room_id;
 use super::split::{Found, Taker, Want};
 use super::stream::{EVENT_TEXT_MAX, Stream};
+use crate::rtc::power::is_room_id;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -25,11 +25,8 @@ pub struct SpaceState {
     has_creation: bool,
     /// The rooms that it names.
     pub children: Vec<SpaceChild>,
-}
-
-/// May this be the id of a room, not an alias of one?
-fn is_child_id(text: &str) -> bool {
-    text.starts_with('!') && is_room_id(text)
+    /// It names more rooms than that.
+    pub is_cut: bool,
 }
 
 /// A room that a space names.
@@ -50,7 +47,7 @@ impl SpaceState {
             self.is_space = event.pointer("/content/type") == Some(&Value::from("m.space"));
         }
 
-        let Some(room_id) = room_id.filter(|id| kind == Some("m.space.child") && is_child_id(id))
+        let Some(room_id) = room_id.filter(|id| kind == Some("m.space.child") && is_room_id(id))
         else {
             return;
         };
@@ -65,7 +62,12 @@ impl SpaceState {
             .map(ToOwned::to_owned)
             .collect();
         let is_known = self.children.iter().any(|child| child.room_id == room_id);
-        if !via.is_empty() && !is_known && self.children.len() < CHILDREN_MAX {
+        if via.is_empty() || is_known {
+            return;
+        }
+
+        self.is_cut |= self.children.len() >= CHILDREN_MAX;
+        if !self.is_cut {
             self.children.push(SpaceChild {
                 room_id: room_id.to_owned(),
                 via,

@@ -116,6 +116,8 @@ impl Observer {
             }
         }
 
+        let own_id = self.client.user_id();
+        let own_name = own_id.as_deref().map(server_of);
         let sfus = few_of_each_host(sfus);
         let mut held: Vec<HeldResult> = Vec::new();
         for url in sfus.into_iter().take(SFUS_MAX) {
@@ -132,7 +134,7 @@ impl Observer {
                 result,
                 asked_ms: self.clock.now_ms(),
             });
-            if round.has_answer() {
+            if round.has_answer(own_name) {
                 self.store_held(&mut held).await?;
             }
 
@@ -140,12 +142,11 @@ impl Observer {
             tokio::time::sleep(BREATH).await;
         }
 
-        let own = self.client.user_id();
         let is_sync_failing = self.is_failing(Work::Sync).await;
-        if round.is_own_network_down(own.as_deref().map(server_of), is_sync_failing) {
+        if round.is_own_network_down(own_name, is_sync_failing) {
             tracing::warn!(
                 count,
-                "nobody answered, nor did our own homeserver: nothing is said about SFUs"
+                "no other host answered, so our own network may be down: nothing is stored about SFUs"
             );
         } else {
             self.store_held(&mut held).await?;

@@ -51,17 +51,25 @@ impl ProbeRound {
         *self.hosts.entry(host.to_owned()).or_default() |= answers;
     }
 
-    /// Did anybody answer?
-    pub(super) fn has_answer(&self) -> bool {
-        self.hosts.values().any(|answers| *answers)
+    /// Did anybody answer but our own homeserver `own`? That one may stand beside us.
+    pub(super) fn has_answer(&self, own: Option<&str>) -> bool {
+        let mut others = self
+            .hosts
+            .iter()
+            .filter(|(host, _)| Some(host.as_str()) != own);
+
+        others.any(|(_, answers)| *answers)
     }
 
-    /// Did our own network fail? Several hosts were asked and none answered, our own homeserver
-    /// `own` among them; or the sync with it fails, too.
+    /// Did our own network fail? Several others were asked and none answered; or none did, nor our
+    /// own homeserver `own`, or the sync with it fails, too.
     pub(super) fn is_own_network_down(&self, own: Option<&str>, is_sync_failing: bool) -> bool {
-        let is_own_silent = own.is_some_and(|own| self.hosts.contains_key(own));
+        let own_answers = own.and_then(|own| self.hosts.get(own));
+        let others = self.hosts.len() - usize::from(own_answers.is_some());
+        let is_own_silent = own_answers == Some(&false);
+        let are_many = self.hosts.len() >= HOSTS_MIN && (is_own_silent || is_sync_failing);
 
-        self.hosts.len() >= HOSTS_MIN && !self.has_answer() && (is_own_silent || is_sync_failing)
+        !self.has_answer(own) && (others >= HOSTS_MIN || are_many)
     }
 }
 
@@ -113,8 +121,6 @@ mod tests {
         );
         assert!(silent.is_own_network_down(own, false));
         assert!(silent.is_own_network_down(None, true), "sync fails");
-        assert!(!silent.is_own_network_down(None, false), "sync goes on");
-        assert!(!silent.is_own_network_down(Some("other.example"), false));
         for state in [Ok, Missing] {
             let one = round(
                 &[("own.example", Failed), ("b.example", Failed)],
@@ -130,5 +136,18 @@ mod tests {
             ],
         );
         assert!(!few.is_own_network_down(own, true), "two hosts were asked");
+
+        let far = [
+            ("https://a.example", Failed),
+            ("https://b.example", Failed),
+            ("https://c.example", Failed),
+        ];
+        let beside_us = round(&[("own.example", Ok)], &far);
+        assert!(beside_us.is_own_network_down(own, false), "only it answers");
+        let beside_us = round(&[("own.example", Ok)], &far[..2]);
+        assert!(
+            !beside_us.is_own_network_down(own, false),
+            "two may be down"
+        );
     }
 }

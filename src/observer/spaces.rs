@@ -15,6 +15,10 @@ use tokio::time::Instant;
 const DEPTH_MAX: usize = 3;
 /// Maximum number of rooms of one space with all spaces within it.
 const ROOMS_MAX: usize = 1000;
+/// Maximum number of rooms that are joined in one look, and in all since the start: whoever may write
+/// into a space must not make us join rooms without end.
+const JOINS_OF_LOOK_MAX: usize = 50;
+const JOINS_MAX: usize = 2000;
 /// Pause before a room that refused us is tried again.
 const LATER: Duration = Duration::from_hours(1);
 
@@ -25,6 +29,30 @@ struct SpaceMemory {
     refused: HashMap<String, Instant>,
     /// Whether a room is a space itself; that never changes.
     are_spaces: HashMap<String, bool>,
+    /// How many rooms were joined in this look, and since the start.
+    joined_in_look: usize,
+    joined: usize,
+    /// Until when our homeserver wants no more joins.
+    paused_until: Option<Instant>,
+}
+
+impl SpaceMemory {
+    /// Begins another look: what is no longer needed goes.
+    fn begin_look(&mut self, now: Instant) {
+        self.refused.retain(|_, due| *due > now);
+        if self.are_spaces.len() > 10 * ROOMS_MAX {
+            self.are_spaces.clear();
+        }
+
+        self.joined_in_look = 0;
+    }
+
+    /// May another room be joined now?
+    fn may_join(&self, now: Instant) -> bool {
+        self.joined_in_look < JOINS_OF_LOOK_MAX
+            && self.joined < JOINS_MAX
+            && self.paused_until.is_none_or(|until| until <= now)
+    }
 }
 
 /// The rooms of a space, as far as they are known.
@@ -42,11 +70,11 @@ impl Observer {
         let mut known = BTreeSet::new();
         loop {
             let mut are_all_known = true;
+            memory.begin_look(Instant::now());
             for space in &self.settings.spaces {
                 match self.follow_space(space, &mut memory).await {
                     Ok(space_id) => {
                         known.insert(space_id);
-                        self.succeeded(Work::Spaces).await;
                     }
                     Err(error) => {
                         are_all_known = false;
@@ -54,6 +82,10 @@ impl Observer {
                         self.failed(Work::Spaces, &doing, &error).await;
                     }
                 }
+            }
+
+            if are_all_known {
+                self.succeeded(Work::Spaces).await;
             }
 
             if are_all_known
@@ -91,6 +123,7 @@ impl Observer {
                 }
             };
 
+            found.is_cut |= state.is_cut;
             let inner = self.join_rooms_of(&state, memory, &mut found).await?;
             if depth < DEPTH_MAX {
                 let new = inner.into_iter().filter(|id| seen.insert(id.clone()));
@@ -154,9 +187,13 @@ impl Observer {
     ) -> Result<bool, Error> {
         let room_id = &child.room_id;
         let now = Instant::now();
-        if memory.refused.get(room_id).is_some_and(|due| *due > now) {
+        let is_refused = memory.refused.get(room_id).is_some_and(|due| *due > now);
+        if is_refused || !memory.may_join(now) {
             return Ok(false);
         }
+
+        memory.joined_in_look += 1;
+        memory.joined += 1;
 
         let Err(error) = self.client.join(room_id, &child.via).await else {
             tracing::info!(%room_id, "watching a room of a space");
@@ -168,10 +205,14 @@ impl Observer {
             return Err(error.into());
         }
 
+        if let Some(pause) = error.retry_after() {
+            tracing::warn!(%error, "our homeserver wants no more joins now");
+            memory.paused_until = now.checked_add(pause.min(LATER));
+            return Ok(false);
+        }
+
         tracing::warn!(%room_id, %error, "a room of a space cannot be joined yet");
-        let pause = error.retry_after().unwrap_or(LATER);
-        let due = now.checked_add(pause).unwrap_or(now + LATER);
-        memory.refused.insert(room_id.clone(), due);
+        memory.refused.insert(room_id.clone(), now + LATER);
         let now_ms = self.clock.now_ms();
         rooms::record_failed_join(&self.store, room_id, &error.to_string(), now_ms).await?;
         self.changes.announce(Change::Room {

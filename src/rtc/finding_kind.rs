@@ -275,17 +275,6 @@ pub const KINDS: &[KindEntry] = &[
         is_certain: false,
     },
     KindEntry {
-        kind: FindingKind::Overwritten,
-        title: "Another device wrote over a membership",
-        meaning: "Two devices of one person shared one event in the state of the room, and the \
-                  second wrote over the first, which others then lost sight of.",
-        mender: Mender::Person,
-        remedy: "Leave and join again with the device that vanished, and update the client to one \
-                 that keeps an event for each device.",
-        severity: Severity::Warning,
-        is_certain: true,
-    },
-    KindEntry {
         kind: FindingKind::StateReset,
         title: "A state reset brought a membership back",
         meaning: "The state of the room holds a membership again that had ended, and no event says \
@@ -315,6 +304,17 @@ pub const KINDS: &[KindEntry] = &[
                  moderator of the room can empty it.",
         severity: Severity::Minor,
         is_certain: true,
+    },
+    KindEntry {
+        kind: FindingKind::Overwritten,
+        title: "Another device wrote over a membership",
+        meaning: "Two devices of one person shared one event in the state of the room, and the \
+                  second wrote over the first, which others then lost sight of.",
+        mender: Mender::Person,
+        remedy: "Leave and join again with the device that vanished, and update the client to one \
+                 that keeps an event for each device.",
+        severity: Severity::Minor,
+        is_certain: false,
     },
     KindEntry {
         kind: FindingKind::NoGoodbye,

@@ -42,20 +42,25 @@ const CALLERS: &str = "select c.user_id, p.name from (select distinct sender as 
 const CALLERS_COUNT: &str = "select count(distinct sender) from chains where room_id = $1";
 
 const UNTITLED: &str = "select r.room_id from rooms r where r.name is null and r.alias is null
-    and not exists (select 1 from room_titles t where t.room_id = r.room_id)";
+    and r.watch <> 'blind' and not exists (select 1 from room_titles t where t.room_id = r.room_id)";
+
+/// Rooms that get their titles in one transaction.
+const TITLED_AT_ONCE: usize = 100;
 
 /// Makes the titles of the rooms that have none yet: an older version stored them.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn add_missing_titles(store: &Writer) -> Result<(), Error> {
-    let mut tx = store.writing().await?;
-    let room_ids: Vec<String> = sqlx::query_scalar(UNTITLED).fetch_all(&mut *tx).await?;
-    for room_id in &room_ids {
-        refresh_room_title(&mut tx, room_id).await?;
-    }
+    let room_ids: Vec<String> = sqlx::query_scalar(UNTITLED).fetch_all(&store.write).await?;
+    for portion in room_ids.chunks(TITLED_AT_ONCE) {
+        let mut tx = store.writing().await?;
+        for room_id in portion {
+            refresh_room_title(&mut tx, room_id).await?;
+        }
 
-    tx.commit().await?;
+        tx.commit().await?;
+    }
 
     Ok(())
 }

@@ -214,8 +214,9 @@ pub async fn find_finding(store: &Reader, id: &str) -> Result<Option<StoredFindi
 }
 
 // Only what is left over in a room outlasts its call.
-const OUTLASTED: &str = "select distinct call_id from findings where kind = $1 and until_ms > $2
-    limit $3";
+// The newest first, so that none of long ago keeps others out.
+const OUTLASTED: &str = "select call_id from findings where kind = $1 and until_ms > $2
+    group by call_id order by max(from_ms) desc, call_id limit $3";
 
 /// The ids of the calls that are over and of which a stored finding lasts at `now`, ms, as far as
 /// was known when it was stored; at most `most`.

@@ -10,8 +10,8 @@ use crate::store::db::multi_row::MultiRow;
 use crate::store::{Error, Reader, model};
 use std::collections::HashMap;
 
-/// Maximum number of such stays whose events are read. Of further ones it is not known.
-const STAYS_MAX: usize = 500;
+/// Maximum number of such stays of one call whose events are read. Of further ones it is not known.
+const STAYS_MAX: usize = 100;
 
 /// The last state event of a stay whose person left the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,7 @@ json_row! {
         event_id: Option<String> = "l.event_id",
         redacted_ms: Option<i64> = "l.redacted_ms",
         received_ms: Option<i64> = "l.received_ms",
+        kept: Option<String> = "l.kept",
         json: Option<String> = "case when octet_length(l.json) <= 16384 then l.json end",
     }
 }
@@ -69,8 +70,17 @@ pub(crate) async fn read_left_overs(
         let is_state = stay.format != Format::Sticky;
         is_state && is_ended_by_room(stay.end_reason) && stay.until_ms <= now
     };
-    let ids = members.iter().filter(is_out).take(STAYS_MAX);
-    let ids: Vec<&str> = ids.map(|member| member.stay.id.as_str()).collect();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut ids: Vec<&str> = Vec::new();
+    for member in members.iter().filter(is_out) {
+        let count = counts.entry(member.session_id.as_str()).or_default();
+        if *count < STAYS_MAX {
+            ids.push(&member.stay.id);
+        }
+
+        *count += 1;
+    }
+
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -85,7 +95,12 @@ pub(crate) async fn read_left_overs(
 /// The event of a stay, after the id of the stay; `None` if it is not known.
 fn left_over_from_row(row: LeftOverRow) -> Option<(String, LeftOverEvent)> {
     let json = serde_json::from_str(&row.json?).ok()?;
-    let event = RoomEvent::from_json(&json, row.received_ms).ok()?;
+    let mut event = RoomEvent::from_json(&json, row.received_ms).ok()?;
+    // What a redaction took out of the event is kept beside it.
+    if let Some(kept) = &row.kept {
+        event = event.with_text(kept).ok()?;
+    }
+
     let expires_ms = expiry_of_event(&event, row.device_id.as_deref(), &Rules::default())?;
     let changes = [row.next_ms, row.back_ms, row.redacted_ms];
     let left_over = LeftOver {

@@ -202,7 +202,7 @@ async fn a_member_sees_the_calls_that_the_history_shows_to_members() {
 
     // What rests on the room's own state, which is not shown, is not shown either.
     let kinds = kinds_of_findings(&bed, &reader, "!r300").await;
-    assert_eq!(kinds.len(), KINDS.len() - 4, "{kinds:?}");
+    assert_eq!(kinds.len(), KINDS.len() - 5, "{kinds:?}");
     assert!(kinds.iter().any(|kind| kind == "side_by_side"));
     assert!(!kinds.iter().any(|kind| kind == "nobody_could_come"));
 }
@@ -392,7 +392,7 @@ async fn who_has_a_link_sees_this_call_only() {
     bed.add_call("!mine", 305, 400).await;
     let reader = bed.reader(&link("!mine305", true), policy).await;
     let kinds = kinds_of_findings(&bed, &reader, "!mine305").await;
-    assert_eq!(kinds.len(), KINDS.len() - 6, "{kinds:?}");
+    assert_eq!(kinds.len(), KINDS.len() - 7, "{kinds:?}");
     assert!(kinds.iter().any(|kind| kind == "apart"));
     assert!(!kinds.iter().any(|kind| kind == "broken_call"));
 

@@ -62,7 +62,7 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
         Rows::OfSpans(
             "t.from_ms >= v.from_ms and t.until_ms <= v.to_ms
                 and t.kind not in ('room_replaced', 'nobody_could_come', 'server_denied',
-                    'lost_power')
+                    'lost_power', 'left_over')
                 and exists (select 1 from {main}sessions s where s.id = t.call_id
                     and s.started_ms < v.to_ms and s.until_ms > v.from_ms)",
         ),

@@ -6,7 +6,7 @@ use super::{CallContext, CallFacts, MemberFacts, OwnAddress, Stamp, SupportFacts
 use crate::rtc::finding::{Finding, People};
 use crate::rtc::finding_kind::{FindingKind, Mender, Severity, Sureness};
 use crate::rtc::ghost::{self, GhostClass, GhostDoubt, GhostSign};
-use crate::rtc::id::server_of;
+use crate::rtc::id::{hash, server_of};
 use crate::rtc::left_over::LeftOverFinding;
 use crate::rtc::membership::Membership;
 use crate::rtc::problem::{Found, Problem, Problems, problems_of_call};
@@ -200,9 +200,11 @@ impl ClearFacts {
         let redacts = clear.state_key.starts_with('@');
         let curl = if redacts {
             let path = format!(
-                "/_matrix/client/v3/rooms/{}/redact/{}/left-over",
+                "/_matrix/client/v3/rooms/{}/redact/{}/left-over-{}",
                 encode_path_segment(room_id),
-                encode_path_segment(&current.event_id)
+                encode_path_segment(&current.event_id),
+                // One transaction redacts one event, and homeservers remember them.
+                hash(&[&current.event_id], 8)
             );
             command_for(&path, own)
         } else {
@@ -650,7 +652,7 @@ impl FindingFacts {
             (FindingKind::DeadSfu, _) => ("bad", "split", "Dead SFU"),
             (FindingKind::AliasDiffers, _) => ("bad", "split", "Different rooms"),
             (FindingKind::LeftOver, _) => ("", "ghost", "Left over"),
-            (FindingKind::Overwritten, _) => ("warn", "ghost", "Overwritten"),
+            (FindingKind::Overwritten, _) => ("", "ghost", "Overwritten"),
             _ => ("", "clock", "No leave"),
         }
     }
@@ -718,10 +720,12 @@ impl FindingFacts {
                  rooms of one SFU"
             ),
             (FindingKind::LeftOver, _) if is_over => {
-                format!("A membership of {users} was in the room after they had left it")
+                format!("A membership of {users} was in the room after they were gone from it")
             }
             (FindingKind::LeftOver, _) => {
-                format!("A membership of {users}, who left the room, is still in its state")
+                format!(
+                    "A membership of {users}, who is no longer in the room, was not taken out of its state"
+                )
             }
             (FindingKind::Overwritten, _) => {
                 format!("A device of {users} vanished: another one wrote over it")
@@ -800,7 +804,7 @@ impl FindingFacts {
             (FindingKind::AliasDiffers, _) => {
                 format!("All of them were on {sfu}, and an SFU keeps its rooms apart.")
             }
-            (FindingKind::LeftOver, _) => "They left the room, so they are in no call of it, and \
+            (FindingKind::LeftOver, _) => "They are no longer in the room, so they are in no call of it, and \
                  clients that look at who is in the room ignore the membership. If they come back \
                  before it expires, it counts again."
                 .to_owned(),
@@ -1111,8 +1115,8 @@ mod tests {
         assert_eq!(of_person.token_words(), "a moderator of the room");
         assert!(of_person.redacts);
         assert!(
-            of_person.curl.ends_with(
-                "'https://YOUR_HOMESERVER/_matrix/client/v3/rooms/%21r%3Ah/redact/%241/left-over'"
+            of_person.curl.contains(
+                "'https://YOUR_HOMESERVER/_matrix/client/v3/rooms/%21r%3Ah/redact/%241/left-over-"
             ),
             "{}",
             of_person.curl

@@ -168,9 +168,23 @@ pub async fn site_with_rooms<'r>(rooms: impl Iterator<Item = &'r Room>) -> Site 
         ..AccessSettings::default()
     };
     let site = Site::guarded_at("https://calls.example/", settings).await;
+    let mut room_ids = Vec::new();
     for room in rooms {
         site.write_to(&room.id, room.events.clone()).await;
+        room_ids.push(room.id.as_str());
     }
+
+    // Every room is a space, too, which names all of them.
+    let in_space = |space_id: &str| {
+        let row = |room_id: &&str| format!("('{space_id}', '{room_id}')");
+        let rows: Vec<String> = room_ids.iter().map(row).collect();
+        format!(
+            "insert into space_rooms (space_id, room_id) values {}",
+            rows.join(", ")
+        )
+    };
+    let statements: Vec<String> = room_ids.iter().map(|id| in_space(id)).collect();
+    site.change(&statements).await;
 
     // Each installation has a key of its own; these two are compared.
     pseudonyms::renew_pseudonyms(&site.store, [7; 32])

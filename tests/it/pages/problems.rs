@@ -152,21 +152,47 @@ async fn whoever_changes_a_call_takes_its_findings_away() {
     );
 }
 
+/// Somebody joins the call at `from_ms`, and leaves the room an hour later.
+fn events_of_left_over(from_ms: i64) -> [Value; 2] {
+    let user = "@away:ash.example";
+    let leave = json!({"membership": "leave"});
+    let mut out = event("$out", "m.room.member", user, user, 0, leave);
+    out["origin_server_ts"] = (from_ms + HOUR).into();
+
+    [join("$in", user, from_ms, "multi_sfu", "one.example"), out]
+}
+
+#[tokio::test]
+async fn what_is_left_over_ends_when_a_moderator_redacts_it() {
+    let site = Site::filled("left_over_redacted").await;
+    site.write(events_of_left_over(NOW - 3 * HOUR).into()).await;
+    let path = "/api/v1/problems?kind=left_over";
+    assert_eq!(ids(&site.json(path).await).len(), 1);
+
+    let content = json!({"redacts": "$in"});
+    let moderator = "@mod:ash.example";
+    let mut redaction = event("$redact", "m.room.redaction", moderator, "", 0, content);
+    redaction["origin_server_ts"] = (NOW - HOUR).into();
+    redaction["redacts"] = "$in".into();
+    redaction.as_object_mut().unwrap().remove("state_key");
+    site.write(vec![redaction]).await;
+    for derived in [false, true] {
+        if derived {
+            derive_all(&site).await;
+        }
+
+        let past = site.json(path).await;
+        assert_eq!(ids(&past).len(), 1, "derived: {derived}, {past}");
+        assert_eq!(past["data"][0]["open"], false, "{past}");
+        assert_eq!(past["data"][0]["until_ms"], json!(NOW - HOUR), "{past}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_left_over_is_open_until_somebody_empties_it() {
     let site = Site::filled("left_over").await;
     let from_ms = NOW - 3 * HOUR;
-    let user = "@away:ash.example";
-    let mut out = event(
-        "$out",
-        "m.room.member",
-        user,
-        user,
-        0,
-        json!({"membership": "leave"}),
-    );
-    out["origin_server_ts"] = (from_ms + HOUR).into();
-    let came = join("$in", user, from_ms, "multi_sfu", "one.example");
+    let [came, out] = events_of_left_over(from_ms);
     let state_key = text(&came["state_key"]).to_owned();
     site.write(vec![came, out]).await;
 
