@@ -28,6 +28,9 @@ json_row! {
         next_ms: Option<i64> = "o.next_ms",
         back_ms: Option<i64> = "o.back_ms",
         event_id: Option<String> = "l.event_id",
+        // The time of a redaction is its own; that of a ban stands in the event.
+        redaction_ms: Option<i64> = "(select min(r.time_ms) from events r
+            where r.redacts = l.event_id and r.room_id = l.room_id)",
         redacted_ms: Option<i64> = "l.redacted_ms",
         received_ms: Option<i64> = "l.received_ms",
         kept: Option<String> = "l.kept",
@@ -102,7 +105,7 @@ fn left_over_from_row(row: LeftOverRow) -> Option<(String, LeftOverEvent)> {
     }
 
     let expires_ms = expiry_of_event(&event, row.device_id.as_deref(), &Rules::default())?;
-    let changes = [row.next_ms, row.back_ms, row.redacted_ms];
+    let changes = [row.next_ms, row.back_ms, row.redaction_ms, row.redacted_ms];
     let left_over = LeftOver {
         expires_ms,
         gone_ms: changes.into_iter().flatten().min(),
