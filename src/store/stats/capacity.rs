@@ -98,6 +98,23 @@ impl Names {
     }
 }
 
+const STAYS_OF_SPAN: &str = "select count(*) from (select 1 as one from memberships m
+    where m.until_ms > $1 and m.joined_ms < $2 limit $3) as counted";
+
+/// Does a span have more stays than are read? To count them is fast; to read all of them first is
+/// not.
+async fn has_too_many_stays(store: &Reader, span: Span) -> Result<bool, Error> {
+    let most = i64::try_from(STAYS_MAX).unwrap_or(i64::MAX);
+    let count: i64 = sqlx::query_scalar(STAYS_OF_SPAN)
+        .bind(span.from)
+        .bind(span.to)
+        .bind(most + 1)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(count > most)
+}
+
 impl CarriedStays {
     /// Reads the stays of a span, as known at `now`, ms. A device of `gone` was heard until it was
     /// last heard.
@@ -106,6 +123,11 @@ impl CarriedStays {
     /// When the database fails.
     pub async fn read(store: &Reader, span: Span, now: i64, gone: &Gone) -> Result<Self, Error> {
         let mut found = Self::default();
+        if has_too_many_stays(store, span).await? {
+            found.is_too_many = true;
+            return Ok(found);
+        }
+
         let mut people = Names::default();
         let mut calls = 0;
         let is_all = read_stays_by_call(store, span, now, gone, STAYS_MAX, |call| {
