@@ -2,6 +2,7 @@
 //! all take. What strangers name (rooms, people, errors of homeservers) may hold anything: one
 //! record is one line, whatever is in it.
 
+use crate::rtc::direction::turns_direction;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
@@ -170,11 +171,7 @@ const COLOURS: [&str; 9] = [
 /// Line and paragraph breaks of Unicode, and what turns the direction of writing. Pages leave out
 /// more than a line of the log escapes: what is merely invisible does no harm here.
 fn breaks_or_turns(letter: char) -> bool {
-    matches!(
-        letter,
-        '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}'
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    )
+    matches!(letter, '\u{2028}' | '\u{2029}') || turns_direction(letter)
 }
 
 #[cfg(test)]

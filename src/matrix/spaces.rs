@@ -20,8 +20,6 @@ const SERVER_MAX: usize = 255;
 /// What the state of a room says of spaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpaceState {
-    /// It is a space, not a room for people.
-    pub is_space: bool,
     has_creation: bool,
     /// The rooms that it names.
     pub children: Vec<SpaceChild>,
@@ -44,7 +42,6 @@ impl SpaceState {
         let room_id = event.get("state_key").and_then(Value::as_str);
         if kind == Some("m.room.create") {
             self.has_creation = true;
-            self.is_space = event.pointer("/content/type") == Some(&Value::from("m.space"));
         }
 
         let Some(room_id) = room_id.filter(|id| kind == Some("m.space.child") && is_room_id(id))
@@ -143,7 +140,6 @@ mod tests {
         ]);
         let stub = Stub::start(vec![json_reply(200, &state)]);
         let found = stub.client().space_state("!s:x").await.unwrap();
-        assert!(found.is_space);
         let one = SpaceChild {
             room_id: "!one:x".to_owned(),
             via: vec!["x".to_owned(), "y".to_owned(), "z".to_owned()],

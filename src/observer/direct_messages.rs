@@ -134,14 +134,14 @@ impl Observer {
         self.asked_directly.notify_one();
     }
 
-    fn greetings(&self) -> MutexGuard<'_, Greetings> {
+    fn lock_greetings(&self) -> MutexGuard<'_, Greetings> {
         self.greetings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_waiting(&self, user_id: &str) {
-        let mut greetings = self.greetings();
+        let mut greetings = self.lock_greetings();
         if greetings.waiting.len() < WAITING_MOST {
             greetings.waiting.insert(user_id.to_owned());
         }
@@ -149,7 +149,7 @@ impl Observer {
 
     /// Did we decline the invitation to this room? It is asked once.
     pub(super) fn was_declined(&self, room_id: &str) -> bool {
-        let mut greetings = self.greetings();
+        let mut greetings = self.lock_greetings();
 
         greetings.declined.remove(room_id)
     }
@@ -320,7 +320,7 @@ impl Observer {
 
     /// Answers all direct invitations. What fails for one is only logged, and tried again later.
     async fn answer_direct_invitations(&self, greeted: &mut AnswersOfDay) -> Result<(), Error> {
-        let waiting = std::mem::take(&mut self.greetings().waiting);
+        let waiting = std::mem::take(&mut self.lock_greetings().waiting);
         for user_id in waiting {
             let done = self.greet(&user_id, &user_id, greeted).await;
             // Their room may not be joined yet.
@@ -369,7 +369,7 @@ impl Observer {
         }
 
         {
-            let mut greetings = self.greetings();
+            let mut greetings = self.lock_greetings();
             if greetings.declined.len() >= DECLINED_MOST {
                 greetings.declined.pop_first();
             }

@@ -146,7 +146,8 @@ impl Observer {
         if round.is_own_network_down(own_name, is_sync_failing) {
             tracing::warn!(
                 count,
-                "no other host answered, so our own network may be down: nothing is stored about SFUs"
+                "no other host answered, so our own network may be down: nothing is stored about \
+                 SFUs"
             );
         } else {
             self.store_held(&mut held).await?;

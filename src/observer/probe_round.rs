@@ -1,9 +1,9 @@
-//! One round of probes: who answered. If nobody did, our own network failed, which says nothing about
-//! others.
+//! One round of probes: who answered. If nobody did, our own network failed, which says nothing
+//! about others.
 
+use crate::rtc::transport::host_of_url;
 use crate::store::ingest::probes::{AnswerState, RequestResult, ServerResult, SfuResult};
 use std::collections::BTreeMap;
-use url::Url;
 
 /// Fewer hosts than this may all be down at once.
 const HOSTS_MIN: usize = 3;
@@ -26,19 +26,17 @@ pub(super) struct ProbeRound {
 impl ProbeRound {
     /// Adds what a homeserver answered.
     pub(super) fn add_server(&mut self, name: &str, result: &ServerResult) {
-        self.add(name, &[&result.well_known, &result.versions]);
+        self.add_host(name, &[&result.well_known, &result.versions]);
     }
 
     /// Adds what the SFU of this address answered.
     pub(super) fn add_sfu(&mut self, url: &str, result: &SfuResult) {
-        let parsed = Url::parse(url).ok();
-        let host = parsed.as_ref().and_then(Url::host_str).unwrap_or(url);
-        self.add(host, &[&result.health]);
+        self.add_host(&host_of_url(url), &[&result.health]);
     }
 
-    /// Adds a host to which these requests were made. What was refused was not asked; that something
-    /// does not exist is an answer.
-    fn add(&mut self, host: &str, requests: &[&RequestResult]) {
+    /// Adds a host to which these requests were made. What was refused was not asked; that
+    /// something does not exist is an answer.
+    fn add_host(&mut self, host: &str, requests: &[&RequestResult]) {
         let mut asked = requests
             .iter()
             .filter(|request| request.state != AnswerState::Refused)
@@ -77,7 +75,7 @@ impl ProbeRound {
 mod tests {
     use super::*;
 
-    fn sfu(state: AnswerState) -> SfuResult {
+    fn sfu_result(state: AnswerState) -> SfuResult {
         SfuResult {
             health: RequestResult { state, why: None },
             took_ms: None,
@@ -86,7 +84,7 @@ mod tests {
         }
     }
 
-    fn server(state: AnswerState) -> ServerResult {
+    fn server_result(state: AnswerState) -> ServerResult {
         let request = || RequestResult { state, why: None };
         ServerResult {
             well_known: request(),
@@ -99,13 +97,13 @@ mod tests {
         }
     }
 
-    fn round(servers: &[(&str, AnswerState)], sfus: &[(&str, AnswerState)]) -> ProbeRound {
+    fn round_with(servers: &[(&str, AnswerState)], sfus: &[(&str, AnswerState)]) -> ProbeRound {
         let mut round = ProbeRound::default();
         for (name, state) in servers {
-            round.add_server(name, &server(*state));
+            round.add_server(name, &server_result(*state));
         }
         for (url, state) in sfus {
-            round.add_sfu(url, &sfu(*state));
+            round.add_sfu(url, &sfu_result(*state));
         }
 
         round
@@ -115,20 +113,20 @@ mod tests {
     fn a_round_in_which_nobody_answers_is_our_own_network() {
         use AnswerState::{Failed, Missing, Ok, Refused};
         let own = Some("own.example");
-        let silent = round(
+        let silent = round_with(
             &[("own.example", Failed), ("b.example", Failed)],
             &[("https://sfu.example/jwt", Failed)],
         );
         assert!(silent.is_own_network_down(own, false));
         assert!(silent.is_own_network_down(None, true), "sync fails");
         for state in [Ok, Missing] {
-            let one = round(
+            let one = round_with(
                 &[("own.example", Failed), ("b.example", Failed)],
                 &[("https://sfu.example/jwt", state)],
             );
             assert!(!one.is_own_network_down(own, true), "{state} is an answer");
         }
-        let few = round(
+        let few = round_with(
             &[("own.example", Failed), ("b.example", Refused)],
             &[
                 ("https://sfu.example/a", Failed),
@@ -142,9 +140,9 @@ mod tests {
             ("https://b.example", Failed),
             ("https://c.example", Failed),
         ];
-        let beside_us = round(&[("own.example", Ok)], &far);
+        let beside_us = round_with(&[("own.example", Ok)], &far);
         assert!(beside_us.is_own_network_down(own, false), "only it answers");
-        let beside_us = round(&[("own.example", Ok)], &far[..2]);
+        let beside_us = round_with(&[("own.example", Ok)], &far[..2]);
         assert!(
             !beside_us.is_own_network_down(own, false),
             "two may be down"

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 const DEPTH_MAX: usize = 3;
 /// Maximum number of rooms of one space with all spaces within it.
 const ROOMS_MAX: usize = 1000;
-/// Maximum number of rooms that are joined in one look, and in all since the start: whoever may write
-/// into a space must not make us join rooms without end.
+/// Maximum number of joins that are tried in one look, and in all since the start: whoever may
+/// write into a space must not make us join rooms without end.
 const JOINS_OF_LOOK_MAX: usize = 50;
 const JOINS_MAX: usize = 2000;
 /// Pause before a room that refused us is tried again.
@@ -29,9 +29,9 @@ struct SpaceMemory {
     refused: HashMap<String, Instant>,
     /// Whether a room is a space itself; that never changes.
     are_spaces: HashMap<String, bool>,
-    /// How many rooms were joined in this look, and since the start.
-    joined_in_look: usize,
-    joined: usize,
+    /// How many joins were tried in this look, and since the start.
+    tried_in_look: usize,
+    tried: usize,
     /// Until when our homeserver wants no more joins.
     paused_until: Option<Instant>,
 }
@@ -44,13 +44,13 @@ impl SpaceMemory {
             self.are_spaces.clear();
         }
 
-        self.joined_in_look = 0;
+        self.tried_in_look = 0;
     }
 
     /// May another room be joined now?
     fn may_join(&self, now: Instant) -> bool {
-        self.joined_in_look < JOINS_OF_LOOK_MAX
-            && self.joined < JOINS_MAX
+        self.tried_in_look < JOINS_OF_LOOK_MAX
+            && self.tried < JOINS_MAX
             && self.paused_until.is_none_or(|until| until <= now)
     }
 }
@@ -59,7 +59,7 @@ impl SpaceMemory {
 #[derive(Debug, Default)]
 struct FoundRooms {
     room_ids: BTreeSet<String>,
-    /// A space within it could not be read, so that there may be more.
+    /// There may be more: a space within it could not be read, or one has too many.
     is_cut: bool,
 }
 
@@ -86,12 +86,9 @@ impl Observer {
 
             if are_all_known {
                 self.succeeded(Work::Spaces).await;
-            }
-
-            if are_all_known
-                && let Err(error) = spaces::delete_other_spaces(&self.store, &known).await
-            {
-                self.cannot_store("forgetting earlier spaces", &error).await;
+                if let Err(error) = spaces::delete_other_spaces(&self.store, &known).await {
+                    self.cannot_store("forgetting earlier spaces", &error).await;
+                }
             }
 
             if self.settings.spaces.is_empty() {
@@ -133,7 +130,8 @@ impl Observer {
 
         let is_whole = !found.is_cut;
         if spaces::store_space_rooms(&self.store, &space_id, &found.room_ids, is_whole).await? {
-            tracing::info!(space = %space.room, rooms = found.room_ids.len(), "the rooms of a space");
+            let rooms = found.room_ids.len();
+            tracing::info!(space = %space.room, rooms, "the rooms of a space");
             self.changes.announce(Change::Observer);
         }
 
@@ -192,8 +190,8 @@ impl Observer {
             return Ok(false);
         }
 
-        memory.joined_in_look += 1;
-        memory.joined += 1;
+        memory.tried_in_look += 1;
+        memory.tried += 1;
 
         let Err(error) = self.client.join(room_id, &child.via).await else {
             tracing::info!(%room_id, "watching a room of a space");

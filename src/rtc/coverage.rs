@@ -57,15 +57,16 @@ pub struct Interval {
     pub cover: Cover,
 }
 
-/// How much of a span nobody watched and nobody read later, ms: the part of it in these
-/// disjoint spans.
+/// How much of a span nobody watched and nobody read later, ms: the part of it in these spans
+/// (`blind`), which are in order and do not overlap.
 #[must_use]
 pub fn blind_ms_within(blind: &[Span], span: Span) -> i64 {
-    blind
+    let first = blind.partition_point(|gap| gap.to <= span.from);
+
+    blind[first..]
         .iter()
-        .map(|gap| gap.within(&span))
-        .filter(|gap| !gap.is_empty())
-        .map(|gap| gap.to - gap.from)
+        .take_while(|gap| gap.from < span.to)
+        .map(|gap| gap.to.min(span.to) - gap.from.max(span.from))
         .sum()
 }
 

@@ -12,6 +12,7 @@ pub mod application;
 pub mod attendance;
 pub mod broken_call;
 pub mod coverage;
+pub mod direction;
 pub mod event;
 pub mod evidence;
 pub mod finding;

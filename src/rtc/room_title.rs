@@ -1,6 +1,8 @@
 //! The title of a room that has neither name nor alias: the names of its people, as clients show
 //! it ("Calculating the display name for a room" in the specification of Matrix).
 
+use super::direction::turns_direction;
+
 /// Maximum number of people whose names are needed for a title.
 pub const NAMED_MAX: usize = 3;
 /// Maximum length of one name in a title, in characters.
@@ -107,11 +109,10 @@ fn short_name(person: &TitlePerson) -> String {
 /// The text in one line: without control characters and those that turn the direction of text,
 /// which would reach beyond the name.
 fn clean_text(text: &str) -> String {
-    let is_turning = |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let kept: String = text
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .filter(|letter| !is_turning(*letter))
+        .filter(|letter| !turns_direction(*letter))
         .collect();
 
     kept.split_whitespace().collect::<Vec<_>>().join(" ")

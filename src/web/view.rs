@@ -62,7 +62,9 @@ pub use ghosts::{NowFacts, PerhapsGone, gone_in_calls};
 pub use history::{HistoryFacts, WalkFacts};
 pub use noun::{Noun, count_sessions, noun_of};
 pub use own_homeserver::OwnFacts;
-pub use probe::{DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts};
+pub use probe::{
+    DriftFacts, ReadyFacts, ServerProbeFacts, SfuOfServer, SfuProbeFacts, words_of_flip,
+};
 pub use problem::{ProblemEntry, ProblemFacts, kind_choices, problem_entries};
 pub use ring::{CallLink, LinkedCallFacts, with_outcomes};
 pub use room::{InvitationFacts, RoomFacts, RoomPill, SettingFacts, VantageFacts};
@@ -539,7 +541,7 @@ impl CallFacts {
         let members = members.into_iter().zip(used).zip(&ends).zip(&doubts);
         let members: Vec<MemberFacts> = members
             .map(|(((member, used), ends), doubt)| {
-                let origins = ledger.origins.get(&member.stay.id);
+                let origins = ledger.stays.origins.get(&member.stay.id);
                 let heard_ms = origins.and_then(|origins| origins.last_sign_ms);
                 MemberFacts::new(member, used, ends, lost_ms, now)
                     .with_doubt(doubt.as_ref(), heard_ms)

@@ -130,8 +130,8 @@ impl CheckStep {
                  its membership expires, for hours."
             }
             Self::DelayLimit => {
-                "The homeserver refuses the delayed leave that clients schedule, so lost clients stay as \
-                 ghosts."
+                "The homeserver refuses the delayed leave that clients schedule, so lost clients \
+                 stay as ghosts."
             }
             Self::StickyEvents => {
                 "Clients use room state for memberships, which needs power in the room."

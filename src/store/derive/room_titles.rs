@@ -15,6 +15,18 @@ macro_rules! people_title {
 }
 pub(in crate::store) use people_title;
 
+/// The columns of the room `r` that [`RoomName::from_row`](crate::store::model::RoomName) reads.
+macro_rules! room_name {
+    () => {
+        concat!(
+            "r.room_id, r.name, r.alias, ",
+            $crate::store::derive::room_titles::people_title!(),
+            " as people_title"
+        )
+    };
+}
+pub(in crate::store) use room_name;
+
 const NAMED: &str = "select case when name is null and alias is null then 0 else 1 end as named,
     members_ms, (select count(*) from room_titles t where t.room_id = rooms.room_id) as titled
     from rooms where room_id = $1";
@@ -41,8 +53,11 @@ const CALLERS: &str = "select c.user_id, p.name from (select distinct sender as 
     order by c.user_id limit $2";
 const CALLERS_COUNT: &str = "select count(distinct sender) from chains where room_id = $1";
 
+const UNCOUNTED: &str = "select count(*) from rooms where room_id = $1
+    and name is null and alias is null and members_ms is null";
 const UNTITLED: &str = "select r.room_id from rooms r where r.name is null and r.alias is null
-    and r.watch <> 'blind' and not exists (select 1 from room_titles t where t.room_id = r.room_id)";
+    and r.watch <> 'blind'
+    and not exists (select 1 from room_titles t where t.room_id = r.room_id)";
 
 /// Rooms that get their titles in one transaction.
 const TITLED_AT_ONCE: usize = 100;
@@ -101,6 +116,23 @@ pub(in crate::store) async fn refresh_room_title(tx: &mut Tx, room_id: &str) -> 
     }
 
     Ok(())
+}
+
+/// Makes the title of a room again after somebody came into a call or left one. Only where nobody
+/// counted the members, the people of its calls stand for them.
+pub(in crate::store) async fn refresh_title_by_callers(
+    tx: &mut Tx,
+    room_id: &str,
+) -> Result<(), Error> {
+    let uncounted: i64 = sqlx::query_scalar(UNCOUNTED)
+        .bind(room_id)
+        .fetch_one(&mut **tx)
+        .await?;
+    if uncounted == 0 {
+        return Ok(());
+    }
+
+    refresh_room_title(tx, room_id).await
 }
 
 /// Who is or was in the room. If nobody is known to be in it and its members were never counted,

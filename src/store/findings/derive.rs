@@ -3,10 +3,7 @@
 //! commit.
 
 use super::broken::find_broken_calls;
-use super::inputs::{
-    SfuDowntimes, problem_stays, read_ghosts, read_sfu_downtimes, read_taken_back,
-    transports_in_use,
-};
+use super::inputs::{KnownStays, StayEvidence, problem_stays, transports_in_use};
 use crate::rtc::finding_kind::{FindingKind, Sureness};
 use crate::rtc::id::server_of;
 use crate::rtc::problem::{
@@ -20,8 +17,7 @@ use crate::store::db::multi_row::MultiRow;
 use crate::store::derive::stale_findings::delete_findings_of_calls;
 use crate::store::ingest::access;
 use crate::store::model::{Call, Member};
-use crate::store::read::left_overs::{LeftOverEvent, read_left_overs};
-use crate::store::read::{calls, evidence, large_calls, memberships};
+use crate::store::read::{calls, large_calls};
 use crate::store::rights::forgotten;
 use crate::store::{Error, Reader, Tx, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -503,11 +499,7 @@ impl StoredFinding {
 struct ReadCalls {
     calls: Vec<Call>,
     members: HashMap<String, Vec<Member>>,
-    origins: HashMap<String, evidence::Origins>,
-    ghosts: super::inputs::Ghosts,
-    taken_back: BTreeSet<String>,
-    downtimes: SfuDowntimes,
-    left_overs: HashMap<String, LeftOverEvent>,
+    evidence: StayEvidence,
     rooms: HashMap<String, RoomKnowledge>,
 }
 
@@ -524,20 +516,10 @@ impl ReadCalls {
             }
         }
 
-        let mut members = memberships::members_of_calls(store, &whole).await?;
-        let mut origins = evidence::origins_of_calls(store, &whole).await?;
-        if !parts.is_empty() {
-            members.extend(memberships::members_by_id(store, &parts).await?);
-            origins.extend(evidence::origins_of_memberships(store, &parts).await?);
-        }
-
         let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
-        let ghosts = read_ghosts(store, &members, &origins, now).await?;
-        let taken_back = read_taken_back(store, &members).await?;
-        let downtimes = read_sfu_downtimes(store, &members).await?;
-        let left_overs = read_left_overs(store, &members, now).await?;
+        let known = KnownStays::read(store, &whole, &parts, now).await?;
         let mut by_call: HashMap<String, Vec<Member>> = HashMap::new();
-        for member in members {
+        for member in known.members {
             by_call
                 .entry(member.session_id.clone())
                 .or_default()
@@ -548,11 +530,7 @@ impl ReadCalls {
             rooms: access::knowledge_of_rooms(store, &rooms).await?,
             calls,
             members: by_call,
-            origins,
-            ghosts,
-            taken_back,
-            downtimes,
-            left_overs,
+            evidence: known.evidence,
         })
     }
 
@@ -566,16 +544,7 @@ impl ReadCalls {
         let none = Vec::new();
         let members = self.members.get(&call.id).unwrap_or(&none);
         let used = transports_in_use(members);
-        let stays = problem_stays(
-            &call.application,
-            members,
-            &used,
-            &self.origins,
-            &self.ghosts,
-            &self.taken_back,
-            &self.downtimes,
-            &self.left_overs,
-        );
+        let stays = problem_stays(&call.application, members, &used, &self.evidence);
         let unknown = RoomKnowledge::default();
         let room = self.rooms.get(&call.room.room_id).unwrap_or(&unknown);
         let upto = call.known_until_ms(now).unwrap_or(now);

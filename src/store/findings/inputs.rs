@@ -14,9 +14,10 @@ use crate::rtc::transport::{self, Transport, TransportStay};
 use crate::rtc::words::Format;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::ingest::vantages;
-use crate::store::read::evidence::Origins;
+use crate::store::read::evidence::{self, Origins};
 use crate::store::read::ghosts::{self, StayStatements};
-use crate::store::read::left_overs::LeftOverEvent;
+use crate::store::read::left_overs::{LeftOverEvent, read_left_overs};
+use crate::store::read::memberships;
 use crate::store::{Error, Reader, model};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +27,57 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const SILENT_MAX: usize = 500;
 /// Number of days over which the ends of a server's stays are counted.
 const HABIT_DAYS: i64 = 30;
+
+/// What is known of stays beyond their rows; the maps are by membership.
+#[derive(Debug, Clone, Default)]
+pub struct StayEvidence {
+    pub origins: HashMap<String, Origins>,
+    /// For stays whose renewal is overdue.
+    pub ghosts: Ghosts,
+    /// Stays whose transports may have been taken back by a redaction.
+    pub taken_back: BTreeSet<String>,
+    /// When SFUs did not answer, by address.
+    pub downtimes: SfuDowntimes,
+    /// The state events of stays whose people left the room.
+    pub left_overs: HashMap<String, LeftOverEvent>,
+}
+
+/// Stays, with what is known of them.
+#[derive(Debug)]
+pub(crate) struct KnownStays {
+    pub members: Vec<model::Member>,
+    pub evidence: StayEvidence,
+}
+
+impl KnownStays {
+    /// Reads all stays of these calls, and further ones by their ids, as known at `now`, ms.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn read(
+        store: &Reader,
+        call_ids: &[String],
+        stay_ids: &[String],
+        now: i64,
+    ) -> Result<Self, Error> {
+        let mut members = memberships::members_of_calls(store, call_ids).await?;
+        let mut origins = evidence::origins_of_calls(store, call_ids).await?;
+        if !stay_ids.is_empty() {
+            members.extend(memberships::members_by_id(store, stay_ids).await?);
+            origins.extend(evidence::origins_of_memberships(store, stay_ids).await?);
+        }
+
+        let evidence = StayEvidence {
+            ghosts: read_ghosts(store, &members, &origins, now).await?,
+            taken_back: read_taken_back(store, &members).await?,
+            downtimes: read_sfu_downtimes(store, &members).await?,
+            left_overs: read_left_overs(store, &members, now).await?,
+            origins,
+        };
+
+        Ok(Self { members, evidence })
+    }
+}
 
 /// The evidence about ghosts.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +149,7 @@ fn overdue_stays<'a>(
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn read_ghosts(
+async fn read_ghosts(
     store: &Reader,
     members: &[model::Member],
     origins: &HashMap<String, Origins>,
@@ -159,7 +211,7 @@ static TAKEN_BACK: MultiRow = MultiRow::new(
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn read_taken_back(
+async fn read_taken_back(
     store: &Reader,
     members: &[model::Member],
 ) -> Result<BTreeSet<String>, Error> {
@@ -197,7 +249,7 @@ static FLIPS: MultiRow = MultiRow::new(
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn read_sfu_downtimes(
+async fn read_sfu_downtimes(
     store: &Reader,
     members: &[model::Member],
 ) -> Result<SfuDowntimes, Error> {
@@ -238,28 +290,18 @@ pub(crate) async fn read_sfu_downtimes(
 }
 
 /// What findings need of the stays of one call of this application, in the order of `members`.
-/// `used` is the transport of each, `taken_back` what
-/// [`read_taken_back`] says, `downtimes` what [`read_sfu_downtimes`] does, `left_overs` what
-/// [`read_left_overs`](crate::store::read::left_overs::read_left_overs) does.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is what one statement reads, and they have nothing else in common"
-)]
+/// `used` is the transport of each.
 pub(crate) fn problem_stays<'a>(
     application: &str,
     members: &'a [model::Member],
     used: &'a [Option<Transport>],
-    origins: &HashMap<String, Origins>,
-    ghosts: &Ghosts,
-    taken_back: &BTreeSet<String>,
-    downtimes: &'a SfuDowntimes,
-    left_overs: &HashMap<String, LeftOverEvent>,
+    evidence: &'a StayEvidence,
 ) -> Vec<ProblemStay<'a>> {
     let is_call = application == "m.call";
     let is_ours = |event_id: &str| event_id.starts_with('~');
     let of_member = |(member, transport): (&'a model::Member, &'a Option<Transport>)| {
         let stay = &member.stay;
-        let origins = origins.get(&stay.id);
+        let origins = evidence.origins.get(&stay.id);
         let last_sign_ms = origins.and_then(|origins| origins.last_sign_ms);
 
         ProblemStay {
@@ -273,7 +315,7 @@ pub(crate) fn problem_stays<'a>(
                 renewed_by_hours: stay.format == Format::Session && is_call,
                 last_sign_ms,
                 updates: i64::from(stay.updates),
-                clues: ghosts.clues(stay),
+                clues: evidence.ghosts.clues(stay),
                 transport: transport.as_ref(),
                 selection: stay.selection,
             },
@@ -296,18 +338,18 @@ pub(crate) fn problem_stays<'a>(
                 end_reason: stay.end_reason,
                 join_event_id: &stay.join_event_id,
                 end_event_id: stay.end_event_id.as_deref(),
-                left_over: left_overs.get(&stay.id).map(|left| left.left_over),
+                left_over: evidence.left_overs.get(&stay.id).map(|left| left.left_over),
             },
             is_outlived: stay.outlived_ms.is_some(),
             stated: stay.transport.as_ref(),
             states_transports: is_call
                 && matches!(stay.format, Format::Session | Format::Sticky)
-                && !taken_back.contains(&stay.id),
+                && !evidence.taken_back.contains(&stay.id),
             alias: stay.transport_alias.as_deref(),
             sfu_down: transport
                 .as_ref()
                 .and_then(Transport::stated)
-                .and_then(|url| downtimes.get(url))
+                .and_then(|url| evidence.downtimes.get(url))
                 .map_or(&[], Vec::as_slice),
             looked_before_ms: origins
                 .and_then(|origins| origins.end)

@@ -1,5 +1,6 @@
 //! The history of probes: each change of a step from one answer to the next.
 
+use super::probes::AnswerState;
 use crate::rtc::event::replace_nul;
 use crate::store::{Error, Reader, Tx};
 use serde::Serialize;
@@ -57,16 +58,13 @@ pub fn flips_between(before: &[StepNow], now: &[StepNow]) -> Vec<StepFlip> {
 
 /// The state before the first answer.
 pub const UNASKED: &str = "unasked";
-/// The state of a step that did not answer.
-const FAILED: &str = "failed";
-
 /// The steps that did not answer in two probes, as changes from not having been asked.
 #[must_use]
 pub fn steps_without_answer(before: &[StepNow], now: &[StepNow]) -> Vec<StepFlip> {
     let has_failed = |steps: &[StepNow], step: &str| {
         steps
             .iter()
-            .any(|one| one.step == step && one.state == FAILED)
+            .any(|one| one.step == step && one.state == AnswerState::Failed.as_str())
     };
     let flip = |step: &StepNow| StepFlip {
         before: UNASKED.to_owned(),
@@ -75,7 +73,7 @@ pub fn steps_without_answer(before: &[StepNow], now: &[StepNow]) -> Vec<StepFlip
 
     before
         .iter()
-        .filter(|step| step.state == FAILED && has_failed(now, &step.step))
+        .filter(|step| step.state == AnswerState::Failed.as_str() && has_failed(now, &step.step))
         .map(flip)
         .collect()
 }
@@ -151,18 +149,6 @@ pub async fn list_flips(
     let rows = query.fetch_all(&store.read).await?;
 
     rows.iter().map(flip_from_row).collect()
-}
-
-impl ProbeFlip {
-    /// What changed, in words.
-    #[must_use]
-    pub fn words_of_change(&self) -> String {
-        if self.before == UNASKED {
-            "No answer since it was first asked".to_owned()
-        } else {
-            format!("{} → {}", self.before, self.state)
-        }
-    }
 }
 
 fn flip_from_row(row: &AnyRow) -> Result<ProbeFlip, Error> {

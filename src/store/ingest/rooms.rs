@@ -11,7 +11,7 @@ use crate::rtc::room_visibility::{
 };
 use crate::rtc::words::Watch;
 use crate::store::db::multi_row::{MultiRow, Statement};
-use crate::store::derive::room_titles::{people_title, refresh_room_title};
+use crate::store::derive::room_titles::{people_title, refresh_room_title, room_name};
 use crate::store::model::{Neighbour, RoomName, RoomRow};
 use crate::store::stats::calls_ever;
 use crate::store::stored_event::event_from_row;
@@ -431,7 +431,8 @@ pub async fn list_watched_rooms(store: &Reader) -> Result<Vec<(String, Watch)>, 
 pub(in crate::store) const LISTED: &str = concat!(
     "select * from (select r.*, ",
     people_title!(),
-    " as people_title, n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
+    " as people_title,
+    n.watch as successor_watch, n.error as successor_error, n.predecessor as successor_predecessor,
     o.watch as predecessor_watch, o.replaced_by as predecessor_replaced_by,
     o.replaced_ms as predecessor_replaced_ms, (select count(*) from state_resets z
     where z.room_id = r.room_id and z.noticed_ms > $1 - 86400000) as resets,
@@ -544,9 +545,9 @@ pub async fn replaced_by(store: &Reader, room_id: &str) -> Result<Option<String>
 }
 
 const NAMED: &str = concat!(
-    "select r.room_id, r.name, r.alias, ",
-    people_title!(),
-    " as people_title from rooms r where r.room_id = $1 or r.alias = $1
+    "select ",
+    room_name!(),
+    " from rooms r where r.room_id = $1 or r.alias = $1
     order by case when r.room_id = $1 then 0 else 1 end, r.room_id limit 1"
 );
 

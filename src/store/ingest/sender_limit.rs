@@ -11,9 +11,11 @@
 use super::batch::RoomBatch;
 use crate::rtc::event::{EventKind, RoomEvent};
 use crate::rtc::words::Source;
-use crate::store::derive::room_titles::people_title;
+use crate::store::derive::room_titles::room_name;
 use crate::store::model::RoomName;
 use crate::store::{Error, Reader, Tx, to_i64};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -284,13 +286,13 @@ pub struct Flood {
 macro_rules! floods {
     ($filter:literal) => {
         concat!(
-            "select a.room_id, r.name, r.alias, ",
-            people_title!(),
-            " as people_title, a.sender, cast(sum(a.events) as bigint) as events,
+            "select ",
+            room_name!(),
+            ", a.sender, cast(sum(a.events) as bigint) as events,
             min(a.hour) as first, max(a.hour) as last
             from set_aside a join rooms r on r.room_id = a.room_id where ",
             $filter,
-            " group by a.room_id, r.room_id, r.name, r.alias, a.sender order by max(a.hour) desc,
+            " group by r.room_id, r.name, r.alias, a.sender order by max(a.hour) desc,
                 sum(a.events) desc, a.sender limit $2"
         )
     };
@@ -298,33 +300,17 @@ macro_rules! floods {
 const OF_ROOM: &str = floods!("a.room_id = $1");
 const SINCE: &str = floods!("a.hour >= $1");
 
-type FloodRow = (
-    String,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    String,
-    i64,
-    i64,
-    i64,
-);
+/// A flood from its row, which has the first and the last hour, counted from 1970.
+fn flood_from_row(row: &AnyRow) -> Result<Flood, Error> {
+    let (first, last): (i64, i64) = (row.try_get("first")?, row.try_get("last")?);
 
-/// A flood from its row: room id, name, alias, title by people, sender, number of events, and the first and the last
-/// hour, counted from 1970.
-fn flood_from_row(row: FloodRow) -> Flood {
-    let (room_id, name, alias, people_title, user_id, events, first, last) = row;
-    Flood {
-        room: RoomName {
-            room_id,
-            name,
-            alias,
-            people_title,
-        },
-        user_id,
-        events,
+    Ok(Flood {
+        room: RoomName::from_row(row)?,
+        user_id: row.try_get("sender")?,
+        events: row.try_get("events")?,
         from_ms: first * HOUR,
         until_ms: (last + 1) * HOUR,
-    }
+    })
 }
 
 /// The senders who sent more into a room than is stored, the last first, at most `limit`.
@@ -336,9 +322,10 @@ pub async fn list_floods_of_room(
     room_id: &str,
     limit: i64,
 ) -> Result<Vec<Flood>, Error> {
-    let query = sqlx::query_as(OF_ROOM).bind(room_id).bind(limit);
-    let rows: Vec<FloodRow> = query.fetch_all(&store.read).await?;
-    Ok(rows.into_iter().map(flood_from_row).collect())
+    let query = sqlx::query(OF_ROOM).bind(room_id).bind(limit);
+    let rows = query.fetch_all(&store.read).await?;
+
+    rows.iter().map(flood_from_row).collect()
 }
 
 /// The senders who sent more into any room than is stored, since the hour of `from_ms`; the last
@@ -351,12 +338,12 @@ pub async fn list_floods_since(
     from_ms: i64,
     limit: i64,
 ) -> Result<Vec<Flood>, Error> {
-    let query = sqlx::query_as(SINCE)
+    let query = sqlx::query(SINCE)
         .bind(from_ms.div_euclid(HOUR))
         .bind(limit);
-    let rows: Vec<FloodRow> = query.fetch_all(&store.read).await?;
+    let rows = query.fetch_all(&store.read).await?;
 
-    Ok(rows.into_iter().map(flood_from_row).collect())
+    rows.iter().map(flood_from_row).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! own room, and of its rooms those that are visible.
 
 use crate::store::db::multi_row::MultiRow;
-use crate::store::derive::room_titles::people_title;
+use crate::store::derive::room_titles::room_name;
 use crate::store::model::RoomName;
 use crate::store::{Error, Reader, Writer};
 use sqlx::Row;
@@ -17,8 +17,8 @@ static ADD: MultiRow = MultiRow::new(
 const DELETE: &str = "delete from space_rooms where space_id = $1 and room_id = $2";
 const DELETE_OTHERS: &str = "delete from space_rooms where space_id = $1";
 
-/// Stores which rooms belong to a space. If `is_whole`, others belong to it no more. Returns whether
-/// anything changed.
+/// Stores which rooms belong to a space. If `is_whole`, others belong to it no more. Returns
+/// whether anything changed.
 ///
 /// # Errors
 /// When the database fails.
@@ -91,9 +91,9 @@ pub struct Space {
 }
 
 const LIST: &str = concat!(
-    "select r.room_id, r.name, r.alias, ",
-    people_title!(),
-    " as people_title, count(*) as rooms from space_rooms sr
+    "select ",
+    room_name!(),
+    ", count(*) as rooms from space_rooms sr
     join rooms r on r.room_id = sr.space_id join rooms c on c.room_id = sr.room_id
     group by r.room_id, r.name, r.alias order by r.name, r.room_id"
 );

@@ -13,7 +13,7 @@ use crate::rtc::reading::OurClock;
 use crate::rtc::words::JobKind;
 use crate::rtc::words::Source;
 use crate::store::derive::dirty::Dirty;
-use crate::store::derive::room_titles::refresh_room_title;
+use crate::store::derive::room_titles::{refresh_room_title, refresh_title_by_callers};
 use crate::store::derive::{memberships, rederive, sessions, stale_findings};
 use crate::store::rights::{forgotten, room_opt_out};
 use crate::store::{Derivation, Error, Writer};
@@ -236,14 +236,13 @@ pub(in crate::store) async fn update_derived(
     changed.has_open_bans |= dirty.has_open_bans;
     let had_names_deleted = !dirty.unnamed.is_empty();
     changed.unnamed.append(&mut dirty.unnamed);
+    let has_members_changed = dirty.accounts || !dirty.presence.is_empty();
     if dirty.facts {
         rooms::refresh_room_facts(tx, room_id).await?;
-    }
-
-    let has_members_changed = dirty.accounts || !dirty.presence.is_empty();
-    // Where nobody counted the members, the people of its calls stand for them.
-    if has_members_changed || had_names_deleted || !dirty.member_keys.is_empty() {
+    } else if has_members_changed || had_names_deleted {
         refresh_room_title(tx, room_id).await?;
+    } else if !dirty.member_keys.is_empty() {
+        refresh_title_by_callers(tx, room_id).await?;
     }
 
     if (dirty.facts || has_members_changed) && access::refresh_access(tx, room_id).await? {

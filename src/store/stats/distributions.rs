@@ -14,7 +14,7 @@ use crate::rtc::time::DAY_MS;
 use crate::rtc::words::EndReason;
 use crate::store::db::multi_row::MultiRow;
 use crate::store::db::word_column::word_from_row;
-use crate::store::derive::room_titles::people_title;
+use crate::store::derive::room_titles::room_name;
 use crate::store::model::RoomName;
 use crate::store::{Error, Reader};
 use serde::Serialize;
@@ -275,9 +275,9 @@ const REFUTED_MOST: usize = 2000;
 
 static NAMES: MultiRow = MultiRow::new(
     concat!(
-        "select r.room_id, r.name, r.alias, ",
-        people_title!(),
-        " as people_title from rooms r where r.room_id in ("
+        "select ",
+        room_name!(),
+        " from rooms r where r.room_id in ("
     ),
     "?",
     ")",
@@ -558,11 +558,9 @@ pub struct RanOutStay {
 }
 
 const GHOSTS: &str = concat!(
-    "select m.room_id, m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms,
-        p.name as person, r.name as room_name, r.alias, ",
-    people_title!(),
-    " as people_title
-    from memberships m join rooms r on r.room_id = m.room_id
+    "select m.session_id, m.user_id, m.device_id, m.joined_ms, m.until_ms, p.name as person, ",
+    room_name!(),
+    " from memberships m join rooms r on r.room_id = m.room_id
     left join people p on p.room_id = m.room_id and p.user_id = m.user_id
     where m.server = $1 and m.until_ms > $2 and m.until_ms <= $3 and m.session_id is not null
     and m.end_event_id is null and m.end_reason in ('expired', 'sticky_expired')
@@ -587,12 +585,7 @@ pub async fn list_ran_out_stays(
         .bind(limit);
     let ghost = |row: &sqlx::any::AnyRow| {
         Ok(RanOutStay {
-            room: RoomName {
-                room_id: row.try_get("room_id")?,
-                name: row.try_get("room_name")?,
-                alias: row.try_get("alias")?,
-                people_title: row.try_get("people_title")?,
-            },
+            room: RoomName::from_row(row)?,
             session_id: row.try_get("session_id")?,
             user_id: row.try_get("user_id")?,
             name: row.try_get("person")?,

@@ -3,7 +3,7 @@
 use super::ghost_time::Gone;
 use super::spans::{seen_from, seen_until, sign_from};
 use super::unobserved;
-use crate::rtc::coverage::Span;
+use crate::rtc::coverage::{Span, blind_ms_within};
 use crate::rtc::transport::{Selection, Transport, TransportStay, transports_in_use};
 use crate::store::{Error, Reader};
 use futures_util::TryStreamExt;
@@ -74,7 +74,7 @@ pub async fn usage_by_transport(
     let rooms: BTreeSet<String> = rooms.into_iter().collect();
     let blind = unobserved::unobserved_spans_by_room(store, &rooms, span, now).await?;
     let mut found: BTreeMap<Option<(String, Option<String>)>, UsageSum> = BTreeMap::new();
-    read_stays_by_call(store, span, now, gone, usize::MAX, |call| {
+    read_stays_by_call(store, span, now, gone, |call| {
         add_stays_of_call(&mut found, call, &blind, span, now);
     })
     .await?;
@@ -102,15 +102,14 @@ pub async fn usage_by_transport(
 
 /// Reads the stays of a span, as known at `now`, ms, and hands over those of each call together:
 /// the transport of a member depends on all of them. A device of `gone` was heard until it was last
-/// heard. Returns false if there are more than `most` stays, of which the first are handed over.
+/// heard.
 pub(super) async fn read_stays_by_call(
     store: &Reader,
     span: Span,
     now: i64,
     gone: &Gone,
-    most: usize,
     mut add_call: impl FnMut(&[StayRow]),
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let mut rows = sqlx::query(STAYS)
         .bind(span.from)
         .bind(span.to)
@@ -118,7 +117,6 @@ pub(super) async fn read_stays_by_call(
         .fetch(&store.read);
     let mut call: Vec<StayRow> = Vec::new();
     let mut known = String::new();
-    let (mut stays, mut is_all) = (0, true);
     while let Some(row) = rows.try_next().await? {
         let session: String = row.try_get("session_id")?;
         if known != session {
@@ -126,20 +124,14 @@ pub(super) async fn read_stays_by_call(
             known = session;
         }
 
-        if stays >= most {
-            is_all = false;
-            break;
-        }
-
         let mut stay = StayRow::read(&row)?;
         stay.hear(&row, gone)?;
         call.push(stay);
-        stays += 1;
     }
 
     add_call(&call);
 
-    Ok(is_all)
+    Ok(())
 }
 
 /// A stay with what its use of a transport follows from.
@@ -203,13 +195,7 @@ impl StayRow {
 /// How much of the span `seen` was observed, ms. The unobserved spans (`blind`) are in order and do
 /// not overlap.
 fn observed_ms(blind: Option<&Vec<Span>>, seen: Span) -> i64 {
-    let blind = blind.map(Vec::as_slice).unwrap_or_default();
-    let first = blind.partition_point(|gap| gap.to <= seen.from);
-    let unseen_ms: i64 = blind[first..]
-        .iter()
-        .take_while(|gap| gap.from < seen.to)
-        .map(|gap| gap.to.min(seen.to) - gap.from.max(seen.from))
-        .sum();
+    let unseen_ms = blind.map_or(0, |blind| blind_ms_within(blind, seen));
 
     (seen.to - seen.from - unseen_ms).max(0)
 }

@@ -321,7 +321,7 @@ pub(super) async fn load_call_page(
             if let (Some(span), Some(window), false) = (asked, page.window, page.call.members_whole)
             {
                 let counted = large_calls::people_within(&web.store, &page.call.id, span).await?;
-                page.window = Some(window.counted(counted));
+                page.window = Some(window.with_counts(counted));
             }
         }
         // In an empty span there is nothing to be shown.

@@ -107,7 +107,7 @@ pub fn keep_window(call: &mut CallFacts, span: Span, now: i64) -> WindowFacts {
 impl WindowFacts {
     /// The window with these numbers of people, counted by the database.
     #[must_use]
-    pub fn counted(self, counted: PeopleWithin) -> Self {
+    pub fn with_counts(self, counted: PeopleWithin) -> Self {
         let number = |count: i64| usize::try_from(count).unwrap_or(0);
         let people = number(counted.within);
 
@@ -414,7 +414,7 @@ mod tests {
             all: 2500,
             within: 900,
         };
-        let told = keep_window(&mut page.call, span, NOW).counted(counted);
+        let told = keep_window(&mut page.call, span, NOW).with_counts(counted);
         assert_eq!((told.people, told.people_outside), (900, 1600));
     }
 

@@ -60,12 +60,15 @@ fn troubled() -> CallFacts {
     };
 
     ledger
+        .stays
         .origins
         .insert(alice.stay.id.clone(), last(NOW - 10 * MINUTE));
     ledger
+        .stays
         .origins
         .insert(dan.stay.id.clone(), last(NOW - 2 * HOUR));
     ledger
+        .stays
         .origins
         .insert(carol.stay.id.clone(), last(NOW - 30 * MINUTE));
     let members = vec![alice, dan, carol];
@@ -178,7 +181,7 @@ fn each_finding_below_the_picture_has_its_numeral_in_it() {
             ..Origins::default()
         };
 
-        ledger.origins.insert(member.stay.id.clone(), origins);
+        ledger.stays.origins.insert(member.stay.id.clone(), origins);
     }
 
     let row = fixtures::call_row(
@@ -409,7 +412,7 @@ fn alone(hourly: bool) -> CallFacts {
         ..Origins::default()
     };
 
-    ledger.origins.insert(ada.stay.id.clone(), origins);
+    ledger.stays.origins.insert(ada.stay.id.clone(), origins);
     let told = StayStatements {
         is_hourly_client: hourly,
         came_back: false,
@@ -420,7 +423,7 @@ fn alone(hourly: bool) -> CallFacts {
         }),
     };
 
-    ledger.ghosts.told.insert(ada.stay.id.clone(), told);
+    ledger.stays.ghosts.told.insert(ada.stay.id.clone(), told);
     let members = vec![ada];
     let row = fixtures::call_row(
         "a",
@@ -550,7 +553,7 @@ fn ended(origins: Origins, end_event_id: &str) -> CallFacts {
     );
     ada.stay.end_event_id = Some(end_event_id.to_owned());
     let mut ledger = CallContext::default();
-    ledger.origins.insert(ada.stay.id.clone(), origins);
+    ledger.stays.origins.insert(ada.stay.id.clone(), origins);
     let members = vec![ada];
     let row = fixtures::call_row(
         "a",

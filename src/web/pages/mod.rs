@@ -53,11 +53,11 @@ use crate::rtc::coverage::Interval;
 use crate::rtc::id::server_of;
 use crate::rtc::side_by_side::{BEGAN_APART_MAX_MS, LoneCall, pairs_side_by_side};
 use crate::store::findings::broken::find_broken_calls;
-use crate::store::findings::inputs;
+use crate::store::findings::inputs::KnownStays;
 use crate::store::ingest::probes::{self, OwnResult, SupportResult};
 use crate::store::ingest::{access, vantages};
 use crate::store::model;
-use crate::store::read::{self, coverage, evidence, large_calls};
+use crate::store::read::{self, coverage, large_calls};
 use crate::store::stats::ghost_time::Gone;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -485,33 +485,23 @@ async fn read_calls_in_part(
     let rooms: BTreeSet<String> = calls.iter().map(|call| call.room.room_id.clone()).collect();
     // Read the coverage before the stays: a time reported as read must not lack any stay.
     let coverage = coverage::coverage_of_rooms(store, &rooms, ask.now).await?;
-    let mut members = crate::store::read::memberships::members_of_calls(store, &whole).await?;
-    let mut origins = evidence::origins_of_calls(store, &whole).await?;
-    if !stay_ids.is_empty() {
-        members.extend(crate::store::read::memberships::members_by_id(store, &stay_ids).await?);
-        origins.extend(evidence::origins_of_memberships(store, &stay_ids).await?);
-    }
-
-    let ghosts = inputs::read_ghosts(store, &members, &origins, ask.now).await?;
-    let left_overs =
-        crate::store::read::left_overs::read_left_overs(store, &members, ask.now).await?;
-    let own = if ghosts.told.is_empty() && left_overs.is_empty() {
+    let KnownStays { members, evidence } =
+        KnownStays::read(store, &whole, &stay_ids, ask.now).await?;
+    let told = &evidence.ghosts.told;
+    let own = if told.is_empty() && evidence.left_overs.is_empty() {
         None
     } else {
         find_own_address(web).await?
     };
-    let is_silent = |member: &&model::Member| ghosts.told.contains_key(&member.stay.id);
-    let silent = members.iter().filter(is_silent);
+    let silent = members
+        .iter()
+        .filter(|member| told.contains_key(&member.stay.id));
     let servers: BTreeSet<&str> = silent.map(|member| member.stay.server()).collect();
     let support = read_support(web, &servers).await?;
     let ledger = CallContext {
-        ghosts,
         own,
         support,
-        taken_back: inputs::read_taken_back(store, &members).await?,
-        downtimes: inputs::read_sfu_downtimes(store, &members).await?,
-        left_overs,
-        origins,
+        stays: evidence,
         coverage,
         rooms: access::knowledge_of_rooms(store, &rooms).await?,
     };

@@ -8,12 +8,9 @@ use crate::rtc::evidence::{self, BoundaryBasis, Certainty};
 use crate::rtc::membership::Membership;
 use crate::rtc::room_finding::RoomKnowledge;
 use crate::rtc::skew::clock_off_ms;
-use crate::store::findings::inputs::Ghosts;
-use crate::store::findings::inputs::SfuDowntimes;
+use crate::store::findings::inputs::StayEvidence;
 use crate::store::model;
 use crate::store::read::coverage::UnheardSpan;
-use crate::store::read::evidence::Origins;
-use crate::store::read::left_overs::LeftOverEvent;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
@@ -100,16 +97,8 @@ impl CallClockFacts {
 /// What the store knows beyond the rows of calls and members; a variable of it is named `ledger`.
 #[derive(Debug, Clone, Default)]
 pub struct CallContext {
-    /// By membership.
-    pub origins: HashMap<String, Origins>,
-    /// Evidence about ghosts: for stays whose renewal is overdue.
-    pub ghosts: Ghosts,
-    /// Stays whose transports may have been taken back.
-    pub taken_back: std::collections::BTreeSet<String>,
-    /// When SFUs did not answer, by address.
-    pub downtimes: SfuDowntimes,
-    /// The state events of stays whose people left the room, by membership.
-    pub left_overs: HashMap<String, LeftOverEvent>,
+    /// What is known of the stays.
+    pub stays: StayEvidence,
     /// By room.
     pub coverage: BTreeMap<String, Vec<Interval>>,
     /// Facts from the rooms' own state, by room.
@@ -168,7 +157,12 @@ impl CallContext {
 
     /// What is known of a stay and of the events at its start and end, to judge how sure these are.
     fn stay(&self, stay: &Membership) -> evidence::EvidenceStay {
-        let origins = self.origins.get(&stay.id).copied().unwrap_or_default();
+        let origins = self
+            .stays
+            .origins
+            .get(&stay.id)
+            .copied()
+            .unwrap_or_default();
         evidence::EvidenceStay {
             joined_ms: stay.joined_ms,
             until_ms: stay.until_ms,
@@ -194,7 +188,7 @@ impl CallContext {
     ) -> Vec<CallClockFacts> {
         let mut heard: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for member in members {
-            let Some(origins) = self.origins.get(&member.stay.id) else {
+            let Some(origins) = self.stays.origins.get(&member.stay.id) else {
                 continue;
             };
 

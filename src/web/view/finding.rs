@@ -225,17 +225,11 @@ impl ClearFacts {
         let user = f::sanitize_line(&self.user_id);
 
         match &self.homeserver {
-            Some(own) if self.for_moderators => {
-                format!(
-                    "a moderator of the room who is on {}",
-                    f::sanitize_line(own)
-                )
+            Some(own) if self.for_moderators || own != server_of(&self.user_id) => {
+                let own = f::sanitize_line(own);
+                format!("a moderator of the room who is on {own}")
             }
             None if self.for_moderators => "a moderator of the room".to_owned(),
-            Some(own) if own != server_of(&self.user_id) => format!(
-                "a moderator of the room who is on {}",
-                f::sanitize_line(own)
-            ),
             _ => format!("{user} or of a moderator of the room"),
         }
     }
@@ -279,16 +273,7 @@ pub(super) fn findings_of_call(
 ) -> (Vec<FindingFacts>, Vec<Option<GhostDoubt>>) {
     let unknown = RoomKnowledge::default();
     let room = ledger.rooms.get(&call.room.room_id).unwrap_or(&unknown);
-    let stays = problem_stays(
-        &call.application,
-        members,
-        used,
-        &ledger.origins,
-        &ledger.ghosts,
-        &ledger.taken_back,
-        &ledger.downtimes,
-        &ledger.left_overs,
-    );
+    let stays = problem_stays(&call.application, members, used, &ledger.stays);
     let Problems { list, doubts } = problems_of_call(&call.id, &stays, room, upto);
     let facts = |problem| FindingFacts::of_problem(problem, call, members, ledger);
 
@@ -487,7 +472,7 @@ impl FindingFacts {
         };
 
         let due_ms = ghost::renewal_due_ms(self.from_ms);
-        let told = ledger.ghosts.told.get(&stay.id);
+        let told = ledger.stays.ghosts.told.get(&stay.id);
         let current = told.and_then(|told| told.current.as_ref());
 
         Self {
@@ -518,7 +503,7 @@ impl FindingFacts {
             return self;
         }
 
-        let left = ledger.left_overs.get(&stay.id);
+        let left = ledger.stays.left_overs.get(&stay.id);
         let clear = left.and_then(|left| {
             ClearFacts::for_moderators(room_id, &stay.user_id, &left.event, ledger.own.as_ref())
         });
@@ -724,7 +709,8 @@ impl FindingFacts {
             }
             (FindingKind::LeftOver, _) => {
                 format!(
-                    "A membership of {users}, who is no longer in the room, was not taken out of its state"
+                    "A membership of {users}, who is no longer in the room, was not taken out of \
+                     its state"
                 )
             }
             (FindingKind::Overwritten, _) => {
@@ -785,8 +771,8 @@ impl FindingFacts {
                     .to_owned()
             }
             (FindingKind::RanOut, _) => {
-                "Its client does not renew; it expired while the device was still there, and others \
-                 did not see it any more. Its homeserver lost no leave."
+                "Its client does not renew; it expired while the device was still there, and \
+                 others did not see it any more. Its homeserver lost no leave."
                     .to_owned()
             }
             (FindingKind::OldestTie, _) => format!(
@@ -804,10 +790,12 @@ impl FindingFacts {
             (FindingKind::AliasDiffers, _) => {
                 format!("All of them were on {sfu}, and an SFU keeps its rooms apart.")
             }
-            (FindingKind::LeftOver, _) => "They are no longer in the room, so they are in no call of it, and \
-                 clients that look at who is in the room ignore the membership. If they come back \
-                 before it expires, it counts again."
-                .to_owned(),
+            (FindingKind::LeftOver, _) => {
+                "They are no longer in the room, so they are in no call of it, and clients that \
+                 look at who is in the room ignore the membership. If they come back before it \
+                 expires, it counts again."
+                    .to_owned()
+            }
             (FindingKind::Overwritten, _) => {
                 "Two of their devices share one event in the state of the room, and the event \
                  with which the other one joined no longer has this one. Others saw it go at that \
@@ -985,23 +973,22 @@ impl CallFacts {
     /// The mark of the call in a list: the gravest of its findings, open or past, in a few words;
     /// `None` if there are none.
     #[must_use]
-    pub fn mark(&self) -> Option<FindingMark> {
+    pub fn mark_in_list(&self) -> Option<FindingMark> {
         let (class, icon, words) = self.trouble()?;
-        let (all, ghosts) = self.loud_groups();
-        if all == ghosts {
+        let loud: Vec<FindingFacts> = self.loud().cloned().collect();
+        let groups = groups_of_findings(&loud);
+        if groups.iter().all(|group| group.summary.is_ghost()) {
             return Some(FindingMark { class, icon, words });
         }
 
-        let loud: Vec<FindingFacts> = self.loud().cloned().collect();
-        let groups = groups_of_findings(&loud);
         // Of equals, the first.
         let gravest = groups
             .iter()
             .min_by_key(|group| group.summary.severity.rank())?;
         let (class, icon, words) = gravest.summary.pill();
-        let words = match all {
+        let words = match groups.len() {
             1 => words.to_owned(),
-            _ => format!("{words}, {} more", all - 1),
+            all => format!("{words}, {} more", all - 1),
         };
 
         Some(FindingMark { class, icon, words })
@@ -1109,7 +1096,15 @@ mod tests {
             "a moderator of the room who is on h",
             "the person left the room"
         );
-        assert!(!usual.redacts && usual.curl.contains("-d '{}' 'https://h/_matrix/client/v3/rooms/%21r%3Ah/state/org.matrix.msc3401.call.member/_%40a%3Ah_D_m.call'"), "{}", usual.curl);
+        assert!(!usual.redacts);
+        assert!(
+            usual.curl.contains(
+                "-d '{}' 'https://h/_matrix/client/v3/rooms/%21r%3Ah/state/\
+                 org.matrix.msc3401.call.member/_%40a%3Ah_D_m.call'"
+            ),
+            "{}",
+            usual.curl
+        );
         // Nobody else may write this one.
         let of_person = clear("@a:h", None);
         assert_eq!(of_person.token_words(), "a moderator of the room");

@@ -3,6 +3,7 @@
 use super::Stamp;
 use super::format as f;
 use crate::rtc::transport::normalise_url;
+use crate::store::ingest::probe_flips::{ProbeFlip, UNASKED};
 use crate::store::ingest::probes::{AnswerState, Probed, RequestResult, ServerResult, SfuResult};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -303,6 +304,16 @@ impl SfuProbeFacts {
         };
 
         self.health.words(&ok, "Nothing at this address")
+    }
+}
+
+/// What changed at a probe, in words.
+#[must_use]
+pub fn words_of_flip(flip: &ProbeFlip) -> String {
+    if flip.before == UNASKED {
+        "No answer since it was first asked".to_owned()
+    } else {
+        format!("{} → {}", flip.before, flip.state)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Makes strangers' text harmless: for a line, as raw JSON, in an address.
 
+use crate::rtc::direction::turns_direction;
 use askama::filters::HtmlSafe;
 use std::fmt::{self, Write};
 
@@ -15,9 +16,9 @@ const JSON_MAX: usize = 4096;
 /// Indian scripts are spelled with them, and many emoji are made of several with a joiner between.
 fn is_deceptive(letter: char) -> bool {
     letter.is_control()
-        || matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}')
+        || turns_direction(letter)
+        || matches!(letter, '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}'
+            | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A stranger's text made harmless for one line: no control characters, no direction overrides,
