@@ -6,6 +6,7 @@ use crate::pages::site::{MINUTE, Site};
 use crate::provider::{CLIENT, OTHER_CLIENT, Provider, SECRET, callback, parameter};
 use crate::support::account::Account;
 use crate::support::app::{App, Settings};
+use crate::support::cookies::client_without_redirects;
 use crate::support::{eventually, now_ms};
 use callscope::store::sign_in::audit_log::{AuditKind, list_entries};
 use callscope::web::sign_in::access::AccessSettings;
@@ -355,11 +356,7 @@ async fn a_provider_that_is_down_stops_nothing_and_is_asked_again() {
         .with("CALLSCOPE_OPENID_CLIENT_SECRET", SECRET)
         .with("CALLSCOPE_OPENID_USER_ID", BY_NAME.1);
     let app = App::start(&settings).await;
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
+    let client = client_without_redirects();
     let begin = async || {
         client
             .get(format!("{base}/sign-in/openid"))

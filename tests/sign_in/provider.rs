@@ -1,10 +1,9 @@
 //! A provider of OpenID Connect in a process of its own, and people who log in there.
 
+use crate::support::cookies::{Cookies, client_without_redirects, send_with_cookies};
 use crate::support::lines::Lines;
-use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::Client;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use url::Url;
 
 /// Our client at the provider, and another one.
@@ -30,16 +29,10 @@ impl Provider {
     pub async fn listen_at(port: u16) -> Self {
         let mut lines = Lines::start("openid.mjs").await;
         let listening = lines.call("listen", json!({"port": port})).await;
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .build()
-            .unwrap();
-
         Self {
             issuer: listening["issuer"].as_str().unwrap().to_owned(),
             lines,
-            client,
+            client: client_without_redirects(),
         }
     }
 
@@ -63,8 +56,8 @@ impl Provider {
 
     /// Logs in as this person; returns the address that the browser is sent back to.
     pub async fn log_in(&self, url: &str, name: &str) -> String {
-        let mut cookies = BTreeMap::new();
-        let mut answer = self.ask(self.client.get(url), &mut cookies).await;
+        let mut cookies = Cookies::new();
+        let mut answer = send_with_cookies(self.client.get(url), &mut cookies).await;
         loop {
             if let Some(place) = answer.headers().get("location") {
                 let place = answer.url().join(place.to_str().unwrap()).unwrap();
@@ -72,7 +65,7 @@ impl Provider {
                     return place.into();
                 }
 
-                answer = self.ask(self.client.get(place), &mut cookies).await;
+                answer = send_with_cookies(self.client.get(place), &mut cookies).await;
             } else {
                 let place = answer.url().clone();
                 assert_eq!(answer.status(), 200, "{place}");
@@ -83,7 +76,7 @@ impl Provider {
                     .post(place)
                     .header("content-type", "application/x-www-form-urlencoded")
                     .body(body);
-                answer = self.ask(request, &mut cookies).await;
+                answer = send_with_cookies(request, &mut cookies).await;
             }
         }
     }
@@ -127,29 +120,6 @@ impl Provider {
         let text = request.send().await.unwrap().text().await.unwrap();
 
         serde_json::from_str(&text).unwrap()
-    }
-
-    async fn ask(
-        &self,
-        request: RequestBuilder,
-        cookies: &mut BTreeMap<String, String>,
-    ) -> Response {
-        let sent: Vec<String> = cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let answer = request
-            .header("cookie", sent.join("; "))
-            .send()
-            .await
-            .unwrap();
-        for cookie in answer.headers().get_all("set-cookie") {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            cookies.insert(name.to_owned(), value.to_owned());
-        }
-
-        answer
     }
 }
 

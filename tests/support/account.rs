@@ -126,7 +126,7 @@ impl Account {
     }
 
     /// What was written in a room, oldest first.
-    pub async fn texts(&self, room: &str) -> Vec<String> {
+    pub async fn read_texts(&self, room: &str) -> Vec<String> {
         let events = self.messages(room).await;
         events
             .iter()
@@ -136,7 +136,7 @@ impl Account {
     }
 
     /// The invitations that are open.
-    pub async fn invitations(&self) -> Vec<Invitation> {
+    pub async fn list_invitations(&self) -> Vec<Invitation> {
         // Synapse gives the same answer again for minutes, unless something else is asked.
         let wait_ms = u32::try_from(super::now_ms() % 1000).unwrap();
         let answer = self.sync(None, wait_ms).await;

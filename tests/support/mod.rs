@@ -5,6 +5,7 @@
 pub mod account;
 pub mod app;
 pub mod chromium;
+pub mod cookies;
 pub mod database;
 pub mod http;
 pub mod lines;

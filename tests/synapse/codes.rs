@@ -90,14 +90,14 @@ async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
     );
 
     let invitation = eventually("an invitation comes", 60, async || {
-        alice.invitations().await.into_iter().next()
+        alice.list_invitations().await.into_iter().next()
     })
     .await;
     assert!(invitation.is_direct);
     let direct = invitation.room_id;
     alice.join(&direct, &watcher).await;
     let text = eventually("the code comes", 60, async || {
-        alice.texts(&direct).await.into_iter().next()
+        alice.read_texts(&direct).await.into_iter().next()
     })
     .await;
     let code = code_in(&text);
@@ -124,7 +124,7 @@ async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
     let mut visitor = Visitor::at(&app);
     visitor.ask(&alice.user_id).await;
     let second = eventually("another code comes", 60, async || {
-        alice.texts(&direct).await.into_iter().nth(1)
+        alice.read_texts(&direct).await.into_iter().nth(1)
     })
     .await;
     assert_eq!(
@@ -146,14 +146,14 @@ async fn a_member_on_another_server_gets_a_code_and_a_stranger_gets_nothing() {
         app.log().contains("did not send a code").then_some(())
     })
     .await;
-    assert_eq!(alice.invitations().await, []);
+    assert_eq!(alice.list_invitations().await, []);
 
     // Too many for one id from one address; and the direct room is not watched.
     let mut visitor = Visitor::at(&app);
     let fields = [("user_id", alice.user_id.as_str())];
     let limited = visitor.post("/sign-in", "/sign-in/code", &fields).await;
     assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(zoe.invitations().await, [], "the stranger got nothing");
+    assert_eq!(zoe.list_invitations().await, [], "the stranger got nothing");
     let known = rooms_of(&app, &settings).await;
     assert_eq!(known, BTreeSet::from([other, room]));
     assert!(!app.log().contains(&code), "no code in the log");

@@ -191,7 +191,8 @@ async fn exactly_the_ghosts_are_listed_and_the_command_clears_them() {
 
     // How the two servers are known: people come and go, and some clients are killed.
     let (desk, laptop) = (alice.device("DESK").await, carol.device("LAPTOP").await);
-    // One server after the other: each fork of the room's history costs both a resolution of its state.
+    // One server after the other: each fork of the room's history costs both a resolution of its
+    // state.
     come_and_go(&desk, &room).await;
     come_and_go(&laptop, &room).await;
     die_soon(&erin, &room).await;

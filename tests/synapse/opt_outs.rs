@@ -51,21 +51,21 @@ async fn who_writes_opt_out_to_the_account_is_forgotten() {
             .await;
     }
     let invitation = eventually("the account asks Alice into its room", 60, async || {
-        alice.invitations().await.into_iter().next()
+        alice.list_invitations().await.into_iter().next()
     })
     .await;
     assert_eq!(invitation.inviter, watcher.user_id);
     let direct = invitation.room_id;
     alice.join(&direct, &watcher).await;
     let first = eventually("it says what can be written", 60, async || {
-        alice.texts(&direct).await.into_iter().next()
+        alice.read_texts(&direct).await.into_iter().next()
     })
     .await;
     assert!(first.contains("opt out"), "{first}");
 
     write_text(&alice, &direct, 1, "Hello?").await;
     eventually("it says it again", 60, async || {
-        let texts = alice.texts(&direct).await;
+        let texts = alice.read_texts(&direct).await;
         let answers = texts.iter().filter(|text| **text == first);
         (answers.count() == 2).then_some(())
     })
@@ -81,7 +81,7 @@ async fn who_writes_opt_out_to_the_account_is_forgotten() {
     })
     .await;
     eventually("she is told", 60, async || {
-        let texts = alice.texts(&direct).await;
+        let texts = alice.read_texts(&direct).await;
         texts
             .iter()
             .any(|text| text.contains("being forgotten"))
@@ -92,7 +92,7 @@ async fn who_writes_opt_out_to_the_account_is_forgotten() {
     assert_eq!(calls["data"].as_array().unwrap().len(), 1, "the call stays");
 
     // Whoever shares no watched room is not written to, and waits for the operator.
-    assert_eq!(zoe.invitations().await, []);
+    assert_eq!(zoe.list_invitations().await, []);
     let status = app.http.get("/api/v1/status").await.ok().to_string();
     assert!(
         status.contains(&zoe.user_id) && !status.contains(&alice.user_id),

@@ -2,10 +2,11 @@
 
 use crate::app::bed::{Bed, Running, now};
 use crate::app::sieve::files_with;
+use crate::support::cookies::client_without_redirects;
 use crate::support::database::Database;
 use crate::support::eventually;
 use reqwest::header::{COOKIE, SET_COOKIE};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
 const ANN: &str = "@qxann:sim.example";
@@ -38,17 +39,9 @@ impl Visitor<'_> {
         ask.header("accept", "text/html").send().await.unwrap()
     }
 
-    fn client() -> Client {
-        let builder = Client::builder().no_proxy();
-        builder
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap()
-    }
-
     async fn get(&self, path: &str) -> Response {
         let url = format!("{}{path}", self.app.http.base);
-        self.send(Self::client().get(url)).await
+        self.send(client_without_redirects().get(url)).await
     }
 
     /// Opens the page and sends its form with these further fields; the status of the answer.
@@ -60,7 +53,7 @@ impl Visitor<'_> {
         let (_, rest) = text.split_once("name=\"token\" value=\"").unwrap();
         let token = rest.split('"').next().unwrap();
         let url = format!("{}/me/opt-out", self.app.http.base);
-        let ask = Self::client()
+        let ask = client_without_redirects()
             .post(url)
             .header(COOKIE, cookie)
             .header("content-type", "application/x-www-form-urlencoded")
@@ -109,7 +102,7 @@ async fn a_person_takes_what_is_stored_and_gets_out() {
 
     assert_eq!(ann.opt_out("").await, 400, "it is not sure");
     let url = format!("{}/me/opt-out", app.http.base);
-    let forged = Visitor::client()
+    let forged = client_without_redirects()
         .post(url)
         .header("content-type", "application/x-www-form-urlencoded")
         .body("token=x&sure=yes");

@@ -1,14 +1,17 @@
 //! A browser without a screen: it keeps cookies, and sends the forms of pages.
 
 use crate::pages::site::Site;
+use crate::support::cookies::{Cookies, send_with_cookies, token_of_form};
 use callscope::web::sign_in::access::AccessSettings;
 use callscope::web::sign_in::password::{PasswordHash, hash_password};
+use callscope::web::sign_in::proxy::TrustedProxies;
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use url::form_urlencoded;
 
+/// Who asks, as [`by_user_header`] has it.
+pub const USER_HEADER: &str = "x-user";
 pub const PASSWORD: &str = "correct horse battery";
 /// What nobody may see who may see nothing.
 pub const NAMES: [&str; 6] = [
@@ -30,9 +33,21 @@ pub fn by_password() -> AccessSettings {
     }
 }
 
+/// A proxy on this machine says in the header `x-user` who asks.
+pub fn by_user_header() -> AccessSettings {
+    AccessSettings {
+        proxies: TrustedProxies {
+            networks: vec!["127.0.0.0/8".parse().unwrap()],
+            user_header: USER_HEADER.to_owned(),
+            user_id: "{user}".to_owned(),
+        },
+        ..AccessSettings::default()
+    }
+}
+
 pub struct Browser<'s> {
     site: &'s Site,
-    pub cookies: BTreeMap<String, String>,
+    pub cookies: Cookies,
     /// Headers that it sends with each request.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -52,9 +67,7 @@ impl Reply {
 
     /// The token in its first form.
     pub fn token(&self) -> String {
-        let start = "name=\"token\" value=\"";
-        let (_, rest) = self.text.split_once(start).expect("a form with a token");
-        rest.split('"').next().unwrap().to_owned()
+        token_of_form(&self.text)
     }
 
     #[track_caller]
@@ -73,7 +86,7 @@ impl<'s> Browser<'s> {
     pub fn new(site: &'s Site) -> Self {
         Self {
             site,
-            cookies: BTreeMap::new(),
+            cookies: Cookies::new(),
             headers: Vec::new(),
         }
     }
@@ -115,26 +128,10 @@ impl<'s> Browser<'s> {
         self.site
             .changes
             .announce(callscope::changes::Change::Observer);
-        let cookies: Vec<String> = self
-            .cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let request = request.header("cookie", cookies.join("; "));
         let request = self.headers.iter().fold(request, |request, (name, value)| {
             request.header(*name, value)
         });
-        let answer = request.send().await.unwrap();
-        for cookie in answer.headers().get_all("set-cookie") {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-            let (name, value) = pair.split_once('=').unwrap();
-            if value.is_empty() {
-                self.cookies.remove(name);
-            } else {
-                self.cookies.insert(name.to_owned(), value.to_owned());
-            }
-        }
-
+        let answer = send_with_cookies(request, &mut self.cookies).await;
         let headers = answer.headers().clone();
         let place = headers.get("location");
 

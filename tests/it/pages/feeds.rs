@@ -1,9 +1,7 @@
 //! A secret address of a feed shows what its owner may see, in feeds and nowhere else.
 
-use crate::pages::browser::{Browser, by_password};
+use crate::pages::browser::{Browser, by_password, by_user_header};
 use crate::pages::site::{ROOM, Site, event, quote};
-use callscope::web::sign_in::access::AccessSettings;
-use callscope::web::sign_in::proxy::TrustedProxies;
 use serde_json::json;
 
 /// Makes a secret address, and returns its key.
@@ -61,15 +59,7 @@ async fn the_operators_address_shows_all_calls_until_it_is_renewed() {
 
 #[tokio::test]
 async fn a_persons_address_shows_what_the_person_may_see() {
-    let settings = AccessSettings {
-        proxies: TrustedProxies {
-            networks: vec!["127.0.0.0/8".parse().unwrap()],
-            user_header: "x-user".into(),
-            user_id: "{user}".into(),
-        },
-        ..AccessSettings::default()
-    };
-    let site = Site::guarded("feeds-of-people", settings).await;
+    let site = Site::guarded("feeds-of-people", by_user_header()).await;
     let joined = json!({"membership": "join"});
     let alice = "@alice:example.org";
     let join = event("$in", "m.room.member", alice, alice, 59, joined);

@@ -4,6 +4,7 @@
 //! the viewer asks for, both answer with the same bytes. So no name, id, count, sum, badge, feed,
 //! error, status or entity tag can tell of the other rooms.
 
+use crate::pages::browser::{USER_HEADER, by_user_header};
 use crate::pages::goldens::{Room, rooms_of_the_demo, without_hashes};
 use crate::pages::leak_paths::{Asked, Names, list_asked};
 use crate::pages::site::{NOW, Site, quote, text};
@@ -13,7 +14,6 @@ use callscope::store::sign_in::sessions::{Session, SessionIdentity, SignInWay, a
 use callscope::store::sign_in::share_links::{ShareLink, add_link};
 use callscope::store::visible::Viewer;
 use callscope::web::sign_in::access::AccessSettings;
-use callscope::web::sign_in::proxy::TrustedProxies;
 use callscope::web::sign_in::secret_text::hash_secret;
 use callscope::web::sign_in::widget::{TokenAnswer, TokenChecker};
 use reqwest::{Method, RequestBuilder, Response};
@@ -23,8 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A room whose events say that its calls are hidden from everybody.
 const HIDDEN_EVENT: &str = "org.callscope.visibility";
 
-/// How the proxy names who asks, and who the operator is.
-const USER_HEADER: &str = "x-user";
+/// The operator.
 const OPERATOR: &str = "@operator:example.org";
 /// The observing account, which is shown to all.
 const BOT: &str = "@bot:example.org";
@@ -155,17 +154,12 @@ pub async fn rooms_of_the_world() -> Vec<Room> {
 /// A site with these rooms, where a proxy says who asks.
 pub async fn site_with_rooms<'r>(rooms: impl Iterator<Item = &'r Room>) -> Site {
     let settings = AccessSettings {
-        proxies: TrustedProxies {
-            networks: vec!["127.0.0.0/8".parse().unwrap()],
-            user_header: USER_HEADER.to_owned(),
-            user_id: "{user}".to_owned(),
-        },
         operators: vec![OPERATOR.to_owned()],
         // No session begins by one here.
         widgets: Some(TokenChecker::new(|_| async {
             TokenAnswer::Refused("nobody is asked".to_owned())
         })),
-        ..AccessSettings::default()
+        ..by_user_header()
     };
     let site = Site::guarded_at("https://calls.example/", settings).await;
     let mut room_ids = Vec::new();

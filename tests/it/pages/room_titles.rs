@@ -1,12 +1,11 @@
 //! Rooms without a name are named by their people, for those who may see the people.
 
+use crate::pages::browser::{USER_HEADER, by_user_header};
 use crate::pages::site::{CALL, NOW, Site, event, quote};
 use callscope::rtc::fold::Rules;
 use callscope::rtc::forgotten::ForgottenKind;
 use callscope::store::derive::room_titles::add_missing_titles;
 use callscope::store::rights::forget::{NameToForget, forget_name};
-use callscope::web::sign_in::access::AccessSettings;
-use callscope::web::sign_in::proxy::TrustedProxies;
 use serde_json::{Value, json};
 
 const DIRECT: &str = "!direct:example.org";
@@ -107,21 +106,13 @@ async fn a_direct_room_is_named_by_who_is_in_it() {
 
 #[tokio::test]
 async fn who_sees_pseudonyms_sees_no_title_of_people() {
-    let settings = AccessSettings {
-        proxies: TrustedProxies {
-            networks: vec!["127.0.0.0/8".parse().unwrap()],
-            user_header: "x-user".to_owned(),
-            user_id: "{user}".to_owned(),
-        },
-        ..AccessSettings::default()
-    };
-    let site = Site::guarded_at("https://calls.example/", settings).await;
+    let site = Site::guarded_at("https://calls.example/", by_user_header()).await;
     site.write_to(OPEN, events_of_room("o", "world_readable"))
         .await;
     let ask = async |user: Option<&str>, path: &str| {
         let request = site.client.get(format!("{}{path}", site.base));
         let request = match user {
-            Some(user) => request.header("x-user", user),
+            Some(user) => request.header(USER_HEADER, user),
             None => request,
         };
 

@@ -1,5 +1,6 @@
 //! A running site on its own database, and requests to it.
 
+use crate::support::cookies::client_without_redirects;
 use crate::support::database::Database;
 use callscope::changes::{Change, Changes};
 use callscope::clock::Clock;
@@ -13,7 +14,6 @@ use callscope::web::routes::Address;
 use callscope::web::sign_in::access::{Access, AccessSettings};
 use callscope::web::{self, KeptTimes, Options, SharedMemory, Web};
 use reqwest::Client;
-use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
@@ -137,15 +137,9 @@ impl Site {
 
         let addresses = web::list_addresses(&web);
         tokio::spawn(web::serve(listener, web).unwrap());
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .build()
-            .unwrap();
-
         Self {
             base,
-            client,
+            client: client_without_redirects(),
             store,
             changes,
             clock: of_site,
