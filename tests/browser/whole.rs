@@ -184,6 +184,29 @@ async fn nobody_is_kept_out_where_nothing_was_seen_yet() {
 
 #[tokio::test]
 #[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
+async fn a_word_is_explained_where_it_has_the_focus() {
+    const FOCUS: &str = "(() => { const word = document.querySelector('.term [tabindex]'); word.focus();
+        const tip = document.getElementById(word.getAttribute('aria-describedby'));
+        const box = tip.getBoundingClientRect();
+        return [getComputedStyle(tip).display, box.width > 0 && box.left >= 0 && box.right <= innerWidth]; })()";
+    const ESCAPE: &str = "(() => { const word = document.activeElement;
+        word.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}));
+        return getComputedStyle(document.getElementById(word.getAttribute('aria-describedby'))).display; })()";
+    let app = demo().await;
+    let mut browser = Browser::start().await;
+    for width in [1280, 360] {
+        let page = format!("{}/transports", app.http.base);
+        browser.open("page", &page, json!({"width": width})).await;
+        let told = browser.eval("page", FOCUS).await;
+        assert_eq!(told, json!(["block", true]), "{width} px");
+        let closed = browser.eval("page", ESCAPE).await;
+        assert_eq!(closed, "none", "the Escape key takes it away, {width} px");
+        browser.close("page").await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and Node.js: `scripts/test browser`"]
 async fn a_bar_of_the_timeline_says_what_it_is_where_it_has_the_focus() {
     const FOCUS: &str = "(() => { const bar = document.querySelector('.tl [tabindex]'); bar.focus();
         const tip = document.querySelector('.tip'); const box = tip?.getBoundingClientRect();
