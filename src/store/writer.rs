@@ -13,8 +13,8 @@ use super::reader::{PoolKind, Pools, Reader};
 use super::rights::forgotten::ForgottenList;
 use super::sign_in::SignIns;
 use super::stats::calls_ever::CallCounts;
-use super::visible::VisibleReaders;
 use super::visible::views::TABLES;
+use super::visible::{VisibleReaders, version};
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
 use crate::store::db::dialect::Dialect;
@@ -82,6 +82,7 @@ impl Writer {
         connect::make_private(&url)?;
         let store = Self::connect(&url).await?;
         MIGRATIONS.run(&store.write).await?;
+        version::make_triggers(&store).await?;
         sieve::sift_stored(&store).await?;
         pseudonyms::fill_once(&store, rand::random()).await?;
 

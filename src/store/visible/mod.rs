@@ -5,6 +5,7 @@
 mod pseudonyms;
 mod readers;
 mod rooms;
+pub(in crate::store) mod version;
 mod viewer;
 pub(in crate::store) mod views;
 

@@ -78,6 +78,17 @@ impl VisibleRooms {
         }
     }
 
+    /// What is visible of these rooms alone.
+    pub(super) fn within(&self, room_ids: &BTreeSet<String>) -> Self {
+        let mut within = self.clone();
+        within.whole.retain(|room_id| room_ids.contains(room_id));
+        within
+            .in_part
+            .retain(|room_id, _| room_ids.contains(room_id));
+
+        within
+    }
+
     /// Is visible what happens in this room now?
     #[must_use]
     pub fn shows_present_of(&self, room_id: &str) -> bool {
@@ -184,6 +195,24 @@ pub(super) async fn find_visible_rooms(
     }
 
     Ok(found)
+}
+
+const COUNT_ROOMS: &str = "select count(*) from rooms";
+
+/// All time of these rooms, for who may see everything.
+pub(super) async fn whole_rooms(
+    store: &Reader,
+    room_ids: &BTreeSet<String>,
+) -> Result<VisibleRooms, Error> {
+    let known: i64 = sqlx::query_scalar(COUNT_ROOMS)
+        .fetch_one(&store.read)
+        .await?;
+
+    Ok(VisibleRooms {
+        whole: room_ids.clone(),
+        known: RoomCount::from_count(usize::try_from(known).unwrap_or(usize::MAX)),
+        ..VisibleRooms::default()
+    })
 }
 
 /// The call that this id leads to, in the time of its room in which it ran. Nothing is visible if

@@ -1,6 +1,7 @@
 //! A viewer reads what is in the visible rooms, as if there were nothing else.
 
 use super::rooms::{VisibleRooms, find_visible_rooms};
+use super::version::read_visibility_version;
 use super::viewer::{Viewer, VisibilityPolicy};
 use super::views::{Rows, TABLES};
 use crate::rtc::coverage::Span;
@@ -173,6 +174,107 @@ async fn each_viewer_sees_the_calls_of_the_rooms_that_are_visible() {
         texts(&reader, "select session_id from memberships order by 1").await,
         ["!mine100", "!world100"]
     );
+}
+
+#[tokio::test]
+async fn every_change_of_what_is_visible_is_counted_and_seen() {
+    let bed = Bed::new().await;
+    bed.add_room("!world", "world_readable", "invite").await;
+    bed.add_room("!mine", "shared", "invite").await;
+    bed.set_member("!mine", 50, "join").await;
+    let policy = VisibilityPolicy::default();
+    let rooms = async |viewer: &Viewer| {
+        // As if a second had passed.
+        bed.store.visible.forget_fresh_rooms();
+        let reader = bed.reader(viewer, policy).await;
+        let looked_up = find_visible_rooms(&bed.store, viewer, policy).await;
+        assert_eq!(reader.visible_rooms(), Some(&looked_up.unwrap()));
+
+        reader.visible_rooms().unwrap().clone()
+    };
+    let version = async || read_visibility_version(&bed.store).await.unwrap();
+
+    let world = "where room_id = '!world'";
+    let changes = [
+        format!("update rooms set shown_by_operator = 'hidden' {world}"),
+        format!("update rooms set shown_by_operator = null {world}"),
+        format!("update rooms set shown_by_room = 'hidden' {world}"),
+        format!("update rooms set shown_by_room = null {world}"),
+        format!("update rooms set history_visibility = 'shared' {world}"),
+        format!("update rooms set history_visibility = 'world_readable' {world}"),
+        "update room_members set joined = 0 where room_id = '!mine'".to_owned(),
+        "update room_members set joined = 1 where room_id = '!mine'".to_owned(),
+        "delete from room_members where room_id = '!mine'".to_owned(),
+        format!("delete from rooms {world}"),
+    ];
+    for change in &changes {
+        let before = (version().await, rooms(&alice()).await);
+        bed.run(change).await;
+        let after = (version().await, rooms(&alice()).await);
+        assert!(before.0 < after.0 && before.1 != after.1, "{change}");
+    }
+
+    bed.add_room("!new", "world_readable", "invite").await;
+    assert!(rooms(&Viewer::Anonymous).await.whole.contains("!new"));
+    let before = version().await;
+    let content = r#"{"history_visibility":"joined"}"#;
+    let kind = "m.room.history_visibility";
+    bed.add_event("!new", 60, kind, "", content).await;
+    assert!(version().await > before);
+    assert!(!rooms(&Viewer::Anonymous).await.whole.contains("!new"));
+    let before = version().await;
+    bed.run("update events set chain = 'aside' where kind = 'm.room.history_visibility'")
+        .await;
+    assert!(version().await > before);
+    assert!(rooms(&Viewer::Anonymous).await.whole.contains("!new"));
+    let before = version().await;
+    bed.run("delete from events").await;
+    assert!(version().await > before);
+
+    let before = version().await;
+    bed.add_call("!new", 300, 400).await;
+    bed.add_event("!new", 70, "m.call.member", "k", "{}").await;
+    for nothing in [
+        "update rooms set polled_ms = 7, name = 'New'",
+        "update rooms set history_visibility = history_visibility",
+        "update events set json = '{}' where kind = 'm.call.member'",
+    ] {
+        bed.run(nothing).await;
+    }
+    assert_eq!(version().await, before);
+}
+
+#[tokio::test]
+async fn within_some_rooms_a_viewer_sees_no_more_than_elsewhere() {
+    let bed = Bed::new().await;
+    bed.add_room("!world", "world_readable", "invite").await;
+    bed.add_room("!other", "world_readable", "invite").await;
+    bed.add_room("!mine", "shared", "invite").await;
+    bed.add_room("!theirs", "shared", "invite").await;
+    bed.set_member("!mine", 150, "join").await;
+    let chosen = ["!world", "!mine", "!theirs"].map(ToOwned::to_owned).into();
+
+    let policy = VisibilityPolicy::default();
+    let mut numbers = BTreeSet::new();
+    let mut seen = async |viewer: &Viewer| {
+        let reader = bed.reader(viewer, policy).await;
+        let within = reader.within_rooms(&chosen).await.unwrap();
+        let again = within.within_rooms(&chosen).await.unwrap();
+        assert!(numbers.insert(reader.rooms_number()));
+        assert!(numbers.insert(within.rooms_number()));
+        assert!(numbers.insert(again.rooms_number()));
+        assert_eq!(calls_of(&again).await, calls_of(&within).await);
+
+        calls_of(&within).await
+    };
+    assert_eq!(
+        seen(&Viewer::Operator).await,
+        ["!mine100", "!theirs100", "!world100"]
+    );
+    assert_eq!(seen(&Viewer::Anonymous).await, ["!world100"]);
+    assert_eq!(seen(&alice()).await, ["!mine100", "!world100"]);
+    let nothing = bed.store.within_rooms(&BTreeSet::new()).await.unwrap();
+    assert_eq!(calls_of(&nothing).await, [""; 0]);
 }
 
 #[tokio::test]

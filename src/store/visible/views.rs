@@ -110,6 +110,7 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     ("pulse", Rows::All),
     ("pseudonyms", Rows::None),
     ("own_keys", Rows::None),
+    ("visibility_version", Rows::None),
     ("forgotten", Rows::None),
     // Read and written through connections of their own.
     ("web_sessions", Rows::None),
