@@ -820,9 +820,8 @@ fn goes_on(after: &str) -> bool {
 
     if let Some(port) = after.strip_prefix(':') {
         let port = port.split(|letter| !is_of_word(letter)).next();
-        return port.is_some_and(|port| {
-            !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit())
-        });
+        // A larger number is no port: it is a device behind the name.
+        return port.is_some_and(|port| port.parse::<u16>().is_ok());
     }
 
     after
@@ -901,6 +900,8 @@ mod tests {
             ("@ann:h:DEVICE and @ann:h.", "{}:DEVICE and {}."),
             ("[\"@ann:h\",\"D\"]", "[\"{}\",\"D\"]"),
             ("@bob:h, (@ann:h)", "@bob:h, ({})"),
+            ("@ann:h:65536", "{}:65536"),
+            ("@ann:h:0000012345678", "{}:0000012345678"),
         ];
         for (text, nameless) in texts {
             let nameless = nameless.replace("{}", &ann);
