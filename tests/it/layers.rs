@@ -11,7 +11,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("rtc", &[]),
     ("clock", &[]),
     ("changes", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["rtc"]),
     ("sim", &[]),
     ("matrix", &["rtc"]),
     ("store", &["rtc"]),
