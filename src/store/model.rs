@@ -124,8 +124,6 @@ pub struct CallFilter {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct More {
     pub application: Option<String>,
-    /// Calls in rooms of this space.
-    pub space: Option<String>,
     /// Calls with somebody of this homeserver.
     pub server: Option<String>,
     /// Calls with this user.

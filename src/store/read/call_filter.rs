@@ -58,8 +58,6 @@ pub(super) enum CallCondition<'a> {
     /// It has such a finding.
     Finding(&'a FindingOfCall),
     Room(&'a str),
-    /// Its room belongs to this space.
-    Space(&'a str),
     /// We can see its room. A call of a room that we can no longer see counts neither as running
     /// nor, before its end, as ended.
     InSight,
@@ -95,7 +93,6 @@ pub(super) fn conditions_of_filter(
         more.intent.as_deref().map(Is::Intent),
         more.finding.as_ref().map(Is::Finding),
         filter.room.as_deref().map(Is::Room),
-        more.space.as_deref().map(Is::Space),
         (filter.active == Some(true)).then_some(Is::InSight),
         more.q.as_deref().map(Is::Word),
     ];
@@ -145,13 +142,6 @@ impl CallCondition<'_> {
                 select.push(")")
             }
             Self::Room(room_id) => select.push(" and {s.room_id} = ").text(room_id),
-            Self::Space(space_id) => select
-                .push(
-                    " and {s.room_id} in (select sr.room_id from space_rooms sr
-                        join rooms sp on sp.room_id = sr.space_id where sr.space_id = ",
-                )
-                .text(space_id)
-                .push(")"),
             Self::InSight => select.push(" and r.watch in ('joined', 'peeked')"),
             Self::Word(word) => push_word(select, word),
         };
@@ -210,12 +200,7 @@ impl CallCondition<'_> {
                 push_calls_with_finding(select, finding);
                 select.push(")");
             }
-            Self::Call(_)
-            | Self::EndsBy(_)
-            | Self::InSight
-            | Self::Space(_)
-            | Self::Intent(_)
-            | Self::Word(_) => {
+            Self::Call(_) | Self::EndsBy(_) | Self::InSight | Self::Intent(_) | Self::Word(_) => {
                 self.push_check(select);
             }
         }

@@ -151,7 +151,6 @@ fn filters() -> Vec<CallFilter> {
 fn fits(filter: &CallFilter, call: &Call, members: &[Member]) -> bool {
     let More {
         application,
-        space: _,
         server,
         user,
         group,

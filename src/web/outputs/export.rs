@@ -9,6 +9,7 @@ use crate::web::http::fair_turns::{FairTurn, TurnOwner};
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::http::{host, sort};
+use crate::web::pages::space::site_of_space;
 use crate::web::pages::{calls, problems, read_calls_with_members};
 use crate::web::view::format as f;
 use crate::web::view::{CallFacts, ProblemFacts};
@@ -66,13 +67,14 @@ async fn send_problems(req: &HttpRequest, web: Web, form: FileFormat) -> HttpRes
     let ask = PageRequest::of_request(req, &web);
     let asked = async {
         let query = Query::read(&ask.query, problems::FILTER)?;
+        let web = site_of_space(&web, &query).await?;
         let asked = problems::request_of_query(&web, &query).await?;
         let computed = problems::read_computed(&web, &ask).await?;
 
-        Ok((asked, computed))
+        Ok((web, asked, computed))
     };
 
-    let (asked, computed) = match asked.await {
+    let (web, asked, computed) = match asked.await {
         Ok(asked) => asked,
         Err(error) => return response::send_error(&ask, &error),
     };
@@ -224,16 +226,18 @@ async fn send_calls(req: &HttpRequest, web: Web, form: FileFormat) -> HttpRespon
     let ask = PageRequest::of_request(req, &web);
     let asked = async {
         let query = Query::read(&ask.query, KNOWN)?;
-
-        Ok(ExportRequest {
+        let web = site_of_space(&web, &query).await?;
+        let asked = ExportRequest {
             order: sort::CALLS.read(&query)?.order(),
             filter: calls::filter_of_query(&web, &ask, &query).await?,
             form,
             base: host::public_base_url(web.public_url.as_deref(), req.headers()),
-        })
+        };
+
+        Ok((web, asked))
     };
 
-    let asked = match asked.await {
+    let (web, asked) = match asked.await {
         Ok(asked) => asked,
         Err(error) => return response::send_error(&ask, &error),
     };

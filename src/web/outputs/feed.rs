@@ -8,6 +8,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest};
 use crate::web::http::{etag, host};
+use crate::web::pages::space::site_of_space;
 use crate::web::pages::{problems, read_calls_with_members};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, SeenFacts, no_such_room};
@@ -78,11 +79,12 @@ pub async fn get_problems_atom(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let text = async {
         let query = Query::read(&ask.query, problems::FILTER)?;
+        let account = first_account_id(&web).await?;
+        let web = site_of_space(&web, &query).await?;
         let asked = problems::request_of_query(&web, &query).await?;
         let computed = problems::read_computed(&web, &ask).await?;
         let most = usize::try_from(LIMIT).unwrap_or(0);
         let found = problems::next_problems(&web, &ask, &asked, &computed, None, most).await?;
-        let account = first_account_id(&web).await?;
         let last = found
             .iter()
             .map(|one| one.finding.until_ms.unwrap_or(one.finding.from_ms))

@@ -2,6 +2,7 @@
 //! running calls.
 
 use super::problems;
+use super::space::site_of_space;
 use crate::store::ingest::rooms;
 use crate::store::model::{self, CallFilter, FindingOfCall, Matching, More};
 use crate::store::read::call_order::{self, ListPlace};
@@ -158,8 +159,9 @@ pub async fn get_active_calls(req: HttpRequest, web: Web) -> HttpResponse {
 /// Reads the page of the list that the parameters ask for, with the members of each call. The
 /// numbers of the form are counted for the page only, not for the API.
 async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
-    let (store, now) = (&web.store, ask.now);
     let query = ask.list_query(KNOWN)?;
+    let web = &site_of_space(web, &query).await?;
+    let (store, now) = (&web.store, ask.now);
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
     let filter = filter_of_query(web, ask, &query).await?;
@@ -280,21 +282,6 @@ async fn finding_of_query(
     }))
 }
 
-/// The id of the space in the parameter `space`, which may be an alias; `None` if it is not given.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn space_of_query(web: &Web, query: &Query) -> Result<Option<String>, Error> {
-    let Some(asked) = query.get("space") else {
-        return Ok(None);
-    };
-    let found = rooms::find_room_name(&web.store, asked).await?;
-
-    Ok(Some(
-        found.map_or_else(|| asked.to_owned(), |room| room.room_id),
-    ))
-}
-
 /// The part of the filter that does not depend on room, status and time. A search for an event id
 /// becomes one for its call.
 async fn further_filter_of_query(
@@ -306,7 +293,6 @@ async fn further_filter_of_query(
     let text = |name: &str| query.get(name).map(ToOwned::to_owned);
     let mut more = More {
         application: text("application"),
-        space: space_of_query(web, query).await?,
         server: query.get("server").map(str::to_lowercase),
         user: text("user"),
         group: query.group()?,

@@ -33,6 +33,7 @@ pub mod share;
 pub mod shared_call;
 pub mod sign_in;
 pub mod sign_in_code;
+pub mod space;
 pub mod statistics;
 pub mod status;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `/problems`: all findings, open ones first, then past ones, newest first; and `/problems/{id}`:
 //! one of them.
 
+use super::space::site_of_space;
 use super::{read_problems_of_calls, stays_of_findings};
 use crate::rtc::finding_kind::{FindingKind, Mender, Sureness};
 use crate::store::findings::derive::{has_outdated_calls, list_underived_calls};
@@ -16,7 +17,10 @@ use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, S
 use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
-use crate::web::view::{List, ProblemEntry, ProblemFacts, kind_choices, problem_entries};
+use crate::web::view::{
+    List, ProblemEntry, ProblemFacts, RoomFacts, RoomNeedFacts, RoomRef, kind_choices,
+    problem_entries,
+};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -28,6 +32,7 @@ pub const KNOWN: &[&str] = &[
     "kind",
     "certainty",
     "room",
+    "space",
     "server",
     "person",
     "sfu",
@@ -42,6 +47,7 @@ pub const FILTER: &[&str] = &[
     "kind",
     "certainty",
     "room",
+    "space",
     "server",
     "person",
     "sfu",
@@ -50,7 +56,7 @@ pub const FILTER: &[&str] = &[
     "to",
 ];
 /// Those behind "More filters".
-const MORE: &[&str] = &["room", "server", "person", "sfu", "from", "to"];
+const MORE: &[&str] = &["room", "space", "server", "person", "sfu", "from", "to"];
 const LIMIT: i64 = 50;
 /// Maximum number of calls that are over and whose findings are computed for one answer.
 const UNDERIVED_MAX: i64 = 200;
@@ -60,6 +66,18 @@ const OUTLASTED_MAX: i64 = 100;
 const UNDERIVED_STAYS: i64 = 40_000;
 /// Past findings are counted up to this number.
 const COUNTED: i64 = 1000;
+
+/// Maximum number of rooms that are shown as in need of a look.
+const ROOMS_MOST: usize = 20;
+
+/// A room in which something is wrong that is no finding of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RoomProblems {
+    #[serde(flatten)]
+    pub room: RoomRef,
+    /// What is wrong, and what to do.
+    pub needs: Vec<RoomNeedFacts>,
+}
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -75,6 +93,12 @@ pub struct Problems {
     /// How many problems the others are: findings of one group are one.
     #[serde(skip)]
     pub open_groups: usize,
+    /// Rooms in which something is wrong now that is no finding of a call, such as that few may join
+    /// one, or that the room cannot be read. At most 20, and only with the first page of a list that
+    /// asks for no kind, certainty, server, person, SFU or past.
+    pub rooms: Vec<RoomProblems>,
+    /// How many rooms that are.
+    pub rooms_total: usize,
     /// The findings of more calls than were looked at for this answer are still being derived:
     /// past ones may be missing.
     pub still_deriving: bool,
@@ -144,6 +168,7 @@ pub async fn get_problems(req: HttpRequest, web: Web) -> HttpResponse {
 /// Reads the page of the list that the parameters ask for.
 async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> {
     let query = ask.list_query(KNOWN)?;
+    let web = &site_of_space(web, &query).await?;
     let limit = usize::try_from(query.limit(LIMIT)?).unwrap_or(0);
     let asked = request_of_query(web, &query).await?;
     let after = query.get("cursor").map(parse_cursor).transpose()?;
@@ -157,13 +182,27 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     let mut data = next_problems(web, ask, &asked, &computed, after, limit + 1).await?;
     let next = (data.len() > limit).then(|| data[limit - 1].cursor());
     data.truncate(limit);
+    let watched = if !ask.api || asks_for_rooms(&query) {
+        rooms::list_rooms(&web.store, ask.now).await?
+    } else {
+        Vec::new()
+    };
     let form = if ask.api {
         ProblemsForm::default()
     } else {
-        load_form(web, ask, &query, &asked, &computed).await?
+        load_form(web, ask, &query, &asked, &computed, &watched).await?
     };
+    let mut rooms = if asks_for_rooms(&query) && web.store.shows_names() {
+        find_rooms_with_problems(web, &asked, watched).await?
+    } else {
+        Vec::new()
+    };
+    let rooms_total = rooms.len();
+    rooms.truncate(ROOMS_MOST);
 
     Ok(Problems {
+        rooms,
+        rooms_total,
         list: List {
             data,
             next_url: sort::next_url(web, "/problems", &query, next.as_deref()),
@@ -179,6 +218,46 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     })
 }
 
+/// Can what is wrong with a room alone match the filter, and is this the first page?
+fn asks_for_rooms(query: &Query) -> bool {
+    let others = [
+        "kind",
+        "certainty",
+        "server",
+        "person",
+        "sfu",
+        "to",
+        "cursor",
+    ];
+    let asks_for_past = query.get("open") == Some("no");
+
+    !asks_for_past && others.iter().all(|name| query.get(name).is_none())
+}
+
+/// The rooms in which something is wrong now that is no finding of a call.
+async fn find_rooms_with_problems(
+    web: &Web,
+    asked: &ProblemRequest,
+    rooms: Vec<model::RoomRow>,
+) -> Result<Vec<RoomProblems>, Error> {
+    let account = super::find_account(web).await?;
+    let asked_room = asked.filter.room.as_deref();
+    let is_asked = |row: &model::RoomRow| asked_room.is_none_or(|asked| asked == row.room.room_id);
+    let with_needs = |row: model::RoomRow| {
+        let facts = RoomFacts::from(row).with_needs(account.as_deref());
+        let is_of_room_alone = |need: &RoomNeedFacts| need.kind.is_of_room_alone();
+
+        RoomProblems {
+            room: facts.room,
+            needs: facts.needs.into_iter().filter(is_of_room_alone).collect(),
+        }
+    };
+
+    let found = rooms.into_iter().filter(is_asked).map(with_needs);
+
+    Ok(found.filter(|room| !room.needs.is_empty()).collect())
+}
+
 /// Counts what the page says beside the list.
 async fn load_form(
     web: &Web,
@@ -186,8 +265,8 @@ async fn load_form(
     query: &Query,
     asked: &ProblemRequest,
     computed: &ComputedProblems,
+    rooms: &[model::RoomRow],
 ) -> Result<ProblemsForm, Error> {
-    let rooms = rooms::list_rooms(&web.store, ask.now).await?;
     let past = if asked.open == Some(true) {
         0
     } else {
@@ -556,6 +635,13 @@ impl Problems {
         words_of_open(self.open_groups, self.open_total, self.open_minor)
     }
 
+    /// The number of rooms that need a look, in words; `None` if there is none.
+    #[must_use]
+    pub fn rooms_words(&self) -> Option<String> {
+        let words = f::count_with_noun(self.rooms_total, "room needs", "rooms need");
+        (self.rooms_total > 0).then(|| format!("{words} a look"))
+    }
+
     /// The open problems of this page.
     #[must_use]
     pub fn open(&self) -> Vec<ProblemEntry<'_>> {
@@ -675,6 +761,7 @@ impl ProblemsForm {
             ("kind", ""),
             ("certainty", ""),
             ("room", "room "),
+            ("space", "space "),
             ("server", "server "),
             ("person", "person "),
             ("sfu", "SFU "),

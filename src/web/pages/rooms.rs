@@ -1,7 +1,7 @@
 //! `/rooms`: the watched rooms, a page at a time, and our relation to them.
 
-use super::calls;
 use super::observer_state::RoomCounts;
+use super::space::{SpaceChoice, SpaceFacts, list_space_facts, space_choices, space_of_query};
 use crate::store::ingest::{invitations, rooms, spaces};
 use crate::store::model;
 use crate::web::Web;
@@ -24,22 +24,6 @@ pub const KNOWN: &[&str] = &["q", "space", "sort", "limit", "cursor"];
 const LIMIT: i64 = 50;
 /// Added to the sort key of a running call, ms, so that it comes after all others.
 const RUNNING: i64 = 1 << 50;
-
-/// A space whose rooms are watched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct SpaceFacts {
-    pub room: RoomRef,
-    /// How many of its rooms are known.
-    pub rooms: i64,
-}
-
-/// A choice of the list: all rooms, or those of one space.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpaceChoice {
-    pub title: String,
-    pub href: String,
-    pub is_chosen: bool,
-}
 
 /// The page.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -128,15 +112,8 @@ pub(in crate::web) async fn list_all_rooms(
     let account = super::find_account(web).await?;
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
-    page.spaces = spaces::list_spaces(&web.store)
-        .await?
-        .into_iter()
-        .map(|space| SpaceFacts {
-            room: space.room.into(),
-            rooms: space.rooms,
-        })
-        .collect();
-    if let Some(space_id) = calls::space_of_query(web, query).await? {
+    page.spaces = list_space_facts(web).await?;
+    if let Some(space_id) = space_of_query(web, query).await? {
         let chosen = spaces::rooms_of_space(&web.store, &space_id).await?;
         page.list
             .data
@@ -306,28 +283,25 @@ impl Rooms {
     /// The choices of space; none if there is no space.
     #[must_use]
     pub fn space_choices(&self) -> Vec<SpaceChoice> {
-        if self.spaces.is_empty() {
+        space_choices(&self.spaces, "/rooms", &self.query)
+    }
+
+    /// The other pages about the chosen space: words and address. None if no space is chosen.
+    #[must_use]
+    pub fn space_links(&self) -> Vec<(&'static str, String)> {
+        let Some(space) = self.query.get("space") else {
             return Vec::new();
-        }
-
-        let asked = self.query.get("space");
-        let choice = |title: &str, id: Option<&str>, is_chosen: bool| {
-            let add = id.map(|id| ("space", id));
-            SpaceChoice {
-                title: title.to_owned(),
-                href: format!("/rooms{}", self.query.with(&["space", "cursor"], add)),
-                is_chosen,
-            }
         };
-        let all = choice("All rooms", None, asked.is_none());
-        let spaces = self.spaces.iter().map(|space| {
-            let id = space.room.room_id.as_str();
-            let is_chosen = asked
-                .is_some_and(|asked| asked == id || Some(asked) == space.room.alias.as_deref());
-            choice(space.room.title(), Some(id), is_chosen)
-        });
+        let query = Query::default().with(&[], Some(("space", space)));
+        let pages = [
+            ("Calls", "/calls"),
+            ("Problems", "/problems"),
+            ("Statistics", "/statistics"),
+        ];
 
-        std::iter::once(all).chain(spaces).collect()
+        pages
+            .map(|(words, path)| (words, format!("{path}{query}")))
+            .to_vec()
     }
 
     /// The header of the sortable column of this name.

@@ -4,6 +4,7 @@
 use super::capacity;
 use super::period::{Bucket, Period};
 use super::servers;
+use super::space::{SpaceChoice, SpaceFacts, list_space_facts, site_of_space, space_choices};
 use crate::store::Reader;
 use crate::store::ingest::rooms;
 use crate::store::read::coverage;
@@ -14,6 +15,7 @@ use crate::store::stats::{calls_ever, usage};
 use crate::web::http::assets;
 use crate::web::http::cost_cache::CostCache;
 use crate::web::http::error::Error;
+use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::svg::bars::{self, BarData, Bars};
 use crate::web::svg::flows::{Flow, Flows, draw_flows};
@@ -35,7 +37,7 @@ use std::ops::Range;
 use utoipa::ToSchema;
 
 /// Parameters of the page.
-pub const KNOWN: &[&str] = &["period", "step"];
+pub const KNOWN: &[&str] = &["period", "step", "space"];
 /// Maximum number of rooms and servers in the lists.
 const TOP: usize = 10;
 /// Maximum number of notifications read, the newest.
@@ -92,6 +94,11 @@ pub struct Statistics {
     pub looked: LookedFacts,
     pub watched_rooms: usize,
     pub calls_ever: i64,
+    /// The spaces whose rooms can be counted alone, and the request. For the page only.
+    #[serde(skip)]
+    spaces: Vec<SpaceFacts>,
+    #[serde(skip)]
+    query: Query,
     #[serde(skip)]
     days_in_period: i64,
 }
@@ -145,6 +152,8 @@ pub async fn get_statistics(
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
         let query = ask.read_query(KNOWN)?;
+        let spaces = list_space_facts(&web).await?;
+        let web = site_of_space(&web, &query).await?;
         let period = Period::period_of_query(&query)?;
         let step = Bucket::step_of_query(&query, period)?;
         // Results computed while calls are being derived again are not cached beyond that time.
@@ -158,6 +167,8 @@ pub async fn get_statistics(
             .await?;
         servers::add_now(&web, &ask, &mut page.servers).await?;
         page.looked = LookedFacts::read(&web, ask.now).await?;
+        page.spaces = spaces;
+        page.query = query;
         Ok(PageAnswer::from(page))
     };
 
@@ -234,6 +245,8 @@ async fn read_statistics_in_period(
         looked: LookedFacts::default(),
         watched_rooms: rooms::list_watched_rooms(store).await?.len(),
         calls_ever: calls_ever::count_calls_begun(store, now).await?,
+        spaces: Vec::new(),
+        query: Query::default(),
         days_in_period: period.days,
     })
 }
@@ -307,6 +320,47 @@ impl Statistics {
         Period {
             days: self.days_in_period,
         }
+    }
+
+    /// The choices of period, with the space as it is.
+    #[must_use]
+    pub fn period_choices(&self) -> Vec<(String, &'static str, bool)> {
+        self.with_space(self.period().choices("/statistics"))
+    }
+
+    /// The choices of step, in this period.
+    #[must_use]
+    pub fn step_choices(&self) -> Vec<(String, &'static str, bool)> {
+        self.with_space(self.step.choices(self.period()))
+    }
+
+    /// The choices of space; none if there is no space.
+    #[must_use]
+    pub fn space_choices(&self) -> Vec<SpaceChoice> {
+        space_choices(&self.spaces, "/statistics", &self.query)
+    }
+
+    /// The parameter `space` with `&` before it, to be added to an address; empty if it is not given.
+    #[must_use]
+    pub fn and_space(&self) -> String {
+        let Some(space) = self.query.get("space") else {
+            return String::new();
+        };
+        let others = ["period", "step"];
+        let query = self.query.with(&others, Some(("space", space)));
+
+        query.replacen('?', "&", 1)
+    }
+
+    /// The choices with the space of this page in their addresses.
+    fn with_space(
+        &self,
+        choices: Vec<(String, &'static str, bool)>,
+    ) -> Vec<(String, &'static str, bool)> {
+        let space = self.and_space();
+        let with_space = |(href, name, is_here)| (format!("{href}{space}"), name, is_here);
+
+        choices.into_iter().map(with_space).collect()
     }
 
     /// Calls by day, week or month, with the period before.

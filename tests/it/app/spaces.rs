@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 const OFTEN: (&str, &str) = ("POLL_SCHEDULE", "* * * * * *");
 const ADMIN: &str = "@admin:sim.example";
 const ADA: &str = "@ada:ash.example";
+const BEN: &str = "@ben:birch.example";
 const SPACE: &str = "%23community%3Asim.example";
 
 fn room(bed: &Bed, name: &str, kind: Option<&str>) -> String {
@@ -60,6 +61,10 @@ async fn the_rooms_of_a_space_are_watched_and_can_be_chosen() {
     bed.hs.join_user(&lobby, ADA, now() - 90_000);
     for called in [&lobby, &other] {
         bed.joins(called, ADA, "AD", now() - 60_000);
+        // A ghost: who left the room is still in its call.
+        bed.hs.join_user(called, BEN, now() - 90_000);
+        bed.joins(called, BEN, "BD", now() - 50_000);
+        bed.hs.leave_user(called, BEN, now() - 40_000);
     }
 
     let app = bed
@@ -87,6 +92,40 @@ async fn the_rooms_of_a_space_are_watched_and_can_be_chosen() {
         app.calls().await.len() == 2,
         "the other one is watched, too"
     );
+
+    let counted = [
+        ("", 2),
+        ("?space=%23none:x", 0),
+        (&format!("?space={SPACE}&period=7d"), 1),
+    ];
+    for (query, calls) in counted {
+        let numbers = app.json(&format!("/api/v1/statistics{query}")).await;
+        assert_eq!(numbers["this"]["calls"], calls, "{query}: {numbers}");
+    }
+    let numbers = app.json(&format!("/api/v1/statistics?space={SPACE}")).await;
+    assert_eq!(numbers["rooms"][0]["room_id"], lobby.as_str());
+    let page = app
+        .page(&format!("/statistics?space={SPACE}&period=7d"))
+        .await;
+    let step = format!("/statistics?period=7d&#38;step=week&#38;space={SPACE}");
+    assert!(page.contains(&step), "{page}");
+
+    let problems = async |query: &str| {
+        let problems = app.json(&format!("/api/v1/problems{query}")).await;
+        let of_room = |one: &Value| one["room"]["room_id"].as_str().unwrap().to_owned();
+        let rooms = problems["data"].as_array().unwrap().iter().map(of_room);
+        rooms.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(
+        problems("").await,
+        [&lobby, &other].map(Clone::clone).into()
+    );
+    let of_space = format!("?space={SPACE}");
+    assert_eq!(problems(&of_space).await, [lobby.clone()].into());
+    let csv = app.page(&format!("/api/v1/problems.csv{of_space}")).await;
+    assert!(csv.contains(&lobby) && !csv.contains(&other), "{csv}");
+    let csv = app.page(&format!("/api/v1/calls.csv{of_space}")).await;
+    assert!(csv.contains(&lobby) && !csv.contains(&other), "{csv}");
 
     set_child(&bed, &space, &late, &["sim.example"]);
     set_child(&bed, &space, &lobby, &[]);
