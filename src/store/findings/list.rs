@@ -215,7 +215,9 @@ pub async fn find_finding(store: &Reader, id: &str) -> Result<Option<StoredFindi
 
 // Only what is left over in a room outlasts its call.
 // The newest first, so that none of long ago keeps others out.
+// Of a room that is not read any more, it is not known whether it still lasts.
 const OUTLASTED: &str = "select call_id from findings where kind = $1 and until_ms > $2
+    and room_id in (select r.room_id from rooms r where r.watch in ('joined', 'peeked'))
     group by call_id order by max(from_ms) desc, call_id limit $3";
 
 /// The ids of the calls that are over and of which a stored finding lasts at `now`, ms, as far as

@@ -135,14 +135,23 @@ impl Reader {
             return Ok(Arc::new(find_visible_rooms(self, viewer, *policy).await?));
         }
 
-        // Read first: what changes while the rooms are looked up has them looked up again.
-        let version = read_visibility_version(self).await?;
+        let Some(mut version) = read_visibility_version(self).await? else {
+            return Ok(Arc::new(find_visible_rooms(self, viewer, *policy).await?));
+        };
         let known = self.visible.known.get(key).await;
         if let Some(known) = known.filter(|known| known.version == version) {
             return Ok(known.rooms);
         }
 
-        let rooms = Arc::new(find_visible_rooms(self, viewer, *policy).await?);
+        let mut rooms = find_visible_rooms(self, viewer, *policy).await?;
+        let after = read_visibility_version(self).await?.unwrap_or(version);
+        // Once more is enough: a change that comes now is seen when it is asked again.
+        if after != version {
+            version = after;
+            rooms = find_visible_rooms(self, viewer, *policy).await?;
+        }
+
+        let rooms = Arc::new(rooms);
         let known = KnownRooms {
             version,
             rooms: rooms.clone(),
@@ -168,9 +177,13 @@ impl Reader {
     /// The reader that shows these rooms only, through connections of this reader's kind.
     async fn showing_rooms(&self, rooms: Arc<VisibleRooms>) -> Self {
         let make = async { self.with_rooms(rooms.clone()) };
-        let reader = self.visible.readers.get_with(rooms.clone(), make).await;
+        let kept = self.visible.readers.get_with(rooms.clone(), make).await;
+        let mut reader = kept.through(self.kind);
+        // All readers share the open connections. One that is kept has not this, or it would keep
+        // itself for ever.
+        reader.visible.readers = self.visible.readers.clone();
 
-        reader.through(self.kind)
+        reader
     }
 
     /// A reader with connections of its own, which show these rooms only.
@@ -185,8 +198,7 @@ impl Reader {
             rooms_number: self.visible.numbers.fetch_add(1, Ordering::Relaxed) + 1,
             counts_in_part: CallCounts::default(),
             names: NameIndex::default(),
-            // Those of this reader are itself; they would keep it for ever. Only numbers are shared,
-            // since no two readers may have the same.
+            // No two readers may have the same number.
             visible: VisibleReaders {
                 numbers: self.visible.numbers.clone(),
                 ..VisibleReaders::default()

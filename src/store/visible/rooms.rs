@@ -89,6 +89,12 @@ impl VisibleRooms {
         within
     }
 
+    /// Is anything of this room visible?
+    #[must_use]
+    pub fn has_room(&self, room_id: &str) -> bool {
+        self.whole.contains(room_id) || self.in_part.contains_key(room_id)
+    }
+
     /// Is visible what happens in this room now?
     #[must_use]
     pub fn shows_present_of(&self, room_id: &str) -> bool {

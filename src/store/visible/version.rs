@@ -1,27 +1,46 @@
 //! The number of changes that may change which rooms a viewer sees. Triggers of the database count
-//! them, so that no write can be forgotten, whichever program makes it.
+//! them, so that no write can be forgotten, whichever program makes it. Only `SQLite` has them: in
+//! `PostgreSQL` transactions that write at the same time would wait for each other's count.
 
 use crate::store::db::dialect::Dialect;
 use crate::store::{Error, Reader, Writer};
+use sqlx::AssertSqlSafe;
 
 const NUMBER: &str = "select number from visibility_version";
+const TRIGGERS: &str = "select name from sqlite_master where type = 'trigger'
+    and name in ('visibility_room_added', 'visibility_room_deleted', 'visibility_room_changed',
+        'visibility_member_added', 'visibility_member_deleted', 'visibility_member_changed',
+        'visibility_event_added', 'visibility_event_deleted', 'visibility_event_changed')";
 
-/// The number of changes so far. While it stays the same, each viewer sees the same rooms.
-pub(super) async fn read_visibility_version(store: &Reader) -> Result<i64, Error> {
-    Ok(sqlx::query_scalar(NUMBER).fetch_one(&store.read).await?)
+/// The number of changes so far. While it stays the same, each viewer sees the same rooms. `None`
+/// if nobody counts.
+pub(super) async fn read_visibility_version(store: &Reader) -> Result<Option<i64>, Error> {
+    if store.dialect() == Dialect::Postgres {
+        return Ok(None);
+    }
+
+    let number = sqlx::query_scalar(NUMBER).fetch_one(&store.read).await?;
+
+    Ok(Some(number))
 }
 
-/// Makes the triggers that count, unless they are there.
+/// Makes the triggers that count, in the place of those of an older version.
 ///
 /// # Errors
 /// When the database fails.
 pub(in crate::store) async fn make_triggers(store: &Writer) -> Result<(), Error> {
-    let text = match store.dialect() {
-        Dialect::Sqlite => IN_SQLITE,
-        Dialect::Postgres => IN_POSTGRES,
-    };
+    if store.dialect() == Dialect::Postgres {
+        return Ok(());
+    }
+
     let mut tx = store.writing().await?;
-    sqlx::raw_sql(text).execute(&mut *tx).await?;
+    let old: Vec<String> = sqlx::query_scalar(TRIGGERS).fetch_all(&mut *tx).await?;
+    for name in old {
+        let drop = format!("drop trigger {name}");
+        sqlx::query(AssertSqlSafe(drop)).execute(&mut *tx).await?;
+    }
+
+    sqlx::raw_sql(COUNT_CHANGES).execute(&mut *tx).await?;
     tx.commit().await?;
 
     Ok(())
@@ -29,14 +48,14 @@ pub(in crate::store) async fn make_triggers(store: &Writer) -> Result<(), Error>
 
 // They name what `find_visible_rooms` reads: columns of rooms, who is in a room, and the events of
 // history visibility and of membership.
-const IN_SQLITE: &str = "
-create trigger if not exists visibility_room_added after insert on rooms
+const COUNT_CHANGES: &str = "
+create trigger visibility_room_added after insert on rooms
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_room_deleted after delete on rooms
+create trigger visibility_room_deleted after delete on rooms
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_room_changed
+create trigger visibility_room_changed
 after update of history_visibility, join_rule, shown_by_room, shown_by_operator on rooms
 when old.history_visibility is not new.history_visibility
     or old.join_rule is not new.join_rule
@@ -44,89 +63,29 @@ when old.history_visibility is not new.history_visibility
     or old.shown_by_operator is not new.shown_by_operator
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_member_added after insert on room_members
+create trigger visibility_member_added after insert on room_members
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_member_deleted after delete on room_members
+create trigger visibility_member_deleted after delete on room_members
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_member_changed
+create trigger visibility_member_changed
 after update on room_members
 when old.user_id is not new.user_id
     or old.joined is not new.joined
     or old.event_ms is not new.event_ms
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_event_added after insert on events
+create trigger visibility_event_added after insert on events
 when new.kind in ('m.room.history_visibility', 'm.room.member')
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_event_deleted after delete on events
+create trigger visibility_event_deleted after delete on events
 when old.kind in ('m.room.history_visibility', 'm.room.member')
 begin update visibility_version set number = number + 1; end;
 
-create trigger if not exists visibility_event_changed
-after update of kind, state_key, sender, chain, json on events
+create trigger visibility_event_changed after update on events
 when new.kind in ('m.room.history_visibility', 'm.room.member')
     or old.kind in ('m.room.history_visibility', 'm.room.member')
 begin update visibility_version set number = number + 1; end;
-";
-
-// One for each statement: to change the same row for each of many rows is slow.
-const IN_POSTGRES: &str = "
-create or replace function count_visibility_change() returns trigger language plpgsql as $$
-begin
-    update visibility_version set number = number + 1;
-    return null;
-end $$;
-
-create or replace function count_visibility_of_rooms() returns trigger language plpgsql as $$
-begin
-    if exists (select 1 from earlier e join later l on l.room_id = e.room_id
-        where (e.history_visibility, e.join_rule, e.shown_by_room, e.shown_by_operator)
-            is distinct from
-            (l.history_visibility, l.join_rule, l.shown_by_room, l.shown_by_operator)) then
-        update visibility_version set number = number + 1;
-    end if;
-    return null;
-end $$;
-
-create or replace function count_visibility_of_events() returns trigger language plpgsql as $$
-begin
-    if exists (select 1 from touched where kind in ('m.room.history_visibility', 'm.room.member'))
-    then
-        update visibility_version set number = number + 1;
-    end if;
-    return null;
-end $$;
-
-do $$
-begin
-    if exists (select 1 from pg_trigger where tgname = 'visibility_room_added'
-        and tgrelid = 'rooms'::regclass) then
-        return;
-    end if;
-
-    create trigger visibility_room_added after insert or delete on rooms
-    for each statement execute function count_visibility_change();
-
-    create trigger visibility_room_changed after update on rooms
-    referencing old table as earlier new table as later
-    for each statement execute function count_visibility_of_rooms();
-
-    create trigger visibility_member_changed after insert or update or delete on room_members
-    for each statement execute function count_visibility_change();
-
-    create trigger visibility_event_added after insert on events
-    referencing new table as touched
-    for each statement execute function count_visibility_of_events();
-
-    create trigger visibility_event_changed after update on events
-    referencing new table as touched
-    for each statement execute function count_visibility_of_events();
-
-    create trigger visibility_event_deleted after delete on events
-    referencing old table as touched
-    for each statement execute function count_visibility_of_events();
-end $$;
 ";

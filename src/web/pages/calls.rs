@@ -160,7 +160,8 @@ pub async fn get_active_calls(req: HttpRequest, web: Web) -> HttpResponse {
 /// numbers of the form are counted for the page only, not for the API.
 async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     let query = ask.list_query(KNOWN)?;
-    let web = &site_of_space(web, &query).await?;
+    let whole_site = web;
+    let web = &site_of_space(whole_site, &query).await?;
     let (store, now) = (&web.store, ask.now);
     let (limit, chosen) = (query.limit(LIMIT)?, sort::CALLS.read(&query)?);
     let place = chosen.place(&query)?;
@@ -181,7 +182,7 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
     let form = if ask.api {
         CallsForm::default()
     } else {
-        load_form(web, ask, &query, &filter).await?
+        load_form(whole_site, web, ask, &query, &filter).await?
     };
 
     let list = List {
@@ -334,24 +335,23 @@ fn split_off_next(
 /// Counts for the form above the list: how many calls match, how many there are, in how many rooms
 /// and since when.
 async fn load_form(
+    whole_site: &Web,
     web: &Web,
     ask: &PageRequest,
     query: &Query,
     filter: &CallFilter,
 ) -> Result<CallsForm, Error> {
     let (store, now) = (&web.store, ask.now);
-    let rooms = rooms::list_rooms(store, now).await?;
-    let filtered = *filter != CallFilter::default();
+    let rooms = rooms::list_rooms(&whole_site.store, now).await?;
     let all: i64 = rooms.iter().map(|room| room.calls).sum();
-    let all_match = Matching {
-        calls: all,
-        more: false,
-    };
-
-    let matching = if filtered {
+    let is_filtered = *filter != CallFilter::default() || query.get("space").is_some();
+    let matching = if is_filtered {
         calls::count_calls(store, filter, now).await?
     } else {
-        all_match
+        Matching {
+            calls: all,
+            more: false,
+        }
     };
 
     let since_ms = rooms.iter().filter_map(|room| room.oldest_event_ms).min();

@@ -1,9 +1,11 @@
 //! `/problems`: all findings, open ones first, then past ones, newest first; and `/problems/{id}`:
 //! one of them.
 
+use super::observer_state::refused_successors;
 use super::space::site_of_space;
 use super::{read_problems_of_calls, stays_of_findings};
 use crate::rtc::finding_kind::{FindingKind, Mender, Sureness};
+use crate::rtc::words::Watch;
 use crate::store::findings::derive::{has_outdated_calls, list_underived_calls};
 use crate::store::findings::list::{self, FindingFilter, FindingPlace};
 use crate::store::ingest::rooms;
@@ -18,8 +20,8 @@ use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
 use crate::web::view::{
-    List, ProblemEntry, ProblemFacts, RoomFacts, RoomNeedFacts, RoomRef, kind_choices,
-    problem_entries,
+    List, ProblemEntry, ProblemFacts, RoomFacts, RoomFindingFacts, RoomNeedFacts, RoomRef,
+    kind_choices, problem_entries,
 };
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -168,7 +170,8 @@ pub async fn get_problems(req: HttpRequest, web: Web) -> HttpResponse {
 /// Reads the page of the list that the parameters ask for.
 async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> {
     let query = ask.list_query(KNOWN)?;
-    let web = &site_of_space(web, &query).await?;
+    let whole_site = web;
+    let web = &site_of_space(whole_site, &query).await?;
     let limit = usize::try_from(query.limit(LIMIT)?).unwrap_or(0);
     let asked = request_of_query(web, &query).await?;
     let after = query.get("cursor").map(parse_cursor).transpose()?;
@@ -183,7 +186,13 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     let next = (data.len() > limit).then(|| data[limit - 1].cursor());
     data.truncate(limit);
     let watched = if !ask.api || asks_for_rooms(&query) {
-        rooms::list_rooms(&web.store, ask.now).await?
+        // Of a room before or after one of the space, too, it is known whether it is read.
+        let mut watched = rooms::list_rooms(&whole_site.store, ask.now).await?;
+        if let Some(shown) = web.store.visible_rooms() {
+            watched.retain(|row| shown.has_room(&row.room.room_id));
+        }
+
+        watched
     } else {
         Vec::new()
     };
@@ -198,7 +207,8 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
         Vec::new()
     };
     let rooms_total = rooms.len();
-    rooms.truncate(ROOMS_MOST);
+    let is_first = query.get("cursor").is_none();
+    rooms.truncate(if is_first { ROOMS_MOST } else { 0 });
 
     Ok(Problems {
         rooms,
@@ -213,22 +223,14 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
         open_groups,
         still_deriving,
         hidden: !web.store.shows_names(),
-        looked: LookedFacts::read(web, ask.now).await?,
+        looked: LookedFacts::read(whole_site, ask.now).await?,
         form: ProblemsForm { query, ..form },
     })
 }
 
-/// Can what is wrong with a room alone match the filter, and is this the first page?
+/// Can what is wrong with a room alone match the filter?
 fn asks_for_rooms(query: &Query) -> bool {
-    let others = [
-        "kind",
-        "certainty",
-        "server",
-        "person",
-        "sfu",
-        "to",
-        "cursor",
-    ];
+    let others = ["kind", "certainty", "server", "person", "sfu", "to"];
     let asks_for_past = query.get("open") == Some("no");
 
     !asks_for_past && others.iter().all(|name| query.get(name).is_none())
@@ -242,18 +244,27 @@ async fn find_rooms_with_problems(
 ) -> Result<Vec<RoomProblems>, Error> {
     let account = super::find_account(web).await?;
     let asked_room = asked.filter.room.as_deref();
-    let is_asked = |row: &model::RoomRow| asked_room.is_none_or(|asked| asked == row.room.room_id);
-    let with_needs = |row: model::RoomRow| {
-        let facts = RoomFacts::from(row).with_needs(account.as_deref());
-        let is_of_room_alone = |need: &RoomNeedFacts| need.kind.is_of_room_alone();
+    // A room that the account left needs nothing, unless it is wanted again.
+    let is_asked = |room: &RoomFacts| {
+        room.watch != Watch::Left && asked_room.is_none_or(|asked| asked == room.room.room_id)
+    };
+    let facts: Vec<RoomFacts> = rooms.into_iter().map(RoomFacts::from).collect();
+    // Nobody asked for a room that only takes the place of another; that one says so itself.
+    let refused = refused_successors(&facts);
+    let with_needs = |room: &RoomFacts| {
+        let mut room = room.clone();
+        room.findings.retain(RoomFindingFacts::is_of_room_alone);
+        let room = room.with_needs(account.as_deref());
 
         RoomProblems {
-            room: facts.room,
-            needs: facts.needs.into_iter().filter(is_of_room_alone).collect(),
+            room: room.room,
+            needs: room.needs,
         }
     };
-
-    let found = rooms.into_iter().filter(is_asked).map(with_needs);
+    let found = facts
+        .iter()
+        .filter(|room| is_asked(room) && !refused.contains(room.room.room_id.as_str()))
+        .map(with_needs);
 
     Ok(found.filter(|room| !room.needs.is_empty()).collect())
 }
@@ -633,6 +644,14 @@ impl Problems {
     #[must_use]
     pub fn open_words(&self) -> Option<String> {
         words_of_open(self.open_groups, self.open_total, self.open_minor)
+    }
+
+    /// The list of rooms, of the same space if one is asked for.
+    #[must_use]
+    pub fn rooms_href(&self) -> String {
+        let space = self.form.query.get("space").map(|space| ("space", space));
+
+        format!("/rooms{}", Query::default().with(&[], space))
     }
 
     /// The number of rooms that need a look, in words; `None` if there is none.

@@ -1,8 +1,10 @@
 //! `/rooms`: the watched rooms, a page at a time, and our relation to them.
 
 use super::observer_state::RoomCounts;
-use super::space::{SpaceChoice, SpaceFacts, list_space_facts, space_choices, space_of_query};
-use crate::store::ingest::{invitations, rooms, spaces};
+use super::space::{
+    SpaceChoice, SpaceFacts, list_space_facts, rooms_of_asked_space, space_choices,
+};
+use crate::store::ingest::{invitations, rooms};
 use crate::store::model;
 use crate::web::Web;
 use crate::web::http::assets;
@@ -113,8 +115,7 @@ pub(in crate::web) async fn list_all_rooms(
     let with_needs = |room: RoomFacts| room.with_needs(account.as_deref());
     page.list.data = page.list.data.into_iter().map(with_needs).collect();
     page.spaces = list_space_facts(web).await?;
-    if let Some(space_id) = space_of_query(web, query).await? {
-        let chosen = spaces::rooms_of_space(&web.store, &space_id).await?;
+    if let Some(chosen) = rooms_of_asked_space(web, query).await? {
         page.list
             .data
             .retain(|room| chosen.contains(&room.room.room_id));

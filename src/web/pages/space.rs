@@ -6,6 +6,7 @@ use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::view::RoomRef;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// A space whose rooms are watched.
@@ -25,16 +26,14 @@ pub struct SpaceChoice {
 }
 
 /// The site with nothing but the rooms of the space in the parameter `space`, an id or an alias;
-/// the site as it is if none is given. No room is left if the viewer may not see the space.
+/// the site as it is if none is given.
 ///
 /// # Errors
-/// When the database fails.
+/// As [`rooms_of_asked_space`].
 pub(in crate::web) async fn site_of_space(web: &Web, query: &Query) -> Result<Web, Error> {
-    let Some(space_id) = space_of_query(web, query).await? else {
+    let Some(room_ids) = rooms_of_asked_space(web, query).await? else {
         return Ok(web.clone());
     };
-
-    let room_ids = spaces::rooms_of_space(&web.store, &space_id).await?;
 
     Ok(Web {
         store: web.store.within_rooms(&room_ids).await?,
@@ -42,19 +41,29 @@ pub(in crate::web) async fn site_of_space(web: &Web, query: &Query) -> Result<We
     })
 }
 
-/// The id of the space in the parameter `space`, which may be an alias; `None` if it is not given.
+/// The rooms of the space in the parameter `space`, which may be an alias; `None` if none is given.
 ///
 /// # Errors
-/// When the database fails.
-pub(super) async fn space_of_query(web: &Web, query: &Query) -> Result<Option<String>, Error> {
+/// When the viewer sees no such space, or the database fails.
+pub(super) async fn rooms_of_asked_space(
+    web: &Web,
+    query: &Query,
+) -> Result<Option<BTreeSet<String>>, Error> {
     let Some(asked) = query.get("space") else {
         return Ok(None);
     };
     let found = rooms::find_room_name(&web.store, asked).await?;
+    let space_id = found.map_or_else(|| asked.to_owned(), |room| room.room_id);
+    let room_ids = spaces::rooms_of_space(&web.store, &space_id).await?;
+    if room_ids.is_empty() {
+        return Err(Error::Invalid(
+            "space must be the id or alias of a space whose rooms are watched; no such space has \
+             this one"
+                .to_owned(),
+        ));
+    }
 
-    Ok(Some(
-        found.map_or_else(|| asked.to_owned(), |room| room.room_id),
-    ))
+    Ok(Some(room_ids))
 }
 
 /// The spaces that the viewer may see, by name.

@@ -153,6 +153,7 @@ pub async fn get_statistics(
     let answer = async {
         let query = ask.read_query(KNOWN)?;
         let spaces = list_space_facts(&web).await?;
+        let looked = LookedFacts::read(&web, ask.now).await?;
         let web = site_of_space(&web, &query).await?;
         let period = Period::period_of_query(&query)?;
         let step = Bucket::step_of_query(&query, period)?;
@@ -166,7 +167,7 @@ pub async fn get_statistics(
             )
             .await?;
         servers::add_now(&web, &ask, &mut page.servers).await?;
-        page.looked = LookedFacts::read(&web, ask.now).await?;
+        page.looked = looked;
         page.spaces = spaces;
         page.query = query;
         Ok(PageAnswer::from(page))

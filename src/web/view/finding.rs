@@ -836,7 +836,8 @@ impl FindingFacts {
                 Some("ask them to open the room once, or wait until it expires.")
             }
             (FindingKind::Silent, _) => Some(
-                "ask them to open the room once, or run this line, which ends their membership.",
+                "ask them to open the room once, or run this line: it takes them out of the call, \
+                 not out of the room.",
             ),
             (FindingKind::LeftOver, _) if self.clear.is_some() => Some(
                 "nothing until it expires. To have it away before, a moderator of the room runs \

@@ -129,6 +129,17 @@ impl RoomFindingFacts {
         }
     }
 
+    /// Is it wrong with the room itself? Else a finding of a call tells it, too.
+    #[must_use]
+    pub fn is_of_room_alone(&self) -> bool {
+        match self.kind {
+            RoomProblem::FewMayJoin => true,
+            // While a call runs in it, the call tells it.
+            RoomProblem::Replaced => self.count.is_none(),
+            _ => false,
+        }
+    }
+
     /// The finding, with whether the present of the room is unknown.
     #[must_use]
     pub fn with_now(self, is_unseen: bool) -> Self {

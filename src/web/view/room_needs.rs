@@ -33,15 +33,6 @@ words! {
 }
 
 impl RoomProblem {
-    /// Is it wrong with the room itself? Else a finding of a call tells it, too.
-    #[must_use]
-    pub fn is_of_room_alone(self) -> bool {
-        !matches!(
-            self,
-            Self::StateReset | Self::ServerDenied | Self::LostPower
-        )
-    }
-
     /// Is it that people in a call can no longer say goodbye?
     #[must_use]
     pub fn is_no_goodbye(self) -> bool {

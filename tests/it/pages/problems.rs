@@ -232,6 +232,13 @@ async fn what_is_left_over_is_open_until_somebody_empties_it() {
     let page = site.html(&format!("/problems/{}", ids(&stored)[0])).await;
     assert!(page.contains("unless it is cleared") && page.contains("a moderator of the room"));
 
+    // Whether it was emptied in a room that is no longer read is not known.
+    for (watch, listed) in [("left", 0), ("joined", 1)] {
+        site.change(&[format!("update rooms set watch = '{watch}'")])
+            .await;
+        assert_eq!(ids(&site.json(path).await).len(), listed, "{watch}");
+    }
+
     let mut emptied = event(
         "$empty",
         "org.matrix.msc3401.call.member",
