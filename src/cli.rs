@@ -43,10 +43,13 @@ const NOTHING_CONFIGURED: &str = "Callscope is not configured yet. There are two
    CALLSCOPE_HOMESERVER_URL=https://matrix.example.org
    CALLSCOPE_USER_ID=@callscope:example.org   CALLSCOPE_PASSWORD=...   (or CALLSCOPE_ACCESS_TOKEN instead of both)";
 
+const DOCUMENTATION: &str =
+    "Documentation: /docs on the pages of a running Callscope, also of `callscope demo`.";
+
 /// Watches MatrixRTC calls: who was in which call and when. Without a command it observes and
 /// serves its pages.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = DOCUMENTATION)]
 struct Arguments {
     /// The configuration file (TOML); else CALLSCOPE_CONFIG, else callscope.toml where there is
     /// one.

@@ -48,6 +48,7 @@ const OWN_NAMES: &[&str] = &[
     "embed",
     "feed",
     "census",
+    "docs",
     "feeds",
     "healthz",
     "me",

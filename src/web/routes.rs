@@ -4,8 +4,8 @@ use super::outputs::{
     attendance, badge, embed, export, feed, health, live, metrics, robots, table,
 };
 use super::pages::{
-    about, admin, admin_rooms, call, calls, census, docs, feeds, me, openid, overview, people,
-    person, problems, rejected, room, room_at, rooms, server, server_check, servers, share,
+    about, admin, admin_rooms, book, call, calls, census, docs, feeds, me, openid, overview,
+    people, person, problems, rejected, room, room_at, rooms, server, server_check, servers, share,
     shared_call, sign_in, sign_in_code, statistics, status, transport, transports, wall, widget,
 };
 use super::{Web, http};
@@ -88,6 +88,8 @@ fn add_page_routes(routes: &mut Routes<'_>) {
     routes.page("/status", status::get_status);
     routes.dear_page("/rejected", rejected::get_rejected);
     routes.page("/about", about::get_about);
+    routes.page("/docs", book::get_book);
+    routes.page("/docs/{name}", book::get_chapter);
     routes.get_only("/api/v1/live", live::get_live_events);
     routes.page("/healthz", health::get_healthz);
     routes.watched_page("/readyz", health::get_readyz);

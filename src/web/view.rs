@@ -19,6 +19,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::{PartialSchema, ToSchema};
 
 mod answered;
+pub mod book;
 mod capacity;
 mod certainty;
 mod clock;

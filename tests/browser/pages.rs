@@ -100,6 +100,11 @@ pub async fn all(app: &App) -> Vec<Page> {
             vec!["Events that could not be used".to_owned()],
         ),
         page("/api/docs", vec!["/api/v1/calls/active".to_owned()]),
+        page("/docs", vec!["What Callscope is".to_owned()]),
+        page("/docs/configure", vec!["homeserver_url".to_owned()]),
+        page("/docs/api", vec!["Example answers".to_owned()]),
+        page("/docs/findings", vec!["A ghost".to_owned()]),
+        page("/docs/matrixrtc", vec!["Delayed events".to_lowercase()]),
         page("/api/docs/CallFacts", vec!["duration_ms".to_owned()]),
         page(&format!("/embed{room_page}"), vec![title(room)]),
     ]

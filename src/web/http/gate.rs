@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 15] = [
+const OPEN: [&str; 16] = [
     "/sign-in",
     "/sign-in/code",
     "/sign-in/code/check",
@@ -31,6 +31,7 @@ const OPEN: [&str; 15] = [
     "/widget",
     "/widget/session",
     "/about",
+    "/docs",
     "/healthz",
     "/readyz",
     "/robots.txt",
@@ -38,7 +39,7 @@ const OPEN: [&str; 15] = [
     "/api/v1/about",
     "/api/v1/openapi.json",
 ];
-const OPEN_BEGINS: [&str; 2] = ["/static/", "/api/docs/"];
+const OPEN_BEGINS: [&str; 3] = ["/static/", "/api/docs/", "/docs/"];
 /// Addresses that are the same for everybody, so that nobody has to ask who asks.
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
 /// The addresses of people who sign in, of widgets, and of the admin page. They check themselves who asks, and

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod admin;
 pub mod admin_rooms;
+pub mod book;
 pub mod call;
 mod call_head;
 mod call_people;

@@ -41,6 +41,7 @@ async fn every_link_leads_below_the_path() {
             "/status",
             "/rejected",
             "/about",
+            "/docs",
             "/api/docs",
             &room,
             &embedded,

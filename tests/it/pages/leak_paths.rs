@@ -80,7 +80,8 @@ impl Names {
             // Hosts of SFUs, and names that none has.
             "transports" => [self.sfus.clone(), self.servers.clone()].concat(),
             "static" => one("style.css"),
-            "docs" => one("Call"),
+            "docs" if template.starts_with("/api") => one("Call"),
+            "docs" => vec!["install".to_owned(), "call.png".to_owned()],
             "shared" => one("nobody-has-this"),
             _ => panic!("the leak test does not know what may stand in {template}"),
         }

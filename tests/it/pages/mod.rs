@@ -5,6 +5,7 @@ mod admin_rooms;
 mod api_keys;
 mod attendance;
 mod below_path;
+mod book;
 mod browser;
 mod call_page;
 mod codes;

@@ -413,6 +413,7 @@ async fn pages_of_numbers_are_small_and_escaped_and_lead_to_each_other() {
         "/statistics",
         "/status",
         "/about",
+        "/docs",
         "/wall",
     ] {
         assert!(page.contains(&format!("href=\"{href}\"")), "{href}");

@@ -81,6 +81,7 @@ async fn who_has_no_session_sees_nothing_at_any_address() {
         let begins = [
             "/static/",
             "/api/docs",
+            "/docs",
             "/api/v1/about",
             "/api/v1/openapi.json",
         ];

@@ -13,7 +13,7 @@ const { data } = await (await fetch(`${base}/api/v1/calls/active`)).json();
 const call = data.sort((a, b) => b.people - a.people)[0];
 const pages = {
     overview: "/", calls: "/calls", rooms: "/rooms", servers: "/servers", transports: "/transports", statistics: "/statistics",
-    wall: "/wall", status: "/status", about: "/about", rejected: "/rejected", api: "/api/docs", "api-keys": "/api/docs/CallFacts",
+    wall: "/wall", status: "/status", about: "/about", rejected: "/rejected", api: "/api/docs", docs: "/docs", "docs-configure": "/docs/configure", "api-keys": "/api/docs/CallFacts",
     nothing: "/calls?q=nothing+is+called+so", error: "/calls/none",
 };
 if (call) {
@@ -40,13 +40,22 @@ for (const [size, viewport] of Object.entries(sizes))
         await context.close();
     }
 if (readme) {
-    // A call of a few people tells more in a small picture than one of many.
-    const some = (await (await fetch(`${base}/api/v1/calls?kind=group&min_people=5&limit=100`)).json()).data;
-    const few = some.filter((c) => c.people <= 9).sort((a, b) => b.members.length - a.members.length)[0];
+    // A call whose people could not hear each other. One of few people tells more in a small picture than one of many.
+    const some = (await (await fetch(`${base}/api/v1/calls?finding=apart&limit=100`)).json()).data;
+    const few = some.sort((a, b) => a.people - b.people || a.members.length - b.members.length)[0];
     const context = await browser.newContext({ viewport: { width: 1120, height: 720 }, locale: "en-GB", timezoneId: "Europe/Berlin" });
     const page = await context.newPage();
     for (const [name, at] of Object.entries({ overview: "/", call: `/calls/${few.id}`, statistics: "/statistics" })) {
         await page.goto(base + at, { waitUntil: "load" });
+        // Of the call: its first problem, and who was there when. What stands between is left out.
+        if (name === "call")
+            await page.evaluate(() => {
+                const left = ".trouble .find > li + li, section:has(.people), .box:has(.people), .window";
+                for (const part of document.querySelectorAll(left)) part.style.display = "none";
+            });
+        const bars = name === "call" ? await page.locator(".tl").last().boundingBox() : null;
+        const height = bars ? Math.round(bars.y + bars.height) + 24 : 720;
+        await page.setViewportSize({ width: 1120, height });
         await page.screenshot({ path: path.join(readme, `${name}.png`) });
     }
     await context.close();

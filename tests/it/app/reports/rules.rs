@@ -145,9 +145,10 @@ async fn calls_under_the_type_of_the_dart_sdk_are_calls_like_any_other() {
         report.stop().await;
     }
 
-    let readme = std::fs::read_to_string(crate::support::project().join("README.md")).unwrap();
-    says(&readme, "com.famedly.call.member");
-    says(&readme, "m.call.invite");
+    let chapter = crate::support::project().join("docs/calls.md");
+    let chapter = std::fs::read_to_string(chapter).unwrap();
+    says(&chapter, "com.famedly.call.member");
+    says(&chapter, "m.call.invite");
 }
 
 /// A program that only polls finds it in the room's state.
