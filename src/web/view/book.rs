@@ -271,8 +271,9 @@ fn add_column_names(events: &mut Vec<Event<'_>>) {
             Event::Start(Tag::TableCell) if is_head => heads.push(String::new()),
             Event::End(TagEnd::TableCell) => column += 1,
             Event::Start(Tag::TableCell) if column > 0 && heads.len() > 2 => {
+                let is_empty = matches!(events.get(at + 1), Some(Event::End(_)));
                 let name = heads.get(column).filter(|name| !name.is_empty());
-                if let Some(name) = name {
+                if let Some(name) = name.filter(|_| !is_empty) {
                     let name = format!("<span class=\"ph\">{}: </span>", escape_text(name));
                     at += 1;
                     events.insert(at, Event::InlineHtml(name.into()));
@@ -393,11 +394,12 @@ mod tests {
 
     #[test]
     fn cells_name_their_column_where_a_row_has_many() {
-        let html = write_chapter("| a | b<c | |\n|---|---|---|\n| 1 | 2 | 3 |").html;
+        let html = write_chapter("| a | b<c | |\n|---|---|---|\n| 1 | 2 | 3 |\n| 4 | | |").html;
         assert!(
             html.contains("<td>1</td><td><span class=\"ph\">b&lt;c: </span>2</td><td>3</td>"),
             "{html}"
         );
+        assert!(html.contains("<td>4</td><td></td><td></td>"), "{html}");
         let html = write_chapter("| a | b |\n|---|---|\n| 1 | 2 |").html;
         assert!(html.contains("<td>1</td><td>2</td>"), "{html}");
     }

@@ -131,6 +131,22 @@ async fn every_chapter_is_short_and_every_link_of_it_leads_somewhere() {
     assert!(followed > 500, "{followed}");
 }
 
+#[test]
+fn headings_go_down_by_one_level_at_a_time() {
+    for chapter in list_parts().iter().flat_map(|part| &part.chapters) {
+        let text = read_file(&chapter.file).unwrap();
+        let levels = Parser::new(&text).filter_map(|event| match event {
+            Event::Start(Tag::Heading { level, .. }) => Some(level as usize),
+            _ => None,
+        });
+        let mut last = 0;
+        for level in levels {
+            assert!(level <= last + 1, "{}: a heading is missing", chapter.file);
+            last = level;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_chapter_has_one_address_and_others_lead_to_it() {
     let site = Site::empty("chapters").await;
