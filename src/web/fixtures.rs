@@ -18,6 +18,7 @@ pub const DAY: i64 = 86_400_000;
 pub fn shell() -> Shell {
     Shell {
         section: None,
+        follows: false,
         now_ms: NOW,
         room_id: None,
         vantages: None,

@@ -31,7 +31,12 @@ pub async fn get_asset(
     name: web::Path<String>,
     app: web::Data<crate::web::Web>,
 ) -> HttpResponse {
-    let Some(file) = Files::get(&name) else {
+    // Without optimisation the files are read from their folder, and a name must not leave it.
+    let is_plain = !name.contains(['/', '\\']);
+    let Some(file) = Some(&name)
+        .filter(|_| is_plain)
+        .and_then(|name| Files::get(name))
+    else {
         return super::response::send_error(
             &super::response::PageRequest::of_request(&req, &app),
             &super::error::Error::Unrecognized,

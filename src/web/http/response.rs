@@ -158,6 +158,8 @@ const HALVINGS_MAX: u32 = 6;
 #[derive(Debug, Clone)]
 pub struct Shell {
     pub section: Option<Section>,
+    /// The page follows changes while it is open.
+    pub follows: bool,
     pub now_ms: i64,
     /// The room whose changes concern this page; all rooms when `None`.
     pub room_id: Option<String>,
@@ -191,6 +193,7 @@ impl Shell {
     pub fn without_status(ask: &PageRequest) -> Self {
         Self {
             section: None,
+            follows: false,
             now_ms: ask.now,
             room_id: None,
             vantages: None,
@@ -281,6 +284,9 @@ pub trait Page: Serialize {
     fn room_id(&self) -> Option<&str> {
         None
     }
+
+    /// Does it follow changes while it is open?
+    const FOLLOWS: bool = true;
 
     /// The page as HTML.
     ///
@@ -383,6 +389,7 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
     let vantages = crate::store::ingest::vantages::list_vantages_for(&web.store).await?;
     let shell = Shell {
         section: Some(P::SECTION),
+        follows: P::FOLLOWS,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
         // Which rooms are derived again is not told to those who may not see them.

@@ -450,7 +450,7 @@ fn is_always_answered(path: &str) -> bool {
             | "/api/v1/problems.csv"
             | "/api/v1/problems.ndjson"
     );
-    let own = ["/static/", "/api/docs/", "/docs/"]
+    let own = ["/static/", "/api/docs/"]
         .iter()
         .any(|start| path.starts_with(start));
 

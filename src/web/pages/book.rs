@@ -4,10 +4,10 @@
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
+use crate::web::http::etag;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::book::{self, BookPart, ChapterLink, HeadingLink};
 use crate::web::view::format as f;
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -39,14 +39,12 @@ pub async fn get_book(req: HttpRequest, web: Web) -> HttpResponse {
 
 /// `GET /docs/{name}`: a chapter by the name of its file, or a picture of the book.
 pub async fn get_chapter(req: HttpRequest, web: Web, name: http::Path<String>) -> HttpResponse {
+    let ask = PageRequest::of_request(&req, &web);
     if let Some(picture) = book::find_picture(&name) {
-        return HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, "image/png"))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .body(picture);
+        let tag = etag::tag_of_body(&picture);
+        return response::send_tagged(&ask, "image/png", tag, picture);
     }
 
-    let ask = PageRequest::of_request(&req, &web);
     let missing = || Error::NotFound("The documentation has no chapter of this name.".to_owned());
     let parts = book::list_parts();
     let answer = book::find_chapter(&parts, &name)
@@ -89,6 +87,7 @@ struct BookHtml<'a> {
 
 impl Page for BookPage {
     const SECTION: Section = Section::About;
+    const FOLLOWS: bool = false;
 
     fn html(&self, shell: &Shell) -> askama::Result<String> {
         BookHtml { page: self, shell }.render()

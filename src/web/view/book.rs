@@ -69,7 +69,8 @@ pub fn read_file(name: &str) -> Option<String> {
 /// A picture of the book; `None` if there is none of this name.
 #[must_use]
 pub fn find_picture(name: &str) -> Option<Vec<u8>> {
-    name.strip_suffix(".png")?;
+    name.strip_suffix(".png")
+        .filter(|name| !name.contains(['/', '\\']))?;
 
     Some(Files::get(name)?.data.into_owned())
 }

@@ -560,5 +560,8 @@ async fn changes_are_told_at_once_and_files_are_kept() {
         );
     }
 
-    assert_eq!(site.get("/static/nothing.css").await.status, 404);
+    for name in ["nothing.css", "%2Fproc%2Fself%2Fexe", "..%2FCargo.toml"] {
+        let answer = site.get(&format!("/static/{name}")).await;
+        assert_eq!(answer.status, 404, "{name}");
+    }
 }
