@@ -13,6 +13,7 @@ use crate::web::Web;
 use crate::web::http::error::Error;
 use crate::web::http::request::Query;
 use crate::web::http::response::{self, PageRequest, Shell};
+use crate::web::outputs::metrics_format::MetricsFormat;
 use crate::web::pages::{RunningCalls, read_running_calls};
 use crate::web::sign_in::access::RefusalCounts;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
@@ -30,8 +31,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::time::timeout;
-
-const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How long a request waits for earlier ones.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,8 +66,8 @@ impl MetricsData {
     }
 }
 
-/// `GET /metrics`: the metrics for Prometheus. Only one request at a time computes them; another
-/// one waits a few seconds for its turn and is then refused.
+/// `GET /metrics`: the metrics for Prometheus, in the format that `Accept` asks for. Only one request
+/// at a time computes them; another one waits a few seconds for its turn and is then refused.
 pub async fn get_metrics(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     if web.store.visible_rooms().is_some() {
@@ -79,11 +78,13 @@ pub async fn get_metrics(req: HttpRequest, web: Web) -> HttpResponse {
         return response::send_error(&ask, &Error::Busy("too many ask for the metrics"));
     };
 
+    let format = MetricsFormat::of_request(&req);
     match load_metrics(&web, &ask).await {
         Ok(text) => HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, KIND))
+            .insert_header((header::CONTENT_TYPE, format.media_type()))
             .insert_header((header::CACHE_CONTROL, "no-store"))
-            .body(text),
+            .insert_header((header::VARY, "accept"))
+            .body(format.write(text)),
         Err(error) => response::send_error(&ask, &error),
     }
 }

@@ -9,6 +9,7 @@ pub(super) mod feed;
 pub(super) mod health;
 pub(super) mod live;
 pub(super) mod metrics;
+mod metrics_format;
 pub mod openapi;
 pub(super) mod robots;
 pub(super) mod table;

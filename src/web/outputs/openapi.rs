@@ -35,6 +35,8 @@ pub enum ResponseBody {
     Json(fn(&mut Schemas) -> RefOr<Schema>),
     /// Another media type.
     Other(&'static str),
+    /// One of these media types, as `Accept` asks for.
+    OneOf(&'static [&'static str]),
 }
 
 /// One address of the API.
@@ -102,6 +104,15 @@ impl ApiEntry {
     #[must_use]
     pub const fn takes(self, known: &'static [&'static str]) -> Self {
         Self { known, ..self }
+    }
+
+    /// The entry with these media types, of which `Accept` chooses one.
+    #[must_use]
+    pub const fn in_one_of(self, kinds: &'static [&'static str]) -> Self {
+        Self {
+            body: ResponseBody::OneOf(kinds),
+            ..self
+        }
     }
 
     /// The entry as one that may redirect.
@@ -229,13 +240,18 @@ impl ApiEntry {
             answer
         };
 
-        let (kind, schema) = match self.body {
-            ResponseBody::Json(schema) => ("application/json", schema(schemas)),
-            ResponseBody::Other(kind) => (kind, text().into()),
+        let (kinds, schema): (&[&str], RefOr<Schema>) = match &self.body {
+            ResponseBody::Json(schema) => (&["application/json"], schema(schemas)),
+            ResponseBody::Other(kind) => (std::slice::from_ref(kind), text().into()),
+            ResponseBody::OneOf(kinds) => (kinds, text().into()),
         };
 
-        answer
-            .content(kind, ContentBuilder::new().schema(Some(schema)).build())
+        kinds
+            .iter()
+            .fold(answer, |answer, kind| {
+                let content = ContentBuilder::new().schema(Some(schema.clone()));
+                answer.content(*kind, content.build())
+            })
             .build()
     }
 }

@@ -142,6 +142,10 @@ fn describe_address(entry: &ApiEntry) -> AddressDoc {
             words: media.to_owned(),
             name: None,
         }),
+        ResponseBody::OneOf(media) => Ok(ValueType {
+            words: media.join(", "),
+            name: None,
+        }),
     };
 
     AddressDoc {

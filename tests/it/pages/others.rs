@@ -112,10 +112,7 @@ async fn a_file_holds_every_call_of_the_filter() {
 async fn metrics_name_no_person() {
     let site = Site::filled("metrics").await;
     let answer = site.get("/metrics").await;
-    assert_eq!(
-        answer.kind,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    );
+    assert_eq!(answer.kind, "text/plain; version=0.0.4; charset=utf-8");
     for line in [
         "callscope_calls_active 1",
         "callscope_people_active 1",
@@ -127,7 +124,9 @@ async fn metrics_name_no_person() {
         "callscope_rooms{watch=\"joined\"} 1",
         "callscope_vantage_up{homeserver=\"https://example.org\"} 1",
         "callscope_database_full 0",
-        "# UNIT callscope_database_size_bytes bytes",
+        "# TYPE callscope_database_size_bytes gauge",
+        "# TYPE callscope_events_stored_total counter",
+        "# TYPE callscope_build_info gauge",
     ] {
         assert!(
             answer.text.lines().any(|found| found == line),
@@ -141,11 +140,19 @@ async fn metrics_name_no_person() {
             .text
             .contains("callscope_room_devices_active{room_id=\"!room/with+odd:example.org\"} 1")
     );
-    assert!(
-        answer.text.ends_with("# EOF\n") && !answer.text.contains("alice"),
-        "{}",
-        answer.text
+    assert!(!answer.text.contains("alice"), "{}", answer.text);
+
+    let request = site.client.get(format!("{}/metrics", site.base));
+    let openmetrics = request.header("accept", "application/openmetrics-text;version=1.0.0");
+    let answer = openmetrics.send().await.unwrap();
+    assert_eq!(
+        answer.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
     );
+    let text = answer.text().await.unwrap();
+    let unit = "# UNIT callscope_database_size_bytes bytes\n";
+    assert!(text.contains(unit) && text.ends_with("# EOF\n"), "{text}");
+    assert!(!text.contains("alice"), "{text}");
 }
 
 #[tokio::test]

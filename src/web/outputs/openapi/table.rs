@@ -276,12 +276,8 @@ pub const ENTRIES: &[ApiEntry] = &[
     json_entry::<Alive>(OBSERVER, "/healthz", "Does the program run?"),
     json_entry::<Ready>(OBSERVER, "/readyz", "Does the program know anything yet?")
         .unready("It does not know anything yet"),
-    media_entry(
-        OTHERS,
-        "/metrics",
-        "application/openmetrics-text",
-        "Numbers for Prometheus",
-    ),
+    media_entry(OTHERS, "/metrics", "text/plain", "Numbers for Prometheus")
+        .in_one_of(&["application/openmetrics-text", "text/plain"]),
     media_entry(
         OTHERS,
         "/badge/rooms/{id}/active.svg",
