@@ -1,4 +1,4 @@
-//! The ways in against the real thing: a certified provider of OpenID Connect, and nginx.
+//! The way in by OpenID Connect, against a certified provider.
 //!
 //! `scripts/test sign_in` installs what these tests need and runs them.
 #![allow(
@@ -7,7 +7,6 @@
     reason = "a test ends where something is not as it must be"
 )]
 
-mod nginx;
 mod openid;
 mod pages;
 mod provider;
