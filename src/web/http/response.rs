@@ -155,6 +155,7 @@ const PAGE_ROWS: i64 = 50;
 const HALVINGS_MAX: u32 = 6;
 
 /// The frame of every page.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone)]
 pub struct Shell {
     pub section: Option<Section>,

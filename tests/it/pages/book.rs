@@ -239,9 +239,10 @@ async fn every_metric_is_explained() {
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .map(|line| {
             let (name, kind) = line.split_once(' ').unwrap();
+            let plain = name.trim_end_matches("_total").trim_end_matches("_info");
             match kind {
-                "counter" => format!("{name}_total"),
-                "info" => format!("{name}_info"),
+                "counter" => format!("{plain}_total"),
+                "info" => format!("{plain}_info"),
                 _ => name.to_owned(),
             }
         })
