@@ -127,6 +127,7 @@ impl App {
             public_url: config.public_url.as_ref().map(ToString::to_string),
             access: Access::new(access, sign_ins),
             options: web::Options {
+                is_made_up: config.is_made_up,
                 rejoin_grace_ms: config.rejoin_grace * 1000,
                 public_names: config.public_names.clone(),
                 cors_origins: config.programs.cors_origins.clone(),

@@ -24,6 +24,8 @@ use url::Url;
 /// A configuration without faults.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// All calls are made up, and the pages say so. No setting does that.
+    pub is_made_up: bool,
     /// The homeserver and the login; `None` if none of their keys is set.
     pub account: Option<ConfiguredAccount>,
     /// The file with the device and token of a password login.
@@ -238,6 +240,7 @@ impl Config {
             mode: mode?,
             poll_schedule: poll_schedule?,
             slot_policy: slot_policy?,
+            is_made_up: false,
             rejoin_grace: rejoin_grace?,
             backfill: backfill?,
             backfill_days,

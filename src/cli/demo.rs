@@ -15,7 +15,9 @@ use tempfile::TempDir;
 /// Runs `callscope demo` until it is stopped: a simulated homeserver with made-up calls, and
 /// everything else as in production. Another `seed` makes other calls.
 pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
-    telemetry::start_log("info")?;
+    // What happens in made-up rooms is no news. The address is to stand last, and alone.
+    let log = std::env::var("CALLSCOPE_LOG").unwrap_or_else(|_| "error".to_owned());
+    telemetry::start_log(&log)?;
     telemetry::log_panics();
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;
@@ -24,10 +26,8 @@ pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode,
     let config = demo_config(&homeserver, &world, bind, &folder)?;
     let app = App::start(&config, clock.clone()).await?;
     store_made_up_checks(&app.store, &world.bot_user, clock.now_ms()).await?;
-    tracing::info!(
-        "made-up calls on a simulated homeserver; open http://{} in a browser, Ctrl-C ends it",
-        app.address
-    );
+    println!("Made-up calls on a simulated homeserver. Ctrl-C ends it. Open in a browser:");
+    println!("http://{}", app.address);
     let players = homeserver.clone();
     let play = tokio::spawn(async move { world.play(players, move || clock.now_ms()).await });
     let result = app.run_until_stopped().await;
@@ -75,12 +75,14 @@ fn demo_config(
         ("CALLSCOPE_OPERATOR_PASSWORD_HASH", password_hash),
     ];
 
-    Ok(Config::load(
-        None,
-        settings
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value)),
-    )?)
+    let settings = settings
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
+
+    Ok(Config {
+        is_made_up: true,
+        ..Config::load(None, settings)?
+    })
 }
 
 /// The demo's own folder, under a random name, with access for this user only. It is deleted when

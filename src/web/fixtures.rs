@@ -19,6 +19,7 @@ pub fn shell() -> Shell {
     Shell {
         section: None,
         follows: false,
+        is_made_up: false,
         now_ms: NOW,
         room_id: None,
         vantages: None,

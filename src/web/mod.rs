@@ -106,6 +106,8 @@ impl Default for SharedMemory {
 )]
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// All calls are made up, and each page says so.
+    pub is_made_up: bool,
     /// The addresses of further names under which people reach us, as `https://calls.example.net`.
     pub public_names: Vec<String>,
     /// Origins whose web pages may read the API from within a browser; `*` is all of them.

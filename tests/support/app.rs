@@ -38,6 +38,8 @@ impl Settings {
             arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(),
             environment: Vec::new(),
         }
+        // It says where it listens.
+        .with("CALLSCOPE_LOG", "info")
     }
 
     #[must_use]

@@ -168,6 +168,8 @@ pub struct Shell {
     pub vantages: Option<Vec<VantageFacts>>,
     /// Some calls were derived by older rules or other settings, and are being derived again.
     pub older_rules: bool,
+    /// All calls are made up.
+    pub is_made_up: bool,
     /// Which part of the site the viewer sees; `None` if it is everything.
     pub part_shown: Option<&'static str>,
     /// Why nothing can be stored now.
@@ -195,6 +197,7 @@ impl Shell {
         Self {
             section: None,
             follows: false,
+            is_made_up: false,
             now_ms: ask.now,
             room_id: None,
             vantages: None,
@@ -391,6 +394,7 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
     let shell = Shell {
         section: Some(P::SECTION),
         follows: P::FOLLOWS,
+        is_made_up: web.options.is_made_up,
         room_id: page.room_id().map(ToOwned::to_owned),
         vantages: Some(vantages.into_iter().map(VantageFacts::from).collect()),
         // Which rooms are derived again is not told to those who may not see them.

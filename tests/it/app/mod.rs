@@ -7,6 +7,7 @@ mod backup;
 mod bed;
 mod check;
 mod clock;
+mod demo;
 mod faults;
 mod follow;
 mod foreground;
