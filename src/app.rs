@@ -94,19 +94,35 @@ impl App {
         clock: Clock,
         prober: impl FnOnce() -> Result<Prober, matrix::Error>,
     ) -> Result<Self, Error> {
+        Self::start_on(None, config, clock, prober).await
+    }
+
+    /// Like [`Self::start_with`], on a socket that listens already if one is given, whatever address
+    /// is configured.
+    ///
+    /// # Errors
+    /// As [`Self::start_with`].
+    pub async fn start_on(
+        listener: Option<TcpListener>,
+        config: &Config,
+        clock: Clock,
+        prober: impl FnOnce() -> Result<Prober, matrix::Error>,
+    ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
         config.access.check_exposure(config.bind)?;
         let hold =
             InstanceLock::acquire_lock(config.database_url.expose(), &describe_process(&clock))
                 .await?;
-        let listen = |source| Error::Listen {
-            address: config.bind,
-            source,
-        };
 
         web::http::connections::raise_open_files_limit();
-        let listener = TcpListener::bind(config.bind).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let listener = match listener {
+            Some(listener) => listener,
+            None => listen_at(config.bind)?,
+        };
+        let address = listener.local_addr().map_err(|source| Error::Listen {
+            address: config.bind,
+            source,
+        })?;
         let store = Writer::open(config.database_url.expose()).await?;
         forget_servers(&store, config, clock.now_ms()).await?;
         let changes = Changes::since(clock.now_ms());
@@ -211,6 +227,14 @@ impl App {
         self.handle.stop(true).await;
         self.store.close().await;
     }
+}
+
+/// A socket that listens at this address.
+///
+/// # Errors
+/// The address is taken, or is none of this machine.
+pub(crate) fn listen_at(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|source| Error::Listen { address, source })
 }
 
 /// The error for a part that ended although it should run until it is stopped, whatever it

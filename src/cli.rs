@@ -19,6 +19,7 @@ mod forget;
 mod health;
 mod idle;
 mod idle_look;
+mod init;
 mod key;
 mod look;
 mod passwd;
@@ -31,15 +32,17 @@ use crate::config::{Config, ConfigFaults, process_environment};
 use crate::rtc::slot::SlotPolicy;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Wrong configuration or wrong arguments.
 const MISUSED: u8 = 2;
 
-const NOTHING_CONFIGURED: &str = "Callscope is not configured yet. There are two ways on:
-1. Look at it with made-up calls:   callscope demo
-2. Watch a real homeserver. Set these three, then start again:
+const NOTHING_CONFIGURED: &str = "Callscope is not configured yet. There are four ways on:
+1. Set it up in a browser:             callscope (it prints the address to open)
+2. Set it up in this terminal:         callscope init
+3. Look at it with made-up calls:      callscope demo
+4. Set these three, then start again:
    CALLSCOPE_HOMESERVER_URL=https://matrix.example.org
    CALLSCOPE_USER_ID=@callscope:example.org   CALLSCOPE_PASSWORD=...   (or CALLSCOPE_ACCESS_TOKEN instead of both)";
 
@@ -61,8 +64,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Observe the configured homeserver and serve the pages (the default).
+    /// Observe the configured homeserver and serve the pages (the default). With nothing configured,
+    /// serve pages to set it up; their address is printed.
     Serve,
+    /// Set Callscope up: find the homeserver, sign in, choose rooms, and write the configuration
+    /// file. Asks in the terminal for what no flag says. The same is done in a browser by
+    /// `callscope` with nothing configured.
+    Init(init::InitOptions),
     /// Show the pages with made-up calls: a simulated homeserver, nothing real is contacted.
     Demo {
         /// Where to serve the pages; else CALLSCOPE_BIND, else 127.0.0.1:8080.
@@ -249,9 +257,15 @@ pub async fn run() -> ExitCode {
         }) => derive::run(&file, now, slot_policy),
         Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
         Some(Command::Passwd) => passwd::run(),
+        Some(Command::Init(options)) => {
+            Box::pin(init::run(arguments.config.as_deref(), options)).await
+        }
         command => match Config::load(arguments.config.as_deref(), process_environment()) {
             Err(faults) => return report_faults(&faults),
-            Ok(config) => Box::pin(run_with_config(command, config)).await,
+            Ok(config) => {
+                let file = arguments.config.as_deref();
+                Box::pin(run_with_config(command, config, file)).await
+            }
         },
     };
 
@@ -264,11 +278,12 @@ pub async fn run() -> ExitCode {
     }
 }
 
-/// Runs a command that needs the configuration. The first ones work without an account; the others
-/// explain how to configure one if there is none.
+/// Runs a command that needs the configuration. The first ones work without an account; if there is
+/// none, the server serves the set-up, and the others explain how to configure one.
 async fn run_with_config(
     command: Option<Command>,
     config: Config,
+    named_file: Option<&Path>,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &command {
         Some(Command::Health) => return health::run(&config).await,
@@ -335,6 +350,10 @@ async fn run_with_config(
 
     if let Some(Command::Rebuild { room }) = &command {
         return rebuild::run(&config, room.as_deref()).await;
+    }
+
+    if config.is_empty() && matches!(command, None | Some(Command::Serve)) {
+        return serve::run_set_up(config, named_file).await;
     }
 
     if config.is_empty() {

@@ -7,6 +7,7 @@ pub(crate) mod check;
 mod faults;
 mod keys;
 mod layers;
+pub mod new_file;
 
 pub use access::{AccessConfig, ClaimTemplate, OpenIdConfig};
 pub use faults::{ConfigFault, ConfigFaults};
@@ -100,6 +101,20 @@ pub struct RoomSpec {
 }
 
 impl RoomSpec {
+    /// The room as it stands in a setting: `!id?via=server&via=other`.
+    #[must_use]
+    pub fn to_setting(&self) -> String {
+        let mut text = self.id_or_alias.clone();
+        for (number, server) in self.via.iter().enumerate() {
+            let sign = if number == 0 { '?' } else { '&' };
+            text.push(sign);
+            text.push_str("via=");
+            text.push_str(server);
+        }
+
+        text
+    }
+
     /// Is it an alias, to be resolved first?
     #[must_use]
     pub fn is_alias(&self) -> bool {
@@ -175,7 +190,37 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigFaults> {
-        let mut layers = Layers::read(path, env);
+        Self::from_layers(Layers::read(path, env))
+    }
+
+    /// The same, with the text of the file given instead of read. `path` names it in faults.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn from_text(
+        path: &Path,
+        text: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigFaults> {
+        Self::from_layers(Layers::from_text(path, text, env))
+    }
+
+    /// The file that [`Self::load`] reads.
+    #[must_use]
+    pub fn file_path(
+        path: Option<&Path>,
+        mut env: impl Iterator<Item = (String, String)>,
+    ) -> PathBuf {
+        let is_named =
+            |(name, value): &(String, String)| name == keys::CONFIG_VARIABLE && !value.is_empty();
+        let named = path.map(Path::to_owned);
+
+        named
+            .or_else(|| env.find(is_named).map(|(_, value)| PathBuf::from(value)))
+            .unwrap_or_else(|| PathBuf::from(layers::DEFAULT_FILE))
+    }
+
+    fn from_layers(mut layers: Layers) -> Result<Self, ConfigFaults> {
         let account = read_account(&mut layers);
         let config = Self::rest(&mut layers, account);
 

@@ -17,6 +17,7 @@
 //! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP, for the demo and the tests |
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
 //! | [`changes`], [`clock`], [`telemetry`] | nothing | memory; the clock; the log |
+//! | [`setup`] | `rtc`, `matrix`, `store`, `config`, `web`, `clock` | the first run: pages that write the configuration file |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
 //! `tests/it/layers.rs` enforces it: it fails on any other import, on SQL outside `store`, on
@@ -103,6 +104,7 @@ pub mod config;
 pub mod matrix;
 pub mod observer;
 pub mod rtc;
+pub mod setup;
 pub mod sim;
 pub mod store;
 pub mod telemetry;

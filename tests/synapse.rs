@@ -19,6 +19,8 @@ mod calls;
 mod codes;
 #[path = "synapse/doctor.rs"]
 mod doctor;
+#[path = "synapse/first_run.rs"]
+mod first_run;
 #[path = "synapse/front.rs"]
 mod front;
 #[path = "synapse/ghosts.rs"]

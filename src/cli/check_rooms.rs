@@ -6,6 +6,7 @@ use super::look::say;
 use crate::config::{Config, RoomSpec};
 use crate::matrix::{Client, Error, Invite};
 use crate::rtc::id::server_of;
+use crate::setup::rooms::find_room_id;
 use crate::web::view::format as f;
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeSet;
@@ -156,17 +157,7 @@ async fn read_state(client: &Client, room_id: &str) -> Result<(), Error> {
 
 /// The id of a room given by id or alias; as an error what is wrong, and what to do.
 async fn room_id_of(client: &Client, room: &RoomSpec) -> Result<String, String> {
-    if !room.is_alias() {
-        return Ok(room.id_or_alias.clone());
-    }
-
-    match client.resolve_alias(&room.id_or_alias).await {
-        Ok(found) => Ok(found.room_id),
-        Err(error) if error.is_not_found() => Err(format!(
-            "no room has this alias; look for a slip, or take it out ({error})"
-        )),
-        Err(error) => Err(format!("its alias could not be looked up: {error}")),
-    }
+    find_room_id(client, room).await.map_err(|why| why.words)
 }
 
 /// The id of a room that the account should be in, and in words how it is there. If the account is

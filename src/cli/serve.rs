@@ -1,12 +1,17 @@
-//! `callscope`: observe and serve until told to stop.
+//! `callscope`: observe and serve until told to stop. With nothing configured it serves the set-up
+//! first.
 
-use crate::app::{self, App};
+use crate::app::{self, App, listen_at, wait_for_stop_signal};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, process_environment};
+use crate::matrix::probe::Prober;
+use crate::setup::server::{SetUpServer, SetUpSettings};
 use crate::telemetry;
 use crate::web::sign_in::operator_token;
 use secrecy::ExposeSecret;
 use std::error::Error;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the server until it is told to stop, or a part of it fails. The exit code is 2 if nothing
@@ -19,6 +24,11 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
         started => started?,
     };
 
+    run_app(app).await
+}
+
+/// Shows the operator's token if it is new, and runs until it is told to stop.
+async fn run_app(app: App) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(new) = &app.new_operator_token {
         // It is stored after it was shown, so that nobody is locked out by a start that ends here.
         eprintln!(
@@ -32,4 +42,70 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     app.run_until_stopped().await?;
 
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves the set-up until it is done, and then goes on as [`run`] without a restart.
+pub(super) async fn run_set_up(
+    config: Config,
+    named_file: Option<&Path>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    telemetry::start_log(&config.log)?;
+    telemetry::log_panics();
+    let listener = listen_at(config.bind)?;
+    let kept = listener.try_clone()?;
+    let settings = SetUpSettings {
+        config,
+        file: Config::file_path(named_file, process_environment()),
+        named_file: named_file.map(PathBuf::from),
+        environment: process_environment().collect(),
+        clock: Clock::System,
+    };
+    let mut server = SetUpServer::start(listener, settings)?;
+    tracing::info!("not set up yet, listening on http://{}", server.address);
+    eprintln!(
+        "Callscope is not configured yet. Open this address to set it up; it is good until this \
+         process ends:\n\n  {}\n\nOr set it up in a terminal (callscope init), or look at made-up \
+         calls (callscope demo).",
+        server.link.expose_secret()
+    );
+
+    let mut stopped = std::pin::pin!(wait_for_stop_signal());
+    loop {
+        let wish = tokio::select! {
+            () = &mut stopped => {
+                server.stop().await;
+                return Ok(ExitCode::SUCCESS);
+            }
+            wish = server.next_wish() => wish,
+        };
+        let Some(wish) = wish else {
+            return Err("the set-up pages ended by themselves".into());
+        };
+
+        server.pause().await;
+        let started = tokio::select! {
+            () = &mut stopped => return Ok(ExitCode::SUCCESS),
+            started = start_app(&kept, &wish.config) => started,
+        };
+        match started {
+            Ok(app) => {
+                server.set_done();
+                let _ = wish.answer.send(Ok(()));
+                server.stop().await;
+                return run_app(app).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the start after the set-up failed");
+                let _ = wish.answer.send(Err(error.to_string()));
+                server.resume().await;
+            }
+        }
+    }
+}
+
+/// Starts on the socket of the set-up.
+async fn start_app(listener: &TcpListener, config: &Config) -> Result<App, Box<dyn Error>> {
+    let listener = listener.try_clone()?;
+
+    Ok(App::start_on(Some(listener), config, Clock::watched(), Prober::new).await?)
 }

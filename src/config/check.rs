@@ -61,6 +61,7 @@ const OWN_NAMES: &[&str] = &[
     "robots.txt",
     "rooms",
     "servers",
+    "set-up",
     "shared",
     "sign-in",
     "sign-out",
@@ -133,7 +134,7 @@ pub(super) fn parse_origin(text: &str) -> Checked<String> {
 }
 
 /// The base URL of a homeserver.
-pub(super) fn parse_homeserver_url(text: &str) -> Checked<Url> {
+pub(crate) fn parse_homeserver_url(text: &str) -> Checked<Url> {
     let url = parse_web_address(text)?;
     if url.path().contains("/_matrix") {
         return Err(format!(
@@ -146,7 +147,7 @@ pub(super) fn parse_homeserver_url(text: &str) -> Checked<Url> {
 }
 
 /// A full user id.
-pub(super) fn parse_user_id(text: &str) -> Checked<String> {
+pub(crate) fn parse_user_id(text: &str) -> Checked<String> {
     match ruma::UserId::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("{} is not a full user id", quote_for_display(text))),
@@ -310,7 +311,7 @@ pub(crate) fn parse_forgotten_server(text: &str) -> Checked<String> {
 }
 
 /// A room id or alias, with any number of `?via=server`.
-pub(super) fn parse_room(text: &str) -> Checked<RoomSpec> {
+pub(crate) fn parse_room(text: &str) -> Checked<RoomSpec> {
     let (room, query) = text.split_once('?').unwrap_or((text, ""));
     if ruma::RoomOrAliasId::parse(room).is_err() {
         return Err(format!(

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The file that is read by default.
-const DEFAULT_FILE: &str = "callscope.toml";
+pub(super) const DEFAULT_FILE: &str = "callscope.toml";
 
 /// The merged values and the faults found so far. A reader that finds a fault notes it and returns
 /// `None`.
@@ -37,29 +37,48 @@ impl Layers {
     /// The merged values of defaults, file and environment. What cannot be read, and every unknown
     /// key, is a fault.
     pub(super) fn read(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Self {
-        let mut layers = Self::default();
-        // Compose files pass unset variables as empty ones.
-        let env = env.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
-        let mut env: BTreeMap<String, String> = env.collect();
+        let mut env = own_variables(env);
         let named = path
             .map(Path::to_owned)
             .or_else(|| env.get(CONFIG_VARIABLE).map(PathBuf::from));
         env.remove(CONFIG_VARIABLE);
-        let variables = layers.environment(env);
         let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let mut layers = Self::default();
+        let variables = layers.environment(env);
         let text = layers.file(&path, named.is_some());
+        layers.merge(&path, &text, &variables);
+
+        layers
+    }
+
+    /// The same, with the text of the file given instead of read.
+    pub(super) fn from_text(
+        path: &Path,
+        text: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Self {
+        let mut env = own_variables(env);
+        env.remove(CONFIG_VARIABLE);
+        let mut layers = Self::default();
+        let variables = layers.environment(env);
+        layers.merge(path, text, &variables);
+
+        layers
+    }
+
+    /// Takes over the values of the file's text and of the environment. What is wrong with the text
+    /// is a fault.
+    fn merge(&mut self, path: &Path, text: &str, variables: &Environment) {
         let path = path.display().to_string();
-        match merge_layers(&path, &text, &variables) {
-            Ok(root) => layers.flatten("", root),
+        match merge_layers(&path, text, variables) {
+            Ok(root) => self.flatten("", root),
             Err(error) => {
-                layers.faults.add(&path, "", message_without_source(&error));
-                if let Ok(root) = merge_layers(&path, "", &variables) {
-                    layers.flatten("", root);
+                self.faults.add(&path, "", message_without_source(&error));
+                if let Ok(root) = merge_layers(&path, "", variables) {
+                    self.flatten("", root);
                 }
             }
         }
-
-        layers
     }
 
     /// The layer of our variables. An unknown one is a fault, unless Kubernetes set it.
@@ -303,6 +322,12 @@ impl Layers {
 
         None
     }
+}
+
+/// Our variables that are set. Compose files pass unset variables as empty ones.
+fn own_variables(env: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    env.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty())
+        .collect()
 }
 
 /// Is it a variable that Kubernetes sets for a service named `callscope`, or with a name that

@@ -24,6 +24,48 @@ pub struct Credentials {
     pub expires_ms: Option<i64>,
 }
 
+/// The ways to log in that a homeserver offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoginFlows {
+    /// Their types, such as `m.login.password`; at most ten.
+    pub kinds: Vec<String>,
+    /// Accounts are kept by a service beside the homeserver, such as the Matrix Authentication
+    /// Service.
+    pub has_auth_service: bool,
+}
+
+impl LoginFlows {
+    /// Is a password one of them?
+    #[must_use]
+    pub fn offer_password(&self) -> bool {
+        self.kinds.iter().any(|kind| kind == "m.login.password")
+    }
+
+    /// The ways that the answer to `GET /login` lists; `None` if it lists none of them.
+    fn read(answer: &Value) -> Option<Self> {
+        const OF_SERVICE: [&str; 3] = [
+            "oauth_aware_preferred",
+            "delegated_oidc_compatibility",
+            "org.matrix.msc3824.delegated_oidc_compatibility",
+        ];
+        let flows = answer.get("flows")?.as_array()?;
+        let kinds = flows
+            .iter()
+            .filter_map(|flow| flow.get("type")?.as_str())
+            .map(|kind| one_line(kind, 60));
+        let is_of_service = |flow: &Value| {
+            OF_SERVICE
+                .iter()
+                .any(|name| flow.get(*name) == Some(&Value::Bool(true)))
+        };
+
+        Some(Self {
+            kinds: kinds.take(FLOWS_MAX).collect(),
+            has_auth_service: flows.iter().any(is_of_service),
+        })
+    }
+}
+
 /// The owner of our token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whoami {
@@ -198,34 +240,56 @@ impl Client {
         }
     }
 
+    /// The ways to log in that the homeserver offers; `None` if it does not say.
+    ///
+    /// # Errors
+    /// As every request, where the same may succeed later.
+    pub async fn login_flows(&self) -> Result<Option<LoginFlows>> {
+        let request = self.get(&["_matrix", "client", "v3", "login"]);
+        match request.without_token().send().await {
+            Ok(answer) => Ok(LoginFlows::read(&answer.value)),
+            Err(error) if error.is_transient() && !error.is_unsupported() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Does a service beside the homeserver keep its accounts, as the Matrix Authentication Service
+    /// does? An error counts as no.
+    pub(super) async fn has_auth_service(&self) -> bool {
+        let stable = ["_matrix", "client", "v1", "auth_metadata"].as_slice();
+        let unstable = [
+            "_matrix",
+            "client",
+            "unstable",
+            "org.matrix.msc2965",
+            "auth_metadata",
+        ]
+        .as_slice();
+        for parts in [stable, unstable] {
+            let answer = self.get(parts).without_token().send().await;
+            if answer.is_ok_and(|answer| answer.value.get("issuer").is_some_and(Value::is_string)) {
+                return true;
+            }
+        }
+
+        false
+    }
+
     /// Checks that the homeserver offers a login by password. If it does not say, the check passes:
     /// the login is simply tried.
     async fn check_that_password_is_offered(&self, user_id: &str) -> Result<()> {
-        let request = self.get(&["_matrix", "client", "v3", "login"]);
-        let answer = match request.without_token().send().await {
-            Ok(answer) => answer,
-            Err(error) if error.is_transient() && !error.is_unsupported() => return Err(error),
-            Err(_) => return Ok(()),
-        };
-
-        let Some(flows) = answer.value.get("flows").and_then(Value::as_array) else {
+        let Some(flows) = self.login_flows().await? else {
             return Ok(());
         };
 
-        let kinds: Vec<String> = flows
-            .iter()
-            .filter_map(|flow| flow.get("type")?.as_str())
-            .map(|kind| one_line(kind, 60))
-            .take(FLOWS_MAX)
-            .collect();
-        if kinds.iter().any(|kind| kind == "m.login.password") {
+        if flows.offer_password() {
             return Ok(());
         }
 
-        let offers = if kinds.is_empty() {
+        let offers = if flows.kinds.is_empty() {
             "no login at all".to_owned()
         } else {
-            kinds.join(", ")
+            flows.kinds.join(", ")
         };
 
         Err(Error::NoPassword {

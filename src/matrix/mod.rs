@@ -5,6 +5,7 @@
 //! they use [`Error::is_transient`] and [`Error::retry_after`].
 
 mod direct;
+mod discovery;
 mod error;
 mod events;
 mod guard;
@@ -31,8 +32,9 @@ mod wellknown;
 mod wire;
 
 pub use direct::DIRECT_ROOM_TYPE;
+pub use discovery::{DiscoveryTry, FoundHomeserver, NamedHomeserver, find_homeserver};
 pub use error::{Error, Refusal, Result};
-pub use login::{Credentials, Whoami};
+pub use login::{Credentials, LoginFlows, Whoami};
 pub use messages::MessagesPage;
 pub use openid::TokenOwner;
 pub use repair::repair_json;

@@ -199,6 +199,11 @@ impl Prober {
         Ok((response.status, response.body))
     }
 
+    /// Are only addresses of the public Internet contacted?
+    pub(super) fn is_guarded(&self) -> bool {
+        self.reach == Reach::Public
+    }
+
     /// Does every request go to one address, whatever name it has? Only in tests.
     pub(super) fn is_led_to_one_address(&self) -> bool {
         matches!(self.reach, Reach::Towards(_))

@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
                       'none'";
 
@@ -244,7 +244,7 @@ pub fn serve_with(
     let app = move || {
         http::worker_priority::lower_priority();
         let headers = DefaultHeaders::new()
-            .add(("content-security-policy", POLICY))
+            .add(("content-security-policy", PAGE_POLICY))
             .add(("x-content-type-options", "nosniff"))
             .add(("x-robots-tag", "noindex, nofollow"))
             .add(("referrer-policy", "same-origin"))

@@ -8,6 +8,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod first_run;
 mod one_click;
 mod pages;
 #[allow(dead_code, reason = "each test program uses its own part of it")]

@@ -18,6 +18,10 @@ const MAY: &[(&str, &[&str])] = &[
     ("config", &["rtc", "matrix", "telemetry"]),
     ("observer", &["rtc", "matrix", "store", "changes", "clock"]),
     ("web", &["rtc", "store", "changes", "clock"]),
+    (
+        "setup",
+        &["rtc", "matrix", "store", "config", "web", "clock"],
+    ),
 ];
 const WIRING: &[&str] = &["app", "cli", "main", "lib"];
 

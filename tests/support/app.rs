@@ -5,7 +5,7 @@ use super::eventually;
 use super::http::{Http, quote};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_callscope");
 pub struct Settings {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Where it runs, if not in the project's folder.
+    directory: Option<PathBuf>,
 }
 
 impl Settings {
@@ -36,10 +38,17 @@ impl Settings {
     pub fn demo() -> Self {
         Self {
             arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(),
-            environment: Vec::new(),
+            ..Self::default()
         }
         // It says where it listens.
         .with("CALLSCOPE_LOG", "info")
+    }
+
+    /// Runs in this folder.
+    #[must_use]
+    pub fn inside(mut self, folder: &Path) -> Self {
+        self.directory = Some(folder.to_owned());
+        self
     }
 
     #[must_use]
@@ -85,6 +94,9 @@ impl Settings {
         command
             .args(&self.arguments)
             .envs(self.environment.iter().cloned());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
 
         command
     }
@@ -151,6 +163,13 @@ impl App {
     /// The process is gone at once (SIGKILL).
     pub fn kill(mut self) {
         self.end();
+    }
+
+    /// Asks the process to end (SIGTERM).
+    #[cfg(target_os = "linux")]
+    pub fn terminate(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     }
 
     fn end(&mut self) {

@@ -61,6 +61,12 @@ impl Browser {
         url.as_str().unwrap().to_owned()
     }
 
+    /// Fills in the first field that `selector` finds, or ticks a box.
+    pub async fn fill(&mut self, page: &str, selector: &str, value: &str) {
+        let field = json!({"selector": selector, "value": value});
+        self.ask("fill", page, field).await;
+    }
+
     pub async fn count(&mut self, page: &str, selector: &str) -> u64 {
         let count = self.ask("count", page, json!({"selector": selector})).await;
         count.as_u64().unwrap()

@@ -43,6 +43,16 @@ impl Visitor {
         self.send(request).await
     }
 
+    /// Sends a form with exactly these fields.
+    pub async fn post_fields(&mut self, path: &str, fields: &[(&str, &str)]) -> Response {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request = self.client.post(format!("{}{path}", self.base)).body(body);
+
+        self.send(request).await
+    }
+
     async fn send(&mut self, request: RequestBuilder) -> Response {
         send_with_cookies(request, &mut self.cookies).await
     }

@@ -31,22 +31,28 @@ pub async fn get_asset(
     name: web::Path<String>,
     app: web::Data<crate::web::Web>,
 ) -> HttpResponse {
-    // Without optimisation the files are read from their folder, and a name must not leave it.
-    let is_plain = !name.contains(['/', '\\']);
-    let Some(file) = Some(&name)
-        .filter(|_| is_plain)
-        .and_then(|name| Files::get(name))
-    else {
-        return super::response::send_error(
+    find_asset(&name, !req.query_string().is_empty()).unwrap_or_else(|| {
+        super::response::send_error(
             &super::response::PageRequest::of_request(&req, &app),
             &super::error::Error::Unrecognized,
-        );
-    };
+        )
+    })
+}
 
-    let keep = if req.query_string().is_empty() {
-        "no-cache"
-    } else {
+/// The answer with a file of the interface; `None` if there is no such file. `is_versioned`: its hash
+/// is in the address, so the browser may keep it.
+#[must_use]
+pub fn find_asset(name: &str, is_versioned: bool) -> Option<HttpResponse> {
+    // Without optimisation the files are read from their folder, and a name must not leave it.
+    if name.contains(['/', '\\']) {
+        return None;
+    }
+
+    let file = Files::get(name)?;
+    let keep = if is_versioned {
         "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
     };
 
     let kind = file.metadata.mimetype();
@@ -56,8 +62,12 @@ pub async fn get_asset(
         kind.to_owned()
     };
 
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, kind))
-        .insert_header((header::CACHE_CONTROL, keep))
-        .body(file.data.into_owned())
+    let mut response = HttpResponse::Ok();
+
+    Some(
+        response
+            .insert_header((header::CONTENT_TYPE, kind))
+            .insert_header((header::CACHE_CONTROL, keep))
+            .body(file.data.into_owned()),
+    )
 }

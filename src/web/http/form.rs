@@ -60,6 +60,12 @@ impl Form {
         Ok(Self(fields.collect()))
     }
 
+    /// All values of a field, such as those of boxes with a tick.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> + 'a {
+        let fields = self.0.iter().filter(move |(other, _)| other == name);
+        fields.map(|(_, value)| value.clone())
+    }
+
     /// The value of a field; empty if it was not sent.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {

@@ -9,7 +9,7 @@ pub mod cost_cache;
 pub mod error;
 pub(super) mod etag;
 pub mod fair_turns;
-pub(super) mod form;
+pub mod form;
 pub(super) mod gate;
 pub mod host;
 pub(super) mod indentation;

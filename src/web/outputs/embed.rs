@@ -11,7 +11,7 @@ use crate::web::pages::read_running_in_room;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{Liveness, SeenFacts, no_such_room};
 use crate::web::view::{CallFacts, RoomFacts};
-use crate::web::{POLICY, Web};
+use crate::web::{PAGE_POLICY, Web};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -40,7 +40,7 @@ pub async fn get_room_embed(req: HttpRequest, web: Web, id: http::Path<String>) 
         Err(error) => response::send_error(&ask, &error),
     };
 
-    let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
+    let policy = PAGE_POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
     if let Ok(policy) = header::HeaderValue::from_str(&policy) {
         response
             .headers_mut()

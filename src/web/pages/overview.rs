@@ -608,7 +608,9 @@ impl Overview {
                 trouble.map_or_else(String::new, |trouble| format!("{}.", trouble.words().what))
             }
             Standing::Failing => "No sync with the homeserver.".to_owned(),
-            Standing::Starting => "Callscope has not read its homeserver yet.".to_owned(),
+            Standing::Starting => {
+                "Connecting to the homeserver; calls appear once it has answered.".to_owned()
+            }
             Standing::Silent => {
                 "The homeserver has said nothing for long, so what is shown may be old.".to_owned()
             }

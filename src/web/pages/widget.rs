@@ -11,7 +11,7 @@ use crate::web::http::response::{self, PageRequest};
 use crate::web::sign_in::Asker;
 use crate::web::sign_in::access::WidgetEntry;
 use crate::web::sign_in::widget::WidgetToken;
-use crate::web::{POLICY, Web};
+use crate::web::{PAGE_POLICY, Web};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{self as http, Bytes};
@@ -42,7 +42,7 @@ pub async fn get_widget(req: HttpRequest, web: http::Data<Web>) -> HttpResponse 
         Ok(html) => html,
         Err(error) => return response::send_error(&ask, &error.into()),
     };
-    let policy = POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
+    let policy = PAGE_POLICY.replace("frame-ancestors 'none'", "frame-ancestors *");
 
     let html = without_indentation(&html);
     let mut response = response::html_answer(&ask, StatusCode::OK, "private, no-store", html);

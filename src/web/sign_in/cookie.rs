@@ -1,5 +1,5 @@
-//! Our cookies: the session, the browser that fills in a form without one, that has a code, and
-//! that is at a provider of sign-ins. With TLS their names begin with `__Host-`, so that no
+//! Our cookies: the session, the browser that fills in a form without one, that has a code,
+//! that sets Callscope up, and that is at a provider of sign-ins. With TLS their names begin with `__Host-`, so that no
 //! neighbouring host name can set them.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -15,6 +15,8 @@ pub enum CookieKind {
     OpenId,
     /// A random text by which a browser is known that asked for a code.
     Code,
+    /// A random text by which a browser is known that came by the address of the set-up.
+    SetUp,
 }
 
 impl CookieKind {
@@ -30,6 +32,8 @@ impl CookieKind {
             (Self::OpenId, false) => "callscope-openid",
             (Self::Code, true) => "__Host-callscope-code",
             (Self::Code, false) => "callscope-code",
+            (Self::SetUp, true) => "__Host-callscope-set-up",
+            (Self::SetUp, false) => "callscope-set-up",
         }
     }
 
@@ -37,7 +41,7 @@ impl CookieKind {
     fn max_age_s(self) -> i64 {
         match self {
             Self::Session => crate::store::sign_in::sessions::LENGTH_MAX_MS / 1000,
-            Self::Form => 24 * 60 * 60,
+            Self::Form | Self::SetUp => 24 * 60 * 60,
             Self::OpenId | Self::Code => 10 * 60,
         }
     }

@@ -75,6 +75,13 @@ const commands = {
         await page.waitForLoadState("load");
         return page.url();
     },
+    // Fills in a field; a box or a choice is ticked.
+    async fill(c) {
+        const field = pages.get(c.page).page.locator(c.selector).first();
+        const kind = await field.getAttribute("type");
+        if (kind === "checkbox" || kind === "radio") await field.check();
+        else await field.fill(c.value);
+    },
     async count(c) {
         return await pages.get(c.page).page.locator(c.selector).count();
     },
