@@ -97,8 +97,8 @@ impl App {
         Self::start_on(None, config, clock, prober).await
     }
 
-    /// Like [`Self::start_with`], on a socket that listens already if one is given, whatever address
-    /// is configured.
+    /// Like [`Self::start_with`], on a socket that listens already if one is given, whatever
+    /// address is configured.
     ///
     /// # Errors
     /// As [`Self::start_with`].

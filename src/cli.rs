@@ -64,8 +64,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Observe the configured homeserver and serve the pages (the default). With nothing configured,
-    /// serve pages to set it up; their address is printed.
+    /// Observe the configured homeserver and serve the pages (the default). With nothing
+    /// configured, serve pages to set it up; their address is printed.
     Serve,
     /// Set Callscope up: find the homeserver, sign in, choose rooms, and write the configuration
     /// file. Asks in the terminal for what no flag says. The same is done in a browser by

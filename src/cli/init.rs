@@ -78,8 +78,8 @@ impl From<io::Error> for InitFault {
     }
 }
 
-/// Runs `callscope init`. The exit code is 2 if a flag is missing or wrong or Callscope is configured
-/// already, and 1 if something failed.
+/// Runs `callscope init`. The exit code is 2 if a flag is missing or wrong or Callscope is
+/// configured already, and 1 if something failed.
 pub(super) async fn run(
     named_file: Option<&Path>,
     options: InitOptions,
@@ -91,8 +91,8 @@ pub(super) async fn run(
     };
     if !config.is_empty() {
         eprintln!(
-            "callscope: a homeserver is configured already, in the environment or in {}; nothing was \
-             done. See `callscope check`",
+            "callscope: a homeserver is configured already, in the environment or in {}; nothing \
+             was done. See `callscope check`",
             path.display()
         );
         return Ok(ExitCode::from(MISUSED));
@@ -103,8 +103,8 @@ pub(super) async fn run(
         FilePlace::Taken => {
             eprintln!(
                 "callscope: there is {} already, and it is not written over; nothing was done. Put \
-                 the settings into it by hand (callscope.sample.toml has them all), or name another \
-                 file by --config",
+                 the settings into it by hand (callscope.sample.toml has them all), or name \
+                 another file by --config",
                 path.display()
             );
             return Ok(ExitCode::FAILURE);
@@ -154,7 +154,7 @@ async fn set_up(
 ) -> Result<(), InitFault> {
     let found = find_homeserver(options, terminal).await?;
     let account = sign_in(&found, config, options, terminal).await?;
-    let written = finish(&found, &account, config, path, options, terminal).await;
+    let written = choose_and_write(&found, &account, config, path, options, terminal).await;
     if written.is_err() && account.has_new_device {
         steps::log_out(&account.client).await;
     }
@@ -255,7 +255,7 @@ fn read_login_answer(
 }
 
 /// The steps after the sign-in: rooms, who may see the pages, and the file.
-async fn finish(
+async fn choose_and_write(
     found: &FoundHomeserver,
     account: &SetUpAccount,
     config: &Config,

@@ -131,8 +131,8 @@ pub enum FilePlace {
     Unwritable(String),
 }
 
-/// Looks whether a new file can be written there. A file beside it is made and deleted again to find
-/// out.
+/// Looks whether a new file can be written there. A file beside it is made and deleted again to
+/// find out.
 #[must_use]
 pub fn check_place(path: &Path) -> FilePlace {
     match path.symlink_metadata() {

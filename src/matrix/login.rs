@@ -90,19 +90,38 @@ impl Client {
         device_id: Option<&str>,
         now_ms: i64,
     ) -> Result<Credentials> {
-        let mut body = json!({
-            "type": "m.login.password",
-            "identifier": {"type": "m.id.user", "user": user_id},
-            "password": password.expose(),
-            "initial_device_display_name": "Callscope",
-            // A homeserver with expiring tokens then also returns a refresh token; others ignore
-            // this.
-            "refresh_token": true,
-        });
+        let mut body = login_body(user_id, password);
+        // A homeserver with expiring tokens then also returns a refresh token; others ignore this.
+        body["refresh_token"] = json!(true);
         if let Some(device_id) = device_id {
             body["device_id"] = json!(device_id);
         }
 
+        self.send_login(body, password, now_ms).await
+    }
+
+    /// Logs in with a password as a new device, if the homeserver offers that, without a refresh
+    /// token: a token without one lasts on most homeservers, also where those with one run out.
+    /// `expires_ms` says whether it does.
+    ///
+    /// # Errors
+    /// As every request; `is_login_refused` when the same login would be refused again.
+    pub async fn login_for_lasting_token(
+        &self,
+        user_id: &str,
+        password: &Secret,
+        now_ms: i64,
+    ) -> Result<Credentials> {
+        self.check_that_password_is_offered(user_id).await?;
+        let body = login_body(user_id, password);
+
+        self.send_login(body, password, now_ms)
+            .await
+            .map_err(|error| login_error(error, user_id))
+    }
+
+    /// Sends a login and uses the new token from now on.
+    async fn send_login(&self, body: Value, password: &Secret, now_ms: i64) -> Result<Credentials> {
         let request = self.post(&["_matrix", "client", "v3", "login"], body);
         let answer = request.without_token().hiding(password).send().await?;
         let credentials = Credentials {
@@ -409,6 +428,16 @@ impl Credentials {
             why: format!("cannot be written: {error}"),
         })
     }
+}
+
+/// The body of a login by password as a new device.
+fn login_body(user_id: &str, password: &Secret) -> Value {
+    json!({
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": user_id},
+        "password": password.expose(),
+        "initial_device_display_name": "Callscope",
+    })
 }
 
 /// When the token of this answer expires, ms since the Unix epoch; `None` if it does not.

@@ -38,6 +38,36 @@ fn credentials(token: &str) -> Credentials {
 }
 
 #[tokio::test]
+async fn a_token_that_lasts_is_asked_for_without_a_refresh_token() {
+    let flows = json!({"flows": [{"type": "m.login.password"}]});
+    let answer = |more: Value| {
+        let mut answer = json!({"user_id": "@bot:x", "device_id": "DEV", "access_token": "syt_a"});
+        answer
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json_reply(200, &answer)
+    };
+    let stub = Stub::start(vec![
+        json_reply(200, &flows),
+        answer(json!({})),
+        json_reply(200, &flows),
+        answer(json!({"expires_in_ms": 1000})),
+        json_reply(200, &json!({"flows": []})),
+    ]);
+    let client = stub.client();
+    let login = async || {
+        let password = Secret::new("pass word");
+        client.login_for_lasting_token("bot", &password, 5).await
+    };
+    assert_eq!(login().await.unwrap(), credentials("syt_a"));
+    assert_eq!(login().await.unwrap().expires_ms, Some(1005));
+    assert!(login().await.unwrap_err().is_login_refused());
+    let asked = stub.requests();
+    assert!(asked[1].contains("Callscope") && !asked[1].contains("refresh_token"));
+}
+
+#[tokio::test]
 async fn a_login_takes_the_device_up_again_and_uses_the_new_token() {
     let answer = json!({"user_id": "@bot:x", "device_id": "DEV", "access_token": "syt_new"});
     let whoami = json!({"user_id": "@bot:x", "device_id": "DEV", "is_guest": false});

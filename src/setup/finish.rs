@@ -37,7 +37,7 @@ pub(super) async fn write_and_start(set_up: &SetUp, shown: &str) -> Result<Finis
     }
 
     let is_written = write_file(set_up, &file)?;
-    let started = start(set_up, &step.account).await;
+    let started = start_callscope(set_up, &step.account).await;
     if started.is_err()
         && is_written
         && let Err(error) = std::fs::remove_file(&set_up.settings.file)
@@ -93,7 +93,7 @@ fn faults_to_show(faults: &ConfigFaults) -> StepFault {
 
 /// Reads the configuration as the next start would, and asks to start with it. Returns whether people
 /// have to sign in.
-async fn start(set_up: &SetUp, account: &SetUpAccount) -> Result<bool, StepFault> {
+async fn start_callscope(set_up: &SetUp, account: &SetUpAccount) -> Result<bool, StepFault> {
     let settings = &set_up.settings;
     let environment = settings.environment.iter().cloned();
     let config = Config::load(settings.named_file.as_deref(), environment);

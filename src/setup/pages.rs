@@ -19,8 +19,8 @@ use crate::web::sign_in::password::hash_password;
 use crate::web::sign_in::secret_text::hash_secret;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self as http, Bytes, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -94,8 +94,7 @@ pub(super) fn add_routes(config: &mut ServiceConfig) {
         .route("/set-up/text", http::post().to(post_text));
 }
 
-/// Refuses names of others. Once Callscope has started, leads every request to it, by a new
-/// connection.
+/// Refuses names of others. Once Callscope has started, leads every request to it.
 ///
 /// # Errors
 /// Those of the guarded service.
@@ -115,11 +114,7 @@ pub(super) async fn guard_request(
     }
 
     if set_up.is_done() {
-        let mut leading = redirect_to("/");
-        leading
-            .head_mut()
-            .set_connection_type(ConnectionType::Close);
-        return Ok(req.into_response(leading));
+        return Ok(req.into_response(redirect_to("/")));
     }
 
     Ok(next.call(req).await?.map_into_boxed_body())
@@ -787,12 +782,8 @@ async fn post_write(
     let finished = run_to_its_end(async move { finish::write_and_start(&shared, &shown).await });
     match finished.await {
         Ok(Finished::Started { path }) => {
-            let is_https = is_https(req.headers());
             let mut response = redirect_to(path);
-            response
-                .head_mut()
-                .set_connection_type(ConnectionType::Close);
-            if let Some(cookie) = CookieKind::SetUp.clear(is_https) {
+            if let Some(cookie) = CookieKind::SetUp.clear(is_https(req.headers())) {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
 

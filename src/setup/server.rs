@@ -12,6 +12,7 @@ use crate::web::http::base_path::{BasePath, serve_below_path};
 use crate::web::http::form::FORM_MAX;
 use crate::web::http::host::AllowedHosts;
 use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self as http, Data, PayloadConfig};
@@ -150,6 +151,8 @@ impl SetUpServer {
 
         let server = HttpServer::new(app)
             .workers(1)
+            // A browser makes a new connection for each request, which Callscope gets once it runs.
+            .keep_alive(KeepAlive::Disabled)
             .max_connections(CONNECTIONS_MAX)
             .disable_signals()
             .shutdown_timeout(SHUTDOWN_S)

@@ -242,7 +242,7 @@ pub async fn sign_in(
         }
         LoginAnswer::Password { user, password } => {
             let made = client
-                .login_where_offered(user, password, None, now_ms)
+                .login_for_lasting_token(user, password, now_ms)
                 .await
                 .map_err(|error| login_fault(&error, found))?;
             KeptLogin::of_password(made, password)

@@ -126,6 +126,11 @@ impl Homeserver {
         lock_ignoring_poison(&self.inner.odd).token_life_ms = Some(life_ms);
     }
 
+    /// Access tokens of logins that ask for no refresh token expire, too, after this time, ms.
+    pub fn set_lasting_token_life(&self, life_ms: i64) {
+        lock_ignoring_poison(&self.inner.odd).lasting_token_life_ms = Some(life_ms);
+    }
+
     /// Sets the content of `/capabilities`; without it, the endpoint is unknown.
     pub fn set_capabilities(&self, capabilities: Value) {
         lock_ignoring_poison(&self.inner.odd).capabilities = Some(capabilities);

@@ -144,6 +144,7 @@ fn post_login(hs: &Homeserver, body: &Value) -> Answer {
     let name = text("/identifier/user").or_else(|| text("/user"));
     let wants_next = body.get("refresh_token") == Some(&json!(true));
     let life_ms = hs.odd().token_life_ms.filter(|_| wants_next);
+    let lasting_ms = hs.odd().lasting_token_life_ms.filter(|_| !wants_next);
     let mut ledger = hs.ledger();
     let user = ledger.user_id(name.unwrap_or_default());
     let password = text("/password").unwrap_or_default();
@@ -156,6 +157,9 @@ fn post_login(hs: &Homeserver, body: &Value) -> Answer {
             if let Some(life_ms) = life_ms {
                 let next = ledger.accounts.limit(&caller.token, hs.now_ms() + life_ms);
                 answer["refresh_token"] = json!(next);
+                answer["expires_in_ms"] = json!(life_ms);
+            } else if let Some(life_ms) = lasting_ms {
+                ledger.accounts.limit(&caller.token, hs.now_ms() + life_ms);
                 answer["expires_in_ms"] = json!(life_ms);
             }
 

@@ -33,6 +33,8 @@ pub(super) struct Misbehaviour {
     pub flows: Option<Vec<Value>>,
     /// Access tokens of a login expire after this time, ms.
     pub token_life_ms: Option<i64>,
+    /// The same of logins that ask for no refresh token.
+    pub lasting_token_life_ms: Option<i64>,
     /// The content of `/capabilities`; `None` = the endpoint is unknown.
     pub capabilities: Option<Value>,
     /// The number of invented page tokens so far.

@@ -196,7 +196,7 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
 async fn a_token_that_runs_out_is_kept_with_its_device() {
     let bed = Bed::new().await;
     bed.room(&[ALICE]);
-    bed.hs.set_token_life(600_000);
+    bed.hs.set_lasting_token_life(600_000);
     let folder = bed.folder.path();
     let secret = secret_file(folder, "secret", "secret");
     let url = bed.hs.url();
