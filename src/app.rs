@@ -109,7 +109,11 @@ impl App {
         prober: impl FnOnce() -> Result<Prober, matrix::Error>,
     ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
-        config.access.check_exposure(config.bind)?;
+        let address = match &listener {
+            Some(listener) => address_of(listener, config)?,
+            None => config.bind,
+        };
+        config.access.check_exposure(address)?;
         let hold =
             InstanceLock::acquire_lock(config.database_url.expose(), &describe_process(&clock))
                 .await?;
@@ -119,10 +123,7 @@ impl App {
             Some(listener) => listener,
             None => listen_at(config.bind)?,
         };
-        let address = listener.local_addr().map_err(|source| Error::Listen {
-            address: config.bind,
-            source,
-        })?;
+        let address = address_of(&listener, config)?;
         let store = Writer::open(config.database_url.expose()).await?;
         forget_servers(&store, config, clock.now_ms()).await?;
         let changes = Changes::since(clock.now_ms());
@@ -363,6 +364,14 @@ async fn forget_servers(store: &Writer, config: &Config, now: i64) -> Result<(),
     }
 
     Ok(())
+}
+
+/// Where the pages are served, with the actual port.
+fn address_of(listener: &TcpListener, config: &Config) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(|source| Error::Listen {
+        address: config.bind,
+        source,
+    })
 }
 
 /// Writes into the log of sign-ins that somebody was forgotten, under a pseudonym.

@@ -230,7 +230,7 @@ impl Config {
         }
     }
 
-    /// Is there no account? Then the program can only explain how to configure one.
+    /// Is there no account? Then the program serves the set-up, in which one is chosen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.account.is_none()

@@ -3,17 +3,18 @@
 
 use super::look::say;
 use super::{MISUSED, report_faults};
+use crate::app::wait_for_stop_signal;
 use crate::clock::Clock;
 use crate::config::new_file::{FilePlace, NewFile, SecretText, check_place, write_new_file};
 use crate::config::{Config, ConfigFaults, process_environment};
-use crate::matrix::{FoundHomeserver, Secret};
+use crate::matrix::{Client, FoundHomeserver, Secret};
 use crate::setup::answers::{
     RoomChoice, check_same_password, link_to_user, parse_inviters, parse_rooms,
 };
 use crate::setup::rooms::{AccountRooms, check_aliases, read_rooms};
 use crate::setup::steps::{
     self, Finding, LoginAnswer, SetUpAccount, StepFault, describe_homeserver, describe_storage,
-    look_up_homeserver, read_login, token_advice,
+    look_up_homeserver, read_login, save_credentials, token_advice,
 };
 use crate::web::sign_in::password::hash_password;
 use crate::web::view::format as f;
@@ -22,6 +23,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// The flags that sign in.
+const LOGIN_FLAGS: &str = "--user and --password-file, or --token-file";
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: i32 = 130;
 /// How often a question is asked that is not answered well.
 const ASKED_MAX: usize = 5;
 
@@ -123,8 +128,20 @@ pub(super) async fn run(
         asks: !options.yes && io::stdin().is_terminal(),
         agrees: options.yes,
     };
-    match set_up(&config, &path, &options, terminal).await {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+    let done = match check_options(&config, &options, terminal) {
+        Ok(()) => set_up(&config, &path, &options, terminal).await,
+        Err(fault) => Err(fault),
+    };
+    match done {
+        Ok(()) => {
+            let named = named_file.map(|file| format!(" --config {}", file.display()));
+            say!(
+                "{} is written, for its owner only to read. `callscope{}` starts to watch now.",
+                path.display(),
+                named.unwrap_or_default()
+            );
+            Ok(ExitCode::SUCCESS)
+        }
         Err(InitFault::Misused(what)) => {
             eprintln!("callscope: {what}");
             Ok(ExitCode::from(MISUSED))
@@ -134,6 +151,54 @@ pub(super) async fn run(
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Finds what is wrong or missing before anything is asked of anybody, so that no device is made for
+/// nothing.
+fn check_options(
+    config: &Config,
+    options: &InitOptions,
+    terminal: Terminal,
+) -> Result<(), InitFault> {
+    parse_list(&options.room, parse_rooms)?;
+    parse_list(&options.space, parse_rooms)?;
+    parse_list(&options.accept_from, parse_inviters)?;
+    let has_password = options.operator_password_file.is_some();
+    if has_password && config.access.is_set() {
+        return Err(InitFault::Misused(
+            "it is configured already who may see the pages, so --operator-password-file would not \
+             count; leave it out, or take those settings out of the environment"
+                .to_owned(),
+        ));
+    }
+
+    if terminal.asks {
+        return Ok(());
+    }
+
+    for (is_given, flag) in [
+        (options.homeserver.is_some(), "--homeserver"),
+        (
+            options.token_file.is_some() || options.user.is_some(),
+            LOGIN_FLAGS,
+        ),
+        (
+            options.user.is_none() || options.password_file.is_some(),
+            "--password-file",
+        ),
+        (terminal.agrees, "--yes"),
+    ] {
+        if !is_given {
+            terminal.check_that_somebody_answers(flag)?;
+        }
+    }
+
+    if !has_password {
+        let checked = config.access.check_exposure(config.bind);
+        checked.map_err(|faults| InitFault::Misused(faults.to_string()))?;
+    }
+
+    Ok(())
 }
 
 /// What is configured now. A file that is not there yet is no fault, even if it is named.
@@ -153,13 +218,34 @@ async fn set_up(
     terminal: Terminal,
 ) -> Result<(), InitFault> {
     let found = find_homeserver(options, terminal).await?;
+    let hash = choose_password(config, options, terminal)?;
     let account = sign_in(&found, config, options, terminal).await?;
-    let written = choose_and_write(&found, &account, config, path, options, terminal).await;
+    let watch = account
+        .has_new_device
+        .then(|| tokio::spawn(remove_device_at_end(account.client.clone())));
+    let chosen = choose_file(&found, &account, hash, path, options, terminal).await;
+    // From here on the device is kept.
+    if let Some(watch) = watch {
+        watch.abort();
+    }
+
+    let written = match chosen {
+        Ok(chosen) => write_chosen(&chosen, &account, path),
+        Err(fault) => Err(fault),
+    };
     if written.is_err() && account.has_new_device {
         steps::log_out(&account.client).await;
     }
 
     written
+}
+
+/// Removes the device and ends the program when it is told to stop, such as by Ctrl-C at a question.
+async fn remove_device_at_end(client: Client) {
+    wait_for_stop_signal().await;
+    steps::log_out(&client).await;
+    eprintln!("\ncallscope: nothing was written");
+    std::process::exit(INTERRUPTED);
 }
 
 async fn find_homeserver(
@@ -235,7 +321,7 @@ fn read_login_answer(
         return Ok(read_login("", user, &password));
     }
 
-    let flags = "--user and --password-file, or --token-file";
+    let flags = LOGIN_FLAGS;
     if !found.may_take_password() {
         terminal.tell(token_advice(found));
         let token = terminal.ask_secret("Access token of the account", flags)?;
@@ -254,35 +340,47 @@ fn read_login_answer(
     Ok(read_login("", &user, &password))
 }
 
-/// The steps after the sign-in: rooms, who may see the pages, and the file.
-async fn choose_and_write(
+/// The text of the file to write, and the configuration that it makes.
+struct ChosenFile {
+    text: String,
+    config: Config,
+}
+
+/// The steps after the sign-in: rooms, and whether to write what follows.
+async fn choose_file(
     found: &FoundHomeserver,
     account: &SetUpAccount,
-    config: &Config,
+    operator_password_hash: Option<Secret>,
     path: &Path,
     options: &InitOptions,
     terminal: Terminal,
-) -> Result<(), InitFault> {
+) -> Result<ChosenFile, InitFault> {
     let rooms = read_rooms(&account.client).await;
     print_rooms(account, &rooms);
     let choice = choose_rooms(account, &rooms, options, terminal).await?;
-    let hash = choose_password(config, options, terminal)?;
     let file = NewFile {
         homeserver_url: found.url.clone(),
-        account: account.user_id.clone(),
         login: account.login.clone(),
         rooms: choice.rooms,
         spaces: choice.spaces,
         invites: choice.invites,
-        operator_password_hash: hash,
+        operator_password_hash,
     };
     let text = file.text(SecretText::Written);
     let read = Config::from_text(path, &text, process_environment());
     let checked = read.and_then(|new| new.access.check_exposure(new.bind).map(|()| new));
-    let new = checked.map_err(|faults| InitFault::Misused(faults.to_string()))?;
+    let config = checked.map_err(|faults| InitFault::Misused(faults.to_string()))?;
+    let changed = file.settings_changed_in(&config);
+    if !changed.is_empty() {
+        return Err(InitFault::Misused(format!(
+            "the environment says otherwise than what was chosen for {}, and goes before the file; \
+             remove its variables, or choose nothing there",
+            changed.join(", ")
+        )));
+    }
 
     say!("\n{}:\n\n{}", path.display(), file.text(SecretText::Masked));
-    for line in describe_storage(account, &new) {
+    for line in describe_storage(account, &config) {
         say!("{line}");
     }
 
@@ -290,20 +388,17 @@ async fn choose_and_write(
         return Err(InitFault::Failed("nothing was written".to_owned()));
     }
 
+    Ok(ChosenFile { text, config })
+}
+
+/// Writes the file, and beside it the device where that is kept.
+fn write_chosen(chosen: &ChosenFile, account: &SetUpAccount, path: &Path) -> Result<(), InitFault> {
     if let Some(credentials) = &account.credentials {
-        let saved = credentials.save(&new.credentials_file);
-        saved.map_err(|error| InitFault::Failed(error.to_string()))?;
+        save_credentials(credentials, &chosen.config)?;
     }
 
-    write_new_file(path, &text).map_err(|error| {
-        InitFault::Failed(format!("{} was not written: {error}", path.display()))
-    })?;
-    say!(
-        "{} is written, for its owner only to read. `callscope` starts to watch now.",
-        path.display()
-    );
-
-    Ok(())
+    write_new_file(path, &chosen.text)
+        .map_err(|error| InitFault::Failed(format!("{} was not written: {error}", path.display())))
 }
 
 fn print_rooms(account: &SetUpAccount, rooms: &AccountRooms) {
@@ -313,7 +408,7 @@ fn print_rooms(account: &SetUpAccount, rooms: &AccountRooms) {
     );
     for room in &rooms.joined {
         let kind = if room.is_space { " (space)" } else { "" };
-        say!("  {}{kind}", room.title());
+        say!("  {}{kind}", f::sanitize_line(room.title()));
     }
 
     for fault in &rooms.faults {
@@ -323,7 +418,7 @@ fn print_rooms(account: &SetUpAccount, rooms: &AccountRooms) {
     say!(
         "To invite it to others: {} ({})",
         link_to_user(&account.user_id),
-        account.user_id
+        f::sanitize_line(&account.user_id)
     );
 }
 
@@ -345,7 +440,7 @@ async fn choose_rooms(
             let question = format!(
                 "Accept the invitation of {} to {}? [y/N]",
                 f::sanitize_line(inviter),
-                invited.title()
+                f::sanitize_line(invited.title())
             );
             if terminal.confirm(&question)? {
                 let list = if invited.is_space {
@@ -398,9 +493,13 @@ fn choose_password(
         return Ok(None);
     }
 
-    let is_loopback = config.bind.ip().to_canonical().is_loopback();
+    // A proxy on this machine would let others in.
+    let is_loopback = config.bind.ip().to_canonical().is_loopback()
+        && config.public_url.is_none()
+        && config.public_names.is_empty();
     let empty = if is_loopback {
-        " (empty: nobody has to sign in, and only this machine reaches the pages)"
+        " (empty: nobody has to sign in, and whoever reaches the address sees all; only without a \
+         proxy before it)"
     } else {
         ""
     };

@@ -84,8 +84,14 @@ pub(super) async fn run_set_up(
 
         server.pause().await;
         let started = tokio::select! {
-            () = &mut stopped => return Ok(ExitCode::SUCCESS),
-            started = start_app(&kept, &wish.config) => started,
+            () = &mut stopped => None,
+            started = start_app(&kept, &wish.config) => Some(started),
+        };
+        let Some(started) = started else {
+            // Whoever waits for the start learns that it does not come, and takes the file back.
+            drop(wish);
+            server.stop().await;
+            return Ok(ExitCode::SUCCESS);
         };
         match started {
             Ok(app) => {

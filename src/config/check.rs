@@ -148,10 +148,13 @@ pub(crate) fn parse_homeserver_url(text: &str) -> Checked<Url> {
 
 /// A full user id.
 pub(crate) fn parse_user_id(text: &str) -> Checked<String> {
-    match ruma::UserId::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("{} is not a full user id", quote_for_display(text))),
+    // The parser lets almost any sign pass in the first part.
+    let is_plain = |sign: char| !sign.is_control() && !sign.is_whitespace();
+    if ruma::UserId::parse(text).is_ok() && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
     }
+
+    Err(format!("{} is not a full user id", quote_for_display(text)))
 }
 
 /// Is it the hash of a password in the form that `callscope passwd` prints? The error does not

@@ -1,7 +1,7 @@
 //! Writes a configuration file that is not there yet: its text from what an operator answered, and
 //! the file itself.
 
-use super::{InvitePolicy, Login, RoomSpec};
+use super::{Config, InvitePolicy, Login, RoomSpec};
 use crate::matrix::Secret;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -16,8 +16,6 @@ const MASK: &str = "********";
 #[derive(Debug, Clone)]
 pub struct NewFile {
     pub homeserver_url: Url,
-    /// The account that observes, by its full id.
-    pub account: String,
     pub login: Login,
     /// Rooms to join and to watch, beside those that the account is in.
     pub rooms: Vec<RoomSpec>,
@@ -52,7 +50,6 @@ impl NewFile {
         add_line(&mut text, "homeserver_url", url);
         match &self.login {
             Login::Token(token) => {
-                let _ = writeln!(text, "# The token of {}.", self.account);
                 add_line(&mut text, "access_token", &shown(token));
             }
             Login::Password { user_id, password } => {
@@ -106,6 +103,49 @@ impl NewFile {
     }
 }
 
+impl NewFile {
+    /// Has a configuration the account of the file?
+    #[must_use]
+    pub fn has_account_of(&self, config: &Config) -> bool {
+        let bare = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+
+        config.account.as_ref().is_some_and(|account| {
+            account.login == self.login
+                && bare(&account.homeserver_url) == bare(&self.homeserver_url)
+        })
+    }
+
+    /// The settings of the file that a configuration has otherwise, such as by the environment. A
+    /// list that is empty here may be any.
+    #[must_use]
+    pub fn settings_changed_in(&self, config: &Config) -> Vec<&'static str> {
+        let is_other = |list: &[String], read: &[String]| !list.is_empty() && list != read;
+        let is_other_room = |list: &[RoomSpec], read: &[RoomSpec]| !list.is_empty() && list != read;
+        let hash = &self.operator_password_hash;
+        let (invites, read) = (&self.invites, &config.invites);
+        let settings = [
+            ("the account", !self.has_account_of(config)),
+            ("rooms", is_other_room(&self.rooms, &config.rooms)),
+            ("spaces", is_other_room(&self.spaces, &config.spaces)),
+            (
+                "invites.allow_servers",
+                is_other(&invites.allow_servers, &read.allow_servers),
+            ),
+            (
+                "invites.allow_users",
+                is_other(&invites.allow_users, &read.allow_users),
+            ),
+            (
+                "operator_password_hash",
+                hash.is_some() && *hash != config.access.operator_password_hash,
+            ),
+        ];
+        let changed = settings.into_iter().filter(|(_, is_other)| *is_other);
+
+        changed.map(|(name, _)| name).collect()
+    }
+}
+
 /// Adds a setting that is a text.
 fn add_line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name} = {}", Value::from(value));
@@ -147,11 +187,22 @@ pub fn check_place(path: &Path) -> FilePlace {
     }
 }
 
+/// Is there something at this path, be it a link to nowhere?
+#[must_use]
+pub fn is_taken(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 /// Writes a new file at once, readable by its owner only, and waits until it is on the disk.
 ///
 /// # Errors
 /// It cannot be written, or there is a file already (`AlreadyExists`), which stays as it is.
 pub fn write_new_file(path: &Path, text: &str) -> io::Result<()> {
+    // Also where no file can be made, it is said that there is one.
+    if is_taken(path) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+
     let mut draft = make_draft(path)?;
     draft.write_all(text.as_bytes())?;
     draft.as_file().sync_all()?;
@@ -192,7 +243,6 @@ mod tests {
     fn new_file(login: Login) -> NewFile {
         NewFile {
             homeserver_url: "https://matrix.example.org".parse().unwrap(),
-            account: "@callscope:example.org".to_owned(),
             login,
             rooms: vec![
                 room("#lobby:example.org", &[]),
@@ -237,6 +287,39 @@ mod tests {
         };
         let config = read_back(&bare);
         assert!(config.rooms.is_empty() && !config.access.is_set());
+    }
+
+    #[test]
+    fn what_the_environment_changes_is_named() {
+        let file = new_file(Login::Token(Secret::new("syt_secret")));
+        assert_eq!(file.settings_changed_in(&read_back(&file)), [""; 0]);
+        let text = file.text(SecretText::Written);
+        for (variable, value, setting) in [
+            ("CALLSCOPE_ROOMS", "#other:example.org", "rooms"),
+            ("CALLSCOPE_SPACES", "#other:example.org", "spaces"),
+            (
+                "CALLSCOPE_INVITES_ALLOW_SERVERS",
+                "example.net",
+                "invites.allow_servers",
+            ),
+            (
+                "CALLSCOPE_INVITES_ALLOW_USERS",
+                "@b:example.net",
+                "invites.allow_users",
+            ),
+            ("CALLSCOPE_ACCESS_TOKEN", "syt_other", "the account"),
+        ] {
+            let env = [(variable.to_owned(), value.to_owned())];
+            let config = Config::from_text(Path::new("callscope.toml"), &text, env.into_iter());
+            assert_eq!(file.settings_changed_in(&config.unwrap()), [setting]);
+        }
+
+        // What was not chosen may come from elsewhere.
+        let bare = NewFile {
+            rooms: vec![],
+            ..file.clone()
+        };
+        assert_eq!(bare.settings_changed_in(&read_back(&file)), [""; 0]);
     }
 
     #[test]
@@ -285,6 +368,13 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
         assert_eq!(check_place(&link), FilePlace::Taken);
         assert!(write_new_file(&link, "").is_err());
+
+        // A file in a folder in which not even root can make another.
+        #[cfg(target_os = "linux")]
+        {
+            let fixed = write_new_file(Path::new("/proc/self/status"), "").unwrap_err();
+            assert_eq!(fixed.kind(), io::ErrorKind::AlreadyExists);
+        }
 
         let nowhere = folder.path().join("no/such/callscope.toml");
         assert!(matches!(check_place(&nowhere), FilePlace::Unwritable(_)));

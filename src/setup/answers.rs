@@ -241,7 +241,8 @@ mod tests {
         assert_eq!(parse_login_name(" bot "), Ok("bot".to_owned()));
         let full = "@bot:example.org";
         assert_eq!(parse_login_name(full), Ok(full.to_owned()));
-        for wrong in ["", "@bot", "b ot", "bot:example.org"] {
+        let lines = "@x\nopen_to_everybody = true\n#:hs.example";
+        for wrong in ["", "@bot", "b ot", "bot:example.org", lines, "@b ot:x.org"] {
             assert!(parse_login_name(wrong).unwrap_err().contains("Write"));
         }
 

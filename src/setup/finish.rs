@@ -2,8 +2,8 @@
 
 use super::progress::AccessChoice;
 use super::server::{SetUp, StartWish};
-use super::steps::{SetUpAccount, StepFault, describe_storage};
-use crate::config::new_file::{NewFile, SecretText, write_new_file};
+use super::steps::{SetUpAccount, StepFault, describe_storage, save_credentials};
+use crate::config::new_file::{NewFile, SecretText, is_taken, write_new_file};
 use crate::config::{Config, ConfigFaults};
 use crate::web::sign_in::secret_text::hash_secret;
 use std::io;
@@ -16,100 +16,163 @@ pub(super) enum Finished {
     Started { path: &'static str },
 }
 
-/// Writes the file and starts. `shown` is the digest of the text that was shown: nothing else is
-/// written.
-///
-/// # Errors
-/// Why nothing started, and what to do. What was written is taken back then.
-pub(super) async fn write_and_start(set_up: &SetUp, shown: &str) -> Result<Finished, StepFault> {
-    let Ok(_one_at_a_time) = set_up.finishing.try_lock() else {
-        return Err(StepFault::new(
-            "Another browser has started it a moment ago. Wait, and open the page again.",
-        ));
-    };
-    let progress = set_up.progress().clone();
-    let (Some(file), Some(step)) = (progress.new_file(), &progress.account) else {
-        return Err(StepFault::new(CHANGED));
-    };
-
-    if hash_secret(&file.text(SecretText::Written)) != shown {
-        return Err(StepFault::new(CHANGED));
-    }
-
-    let is_written = write_file(set_up, &file)?;
-    let started = start_callscope(set_up, &step.account).await;
-    if started.is_err()
-        && is_written
-        && let Err(error) = std::fs::remove_file(&set_up.settings.file)
-    {
-        tracing::warn!(%error, "the configuration file could not be removed again");
-    }
-
-    started.map(|has_sign_in| {
-        let path = if has_sign_in { "/sign-in" } else { "/" };
-
-        Finished::Started { path }
-    })
+/// What the browser saw when the button was pressed.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// The digest of the text: nothing else is written.
+    pub digest: String,
+    /// There was no file yet, and one can be made.
+    pub was_free: bool,
 }
 
 const CHANGED: &str = "The answers were changed in another window. This is what would be written now; \
                        read it again.";
 
+/// Writes the file and starts. If the file was there when the page was shown, it starts with that.
+///
+/// # Errors
+/// Why nothing started, and what to do. What was written is taken back then.
+pub(super) async fn write_and_start(set_up: &SetUp, shown: &Shown) -> Result<Finished, StepFault> {
+    let _one_at_a_time = set_up.finishing.lock().await;
+    // Whoever pressed the button twice is led on by both.
+    if set_up.is_done() {
+        return Ok(Finished::Started { path: "/" });
+    }
+
+    let progress = set_up.progress().clone();
+    let (Some(file), Some(step)) = (progress.new_file(), &progress.account) else {
+        return Err(StepFault::new(CHANGED));
+    };
+
+    if hash_secret(&file.text(SecretText::Written)) != shown.digest {
+        return Err(StepFault::new(CHANGED));
+    }
+
+    let is_written = write_file(set_up, &file, shown.was_free)?;
+    let started = start_callscope(set_up, &file, &step.account, is_written).await;
+
+    match started {
+        Ok(has_sign_in) => {
+            let path = if has_sign_in { "/sign-in" } else { "/" };
+            Ok(Finished::Started { path })
+        }
+        Err(fault) if is_written => Err(take_file_back(set_up, fault)),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Removes the file that was written for a start that failed, and says so.
+fn take_file_back(set_up: &SetUp, fault: StepFault) -> StepFault {
+    let said = match std::fs::remove_file(&set_up.settings.file) {
+        Ok(()) => "The file was taken back.".to_owned(),
+        Err(error) => {
+            tracing::warn!(%error, "the configuration file could not be removed again");
+            format!("The file was written, and could not be removed again: {error}.")
+        }
+    };
+
+    StepFault {
+        what: format!("{} {said}", fault.what),
+        ..fault
+    }
+}
+
 /// Writes the file if there is none. Returns whether it was written.
-fn write_file(set_up: &SetUp, file: &NewFile) -> Result<bool, StepFault> {
+fn write_file(set_up: &SetUp, file: &NewFile, was_free: bool) -> Result<bool, StepFault> {
+    const MEANWHILE: &str = "Somebody else has put a file there meanwhile, and nothing was started. \
+                             See whose it is, such as of callscope init in a terminal, and remove \
+                             it or go on with it.";
     let settings = &set_up.settings;
+    if is_taken(&settings.file) {
+        return if was_free {
+            Err(StepFault::new(MEANWHILE))
+        } else {
+            Ok(false)
+        };
+    }
+
     let text = file.text(SecretText::Written);
     let environment = settings.environment.iter().cloned();
     let config = Config::from_text(&settings.file, &text, environment);
-    check_config(config).map_err(|faults| faults_to_show(&faults))?;
+    let config = config
+        .and_then(|config| check_exposure(set_up, config))
+        .map_err(|faults| StepFault {
+            what:
+                "With what is configured already, this does not work. Correct these settings, and \
+                   restart."
+                    .to_owned(),
+            details: describe_faults(&faults),
+        })?;
+    let changed = file.settings_changed_in(&config);
+    if !changed.is_empty() {
+        return Err(StepFault {
+            what: "The environment says otherwise than what was chosen here, and goes before the \
+                   file. Remove its variables and restart, or choose nothing there."
+                .to_owned(),
+            details: changed.into_iter().map(str::to_owned).collect(),
+        });
+    }
 
     match write_new_file(&settings.file, &text) {
         Ok(()) => Ok(true),
-        // Somebody may have put the text there.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(StepFault::new(MEANWHILE))
+        }
         Err(error) => Err(StepFault {
-            what: "The file could not be written. See below what to do.".to_owned(),
+            what:
+                "The file could not be written. Let the user that Callscope runs as write to its \
+                   folder, or put the text there yourself."
+                    .to_owned(),
             details: vec![error.to_string()],
         }),
     }
 }
 
-/// The configuration, if it may be started with.
-fn check_config(config: Result<Config, ConfigFaults>) -> Result<Config, ConfigFaults> {
-    let config = config?;
-    config.access.check_exposure(config.bind)?;
+/// The configuration, if strangers who reach the socket do not see everything unasked.
+fn check_exposure(set_up: &SetUp, config: Config) -> Result<Config, ConfigFaults> {
+    config.access.check_exposure(set_up.address)?;
 
     Ok(config)
 }
 
-fn faults_to_show(faults: &ConfigFaults) -> StepFault {
-    StepFault {
-        what: "With what is configured already, this does not work. Correct these settings, and \
-               restart."
-            .to_owned(),
-        details: faults.0.iter().map(ToString::to_string).collect(),
-    }
+fn describe_faults(faults: &ConfigFaults) -> Vec<String> {
+    faults.0.iter().map(ToString::to_string).collect()
 }
 
 /// Reads the configuration as the next start would, and asks to start with it. Returns whether people
 /// have to sign in.
-async fn start_callscope(set_up: &SetUp, account: &SetUpAccount) -> Result<bool, StepFault> {
+async fn start_callscope(
+    set_up: &SetUp,
+    file: &NewFile,
+    account: &SetUpAccount,
+    is_written: bool,
+) -> Result<bool, StepFault> {
     let settings = &set_up.settings;
     let environment = settings.environment.iter().cloned();
     let config = Config::load(settings.named_file.as_deref(), environment);
-    let config = check_config(config).map_err(|faults| faults_to_show(&faults))?;
-    if config.is_empty() {
-        return Err(StepFault::new(
-            "The file that is there names no homeserver yet. Nothing was changed in it.",
-        ));
-    }
+    let config = config
+        .and_then(|config| check_exposure(set_up, config))
+        .map_err(|faults| StepFault {
+            what: if is_written {
+                "Callscope cannot start with the file as it is now.".to_owned()
+            } else {
+                "Callscope cannot start with the file that is there. Correct it, and go on here."
+                    .to_owned()
+            },
+            details: describe_faults(&faults),
+        })?;
+    check_own_file(set_up, file, &config).map_err(StepFault::new)?;
 
     if let Some(credentials) = &account.credentials {
-        let saved = credentials.save(&config.credentials_file);
-        saved.map_err(|error| StepFault::new(error.to_string()))?;
+        save_credentials(credentials, &config)?;
     }
 
-    let has_sign_in = config.access.is_set() && !config.access.open_to_everybody;
+    let access = &config.access;
+    let has_sign_in = !access.open_to_everybody
+        && (access.operator_password_hash.is_some()
+            || access.operator_token
+            || access.openid.is_some()
+            || access.sign_in_by_code);
     let (answer, answered) = oneshot::channel();
     let lost = || StepFault::new("Callscope is ending. Start it again.");
     set_up
@@ -119,11 +182,45 @@ async fn start_callscope(set_up: &SetUp, account: &SetUpAccount) -> Result<bool,
         .map_err(|_| lost())?;
     let started = answered.await.map_err(|_| lost())?;
     started.map_err(|why| StepFault {
-        what: "Callscope could not start with this, so the file was taken back.".to_owned(),
+        what: "Callscope could not start with this.".to_owned(),
         details: vec![why],
     })?;
 
     Ok(has_sign_in)
+}
+
+/// Checks that the file which was read has what was tried here.
+///
+/// # Errors
+/// What it has otherwise, and what to do.
+fn check_own_file(set_up: &SetUp, file: &NewFile, config: &Config) -> Result<(), &'static str> {
+    if config.is_empty() {
+        return Err("The file that is there names no homeserver yet. Nothing was changed in it.");
+    }
+
+    if !file.has_account_of(config) {
+        return Err(
+            "The file that is there has another account than the one that signed in here, or has \
+             not its secrets. Let it have the lines that are shown with their secrets, or restart \
+             to run with what it has.",
+        );
+    }
+
+    if file.operator_password_hash.is_some() && !config.access.is_set() {
+        return Err(
+            "The file that is there lacks the password that was chosen here. Add the line with \
+             operator_password_hash.",
+        );
+    }
+
+    if config.bind != set_up.settings.config.bind {
+        return Err(
+            "The file that is there names another address to serve the pages at than the one at \
+             which this page is served. Restart to run with it.",
+        );
+    }
+
+    Ok(())
 }
 
 /// What is kept, and where, in sentences.
@@ -139,7 +236,8 @@ pub(super) fn describe_kept(
                 .to_owned(),
         ),
         Some(AccessChoice::ThisMachine) => kept.push(format!(
-            "Nobody has to sign in; the pages are served on {} only.",
+            "Nobody has to sign in: whoever reaches {} sees everything, the people and programs of \
+             this machine and whoever comes by a proxy on it.",
             config.bind
         )),
         Some(AccessChoice::Configured) | None => {}

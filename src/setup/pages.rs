@@ -1,10 +1,10 @@
 //! The pages of the set-up: a form for each step. They work without JavaScript.
 
 use super::answers::{RoomChoice, check_same_password, link_to_user, parse_inviters, parse_rooms};
-use super::finish::{self, Finished};
+use super::finish::{self, Finished, Shown};
 use super::progress::{AccessChoice, AccountStep, EnteredRooms, Progress, RoomStep, Step};
 use super::rooms::{self, AccountRooms};
-use super::server::{SetUp, is_loopback};
+use super::server::{ROOM_VARIABLES, SetUp, SetUpSettings, is_loopback};
 use super::steps::{self, Finding, LoginAnswer, StepFault, describe_homeserver, token_advice};
 use crate::config::new_file::{FilePlace, SecretText, check_place};
 use crate::config::{InvitePolicy, RoomSpec};
@@ -18,17 +18,34 @@ use crate::web::sign_in::cookie::CookieKind;
 use crate::web::sign_in::password::hash_password;
 use crate::web::sign_in::secret_text::hash_secret;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::ErrorRequestTimeout;
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self as http, Bytes, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use askama::Template;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::timeout;
 use url::form_urlencoded;
 
+/// Maximum size of a form, bytes: as much as the lists of rooms may need.
+pub(super) const FORM_MAX: usize = 256 * 1024;
+/// How long the body of a form may take to come.
+const BODY_LONGEST: Duration = Duration::from_secs(20);
 /// Where the pages begin.
 const BEGIN: &str = "/set-up";
+/// What proxies say of the requests that they pass on.
+const PROXY_HEADERS: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 /// The address at which it is asked whether the program is well.
 const HEALTH: &str = "/healthz";
 
@@ -117,6 +134,19 @@ pub(super) async fn guard_request(
         return Ok(req.into_response(redirect_to("/")));
     }
 
+    // Nothing is read of what strangers send.
+    let sends = !matches!(*req.method(), Method::GET | Method::HEAD);
+    let is_https = is_https(req.headers());
+    if sends
+        && set_up
+            .entrance
+            .find_browser(req.headers(), is_https)
+            .is_none()
+    {
+        let refused = show_note(&set_up, CLOSED);
+        return Ok(req.into_response(refused));
+    }
+
     Ok(next.call(req).await?.map_into_boxed_body())
 }
 
@@ -164,6 +194,25 @@ fn is_https(headers: &HeaderMap) -> bool {
     base_url(headers).starts_with("https")
 }
 
+/// The body of a request, or why it did not come in time.
+struct SentBody(Result<Bytes, actix_web::Error>);
+
+impl FromRequest for SentBody {
+    type Error = actix_web::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let reading = Bytes::from_request(req, payload);
+
+        Box::pin(async move {
+            let body = timeout(BODY_LONGEST, reading).await;
+            Ok(Self(body.unwrap_or_else(|_| {
+                Err(ErrorRequestTimeout("the form did not come in time"))
+            })))
+        })
+    }
+}
+
 /// A form that a page of ours sent.
 struct SentForm {
     visit: Visit,
@@ -176,6 +225,8 @@ struct Visit {
     browser: String,
     /// What the browser sends is not encrypted, and goes over a network.
     is_in_the_clear: bool,
+    /// A proxy passed the request on, as far as it says so.
+    is_by_proxy: bool,
     progress: Progress,
 }
 
@@ -188,12 +239,16 @@ impl Visit {
         let is_own_name = ["localhost", "127.", "[::1]"]
             .iter()
             .any(|own| host.starts_with(own));
+        let is_by_proxy = PROXY_HEADERS
+            .iter()
+            .any(|&name| req.headers().contains_key(name));
         let progress = set_up.progress().clone();
 
         Some(Self {
             set_up: set_up.clone(),
             browser,
             is_in_the_clear: !is_https && !is_own_name && !is_loopback(set_up.address),
+            is_by_proxy,
             progress,
         })
     }
@@ -227,10 +282,20 @@ impl Visit {
         req: &HttpRequest,
         set_up: &Data<SetUp>,
         step: Step,
-        body: Result<Bytes, actix_web::Error>,
+        body: SentBody,
     ) -> Result<SentForm, Box<HttpResponse>> {
         let visit = Self::at_step(req, set_up, step)?;
-        let form = Form::read(body).map_err(|error| show_error(set_up, &error))?;
+        let form = match Form::read_up_to(body.0, FORM_MAX) {
+            Ok(form) => form,
+            Err(Error::TooLarge(_)) if step == Step::Rooms => {
+                let fault = StepFault::new(
+                    "This is too much for one form, so nothing was taken. Name a space that has \
+                     these rooms, or add them to the file later.",
+                );
+                return Err(show_rooms(&visit, &visit.known_rooms(), Some(fault)).into());
+            }
+            Err(error) => return Err(show_error(set_up, &error).into()),
+        };
         let public_url = set_up.settings.config.public_url.as_ref();
         let sender = check_sender(req.headers(), public_url.map(url::Url::as_str));
         let is_ours = set_up
@@ -241,6 +306,24 @@ impl Visit {
         }
 
         Ok(SentForm { visit, form })
+    }
+
+    /// The fields about rooms as they were filled in before.
+    fn known_rooms(&self) -> EnteredRooms {
+        let known = self.progress.rooms.as_ref();
+
+        known.map(|step| step.entered.clone()).unwrap_or_default()
+    }
+
+    /// Do only people and programs of this machine come, so that nobody need sign in? A proxy on it
+    /// may let others in.
+    fn is_of_this_machine_only(&self) -> bool {
+        let config = &self.set_up.settings.config;
+
+        is_loopback(config.bind)
+            && config.public_url.is_none()
+            && config.public_names.is_empty()
+            && !self.is_by_proxy
     }
 
     /// The frame of a page.
@@ -332,6 +415,8 @@ struct RoomsPage<'a> {
     user_id: &'a str,
     link: String,
     entered: &'a EnteredRooms,
+    /// The variables that say already what is watched.
+    fixed: String,
 }
 
 #[derive(Template)]
@@ -340,6 +425,7 @@ struct AccessPage<'a> {
     frame: &'a Frame,
     bind: String,
     is_loopback: bool,
+    offers_this_machine: bool,
     is_set_already: bool,
     chosen: Option<&'a AccessChoice>,
 }
@@ -407,11 +493,7 @@ fn show_homeserver(visit: &Visit, entered: &str, fault: Option<StepFault>) -> Ht
     visit.show(frame, HomeserverPage { frame, entered }.render())
 }
 
-async fn post_homeserver(
-    req: HttpRequest,
-    set_up: Data<SetUp>,
-    body: Result<Bytes, actix_web::Error>,
-) -> HttpResponse {
+async fn post_homeserver(req: HttpRequest, set_up: Data<SetUp>, body: SentBody) -> HttpResponse {
     let SentForm { visit, form } = match Visit::with_form(&req, &set_up, Step::Homeserver, body) {
         Ok(sent) => sent,
         Err(answer) => return *answer,
@@ -420,8 +502,11 @@ async fn post_homeserver(
     let entered = form.get("homeserver");
     match steps::look_up_homeserver(entered).await {
         Ok(found) => {
-            let given_up = set_up.progress().set_homeserver(found);
-            SetUp::give_up(given_up);
+            let changed = set_up.change_progress(|progress| progress.set_homeserver(found));
+            match changed {
+                Ok(given_up) => SetUp::give_up(given_up),
+                Err(fault) => return show_homeserver(&visit, entered, Some(fault)),
+            }
 
             redirect_to(Step::Account.path())
         }
@@ -455,11 +540,7 @@ fn show_account(visit: &Visit, entered: &str, fault: Option<StepFault>) -> HttpR
     visit.show(frame, page.render())
 }
 
-async fn post_account(
-    req: HttpRequest,
-    set_up: Data<SetUp>,
-    body: Result<Bytes, actix_web::Error>,
-) -> HttpResponse {
+async fn post_account(req: HttpRequest, set_up: Data<SetUp>, body: SentBody) -> HttpResponse {
     let SentForm { visit, form } = match Visit::with_form(&req, &set_up, Step::Account, body) {
         Ok(sent) => sent,
         Err(answer) => return *answer,
@@ -489,13 +570,32 @@ async fn sign_in(
     found: &FoundHomeserver,
     answer: &LoginAnswer,
 ) -> Result<(), StepFault> {
+    let signing_in = set_up.signing_in.lock().await;
     let now = set_up.settings.clock.now_ms();
     let account = steps::sign_in(found, answer, &set_up.settings.config, now).await?;
-    let rooms = rooms::read_rooms(&account.client).await;
-    let given_up = set_up
-        .progress()
-        .set_account(found, AccountStep { account, rooms });
-    SetUp::give_up(given_up);
+    let client = account.client.clone();
+    let step = AccountStep {
+        account: account.clone(),
+        rooms: AccountRooms {
+            faults: vec!["The rooms are being read. Look again in a moment.".to_owned()],
+            ..AccountRooms::default()
+        },
+    };
+    // It is kept before its rooms are read, so that an end meanwhile removes its device.
+    match set_up.change_progress(|progress| progress.set_account(found, step)) {
+        Ok(given_up) => SetUp::give_up(given_up),
+        Err(fault) => {
+            if account.has_new_device {
+                steps::log_out(&client).await;
+            }
+
+            return Err(fault);
+        }
+    }
+
+    let signed_in = set_up.progress().clone();
+    drop(signing_in);
+    set_up.keep_rooms(&signed_in, rooms::read_rooms(&client).await);
 
     Ok(())
 }
@@ -515,8 +615,7 @@ async fn run_to_its_end<T: Send + 'static>(
 async fn get_rooms(req: HttpRequest, set_up: Data<SetUp>) -> HttpResponse {
     match Visit::at_step(&req, &set_up, Step::Rooms) {
         Ok(visit) => {
-            let known = visit.progress.rooms.as_ref();
-            let entered = known.map(|step| step.entered.clone()).unwrap_or_default();
+            let entered = visit.known_rooms();
             show_rooms(&visit, &entered, None)
         }
         Err(answer) => *answer,
@@ -537,16 +636,13 @@ fn show_rooms(visit: &Visit, entered: &EnteredRooms, fault: Option<StepFault>) -
         user_id,
         link: link_to_user(user_id),
         entered,
+        fixed: visit.set_up.settings.room_variables().join(", "),
     };
 
     visit.show(frame, page.render())
 }
 
-async fn post_rooms(
-    req: HttpRequest,
-    set_up: Data<SetUp>,
-    body: Result<Bytes, actix_web::Error>,
-) -> HttpResponse {
+async fn post_rooms(req: HttpRequest, set_up: Data<SetUp>, body: SentBody) -> HttpResponse {
     let SentForm { mut visit, form } = match Visit::with_form(&req, &set_up, Step::Rooms, body) {
         Ok(sent) => sent,
         Err(answer) => return *answer,
@@ -564,16 +660,15 @@ async fn post_rooms(
 
     if !form.get("again").is_empty() {
         step.rooms = rooms::read_rooms(&step.account.client).await;
-        if let Some(kept) = &mut set_up.progress().account
-            && kept.account.user_id == step.account.user_id
-        {
-            kept.rooms = step.rooms.clone();
-        }
+        let rooms = step.rooms.clone();
+        set_up.keep_rooms(&visit.progress, rooms);
 
         return show_rooms(&visit, &entered, None);
     }
 
-    let choice = match read_room_choice(&entered, &step.rooms) {
+    let choice = match read_room_choice(&entered, &step.rooms)
+        .and_then(|choice| check_that_counts(&set_up.settings, choice))
+    {
         Ok(choice) => rooms::check_aliases(&step.account.client, &choice)
             .await
             .map(|()| choice),
@@ -582,11 +677,55 @@ async fn post_rooms(
 
     match choice {
         Ok(choice) => {
-            set_up.progress().rooms = Some(RoomStep { choice, entered });
-            redirect_to(Step::Access.path())
+            let kept = entered.clone();
+            let step = RoomStep { choice, entered };
+            let is_kept =
+                set_up.change_progress(|progress| progress.set_rooms(&visit.progress, step));
+            let fault = match is_kept {
+                Ok(true) => return redirect_to(Step::Access.path()),
+                Ok(false) => StepFault::new(
+                    "Another account was signed in meanwhile, in another window. Choose its rooms.",
+                ),
+                Err(fault) => fault,
+            };
+            visit.progress = set_up.progress().clone();
+            show_rooms(&visit, &kept, Some(fault))
         }
         Err(fault) => show_rooms(&visit, &entered, Some(fault)),
     }
+}
+
+/// Checks that nothing was chosen where the environment goes before the file.
+///
+/// # Errors
+/// Something was, with the variables.
+fn check_that_counts(
+    settings: &SetUpSettings,
+    choice: RoomChoice,
+) -> Result<RoomChoice, StepFault> {
+    let [rooms, spaces, servers, users] = ROOM_VARIABLES;
+    let chosen = [
+        (rooms, choice.rooms.is_empty()),
+        (spaces, choice.spaces.is_empty()),
+        (servers, choice.invites.allow_servers.is_empty()),
+        (users, choice.invites.allow_users.is_empty()),
+    ];
+    let set = settings.room_variables();
+    let lost: Vec<String> = chosen
+        .into_iter()
+        .filter(|(name, is_empty)| !is_empty && set.contains(name))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    if lost.is_empty() {
+        return Ok(choice);
+    }
+
+    Err(StepFault {
+        what: "The environment sets these, and goes before the file, so what is chosen here would \
+               not count. Remove the variables and restart, or choose nothing of that kind here."
+            .to_owned(),
+        details: lost,
+    })
 }
 
 /// The rooms that were chosen by a tick or entered.
@@ -655,6 +794,7 @@ fn show_access(visit: &Visit, fault: Option<StepFault>) -> HttpResponse {
         frame,
         bind: config.bind.to_string(),
         is_loopback: is_loopback(config.bind),
+        offers_this_machine: visit.is_of_this_machine_only(),
         is_set_already: config.access.is_set(),
         chosen: visit.progress.access.as_ref(),
     };
@@ -662,21 +802,17 @@ fn show_access(visit: &Visit, fault: Option<StepFault>) -> HttpResponse {
     visit.show(frame, page.render())
 }
 
-async fn post_access(
-    req: HttpRequest,
-    set_up: Data<SetUp>,
-    body: Result<Bytes, actix_web::Error>,
-) -> HttpResponse {
+async fn post_access(req: HttpRequest, set_up: Data<SetUp>, body: SentBody) -> HttpResponse {
     let SentForm { visit, form } = match Visit::with_form(&req, &set_up, Step::Access, body) {
         Ok(sent) => sent,
         Err(answer) => return *answer,
     };
 
     match read_access_choice(&visit, &form).await {
-        Ok(choice) => {
-            set_up.progress().access = Some(choice);
-            redirect_to(Step::Write.path())
-        }
+        Ok(choice) => match set_up.change_progress(|progress| progress.access = Some(choice)) {
+            Ok(()) => redirect_to(Step::Write.path()),
+            Err(fault) => show_access(&visit, Some(fault)),
+        },
         Err(why) => show_access(&visit, Some(StepFault::new(why))),
     }
 }
@@ -692,7 +828,7 @@ async fn read_access_choice(visit: &Visit, form: &Form) -> Result<AccessChoice, 
     }
 
     match form.get("who") {
-        "machine" if is_loopback(config.bind) => return Ok(AccessChoice::ThisMachine),
+        "machine" if visit.is_of_this_machine_only() => return Ok(AccessChoice::ThisMachine),
         "password" => {}
         _ => return Err("Nothing is chosen. Choose one of these".to_owned()),
     }
@@ -719,11 +855,7 @@ async fn get_write(req: HttpRequest, set_up: Data<SetUp>) -> HttpResponse {
 }
 
 /// `POST /set-up/text`: the page with the text as it has to be copied.
-async fn post_text(
-    req: HttpRequest,
-    set_up: Data<SetUp>,
-    body: Result<Bytes, actix_web::Error>,
-) -> HttpResponse {
+async fn post_text(req: HttpRequest, set_up: Data<SetUp>, body: SentBody) -> HttpResponse {
     match Visit::with_form(&req, &set_up, Step::Write, body) {
         Ok(sent) => show_write(&sent.visit, SecretText::Written, None),
         Err(answer) => *answer,
@@ -768,17 +900,17 @@ fn show_write(visit: &Visit, secrets: SecretText, fault: Option<StepFault>) -> H
     visit.show(frame, page.render())
 }
 
-async fn post_write(
-    req: HttpRequest,
-    set_up: Data<SetUp>,
-    body: Result<Bytes, actix_web::Error>,
-) -> HttpResponse {
+async fn post_write(req: HttpRequest, set_up: Data<SetUp>, body: SentBody) -> HttpResponse {
     let SentForm { mut visit, form } = match Visit::with_form(&req, &set_up, Step::Write, body) {
         Ok(sent) => sent,
         Err(answer) => return *answer,
     };
 
-    let (shared, shown) = (set_up.clone(), form.get("shown").to_owned());
+    let shared = set_up.clone();
+    let shown = Shown {
+        digest: form.get("shown").to_owned(),
+        was_free: form.get("place") == "free",
+    };
     let finished = run_to_its_end(async move { finish::write_and_start(&shared, &shown).await });
     match finished.await {
         Ok(Finished::Started { path }) => {

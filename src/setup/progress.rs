@@ -137,12 +137,33 @@ impl Progress {
         let is_other = self
             .account
             .as_ref()
-            .is_some_and(|known| known.account.user_id != step.account.user_id);
+            .is_none_or(|known| known.account.user_id != step.account.user_id);
         if is_other {
             self.rooms = None;
         }
 
         self.account.replace(step).map(|step| step.account)
+    }
+
+    /// Takes the rooms that were chosen for an account, if it is the present one still. Returns
+    /// whether it is.
+    pub fn set_rooms(&mut self, chosen_for: &Self, step: RoomStep) -> bool {
+        let is_same = self.has_account_of(chosen_for);
+        if is_same {
+            self.rooms = Some(step);
+        }
+
+        is_same
+    }
+
+    /// Is the account, at its homeserver, the one of these answers?
+    pub fn has_account_of(&self, other: &Self) -> bool {
+        let user_id = |progress: &Self| {
+            let step = progress.account.as_ref()?;
+            Some(step.account.user_id.clone())
+        };
+
+        self.homeserver == other.homeserver && user_id(self) == user_id(other)
     }
 
     /// The file that follows from the answers; `None` while one is missing.
@@ -156,7 +177,6 @@ impl Progress {
 
         Some(NewFile {
             homeserver_url: self.homeserver.as_ref()?.url.clone(),
-            account: account.user_id.clone(),
             login: account.login.clone(),
             rooms: rooms.rooms,
             spaces: rooms.spaces,
@@ -227,12 +247,24 @@ mod tests {
         assert!(progress.set_account(&one, account("@b:x.org")).is_some());
         assert_eq!(progress.next_step(), Step::Rooms);
 
-        let given_up = progress.set_homeserver(other);
+        // Rooms that took long to look up are those of the account that they were chosen for.
+        let former = progress.clone();
+        assert!(progress.set_rooms(&former, RoomStep::default()));
+        assert!(progress.set_account(&one, account("@d:x.org")).is_some());
+        assert!(!progress.set_rooms(&former, RoomStep::default()));
+        assert_eq!(progress.next_step(), Step::Rooms);
+        assert!(progress.set_account(&one, account("@b:x.org")).is_some());
+
+        let given_up = progress.set_homeserver(other.clone());
         assert_eq!(given_up.unwrap().user_id, "@b:x.org");
         assert_eq!(progress.next_step(), Step::Account);
         // A login at the former homeserver that took longer.
         let late = progress.set_account(&one, account("@c:x.org"));
         assert_eq!(late.unwrap().user_id, "@c:x.org");
         assert_eq!(progress.next_step(), Step::Account);
+        // No account takes over rooms that were chosen for none.
+        progress.rooms = Some(RoomStep::default());
+        assert!(progress.set_account(&other, account("@a:x.org")).is_none());
+        assert_eq!(progress.next_step(), Step::Rooms);
     }
 }

@@ -4,12 +4,12 @@
 use super::entrance::Entrance;
 use super::pages;
 use super::progress::Progress;
-use super::steps::{self, SetUpAccount};
+use super::rooms::AccountRooms;
+use super::steps::{self, SetUpAccount, StepFault};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::web::PAGE_POLICY;
 use crate::web::http::base_path::{BasePath, serve_below_path};
-use crate::web::http::form::FORM_MAX;
 use crate::web::http::host::AllowedHosts;
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
@@ -23,6 +23,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,8 @@ use tokio::task::JoinHandle;
 const CONNECTIONS_MAX: usize = 128;
 /// Seconds that requests being processed are given at the end.
 const SHUTDOWN_S: u64 = 1;
+/// How long a sign-in may still take at the end.
+const SIGN_IN_LONGEST: Duration = Duration::from_secs(5);
 
 /// What the set-up begins with.
 #[derive(Debug, Clone)]
@@ -43,6 +46,28 @@ pub struct SetUpSettings {
     /// The environment that the configuration was read from.
     pub environment: Vec<(String, String)>,
     pub clock: Clock,
+}
+
+/// The variables about what is watched, in the order of the fields of the page.
+pub(super) const ROOM_VARIABLES: [&str; 4] = [
+    "CALLSCOPE_ROOMS",
+    "CALLSCOPE_SPACES",
+    "CALLSCOPE_INVITES_ALLOW_SERVERS",
+    "CALLSCOPE_INVITES_ALLOW_USERS",
+];
+
+impl SetUpSettings {
+    /// Those of [`ROOM_VARIABLES`] that are set: they go before the file.
+    pub(super) fn room_variables(&self) -> Vec<&'static str> {
+        let is_set = |wanted: &&str| {
+            let environment = self.environment.iter();
+            environment
+                .filter(|(_, value)| !value.is_empty())
+                .any(|(name, _)| name == wanted)
+        };
+
+        ROOM_VARIABLES.into_iter().filter(is_set).collect()
+    }
 }
 
 /// The wish to start with the configuration that was written.
@@ -76,8 +101,10 @@ pub(super) struct SetUp {
     pub hosts: AllowedHosts,
     pub base: BasePath,
     pub wishes: mpsc::Sender<StartWish>,
-    /// Held while the file is written and Callscope starts.
+    /// Held while the file is written and Callscope starts: no answer is changed then.
     pub finishing: tokio::sync::Mutex<()>,
+    /// Held while an account is signed in whose device is not kept yet.
+    pub signing_in: tokio::sync::Mutex<()>,
     is_done: AtomicBool,
     progress: Mutex<Progress>,
 }
@@ -86,6 +113,36 @@ impl SetUp {
     /// What was answered so far.
     pub fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what was answered.
+    ///
+    /// # Errors
+    /// Callscope starts with the answers, or has started.
+    pub fn change_progress<T>(
+        &self,
+        change: impl FnOnce(&mut Progress) -> T,
+    ) -> Result<T, StepFault> {
+        let mut progress = self.progress();
+        let not_finishing = self.finishing.try_lock();
+        if not_finishing.is_err() || self.is_done() {
+            return Err(StepFault::new(
+                "Callscope starts with the answers just now, so nothing was changed. Wait, and open \
+                 the page again.",
+            ));
+        }
+
+        Ok(change(&mut progress))
+    }
+
+    /// Keeps the rooms that were read for an account, if it is the present one still.
+    pub fn keep_rooms(&self, read_for: &Progress, rooms: AccountRooms) {
+        let mut progress = self.progress();
+        if progress.has_account_of(read_for)
+            && let Some(step) = &mut progress.account
+        {
+            step.rooms = rooms;
+        }
     }
 
     /// Has Callscope started, so that these pages are over?
@@ -123,6 +180,7 @@ impl SetUpServer {
             base: base.clone(),
             wishes: sender,
             finishing: tokio::sync::Mutex::default(),
+            signing_in: tokio::sync::Mutex::default(),
             is_done: AtomicBool::new(false),
             progress: Mutex::default(),
         });
@@ -140,7 +198,7 @@ impl SetUpServer {
             let below = from_fn(move |req, next| serve_below_path(outer.clone(), req, next));
 
             App::new()
-                .app_data(PayloadConfig::new(FORM_MAX))
+                .app_data(PayloadConfig::new(pages::FORM_MAX))
                 .app_data(shared.clone())
                 .wrap(from_fn(pages::guard_request))
                 .wrap(headers)
@@ -196,7 +254,10 @@ impl SetUpServer {
     /// Ends the server. Requests that are being processed are still answered. If Callscope did not
     /// start, the device that was made is removed.
     pub async fn stop(self) {
+        // A device that is being made becomes known, so that it can be removed.
+        let no_more = tokio::time::timeout(SIGN_IN_LONGEST, self.set_up.signing_in.lock()).await;
         self.handle.stop(true).await;
+        drop(no_more);
         if self.set_up.is_done() {
             return;
         }
@@ -232,6 +293,30 @@ pub(super) fn is_loopback(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn no_answer_is_changed_while_callscope_starts_or_after_that() {
+        let file = PathBuf::from("callscope.toml");
+        let settings = SetUpSettings {
+            config: Config::from_text(&file, "", std::iter::empty()).unwrap(),
+            file,
+            named_file: None,
+            environment: vec![],
+            clock: Clock::System,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = SetUpServer::start(listener, settings).unwrap();
+        let set_up = server.set_up.clone();
+        let change = || set_up.change_progress(|progress| progress.rooms = None);
+        assert_eq!(change(), Ok(()));
+        let finishing = set_up.finishing.lock().await;
+        assert!(change().unwrap_err().what.contains("nothing was changed"));
+        drop(finishing);
+        assert_eq!(change(), Ok(()));
+        server.set_done();
+        assert!(change().is_err());
+        server.stop().await;
+    }
 
     #[test]
     fn the_address_to_open_is_one_that_a_browser_reaches() {

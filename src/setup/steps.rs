@@ -84,7 +84,7 @@ pub struct SetUpAccount {
     pub user_id: String,
     /// What stands in the configuration.
     pub login: Login,
-    /// The device and its token, to be kept beside the database; `None` if the token is in the
+    /// The device and its token, to be kept in a file of their own; `None` if the token is in the
     /// configuration.
     pub credentials: Option<Credentials>,
     /// The set-up made a device for it.
@@ -423,15 +423,32 @@ pub async fn log_out(client: &Client) {
     );
 }
 
+/// Keeps the device, unless the device of another account is kept there.
+///
+/// # Errors
+/// It is, or the file cannot be written.
+pub fn save_credentials(credentials: &Credentials, config: &Config) -> Result<(), StepFault> {
+    let file = &config.credentials_file;
+    let is_of_another = Credentials::load(file)
+        .ok()
+        .flatten()
+        .is_some_and(|kept| kept.user_id != credentials.user_id);
+    if is_of_another {
+        return Err(StepFault::new(format!(
+            "{} keeps the device of another account. Move it away, or name another file by \
+             CALLSCOPE_CREDENTIALS_FILE.",
+            file.display()
+        )));
+    }
+
+    credentials
+        .save(file)
+        .map_err(|error| StepFault::new(error.to_string()))
+}
+
 /// What is kept of the account, and where, in sentences.
 #[must_use]
 pub fn describe_storage(account: &SetUpAccount, config: &Config) -> Vec<String> {
-    let database = config.database_url.expose();
-    let place = if database.starts_with("sqlite:") {
-        "beside the database"
-    } else {
-        "in the current folder"
-    };
     let file = config.credentials_file.display();
     match (&account.login, account.has_new_device) {
         (Login::Token(_), true) => vec![
@@ -445,10 +462,7 @@ pub fn describe_storage(account: &SetUpAccount, config: &Config) -> Vec<String> 
         (Login::Password { .. }, _) => vec![
             "Tokens of this homeserver run out, so the password is kept in the configuration file."
                 .to_owned(),
-            format!(
-                "The new device called “Callscope” and its present token are kept {place}, in \
-                 {file}."
-            ),
+            format!("The new device called “Callscope” and its present token are kept in {file}."),
         ],
     }
 }

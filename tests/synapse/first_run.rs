@@ -46,7 +46,11 @@ async fn write(browser: &mut Visitor) -> String {
     let page = browser.get("/set-up/write").await;
     let (_, rest) = page.split_once("name=\"shown\" value=\"").unwrap();
     let shown = rest.split('"').next().unwrap().to_owned();
-    let fields = [("token", token_of_form(&page)), ("shown", shown)];
+    let fields = [
+        ("token", token_of_form(&page)),
+        ("shown", shown),
+        ("place", "free".to_owned()),
+    ];
     let fields = fields
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));

@@ -47,9 +47,17 @@ impl Form {
     /// # Errors
     /// It is too long, or did not come whole.
     pub fn read(body: Result<Bytes, actix_web::Error>) -> Result<Self, Error> {
+        Self::read_up_to(body, FORM_MAX)
+    }
+
+    /// The same, where bodies of up to `max` bytes are taken.
+    ///
+    /// # Errors
+    /// It is too long, or did not come whole.
+    pub fn read_up_to(body: Result<Bytes, actix_web::Error>, max: usize) -> Result<Self, Error> {
         let body = body.map_err(|error| {
             if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-                Error::TooLarge(FORM_MAX)
+                Error::TooLarge(max)
             } else {
                 Error::Invalid("the form did not come whole".to_owned())
             }

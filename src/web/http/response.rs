@@ -568,8 +568,13 @@ pub fn send_error(ask: &PageRequest, error: &Error) -> HttpResponse {
     }
 }
 
-/// Answers every unknown address.
+/// Answers every unknown address. Those of the set-up, which is over, lead to the pages.
 pub async fn refuse_unknown_path(req: HttpRequest, web: web::Data<Web>) -> HttpResponse {
+    let below = req.path().strip_prefix("/set-up");
+    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return redirect_to("/");
+    }
+
     send_error(&PageRequest::of_request(&req, &web), &Error::Unrecognized)
 }
 

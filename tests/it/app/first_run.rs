@@ -3,7 +3,7 @@
 
 use crate::app::bed::{Bed, now};
 use crate::support::app::{App, Settings};
-use crate::support::cookies::token_of_form;
+use crate::support::cookies::{client_without_redirects, token_of_form};
 use crate::support::eventually;
 use crate::support::http::Http;
 use crate::support::visitor::Visitor;
@@ -102,8 +102,13 @@ async fn pass(browser: &mut Visitor, step: &str, fields: &[(&str, &str)], next: 
     assert_eq!((status, said.as_str()), (303, next), "{step}");
 }
 
-/// Goes through the steps to the last, with a token.
+/// Goes through the steps to the last, with a token, for this machine only.
 async fn go_to_last_step(browser: &mut Visitor, bed: &Bed) {
+    go_to_last_step_with(browser, bed, &[("who", "machine")]).await;
+}
+
+/// Goes through the steps to the last, with a token and this answer to who may see the pages.
+async fn go_to_last_step_with(browser: &mut Visitor, bed: &Bed, access: &[(&str, &str)]) {
     pass(
         browser,
         "homeserver",
@@ -119,24 +124,60 @@ async fn go_to_last_step(browser: &mut Visitor, bed: &Bed) {
     )
     .await;
     pass(browser, "rooms", &[], "/set-up/access").await;
-    pass(browser, "access", &[("who", "machine")], "/set-up/write").await;
+    pass(browser, "access", access, "/set-up/write").await;
 }
 
 /// Writes and starts, from the last step.
 async fn write(browser: &mut Visitor) -> (u16, String) {
     let page = browser.get("/set-up/write").await;
-    let shown = digest_of(&page);
+    let (shown, place) = (digest_of(&page), hidden_field(&page, "place"));
 
-    send(browser, "write", &[("shown", &shown)]).await
+    send(browser, "write", &[("shown", &shown), ("place", &place)]).await
 }
 
 /// The digest of the text on the last page.
 fn digest_of(page: &str) -> String {
+    hidden_field(page, "shown")
+}
+
+/// The value of a field of the form on the last page.
+fn hidden_field(page: &str, name: &str) -> String {
     let (_, rest) = page
-        .split_once("name=\"shown\" value=\"")
+        .split_once(&format!("name=\"{name}\" value=\""))
         .expect("the last page");
 
     rest.split('"').next().unwrap().to_owned()
+}
+
+/// The text of the file with its secrets, from the last page.
+async fn text_with_secrets(browser: &mut Visitor) -> String {
+    let answer = browser.post("/set-up/write", "/set-up/text", &[]).await;
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("Show it to nobody"), "{page}");
+    let (_, rest) = page.split_once("id=\"text\"><code>").expect("the text");
+
+    rest.split("</code>").next().unwrap().replace("&#34;", "\"")
+}
+
+/// Sends a form with one more header; returns the answer's status.
+async fn send_with_header(
+    browser: &Visitor,
+    path: &str,
+    header: (&str, &str),
+    fields: &[(&str, &str)],
+) -> u16 {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let cookie = format!("callscope-set-up={}", browser.cookies["callscope-set-up"]);
+    let (name, value) = header;
+    let asked = client_without_redirects()
+        .post(format!("{}{path}", browser.base))
+        .header("cookie", cookie)
+        .header(name, value)
+        .body(body);
+
+    asked.send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
@@ -285,9 +326,11 @@ async fn from_nothing_to_the_first_call_with_a_password() {
     assert_ne!(lobby, waiting);
     assert_eq!(bed.logins(), 2, "the wrong one and the right one");
 
-    // The set-up is over.
-    assert_eq!(browser.open("/set-up/homeserver").await.status(), 404);
-    assert_eq!(browser.open(&run.link).await.status(), 404);
+    // The set-up is over, and its addresses lead to the pages.
+    for path in ["/set-up/homeserver", "/set-up", &run.link] {
+        assert_eq!(place(&browser.open(path).await), "/", "{path}");
+    }
+    assert_eq!(browser.open("/set-upper").await.status(), 404);
 
     // The one printed line alone has the token, even in the fullest log.
     let token = run.link.split_once('=').unwrap().1;
@@ -367,6 +410,16 @@ async fn only_whoever_has_the_address_is_let_in() {
         let fields = [("token", token), ("homeserver", "example.org")];
         let answer = other.post_fields("/set-up/homeserver", &fields).await;
         assert_eq!(answer.status(), 403);
+    }
+
+    let fields = [("token", token.as_str()), ("homeserver", "")];
+    for (header, status) in [
+        (("origin", "https://evil.example"), 403),
+        (("sec-fetch-site", "cross-site"), 403),
+        (("sec-fetch-site", "same-origin"), 400),
+    ] {
+        let sent = send_with_header(&browser, "/set-up/homeserver", header, &fields).await;
+        assert_eq!(sent, status, "{header:?}");
     }
 
     // Nobody comes by another name for this address.
@@ -503,6 +556,17 @@ async fn a_token_that_runs_out_is_kept_beside_the_database() {
     .await;
     let page = browser.get("/set-up/write").await;
     assert!(page.contains("callscope.credentials.json"), "{page}");
+    // The device of another account is not written over.
+    let credentials = run.folder.path().join("callscope.credentials.json");
+    let other = json!({"user_id": "@b:sim.example", "device_id": "B", "access_token": "syt_b"});
+    std::fs::write(&credentials, other.to_string()).unwrap();
+    let (status, page) = write(&mut browser).await;
+    assert!(
+        status == 400 && page.contains("device of another account"),
+        "{page}"
+    );
+    assert_eq!(run.file(), "");
+    std::fs::remove_file(&credentials).unwrap();
     assert_eq!(write(&mut browser).await, (303, "/".to_owned()));
     assert!(
         run.file().contains("password = \"secret\""),
@@ -534,6 +598,7 @@ async fn a_file_that_is_there_is_never_written_over() {
         page.contains("There is such a file already") && !page.contains(&bed.token),
         "{page}"
     );
+    assert!(!page.contains("data-copy"), "a mask is not to be copied");
     let (status, page) = write(&mut browser).await;
     assert!(
         status == 400 && page.contains("names no homeserver yet"),
@@ -541,17 +606,18 @@ async fn a_file_that_is_there_is_never_written_over() {
     );
     assert_eq!(run.file(), "rejoin_grace = 40\n");
 
-    let answer = browser.post("/set-up/write", "/set-up/text", &[]).await;
-    let page = answer.text().await.unwrap();
-    assert!(
-        page.contains(&bed.token) && page.contains("Show it to nobody"),
-        "{page}"
-    );
-    let (_, text) = page
-        .split_once("<code>homeserver_url")
-        .unwrap_or_else(|| page.split_once("homeserver_url").unwrap());
-    let text = text.split("</code>").next().unwrap().replace("&#34;", "\"");
-    std::fs::write(&path, format!("homeserver_url{text}\nrejoin_grace = 40\n")).unwrap();
+    let text = text_with_secrets(&mut browser).await;
+    assert!(text.contains(&bed.token), "{text}");
+    // With the masks, or with another account, it is not what was tried here.
+    for token in ["********", "syt_other"] {
+        let other = text.replace(&bed.token, token);
+        std::fs::write(&path, &other).unwrap();
+        let (status, page) = write(&mut browser).await;
+        assert!(status == 400 && page.contains("another account"), "{page}");
+        assert_eq!(run.file(), other);
+    }
+
+    std::fs::write(&path, format!("{text}\nrejoin_grace = 40\n")).unwrap();
     assert_eq!(write(&mut browser).await, (303, "/".to_owned()));
     eventually("it runs", 60, async || {
         (run.app.http.get("/readyz").await.status == 200).then_some(())
@@ -569,7 +635,6 @@ async fn a_folder_that_cannot_be_written_is_told_with_the_text() {
     // Also whoever may write everywhere cannot write into a folder that is gone.
     let database = run.folder.path().join("callscope.db");
     assert!(!database.exists());
-    let moved = run.folder.path().with_extension("moved");
     std::fs::remove_dir(run.folder.path()).unwrap();
     let page = browser.get("/set-up/write").await;
     assert!(page.contains("cannot be made"), "{page}");
@@ -579,7 +644,6 @@ async fn a_folder_that_cannot_be_written_is_told_with_the_text() {
         "{page}"
     );
     assert!(page.contains("with its secrets, to copy"), "{page}");
-    assert!(!moved.exists());
 }
 
 #[tokio::test]
@@ -611,7 +675,7 @@ async fn two_browsers_see_the_same_and_write_what_they_saw() {
     assert_eq!(write(&mut one).await, (303, "/".to_owned()));
     assert!(run.file().contains("other.example"));
     // The set-up is over for the other one, too.
-    assert_eq!(other.open("/set-up/rooms").await.status(), 404);
+    assert_eq!(place(&other.open("/set-up/rooms").await), "/");
 }
 
 #[tokio::test]
@@ -624,7 +688,10 @@ async fn a_start_that_fails_takes_the_file_back() {
     std::fs::write(&database, "this is no database").unwrap();
     let (status, page) = write(&mut browser).await;
     assert!(
-        status == 400 && page.contains("could not start") && page.contains("callscope.db"),
+        status == 400
+            && page.contains("could not start")
+            && page.contains("was taken back")
+            && page.contains("callscope.db"),
         "{page}"
     );
     assert_eq!(run.file(), "");
@@ -727,4 +794,277 @@ async fn a_device_that_is_not_used_is_removed_at_the_end() {
         (bed.hs.count("/logout") == 2).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_homeserver_says_writes_no_setting() {
+    let bed = Bed::new().await;
+    let run = FirstRun::start(&[]).await;
+    let mut browser = run.browser().await;
+    pass(
+        &mut browser,
+        "homeserver",
+        &[("homeserver", &bed.hs.url())],
+        "/set-up/account",
+    )
+    .await;
+    let user_id = "@x\nopen_to_everybody = true\n#:hs.example";
+    bed.hs.inject(Fault::lasting(
+        "/whoami",
+        FaultKind::Status(200, json!({"user_id": user_id, "device_id": "D"})),
+    ));
+    let (status, page) = send(&mut browser, "account", &[("access_token", &bed.token)]).await;
+    assert!(
+        status == 400 && page.contains("no user of Matrix"),
+        "{page}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_is_put_where_none_can_be_made() {
+    use std::os::fd::AsRawFd;
+    let bed = Bed::new().await;
+    // Not even root makes a file in this folder.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mounted.toml");
+    let file = std::fs::File::create(&path).unwrap();
+    let place = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    let run = FirstRun::start(&[("CALLSCOPE_CONFIG", &place)]).await;
+    let mut browser = run.browser().await;
+    go_to_last_step(&mut browser, &bed).await;
+    let text = text_with_secrets(&mut browser).await;
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(write(&mut browser).await, (303, "/".to_owned()));
+    assert_eq!(run.app.http.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_else_is_not_started_with() {
+    let bed = Bed::new().await;
+    let run = FirstRun::start(&[]).await;
+    let mut browser = run.browser().await;
+    go_to_last_step(&mut browser, &bed).await;
+    let shown = digest_of(&browser.get("/set-up/write").await);
+    // As `callscope init` in another terminal would write it.
+    let text = text_with_secrets(&mut browser).await;
+    std::fs::write(run.folder.path().join("callscope.toml"), &text).unwrap();
+    let fields = [("shown", shown.as_str()), ("place", "free")];
+    let (status, page) = send(&mut browser, "write", &fields).await;
+    assert!(
+        status == 400 && page.contains("Somebody else has put a file there"),
+        "{page}"
+    );
+    assert_eq!(run.file(), text);
+}
+
+/// A browser at a program that listens on every interface.
+async fn browser_at_all_interfaces(run: &FirstRun) -> Visitor {
+    let mut browser = Visitor::at(&run.app);
+    browser.base = browser.base.replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(browser.open(&run.link).await.status(), 303);
+
+    browser
+}
+
+#[tokio::test]
+async fn a_file_that_says_who_may_see_is_completed_in_a_container() {
+    let bed = Bed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("callscope.toml");
+    std::fs::write(&path, "operator_token = true\n").unwrap();
+    let run = FirstRun::start_in(folder, &[("CALLSCOPE_BIND", "0.0.0.0:0")]).await;
+    let mut browser = browser_at_all_interfaces(&run).await;
+    go_to_last_step_with(&mut browser, &bed, &[]).await;
+    let text = text_with_secrets(&mut browser).await;
+    std::fs::write(&path, format!("operator_token = true\n{text}")).unwrap();
+    assert_eq!(write(&mut browser).await, (303, "/sign-in".to_owned()));
+}
+
+#[tokio::test]
+async fn the_file_does_not_talk_the_open_socket_away() {
+    let bed = Bed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("callscope.toml");
+    let settings = nothing_configured(folder.path(), &[]).without("CALLSCOPE_BIND");
+    std::fs::write(&path, "bind = \"0.0.0.0:0\"\n").unwrap();
+    let app = App::start(&settings).await;
+    let link = eventually("the address is printed", 10, async || link_in(&app.log())).await;
+    let run = FirstRun { app, folder, link };
+    let mut browser = browser_at_all_interfaces(&run).await;
+    let access = [
+        ("who", "password"),
+        ("password", PASSWORD),
+        ("again", PASSWORD),
+    ];
+    go_to_last_step_with(&mut browser, &bed, &access).await;
+    let text = text_with_secrets(&mut browser).await;
+    let open: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("operator_password_hash"))
+        .collect();
+    let open = open.join("\n");
+    for (file, sign) in [
+        (
+            format!("bind = \"127.0.0.1:0\"\n{open}\n"),
+            "who may see the pages",
+        ),
+        (
+            format!("bind = \"127.0.0.1:0\"\n{text}"),
+            "another address to serve the pages",
+        ),
+    ] {
+        std::fs::write(&path, &file).unwrap();
+        let (status, page) = write(&mut browser).await;
+        assert!(status == 400 && page.contains(sign), "{sign}: {page}");
+    }
+
+    std::fs::write(&path, format!("bind = \"0.0.0.0:0\"\n{text}")).unwrap();
+    assert_eq!(write(&mut browser).await, (303, "/sign-in".to_owned()));
+}
+
+#[tokio::test]
+async fn a_proxy_takes_the_choice_of_this_machine_away() {
+    let bed = Bed::new().await;
+    let run = FirstRun::start(&[]).await;
+    let mut browser = run.browser().await;
+    go_to_last_step(&mut browser, &bed).await;
+    let page = browser.get("/set-up/access").await;
+    assert!(page.contains("value=\"machine\""), "{page}");
+    let token = token_of_form(&page);
+    let fields = [("token", token.as_str()), ("who", "machine")];
+    for (header, status) in [
+        (("x-forwarded-for", "192.0.2.1"), 400),
+        (("accept", "text/html"), 303),
+    ] {
+        let sent = send_with_header(&browser, "/set-up/access", header, &fields).await;
+        assert_eq!(sent, status, "{header:?}");
+    }
+
+    let named = FirstRun::start(&[("CALLSCOPE_PUBLIC_NAMES", "https://calls.example")]).await;
+    let mut browser = named.browser().await;
+    pass(
+        &mut browser,
+        "homeserver",
+        &[("homeserver", &bed.hs.url())],
+        "/set-up/account",
+    )
+    .await;
+    let token = [("access_token", bed.token.as_str())];
+    pass(&mut browser, "account", &token, "/set-up/rooms").await;
+    pass(&mut browser, "rooms", &[], "/set-up/access").await;
+    let (status, page) = send(&mut browser, "access", &[("who", "machine")]).await;
+    assert!(
+        status == 400 && !page.contains("value=\"machine\"") && page.contains("A proxy"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_environment_sets_is_not_chosen_in_vain() {
+    let bed = Bed::new().await;
+    let room = bed.room(&[ALICE]);
+    let run = FirstRun::start(&[("CALLSCOPE_ROOMS", &room)]).await;
+    let mut browser = run.browser().await;
+    go_to_last_step(&mut browser, &bed).await;
+    let page = browser.get("/set-up/rooms").await;
+    assert!(page.contains("sets CALLSCOPE_ROOMS."), "{page}");
+    let (status, page) = send(&mut browser, "rooms", &[("rooms", "!other:sim.example")]).await;
+    assert!(
+        status == 400 && page.contains("would not count") && page.contains("CALLSCOPE_ROOMS"),
+        "{page}"
+    );
+    let fields = [("inviters", "@admin:sim.example")];
+    pass(&mut browser, "rooms", &fields, "/set-up/access").await;
+    assert_eq!(write(&mut browser).await, (303, "/".to_owned()));
+}
+
+#[tokio::test]
+async fn whoever_presses_twice_is_led_on_twice() {
+    let bed = Bed::new().await;
+    let run = FirstRun::start(&[]).await;
+    let (mut one, mut other) = (run.browser().await, run.browser().await);
+    go_to_last_step(&mut one, &bed).await;
+    let both = tokio::join!(write(&mut one), write(&mut other));
+    let on = (303, "/".to_owned());
+    assert_eq!(both, (on.clone(), on));
+    // Whoever is later comes to the pages that follow.
+    let late = one.post_fields("/set-up/write", &[("shown", "x")]).await;
+    assert_eq!(
+        (late.status().as_u16(), place(&late)),
+        (303, "/".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn many_rooms_fit_into_a_form_and_too_many_are_told() {
+    let bed = Bed::new().await;
+    let run = FirstRun::start(&[]).await;
+    let mut browser = run.browser().await;
+    go_to_last_step(&mut browser, &bed).await;
+    let rooms = |count: usize| -> String {
+        let names = (0..count).map(|n| format!("!{n:0>40}:sim.example\n"));
+        names.collect()
+    };
+    let fields = [("rooms", rooms(400))];
+    let fields = fields.each_ref().map(|(name, text)| (*name, text.as_str()));
+    pass(&mut browser, "rooms", &fields, "/set-up/access").await;
+    let fields = [("rooms", rooms(6000))];
+    let fields = fields.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let (status, page) = send(&mut browser, "rooms", &fields).await;
+    assert!(status == 400 && page.contains("too much"), "{page}");
+}
+
+#[tokio::test]
+async fn strangers_are_refused_before_they_have_sent_anything() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let run = FirstRun::start(&[]).await;
+    let address = run.app.http.base.trim_start_matches("http://").to_owned();
+    let mut stranger = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let head = format!(
+        "POST /set-up/homeserver HTTP/1.1\r\nhost: {address}\r\ncontent-length: 100\r\n\r\n"
+    );
+    stranger.write_all(head.as_bytes()).await.unwrap();
+    let mut said = [0; 12];
+    let reading = stranger.read_exact(&mut said);
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(10), reading);
+    in_time.await.expect("an answer").unwrap();
+    assert_eq!(&said, b"HTTP/1.1 403");
+}
+
+#[tokio::test]
+async fn a_device_that_is_being_made_is_removed_at_the_end() {
+    let bed = Bed::new().await;
+    let run = FirstRun::start(&[]).await;
+    let mut browser = run.browser().await;
+    pass(
+        &mut browser,
+        "homeserver",
+        &[("homeserver", &bed.hs.url())],
+        "/set-up/account",
+    )
+    .await;
+    let slow = FaultKind::Slow(std::time::Duration::from_secs(2));
+    bed.hs.inject(Fault::lasting("/filter", slow));
+    let token = token_of_form(&browser.get("/set-up/account").await);
+    let signing_in = tokio::spawn(async move {
+        let fields = [
+            ("token", token.as_str()),
+            ("user", "bot"),
+            ("password", "secret"),
+        ];
+        let header = ("sec-fetch-site", "same-origin");
+        send_with_header(&browser, "/set-up/account", header, &fields).await
+    });
+    eventually("the device is made", 10, async || {
+        (bed.hs.count("/filter") == 1).then_some(())
+    })
+    .await;
+    assert_eq!(bed.hs.count("/logout"), 0);
+    run.app.terminate();
+    eventually("the device is removed", 10, async || {
+        (bed.hs.count("/logout") == 1).then_some(())
+    })
+    .await;
+    signing_in.abort();
 }

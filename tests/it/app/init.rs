@@ -105,6 +105,10 @@ async fn a_token_is_taken_from_a_file_and_another_place_may_be_named() {
     let (code, said, why) = run(&plain, &arguments).await;
     assert_eq!(code, Some(0), "{said}{why}");
     assert_eq!(bed.logins(), 0);
+    assert!(
+        said.contains("`callscope --config other.toml` starts"),
+        "{said}"
+    );
     let other = folder.join("other.toml");
     let app = App::ready(&plain.with("CALLSCOPE_CONFIG", other.to_str().unwrap())).await;
     app.kill();
@@ -153,6 +157,8 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
                 "--yes".to_owned(),
                 "--homeserver".to_owned(),
                 "http://127.0.0.1:9".to_owned(),
+                "--token-file".to_owned(),
+                token.clone(),
             ],
             1,
             "cannot reach the homeserver",
@@ -177,6 +183,33 @@ async fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
         code == Some(2) && why.contains("operator_password_hash"),
         "{why}"
     );
+    assert_eq!(
+        bed.logins(),
+        1,
+        "the wrong password above: no device is made for nothing"
+    );
+
+    // What would not count is refused, and no device stays.
+    let full = with(&["--yes", "--user", "bot", "--password-file", &secret]);
+    let with_password = ["--operator-password-file", &secret].map(str::to_owned);
+    let with_room = ["--room", "!a:sim.example"].map(str::to_owned);
+    for ((variable, value), more, sign) in [
+        (
+            ("CALLSCOPE_OPEN_TO_EVERYBODY", "true"),
+            with_password,
+            "--operator-password-file would not count",
+        ),
+        (
+            ("CALLSCOPE_ROOMS", "!b:sim.example"),
+            with_room,
+            "chosen for rooms",
+        ),
+    ] {
+        let words: Vec<&str> = full.iter().chain(&more).map(String::as_str).collect();
+        let (code, _, why) = run(&plain.clone().with(variable, value), &words).await;
+        assert!(code == Some(2) && why.contains(sign), "{why}");
+        assert!(!folder.join("callscope.toml").exists());
+    }
     eventually("its device is removed", 10, async || {
         (bed.hs.count("/logout") == 1).then_some(())
     })
