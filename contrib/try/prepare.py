@@ -1,4 +1,4 @@
-"""Makes what compose.try.yml needs on its Synapse: the accounts `host` and `callscope`, whose passwords are their
+"""Makes what try/compose.yml needs on its Synapse: the accounts `host` and `callscope`, whose passwords are their
 names, and the room #calls, in which everybody may call. What is there already is left as it is."""
 
 import hashlib

@@ -9,6 +9,7 @@ use crate::sim::{Homeserver, World};
 use crate::telemetry;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use tempfile::TempDir;
 
@@ -16,8 +17,9 @@ use tempfile::TempDir;
 /// everything else as in production. Another `seed` makes other calls.
 pub(super) async fn run(bind: Option<SocketAddr>, seed: u64) -> Result<ExitCode, Box<dyn Error>> {
     // What happens in made-up rooms is no news. The address is to stand last, and alone.
-    let log = std::env::var("CALLSCOPE_LOG").unwrap_or_else(|_| "error".to_owned());
-    telemetry::start_log(&log)?;
+    let log = std::env::var("CALLSCOPE_LOG").unwrap_or_default();
+    let log = if log.is_empty() { "error" } else { &log };
+    telemetry::start_log(log)?;
     telemetry::log_panics();
     let homeserver = Homeserver::start(0).await?;
     let clock = Clock::System;
@@ -81,7 +83,8 @@ fn demo_config(
 
     Ok(Config {
         is_made_up: true,
-        ..Config::load(None, settings)?
+        // A configuration of the folder is about something real.
+        ..Config::from_text(Path::new("the demonstration"), "", settings)?
     })
 }
 

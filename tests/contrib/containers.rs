@@ -16,7 +16,7 @@ fn compose_understands_its_files() {
     copy_folder(&project().join("contrib"), folder.path());
     let example = folder.path().join("callscope.env.example");
     fs::copy(example, folder.path().join("callscope.env")).unwrap();
-    for file in ["compose.yml", "compose.try.yml"] {
+    for file in ["compose.yml", "try/compose.yml"] {
         let path = folder.path().join(file).display().to_string();
         let said = run_program(&compose, &["-f", &path, "config"]);
         assert!(said.contains("read_only: true"), "{file}: {said}");
@@ -30,7 +30,8 @@ fn compose_understands_its_files() {
             source.split(':').next()
         });
         for source in mounted {
-            assert!(folder.path().join(source).exists(), "{file}: {source}");
+            let beside = Path::new(&path).with_file_name(source);
+            assert!(beside.exists(), "{file}: {source}");
         }
     }
 }
