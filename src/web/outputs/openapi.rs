@@ -183,7 +183,7 @@ impl ApiEntry {
         let faults = ["400", "421", "500"]
             .into_iter()
             .chain(refusals.iter().copied())
-            .chain(self.names().next().map(|_| "404"));
+            .chain(self.may_find_nothing().then_some("404"));
         let operation = faults.fold(operation, |operation, status| {
             operation.response(status, self.fault(status))
         });
@@ -210,6 +210,11 @@ impl ApiEntry {
         }
 
         operation.build()
+    }
+
+    /// Does it name one thing, of which there may be none: in its path, or the space of a list?
+    fn may_find_nothing(&self) -> bool {
+        self.names().next().is_some() || self.known.contains(&"space")
     }
 
     /// The description of the answer for an error with this status. A badge picture shows that

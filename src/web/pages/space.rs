@@ -56,10 +56,8 @@ pub(super) async fn rooms_of_asked_space(
     let space_id = found.map_or_else(|| asked.to_owned(), |room| room.room_id);
     let room_ids = spaces::rooms_of_space(&web.store, &space_id).await?;
     if room_ids.is_empty() {
-        return Err(Error::Invalid(
-            "space must be the id or alias of a space whose rooms are watched; no such space has \
-             this one"
-                .to_owned(),
+        return Err(Error::NotFound(
+            "No space whose rooms are watched has this id or alias.".to_owned(),
         ));
     }
 

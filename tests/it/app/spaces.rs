@@ -132,6 +132,6 @@ async fn the_rooms_of_a_space_are_watched_and_can_be_chosen() {
     for path in ["rooms", "calls", "problems", "statistics", "calls.csv"] {
         let unknown = format!("/api/v1/{path}?space=!nothing:sim.example");
         let answer = app.http.get(&unknown).await;
-        assert_eq!(answer.status, 400, "{path}");
+        assert_eq!(answer.status, 404, "{path}");
     }
 }
