@@ -153,8 +153,8 @@ pub(super) async fn run(
     }
 }
 
-/// Finds what is wrong or missing before anything is asked of anybody, so that no device is made for
-/// nothing.
+/// Finds what is wrong or missing before anything is asked of anybody, so that no device is made
+/// for nothing.
 fn check_options(
     config: &Config,
     options: &InitOptions,
@@ -240,7 +240,8 @@ async fn set_up(
     written
 }
 
-/// Removes the device and ends the program when it is told to stop, such as by Ctrl-C at a question.
+/// Removes the device and ends the program when it is told to stop, such as by Ctrl-C at a
+/// question.
 async fn remove_device_at_end(client: Client) {
     wait_for_stop_signal().await;
     steps::log_out(&client).await;

@@ -64,8 +64,8 @@ pub struct DiscoveryTry {
     pub why: String,
 }
 
-/// Finds the client API of a homeserver and asks what it can do. An address is asked itself first; a
-/// name is asked for its well-known document first, then itself.
+/// Finds the client API of a homeserver and asks what it can do. An address is asked itself first;
+/// a name is asked for its well-known document first, then itself.
 ///
 /// # Errors
 /// All addresses that were asked, and why none of them is it.

@@ -1,5 +1,5 @@
-//! Reads what an operator entered, field by field. Each fault says what to write instead. Nothing is
-//! asked of anybody.
+//! Reads what an operator entered, field by field. Each fault says what to write instead. Nothing
+//! is asked of anybody.
 
 use crate::config::check::{parse_homeserver_url, parse_room, parse_server_name, parse_user_id};
 use crate::config::{InvitePolicy, RoomSpec};

@@ -39,8 +39,8 @@ impl Entrance {
         self.address_key.token_for(ADDRESS).into()
     }
 
-    /// Lets a browser in that came with this token, and returns what its cookie says. `None` if it is
-    /// not the token. The time that takes tells nothing.
+    /// Lets a browser in that came with this token, and returns what its cookie says. `None` if it
+    /// is not the token. The time that takes tells nothing.
     pub fn let_in(&self, token: &str) -> Option<String> {
         if !self.address_key.is_valid(ADDRESS, token) {
             return None;

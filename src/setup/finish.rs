@@ -139,8 +139,8 @@ fn describe_faults(faults: &ConfigFaults) -> Vec<String> {
     faults.0.iter().map(ToString::to_string).collect()
 }
 
-/// Reads the configuration as the next start would, and asks to start with it. Returns whether people
-/// have to sign in.
+/// Reads the configuration as the next start would, and asks to start with it. Returns whether
+/// people have to sign in.
 async fn start_callscope(
     set_up: &SetUp,
     file: &NewFile,

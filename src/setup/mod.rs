@@ -1,5 +1,6 @@
-//! The first run: asks an operator for what a configuration needs, tries each answer, and writes the
-//! file. The pages in the browser and `callscope init` in the terminal share all but the asking.
+//! The first run: asks an operator for what a configuration needs, tries each answer, and writes
+//! the file. The pages in the browser and `callscope init` in the terminal share all but the
+//! asking.
 
 pub mod answers;
 mod entrance;

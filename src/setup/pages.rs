@@ -188,8 +188,8 @@ async fn get_begin(req: HttpRequest, set_up: Data<SetUp>) -> HttpResponse {
     response
 }
 
-/// Does the client speak TLS with a proxy before us? Whoever says so untruly only gets a cookie that
-/// is of no use.
+/// Does the client speak TLS with a proxy before us? Whoever says so untruly only gets a cookie
+/// that is of no use.
 fn is_https(headers: &HeaderMap) -> bool {
     base_url(headers).starts_with("https")
 }

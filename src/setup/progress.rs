@@ -114,8 +114,8 @@ impl Progress {
         }
     }
 
-    /// Takes another homeserver, which undoes the account and the rooms. Returns the account that is
-    /// given up.
+    /// Takes another homeserver, which undoes the account and the rooms. Returns the account that
+    /// is given up.
     pub fn set_homeserver(&mut self, found: FoundHomeserver) -> Option<SetUpAccount> {
         self.homeserver = Some(found);
         self.rooms = None;

@@ -1,5 +1,5 @@
-//! The server of the set-up pages. It listens on the socket of the pages that come after it, so that
-//! no request between the two is refused.
+//! The server of the set-up pages. It listens on the socket of the pages that come after it, so
+//! that no request between the two is refused.
 
 use super::entrance::Entrance;
 use super::pages;

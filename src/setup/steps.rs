@@ -217,8 +217,8 @@ pub fn read_login(token: &str, user: &str, password: &str) -> Result<LoginAnswer
     })
 }
 
-/// Signs in, and tries what the observer will need: who the account is, whether the homeserver takes
-/// the filter, and whether the database can be written. A device that was made for nothing is
+/// Signs in, and tries what the observer will need: who the account is, whether the homeserver
+/// takes the filter, and whether the database can be written. A device that was made for nothing is
 /// removed.
 ///
 /// # Errors

@@ -270,8 +270,8 @@ impl Writer {
 
     async fn erase_in_file(&self) -> Result<bool, Error> {
         let mut connection = self.write.acquire().await?;
-        // It writes a copy, which may be too large for memory; without a place for files, it is made
-        // there all the same.
+        // It writes a copy, which may be too large for memory; without a place for files, it is
+        // made there all the same.
         connection.execute("pragma temp_store = file").await?;
         let mut done = vacuum_file(&mut connection).await;
         connection.execute("pragma temp_store = memory").await?;

@@ -168,7 +168,8 @@ pub(in crate::store) async fn refresh_room_facts(tx: &mut Tx, room_id: &str) -> 
 const OPTS_OUT: &str = "select opts_out from rooms where room_id = $1";
 
 /// The number of the event that decides, if the room opts out by it at this time, ms; else 0. Once
-/// it did, it does so for as long as the event decides: levels of that time may be deleted meanwhile.
+/// it did, it does so for as long as the event decides: levels of that time may be deleted
+/// meanwhile.
 async fn number_if_opted_out(
     tx: &mut Tx,
     room_id: &str,

@@ -290,8 +290,8 @@ async fn add_rooms_of_account(
     Ok(())
 }
 
-/// The events that decide what may be seen of these rooms, by room: of their history visibility, and
-/// of the account's membership.
+/// The events that decide what may be seen of these rooms, by room: of their history visibility,
+/// and of the account's membership.
 async fn read_deciding_events(
     store: &Reader,
     user_id: &str,

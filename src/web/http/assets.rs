@@ -39,8 +39,8 @@ pub async fn get_asset(
     })
 }
 
-/// The answer with a file of the interface; `None` if there is no such file. `is_versioned`: its hash
-/// is in the address, so the browser may keep it.
+/// The answer with a file of the interface; `None` if there is no such file. `is_versioned`: its
+/// hash is in the address, so the browser may keep it.
 #[must_use]
 pub fn find_asset(name: &str, is_versioned: bool) -> Option<HttpResponse> {
     // Without optimisation the files are read from their folder, and a name must not leave it.

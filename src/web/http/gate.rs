@@ -42,8 +42,8 @@ const OPEN: [&str; 16] = [
 const OPEN_BEGINS: [&str; 3] = ["/static/", "/api/docs/", "/docs/"];
 /// Addresses that are the same for everybody, so that nobody has to ask who asks.
 const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
-/// The addresses of people who sign in, of widgets, and of the admin page. They check themselves who asks, and
-/// nothing of them is kept.
+/// The addresses of people who sign in, of widgets, and of the admin page. They check themselves
+/// who asks, and nothing of them is kept.
 const PRIVATE: [&str; 7] = [
     "/sign-in",
     "/sign-out",

@@ -66,8 +66,9 @@ impl MetricsData {
     }
 }
 
-/// `GET /metrics`: the metrics for Prometheus, in the format that `Accept` asks for. Only one request
-/// at a time computes them; another one waits a few seconds for its turn and is then refused.
+/// `GET /metrics`: the metrics for Prometheus, in the format that `Accept` asks for. Only one
+/// request at a time computes them; another one waits a few seconds for its turn and is then
+/// refused.
 pub async fn get_metrics(req: HttpRequest, web: Web) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     if web.store.visible_rooms().is_some() {

@@ -95,9 +95,9 @@ pub struct Problems {
     /// How many problems the others are: findings of one group are one.
     #[serde(skip)]
     pub open_groups: usize,
-    /// Rooms in which something is wrong now that is no finding of a call, such as that few may join
-    /// one, or that the room cannot be read. At most 20, and only with the first page of a list that
-    /// asks for no kind, certainty, server, person, SFU or past.
+    /// Rooms in which something is wrong now that is no finding of a call, such as that few may
+    /// join one, or that the room cannot be read. At most 20, and only with the first page of a
+    /// list that asks for no kind, certainty, server, person, SFU or past.
     pub rooms: Vec<RoomProblems>,
     /// How many rooms that are.
     pub rooms_total: usize,
@@ -185,7 +185,8 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     let mut data = next_problems(web, ask, &asked, &computed, after, limit + 1).await?;
     let next = (data.len() > limit).then(|| data[limit - 1].cursor());
     data.truncate(limit);
-    let watched = if !ask.api || asks_for_rooms(&query) {
+    let shows_rooms = asks_for_rooms(&query) && web.store.shows_names();
+    let watched = if !ask.api || shows_rooms {
         // Of a room before or after one of the space, too, it is known whether it is read.
         let mut watched = rooms::list_rooms(&whole_site.store, ask.now).await?;
         if let Some(shown) = web.store.visible_rooms() {
@@ -201,7 +202,7 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     } else {
         load_form(web, ask, &query, &asked, &computed, &watched).await?
     };
-    let mut rooms = if asks_for_rooms(&query) && web.store.shows_names() {
+    let mut rooms = if shows_rooms {
         find_rooms_with_problems(web, &asked, watched).await?
     } else {
         Vec::new()

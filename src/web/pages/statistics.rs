@@ -341,7 +341,8 @@ impl Statistics {
         space_choices(&self.spaces, "/statistics", &self.query)
     }
 
-    /// The parameter `space` with `&` before it, to be added to an address; empty if it is not given.
+    /// The parameter `space` with `&` before it, to be added to an address; empty if it is not
+    /// given.
     #[must_use]
     pub fn and_space(&self) -> String {
         let Some(space) = self.query.get("space") else {

@@ -1,6 +1,6 @@
 //! Our cookies: the session, the browser that fills in a form without one, that has a code,
-//! that sets Callscope up, and that is at a provider of sign-ins. With TLS their names begin with `__Host-`, so that no
-//! neighbouring host name can set them.
+//! that sets Callscope up, and that is at a provider of sign-ins. With TLS their names begin with
+//! `__Host-`, so that no neighbouring host name can set them.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 

@@ -1,5 +1,6 @@
 //! The book of `/docs`: its chapters are the files of `docs/`, embedded in the program and written
-//! as HTML. `docs/SUMMARY.md` is its list of contents; mdBook makes the same book of the same files.
+//! as HTML. `docs/SUMMARY.md` is its list of contents; mdBook makes the same book of the same
+//! files.
 
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use rust_embed::RustEmbed;

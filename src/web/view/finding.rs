@@ -47,11 +47,11 @@ pub struct FindingFacts {
     /// so. Which of these it is `reset` says in the word that the room has for it. `room_replaced`:
     /// the room was replaced by another one, `users` are still in it. `nobody_could_come`: nobody
     /// but `users` had the power to join. `server_denied`: the room takes no events of the server
-    /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye. `dead_sfu`: `users` were on
-    /// an SFU that did not answer our probes. `alias_differs`: `users` named another room of the same
-    /// SFU than `unheard`. `left_over`: one of `users` left the room, and the membership is still in
-    /// its state, which clients ignore. `overwritten`: another device of the same person wrote over
-    /// the event of this one, which vanished from the call.
+    /// of `users` any more. `lost_power`: one of `users` has no power any more to say goodbye.
+    /// `dead_sfu`: `users` were on an SFU that did not answer our probes. `alias_differs`: `users`
+    /// named another room of the same SFU than `unheard`. `left_over`: one of `users` left the
+    /// room, and the membership is still in its state, which clients ignore. `overwritten`: another
+    /// device of the same person wrote over the event of this one, which vanished from the call.
     #[schema(value_type = String)]
     pub kind: FindingKind,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
@@ -90,11 +90,11 @@ pub struct FindingFacts {
     pub device_id: Option<String>,
     /// The SFU that `users` were connected to.
     pub service_url: Option<String>,
-    /// What kind of ghost a `silent` device or a `no_goodbye` is: `muzzled` (the room takes no goodbye
-    /// from it any more, by its power levels or its server ACL), `superseded` (the same person came
-    /// later with another device), `expired` (it ran out; its event is still in the state) or `gone`
-    /// (it still counts). A `left_over` is `left` (its person left the room), and an `overwritten`
-    /// is `overwritten`. Null of other kinds.
+    /// What kind of ghost a `silent` device or a `no_goodbye` is: `muzzled` (the room takes no
+    /// goodbye from it any more, by its power levels or its server ACL), `superseded` (the same
+    /// person came later with another device), `expired` (it ran out; its event is still in the
+    /// state) or `gone` (it still counts). A `left_over` is `left` (its person left the room), and
+    /// an `overwritten` is `overwritten`. Null of other kinds.
     #[schema(value_type = Option<String>)]
     pub ghost_class: Option<GhostClass>,
     /// For `flapping`: how often the device came.
@@ -148,8 +148,9 @@ pub struct ClearFacts {
     pub for_moderators: bool,
     /// The command redacts the event, since a moderator may not write this state key.
     pub redacts: bool,
-    /// The homeserver that the command is sent to, which is ours, and whose account's token it needs:
-    /// that of `user_id`, if it is there, or of a moderator. Null if its address is not known.
+    /// The homeserver that the command is sent to, which is ours, and whose account's token it
+    /// needs: that of `user_id`, if it is there, or of a moderator. Null if its address is not
+    /// known.
     pub homeserver: Option<String>,
     /// The whole command for a terminal; `YOUR_ACCESS_TOKEN` is to be replaced, and where
     /// `homeserver` is null `YOUR_HOMESERVER`, too.

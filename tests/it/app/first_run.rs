@@ -102,6 +102,18 @@ async fn pass(browser: &mut Visitor, step: &str, fields: &[(&str, &str)], next: 
     assert_eq!((status, said.as_str()), (303, next), "{step}");
 }
 
+/// Sends the first form, with the homeserver of the bed.
+async fn pass_homeserver(browser: &mut Visitor, bed: &Bed) {
+    let url = bed.hs.url();
+    pass(
+        browser,
+        "homeserver",
+        &[("homeserver", &url)],
+        "/set-up/account",
+    )
+    .await;
+}
+
 /// Goes through the steps to the last, with a token, for this machine only.
 async fn go_to_last_step(browser: &mut Visitor, bed: &Bed) {
     go_to_last_step_with(browser, bed, &[("who", "machine")]).await;
@@ -109,13 +121,7 @@ async fn go_to_last_step(browser: &mut Visitor, bed: &Bed) {
 
 /// Goes through the steps to the last, with a token and this answer to who may see the pages.
 async fn go_to_last_step_with(browser: &mut Visitor, bed: &Bed, access: &[(&str, &str)]) {
-    pass(
-        browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(browser, bed).await;
     pass(
         browser,
         "account",
@@ -200,13 +206,7 @@ async fn from_nothing_to_the_first_call_with_a_password() {
 
     let run = FirstRun::start(&[("CALLSCOPE_LOG", "trace")]).await;
     let mut browser = run.browser().await;
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     let found = browser.get("/set-up/account").await;
     assert!(
         found.contains("up to v1.12") && found.contains("by password or access token"),
@@ -537,13 +537,7 @@ async fn a_token_that_runs_out_is_kept_beside_the_database() {
     bed.hs.set_lasting_token_life(600_000);
     let run = FirstRun::start(&[]).await;
     let mut browser = run.browser().await;
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     let login = [("user", "@bot:sim.example"), ("password", "secret")];
     pass(&mut browser, "account", &login, "/set-up/rooms").await;
     pass(&mut browser, "rooms", &[], "/set-up/access").await;
@@ -720,13 +714,7 @@ async fn other_machines_are_asked_for_a_password() {
     let opened = browser.open(&run.link).await;
     assert_eq!(opened.status(), 303);
     let token = [("access_token", bed.token.as_str())];
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     pass(&mut browser, "account", &token, "/set-up/rooms").await;
     pass(&mut browser, "rooms", &[], "/set-up/access").await;
     let page = browser.get("/set-up/access").await;
@@ -774,13 +762,7 @@ async fn a_device_that_is_not_used_is_removed_at_the_end() {
     let bed = Bed::new().await;
     let run = FirstRun::start(&[]).await;
     let mut browser = run.browser().await;
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     let login = [("user", "bot"), ("password", "secret")];
     pass(&mut browser, "account", &login, "/set-up/rooms").await;
     // Another sign-in takes its place.
@@ -801,13 +783,7 @@ async fn what_the_homeserver_says_writes_no_setting() {
     let bed = Bed::new().await;
     let run = FirstRun::start(&[]).await;
     let mut browser = run.browser().await;
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     let user_id = "@x\nopen_to_everybody = true\n#:hs.example";
     bed.hs.inject(Fault::lasting(
         "/whoami",
@@ -943,13 +919,7 @@ async fn a_proxy_takes_the_choice_of_this_machine_away() {
 
     let named = FirstRun::start(&[("CALLSCOPE_PUBLIC_NAMES", "https://calls.example")]).await;
     let mut browser = named.browser().await;
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     let token = [("access_token", bed.token.as_str())];
     pass(&mut browser, "account", &token, "/set-up/rooms").await;
     pass(&mut browser, "rooms", &[], "/set-up/access").await;
@@ -1037,13 +1007,7 @@ async fn a_device_that_is_being_made_is_removed_at_the_end() {
     let bed = Bed::new().await;
     let run = FirstRun::start(&[]).await;
     let mut browser = run.browser().await;
-    pass(
-        &mut browser,
-        "homeserver",
-        &[("homeserver", &bed.hs.url())],
-        "/set-up/account",
-    )
-    .await;
+    pass_homeserver(&mut browser, &bed).await;
     let slow = FaultKind::Slow(std::time::Duration::from_secs(2));
     bed.hs.inject(Fault::lasting("/filter", slow));
     let token = token_of_form(&browser.get("/set-up/account").await);
