@@ -42,6 +42,9 @@ pub struct StayEvidence {
     pub left_overs: HashMap<String, LeftOverEvent>,
 }
 
+/// Maximum number of times that stays are read if each time some change meanwhile.
+const READS_MAX: usize = 3;
+
 /// Stays, with what is known of them.
 #[derive(Debug)]
 pub(crate) struct KnownStays {
@@ -55,6 +58,26 @@ impl KnownStays {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn read(
+        store: &Reader,
+        call_ids: &[String],
+        stay_ids: &[String],
+        now: i64,
+    ) -> Result<Self, Error> {
+        let mut known = Self::read_once(store, call_ids, stay_ids, now).await?;
+
+        // A leave that comes between the reads would stand beside the stay that it ended, as if
+        // nothing told that the device is gone.
+        for _ in 1..READS_MAX {
+            if !known.evidence.ghosts.contradict(&known.members) {
+                break;
+            }
+            known = Self::read_once(store, call_ids, stay_ids, now).await?;
+        }
+
+        Ok(known)
+    }
+
+    async fn read_once(
         store: &Reader,
         call_ids: &[String],
         stay_ids: &[String],
@@ -91,6 +114,16 @@ pub struct Ghosts {
 }
 
 impl Ghosts {
+    /// Did one of these stays change between the read of its row and that of its events?
+    fn contradict(&self, members: &[model::Member]) -> bool {
+        let has_changed = |member: &model::Member| {
+            let told = self.told.get(&member.stay.id);
+            told.is_some_and(|told| told.until_ms != member.stay.until_ms)
+        };
+
+        members.iter().any(has_changed)
+    }
+
     /// What tells whether the device of a stay is gone, from outside of the stay itself.
     fn clues(&self, stay: &Membership) -> Clues {
         let told = self.told.get(&stay.id);
@@ -358,4 +391,32 @@ pub(crate) fn problem_stays<'a>(
     };
 
     members.iter().zip(used).map(of_member).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read::tests::Bed;
+
+    #[tokio::test]
+    async fn a_stay_that_ended_between_two_reads_contradicts_its_events() {
+        let bed = Bed::new().await;
+        bed.call("call", 1000, 9000).await;
+        bed.stay("@a:h", "'D'", "a", 1000, 9000).await;
+        let calls = ["call".to_owned()];
+        let before = memberships::members_of_calls(&bed.store, &calls);
+        let before = before.await.unwrap();
+
+        bed.run("update memberships set until_ms = 2000").await;
+        let ids: Vec<String> = before.iter().map(|member| member.stay.id.clone()).collect();
+        let ghosts = Ghosts {
+            told: ghosts::statements_of_stays(&bed.store, &ids).await.unwrap(),
+            ..Ghosts::default()
+        };
+        let after = memberships::members_of_calls(&bed.store, &calls);
+
+        assert_eq!(ids.len(), 1);
+        assert!(ghosts.contradict(&before));
+        assert!(!ghosts.contradict(&after.await.unwrap()));
+    }
 }

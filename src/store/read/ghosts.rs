@@ -29,12 +29,15 @@ pub struct StayStatements {
     pub is_hourly_client: bool,
     pub came_back: bool,
     pub current: Option<CurrentEvent>,
+    /// When the stay ends unless renewed, ms, as read together with the rest.
+    pub until_ms: i64,
 }
 
 json_row! {
     /// What is told of a stay `o`, and its last event `l`.
     struct ToldRow {
         id: String = "o.id",
+        until_ms: i64 = "o.until_ms",
         join_json: Option<String> = "o.join_json",
         goodbye_ms: Option<i64> = "o.goodbye_ms",
         event_id: Option<String> = "l.event_id",
@@ -51,7 +54,7 @@ static TOLD: MultiRow = MultiRow::new(
     sql!(
         "select ",
         ToldRow::LIST,
-        " from (select m.id, m.room_id,
+        " from (select m.id, m.room_id, m.until_ms,
             case when octet_length(j.json) <= 16384 then j.json end as join_json,
             (select case when p.end_reason in ('left', 'delayed_leave') then p.until_ms end
             from memberships p
@@ -93,6 +96,7 @@ fn statements_from_row(row: ToldRow) -> (String, StayStatements) {
             kind,
             state_key: row.state_key,
         }),
+        until_ms: row.until_ms,
     };
 
     (row.id, told)

@@ -415,6 +415,7 @@ fn alone(hourly: bool) -> CallFacts {
     ledger.stays.origins.insert(ada.stay.id.clone(), origins);
     let told = StayStatements {
         is_hourly_client: hourly,
+        until_ms: 0,
         came_back: false,
         current: Some(CurrentEvent {
             event_id: "$a1".to_owned(),
