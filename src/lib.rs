@@ -10,13 +10,13 @@
 //! | module | may import (of ours) | may touch |
 //! |---|---|---|
 //! | [`rtc`] | nothing | nothing: no async, no clock, no logging, no I/O |
-//! | [`matrix`] | `rtc` | the network, towards homeservers |
+//! | [`matrix`] | `rtc`, `tls` | the network, towards homeservers |
 //! | [`store`] | `rtc` | the database; all SQL is here; `Reader` reads, `Writer` also writes, `SignIns` writes who signed in |
 //! | [`observer`] | `rtc`, `matrix`, `store`, `changes`, `clock` | timers; the only writer |
-//! | [`web`] | `rtc`, `store` (`Reader`, `SignIns`), `changes`, `clock` | sockets of browsers and programs; the provider of OpenID Connect |
+//! | [`web`] | `rtc`, `store` (`Reader`, `SignIns`), `changes`, `clock`, `tls` | sockets of browsers and programs; the provider of OpenID Connect |
 //! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP, for the demo and the tests |
 //! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
-//! | [`changes`], [`clock`], [`telemetry`] | nothing | memory; the clock; the log |
+//! | [`changes`], [`clock`], [`telemetry`], [`tls`] | nothing | memory; the clock; the log; whom TLS trusts |
 //! | [`setup`] | `rtc`, `matrix`, `store`, `config`, `web`, `clock` | the first run: pages that write the configuration file |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
 //!
@@ -108,4 +108,5 @@ pub mod setup;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod web;

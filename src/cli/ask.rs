@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::config::check::parse_web_address;
 use crate::matrix::Secret;
+use crate::tls::trust_authorities;
 use crate::web::http::viewer::{PART, SHOWS};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -49,7 +50,7 @@ impl RunningServer {
         };
 
         // A server on this machine is not reached through a proxy.
-        let client = reqwest::Client::builder()
+        let client = trust_authorities(reqwest::Client::builder())
             .no_proxy()
             .timeout(Duration::from_secs(20))
             .build()?;

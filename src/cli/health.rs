@@ -2,6 +2,7 @@
 
 use super::ask::reachable_address;
 use crate::config::Config;
+use crate::tls::trust_authorities;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 /// When nothing answers within five seconds, or with an error.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
     let address = reachable_address(config.bind);
-    let client = reqwest::Client::builder()
+    let client = trust_authorities(reqwest::Client::builder())
         .no_proxy()
         .timeout(Duration::from_secs(5))
         .build()?;

@@ -50,6 +50,7 @@ pub use wellknown::{WellKnown, address_for_clients};
 
 pub use crate::rtc::sieve::TYPES;
 
+use crate::tls::trust_authorities;
 use request::Request;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -354,7 +355,7 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
         }
     });
 
-    reqwest::Client::builder()
+    trust_authorities(reqwest::Client::builder())
         .user_agent(&settings.user_agent)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(KEEP_ALIVE)

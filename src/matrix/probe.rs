@@ -12,6 +12,7 @@ use super::wire::one_line;
 pub use crate::rtc::probe_answer::ProbeAnswer;
 pub use crate::rtc::server_check::{PublishedWellKnown, ServerFeatures};
 use crate::rtc::transport::normalise_url;
+use crate::tls::trust_authorities;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -371,7 +372,7 @@ pub(super) fn json_of_answer(asked: Asked) -> ProbeAnswer<Value> {
 /// The HTTP client for probes, from a builder that says which addresses are allowed: short
 /// timeouts, no redirects, no proxy, and no connection that is kept.
 fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder
+    trust_authorities(builder)
         .user_agent(concat!("callscope/", env!("CARGO_PKG_VERSION"), " (probe)"))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TIMEOUT)

@@ -2,6 +2,7 @@
 //! that failed or is old), and who signed in. Its answers are believed only with its signature.
 
 use super::OpenIdSettings;
+use crate::tls::trust_authorities;
 use crate::web::sign_in::secret_text::new_secret;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey,
@@ -181,7 +182,7 @@ impl<'c> AsyncHttpClient<'c> for ProviderHttp {
 
 impl ProviderHttp {
     fn new() -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+        let client = trust_authorities(reqwest::Client::builder())
             .user_agent(concat!("callscope/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
