@@ -257,27 +257,38 @@ pub fn running_duration(ms: impl WholeNumber) -> String {
     }
 }
 
-/// The duration of something that has ended: `under 1 min`, `12 min`, `1 h 40`, `2 d 3 h`.
+/// This many ms in units of `unit` ms, rounded to the nearest.
+fn round_to_unit(ms: i64, unit: i64) -> i64 {
+    ms.saturating_add(unit / 2) / unit
+}
+
+/// The duration of something that has ended, rounded: `under 1 min`, `12 min`, `1 h 40`,
+/// `2 d 3 h`.
 #[must_use]
 pub fn ended_duration(ms: impl WholeNumber) -> String {
     let ms = ms.whole().max(0);
-    match ms {
-        ..MINUTE => "under 1 min".to_owned(),
-        MINUTE..HOUR => format!("{} min", ms / MINUTE),
-        HOUR..DAY => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
-        _ => format!("{} d {} h", group_digits(ms / DAY), ms / HOUR % 24),
+    let minutes = round_to_unit(ms, MINUTE);
+    let hours = round_to_unit(ms, HOUR);
+
+    match minutes {
+        _ if ms < MINUTE => "under 1 min".to_owned(),
+        ..60 => format!("{minutes} min"),
+        60..1440 => format!("{} h {:02}", minutes / 60, minutes % 60),
+        _ => format!("{} d {} h", group_digits(hours / 24), hours % 24),
     }
 }
 
-/// A total duration: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
+/// A total duration, rounded: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
 #[must_use]
 pub fn total_duration(ms: impl WholeNumber) -> String {
     let ms = ms.whole().max(0);
-    match ms {
-        1..MINUTE => "under 1 min".to_owned(),
-        ..HOUR => format!("{} min", ms / MINUTE),
-        _ if ms < 100 * HOUR => format!("{} h {:02}", ms / HOUR, ms / MINUTE % 60),
-        _ => format!("{} h", group_digits(ms / HOUR)),
+    let minutes = round_to_unit(ms, MINUTE);
+
+    match minutes {
+        _ if (1..MINUTE).contains(&ms) => "under 1 min".to_owned(),
+        ..60 => format!("{minutes} min"),
+        60..6000 => format!("{} h {:02}", minutes / 60, minutes % 60),
+        _ => format!("{} h", group_digits(round_to_unit(ms, HOUR))),
     }
 }
 

@@ -137,3 +137,19 @@ fn a_name_from_right_to_left_stays_in_its_place() {
     assert_eq!(isolate_bidi("Zoë"), "Zoë");
     assert_eq!(isolate_bidi("דנה 2"), "\u{2068}דנה 2\u{2069}");
 }
+
+#[test]
+fn durations_are_rounded_to_what_is_shown() {
+    assert_eq!(ended_duration(MINUTE - 1), "under 1 min");
+    assert_eq!(ended_duration(MINUTE + 29_999), "1 min");
+    assert_eq!(ended_duration(MINUTE + 30_000), "2 min");
+    assert_eq!(ended_duration(HOUR - 1), "1 h 00");
+    assert_eq!(ended_duration(2 * HOUR - 1), "2 h 00");
+    assert_eq!(ended_duration(DAY - 1), "1 d 0 h");
+    assert_eq!(ended_duration(2 * DAY - 1), "2 d 0 h");
+    assert_eq!(total_duration(0), "0 min");
+    assert_eq!(total_duration(1), "under 1 min");
+    assert_eq!(total_duration(100 * HOUR - 1), "100 h");
+    assert_eq!(total_duration(100 * HOUR + 30 * MINUTE), "101 h");
+    assert_eq!(total_duration(i64::MAX), "2,562,047,788,015 h");
+}
