@@ -204,6 +204,36 @@ fn the_readme_is_short_and_has_its_two_commands() {
     }
 }
 
+/// The versions in the names of the files of a release, such as `callscope_0.2.0-1_amd64.deb`.
+fn versions_of_files(text: &str) -> Vec<String> {
+    let is_of_version = |letter: char| letter.is_ascii_digit() || letter == '.';
+    let names = ["callscope-", "callscope_", "callscope:"];
+    let after_names = names.iter().flat_map(|name| text.split(name).skip(1));
+    let versions = after_names.map(|rest| {
+        let version: String = rest
+            .chars()
+            .take_while(|letter| is_of_version(*letter))
+            .collect();
+
+        version.trim_end_matches('.').to_owned()
+    });
+
+    versions
+        .filter(|version| version.matches('.').count() == 2)
+        .collect()
+}
+
+#[test]
+fn the_files_of_a_release_are_named_with_this_version() {
+    for path in ["README.md", "docs/install.md"] {
+        let versions = versions_of_files(&read(path));
+        assert!(versions.len() >= 3, "{path}: {versions:?}");
+        for version in versions {
+            assert_eq!(version, env!("CARGO_PKG_VERSION"), "{path}");
+        }
+    }
+}
+
 #[test]
 fn every_setting_is_explained_with_its_default() {
     let chapter = read("docs/configure.md");
