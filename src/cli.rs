@@ -10,6 +10,7 @@ mod backfill;
 mod backup;
 mod check;
 mod check_rooms;
+mod check_upgrade;
 mod demo;
 mod demo_checks;
 mod derive;
@@ -26,6 +27,7 @@ mod passwd;
 mod rebuild;
 mod serve;
 mod token;
+mod upgrade_bar;
 mod visibility;
 
 use crate::config::{Config, ConfigFaults, process_environment};
@@ -162,7 +164,8 @@ enum Command {
     },
     /// Check the configuration: try the database, the account, every room that is named (joining
     /// those that it is not in, as the server would) and every open invitation. Exit code 1 when
-    /// something fails, and what to do. No device is left behind.
+    /// something fails, and what to do. No device is left behind. Says, too, what the next start
+    /// would do to the database, and changes nothing of it.
     Check,
     /// Say why calls fail on a homeserver: asks it everything that a call needs, from its name to
     /// its SFU. What is broken comes first, with what to set. Exit code 1 if something is broken.

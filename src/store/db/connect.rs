@@ -157,7 +157,7 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
 /// database there. No password is shown. A password with an unescaped `@` or `/` is parsed as a
 /// part of the host or the path. Such an address has more `@` or `/` than usual, and nothing of it
 /// is shown.
-fn database_name(url: &str) -> String {
+pub(in crate::store) fn database_name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
     }

@@ -4,7 +4,7 @@
 mod accounts;
 mod depth;
 mod direct_rooms;
-mod filled;
+pub mod filled;
 mod forgotten;
 mod keep;
 mod large;
@@ -18,6 +18,7 @@ mod rings;
 mod rules;
 mod sign_ins;
 mod unseen;
+mod upgrades;
 mod words;
 
 use crate::generate;
