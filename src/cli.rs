@@ -23,6 +23,7 @@ mod idle_look;
 mod init;
 mod key;
 mod look;
+mod migrate_store;
 mod passwd;
 mod rebuild;
 mod serve;
@@ -31,6 +32,7 @@ mod upgrade_bar;
 mod visibility;
 
 use crate::config::{Config, ConfigFaults, process_environment};
+use crate::matrix::Secret;
 use crate::rtc::slot::SlotPolicy;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -111,6 +113,18 @@ enum Command {
     Restore {
         /// What `callscope backup` wrote.
         file: PathBuf,
+    },
+    /// Copy the database into another, empty one, such as from SQLite to PostgreSQL, compare the two,
+    /// and say what to put into the configuration. Callscope must not run. No configuration is read.
+    MigrateStore {
+        /// What is copied: the path of a SQLite file, or an address as in database_url. It stays as
+        /// it is.
+        #[arg(value_parser = migrate_store::parse_database)]
+        from: Secret,
+        /// An empty database: postgres://user@host/name (PGPASSWORD or ~/.pgpass may have the
+        /// password), or the path of a file that is not there yet.
+        #[arg(value_parser = migrate_store::parse_database)]
+        to: Secret,
     },
     /// List calls, newest first; asks the Callscope that runs with the same configuration.
     Calls {
@@ -260,6 +274,7 @@ pub async fn run() -> ExitCode {
         }) => derive::run(&file, now, slot_policy),
         Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
         Some(Command::Passwd) => passwd::run(),
+        Some(Command::MigrateStore { from, to }) => Box::pin(migrate_store::run(&from, &to)).await,
         Some(Command::Init(options)) => {
             Box::pin(init::run(arguments.config.as_deref(), options)).await
         }

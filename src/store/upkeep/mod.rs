@@ -4,3 +4,4 @@
 pub mod next_start;
 pub mod retention;
 pub(super) mod retention_cutoffs;
+pub mod transfer;

@@ -17,6 +17,7 @@ mod redactions;
 mod rings;
 mod rules;
 mod sign_ins;
+mod transfers;
 mod unseen;
 mod upgrades;
 mod words;
