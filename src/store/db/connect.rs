@@ -259,6 +259,9 @@ async fn set_limit(
     Ok(())
 }
 
+/// How long a `SQLite` connection waits for another program's lock, ms.
+pub(super) const BUSY_TIMEOUT: &str = "pragma busy_timeout = 2000";
+
 /// Sets up a new connection to a `SQLite` file, with a cache of so many kB. `PostgreSQL` needs
 /// nothing.
 async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::Error> {
@@ -283,7 +286,7 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
     // Each wait for another program's lock is short, so that we can report it while it lasts.
-    connection.execute("pragma busy_timeout = 2000").await?;
+    connection.execute(BUSY_TIMEOUT).await?;
     connection
         .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
         .await?;

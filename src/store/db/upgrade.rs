@@ -9,7 +9,7 @@ use super::upgrade_backup;
 use super::upgrade_progress::{UpgradeProgress, UpgradeStep};
 use crate::store::{Db, Error};
 use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
-use sqlx::{AnyConnection, AnyPool, Connection};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -220,6 +220,7 @@ async fn upgrade_locked(
     }
 
     let backup = back_up(connection, url, &plan, options).await?;
+    wait_long_for_locks(connection, true).await?;
     let mut tx = connection.begin_with(begin).await?;
     // Another process may have upgraded it meanwhile.
     let plan = plan_upgrade(&mut tx, url).await?;
@@ -238,6 +239,7 @@ async fn upgrade_locked(
 
     options.progress.begin_step_of_upgrade(UpgradeStep::Finish);
     tx.commit().await?;
+    wait_long_for_locks(connection, false).await?;
     if from.is_some() {
         let took_ms = since.elapsed().as_millis();
         tracing::info!(from, to, took_ms, "the database is upgraded");
@@ -245,6 +247,21 @@ async fn upgrade_locked(
 
     if let Some(backup) = backup {
         upgrade_backup::delete_older_backups(&backup);
+    }
+
+    Ok(())
+}
+
+/// Lets a `SQLite` connection wait long for another program that has the database locked, or as
+/// short as it usually does. Only at the start is there nobody whom that would keep waiting.
+async fn wait_long_for_locks(connection: &mut AnyConnection, long: bool) -> Result<(), Error> {
+    if Dialect::of_connection(connection) == Dialect::Sqlite {
+        let text = if long {
+            "pragma busy_timeout = 15000"
+        } else {
+            connect::BUSY_TIMEOUT
+        };
+        connection.execute(text).await?;
     }
 
     Ok(())

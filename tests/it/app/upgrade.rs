@@ -5,9 +5,16 @@ use crate::app::alone::settings;
 use crate::app::bed::Bed;
 use crate::app::operator::run;
 use crate::store::filled::{FILES, fill};
-use crate::support::app::{App, Settings};
-use sqlx::{AnyPool, AssertSqlSafe};
+use crate::support::app::{App as Program, Settings};
+use crate::support::eventually;
+use crate::support::http::Http;
+use callscope::app::{App, StartOptions};
+use callscope::clock::Clock;
+use callscope::config::Config;
+use callscope::matrix::probe::Prober;
+use sqlx::{AnyPool, AssertSqlSafe, Connection, Executor, SqliteConnection};
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::Path;
 
 /// The files of a folder with their contents, but for those that every opening makes.
@@ -69,7 +76,7 @@ async fn an_upgrade_is_announced_backed_up_and_taken_back() {
         "a check changes nothing"
     );
 
-    let app = App::ready(&settings).await;
+    let app = Program::ready(&settings).await;
     let log = app.log();
     for part in [
         "the database is being upgraded from=114",
@@ -111,9 +118,48 @@ async fn where_it_is_switched_off_a_start_says_that_no_backup_is_made() {
     let settings = settings.with("CALLSCOPE_BACKUP_BEFORE_UPGRADE", "false");
     let (_, said, _) = run(&settings, &["check"]).await;
     assert!(said.contains("No backup is made first"), "{said}");
-    let app = App::ready(&settings).await;
+    let app = Program::ready(&settings).await;
     assert!(app.log().contains("no backup is made before the upgrade"));
     app.kill();
     let names = files_in(bed.folder.path());
     assert!(names.keys().all(|name| !name.contains("before-upgrade")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_during_an_upgrade_is_told_so_and_gets_the_pages_after_it() {
+    let bed = Bed::new().await;
+    let (_, url) = with_older_database(&bed).await;
+    let mut variables = bed.settings();
+    variables.retain(|(name, _)| name != "CALLSCOPE_DATABASE_URL");
+    variables.push(("CALLSCOPE_DATABASE_URL".to_owned(), url.clone()));
+    let config = Config::load(None, variables.into_iter()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = Http::new(&format!("http://{}", listener.local_addr().unwrap()), None);
+    let options = StartOptions {
+        listener: Some(listener),
+        ..StartOptions::default()
+    };
+
+    execute(&url, "pragma journal_mode = wal").await;
+    // The upgrade cannot go on before this lets go of the database.
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    other.execute("begin immediate").await.unwrap();
+    let starting =
+        tokio::spawn(
+            async move { App::start_on(options, &config, Clock::System, Prober::new).await },
+        );
+    let answer = eventually("an answer", 10, async || Some(http.get("/readyz").await)).await;
+    let words = answer.body["error"].as_str().unwrap_or_default();
+    assert!(
+        answer.status == 503 && words.contains("being upgraded"),
+        "{} {words}",
+        answer.status
+    );
+    assert_eq!(http.get("/healthz").await.status, 200);
+    assert_eq!(http.get("/api/v1/calls").await.status, 503);
+    other.execute("rollback").await.unwrap();
+
+    let app = starting.await.unwrap().unwrap();
+    assert_eq!(http.get("/api/v1/calls").await.status, 200);
+    app.stop().await;
 }
