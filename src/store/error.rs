@@ -43,6 +43,15 @@ pub enum Error {
         needed: u64,
         free: u64,
     },
+    #[error(
+        "the database {} was not upgraded, because the backup before it failed: {source}; if that is \
+         the disk, mend it, else take back an older backup (callscope restore FILE); \
+         CALLSCOPE_BACKUP_BEFORE_UPGRADE=false goes on without", database.display()
+    )]
+    NoBackup {
+        database: PathBuf,
+        source: Box<Error>,
+    },
     #[error("stored data could not be read: {0}")]
     Content(String),
     /// Another process observes into this database.

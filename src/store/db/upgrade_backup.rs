@@ -90,14 +90,18 @@ pub(in crate::store) async fn make_backup(
     let path = backup_path(database, shape);
     let part = path_with_suffix(&path, ".partial");
     // A start that was stopped meanwhile left it.
-    let _ = std::fs::remove_file(&part);
-    let done = write_and_check(database, &part).await;
+    remove_unfinished(&part);
+    let done = write_and_check(database, &part)
+        .await
+        .and_then(|bytes| backup::rename_durably(&part, &path).map(|()| bytes));
     if done.is_err() {
-        let _ = std::fs::remove_file(&part);
+        remove_unfinished(&part);
     }
 
-    let bytes = done?;
-    backup::rename_durably(&part, &path)?;
+    let bytes = done.map_err(|source| Error::NoBackup {
+        database: database.to_owned(),
+        source: Box::new(source),
+    })?;
 
     Ok(UpgradeBackup {
         path,
@@ -105,6 +109,14 @@ pub(in crate::store) async fn make_backup(
         bytes,
         made: SystemTime::now(),
     })
+}
+
+/// Removes an unfinished backup, and its journal: `SQLite` would believe that it belongs to the next
+/// one.
+fn remove_unfinished(part: &Path) {
+    for end in ["", "-journal"] {
+        let _ = std::fs::remove_file(path_with_suffix(part, end));
+    }
 }
 
 /// Writes a copy into a new file, and checks that it can be restored. Returns its size, bytes.
@@ -115,12 +127,19 @@ async fn write_and_check(database: &Path, part: &Path) -> Result<u64, Error> {
     let _ = sqlx::Connection::close(connection).await;
     let bytes = written?;
 
-    let mut copy = backup::open_file(part, true).await?;
-    let checked = backup::check_copy(&mut copy, part).await;
-    let _ = sqlx::Connection::close(copy).await;
-    checked?;
+    check_backup(part).await?;
 
     Ok(bytes)
+}
+
+/// Checks that a backup can be read to its end, and is one that a restore takes. A restore checks it
+/// again, and its indexes, too, for which nobody is to wait here.
+async fn check_backup(file: &Path) -> Result<(), Error> {
+    let mut copy = backup::open_file(file, true).await?;
+    let checked = backup::check_copy(&mut copy, file, backup::QUICK_CHECK).await;
+    let _ = sqlx::Connection::close(copy).await;
+
+    checked.map(drop)
 }
 
 /// The backups of this kind beside the database, newest first. None if the folder cannot be read.
@@ -248,5 +267,32 @@ mod tests {
     fn the_disk_of_a_relative_path_is_found() {
         assert!(free_bytes(Path::new("callscope.db")).unwrap() > 0);
         assert!(free_bytes(Path::new("/nowhere/at/all.db")).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_is_damaged_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.db");
+        let url = format!("sqlite://{}", file.display());
+        crate::store::Writer::open(&url)
+            .await
+            .unwrap()
+            .close()
+            .await;
+        assert!(check_backup(&file).await.is_ok());
+
+        let mut connection = backup::open_file(&file, true).await.unwrap();
+        let root: i64 =
+            sqlx::query_scalar("select rootpage from sqlite_master where name = 'heads'")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        sqlx::Connection::close(connection).await.unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        let start = (usize::try_from(root).unwrap() - 1) * 4096;
+        bytes[start..start + 4096].fill(0x5a);
+        std::fs::write(&file, bytes).unwrap();
+        let error = check_backup(&file).await.unwrap_err().to_string();
+        assert!(error.contains("it is damaged"), "{error}");
     }
 }

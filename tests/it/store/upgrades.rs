@@ -108,6 +108,11 @@ fn of_many_upgrades_the_last_two_backups_are_kept() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         std::fs::write(beside("callscope.db.before-restore-x"), "mine").unwrap();
+        // What a start leaves that is killed while it makes its backup.
+        for end in ["partial", "partial-journal"] {
+            let name = format!("callscope.db.before-upgrade-from-0114.{end}");
+            std::fs::write(beside(&name), "rest").unwrap();
+        }
         std::fs::write(beside("copy.db"), "mine").unwrap();
 
         open_and_close(database.url()).await;
@@ -186,15 +191,18 @@ fn a_damaged_database_is_not_upgraded() {
             return;
         }
 
-        let file = file_of(&database);
-        let mut bytes = std::fs::read(&file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle..middle + 20_000].fill(0x5a);
-        std::fs::write(&file, bytes).unwrap();
-
+        let sql = "select rootpage from sqlite_master where name = 'memberships'";
+        let root = usize::try_from(number(database.url(), sql).await).unwrap();
+        let mut bytes = std::fs::read(file_of(&database)).unwrap();
+        bytes[(root - 1) * 4096..root * 4096].fill(0x5a);
+        std::fs::write(file_of(&database), bytes).unwrap();
         let error = Writer::open(database.url()).await.unwrap_err();
-        assert!(!matches!(error, Error::Newer { .. }), "{error}");
+        assert!(
+            matches!(error, Error::NoBackup { .. }) && error.to_string().contains("malformed"),
+            "{error}"
+        );
         assert_eq!(backups_beside(&database), Vec::<PathBuf>::new(), "{error}");
+        assert_eq!(shape_of(database.url()).await, shape);
     });
 }
 
