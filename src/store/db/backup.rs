@@ -159,7 +159,9 @@ pub(super) async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConn
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .read_only(read_only);
+        .read_only(read_only)
+        // To copy and to check a large database is slow, which is nothing to warn of.
+        .disable_statement_logging();
 
     Ok(options
         .busy_timeout(Duration::from_secs(30))
