@@ -11,6 +11,8 @@ use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
 use crate::rtc::words::Mode;
 use crate::store::db::instance_lock::InstanceLock;
+use crate::store::db::upgrade::UpgradeOptions;
+use crate::store::db::upgrade_progress::UpgradeProgress;
 use crate::store::rights::forget::{self, KnownName, NameToForget};
 use crate::store::sign_in::audit_log::{AuditEntry, AuditKind};
 use crate::store::sign_in::codes::{CodeOutbox, code_channel};
@@ -23,6 +25,7 @@ use crate::web::sign_in::operator_token::{self, NewToken};
 use crate::web::sign_in::password::PasswordHash;
 use crate::web::sign_in::proxy::TrustedProxies;
 use crate::web::sign_in::widget::{TokenAnswer, TokenChecker, WidgetToken};
+use crate::web::upgrading::serve_while_upgrading;
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
@@ -54,6 +57,15 @@ pub enum Error {
     /// A part of the program ended, by itself or by a panic.
     #[error("{part} stopped by itself ({why}); this is a fault in Callscope, please report it")]
     Stopped { part: &'static str, why: String },
+}
+
+/// How the program is started.
+#[derive(Debug, Default)]
+pub struct StartOptions {
+    /// A socket that listens already, whatever address is configured.
+    pub listener: Option<TcpListener>,
+    /// Told how far an upgrade of the database is.
+    pub progress: UpgradeProgress,
 }
 
 /// The running program.
@@ -94,21 +106,21 @@ impl App {
         clock: Clock,
         prober: impl FnOnce() -> Result<Prober, matrix::Error>,
     ) -> Result<Self, Error> {
-        Self::start_on(None, config, clock, prober).await
+        Self::start_on(StartOptions::default(), config, clock, prober).await
     }
 
-    /// Like [`Self::start_with`], on a socket that listens already if one is given, whatever
-    /// address is configured.
+    /// Like [`Self::start_with`], with these options.
     ///
     /// # Errors
     /// As [`Self::start_with`].
     pub async fn start_on(
-        listener: Option<TcpListener>,
+        options: StartOptions,
         config: &Config,
         clock: Clock,
         prober: impl FnOnce() -> Result<Prober, matrix::Error>,
     ) -> Result<Self, Error> {
         let account = config.account.as_ref().ok_or(Error::NoAccount)?;
+        let StartOptions { listener, progress } = options;
         let address = match &listener {
             Some(listener) => address_of(listener, config)?,
             None => config.bind,
@@ -124,7 +136,7 @@ impl App {
             None => listen_at(config.bind)?,
         };
         let address = address_of(&listener, config)?;
-        let store = Writer::open(config.database_url.expose()).await?;
+        let store = open_while_answering(config, &listener, &progress).await?;
         forget_servers(&store, config, clock.now_ms()).await?;
         let changes = Changes::since(clock.now_ms());
         let sign_ins = store.sign_ins();
@@ -228,6 +240,45 @@ impl App {
         self.handle.stop(true).await;
         self.store.close().await;
     }
+}
+
+/// Opens the configured database, and brings it to this version's shape. `progress` is told how far
+/// that is.
+pub(crate) async fn open_database(
+    config: &Config,
+    progress: &UpgradeProgress,
+) -> Result<Writer, store::Error> {
+    let options = UpgradeOptions {
+        makes_backup: config.backup_before_upgrade,
+        progress: progress.clone(),
+    };
+
+    Writer::open_upgrading(config.database_url.expose(), &options).await
+}
+
+/// Opens the database. While it is being upgraded, whoever asks at the socket learns that.
+async fn open_while_answering(
+    config: &Config,
+    listener: &TcpListener,
+    progress: &UpgradeProgress,
+) -> Result<Writer, Error> {
+    let mut running = progress.follow();
+    let mut opening = std::pin::pin!(open_database(config, progress));
+    tokio::select! {
+        store = &mut opening => return Ok(store?),
+        _ = running.wait_for(Option::is_some) => {}
+    }
+
+    let server = listener
+        .try_clone()
+        .and_then(|listener| serve_while_upgrading(listener, progress.follow()))
+        .map_err(Error::Web)?;
+    let handle = server.handle();
+    tokio::spawn(server);
+    let store = opening.await;
+    handle.stop(true).await;
+
+    Ok(store?)
 }
 
 /// A socket that listens at this address.

@@ -10,6 +10,7 @@ mod backfill;
 mod backup;
 mod check;
 mod check_rooms;
+mod check_upgrade;
 mod demo;
 mod demo_checks;
 mod derive;
@@ -22,13 +23,16 @@ mod idle_look;
 mod init;
 mod key;
 mod look;
+mod migrate_store;
 mod passwd;
 mod rebuild;
 mod serve;
 mod token;
+mod upgrade_bar;
 mod visibility;
 
 use crate::config::{Config, ConfigFaults, process_environment};
+use crate::matrix::Secret;
 use crate::rtc::slot::SlotPolicy;
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -110,6 +114,18 @@ enum Command {
         /// What `callscope backup` wrote.
         file: PathBuf,
     },
+    /// Copy the database into another, empty one, such as from SQLite to PostgreSQL, compare the two,
+    /// and say what to put into the configuration. Callscope must not run. No configuration is read.
+    MigrateStore {
+        /// What is copied: the path of a SQLite file, or an address as in database_url. It stays as
+        /// it is.
+        #[arg(value_parser = migrate_store::parse_database)]
+        from: Secret,
+        /// An empty database: postgres://user@host/name (PGPASSWORD or ~/.pgpass may have the
+        /// password), or the path of a file that is not there yet.
+        #[arg(value_parser = migrate_store::parse_database)]
+        to: Secret,
+    },
     /// List calls, newest first; asks the Callscope that runs with the same configuration.
     Calls {
         /// Only those that run now.
@@ -162,7 +178,8 @@ enum Command {
     },
     /// Check the configuration: try the database, the account, every room that is named (joining
     /// those that it is not in, as the server would) and every open invitation. Exit code 1 when
-    /// something fails, and what to do. No device is left behind.
+    /// something fails, and what to do. No device is left behind. Says, too, what the next start
+    /// would do to the database, and changes nothing of it.
     Check,
     /// Say why calls fail on a homeserver: asks it everything that a call needs, from its name to
     /// its SFU. What is broken comes first, with what to set. Exit code 1 if something is broken.
@@ -257,6 +274,7 @@ pub async fn run() -> ExitCode {
         }) => derive::run(&file, now, slot_policy),
         Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
         Some(Command::Passwd) => passwd::run(),
+        Some(Command::MigrateStore { from, to }) => Box::pin(migrate_store::run(&from, &to)).await,
         Some(Command::Init(options)) => {
             Box::pin(init::run(arguments.config.as_deref(), options)).await
         }

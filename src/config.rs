@@ -23,6 +23,10 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 /// A configuration without faults.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 #[derive(Debug, Clone)]
 pub struct Config {
     /// All calls are made up, and the pages say so. No setting does that.
@@ -58,6 +62,8 @@ pub struct Config {
     pub probe: ProbeConfig,
     /// A URL for sqlx. It may carry a password.
     pub database_url: Secret,
+    /// A backup of a `SQLite` database is made before a newer version changes its shape.
+    pub backup_before_upgrade: bool,
     /// Where the pages are served.
     pub bind: SocketAddr,
     /// The address under which people reach the pages.
@@ -249,6 +255,7 @@ impl Config {
         let poll_schedule = layers.parsed("poll_schedule", check::parse_schedule);
         let slot_policy = layers.parsed("slot_policy", str::parse);
         let rejoin_grace = layers.number("rejoin_grace", 0, 600);
+        let backup_before_upgrade = layers.switch("backup_before_upgrade");
         let (backfill, backfill_days) = (
             layers.switch("backfill"),
             read_days(layers, "backfill_days"),
@@ -299,6 +306,7 @@ impl Config {
             },
             probe: probe?,
             database_url,
+            backup_before_upgrade: backup_before_upgrade?,
             bind: bind?,
             public_url,
             public_names,

@@ -1,11 +1,13 @@
 //! `callscope backfill`: reads the history of rooms in the foreground and shows the progress.
 
 use super::look::{number_with_noun, say};
+use super::upgrade_bar::AboveBar;
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::observer::{BackfillPlan, BackfillScope, Observer};
 use crate::store::db::instance_lock::InstanceLock;
+use crate::store::db::upgrade_progress::UpgradeProgress;
 use crate::store::read::history_progress::{self, ReadProgress, ReadSums};
 use crate::store::{self, Writer};
 use crate::{app, telemetry};
@@ -14,7 +16,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -43,7 +44,7 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
 
     let bar = new_progress_bar()?;
     let above = bar.clone();
-    telemetry::start_log_to(&config.log, move || AboveBar(above.clone()))?;
+    telemetry::start_log_to(&config.log, move || AboveBar::new(&above))?;
     let clock = Clock::System;
     let hold = match InstanceLock::acquire_lock(
         config.database_url.expose(),
@@ -57,7 +58,7 @@ pub(super) async fn run(config: Config, asked: &[String]) -> Result<ExitCode, Bo
         hold => hold?,
     };
 
-    let store = Writer::open(config.database_url.expose()).await?;
+    let store = app::open_database(&config, &UpgradeProgress::default()).await?;
     // The command was given explicitly, so it runs even if the configuration disables back-fill.
     let wanted = Config {
         backfill: true,
@@ -352,19 +353,6 @@ fn new_progress_bar() -> Result<ProgressBar, Box<dyn Error>> {
 /// Prints a line above the bar, or alone if standard error is no terminal.
 fn say_above_bar(bar: &ProgressBar, line: &str) {
     bar.suspend(|| eprintln!("{line}"));
-}
-
-/// Prints lines of the log above the bar.
-struct AboveBar(ProgressBar);
-
-impl Write for AboveBar {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.0.suspend(|| std::io::stderr().write(buffer))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
 }
 
 #[cfg(test)]

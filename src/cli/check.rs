@@ -1,7 +1,9 @@
-//! `callscope check`: is the configuration right, and can everything that it names be reached?
+//! `callscope check`: is the configuration right, can everything that it names be reached, and what
+//! would the next start do?
 
 use super::account::sign_in;
 use super::check_rooms::check_all_rooms;
+use super::check_upgrade::print_next_start;
 use super::look::say;
 use crate::app::{self, OPEN_TO_OTHERS};
 use crate::config::{Config, ConfiguredAccount, Login};
@@ -57,7 +59,10 @@ pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
 /// it.
 async fn check_database(config: &Config, faults: &mut FaultCount) {
     match store::check_database(config.database_url.expose()).await {
-        Ok((name, true)) => say!("Database: {name} can be opened and written."),
+        Ok((name, true)) => {
+            say!("Database: {name} can be opened and written.");
+            print_next_start(config, faults).await;
+        }
         Ok((name, false)) => say!("Database: {name} is not there yet; the server makes it."),
         // Continue: problems with the homeserver are worth knowing, too.
         Err(error) => {

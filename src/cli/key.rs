@@ -1,6 +1,7 @@
 //! `callscope key`: keys by which programs read the pages and the API.
 
 use super::look::say;
+use super::upgrade_bar;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::db::instance_lock::InstanceLock;
@@ -75,7 +76,9 @@ pub(super) async fn open_store(config: &Config) -> Result<Writer, store::Error> 
     let who = format!("process {}, which changes settings", std::process::id());
 
     match InstanceLock::acquire_lock(url, &who).await {
-        Ok(hold) => Writer::open(url).await.inspect(|_| drop(hold)),
+        Ok(hold) => upgrade_bar::open_database(config)
+            .await
+            .inspect(|_| drop(hold)),
         Err(store::Error::Held { .. }) => Writer::open_beside_server(url).await,
         Err(error) => Err(error),
     }

@@ -2,6 +2,7 @@
 //! server.
 
 use super::look::{number_with_noun, say};
+use super::upgrade_bar;
 use crate::config::Config;
 use crate::rtc::fold::Rules;
 use crate::rtc::stamp::derivation_stamp;
@@ -33,7 +34,9 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
     );
     let store = match InstanceLock::acquire_lock(url, &who).await {
         // No server runs: migrate the database, then release the lock, so that a server may start.
-        Ok(hold) => Writer::open(url).await.inspect(|_| drop(hold))?,
+        Ok(hold) => upgrade_bar::open_database(config)
+            .await
+            .inspect(|_| drop(hold))?,
         Err(store::Error::Held { .. }) => Writer::open_beside_server(url).await?,
         Err(error) => return Err(error.into()),
     };

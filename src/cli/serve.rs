@@ -1,15 +1,18 @@
 //! `callscope`: observe and serve until told to stop. With nothing configured it serves the set-up
 //! first.
 
-use crate::app::{self, App, listen_at, wait_for_stop_signal};
+use super::upgrade_bar::UpgradeBar;
+use crate::app::{self, App, StartOptions, listen_at, wait_for_stop_signal};
 use crate::clock::Clock;
 use crate::config::{Config, process_environment};
 use crate::matrix::probe::Prober;
 use crate::setup::server::{SetUpServer, SetUpSettings};
+use crate::store::db::upgrade_progress::UpgradeProgress;
 use crate::telemetry;
 use crate::web::sign_in::operator_token;
 use secrecy::ExposeSecret;
 use std::error::Error;
+use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,12 +20,26 @@ use std::process::ExitCode;
 /// Runs the server until it is told to stop, or a part of it fails. The exit code is 2 if nothing
 /// says who may see the pages and strangers could.
 pub(super) async fn run(config: &Config) -> Result<ExitCode, Box<dyn Error>> {
-    telemetry::start_log(&config.log)?;
+    let progress = UpgradeProgress::default();
+    let bar = if std::io::stderr().is_terminal() {
+        let bar = UpgradeBar::new(&progress)?;
+        telemetry::start_log_to(&config.log, bar.log_writer())?;
+        Some(bar)
+    } else {
+        telemetry::start_log(&config.log)?;
+        None
+    };
+
     telemetry::log_panics();
-    let app = match App::start(config, Clock::watched()).await {
+    let options = StartOptions {
+        listener: None,
+        progress,
+    };
+    let app = match App::start_on(options, config, Clock::watched(), Prober::new).await {
         Err(app::Error::Config(faults)) => return Ok(super::report_faults(&faults)),
         started => started?,
     };
+    drop(bar);
 
     run_app(app).await
 }
@@ -113,5 +130,10 @@ pub(super) async fn run_set_up(
 async fn start_app(listener: &TcpListener, config: &Config) -> Result<App, Box<dyn Error>> {
     let listener = listener.try_clone()?;
 
-    Ok(App::start_on(Some(listener), config, Clock::watched(), Prober::new).await?)
+    let options = StartOptions {
+        listener: Some(listener),
+        progress: UpgradeProgress::default(),
+    };
+
+    Ok(App::start_on(options, config, Clock::watched(), Prober::new).await?)
 }

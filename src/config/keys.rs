@@ -81,6 +81,7 @@ pub const KEYS: &[SettingKey] = &[
         None,
         "/run/secrets/callscope_database_url",
     ),
+    new_key("backup_before_upgrade", Some("true"), "true or false"),
     new_key(
         "bind",
         Some("127.0.0.1:8080"),

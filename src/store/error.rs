@@ -16,8 +16,42 @@ pub enum Error {
         database: String,
         source: sqlx::Error,
     },
-    #[error("the database could not be brought to this version's shape: {0}")]
+    #[error(
+        "the database could not be brought to this version's shape, and nothing was changed: {0}"
+    )]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// A newer version has changed the database. `way` says how to go back.
+    #[error(
+        "a newer version of Callscope has changed the database {database} (its shape is {shape}, and \
+         this version knows {known}); start the newer version, or go back: {way}"
+    )]
+    Newer {
+        database: String,
+        shape: i64,
+        known: i64,
+        way: String,
+    },
+    /// The disk has fewer bytes free than the backup before an upgrade needs.
+    #[error(
+        "the disk of {} has {} free, and the backup that is made before an upgrade needs {}; make \
+         room there, or back up elsewhere (callscope backup FILE) and start with \
+         CALLSCOPE_BACKUP_BEFORE_UPGRADE=false to go on without",
+        database.display(), megabytes(*free), megabytes(*needed)
+    )]
+    NoRoomForBackup {
+        database: PathBuf,
+        needed: u64,
+        free: u64,
+    },
+    #[error(
+        "the database {} was not upgraded, because the backup before it failed: {source}; if that is \
+         the disk, mend it, else take back an older backup (callscope restore FILE); \
+         CALLSCOPE_BACKUP_BEFORE_UPGRADE=false goes on without", database.display()
+    )]
+    NoBackup {
+        database: PathBuf,
+        source: Box<Error>,
+    },
     #[error("stored data could not be read: {0}")]
     Content(String),
     /// Another process observes into this database.
@@ -45,6 +79,12 @@ pub enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
+}
+
+/// A number of bytes in words: MB with one digit after the point.
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes.div_ceil(100_000);
+    format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
 impl Error {

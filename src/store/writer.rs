@@ -4,6 +4,7 @@ use super::db::connect::{self, Setup};
 use super::db::disk::DiskLimit;
 use super::db::health::{FileIdentity, Health};
 use super::db::instance_lock;
+use super::db::upgrade::{self, MIGRATIONS, UpgradeOptions};
 use super::derive::pseudonyms;
 use super::derive::rederive::Rederiving;
 use super::ingest::sender_limit::SenderLimits;
@@ -18,7 +19,6 @@ use super::visible::{VisibleReaders, version};
 use super::{Derivation, Error, Tuning, Tx};
 use crate::rtc::fold::Rules;
 use crate::store::db::dialect::Dialect;
-use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Executor, Row};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -26,9 +26,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
-
-/// The migrations, from the first schema to this version's.
-pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How often erasing waits for readers of the database, and the pause between two tries.
 const ERASE_TRIES: u32 = 60;
@@ -72,16 +69,26 @@ impl Deref for Writer {
 }
 
 impl Writer {
-    /// Opens the database, makes the file if it does not exist, and migrates it to this version's
-    /// schema.
+    /// Opens the database, makes the file if it does not exist, and brings it to this version's
+    /// shape, after a backup.
     ///
     /// # Errors
-    /// When it cannot be opened or migrated.
+    /// As [`Self::open_upgrading`].
     pub async fn open(url: &str) -> Result<Self, Error> {
+        Self::open_upgrading(url, &UpgradeOptions::default()).await
+    }
+
+    /// Like [`Self::open`]. The options say how an older database is brought to this version's
+    /// shape.
+    ///
+    /// # Errors
+    /// When it cannot be opened, no backup can be made, or a migration fails; then the database is
+    /// as it was.
+    pub async fn open_upgrading(url: &str, options: &UpgradeOptions) -> Result<Self, Error> {
         let url = connect::with_create(url);
         connect::make_private(&url)?;
         let store = Self::connect(&url).await?;
-        MIGRATIONS.run(&store.write).await?;
+        upgrade::upgrade(&store.write, store.begin, &url, options).await?;
         version::make_triggers(&store).await?;
         sieve::sift_stored(&store).await?;
         pseudonyms::fill_once(&store, rand::random()).await?;

@@ -9,6 +9,7 @@ pub mod pages;
 pub mod routes;
 pub mod sign_in;
 pub mod svg;
+pub mod upgrading;
 pub mod view;
 
 use crate::changes::Changes;

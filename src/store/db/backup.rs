@@ -2,8 +2,9 @@
 //! database again.
 
 use super::instance_lock::{InstanceLock, canonical_path, file_of, path_with_suffix};
+use super::upgrade::MIGRATIONS;
+use super::upgrade_backup::BEFORE_UPGRADE;
 use crate::store::Error;
-use crate::store::writer::MIGRATIONS;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use std::fs::{File, OpenOptions};
@@ -75,7 +76,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     }
 
     let mut connection = open_file(from, true).await?;
-    let contents = check_copy(&mut connection, from).await?;
+    let contents = check_copy(&mut connection, from, WHOLE_CHECK).await?;
     let new = path_with_suffix(&database, ".restoring");
     if let Err(source) = std::fs::remove_file(&new)
         && source.kind() != std::io::ErrorKind::NotFound
@@ -97,7 +98,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     let bytes = done?;
     let aside = set_aside(
         &database,
-        &unused_file_name(&database, &format!(".before-restore-{stamp}")),
+        &unused_file_name(&database, &format!("{BEFORE_RESTORE}{stamp}")),
     )?;
     rename_durably(&new, &database)?;
 
@@ -108,8 +109,11 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     })
 }
 
-/// The files beside the database that hold what it held before: those that a restore set aside.
-/// Copies that somebody put elsewhere are not known.
+/// How the names of databases begin that a restore set aside, after that of the database.
+const BEFORE_RESTORE: &str = ".before-restore-";
+
+/// The files beside the database that hold what it held before: those that a restore set aside, and
+/// the backups that were made before an upgrade. Copies that somebody put elsewhere are not known.
 ///
 /// # Errors
 /// When the address of the database cannot be read.
@@ -119,23 +123,31 @@ pub fn list_set_aside(url: &str) -> Result<Vec<PathBuf>, Error> {
     };
 
     let database = canonical_path(&database);
-    let before = path_with_suffix(&database, ".before-restore-");
-    let entries = database.parent().map(std::fs::read_dir);
-    let entries = entries.and_then(Result::ok).into_iter().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let start = before.as_os_str().as_encoded_bytes();
-            path.as_os_str().as_encoded_bytes().starts_with(start)
-        })
-        .collect();
+    let before = [BEFORE_RESTORE, BEFORE_UPGRADE].map(|end| path_with_suffix(&database, end));
+    let mut found = list_files_beside(&database);
+    found.retain(|path| {
+        let name = path.as_os_str().as_encoded_bytes();
+        before
+            .iter()
+            .any(|before| name.starts_with(before.as_os_str().as_encoded_bytes()))
+    });
     found.sort();
 
     Ok(found)
 }
 
+/// All files in the folder of the database; none if it cannot be read.
+pub(super) fn list_files_beside(database: &Path) -> Vec<PathBuf> {
+    let entries = database.parent().map(std::fs::read_dir);
+    let entries = entries.and_then(Result::ok).into_iter().flatten();
+
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
+}
+
 /// A connection to a `SQLite` file, which must exist. With `read_only` nothing can be written.
-async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
+pub(super) async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Error> {
     // SQLite would only say "unable to open".
     let cannot = |source| Error::File {
         doing: "opening",
@@ -147,7 +159,9 @@ async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Err
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .read_only(read_only);
+        .read_only(read_only)
+        // To copy and to check a large database is slow, which is nothing to warn of.
+        .disable_statement_logging();
 
     Ok(options
         .busy_timeout(Duration::from_secs(30))
@@ -156,7 +170,7 @@ async fn open_file(path: &Path, read_only: bool) -> Result<SqliteConnection, Err
 }
 
 /// Makes an empty file that only the user of this process can read. An existing one is an error.
-fn new_file(path: &Path) -> Result<(), Error> {
+pub(super) fn new_file(path: &Path) -> Result<(), Error> {
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -171,7 +185,7 @@ fn new_file(path: &Path) -> Result<(), Error> {
 }
 
 /// Renames a file so that the new name also survives a power cut.
-fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
+pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), Error> {
     let cannot = |source| Error::File {
         doing: "moving",
         path: from.to_owned(),
@@ -207,7 +221,10 @@ async fn copy_to_file(connection: &mut SqliteConnection, to: &Path) -> Result<u6
 
 /// Writes a copy of the database without free pages into this file, to the disk. Returns the size,
 /// bytes.
-async fn vacuum_into_file(connection: &mut SqliteConnection, part: &Path) -> Result<u64, Error> {
+pub(super) async fn vacuum_into_file(
+    connection: &mut SqliteConnection,
+    part: &Path,
+) -> Result<u64, Error> {
     // Makes the copy release free pages in small steps, even if the original was made before that
     // was the default.
     if sqlx::query_scalar::<_, i64>("pragma auto_vacuum")
@@ -273,11 +290,21 @@ fn set_aside(database: &Path, aside: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(moved)
 }
 
-/// What the copy holds, after a check that it is an intact Callscope database whose version is not
+/// The whole check of a database: also whether each index has what its table has. Of a database of
+/// 2 GB it takes minutes.
+const WHOLE_CHECK: &str = "pragma integrity_check(3)";
+/// The check of everything but that, which is as fast as reading the file.
+pub(super) const QUICK_CHECK: &str = "pragma quick_check(3)";
+
+/// What the copy holds, after this check that it is an intact Callscope database whose version is not
 /// newer than this program.
-async fn check_copy(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, Error> {
+pub(super) async fn check_copy(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    check: &'static str,
+) -> Result<Contents, Error> {
     let bad = |why: String| Error::Backup(path.to_owned(), why);
-    let query = sqlx::query_scalar("pragma integrity_check(3)");
+    let query = sqlx::query_scalar(check);
     let said: Vec<String> = query
         .fetch_all(&mut *connection)
         .await

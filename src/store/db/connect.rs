@@ -157,7 +157,7 @@ fn can_be_made(url: &str, file: &Path) -> io::Result<()> {
 /// database there. No password is shown. A password with an unescaped `@` or `/` is parsed as a
 /// part of the host or the path. Such an address has more `@` or `/` than usual, and nothing of it
 /// is shown.
-fn database_name(url: &str) -> String {
+pub(in crate::store) fn database_name(url: &str) -> String {
     if let Ok(Some(file)) = file_of(url) {
         return file.display().to_string();
     }
@@ -259,6 +259,9 @@ async fn set_limit(
     Ok(())
 }
 
+/// How long a `SQLite` connection waits for another program's lock, ms.
+pub(super) const BUSY_TIMEOUT: &str = "pragma busy_timeout = 2000";
+
 /// Sets up a new connection to a `SQLite` file, with a cache of so many kB. `PostgreSQL` needs
 /// nothing.
 async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::Error> {
@@ -283,7 +286,7 @@ async fn set_up(connection: &mut AnyConnection, cache: u32) -> Result<(), sqlx::
     connection.execute("pragma journal_mode = wal").await?;
     connection.execute("pragma synchronous = normal").await?;
     // Each wait for another program's lock is short, so that we can report it while it lasts.
-    connection.execute("pragma busy_timeout = 2000").await?;
+    connection.execute(BUSY_TIMEOUT).await?;
     connection
         .execute(sqlx::AssertSqlSafe(format!("pragma cache_size = -{cache}")))
         .await?;

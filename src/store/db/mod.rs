@@ -11,4 +11,7 @@ pub mod instance_lock;
 pub(super) mod json_row;
 pub(super) mod multi_row;
 pub(super) mod select_text;
+pub mod upgrade;
+pub(super) mod upgrade_backup;
+pub mod upgrade_progress;
 pub(super) mod word_column;

@@ -672,12 +672,13 @@ pub struct NamedTransport {
     pub last_ms: i64,
 }
 
+// Without an address comes first: the two databases sort null differently.
 const NAMED: &str =
     "select transport_type as kind, transport_url, count(distinct user_id) as people,
         count(*) as stays, max(joined_ms) as last_ms
     from memberships where server = $3 and until_ms > $1 and joined_ms < $2 and until_ms > joined_ms
-    and transport_type is not null group by transport_type, transport_url order by 4 desc, 1, 2
-    limit 50";
+    and transport_type is not null group by transport_type, transport_url
+    order by 4 desc, 1, coalesce(transport_url, '') limit 50";
 
 /// The transports that people of a server name within a span, most stays first.
 ///

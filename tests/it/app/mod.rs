@@ -48,3 +48,4 @@ mod stops;
 mod storage;
 mod strangers;
 mod troubles;
+mod upgrade;

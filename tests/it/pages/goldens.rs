@@ -5,6 +5,7 @@
 //! by its diff: `INSTA_UPDATE=always cargo test --test it pages::goldens` writes the files again.
 
 use crate::pages::site::{Answer, NOW, Site, quote, text};
+use crate::support::database::Database;
 use callscope::sim::{Homeserver, World};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -135,9 +136,9 @@ pub async fn rooms_of_the_demo(site: &Site) -> Vec<Room> {
     rooms
 }
 
-/// The site over the seeded database.
-async fn seeded_site() -> Site {
-    let site = Site::filled("goldens").await;
+/// A site over this database, which is seeded.
+pub async fn seeded_site(database: Database) -> Site {
+    let site = Site::over(database).await.fill().await;
     let mut rooms = rooms_of_the_demo(&site).await;
     rooms.extend(rooms_of_vectors());
     rooms.extend(rooms_of_reports());
@@ -163,7 +164,7 @@ pub fn without_hashes(text: &str) -> String {
 }
 
 /// The answer without the size of the database, which changes with each migration.
-fn without_database_size(mut json: Value) -> Value {
+pub fn without_database_size(mut json: Value) -> Value {
     if let Some(size) = json.pointer_mut("/totals/database_bytes") {
         *size = "*".into();
     }
@@ -225,7 +226,7 @@ const FIXED: &[&str] = &[
 ];
 
 /// The addresses that are asked for: the fixed ones, and those of calls, rooms and servers.
-async fn paths(site: &Site) -> Vec<String> {
+pub async fn paths(site: &Site) -> Vec<String> {
     let mut paths: Vec<String> = FIXED.iter().map(|path| (*path).to_owned()).collect();
     paths.extend(paths_of_calls(site).await);
 
@@ -299,7 +300,7 @@ fn file_name(path: &str) -> String {
 
 #[tokio::test]
 async fn the_answers_over_one_database_are_as_stored() {
-    let site = seeded_site().await;
+    let site = seeded_site(Database::new().await).await;
     let paths = paths(&site).await;
     assert!(paths.len() > 200, "{}", paths.len());
 

@@ -103,6 +103,23 @@ impl Site {
         settings: Option<AccessSettings>,
     ) -> Self {
         let database = Database::new().await;
+        Self::listening_over(database, listener, name, public_url, settings).await
+    }
+
+    /// Over this database, with what is in it.
+    pub async fn over(database: Database) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let public_url = Some("https://calls.example/");
+        Self::listening_over(database, listener, "over", public_url, None).await
+    }
+
+    async fn listening_over(
+        database: Database,
+        listener: TcpListener,
+        name: &str,
+        public_url: Option<&str>,
+        settings: Option<AccessSettings>,
+    ) -> Self {
         let store = Writer::open(database.url()).await.unwrap();
         let base = address_of(&listener);
         let changes = Changes::default();
@@ -157,7 +174,7 @@ impl Site {
         Self::at(name, None, None).await.fill().await
     }
 
-    async fn fill(self) -> Self {
+    pub async fn fill(self) -> Self {
         let site = self;
         let start = vantages::VantageStart {
             id: "v",
@@ -242,6 +259,10 @@ impl Site {
             format!("update vantages set started_ms = {from}, last_sync_ms = {NOW}"),
         ])
         .await;
+    }
+
+    pub fn database_url(&self) -> &str {
+        self.database.url()
     }
 
     /// Changes the database directly, without our code.

@@ -21,9 +21,9 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe};
 use std::path::Path;
 
-const ROOM: &str = "!WEjBJqqpRW3dyq-o6uSIUCioWKN4mghZHcELmcZw9MQ";
+pub const ROOM: &str = "!WEjBJqqpRW3dyq-o6uSIUCioWKN4mghZHcELmcZw9MQ";
 /// After each tenth migration, the number of that one.
-const FILES: [(i64, &str); 5] = [
+pub const FILES: [(i64, &str); 5] = [
     (12, include_str!("filled/0012.sql")),
     (65, include_str!("filled/0065.sql")),
     (77, include_str!("filled/0077.sql")),
@@ -32,10 +32,17 @@ const FILES: [(i64, &str); 5] = [
 ];
 
 /// A database of the shape of that number, with these rows.
-async fn database_of(shape: i64, rows: &str) -> Database {
+pub async fn database_of(shape: i64, rows: &str) -> Database {
     let database = Database::empty().await;
+    fill(database.url(), shape, rows).await;
+
+    database
+}
+
+/// Makes the shape of that number in an empty database, and these rows.
+pub async fn fill(url: &str, shape: i64, rows: &str) {
     sqlx::any::install_default_drivers();
-    let url = database.url().replace(".db", ".db?mode=rwc");
+    let url = url.replace(".db", ".db?mode=rwc");
     let pool = AnyPool::connect(&url).await.unwrap();
     let all = Migrator::new(Path::new("migrations")).await.unwrap();
     let older = all.iter().filter(|one| one.version <= shape).cloned();
@@ -50,8 +57,6 @@ async fn database_of(shape: i64, rows: &str) -> Database {
         .await
         .unwrap();
     pool.close().await;
-
-    database
 }
 
 async fn events_of(database: &Database) -> Vec<RoomEvent> {

@@ -4,7 +4,7 @@
 mod accounts;
 mod depth;
 mod direct_rooms;
-mod filled;
+pub mod filled;
 mod forgotten;
 mod keep;
 mod large;
@@ -17,7 +17,9 @@ mod redactions;
 mod rings;
 mod rules;
 mod sign_ins;
+mod transfers;
 mod unseen;
+mod upgrades;
 mod words;
 
 use crate::generate;
