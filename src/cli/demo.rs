@@ -79,24 +79,22 @@ pub(super) async fn run(options: DemoOptions) -> Result<ExitCode, Box<dyn Error>
     let folder = make_demo_folder()?;
     let config = demo_config(&homeserver, &world, options.bind_address(), &folder)?;
 
-    // Years of calls are written meanwhile. Until they are there, the homeserver does not answer,
-    // and the pages say so.
+    // The pages come first. Until years of calls are written, the homeserver does not answer, and
+    // the pages say so.
     homeserver.hold_requests(true);
-    let life = tokio::spawn(live_on(world.clone(), homeserver.clone(), clock.clone()));
     let app = App::start(&config, clock.clone()).await?;
     store_made_up_checks(&app.store, &world.bot_user, clock.now_ms()).await?;
+    let life = tokio::spawn(live_on(world, homeserver.clone(), clock));
 
-    let result: Result<(), Box<dyn Error>> = match (&options.record, chromium) {
-        (Some(pictures), Some(chromium)) => {
-            let recorded = record_demo(app.address, &chromium, pictures).await;
-            app.stop().await;
-            recorded.map_err(Into::into)
-        }
-        _ => {
-            println!("Made-up calls on a simulated homeserver. Ctrl-C ends it. Open in a browser:");
-            println!("http://{}", app.address);
-            app.run_until_stopped().await.map_err(Into::into)
-        }
+    let recording = options.record.as_deref().zip(chromium);
+    let result: Result<(), Box<dyn Error>> = if let Some((pictures, chromium)) = recording {
+        let recorded = record_demo(app.address, &chromium, pictures).await;
+        app.stop().await;
+        recorded.map_err(Into::into)
+    } else {
+        println!("Made-up calls on a simulated homeserver. Ctrl-C ends it. Open in a browser:");
+        println!("http://{}", app.address);
+        app.run_until_stopped().await.map_err(Into::into)
     };
     life.abort();
     homeserver.stop().await;

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 
 /// Somebody with an account on one of the demo's servers.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Person {
     /// Before the colon, without `@`.
     pub localpart: &'static str,

@@ -3,6 +3,7 @@
 use super::past::RECENT_DAYS;
 
 /// Recurring calls on certain days of the week (0 is Monday), at a minute of the day (UTC).
+#[derive(Clone, Copy)]
 pub(super) struct CallPattern {
     pub room: &'static str,
     pub days: &'static [i64],
