@@ -5,14 +5,17 @@
 )]
 
 mod account;
+mod animation;
 mod ask;
 mod backfill;
 mod backup;
 mod check;
 mod check_rooms;
 mod check_upgrade;
+mod chromium;
 mod demo;
 mod demo_checks;
+mod demo_record;
 mod derive;
 mod doctor;
 mod export;
@@ -35,7 +38,6 @@ use crate::config::{Config, ConfigFaults, process_environment};
 use crate::matrix::Secret;
 use crate::rtc::slot::SlotPolicy;
 use clap::{Parser, Subcommand};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -76,14 +78,7 @@ enum Command {
     /// `callscope` with nothing configured.
     Init(init::InitOptions),
     /// Show the pages with made-up calls: a simulated homeserver, nothing real is contacted.
-    Demo {
-        /// Where to serve the pages; else CALLSCOPE_BIND, else 127.0.0.1:8080.
-        #[arg(long)]
-        bind: Option<SocketAddr>,
-        /// Another number makes another world.
-        #[arg(long, default_value_t = 7)]
-        seed: u64,
-    },
+    Demo(demo::DemoOptions),
     /// Say what happened in a room: reads its events, prints memberships and calls as JSON.
     Derive {
         /// Events of one room in client format: a JSON array, one event a line, or a /messages
@@ -272,7 +267,7 @@ pub async fn run() -> ExitCode {
             now,
             slot_policy,
         }) => derive::run(&file, now, slot_policy),
-        Some(Command::Demo { bind, seed }) => demo::run(bind, seed).await,
+        Some(Command::Demo(options)) => demo::run(options).await,
         Some(Command::Passwd) => passwd::run(),
         Some(Command::MigrateStore { from, to }) => Box::pin(migrate_store::run(&from, &to)).await,
         Some(Command::Init(options)) => {

@@ -47,6 +47,8 @@ struct Inner {
     clock: Mutex<Clock>,
     faults: Mutex<Vec<Fault>>,
     odd: Mutex<Misbehaviour>,
+    /// Do requests wait? See [`Homeserver::hold_requests`].
+    are_held: watch::Sender<bool>,
     /// Method and target of all requests so far.
     requests: Mutex<Vec<(String, String)>>,
     /// `None` once it was stopped.
@@ -148,6 +150,18 @@ impl Homeserver {
     /// Revokes an access token: from then on 401 `M_UNKNOWN_TOKEN`, for waiting syncs too.
     pub fn revoke(&self, token: &str) {
         self.change(|ledger| ledger.accounts.revoke(token));
+    }
+
+    /// With `true`, requests wait from now on, until this is called with `false`: while a script
+    /// fills the server, nobody sees a part of it.
+    pub fn hold_requests(&self, are_held: bool) {
+        self.inner.are_held.send_replace(are_held);
+    }
+
+    /// Returns once requests are not held.
+    async fn wait_while_held(&self) {
+        // It fails only without the server, which is not gone while it answers.
+        let _ = self.inner.are_held.subscribe().wait_for(|held| !held).await;
     }
 
     /// Adds a fault. If several match a request, the oldest is used.

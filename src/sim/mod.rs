@@ -3,7 +3,7 @@
 //!
 //! [`Homeserver`] answers as Synapse does, takes events from a script at any time of the past or
 //! the present, and breaks in the ways of [`FaultKind`] when asked to. [`World`] is the demo's
-//! script: rooms, people, weeks of past calls, and calls that start and end while one watches. It
+//! script: rooms, people, years of past calls, and calls that start and end while one watches. It
 //! imports nothing else of the program.
 
 #![allow(
@@ -21,4 +21,4 @@ mod script;
 pub use dice::Dice;
 pub use homeserver::{Fault, FaultKind, Homeserver, MessagesMode, NewRoom};
 pub use people::{PEOPLE, Person, SFUS};
-pub use script::{Act, ActKind, LivePlan, PastPlan, World};
+pub use script::{Act, ActKind, LivePlan, PastPlan, World, WorldSettings};

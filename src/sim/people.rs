@@ -3,7 +3,7 @@
 use super::dice::Dice;
 
 /// Somebody with an account on one of the demo's servers.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Person {
     /// Before the colon, without `@`.
     pub localpart: &'static str,
@@ -11,6 +11,9 @@ pub struct Person {
     pub server: &'static str,
     /// Display name.
     pub name: &'static str,
+    /// The display name in a hostile world, where that is another: very long, or from right to
+    /// left.
+    pub odd_name: Option<&'static str>,
 }
 
 impl Person {
@@ -18,6 +21,12 @@ impl Person {
     #[must_use]
     pub fn user_id(&self) -> String {
         format!("@{}:{}", self.localpart, self.server)
+    }
+
+    /// Display name; with `is_hostile` the odd one, if there is one.
+    #[must_use]
+    pub fn display_name(&self, is_hostile: bool) -> &'static str {
+        self.odd_name.filter(|_| is_hostile).unwrap_or(self.name)
     }
 
     /// Id of the person's device number `n`: the same at every start.
@@ -63,6 +72,15 @@ const fn new_person(localpart: &'static str, server: &'static str, name: &'stati
         localpart,
         server,
         name,
+        odd_name: None,
+    }
+}
+
+/// The person, with another display name in a hostile world.
+const fn with_odd_name(person: Person, odd_name: &'static str) -> Person {
+    Person {
+        odd_name: Some(odd_name),
+        ..person
     }
 }
 
@@ -73,7 +91,7 @@ pub static PEOPLE: [Person; 44] = [
     new_person("chloe", SIM, "Chloé Lefèvre"),
     new_person("dmitri", SIM, "Дмитрий Соколов"),
     new_person("emre", SIM, "Emre Yıldız"),
-    new_person("fatima", SIM, "فاطمة الزهراء"),
+    with_odd_name(new_person("fatima", SIM, "Fatima Zahra"), "فاطمة الزهراء"),
     new_person("goran", SIM, "Goran Šimić"),
     new_person("hana", SIM, "花 (Hana)"),
     new_person("ingrid", SIM, "Ingrid Ødegård"),
@@ -87,9 +105,12 @@ pub static PEOPLE: [Person; 44] = [
     new_person("olu", HACK, "Olú Adéyẹmí"),
     new_person("pavel", HACK, "Pavel Dvořák"),
     new_person("quinn", HACK, "Quinn"),
-    new_person(
-        "maximiliane.von.hohenberg-schwarzenstein",
-        VEREIN,
+    with_odd_name(
+        new_person(
+            "maximiliane.von.hohenberg-schwarzenstein",
+            VEREIN,
+            "Maximiliane von Hohenberg",
+        ),
         "Maximiliane Freifrau von Hohenberg-Schwarzenstein (Vorstand, 2. Vorsitzende)",
     ),
     new_person("noor", VEREIN, "Noor Haddad"),
@@ -99,7 +120,7 @@ pub static PEOPLE: [Person; 44] = [
     new_person("ulrike", VEREIN, "Ulrike Bäcker"),
     new_person("bob", NET, "Bob"),
     new_person("grace", NET, "Grace Hopewell"),
-    new_person("shaima", NET, "شيماء"),
+    with_odd_name(new_person("shaima", NET, "Shaima"), "شيماء"),
     new_person("tomek", NET, "Tomek Wójcik"),
     new_person("vera", NET, "Vera Costa"),
     new_person("wen", NET, "温暖"),

@@ -13,6 +13,8 @@ pub struct Scene {
     pub name: Option<&'static str>,
     /// Canonical alias.
     pub alias: Option<&'static str>,
+    /// What it is called in a hostile world instead, where that is something else.
+    pub odd: Option<OddName>,
     /// Room version.
     pub version: &'static str,
     /// `history_visibility`.
@@ -21,6 +23,15 @@ pub struct Scene {
     pub encrypted: bool,
     /// How many people are in it.
     pub size: usize,
+}
+
+/// A name that is hard to show: very long, from right to left, with markup.
+#[derive(Debug)]
+pub struct OddName {
+    /// Room name.
+    pub name: &'static str,
+    /// Canonical alias, on the same server.
+    pub alias: &'static str,
 }
 
 /// A room with the usual properties; `size` is how many people are in it.
@@ -34,6 +45,7 @@ const fn new_scene(
         key,
         name: Some(name),
         alias: Some(alias),
+        odd: None,
         version: "12",
         visibility: "shared",
         encrypted: false,
@@ -50,7 +62,11 @@ pub static SCENES: [Scene; 15] = [
     Scene {
         // This room version protects state keys that begin with a user id (MSC3757).
         version: "org.matrix.msc3757.10",
-        ..new_scene("ops", "Opérations & astreinte", "#ops:sim.example", 16)
+        odd: Some(OddName {
+            name: "Opérations & astreinte",
+            alias: "#ops:sim.example",
+        }),
+        ..new_scene("ops", "Operations on call", "#ops:sim.example", 16)
     },
     new_scene(
         "hallway",
@@ -58,32 +74,41 @@ pub static SCENES: [Scene; 15] = [
         "#summit-hallway:matrix.example.net",
         44,
     ),
-    new_scene(
-        "arabic",
-        "غرفة الاجتماعات العامة",
-        "#majlis:matrix.example.net",
-        13,
-    ),
+    Scene {
+        odd: Some(OddName {
+            name: "غرفة الاجتماعات العامة",
+            alias: "#majlis:matrix.example.net",
+        }),
+        ..new_scene(
+            "arabic",
+            "Language exchange",
+            "#languages:matrix.example.net",
+            13,
+        )
+    },
     Scene {
         version: "10",
+        odd: Some(OddName {
+            name: "Repair café planning, tool library, spare parts exchange, and everything else \
+                   that does not fit into the other rooms of the hackerspace but still needs \
+                   somebody to talk about it on a Monday afternoon",
+            alias: "#repair-cafe-planning-tool-library-and-spare-parts:hackerspace.example",
+        }),
         ..new_scene(
             "repair",
-            "Repair café planning, tool library, spare parts exchange, and everything else that \
-             does not fit into the other rooms of the hackerspace but still needs somebody to talk \
-             about it on a Monday afternoon",
-            "#repair-cafe-planning-tool-library-and-spare-parts:hackerspace.example",
+            "Repair café",
+            "#repair-cafe:hackerspace.example",
             15,
         )
     },
     Scene {
         version: "11",
         encrypted: true,
-        ..new_scene(
-            "board",
-            "Vorstand (vertraulich)",
-            "#vorstand:verein.example",
-            8,
-        )
+        odd: Some(OddName {
+            name: "Vorstand (vertraulich)",
+            alias: "#vorstand:verein.example",
+        }),
+        ..new_scene("board", "Board (confidential)", "#board:verein.example", 8)
     },
     Scene {
         version: "10",
@@ -99,12 +124,13 @@ pub static SCENES: [Scene; 15] = [
     new_scene("books", "Book club", "#books:sim.example", 6),
     new_scene("film", "Film night", "#film:hackerspace.example", 14),
     new_scene("mods", "Moderators", "#moderators:sim.example", 9),
-    new_scene(
-        "lab",
-        "Test lab <script>alert(1)</script>",
-        "#lab:hackerspace.example",
-        7,
-    ),
+    Scene {
+        odd: Some(OddName {
+            name: "Test lab <script>alert(1)</script>",
+            alias: "#lab:hackerspace.example",
+        }),
+        ..new_scene("lab", "Test lab", "#lab:hackerspace.example", 7)
+    },
 ];
 
 /// The only room without the bot; it is world-readable.
@@ -143,27 +169,27 @@ impl Scene {
         members
     }
 
-    /// The room to create at `ts`, ms. The seed decides its id and its creator.
+    /// The room to create at `ts`, ms. The seed decides its id and its creator; with `is_hostile`
+    /// it gets its odd name.
     #[must_use]
-    pub fn new_room(&self, seed: u64, ts: i64) -> NewRoom {
+    pub fn new_room(&self, seed: u64, is_hostile: bool, ts: i64) -> NewRoom {
         let members = self.members(seed);
+        let odd = self.odd.as_ref().filter(|_| is_hostile);
+        let name = odd.map(|odd| odd.name).or(self.name);
+        let alias = odd.map(|odd| odd.alias).or(self.alias);
+
         NewRoom {
             room_id: Some(self.room_id(seed)),
             creator: members
                 .first()
                 .map(|first| first.user_id())
                 .unwrap_or_default(),
-            name: self.name.map(str::to_owned),
-            alias: self.alias.map(str::to_owned),
+            name: name.map(str::to_owned),
+            alias: alias.map(str::to_owned),
             version: self.version.to_owned(),
             encrypted: self.encrypted,
             history_visibility: self.visibility.to_owned(),
-            join_rule: if self.alias.is_some() {
-                "public"
-            } else {
-                "invite"
-            }
-            .to_owned(),
+            join_rule: if alias.is_some() { "public" } else { "invite" }.to_owned(),
             ts,
             ..NewRoom::default()
         }

@@ -11,6 +11,7 @@
 mod first_run;
 mod one_click;
 mod pages;
+mod record;
 #[allow(dead_code, reason = "each test program uses its own part of it")]
 #[path = "../it/pages/site.rs"]
 mod site;

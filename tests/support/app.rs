@@ -34,10 +34,12 @@ impl Settings {
             .with("CALLSCOPE_PROBE_OWN_SERVER", "false")
     }
 
-    /// The demonstration, with its simulated homeserver.
+    /// The demonstration, with its simulated homeserver, and with all that is hard to show.
     pub fn demo() -> Self {
         Self {
-            arguments: ["demo", "--bind", "127.0.0.1:0"].map(str::to_owned).into(),
+            arguments: ["demo", "--hostile", "--bind", "127.0.0.1:0"]
+                .map(str::to_owned)
+                .into(),
             ..Self::default()
         }
         // It says where it listens.

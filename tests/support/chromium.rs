@@ -128,7 +128,7 @@ impl Browser {
 }
 
 /// Debian's Chromium; `CALLSCOPE_TEST_CHROMIUM` names another.
-fn executable() -> PathBuf {
+pub fn executable() -> PathBuf {
     std::env::var_os("CALLSCOPE_TEST_CHROMIUM")
         .map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from)
 }

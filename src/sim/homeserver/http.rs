@@ -35,6 +35,7 @@ impl Homeserver {
                 clock: Mutex::new(Box::new(wall_clock)),
                 faults: Mutex::default(),
                 odd: Mutex::default(),
+                are_held: watch::Sender::new(false),
                 requests: Mutex::default(),
                 server: Mutex::default(),
             }),
@@ -64,7 +65,7 @@ impl Homeserver {
     }
 }
 
-/// Answers any request: notes it, performs a fault if one waits for it, or asks its endpoint.
+/// Answers any request: notes it, waits while requests are held, performs a fault if one waits for it, or asks its endpoint.
 async fn handle_request(
     request: HttpRequest,
     body: web::Bytes,
@@ -75,6 +76,7 @@ async fn handle_request(
         .path_and_query()
         .map_or("/", |target| target.as_str());
     hs.note_request(request.method().as_str(), target);
+    hs.wait_while_held().await;
     let fault = hs.take_fault(target);
     let call = ApiRequest::read(&request, body);
 

@@ -1,11 +1,13 @@
 //! The events from now on, minute by minute, planned from the running calls and a seed.
 //!
-//! In every minute one call begins (after 15 to 20 s) and one ends (after 30 to 40 s). In the long
-//! calls, people join and leave every few seconds. Members who stay renew hourly.
+//! In every second minute a short call begins (after 15 to 20 s), which goes on for some minutes.
+//! In the large calls people come and go; each of them ends after an hour or two, and begins again
+//! after a break. Members who stay renew hourly.
 
 use serde_json::json;
 
 use super::act::{Act, ActKind};
+use super::special::members_of_on_call;
 use super::stay::{RENEWED_EARLY_MS, SimStay, StayEnd, StayFormat};
 use super::{HOUR_MS, MINUTE_MS};
 use crate::sim::dice::Dice;
@@ -16,15 +18,37 @@ use crate::sim::rooms::find_scene;
 const TURNS: [(&str, StayFormat); 7] = [
     ("backend", StayFormat::Flat),
     ("film", StayFormat::Sticky),
-    ("arabic", StayFormat::Flat),
     ("support", StayFormat::Flat),
-    ("mods", StayFormat::Slot),
     ("repair", StayFormat::Flat),
     ("dm", StayFormat::Flat),
+    ("arabic", StayFormat::Flat),
+    ("mods", StayFormat::Slot),
 ];
 
-/// Rooms with a permanent call, with the minimum and maximum number of people.
-const LASTING: [(&str, usize, usize); 3] = [("lounge", 2, 5), ("ops", 4, 8), ("hallway", 26, 33)];
+/// How many minutes after the start the short calls end that ran then.
+const FIRST_ENDS: [i64; 4] = [0, 2, 4, 5];
+
+/// A large call: its room, its minimum and maximum number of people.
+#[derive(Debug, Clone)]
+struct LargeCall {
+    key: &'static str,
+    room: String,
+    least: usize,
+    most: usize,
+    /// How many of a hundred changes are in this call.
+    changes: i64,
+    /// The minute in which it ends; once it has, that of its next end.
+    ends: i64,
+    /// The minute before which it does not begin again.
+    begins: i64,
+}
+
+/// A short call: until when it lasts, ms, and who is in it.
+#[derive(Debug, Clone)]
+struct ShortCall {
+    ends_ms: i64,
+    stays: Vec<SimStay>,
+}
 
 /// An endless plan: one minute of acts after the other.
 #[derive(Debug, Clone)]
@@ -33,30 +57,61 @@ pub struct LivePlan {
     dice: Dice,
     start_ms: i64,
     minute: i64,
-    /// Stays in the permanent calls.
+    large: Vec<LargeCall>,
+    /// Stays in the large calls.
     lasting: Vec<SimStay>,
-    /// Stays of the call that ends in the next minute.
-    short: Vec<SimStay>,
+    short: Vec<ShortCall>,
 }
 
 impl LivePlan {
-    /// Begins at `start_ms`, ms since the Unix epoch, with the running stays. Those that are in no
-    /// lasting call end in the first minute. The same arguments make the same plan.
+    /// Begins at `start_ms`, ms since the Unix epoch, with the running stays. Calls that are no
+    /// large ones end in the first minutes. The same arguments make the same plan.
     #[must_use]
     pub fn new(running: Vec<SimStay>, start_ms: i64, seed: u64) -> Self {
-        let rooms: Vec<String> = LASTING
-            .iter()
-            .filter_map(|(key, ..)| room_id_of_scene(key, seed))
-            .collect();
-        let (lasting, short) = running
+        let large: Vec<LargeCall> = [
+            ("lounge", 2, 5, 25, 57),
+            ("ops", 4, 6, 6, 49),
+            ("hallway", 26, 33, 69, 83),
+        ]
+        .into_iter()
+        .filter_map(|(key, least, most, changes, ends)| {
+            Some(LargeCall {
+                key,
+                room: room_id_of_scene(key, seed)?,
+                least,
+                most,
+                changes,
+                ends,
+                begins: 0,
+            })
+        })
+        .collect();
+        let (lasting, others): (Vec<SimStay>, Vec<SimStay>) = running
             .into_iter()
-            .partition(|stay| rooms.contains(&stay.room));
+            .partition(|stay| large.iter().any(|call| call.room == stay.room));
+
+        let mut dice = Dice::for_part(seed, "live");
+        let mut short: Vec<ShortCall> = Vec::new();
+        for stay in others {
+            let same = |call: &&mut ShortCall| call.stays.iter().any(|one| one.room == stay.room);
+            if let Some(call) = short.iter_mut().find(same) {
+                call.stays.push(stay);
+                continue;
+            }
+
+            let minute = FIRST_ENDS.get(short.len()).copied().unwrap_or_default();
+            short.push(ShortCall {
+                ends_ms: start_ms + minute * MINUTE_MS + dice.range(34_000, 39_000),
+                stays: vec![stay],
+            });
+        }
 
         Self {
             seed,
-            dice: Dice::for_part(seed, "live"),
+            dice,
             start_ms,
             minute: 0,
+            large,
             lasting,
             short,
         }
@@ -66,15 +121,41 @@ impl LivePlan {
     /// plan.
     pub fn next_minute(&mut self) -> Vec<Act> {
         let from = self.start_ms + self.minute * MINUTE_MS;
-        let mut acts = self.renewals(from);
-        // The call of the last minute ends before the next one takes its place in `short`.
-        self.end_short_call(from, &mut acts);
-        self.begin_short_call(from, &mut acts);
+        let mut acts = Vec::new();
+        // Who leaves in this minute does not renew in it.
+        self.end_large_calls(from, &mut acts);
+        acts.extend(self.renewals(from));
+        self.end_short_calls(from, &mut acts);
+        if self.minute % 2 == 0 {
+            self.begin_short_call(from, &mut acts);
+        }
+
         self.come_and_go(from, &mut acts);
         self.minute += 1;
         acts.sort_by_key(|act| act.at_ms);
 
         acts
+    }
+
+    /// Ends the large calls whose time has come, in the minute that begins at `from`, ms: everybody
+    /// leaves. They begin again after a break.
+    fn end_large_calls(&mut self, from: i64, acts: &mut Vec<Act>) {
+        for call in &mut self.large {
+            if call.ends != self.minute {
+                continue;
+            }
+
+            call.begins = self.minute + self.dice.range(12, 31);
+            call.ends = call.begins + self.dice.range(55, 120);
+            let (leaving, staying) = std::mem::take(&mut self.lasting)
+                .into_iter()
+                .partition(|stay: &SimStay| stay.room == call.room);
+            self.lasting = staying;
+            for stay in leaving {
+                let at_ms = from + self.dice.range(2000, 58_000);
+                acts.extend(stay.leave(at_ms, StayEnd::Leave, ""));
+            }
+        }
     }
 
     /// The renewals of the lasting calls in the minute that begins at `from`, ms: at most one for
@@ -92,27 +173,43 @@ impl LivePlan {
         acts
     }
 
-    /// Ends the short call of the last minute, in the minute that begins at `from`, ms: the last
-    /// member leaves at most 39 s after it began, the others just before.
-    fn end_short_call(&mut self, from: i64, acts: &mut Vec<Act>) {
-        let last = from + self.dice.range(34_000, 39_000);
-        for stay in std::mem::take(&mut self.short) {
-            let at_ms = last - self.dice.range(0, 3500);
-            acts.extend(stay.leave(at_ms, StayEnd::Leave, ""));
+    /// Ends the short calls whose time has come in the minute that begins at `from`, ms: the others
+    /// leave just before the last one.
+    fn end_short_calls(&mut self, from: i64, acts: &mut Vec<Act>) {
+        let until = from + MINUTE_MS;
+        let (over, on) = std::mem::take(&mut self.short)
+            .into_iter()
+            .partition(|call: &ShortCall| call.ends_ms < until);
+        self.short = on;
+        for call in over {
+            for stay in call.stays {
+                let at_ms = call.ends_ms - self.dice.range(0, 3500);
+                acts.extend(stay.leave(at_ms.max(from), StayEnd::Leave, ""));
+            }
         }
     }
 
     /// Begins the next short call, in the minute that begins at `from`, ms: one to four people join
-    /// in its first half. Some of these calls ring. The call before must have been ended.
+    /// in its first half, for some minutes. Some of these calls ring. Where one still runs, none
+    /// begins.
     fn begin_short_call(&mut self, from: i64, acts: &mut Vec<Act>) {
-        let turn = usize::try_from(self.minute).unwrap_or(0) % TURNS.len();
+        let turn = usize::try_from(self.minute / 2).unwrap_or(0) % TURNS.len();
         let (key, form) = TURNS[turn];
         let Some(scene) = find_scene(key) else { return };
         let room = scene.room_id(self.seed);
         let begin = from + self.dice.range(15_000, 19_000);
         let count = usize::try_from(self.dice.range(1, 5)).unwrap_or(1);
         let people = self.dice.some_of(&scene.members(self.seed), count);
+        let minutes = if people.len() == 1 { (1, 2) } else { (4, 12) };
+        let ends_ms = begin
+            + self
+                .dice
+                .range(minutes.0 * MINUTE_MS, minutes.1 * MINUTE_MS);
+        if self.is_short_call_in(&room) {
+            return;
+        }
 
+        let mut stays = Vec::new();
         for (i, person) in people.into_iter().enumerate() {
             let late = if i == 0 {
                 0
@@ -130,68 +227,89 @@ impl LivePlan {
                 acts.push(ring_act(&stay));
             }
 
-            self.short.push(stay);
+            stays.push(stay);
         }
+
+        self.short.push(ShortCall { ends_ms, stays });
     }
 
-    /// Lets people join and leave the lasting calls every few seconds in the minute that begins at
-    /// `from`, ms.
+    /// Does a short call run in this room?
+    fn is_short_call_in(&self, room: &str) -> bool {
+        let mut stays = self.short.iter().flat_map(|call| &call.stays);
+        stays.any(|stay| stay.room == room)
+    }
+
+    /// Lets people join and leave the large calls in the minute that begins at `from`, ms. A call
+    /// that begins is joined more often.
     fn come_and_go(&mut self, from: i64, acts: &mut Vec<Act>) {
         let mut at_ms = from + self.dice.range(1000, 4000);
         while at_ms < from + MINUTE_MS {
             // Renewals of this minute are already planned: a member who renews does not leave.
             if self.dice.chance(50) {
-                self.join_lasting_call(at_ms, acts);
+                self.join_large_call(at_ms, acts);
             } else {
-                self.leave_lasting_call(at_ms, from, acts);
+                self.leave_large_call(at_ms, from, acts);
             }
 
-            at_ms += self.dice.range(3000, 6500);
+            at_ms += self.dice.range(4000, 9000);
+        }
+
+        let filling: Vec<LargeCall> = self
+            .large
+            .iter()
+            .filter(|call| call.begins <= self.minute && self.minute < call.ends)
+            .filter(|call| self.in_room(&call.room).count() < call.least)
+            .cloned()
+            .collect();
+        for call in filling {
+            for _ in 0..call.least.div_ceil(5) {
+                let at_ms = from + self.dice.range(2000, 58_000);
+                self.join_call(&call, at_ms, acts);
+            }
         }
     }
 
-    /// One of the lasting calls: its short name, its room id, and the minimum and maximum number of
-    /// people.
-    fn pick_call(&mut self) -> Option<(&'static str, String, usize, usize)> {
-        // The big call has more changes than the small ones.
-        let at = usize::try_from(self.dice.range(0, 5).min(2)).unwrap_or(2);
-        let (key, least, most) = LASTING[at];
-        Some((key, room_id_of_scene(key, self.seed)?, least, most))
+    /// One of the large calls that are going on.
+    fn pick_call(&mut self) -> Option<LargeCall> {
+        let mut left = self.dice.range(0, 100);
+        let picked = self.large.iter().find(|call| {
+            left -= call.changes;
+            left < 0
+        })?;
+
+        Some(picked.clone()).filter(|call| call.begins <= self.minute)
     }
 
-    /// Lets a member of the room join one of the lasting calls at `at_ms`, unless it is full.
-    fn join_lasting_call(&mut self, at_ms: i64, acts: &mut Vec<Act>) {
-        let Some((key, room, _, most)) = self.pick_call() else {
+    /// Lets a member of the room join one of the large calls at `at_ms`, unless it is full.
+    fn join_large_call(&mut self, at_ms: i64, acts: &mut Vec<Act>) {
+        if let Some(call) = self.pick_call() {
+            self.join_call(&call, at_ms, acts);
+        }
+    }
+
+    /// Lets a member of the room join this call at `at_ms`, unless it is full.
+    fn join_call(&mut self, call: &LargeCall, at_ms: i64, acts: &mut Vec<Act>) {
+        let present: Vec<&Person> = self.in_room(&call.room).map(|stay| stay.person).collect();
+        let Some(scene) = find_scene(call.key).filter(|_| present.len() < call.most) else {
             return;
         };
 
-        let present: Vec<&Person> = self.in_room(&room).map(|stay| stay.person).collect();
-        let Some(scene) = find_scene(key).filter(|_| present.len() < most) else {
-            return;
-        };
-
-        let mut absent = scene.members(self.seed);
-        absent.retain(|person| !present.contains(person) && !self.was_ghost(key, person));
+        let members = scene.members(self.seed);
+        let mut absent = members.clone();
+        absent.retain(|person| !present.contains(person) && !was_ghost(call.key, &members, person));
 
         if let Some(person) = self.dice.pick(&absent).copied() {
-            let stay = SimStay::new(&room, person, StayFormat::Flat, at_ms);
+            let stay = SimStay::new(&call.room, person, StayFormat::Flat, at_ms);
             acts.push(stay.join());
             self.lasting.push(stay);
         }
     }
 
-    /// Was this person the ghost of the call? That person does not come back; otherwise nobody
-    /// would see that it was a ghost.
-    fn was_ghost(&self, key: &str, person: &Person) -> bool {
-        let members = find_scene(key).map(|scene| scene.members(self.seed));
-        key == "ops" && members.and_then(|members| members.get(1).copied()) == Some(person)
-    }
-
-    /// Lets somebody leave one of the lasting calls at `at_ms`, unless it has only its minimum
-    /// number of people. Stays that renew in this minute (`minute_ms`, its begin) or began in it
-    /// are left alone.
-    fn leave_lasting_call(&mut self, at_ms: i64, minute_ms: i64, acts: &mut Vec<Act>) {
-        let Some((_, room, least, _)) = self.pick_call() else {
+    /// Lets somebody leave one of the large calls at `at_ms`, unless it has only its minimum number
+    /// of people. Stays that renew in this minute (`minute_ms`, its begin) or began in it are left
+    /// alone.
+    fn leave_large_call(&mut self, at_ms: i64, minute_ms: i64, acts: &mut Vec<Act>) {
+        let Some(LargeCall { room, least, .. }) = self.pick_call() else {
             return;
         };
 
@@ -221,10 +339,16 @@ impl LivePlan {
         }
     }
 
-    /// The stays in this lasting call.
+    /// The stays in this large call.
     fn in_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = &'a SimStay> {
         self.lasting.iter().filter(move |stay| stay.room == room)
     }
+}
+
+/// Was this person the ghost of the call? That person does not come back; otherwise nobody would
+/// see that it was a ghost.
+fn was_ghost(key: &str, members: &[&'static Person], person: &Person) -> bool {
+    key == "ops" && members_of_on_call(members).is_some_and(|(gone, _)| gone == person)
 }
 
 /// The room id for this short name.

@@ -1,61 +1,19 @@
-//! Five past weeks: the calls of the demo before it starts, planned from a time and a seed.
+//! The past: the calls of the demo before it starts, planned from a time and a seed.
+
+use std::collections::HashMap;
 
 use serde_json::json;
 
 use super::act::{Act, ActKind};
+use super::rhythm::{self, CallPattern, PATTERNS};
 use super::stay::{SimStay, StayEnd, StayFormat};
-use super::{DAY_MS, MINUTE_MS, hostile};
+use super::{DAY_MS, MINUTE_MS, WorldSettings, hostile};
 use crate::sim::dice::Dice;
-use crate::sim::people::SFUS;
+use crate::sim::people::{Person, SFUS};
 use crate::sim::rooms::{SCENES, Scene, find_scene};
 
-/// Number of days with calls.
-pub const DAYS: i64 = 35;
-
-/// Recurring calls on certain days of the week (0 is Monday), at a minute of the day (UTC).
-struct CallPattern {
-    room: &'static str,
-    days: &'static [i64],
-    minute: i64,
-    /// Shortest and longest, in minutes.
-    length: (i64, i64),
-    /// The fewest and most people.
-    people: (i64, i64),
-}
-
-/// A recurring call: room, days (0 is Monday), minute of the day (UTC), then the shortest and
-/// longest length in minutes and the fewest and most people, all inclusive.
-const fn new_pattern(
-    room: &'static str,
-    days: &'static [i64],
-    minute: i64,
-    length: (i64, i64),
-    people: (i64, i64),
-) -> CallPattern {
-    CallPattern {
-        room,
-        days,
-        minute,
-        length,
-        people,
-    }
-}
-
-const WEEKDAYS: &[i64] = &[0, 1, 2, 3, 4];
-
-static PATTERNS: [CallPattern; 11] = [
-    new_pattern("backend", WEEKDAYS, 495, (12, 22), (5, 9)),
-    new_pattern("ops", &[1, 3], 540, (35, 55), (4, 7)),
-    new_pattern("repair", &[0], 780, (50, 80), (5, 10)),
-    new_pattern("arabic", &[6, 1, 3], 990, (30, 70), (4, 9)),
-    new_pattern("board", &[2], 960, (60, 90), (5, 8)),
-    new_pattern("townhall", &[3], 900, (55, 75), (10, 18)),
-    new_pattern("film", &[5], 1110, (100, 130), (5, 10)),
-    new_pattern("mods", &[1, 4], 1020, (20, 40), (3, 6)),
-    new_pattern("community", &[2], 1080, (80, 105), (22, 39)),
-    new_pattern("hallway", &[4], 840, (30, 50), (10, 18)),
-    new_pattern("lab", &[3], 720, (5, 10), (2, 3)),
-];
+/// The last days, on which everything takes place that could.
+pub const RECENT_DAYS: i64 = 35;
 
 /// The planned past.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,14 +24,31 @@ pub struct PastPlan {
     pub running: Vec<SimStay>,
 }
 
-/// Plans the past of [`DAYS`] days and today up to `now_ms`, ms since the Unix epoch, inclusive.
-/// The same time and seed make the same plan.
+/// A room as it is in one world: its id, and its members, the creator first.
+struct Place {
+    room_id: String,
+    members: Vec<&'static Person>,
+}
+
+/// Plans the past of so many days and today up to `now_ms`, ms since the Unix epoch, inclusive.
+/// The same time and settings make the same plan.
 #[must_use]
-pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
+pub fn plan_past(now_ms: i64, settings: &WorldSettings) -> PastPlan {
+    let seed = settings.seed;
+    let places = SCENES.iter().map(|scene| {
+        let place = Place {
+            room_id: scene.room_id(seed),
+            members: scene.members(seed),
+        };
+
+        (scene.key, place)
+    });
+
     let mut writer = PastWriter {
         now_ms,
-        seed,
-        dice: Dice::for_part(seed, "past"),
+        days: settings.days,
+        places: places.collect(),
+        dice: Dice::for_part(seed, "years"),
         past: PastPlan {
             acts: Vec::new(),
             running: Vec::new(),
@@ -81,7 +56,13 @@ pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
         names: 0,
     };
 
-    writer.plan_all();
+    writer.plan_calendar(seed);
+    if settings.is_hostile {
+        let lab = writer.room("lab");
+        let acts = hostile::hostile_acts(&lab, now_ms);
+        writer.past.acts.extend(acts);
+    }
+
     let mut past = writer.past;
     past.acts.retain(|act| act.at_ms <= now_ms);
     past.acts.sort_by_key(|act| act.at_ms);
@@ -89,15 +70,13 @@ pub fn plan_past(now_ms: i64, seed: u64) -> PastPlan {
     past
 }
 
-/// The day of the week of a day since the Unix epoch; 0 is Monday.
-fn weekday(day: i64) -> i64 {
-    (day + 3).rem_euclid(7)
-}
-
 /// Writes the past down.
 pub(super) struct PastWriter {
     pub now_ms: i64,
-    pub seed: u64,
+    /// How many days of calls there are before today.
+    days: i64,
+    /// The rooms by their short names.
+    places: HashMap<&'static str, Place>,
     pub dice: Dice,
     pub past: PastPlan,
     /// How many names were given to acts so far.
@@ -105,59 +84,91 @@ pub(super) struct PastWriter {
 }
 
 impl PastWriter {
-    /// Plans everything: the recurring calls and the drop-ins of each day, the incidents, the calls
-    /// that still run, and the hostile events.
-    fn plan_all(&mut self) {
+    /// Plans everything: the recurring calls and the drop-ins of each day, the incidents, and the
+    /// calls that still run.
+    fn plan_calendar(&mut self, seed: u64) {
         let today = self.now_ms.div_euclid(DAY_MS);
-        for day in today - DAYS..=today {
-            for pattern in &PATTERNS {
-                if pattern.days.contains(&weekday(day)) {
-                    self.plan_recurring_call(pattern, day);
-                }
+        for day in today - self.days..=today {
+            // The last weeks have dice of their own, which what came before does not move.
+            if day == today - RECENT_DAYS {
+                self.dice = Dice::for_part(seed, "past");
             }
 
-            self.plan_drop_ins(day);
+            self.plan_day(day, today - day);
         }
 
         self.open_slot();
         self.incidents();
         self.present();
-        let lab = self.room("lab");
-        self.past
-            .acts
-            .extend(hostile::hostile_acts(&lab, self.now_ms));
+    }
+
+    /// Plans the calls of a day, in days since the Unix epoch, which was `days_ago`.
+    fn plan_day(&mut self, day: i64, days_ago: i64) {
+        let is_holiday = rhythm::is_holiday(day);
+        let share = rhythm::share_of_calls(day, days_ago);
+        for pattern in &PATTERNS {
+            let is_due = pattern.days.contains(&rhythm::weekday(day));
+            let was_there = days_ago <= pattern.since_days_ago;
+            if is_due && was_there && !is_holiday && self.takes_place(share) {
+                self.plan_recurring_call(pattern, day, share);
+            }
+        }
+
+        if days_ago > RECENT_DAYS && self.dice.chance(5) {
+            self.trouble(days_ago);
+        }
+
+        // Who has a day off meets by chance, and seldom.
+        let share = if is_holiday { share / 3 } else { share };
+        self.plan_drop_ins(day, share, rhythm::weekday(day) < 5 && !is_holiday);
+    }
+
+    /// Does a meeting take place, in a time of which `share` percent of today's calls were made?
+    /// Of meetings, fewer fail than of calls by chance.
+    fn takes_place(&mut self, share: i64) -> bool {
+        share >= 100 || self.dice.chance(50 + share / 2)
     }
 
     /// The room id for this short name.
     pub(super) fn room(&self, key: &str) -> String {
-        find_scene(key)
-            .map(|scene| scene.room_id(self.seed))
+        let place = self.places.get(key);
+        place.map(|place| place.room_id.clone()).unwrap_or_default()
+    }
+
+    /// The members of the room of this short name, the creator first.
+    pub(super) fn members(&self, key: &str) -> &[&'static Person] {
+        let place = self.places.get(key);
+        place
+            .map(|place| place.members.as_slice())
             .unwrap_or_default()
     }
 
-    /// Plans one call of the pattern on this day, at about its time.
-    fn plan_recurring_call(&mut self, pattern: &CallPattern, day: i64) {
+    /// Plans one call of the pattern on this day, at about its time. `share` is how many people
+    /// there were then, in percent of today's.
+    fn plan_recurring_call(&mut self, pattern: &CallPattern, day: i64, share: i64) {
         let jitter = self.dice.range(-2 * MINUTE_MS, 3 * MINUTE_MS);
         let start = day * DAY_MS + pattern.minute * MINUTE_MS + jitter;
         let length = self.dice.range(pattern.length.0, pattern.length.1 + 1) * MINUTE_MS;
         let people = self.dice.range(pattern.people.0, pattern.people.1 + 1);
+        let people = (people * share / 100).max(pattern.people.0.min(3));
         self.plan_call(pattern.room, start, length, people);
     }
 
     /// Plans calls of this day, in days since the Unix epoch, at random times: the desk, the
-    /// lounge, two friends.
-    fn plan_drop_ins(&mut self, day: i64) {
+    /// lounge, two friends. `share` is how many calls there were then, in percent of today's;
+    /// `working` says whether the desk is open.
+    fn plan_drop_ins(&mut self, day: i64, share: i64, working: bool) {
         // Each line: the hours of the day, how many calls, their minutes, their people.
-        let working = weekday(day) < 5;
+        let count = |calls: i64| (calls * share / 100).max(1);
         if working {
-            let calls = self.dice.range(5, 10);
+            let calls = count(self.dice.range(5, 10));
             self.plan_spread_calls("support", day, (8, 17), calls, (3, 18), (1, 2));
         }
 
         let (from, calls) = if working { (11, 5) } else { (9, 7) };
-        self.plan_spread_calls("lounge", day, (from, 23), calls, (15, 90), (2, 6));
+        self.plan_spread_calls("lounge", day, (from, 23), count(calls), (15, 90), (2, 6));
 
-        if self.dice.chance(45) {
+        if self.dice.chance(45 * share / 100) {
             let calls = self.dice.range(1, 3);
             self.plan_spread_calls("dm", day, (17, 22), calls, (4, 40), (1, 3));
         }
@@ -217,10 +228,13 @@ impl PastWriter {
             return;
         }
 
-        let form = format_days_ago(key, (self.now_ms - start) / DAY_MS);
-        let room = scene.room_id(self.seed);
+        let days_ago = (self.now_ms - start) / DAY_MS;
+        let form = format_days_ago(key, days_ago * RECENT_DAYS / self.days);
+        let room = self.room(key);
         let count = usize::try_from(people).unwrap_or(1);
-        let persons = self.dice.some_of(&scene.members(self.seed), count);
+        let members = self.members(key).to_vec();
+        let persons = self.dice.some_of(&members, count);
+        let rings = matches!(key, "support" | "dm" | "community");
         let audio = matches!(key, "support" | "dm") && self.dice.chance(70);
         for (i, person) in persons.into_iter().enumerate() {
             let mut stay = SimStay::new(&room, person, form, start);
@@ -231,8 +245,14 @@ impl PastWriter {
 
             // The first member is there all the time, since nobody else need be.
             if i > 0 {
-                self.vary(&mut stay, start, end);
-            } else if matches!(key, "support" | "dm" | "community") {
+                // Who is rung comes soon, if at all.
+                let late = if i == 1 && rings {
+                    25_000
+                } else {
+                    6 * MINUTE_MS
+                };
+                self.vary(&mut stay, start, end, late);
+            } else if rings {
                 self.ring(scene, &stay, people == 1);
                 continue;
             }
@@ -242,7 +262,7 @@ impl PastWriter {
 
         if !scene.encrypted && self.dice.chance(60) {
             let what = ActKind::Event("m.room.message", json!({"msgtype": "m.text", "body": "👋"}));
-            let sender = self.maker(scene);
+            let sender = self.maker(key);
             self.past
                 .acts
                 .push(Act::new(start + length / 2, &room, &sender, what));
@@ -250,11 +270,11 @@ impl PastWriter {
     }
 
     /// Varies a stay of a call that goes from `start` to `end`, both in ms, at least three minutes
-    /// later: late, early, back again, a second device, another SFU, a crash. Other stays of the
+    /// later: up to `late` ms after the start, early, back again, a second device, another SFU, a crash. Other stays of the
     /// same person are added to the past; the caller adds this one.
-    fn vary(&mut self, stay: &mut SimStay, start: i64, end: i64) {
+    fn vary(&mut self, stay: &mut SimStay, start: i64, end: i64, late: i64) {
         let third = (end - start) / 3;
-        stay.from_ms = start + self.dice.range(4000, third.min(6 * MINUTE_MS));
+        stay.from_ms = start + self.dice.range(4000, third.min(late));
         let mut leave = end - self.dice.range(500, 40_000);
         if self.dice.chance(15) {
             leave = self.dice.range(stay.from_ms + MINUTE_MS / 2, end - 1000);
@@ -287,21 +307,17 @@ impl PastWriter {
         }
     }
 
-    /// Who made the room.
-    fn maker(&self, scene: &Scene) -> String {
-        let members = scene.members(self.seed);
-        members
-            .first()
-            .map(|person| person.user_id())
-            .unwrap_or_default()
+    /// Who made the room of this short name.
+    fn maker(&self, key: &str) -> String {
+        let maker = self.members(key).first();
+        maker.map(|person| person.user_id()).unwrap_or_default()
     }
 
     /// Adds the events of a stay to the past. A stay without an end still runs.
     pub(super) fn tell(&mut self, stay: &SimStay) {
-        let scene = SCENES
-            .iter()
-            .find(|scene| scene.room_id(self.seed) == stay.room);
-        let maker = scene.map(|scene| self.maker(scene)).unwrap_or_default();
+        let mut places = self.places.iter();
+        let key = places.find(|(_, place)| place.room_id == stay.room);
+        let maker = key.map(|(key, _)| self.maker(key)).unwrap_or_default();
         self.past.acts.extend(stay.acts(self.now_ms, &maker));
 
         if stay.end.is_none() {
@@ -331,8 +347,8 @@ impl PastWriter {
         let mut ring = Act::new(at_ms, &stay.room, &user, what);
         (ring.name, ring.about) = (Some(notice), Some(join));
         acts.push(ring);
-        let others = scene.members(self.seed);
-        let other = others.iter().find(|person| **person != stay.person);
+        let others = self.members(scene.key);
+        let other = others.iter().copied().find(|person| *person != stay.person);
         if let (true, true, Some(other)) = (lonely, self.dice.chance(40), other) {
             let what = ActKind::Event("org.matrix.msc4310.rtc.decline", json!({}));
             let at_ms = at_ms + self.dice.range(3000, 20_000);
@@ -350,24 +366,21 @@ impl PastWriter {
 
     /// Opens the slot in the moderators' room, whose clients are of the newest kind and need one.
     fn open_slot(&mut self) {
-        let Some(scene) = find_scene("mods") else {
-            return;
-        };
-
         let content = json!({"status": "open", "application": {"type": "m.call"}});
         let what = ActKind::State(
             "org.matrix.msc4143.rtc.slot",
             super::stay::SLOT.to_owned(),
             content,
         );
-        let at_ms = self.now_ms - 22 * DAY_MS;
-        let (room, maker) = (scene.room_id(self.seed), self.maker(scene));
+        // Just before its clients changed to the newest format.
+        let at_ms = self.now_ms - 22 * self.days / RECENT_DAYS * DAY_MS;
+        let (room, maker) = (self.room("mods"), self.maker("mods"));
         self.past.acts.push(Act::new(at_ms, &room, &maker, what));
     }
 }
 
-/// The format that a room's clients used this many days ago: the history of `MatrixRTC` in five
-/// weeks.
+/// The format that a room's clients used this many days ago, in a past of five weeks. A longer one
+/// is scaled to it: the history of `MatrixRTC` in any time.
 fn format_days_ago(key: &str, days: i64) -> StayFormat {
     match (key, days) {
         ("board", ..14) => StayFormat::Cipher,

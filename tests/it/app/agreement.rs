@@ -5,7 +5,7 @@ use crate::app::bed::{Bed, Running};
 use crate::support::eventually;
 use crate::support::http::quote;
 use callscope::clock::Clock;
-use callscope::sim::{Homeserver, NewRoom, World};
+use callscope::sim::{Homeserver, NewRoom, World, WorldSettings};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -730,7 +730,7 @@ fn number_after(page: &str, words: &str) -> String {
 async fn all_places_that_tell_one_number_tell_the_same() {
     let clock = Clock::fixed(crate::app::bed::now());
     let hs = Homeserver::start_as("sim.example", 0, SEED).await.unwrap();
-    let world = World::build(&hs, clock.now_ms(), SEED);
+    let world = World::build(&hs, clock.now_ms(), &WorldSettings::for_tests(SEED));
     let bed = Bed::at(hs.clone(), world.bot_user.clone(), world.bot_token.clone()).await;
 
     let app = bed

@@ -6,7 +6,7 @@
 
 use crate::pages::site::{Answer, NOW, Site, quote, text};
 use crate::support::database::Database;
-use callscope::sim::{Homeserver, World};
+use callscope::sim::{Homeserver, World, WorldSettings};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -109,7 +109,7 @@ fn move_times(value: &mut Value, by: i64) {
 pub async fn rooms_of_the_demo(site: &Site) -> Vec<Room> {
     let homeserver = Homeserver::start_as("sim.example", 0, SEED).await.unwrap();
     homeserver.set_clock(|| NOW);
-    let world = World::build(&homeserver, NOW, SEED);
+    let world = World::build(&homeserver, NOW, &WorldSettings::for_tests(SEED));
     let mut rooms = Vec::new();
     for (_, id) in &world.rooms {
         let answer: Value = site

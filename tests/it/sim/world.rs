@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use callscope::sim::{Homeserver, World};
+use callscope::sim::{Homeserver, World, WorldSettings};
 use serde_json::{Value, json};
 
 use super::bot::{MEMBER, ids, text};
@@ -26,7 +26,7 @@ async fn get(hs: &Homeserver, world: &World, path: &str) -> Value {
 async fn built() -> (Homeserver, World) {
     let hs = Homeserver::start(0).await.unwrap();
     hs.set_clock(|| NOW);
-    let world = World::build(&hs, NOW, 1);
+    let world = World::build(&hs, NOW, &WorldSettings::for_tests(1));
     (hs, world)
 }
 
@@ -115,8 +115,8 @@ async fn playing_makes_calls_appear_and_end() {
     let (hs, world) = built().await;
     let first = get(&hs, &world, "/sync").await;
     let asked = AtomicI64::new(0);
-    // Two minutes have gone by when the clock is asked again: all of them is played at once.
-    let clock = move || NOW + 120_000 * asked.fetch_add(1, Ordering::Relaxed).min(1);
+    // Ten minutes have gone by when the clock is asked again: all of them is played at once.
+    let clock = move || NOW + 600_000 * asked.fetch_add(1, Ordering::Relaxed).min(1);
     let playing = tokio::spawn(world.clone().play(hs.clone(), clock));
     let mut seen = Vec::new();
     let mut since = text(&first, "/next_batch").to_owned();
@@ -135,4 +135,24 @@ async fn playing_makes_calls_appear_and_end() {
     }
 
     playing.abort();
+}
+
+#[tokio::test]
+async fn nobody_sees_a_world_that_is_only_half_there() {
+    let hs = Homeserver::start(0).await.unwrap();
+    let mut world = World::found(&hs, &WorldSettings::for_tests(1));
+    hs.hold_requests(true);
+    let asked = tokio::spawn({
+        let (hs, world) = (hs.clone(), world.clone());
+        async move { get(&hs, &world, "/joined_rooms").await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!asked.is_finished(), "the request waits");
+    assert_eq!(hs.count("/joined_rooms"), 1);
+
+    world.fill(&hs, NOW);
+    hs.hold_requests(false);
+    let rooms = asked.await.unwrap();
+    let joined = rooms["joined_rooms"].as_array().unwrap();
+    assert_eq!(joined.len() + 1, world.rooms.len());
 }

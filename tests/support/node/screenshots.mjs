@@ -1,12 +1,11 @@
-// Pictures of the pages of a running Callscope: node screenshots.mjs URL FOLDER [README-FOLDER]
+// Pictures of the pages of a running Callscope: node screenshots.mjs URL FOLDER
 // Desktop and phone, light and dark, from top to bottom; the pages of the running call with most people and its room too.
-// The second folder gets the pictures of the README.
 import { FLAGS } from "./flags.mjs";
 import { chromium } from "playwright-core";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-const [base, folder, readme] = process.argv.slice(2);
+const [base, folder] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 const { data } = await (await fetch(`${base}/api/v1/calls/active`)).json();
 // The call with most people is the most telling.
@@ -39,25 +38,4 @@ for (const [size, viewport] of Object.entries(sizes))
         }
         await context.close();
     }
-if (readme) {
-    // A call whose people could not hear each other. One of few people tells more in a small picture than one of many.
-    const some = (await (await fetch(`${base}/api/v1/calls?finding=apart&limit=100`)).json()).data;
-    const few = some.sort((a, b) => a.people - b.people || a.members.length - b.members.length)[0];
-    const context = await browser.newContext({ viewport: { width: 1120, height: 720 }, locale: "en-GB", timezoneId: "Europe/Berlin" });
-    const page = await context.newPage();
-    for (const [name, at] of Object.entries({ overview: "/", call: `/calls/${few.id}`, statistics: "/statistics" })) {
-        await page.goto(base + at, { waitUntil: "load" });
-        // Of the call: its first problem, and who was there when. What stands between is left out.
-        if (name === "call")
-            await page.evaluate(() => {
-                const left = ".trouble .find > li + li, section:has(.people), .box:has(.people), .window";
-                for (const part of document.querySelectorAll(left)) part.style.display = "none";
-            });
-        const bars = name === "call" ? await page.locator(".tl").last().boundingBox() : null;
-        const height = bars ? Math.round(bars.y + bars.height) + 24 : 720;
-        await page.setViewportSize({ width: 1120, height });
-        await page.screenshot({ path: path.join(readme, `${name}.png`) });
-    }
-    await context.close();
-}
 await browser.close();
