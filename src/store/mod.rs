@@ -28,7 +28,7 @@ pub use db::connect::check_database;
 pub use error::Error;
 pub use reader::{OneMoment, Reader};
 pub use sign_in::SignIns;
-pub use writer::Writer;
+pub use writer::{Writer, newest_schema_version};
 
 use crate::rtc::fold::Rules;
 

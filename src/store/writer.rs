@@ -30,6 +30,14 @@ const SHAPE: &str = "select count(*), max(version) from _sqlx_migrations";
 /// The migrations, from the first schema to this version's.
 pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
 
+/// The number of the newest migration of this version.
+#[must_use]
+pub fn newest_schema_version() -> i64 {
+    let versions = MIGRATIONS.iter().map(|migration| migration.version);
+
+    versions.max().unwrap_or(0)
+}
+
 /// How often erasing waits for readers of the database, and the pause between two tries.
 const ERASE_TRIES: u32 = 60;
 const ERASE_PAUSE: Duration = Duration::from_millis(250);

@@ -238,6 +238,7 @@ pub fn serve_with(
         Data::new(CostCache::<transport::SfuPast>::default()),
         Data::new(CostCache::<census::Census>::default()),
     );
+    let shapes = Data::new(outputs::openapi::shapes::record_shapes().clone());
     let answers = ResponseCache::default();
     let connections = http::connections::max_connections_per_worker(worker_count());
     // This runs once on each thread that answers.
@@ -284,17 +285,23 @@ pub fn serve_with(
             .app_data(kept.3.clone())
             .app_data(kept.4.clone())
             .app_data(kept.5.clone())
-            .app_data(kept.6.clone());
+            .app_data(kept.6.clone())
+            .app_data(shapes.clone());
         let (answers, asked) = (answers.clone(), web.clone());
         let keep = from_fn(move |req, next| {
             http::response_cache::answer_from_cache(answers.clone(), asked.clone(), req, next)
         });
+        let named = web.clone();
+        let json =
+            from_fn(move |req, next| http::json_address::lead_to_json(named.clone(), req, next));
         // The first wrapper is the innermost: a cached answer is already compressed, but origin,
         // host and who asks are checked for each request.
         let app = app
             .wrap(Compress::default())
+            .wrap(json)
             .wrap(keep)
             .wrap(gate)
+            .wrap(from_fn(http::trailing_slash::lead_to_plain_address))
             .wrap(flood)
             .wrap(path)
             .wrap(cors)

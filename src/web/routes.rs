@@ -1,7 +1,7 @@
 //! Every address, and the function that answers it.
 
 use super::outputs::{
-    attendance, badge, embed, export, feed, health, live, metrics, robots, table,
+    attendance, badge, embed, export, feed, health, live, metrics, robots, table, version,
 };
 use super::pages::{
     about, admin, admin_rooms, book, call, calls, census, docs, feeds, me, openid, overview,
@@ -144,6 +144,7 @@ fn add_api_routes(routes: &mut Routes<'_>) {
     routes.page("/api/v1/status", status::get_status);
     routes.dear_page("/api/v1/rejected", rejected::get_rejected);
     routes.page("/api/v1/about", about::get_about);
+    routes.page("/api/v1/version", version::get_version);
     routes.page("/api/v1/openapi.json", docs::get_openapi);
     routes.page("/api/docs", docs::get_docs);
     routes.page("/api/docs/{name}", docs::get_schema);

@@ -811,12 +811,43 @@ pub fn calls_with_members(
         .collect()
 }
 
+/// How many entries a list has on all its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EntriesTotal {
+    pub count: i64,
+    /// It has more than `count`: they were not counted further.
+    pub more_than: bool,
+}
+
+impl EntriesTotal {
+    /// The whole number.
+    #[must_use]
+    pub fn exactly(count: usize) -> Self {
+        Self {
+            count: i64::try_from(count).unwrap_or(i64::MAX),
+            more_than: false,
+        }
+    }
+
+    /// The number as far as was counted; `most` is how far that is.
+    #[must_use]
+    pub fn up_to(count: i64, most: i64) -> Self {
+        Self {
+            count: count.min(most),
+            more_than: count > most,
+        }
+    }
+}
+
 /// A list in JSON: the one shape of all lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct List<T> {
     pub data: Vec<T>,
     pub next: Option<String>,
     pub next_url: Option<String>,
+    /// The number of entries that match, on all pages together; null where it was not counted, as
+    /// on later pages of the lists of calls and of findings.
+    pub entries_total: Option<EntriesTotal>,
 }
 
 impl<T> List<T> {
@@ -824,6 +855,7 @@ impl<T> List<T> {
     #[must_use]
     pub fn whole(data: Vec<T>) -> Self {
         Self {
+            entries_total: Some(EntriesTotal::exactly(data.len())),
             data,
             next: None,
             next_url: None,

@@ -13,3 +13,4 @@ mod metrics_format;
 pub mod openapi;
 pub(super) mod robots;
 pub(super) mod table;
+pub(super) mod version;

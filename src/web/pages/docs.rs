@@ -152,7 +152,7 @@ fn describe_address(entry: &ApiEntry) -> AddressDoc {
         path: entry.path,
         summary: entry.summary,
         parameters: in_path
-            .chain(entry.known.iter().map(|name| described(QUERY, name)))
+            .chain(entry.parameters().map(|name| described(QUERY, name)))
             .collect(),
         answer: answer.unwrap_or(ValueType {
             words: String::new(),

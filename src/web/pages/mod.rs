@@ -16,6 +16,7 @@ pub mod feeds;
 #[cfg(test)]
 mod finding_tests;
 pub mod me;
+mod names;
 pub mod observer_state;
 pub mod openid;
 pub mod overview;

@@ -5,6 +5,7 @@ use super::server::NamedFacts;
 use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
 use crate::rtc::server_check::{CheckLine, RoomAnswers, gravest_first};
+use crate::rtc::spelling::spellings_of_name;
 use crate::rtc::time::DAY_MS;
 use crate::rtc::words::EndReason;
 use crate::store::ingest::probe_flips;
@@ -27,6 +28,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// What really happened is counted over this time, days.
@@ -161,32 +163,46 @@ fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
 
 async fn load_verdict(web: &Web, ask: &PageRequest, name: &str) -> Result<CheckVerdict, Error> {
     ask.read_query(&[])?;
-    find_server(web, name).await?;
-    let check = probes::newest_result::<CheckResult>(&web.store, name).await?;
+    let server = find_server(web, name).await?;
+    let check = probes::newest_result::<CheckResult>(&web.store, &server.name).await?;
 
     Ok(verdict_of_check(check.as_ref(), ask.now))
 }
 
-/// Is the server that of the account that we observe from? A server that the viewer may not know
-/// does not exist for them, nor do checks for those who see people by pseudonyms.
-async fn find_server(web: &Web, name: &str) -> Result<bool, Error> {
+/// A server that can be checked.
+struct CheckedServer {
+    name: String,
+    /// It is that of the account that we observe from.
+    is_own: bool,
+}
+
+/// The server of this name, in any case. A server that the viewer may not know does not exist for
+/// them, nor do checks for those who see people by pseudonyms.
+async fn find_server(web: &Web, name: &str) -> Result<CheckedServer, Error> {
     let store = &web.store;
     let ours = vantages::list_vantages_for(store).await?;
-    let is_own = ours.iter().any(|one| server_of(&one.user_id) == name);
-    let is_known = || distributions::is_known_server(store, name);
-    if name.len() > NAME_MAX || !store.shows_names() || !(is_own || is_known().await?) {
-        return Err(Error::NotFound(
-            "Nobody of a server with this name was seen in a call.".to_owned(),
-        ));
+    let ours: BTreeSet<&str> = ours.iter().map(|one| server_of(&one.user_id)).collect();
+    let is_asked = name.len() <= NAME_MAX && store.shows_names();
+    let spellings = spellings_of_name(name).into_iter();
+    for name in spellings.filter(|_| is_asked) {
+        let is_own = ours.contains(name.as_str());
+        if is_own || distributions::is_known_server(store, &name).await? {
+            return Ok(CheckedServer { name, is_own });
+        }
     }
 
-    Ok(is_own)
+    Err(Error::NotFound(
+        "Nobody of a server with this name was seen in a call.".to_owned(),
+    ))
 }
 
 /// Reads the check of a server.
-async fn read_stored_check(web: &Web, ask: &PageRequest, name: &str) -> Result<StoredCheck, Error> {
-    let store = &web.store;
-    let is_own = find_server(web, name).await?;
+async fn read_stored_check(
+    web: &Web,
+    ask: &PageRequest,
+    server: &CheckedServer,
+) -> Result<StoredCheck, Error> {
+    let (store, name, is_own) = (&web.store, server.name.as_str(), server.is_own);
     let mut check = probes::newest_result::<CheckResult>(store, name).await?;
     if let Some(check) = check.as_mut().filter(|check| check.result.is_own)
         && store.visible_rooms().is_some()
@@ -217,7 +233,9 @@ async fn load_server_check(
     name: &str,
 ) -> Result<ServerCheckPage, Error> {
     ask.read_query(&[])?;
-    let stored = read_stored_check(web, ask, name).await?;
+    let server = find_server(web, name).await?;
+    let name = server.name.as_str();
+    let stored = read_stored_check(web, ask, &server).await?;
     let verdict = stored.verdict(ask.now);
     let flips = probe_flips::list_flips(&web.store, CheckResult::WORD, name, FLIPS_MAX).await?;
     let mut flips: Vec<FlipOfStep> = flips.into_iter().map(FlipOfStep::from).collect();

@@ -252,6 +252,7 @@ fn calls() -> calls::Calls {
     };
 
     let list = List {
+        entries_total: None,
         data,
         next: Some("31".to_owned()),
         next_url: Some("/api/v1/calls?cursor=31".to_owned()),

@@ -1,6 +1,7 @@
 //! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape,
 //! nothing is unescaped.
 
+mod addresses;
 mod admin_rooms;
 mod api_keys;
 mod attendance;

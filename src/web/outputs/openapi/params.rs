@@ -95,6 +95,15 @@ pub const QUERY: &[(&str, &str)] = &[
         "events_from",
         "Leave out the first so many of the events behind the call",
     ),
+    (
+        "fields",
+        "Only these keys of each record, with commas between them; what a record is found by stays, \
+         and of a list what stands beside its records. Which keys there are, an error says",
+    ),
+    (
+        "members",
+        "With false, the members of calls are left out: the list is empty then, and not whole",
+    ),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
@@ -171,6 +180,7 @@ fn allowed_values(path: &str, name: &str) -> Value {
         }
         "finding" => json!({ "type": "string", "enum": words_of_kinds(&["any", ""]) }),
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "members" => json!({ "type": "string", "enum": ["true", "false", ""] }),
         "open" => json!({ "type": "string", "enum": ["yes", "no", ""] }),
         "certainty" => {
             json!({ "type": "string", "enum": ["computed", "probably", "perhaps", ""] })

@@ -3,6 +3,7 @@
 use super::{ApiEntry, json_entry, media_entry};
 use crate::web::outputs::badge::Badge;
 use crate::web::outputs::health::{Alive, Ready};
+use crate::web::outputs::version::Version;
 use crate::web::outputs::{attendance, export, feed, table};
 use crate::web::pages::about::About;
 use crate::web::pages::call::{self, CallPage};
@@ -263,7 +264,16 @@ pub const ENTRIES: &[ApiEntry] = &[
         "Events that could not be used, newest first",
     )
     .takes(rejected::KNOWN),
-    json_entry::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
+    json_entry::<About>(
+        OBSERVER,
+        "/api/v1/about",
+        "What is collected here, and who may see it",
+    ),
+    json_entry::<Version>(
+        OBSERVER,
+        "/api/v1/version",
+        "The version of the program, of its API, its database and its rules",
+    ),
     media_entry(
         OBSERVER,
         "/api/v1/live",
