@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
+                      connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
                       'none'";
 
 /// Browsers that reached us by TLS once use nothing else for a year.
@@ -291,9 +291,9 @@ pub fn serve_with(
         let keep = from_fn(move |req, next| {
             http::response_cache::answer_from_cache(answers.clone(), asked.clone(), req, next)
         });
-        let named = web.clone();
+        let twins = web.clone();
         let json =
-            from_fn(move |req, next| http::json_address::lead_to_json(named.clone(), req, next));
+            from_fn(move |req, next| http::json_address::lead_to_json(twins.clone(), req, next));
         // The first wrapper is the innermost: a cached answer is already compressed, but origin,
         // host and who asks are checked for each request.
         let app = app

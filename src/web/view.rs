@@ -22,24 +22,24 @@ mod answered;
 pub mod book;
 mod capacity;
 mod certainty;
-mod clock;
-mod event;
+pub(super) mod clock;
+pub(super) mod event;
 mod finding;
 mod finding_group;
 mod flood;
 mod ghosts;
 pub mod glossary;
-mod history;
+pub(super) mod history;
 pub mod join;
 mod noun;
 mod own_homeserver;
 mod probe;
 mod problem;
-mod ring;
+pub(super) mod ring;
 mod room;
 mod room_at;
 mod room_finding;
-mod room_needs;
+pub(super) mod room_needs;
 mod server;
 pub mod server_check;
 mod side_by_side;
@@ -204,7 +204,6 @@ pub struct MemberFacts {
     /// The form of its events: `session` (a state event for each device, today's usual one),
     /// `sticky` (MSC4354), `legacy` (a list of devices in one state event) or `mesh` (calls before
     /// `MatrixRTC`).
-    #[schema(value_type = String)]
     pub kind: Format,
     pub joined_ms: i64,
     pub joined_at: Stamp,
@@ -214,7 +213,6 @@ pub struct MemberFacts {
     /// MSC4140), `expired`, `sticky_expired`, `room_left`, `room_kicked`, `room_banned`,
     /// `superseded` (a new join took its place), `switched` (to another call or SFU), `overwritten`
     /// (by somebody else), `slot_closed`, `redacted` or `invalid_content`.
-    #[schema(value_type = Option<String>)]
     pub end_reason: Option<EndReason>,
     /// When it ends unless renewed; only while it lasts.
     pub expires_ms: Option<i64>,
@@ -471,7 +469,6 @@ pub struct CallFacts {
     pub perhaps_gone_now: usize,
     /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it;
     /// `unknown`: it ran when it was seen last; or `ended`.
-    #[schema(value_type = String)]
     pub state: CallState,
     /// For a stuck call: the last time at which somebody was certainly there. `duration_ms` ends
     /// then.

@@ -523,7 +523,6 @@ pub async fn find_known_server(store: &Reader, server: &str) -> Result<Option<St
 // How many stays ended in one way. As a doc comment this would stand in the document of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EndFacts {
-    #[schema(value_type = String)]
     pub reason: EndReason,
     pub stays: i64,
 }

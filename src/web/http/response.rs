@@ -203,6 +203,8 @@ pub struct Shell {
     pub open_problems: Option<usize>,
     /// Findings have pages of their own that the viewer may see.
     pub links_findings: bool,
+    /// Where others find these pages, without `/` at its end; `None` if it is not configured.
+    pub public_url: Option<String>,
 }
 
 impl Shell {
@@ -227,6 +229,7 @@ impl Shell {
             sign_in_address: ask.sign_in_address.clone(),
             open_problems: None,
             links_findings: false,
+            public_url: None,
         }
     }
 
@@ -424,6 +427,7 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
         storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
         open_problems: web.count_open_problems(ask).await?,
         links_findings: web.store.shows_names(),
+        public_url: web.public_url.is_some().then(|| web.url("")),
         ..Shell::without_status(ask)
     };
 

@@ -3,6 +3,7 @@
 
 pub(super) mod attendance;
 pub(super) mod badge;
+pub(super) mod card;
 pub(super) mod embed;
 pub(super) mod export;
 pub(super) mod feed;

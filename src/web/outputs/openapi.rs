@@ -6,9 +6,11 @@
 //! new name is described once, in [`params`]. `tests/it/pages/contract.rs` fails as long as one of
 //! them is missing.
 
+mod examples;
 pub mod params;
 pub mod shapes;
 pub mod table;
+mod words;
 
 use crate::web::http::error::ErrorBody;
 use crate::web::http::gate;
@@ -162,19 +164,25 @@ impl ApiEntry {
                 && !matches!(self.path, "/healthz" | "/readyz")
     }
 
-    /// The description of the address: its parameters and all its answers. Adds the schemas of its
-    /// answer.
-    fn operation(&self, schemas: &mut Schemas) -> Operation {
+    /// The name of the operation in clients, and of its example.
+    #[must_use]
+    pub fn operation_id(&self) -> String {
         let id = self
             .path
             .trim_matches('/')
             .replace(['{', '}'], "")
-            .replace(['/', '.'], "_");
-        let id = id.strip_prefix("api_v1_").unwrap_or(&id).to_owned();
+            .replace(['/', '.', '-'], "_");
+
+        id.strip_prefix("api_v1_").unwrap_or(&id).to_owned()
+    }
+
+    /// The description of the address: its parameters and all its answers. Adds the schemas of its
+    /// answer.
+    fn operation(&self, schemas: &mut Schemas) -> Operation {
         let operation = OperationBuilder::new()
             .tag(self.group)
             .summary(Some(self.summary))
-            .operation_id(Some(id));
+            .operation_id(Some(self.operation_id()));
         let operation = self.names().fold(operation, |operation, name| {
             operation.parameter(params::path_parameter(name))
         });
@@ -262,7 +270,9 @@ impl ApiEntry {
         kinds
             .iter()
             .fold(answer, |answer, kind| {
-                let content = ContentBuilder::new().schema(Some(schema.clone()));
+                let content = ContentBuilder::new()
+                    .schema(Some(schema.clone()))
+                    .example(examples::find_example(&self.operation_id(), kind));
                 answer.content(*kind, content.build())
             })
             .build()

@@ -11,6 +11,10 @@ use utoipa::ToSchema;
 
 /// The version of the program, and of what it makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "each is the version of something else"
+)]
 pub struct Version {
     /// That of the program.
     pub version: &'static str,

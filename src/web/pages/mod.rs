@@ -5,7 +5,7 @@ pub mod admin;
 pub mod admin_rooms;
 pub mod book;
 pub mod call;
-mod call_head;
+pub(super) mod call_head;
 mod call_people;
 mod call_window;
 pub mod calls;

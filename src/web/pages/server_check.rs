@@ -17,7 +17,7 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::outputs::badge::{self, Badge};
+use crate::web::outputs::badge::{self, Badge, BadgeLook};
 use crate::web::svg::timeline::end_reason_words;
 use crate::web::view::format as f;
 use crate::web::view::server_check::{
@@ -52,7 +52,6 @@ pub struct ServerCheckPage {
     /// It was asked with our account; else as everybody may.
     pub is_asked_with_account: bool,
     /// `ok` (nothing is broken), `broken`, or `unknown` (not checked, or too long ago).
-    #[schema(value_type = String)]
     pub verdict: CheckVerdict,
     /// When it was asked; null if it never was.
     pub checked_ms: Option<i64>,
@@ -120,7 +119,11 @@ pub async fn get_server_check(
 /// `GET /api/v1/servers/{name}/rtc-ok`: one word, `ok`, `broken` or `unknown`.
 pub async fn get_rtc_ok(req: HttpRequest, web: Web, name: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    match load_verdict(&web, &ask, &name).await {
+    let verdict = async {
+        ask.read_query(&[])?;
+        load_verdict(&web, &ask, &name).await
+    };
+    match verdict.await {
         Ok(verdict) => HttpResponse::build(StatusCode::OK)
             .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -136,8 +139,8 @@ pub async fn get_check_badge_svg(
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let verdict = load_verdict(&web, &ask, &name).await;
-    badge::send_badge_svg(&ask, "unknown server", verdict.map(badge_of_verdict))
+    let badge = load_check_badge(&web, &ask, &name).await;
+    badge::send_badge_svg(&ask, "unknown server", badge)
 }
 
 /// `GET /badge/servers/{name}/rtc.json`: the same in the JSON format of Shields.
@@ -147,8 +150,15 @@ pub async fn get_check_badge_json(
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let verdict = load_verdict(&web, &ask, &name).await;
-    response::send_json(&ask, verdict.map(badge_of_verdict))
+    response::send_json(&ask, load_check_badge(&web, &ask, &name).await)
+}
+
+/// The badge of the check, in the look that was asked for.
+async fn load_check_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
+    let look = BadgeLook::read(ask)?;
+    let verdict = load_verdict(web, ask, name).await?;
+
+    Ok(look.put_on(badge_of_verdict(verdict)))
 }
 
 fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
@@ -162,7 +172,6 @@ fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
 }
 
 async fn load_verdict(web: &Web, ask: &PageRequest, name: &str) -> Result<CheckVerdict, Error> {
-    ask.read_query(&[])?;
     let server = find_server(web, name).await?;
     let check = probes::newest_result::<CheckResult>(&web.store, &server.name).await?;
 

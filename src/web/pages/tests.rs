@@ -716,9 +716,9 @@ fn json_has_the_shape_that_was_promised() {
         "unknown_since_ms",
         "unknown_why",
     ];
-    assert_eq!(keys[..3], ["data", "next", "next_url"]);
+    assert_eq!(keys[..4], ["data", "entries_total", "next", "next_url"]);
     assert_eq!(
-        keys[3..],
+        keys[4..],
         present,
         "an empty list says whether it was looked at"
     );

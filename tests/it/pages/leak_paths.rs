@@ -30,7 +30,7 @@ pub enum Asked {
 }
 
 /// Parameters that name nothing that somebody may not see.
-const HARMLESS: [&str; 21] = [
+const HARMLESS: [&str; 23] = [
     "application",
     "at",
     "certainty",
@@ -41,6 +41,7 @@ const HARMLESS: [&str; 21] = [
     "from",
     "intent",
     "kind",
+    "label",
     "limit",
     "members",
     "members_from",
@@ -51,6 +52,7 @@ const HARMLESS: [&str; 21] = [
     "sort",
     "status",
     "step",
+    "style",
     "to",
 ];
 

@@ -3,6 +3,7 @@
 use crate::rtc::finding_kind::KINDS;
 use crate::web::http::request::NUMBER_MAX;
 use crate::web::http::sort;
+use crate::web::outputs::badge;
 use serde_json::{Value, json};
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -104,6 +105,11 @@ pub const QUERY: &[(&str, &str)] = &[
         "members",
         "With false, the members of calls are left out: the list is empty then, and not whole",
     ),
+    (
+        "label",
+        "The words of the left half, instead of ours; at most 60 letters",
+    ),
+    ("style", "The look, by the name that Shields gives it"),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
@@ -180,6 +186,11 @@ fn allowed_values(path: &str, name: &str) -> Value {
         }
         "finding" => json!({ "type": "string", "enum": words_of_kinds(&["any", ""]) }),
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "label" => {
+            json!({ "type": "string", "maxLength": badge::LABEL_MAX, "pattern": NO_CONTROL })
+        }
+        "style" => json!({ "type": "string",
+            "enum": ["flat", "flat-square", "for-the-badge", ""] }),
         "members" => json!({ "type": "string", "enum": ["true", "false", ""] }),
         "open" => json!({ "type": "string", "enum": ["yes", "no", ""] }),
         "certainty" => {
