@@ -46,6 +46,7 @@ const OWN_NAMES: &[&str] = &[
     "badge",
     "calls",
     "embed",
+    "favicon.ico",
     "feed",
     "census",
     "docs",

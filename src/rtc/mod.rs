@@ -47,6 +47,7 @@ pub mod side_by_side;
 pub mod sieve;
 pub mod skew;
 pub mod slot;
+pub mod spelling;
 pub mod split_finding;
 pub mod stamp;
 pub mod support;

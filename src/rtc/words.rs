@@ -18,6 +18,10 @@ macro_rules! words {
         }
 
         impl $set {
+            /// All words of the set.
+            #[allow(dead_code, reason = "not every set is in a document")]
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
             /// The word as stored and shown.
             #[must_use]
             pub fn as_str(self) -> &'static str {

@@ -28,6 +28,7 @@ pub use db::connect::check_database;
 pub use error::Error;
 pub use reader::{OneMoment, Reader};
 pub use sign_in::SignIns;
+pub use db::upgrade::newest_shape;
 pub use writer::Writer;
 
 use crate::rtc::fold::Rules;

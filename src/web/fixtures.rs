@@ -17,6 +17,7 @@ pub const DAY: i64 = 86_400_000;
 /// The frame of a page for somebody who may see everything.
 pub fn shell() -> Shell {
     Shell {
+        public_url: None,
         section: None,
         follows: false,
         is_made_up: false,

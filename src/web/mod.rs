@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
+                      connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors \
                       'none'";
 
 /// Browsers that reached us by TLS once use nothing else for a year.
@@ -239,6 +239,7 @@ pub fn serve_with(
         Data::new(CostCache::<transport::SfuPast>::default()),
         Data::new(CostCache::<census::Census>::default()),
     );
+    let shapes = Data::new(outputs::openapi::shapes::record_shapes().clone());
     let answers = ResponseCache::default();
     let connections = http::connections::max_connections_per_worker(worker_count());
     // This runs once on each thread that answers.
@@ -285,17 +286,23 @@ pub fn serve_with(
             .app_data(kept.3.clone())
             .app_data(kept.4.clone())
             .app_data(kept.5.clone())
-            .app_data(kept.6.clone());
+            .app_data(kept.6.clone())
+            .app_data(shapes.clone());
         let (answers, asked) = (answers.clone(), web.clone());
         let keep = from_fn(move |req, next| {
             http::response_cache::answer_from_cache(answers.clone(), asked.clone(), req, next)
         });
+        let twins = web.clone();
+        let json =
+            from_fn(move |req, next| http::json_address::lead_to_json(twins.clone(), req, next));
         // The first wrapper is the innermost: a cached answer is already compressed, but origin,
         // host and who asks are checked for each request.
         let app = app
             .wrap(Compress::default())
+            .wrap(json)
             .wrap(keep)
             .wrap(gate)
+            .wrap(from_fn(http::trailing_slash::lead_to_plain_address))
             .wrap(flood)
             .wrap(path)
             .wrap(cors)

@@ -1,7 +1,7 @@
 //! Every address, and the function that answers it.
 
 use super::outputs::{
-    attendance, badge, embed, export, feed, health, live, metrics, robots, table,
+    attendance, badge, card, embed, export, feed, health, live, metrics, robots, table, version,
 };
 use super::pages::{
     about, admin, admin_rooms, book, call, calls, census, docs, feeds, me, openid, overview,
@@ -69,6 +69,7 @@ pub(super) fn add_routes(
 fn add_page_routes(routes: &mut Routes<'_>) {
     routes.page("/", overview::get_overview);
     routes.page("/calls", calls::get_calls);
+    routes.dear_page("/calls/{id:.+}/card.png", card::get_card);
     routes.page("/calls/{id:.+}", call::get_call);
     routes.dear_page("/problems", problems::get_problems);
     routes.dear_page("/problems/{id}", problems::get_problem);
@@ -94,6 +95,7 @@ fn add_page_routes(routes: &mut Routes<'_>) {
     routes.page("/healthz", health::get_healthz);
     routes.watched_page("/readyz", health::get_readyz);
     routes.page("/robots.txt", robots::get_robots);
+    routes.page("/favicon.ico", http::assets::get_favicon);
     routes.page("/static/{name}", http::assets::get_asset);
 }
 
@@ -144,6 +146,7 @@ fn add_api_routes(routes: &mut Routes<'_>) {
     routes.page("/api/v1/status", status::get_status);
     routes.dear_page("/api/v1/rejected", rejected::get_rejected);
     routes.page("/api/v1/about", about::get_about);
+    routes.page("/api/v1/version", version::get_version);
     routes.page("/api/v1/openapi.json", docs::get_openapi);
     routes.page("/api/docs", docs::get_docs);
     routes.page("/api/docs/{name}", docs::get_schema);

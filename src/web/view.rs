@@ -22,24 +22,24 @@ mod answered;
 pub mod book;
 mod capacity;
 mod certainty;
-mod clock;
-mod event;
+pub(super) mod clock;
+pub(super) mod event;
 mod finding;
 mod finding_group;
 mod flood;
 mod ghosts;
 pub mod glossary;
-mod history;
+pub(super) mod history;
 pub mod join;
 mod noun;
 mod own_homeserver;
 mod probe;
 mod problem;
-mod ring;
+pub(super) mod ring;
 mod room;
 mod room_at;
 mod room_finding;
-mod room_needs;
+pub(super) mod room_needs;
 mod server;
 pub mod server_check;
 mod side_by_side;
@@ -204,7 +204,6 @@ pub struct MemberFacts {
     /// The form of its events: `session` (a state event for each device, today's usual one),
     /// `sticky` (MSC4354), `legacy` (a list of devices in one state event) or `mesh` (calls before
     /// `MatrixRTC`).
-    #[schema(value_type = String)]
     pub kind: Format,
     pub joined_ms: i64,
     pub joined_at: Stamp,
@@ -214,7 +213,6 @@ pub struct MemberFacts {
     /// MSC4140), `expired`, `sticky_expired`, `room_left`, `room_kicked`, `room_banned`,
     /// `superseded` (a new join took its place), `switched` (to another call or SFU), `overwritten`
     /// (by somebody else), `slot_closed`, `redacted` or `invalid_content`.
-    #[schema(value_type = Option<String>)]
     pub end_reason: Option<EndReason>,
     /// When it ends unless renewed; only while it lasts.
     pub expires_ms: Option<i64>,
@@ -471,7 +469,6 @@ pub struct CallFacts {
     pub perhaps_gone_now: usize,
     /// `running`; `stuck`: it counts as active, but only devices that are probably gone are in it;
     /// `unknown`: it ran when it was seen last; or `ended`.
-    #[schema(value_type = String)]
     pub state: CallState,
     /// For a stuck call: the last time at which somebody was certainly there. `duration_ms` ends
     /// then.
@@ -811,12 +808,43 @@ pub fn calls_with_members(
         .collect()
 }
 
+/// How many entries a list has on all its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EntriesTotal {
+    pub count: i64,
+    /// It has more than `count`: they were not counted further.
+    pub more_than: bool,
+}
+
+impl EntriesTotal {
+    /// The whole number.
+    #[must_use]
+    pub fn exactly(count: usize) -> Self {
+        Self {
+            count: i64::try_from(count).unwrap_or(i64::MAX),
+            more_than: false,
+        }
+    }
+
+    /// The number as far as was counted; `most` is how far that is.
+    #[must_use]
+    pub fn up_to(count: i64, most: i64) -> Self {
+        Self {
+            count: count.min(most),
+            more_than: count > most,
+        }
+    }
+}
+
 /// A list in JSON: the one shape of all lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct List<T> {
     pub data: Vec<T>,
     pub next: Option<String>,
     pub next_url: Option<String>,
+    /// The number of entries that match, on all pages together; null where it was not counted, as
+    /// on later pages of the lists of calls and of findings.
+    pub entries_total: Option<EntriesTotal>,
 }
 
 impl<T> List<T> {
@@ -824,6 +852,7 @@ impl<T> List<T> {
     #[must_use]
     pub fn whole(data: Vec<T>) -> Self {
         Self {
+            entries_total: Some(EntriesTotal::exactly(data.len())),
             data,
             next: None,
             next_url: None,

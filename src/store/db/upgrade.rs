@@ -62,7 +62,7 @@ impl UpgradePlan {
 }
 
 /// The shape of this version: the number of its newest migration.
-pub(in crate::store) fn newest_shape() -> i64 {
+pub fn newest_shape() -> i64 {
     MIGRATIONS
         .iter()
         .map(|known| known.version)

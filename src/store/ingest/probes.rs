@@ -29,7 +29,6 @@ words! {
 pub struct RequestResult {
     /// `ok`, `missing` (it is not there), `failed`, or `refused` (it was not asked: the address may
     /// not be).
-    #[schema(value_type = String)]
     pub state: AnswerState,
     /// What went wrong, in words.
     pub why: Option<String>,

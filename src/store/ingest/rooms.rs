@@ -9,6 +9,7 @@ use crate::rtc::room_visibility::{
     RoomVisibility, TOPIC_EVENT, VISIBILITY_EVENT, asks_for_no_record, event_that_decides,
     is_opt_out, number_of_opt_out, visibility_of_event,
 };
+use crate::rtc::spelling::spellings_of_name;
 use crate::rtc::words::Watch;
 use crate::store::db::multi_row::{MultiRow, Statement};
 use crate::store::derive::room_titles::{people_title, refresh_room_title, room_name};
@@ -494,19 +495,26 @@ pub async fn find_room(
     id_or_alias: &str,
     now: i64,
 ) -> Result<Option<RoomRow>, Error> {
-    if id_or_alias.is_empty() {
-        return Ok(None);
+    for id_or_alias in spellings_of_room(id_or_alias) {
+        let row = sqlx::query(LISTED)
+            .bind(now)
+            .bind(id_or_alias)
+            .fetch_optional(&store.read)
+            .await?;
+        if let Some(row) = row {
+            return room_from_row(store, &row).await.map(Some);
+        }
     }
 
-    let row = sqlx::query(LISTED)
-        .bind(now)
-        .bind(id_or_alias)
-        .fetch_optional(&store.read)
-        .await?;
+    Ok(None)
+}
 
-    match row {
-        Some(row) => room_from_row(store, &row).await.map(Some),
-        None => Ok(None),
+/// The ways in which a room may be known: its id as it is, its alias in any case.
+fn spellings_of_room(id_or_alias: &str) -> Vec<String> {
+    match id_or_alias.chars().next() {
+        Some('#') => spellings_of_name(id_or_alias),
+        Some(_) => vec![id_or_alias.to_owned()],
+        None => Vec::new(),
     }
 }
 
@@ -558,14 +566,17 @@ const NAMED: &str = concat!(
 /// # Errors
 /// When the database fails.
 pub async fn find_room_name(store: &Reader, id_or_alias: &str) -> Result<Option<RoomName>, Error> {
-    let row = sqlx::query(NAMED)
-        .bind(id_or_alias)
-        .fetch_optional(&store.read)
-        .await?;
+    for id_or_alias in spellings_of_room(id_or_alias) {
+        let row = sqlx::query(NAMED)
+            .bind(id_or_alias)
+            .fetch_optional(&store.read)
+            .await?;
+        if let Some(row) = row {
+            return RoomName::from_row(&row).map(Some);
+        }
+    }
 
-    row.filter(|_| !id_or_alias.is_empty())
-        .map(|row| RoomName::from_row(&row))
-        .transpose()
+    Ok(None)
 }
 
 /// The room in this row of [`LISTED`], with its number of calls that have begun. That number is

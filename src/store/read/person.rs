@@ -1,6 +1,7 @@
 //! One person: their stays, whom they were in calls with, and their names.
 
 use crate::rtc::coverage::Span;
+use crate::rtc::spelling::spellings_of_name;
 use crate::rtc::words::EndReason;
 use crate::store::db::word_column::word_from_row;
 use crate::store::read::name_search::name_words;
@@ -116,17 +117,23 @@ pub async fn companions_of_person(
 const IS_KNOWN: &str = "select count(*) from (select 1 from memberships where user_id = $1
     limit 1) as found";
 
-/// Was this person ever seen in a call?
+/// The id of this person, also if it is asked for in another case; `None` if nobody with it was
+/// ever seen in a call.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_known_person(store: &Reader, user_id: &str) -> Result<bool, Error> {
-    let found: i64 = sqlx::query_scalar(IS_KNOWN)
-        .bind(user_id)
-        .fetch_one(&store.read)
-        .await?;
+pub async fn find_known_person(store: &Reader, user_id: &str) -> Result<Option<String>, Error> {
+    for user_id in spellings_of_name(user_id) {
+        let found: i64 = sqlx::query_scalar(IS_KNOWN)
+            .bind(&user_id)
+            .fetch_one(&store.read)
+            .await?;
+        if found > 0 {
+            return Ok(Some(user_id));
+        }
+    }
 
-    Ok(found > 0)
+    Ok(None)
 }
 
 const NAME: &str = "select min(name) from people where user_id = $1";

@@ -10,6 +10,7 @@ use super::scope::Scope;
 use super::spans::{is_claim_refuted, is_stamp_refuted, seen_from, spans, touching};
 use super::usage;
 use crate::rtc::coverage::Span;
+use crate::rtc::spelling::spellings_of_name;
 use crate::rtc::time::DAY_MS;
 use crate::rtc::words::EndReason;
 use crate::store::db::multi_row::MultiRow;
@@ -504,10 +505,24 @@ pub async fn is_known_server(store: &Reader, server: &str) -> Result<bool, Error
     Ok(found.is_some())
 }
 
+/// The name by which this homeserver was seen in a call, also if it is asked for in another case;
+/// `None` if it never was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_known_server(store: &Reader, server: &str) -> Result<Option<String>, Error> {
+    for server in spellings_of_name(server) {
+        if is_known_server(store, &server).await? {
+            return Ok(Some(server));
+        }
+    }
+
+    Ok(None)
+}
+
 // How many stays ended in one way. As a doc comment this would stand in the document of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EndFacts {
-    #[schema(value_type = String)]
     pub reason: EndReason,
     pub stays: i64,
 }

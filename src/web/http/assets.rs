@@ -39,6 +39,11 @@ pub async fn get_asset(
     })
 }
 
+/// `GET /favicon.ico`: the icon, for programs that look for it there.
+pub async fn get_favicon(req: HttpRequest, app: web::Data<crate::web::Web>) -> HttpResponse {
+    get_asset(req, web::Path::from("favicon.ico".to_owned()), app).await
+}
+
 /// The answer with a file of the interface; `None` if there is no such file. `is_versioned`: its
 /// hash is in the address, so the browser may keep it.
 #[must_use]

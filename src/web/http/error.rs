@@ -2,6 +2,7 @@
 //! in the log.
 
 use crate::store;
+use crate::web::svg::png::DrawError;
 use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,6 +52,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("the page could not be written: {0}")]
     Template(#[from] askama::Error),
+    #[error(transparent)]
+    Draw(#[from] DrawError),
     #[error("the metrics could not be written")]
     Metrics,
     #[error("the answer could not be written: {0}")]
@@ -81,7 +84,7 @@ impl Error {
             Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) | Self::Template(_) | Self::Json(_) | Self::Metrics => {
+            Self::Store(_) | Self::Template(_) | Self::Json(_) | Self::Draw(_) | Self::Metrics => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 /// Addresses that tell nothing of calls, rooms or people. They are open to all.
-const OPEN: [&str; 16] = [
+const OPEN: [&str; 18] = [
     "/sign-in",
     "/sign-in/code",
     "/sign-in/code/check",
@@ -35,13 +35,15 @@ const OPEN: [&str; 16] = [
     "/healthz",
     "/readyz",
     "/robots.txt",
+    "/favicon.ico",
     "/api/docs",
     "/api/v1/about",
     "/api/v1/openapi.json",
+    "/api/v1/version",
 ];
 const OPEN_BEGINS: [&str; 3] = ["/static/", "/api/docs/", "/docs/"];
 /// Addresses that are the same for everybody, so that nobody has to ask who asks.
-const SAME_FOR_ALL: [&str; 3] = ["/healthz", "/readyz", "/robots.txt"];
+const SAME_FOR_ALL: [&str; 4] = ["/healthz", "/readyz", "/robots.txt", "/favicon.ico"];
 /// The addresses of people who sign in, of widgets, and of the admin page. They check themselves
 /// who asks, and nothing of them is kept.
 const PRIVATE: [&str; 7] = [

@@ -14,7 +14,8 @@ pub const NUMBER_MAX: i64 = 1_000_000_000;
 const LIMIT_MAX: i64 = 500;
 
 /// Parameters with free text; all others have fixed words and formats.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
+    "label",
     "intent",
     "room",
     "space",

@@ -2,10 +2,11 @@
 
 use super::base_path::BasePath;
 use super::error::Error;
+use super::fields::{RecordShape, RecordShapes};
 use super::form::FormBinding;
 use super::indentation::without_indentation;
 use super::request::Query;
-use super::{assets, etag, host, own_path, viewer};
+use super::{assets, etag, host, json_address, own_path, viewer};
 use crate::store::db::health::Health;
 use crate::store::visible::Viewer;
 use crate::web::Web;
@@ -17,6 +18,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A request: by whom, when, for what.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub struct PageRequest {
     /// The route asks for JSON.
     pub api: bool,
     pub query: String,
+    /// What the records of the answer may be cut to; `None` if they may not.
+    pub shape: Option<Arc<RecordShape>>,
     /// The entity tag of JSON that shows the data as they are now. `None` for a viewer who may not
     /// see everything: it would tell when something else changes.
     pub tag: Option<String>,
@@ -62,8 +66,9 @@ impl PageRequest {
             base: base_of_request(req),
             frame: web.access.frame_for(Asker::of_request(req).as_ref()),
             sign_in_address: own_path::sign_in_address(req),
-            api: is_for_programs(req.path()),
+            api: is_for_programs(req.path()) || json_address::asks_for_json(req),
             query: req.query_string().to_owned(),
+            shape: shape_of_answer(req),
             known_tags: etag::tags_in_request(req),
             storage: web.store.health().clone(),
         }
@@ -77,15 +82,27 @@ fn base_of_request(req: &HttpRequest) -> BasePath {
     base.map(|base| base.get_ref().clone()).unwrap_or_default()
 }
 
+/// What the records of the answer at this address may be cut to.
+fn shape_of_answer(req: &HttpRequest) -> Option<Arc<RecordShape>> {
+    let shapes = req.app_data::<web::Data<RecordShapes>>()?;
+
+    let address = req.match_pattern()?.replace(":.+}", "}");
+
+    shapes.0.get(address.as_str()).cloned()
+}
+
 impl PageRequest {
     /// The parameters of the request. The API refuses those that are not in `known`; a page ignores
     /// them, since people come by links to which others have added something.
     ///
     /// # Errors
     /// Those of [`Query::read`].
-    pub fn read_query(&self, known: &[&str]) -> Result<Query, Error> {
+    pub fn read_query(&self, known: &[&'static str]) -> Result<Query, Error> {
         if self.api {
-            Query::read(&self.query, known)
+            let cutting = self.shape.iter().flat_map(|shape| shape.parameters());
+            let known: Vec<&str> = known.iter().copied().chain(cutting).collect();
+
+            Query::read(&self.query, &known)
         } else {
             Query::read_known(&self.query, known)
         }
@@ -95,7 +112,7 @@ impl PageRequest {
     ///
     /// # Errors
     /// Those of [`Query::read`], and a `limit` larger than a page can hold.
-    pub fn list_query(&self, known: &[&str]) -> Result<Query, Error> {
+    pub fn list_query(&self, known: &[&'static str]) -> Result<Query, Error> {
         let query = self.read_query(known)?;
         if !self.api && query.limit(PAGE_ROWS)? > PAGE_ROWS {
             let words = format!(
@@ -186,6 +203,8 @@ pub struct Shell {
     pub open_problems: Option<usize>,
     /// Findings have pages of their own that the viewer may see.
     pub links_findings: bool,
+    /// Where others find these pages, without `/` at its end; `None` if it is not configured.
+    pub public_url: Option<String>,
 }
 
 impl Shell {
@@ -210,6 +229,7 @@ impl Shell {
             sign_in_address: ask.sign_in_address.clone(),
             open_problems: None,
             links_findings: false,
+            public_url: None,
         }
     }
 
@@ -342,7 +362,12 @@ pub async fn send_page<P: Page>(
 
 /// Writes JSON, or 304 if the client already has it.
 pub fn send_json<T: Serialize>(ask: &PageRequest, answer: Result<T, Error>) -> HttpResponse {
-    match answer.and_then(|answer| Ok(serde_json::to_vec(&answer)?)) {
+    let body = answer.and_then(|answer| match &ask.shape {
+        Some(shape) => shape.write_json(&answer, &ask.query),
+        None => Ok(serde_json::to_vec(&answer)?),
+    });
+
+    match body {
         Ok(body) => {
             let tag = ask.tag.clone().unwrap_or_else(|| etag::tag_of_body(&body));
 
@@ -402,6 +427,7 @@ async fn render_page<P: Page>(web: &Web, ask: &PageRequest, page: &P) -> Result<
         storage_trouble: web.store.trouble(ask.now).map(StorageTroubleFacts::from),
         open_problems: web.count_open_problems(ask).await?,
         links_findings: web.store.shows_names(),
+        public_url: web.public_url.is_some().then(|| web.url("")),
         ..Shell::without_status(ask)
     };
 

@@ -773,6 +773,7 @@ mod tests {
 
     fn asks() -> PageRequest {
         PageRequest {
+            shape: None,
             now: 0,
             viewer: Viewer::Operator,
             has_asker: true,

@@ -2,6 +2,7 @@
 //! JSON format of Shields.
 
 use crate::rtc::present::UnknownReason;
+use crate::rtc::words::words;
 use crate::store::ingest::rooms;
 use crate::store::read::large_calls;
 use crate::web::Web;
@@ -22,6 +23,27 @@ use utoipa::ToSchema;
 /// How long a badge may be cached by whoever shows it.
 const KEEP: &str = "public, max-age=60";
 
+/// Parameters of a badge.
+pub const KNOWN: &[&str] = &["label", "style"];
+/// Maximum number of letters of a label.
+pub const LABEL_MAX: usize = 60;
+
+words! {
+    /// The look of a badge, by the name that Shields gives it.
+    pub enum BadgeStyle {
+        Flat = "flat",
+        FlatSquare = "flat-square",
+        ForTheBadge = "for-the-badge",
+    }
+}
+
+/// How a badge was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::web) struct BadgeLook {
+    label: Option<String>,
+    style: BadgeStyle,
+}
+
 /// A badge in the form that Shields reads (its endpoint badge).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -31,6 +53,7 @@ pub struct Badge {
     pub message: String,
     /// A colour by its name.
     pub color: String,
+    pub style: BadgeStyle,
     /// Seconds for which it may be kept.
     pub cache_seconds: i64,
     /// Nothing is known.
@@ -55,6 +78,7 @@ impl Badge {
             label: label.to_owned(),
             message,
             color: color.to_owned(),
+            style: BadgeStyle::Flat,
             cache_seconds: 60,
             is_error,
         }
@@ -101,6 +125,45 @@ impl Badge {
         };
 
         Self::new(message, color, false)
+    }
+}
+
+impl BadgeLook {
+    /// The look that the parameters ask for.
+    ///
+    /// # Errors
+    /// A parameter that a badge does not take, a label that is too long, or a style that is not
+    /// known.
+    pub(in crate::web) fn read(ask: &PageRequest) -> Result<Self, Error> {
+        let query = Query::read(&ask.query, KNOWN)?;
+        let style = match query.get("style").map(str::parse) {
+            None => BadgeStyle::Flat,
+            Some(Ok(style)) => style,
+            Some(Err(_)) => {
+                let words = "style must be flat, flat-square or for-the-badge";
+                return Err(Error::Invalid(words.to_owned()));
+            }
+        };
+        let label = query.get("label");
+        if label.is_some_and(|label| label.chars().count() > LABEL_MAX) {
+            return Err(Error::Invalid(format!(
+                "label must have at most {LABEL_MAX} letters"
+            )));
+        }
+
+        Ok(Self {
+            label: label.map(f::sanitize_line),
+            style,
+        })
+    }
+
+    /// The badge with this look.
+    pub(in crate::web) fn put_on(self, badge: Badge) -> Badge {
+        Badge {
+            label: self.label.unwrap_or(badge.label),
+            style: self.style,
+            ..badge
+        }
     }
 }
 
@@ -187,10 +250,16 @@ pub async fn get_server_badge_json(
     response::send_json(&ask, load_server_badge(&web, &ask, &name).await)
 }
 
+/// The badge of a room, in the look that was asked for.
+async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge, Error> {
+    let look = BadgeLook::read(ask)?;
+
+    Ok(look.put_on(count_in_room(web, ask, id).await?))
+}
+
 /// Counts the people in calls of a room now. The badge says `unknown` if the present of the room is
 /// unknown.
-async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge, Error> {
-    Query::read(&ask.query, &[])?;
+async fn count_in_room(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge, Error> {
     let Some(room) = rooms::find_room_name(&web.store, id).await? else {
         return Err(no_such_room(web, ask.now).await);
     };
@@ -212,10 +281,16 @@ async fn load_room_badge(web: &Web, ask: &PageRequest, id: &str) -> Result<Badge
     Ok(Badge::from_count(&count, others_unknown, ask.now))
 }
 
+/// The badge of a homeserver, in the look that was asked for.
+async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
+    let look = BadgeLook::read(ask)?;
+
+    Ok(look.put_on(count_of_server(web, ask, name).await?))
+}
+
 /// Counts the people of a homeserver in calls now. The badge says `unknown` if nothing about the
 /// present is known, or if nobody is seen while some rooms cannot be read.
-async fn load_server_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
-    Query::read(&ask.query, &[])?;
+async fn count_of_server(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
     // Accept any case: names of servers are lower case.
     let name = &name.to_lowercase();
     if !is_server_name(name) {
@@ -282,9 +357,13 @@ struct BadgeSvg<'a> {
     label: &'a str,
     message: &'a str,
     fill: &'static str,
-    /// Widths of the two halves, and their centres.
+    /// Widths of the two halves, and the height, px.
     left: usize,
     right: usize,
+    height: usize,
+    /// The radius of its corners, px.
+    radius: usize,
+    is_bold: bool,
 }
 
 /// Answers with the badge as a picture. An error that there is no such thing is a picture with the
@@ -303,20 +382,37 @@ pub(in crate::web) fn send_badge_svg(
         Err(error) => return response::send_error(ask, &error),
     };
 
-    let width = |text: &str| 12 + text.chars().count() * 7;
+    let is_large = badge.style == BadgeStyle::ForTheBadge;
+    let cased = |text: &str| {
+        if is_large {
+            text.to_uppercase()
+        } else {
+            text.to_owned()
+        }
+    };
+    let (label, message) = (cased(&badge.label), cased(&badge.message));
+    let (edge, letter) = if is_large { (24, 9) } else { (12, 7) };
+    let width = |text: &str| edge + text.chars().count() * letter;
     let fill = match badge.color.as_str() {
         "brightgreen" => "#0a6a5c",
         "red" => "#a3262a",
         _ => "#656a6e",
     };
 
-    let (left, right) = (width(&badge.label), width(&badge.message));
+    let (left, right) = (width(&label), width(&message));
     match (BadgeSvg {
-        label: &badge.label,
-        message: &badge.message,
+        label: &label,
+        message: &message,
         fill,
         left,
         right,
+        height: if is_large { 28 } else { 20 },
+        radius: if badge.style == BadgeStyle::Flat {
+            4
+        } else {
+            0
+        },
+        is_bold: is_large,
     })
     .render()
     {

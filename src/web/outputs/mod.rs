@@ -3,6 +3,7 @@
 
 pub(super) mod attendance;
 pub(super) mod badge;
+pub(super) mod card;
 pub(super) mod embed;
 pub(super) mod export;
 pub(super) mod feed;
@@ -13,3 +14,4 @@ mod metrics_format;
 pub mod openapi;
 pub(super) mod robots;
 pub(super) mod table;
+pub(super) mod version;

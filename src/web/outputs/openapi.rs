@@ -6,8 +6,11 @@
 //! new name is described once, in [`params`]. `tests/it/pages/contract.rs` fails as long as one of
 //! them is missing.
 
+mod examples;
 pub mod params;
+pub mod shapes;
 pub mod table;
+mod words;
 
 use crate::web::http::error::ErrorBody;
 use crate::web::http::gate;
@@ -141,6 +144,14 @@ impl ApiEntry {
             .filter_map(|rest| rest.split('}').next())
     }
 
+    /// The names of all query parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &'static str> {
+        let shape = shapes::record_shapes().0.get(self.path);
+        let cutting = shape.into_iter().flat_map(|shape| shape.parameters());
+
+        self.known.iter().copied().chain(cutting)
+    }
+
     /// Does the answer have an entity tag?
     fn has_tag(&self) -> bool {
         let is_feed = matches!(
@@ -153,24 +164,29 @@ impl ApiEntry {
                 && !matches!(self.path, "/healthz" | "/readyz")
     }
 
-    /// The description of the address: its parameters and all its answers. Adds the schemas of its
-    /// answer.
-    fn operation(&self, schemas: &mut Schemas) -> Operation {
+    /// The name of the operation in clients, and of its example.
+    #[must_use]
+    pub fn operation_id(&self) -> String {
         let id = self
             .path
             .trim_matches('/')
             .replace(['{', '}'], "")
-            .replace(['/', '.'], "_");
-        let id = id.strip_prefix("api_v1_").unwrap_or(&id).to_owned();
+            .replace(['/', '.', '-'], "_");
+
+        id.strip_prefix("api_v1_").unwrap_or(&id).to_owned()
+    }
+
+    /// The description of the address: its parameters and all its answers. Adds the schemas of its
+    /// answer.
+    fn operation(&self, schemas: &mut Schemas) -> Operation {
         let operation = OperationBuilder::new()
             .tag(self.group)
             .summary(Some(self.summary))
-            .operation_id(Some(id));
+            .operation_id(Some(self.operation_id()));
         let operation = self.names().fold(operation, |operation, name| {
             operation.parameter(params::path_parameter(name))
         });
-        let known = self.known.iter();
-        let operation = known.fold(operation, |operation, name| {
+        let operation = self.parameters().fold(operation, |operation, name| {
             operation.parameter(params::query_parameter(self.path, name))
         });
         let operation = operation.response("200", self.found(schemas));
@@ -254,7 +270,9 @@ impl ApiEntry {
         kinds
             .iter()
             .fold(answer, |answer, kind| {
-                let content = ContentBuilder::new().schema(Some(schema.clone()));
+                let content = ContentBuilder::new()
+                    .schema(Some(schema.clone()))
+                    .example(examples::find_example(&self.operation_id(), kind));
                 answer.content(*kind, content.build())
             })
             .build()
@@ -302,6 +320,8 @@ pub fn openapi_document() -> &'static Value {
         let mut document = serde_json::to_value(build_document()).unwrap_or_default();
         if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
             schemas.values_mut().for_each(require_all_keys);
+            schemas.values_mut().for_each(close_tuples);
+            name_entries_of_lists(schemas);
         }
 
         document
@@ -400,6 +420,48 @@ fn require_all_keys(schema: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(require_all_keys),
         _ => {}
+    }
+}
+
+/// Says of tuples how long they are, instead of that nothing follows: generators of clients know no
+/// schema that is `false`.
+fn close_tuples(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let length = object
+                .get("prefixItems")
+                .and_then(Value::as_array)
+                .map(Vec::len);
+            if let (Some(length), Some(Value::Bool(false))) = (length, object.get("items")) {
+                object.remove("items");
+                object.insert("minItems".to_owned(), json!(length));
+                object.insert("maxItems".to_owned(), json!(length));
+            }
+
+            object.values_mut().for_each(close_tuples);
+        }
+        Value::Array(list) => list.iter_mut().for_each(close_tuples),
+        _ => {}
+    }
+}
+
+/// Gives the entries of each list their name: a schema that stands for itself in several places has
+/// several names in a client, or none.
+fn name_entries_of_lists(schemas: &mut Map<String, Value>) {
+    let lists: Vec<String> = schemas
+        .keys()
+        .filter_map(|name| name.strip_prefix("List_"))
+        .map(ToOwned::to_owned)
+        .collect();
+    for name in lists {
+        let reference = json!({ "$ref": format!("#/components/schemas/{name}") });
+        let list = schemas.get_mut(&format!("List_{name}"));
+        let Some(entry) = list.and_then(|list| list.pointer_mut("/properties/data/items")) else {
+            continue;
+        };
+
+        let written_out = std::mem::replace(entry, reference);
+        schemas.entry(name).or_insert(written_out);
     }
 }
 

@@ -24,7 +24,6 @@ pub struct About {
     pub version: &'static str,
     /// `everybody` and `this_machine`: whoever reaches the pages sees everything. `by_rights`: each
     /// sees what is theirs.
-    #[schema(value_type = String)]
     pub shown_to: Audience,
     /// Can an operator sign in with a password, and people through a proxy?
     pub has_password: bool,

@@ -2,11 +2,15 @@
 //! preview of a link.
 
 use super::call::CallPage;
+use crate::web::http::response::Shell;
 use crate::web::view::CallFacts;
 use crate::web::view::format as f;
 
 /// Maximum number of people named in a description.
 const NAMED: usize = 6;
+
+/// Maximum number of stays of a call whose page names its picture.
+const CARD_STAYS_MAX: i64 = 100;
 
 impl CallPage {
     /// The title of the page: the room, the day (UTC), and how it stands.
@@ -42,6 +46,18 @@ impl CallPage {
         format!("{} of {begin}: {state}.{wrong}{who}", call.noun().title)
     }
 
+    /// Where programs find the picture of the call; `None` if they find nothing there. The page of a
+    /// crowd is so long that it has no room for it.
+    #[must_use]
+    pub fn card_url(&self, shell: &Shell) -> Option<String> {
+        let public_url = shell.public_url.as_deref().filter(|_| !shell.is_shared)?;
+        if self.call.members_total > CARD_STAYS_MAX {
+            return None;
+        }
+
+        Some(format!("{public_url}{}/card.png", self.call.href()))
+    }
+
     /// Who is here, or where nobody is any more who was: the first few by name, others counted.
     fn named_people(&self) -> Vec<String> {
         let call = &self.call;
@@ -66,7 +82,7 @@ impl CallPage {
 }
 
 /// How a call stands, in a few words.
-fn state_in_short(call: &CallFacts, now: i64) -> String {
+pub(in crate::web) fn state_in_short(call: &CallFacts, now: i64) -> String {
     let people = |count: usize| f::count_with_noun(count, "person", "people");
     let was = usize::try_from(call.people).unwrap_or(0);
     let state = if call.unknown_since_ms.is_some() {

@@ -1,12 +1,14 @@
 //! `/calls`: all calls, newest first or in another order, filtered and paged; and the list of
 //! running calls.
 
+use super::names::{person_of_query, server_of_query};
 use super::problems;
 use super::space::site_of_space;
 use crate::store::ingest::rooms;
 use crate::store::model::{self, CallFilter, FindingOfCall, Matching, More};
 use crate::store::read::call_order::{self, ListPlace};
 use crate::store::read::calls;
+use crate::store::stats::calls_ever;
 use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
@@ -16,7 +18,7 @@ use crate::web::http::sort::{self, ColumnHead, SortOrder};
 use crate::web::svg::shape;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness, LookedFacts};
-use crate::web::view::{CallFacts, List, NowFacts, ProblemFacts, kind_choices};
+use crate::web::view::{CallFacts, EntriesTotal, List, NowFacts, ProblemFacts, kind_choices};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
@@ -149,7 +151,10 @@ pub async fn get_active_calls(req: HttpRequest, web: Web) -> HttpResponse {
             active_total: running.total,
             numbers_now: running.numbers(),
             seen: present.everything(),
-            list: List::whole(running.calls.clone()),
+            list: List {
+                entries_total: Some(EntriesTotal::up_to(running.total, running.total)),
+                ..List::whole(running.calls.clone())
+            },
         })
     };
 
@@ -185,7 +190,14 @@ async fn load_calls_page(web: &Web, ask: &PageRequest) -> Result<Calls, Error> {
         load_form(whole_site, web, ask, &query, &filter).await?
     };
 
+    let entries_total = if ask.api && query.get("cursor").is_none() {
+        Some(count_matching(web, &query, &filter, now).await?)
+    } else {
+        None
+    };
+
     let list = List {
+        entries_total,
         data: calls,
         next_url: sort::next_url(web, "/calls", &query, next.as_deref()),
         next,
@@ -294,8 +306,8 @@ async fn further_filter_of_query(
     let text = |name: &str| query.get(name).map(ToOwned::to_owned);
     let mut more = More {
         application: text("application"),
-        server: query.get("server").map(str::to_lowercase),
-        user: text("user"),
+        server: server_of_query(web, query).await?,
+        user: person_of_query(web, query, "user").await?,
         group: query.group()?,
         min_ms: query.number("min_minutes")?.map(|minutes| minutes * 60_000),
         min_people: query.number("min_people")?,
@@ -330,6 +342,26 @@ fn split_off_next(
         .map(|(_, place)| place.clone());
 
     (calls.into_iter().map(|(call, _)| call).collect(), next)
+}
+
+/// Counts the calls that match: all of them have counters, others are counted up to a limit.
+async fn count_matching(
+    web: &Web,
+    query: &Query,
+    filter: &CallFilter,
+    now: i64,
+) -> Result<EntriesTotal, Error> {
+    if *filter == CallFilter::default() && query.get("space").is_none() {
+        let calls = calls_ever::count_calls_begun(&web.store, now).await?;
+        return Ok(EntriesTotal::up_to(calls, calls));
+    }
+
+    let matching = calls::count_calls(&web.store, filter, now).await?;
+
+    Ok(EntriesTotal {
+        count: matching.calls,
+        more_than: matching.more,
+    })
 }
 
 /// Counts for the form above the list: how many calls match, how many there are, in how many rooms

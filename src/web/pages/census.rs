@@ -114,7 +114,6 @@ pub struct RoomOfCensus {
     #[serde(flatten)]
     pub counts: CensusCounts,
     /// May it switch to sticky events: `done`, `ready`, `blocked` or `unknown`.
-    #[schema(value_type = String)]
     pub switch: SwitchState,
     /// The servers of its people that do not know sticky events, and those that did not say; at most
     /// 10 of each.

@@ -53,6 +53,8 @@ pub struct SchemaPage {
     /// Structs whose keys it includes.
     pub parts: Vec<String>,
     pub keys: Vec<SchemaKey>,
+    /// The words that it may be, if it is a closed set.
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -152,7 +154,7 @@ fn describe_address(entry: &ApiEntry) -> AddressDoc {
         path: entry.path,
         summary: entry.summary,
         parameters: in_path
-            .chain(entry.known.iter().map(|name| described(QUERY, name)))
+            .chain(entry.parameters().map(|name| described(QUERY, name)))
             .collect(),
         answer: answer.unwrap_or(ValueType {
             words: String::new(),
@@ -245,6 +247,12 @@ fn find_schema_page(name: &str) -> Option<SchemaPage> {
         description: text(schema),
         parts: Vec::new(),
         keys: Vec::new(),
+        words: schema["enum"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|word| word.as_str().map(ToOwned::to_owned))
+            .collect(),
     };
 
     let parts = schema["allOf"].as_array().map_or(&[][..], Vec::as_slice);

@@ -5,7 +5,7 @@ pub mod admin;
 pub mod admin_rooms;
 pub mod book;
 pub mod call;
-mod call_head;
+pub(super) mod call_head;
 mod call_people;
 mod call_window;
 pub mod calls;
@@ -16,6 +16,7 @@ pub mod feeds;
 #[cfg(test)]
 mod finding_tests;
 pub mod me;
+mod names;
 pub mod observer_state;
 pub mod openid;
 pub mod overview;

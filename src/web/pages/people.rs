@@ -10,7 +10,7 @@ use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
-use crate::web::view::{Stamp, person_title};
+use crate::web::view::{EntriesTotal, Stamp, person_title};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
@@ -25,6 +25,8 @@ const LIMIT: i64 = 50;
 pub struct People {
     /// Those who were in a call last first.
     pub data: Vec<PersonFound>,
+    /// How many match.
+    pub entries_total: EntriesTotal,
     /// More people match than are listed.
     pub has_more: bool,
     /// People are not listed, since who asks is not shown people.
@@ -83,6 +85,10 @@ async fn load_people_page(web: &Web, ask: &PageRequest) -> Result<People, Error>
     found.truncate(most);
 
     Ok(People {
+        entries_total: EntriesTotal {
+            more_than: has_more,
+            ..EntriesTotal::exactly(found.len())
+        },
         data: found.into_iter().map(PersonFound::from).collect(),
         has_more,
         hidden,

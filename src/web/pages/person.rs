@@ -135,11 +135,16 @@ async fn load_person_page(
 ) -> Result<PersonPage, Error> {
     let period = Period::read(ask)?;
     let store = &web.store;
-    if !store.shows_names() || !person::is_known_person(store, user_id).await? {
+    let known = if store.shows_names() {
+        person::find_known_person(store, user_id).await?
+    } else {
+        None
+    };
+    let Some(user_id) = known.as_deref() else {
         return Err(Error::NotFound(
             "Nobody with this id was seen in a call.".to_owned(),
         ));
-    }
+    };
 
     let (span, now) = (period.span(ask.now), ask.now);
     let stays = person::stays_of_person(store, user_id, span, STAYS_MAX).await?;

@@ -1,6 +1,7 @@
 //! `/problems`: all findings, open ones first, then past ones, newest first; and `/problems/{id}`:
 //! one of them.
 
+use super::names::{person_of_query, server_of_query};
 use super::observer_state::refused_successors;
 use super::space::site_of_space;
 use super::{read_problems_of_calls, stays_of_findings};
@@ -20,8 +21,8 @@ use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
 use crate::web::view::{
-    List, ProblemEntry, ProblemFacts, RoomFacts, RoomFindingFacts, RoomNeedFacts, RoomRef,
-    kind_choices, problem_entries,
+    EntriesTotal, List, ProblemEntry, ProblemFacts, RoomFacts, RoomFindingFacts, RoomNeedFacts,
+    RoomRef, kind_choices, problem_entries,
 };
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
@@ -197,6 +198,13 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
     } else {
         Vec::new()
     };
+    let entries_total = if ask.api && query.get("cursor").is_none() {
+        let past = count_past(web, ask, &asked, &computed).await?;
+        let open = i64::try_from(open_total).unwrap_or(i64::MAX);
+        Some(EntriesTotal::up_to(open + past, open + COUNTED))
+    } else {
+        None
+    };
     let form = if ask.api {
         ProblemsForm::default()
     } else {
@@ -215,6 +223,7 @@ async fn load_problems(web: &Web, ask: &PageRequest) -> Result<Problems, Error> 
         rooms,
         rooms_total,
         list: List {
+            entries_total,
             data,
             next_url: sort::next_url(web, "/problems", &query, next.as_deref()),
             next,
@@ -279,21 +288,32 @@ async fn load_form(
     computed: &ComputedProblems,
     rooms: &[model::RoomRow],
 ) -> Result<ProblemsForm, Error> {
-    let past = if asked.open == Some(true) {
-        0
-    } else {
-        let over = asked.filter.clone().over_by(ask.now);
-        let stored = list::count_findings(&web.store, &over, COUNTED + 1).await?;
-        stored + i64::try_from(computed.past(asked).len()).unwrap_or(0)
-    };
-
     Ok(ProblemsForm {
         query: query.clone(),
-        past,
+        past: count_past(web, ask, asked, computed).await?,
         calls: rooms.iter().map(|room| room.calls).sum(),
         since_ms: rooms.iter().filter_map(|room| room.oldest_event_ms).min(),
         rooms: rooms.len(),
     })
+}
+
+/// Counts the past findings that match. Those that are stored are counted up to one more than
+/// `COUNTED`.
+async fn count_past(
+    web: &Web,
+    ask: &PageRequest,
+    asked: &ProblemRequest,
+    computed: &ComputedProblems,
+) -> Result<i64, Error> {
+    if asked.open == Some(true) {
+        return Ok(0);
+    }
+
+    let over = asked.filter.clone().over_by(ask.now);
+    let stored = list::count_findings(&web.store, &over, COUNTED + 1).await?;
+    let computed = i64::try_from(computed.past(asked).len()).unwrap_or(0);
+
+    Ok(stored + computed)
 }
 
 /// What the parameters ask for. A room may be given by id or alias.
@@ -329,8 +349,8 @@ pub(in crate::web) async fn request_of_query(
             kind,
             sure,
             room,
-            server: query.get("server").map(str::to_lowercase),
-            user: text("person"),
+            server: server_of_query(web, query).await?,
+            user: person_of_query(web, query, "person").await?,
             sfu: query
                 .get("sfu")
                 .map(|sfu| f::host_of_url(sfu).to_lowercase()),

@@ -9,7 +9,7 @@ use crate::web::http::request::Query;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
 use crate::web::http::{assets, sort};
 use crate::web::view::format as f;
-use crate::web::view::{List, RejectedFacts, RoomRef};
+use crate::web::view::{EntriesTotal, List, RejectedFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
@@ -94,6 +94,7 @@ async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Er
 
     Ok(Rejected {
         list: List {
+            entries_total: Some(EntriesTotal::up_to(total, total)),
             data,
             next,
             next_url,

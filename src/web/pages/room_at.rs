@@ -12,7 +12,7 @@ use crate::web::http::response::{self, PageRequest};
 use crate::web::http::sort;
 use crate::web::view::format as f;
 use crate::web::view::liveness::{Liveness, no_such_room};
-use crate::web::view::{Flip, List, Moment, RoomRef};
+use crate::web::view::{EntriesTotal, Flip, List, Moment, RoomRef};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,10 +64,12 @@ pub async fn get_flips(req: HttpRequest, web: Web, id: http::Path<String>) -> Ht
         let to = to.min(query.place()?.unwrap_or(i64::MAX));
         let (data, rest) = read_flips(&web, &ask, &room.room_id, from, to).await?;
         let next = rest.map(|rest| rest.to_string());
+        let is_whole = next.is_none() && query.get("cursor").is_none();
         let path = format!("/rooms/{}/flips", f::path_segment(&room.room_id));
 
         Ok(Flips {
             list: List {
+                entries_total: is_whole.then(|| EntriesTotal::exactly(data.len())),
                 data,
                 next_url: sort::next_url(&web, &path, &query, next.as_deref()),
                 next,

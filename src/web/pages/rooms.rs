@@ -14,7 +14,7 @@ use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, S
 use crate::web::http::sort::{self, ColumnHead, RowKey, SortOrder};
 use crate::web::view::format as f;
 use crate::web::view::liveness::{AllSeenFacts, Liveness};
-use crate::web::view::{CallFacts, List, RoomFacts, RoomRef};
+use crate::web::view::{CallFacts, EntriesTotal, List, RoomFacts, RoomRef};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Serialize;
@@ -88,6 +88,7 @@ async fn load_rooms_page(web: &Web, ask: &PageRequest) -> Result<Rooms, Error> {
         sort_key_of_room(chosen, room)
     })?;
     page.list = List {
+        entries_total: Some(EntriesTotal::exactly(page.matching)),
         data,
         next_url: sort::next_url(web, "/rooms", &query, next.as_deref()),
         next,

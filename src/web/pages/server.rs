@@ -192,11 +192,16 @@ async fn load_server_page(
     name: &str,
 ) -> Result<ServerPage, Error> {
     let period = Period::read(ask)?;
-    if name.len() > NAME_MAX || !distributions::is_known_server(&web.store, name).await? {
+    let known = if name.len() > NAME_MAX {
+        None
+    } else {
+        distributions::find_known_server(&web.store, name).await?
+    };
+    let Some(name) = known.as_deref() else {
         return Err(Error::NotFound(
             "Nobody of a server with this name was seen in a call.".to_owned(),
         ));
-    }
+    };
 
     let key = format!("{} {name}", period.word());
     let past = kept

@@ -5,6 +5,7 @@ use super::server::NamedFacts;
 use crate::rtc::coverage::Span;
 use crate::rtc::id::server_of;
 use crate::rtc::server_check::{CheckLine, RoomAnswers, gravest_first};
+use crate::rtc::spelling::spellings_of_name;
 use crate::rtc::time::DAY_MS;
 use crate::rtc::words::EndReason;
 use crate::store::ingest::probe_flips;
@@ -16,7 +17,7 @@ use crate::web::Web;
 use crate::web::http::assets;
 use crate::web::http::error::Error;
 use crate::web::http::response::{self, Page, PageAnswer, PageRequest, Section, Shell};
-use crate::web::outputs::badge::{self, Badge};
+use crate::web::outputs::badge::{self, Badge, BadgeLook};
 use crate::web::svg::timeline::end_reason_words;
 use crate::web::view::format as f;
 use crate::web::view::server_check::{
@@ -27,6 +28,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// What really happened is counted over this time, days.
@@ -50,7 +52,6 @@ pub struct ServerCheckPage {
     /// It was asked with our account; else as everybody may.
     pub is_asked_with_account: bool,
     /// `ok` (nothing is broken), `broken`, or `unknown` (not checked, or too long ago).
-    #[schema(value_type = String)]
     pub verdict: CheckVerdict,
     /// When it was asked; null if it never was.
     pub checked_ms: Option<i64>,
@@ -118,7 +119,11 @@ pub async fn get_server_check(
 /// `GET /api/v1/servers/{name}/rtc-ok`: one word, `ok`, `broken` or `unknown`.
 pub async fn get_rtc_ok(req: HttpRequest, web: Web, name: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    match load_verdict(&web, &ask, &name).await {
+    let verdict = async {
+        ask.read_query(&[])?;
+        load_verdict(&web, &ask, &name).await
+    };
+    match verdict.await {
         Ok(verdict) => HttpResponse::build(StatusCode::OK)
             .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -134,8 +139,8 @@ pub async fn get_check_badge_svg(
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let verdict = load_verdict(&web, &ask, &name).await;
-    badge::send_badge_svg(&ask, "unknown server", verdict.map(badge_of_verdict))
+    let badge = load_check_badge(&web, &ask, &name).await;
+    badge::send_badge_svg(&ask, "unknown server", badge)
 }
 
 /// `GET /badge/servers/{name}/rtc.json`: the same in the JSON format of Shields.
@@ -145,8 +150,15 @@ pub async fn get_check_badge_json(
     name: http::Path<String>,
 ) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
-    let verdict = load_verdict(&web, &ask, &name).await;
-    response::send_json(&ask, verdict.map(badge_of_verdict))
+    response::send_json(&ask, load_check_badge(&web, &ask, &name).await)
+}
+
+/// The badge of the check, in the look that was asked for.
+async fn load_check_badge(web: &Web, ask: &PageRequest, name: &str) -> Result<Badge, Error> {
+    let look = BadgeLook::read(ask)?;
+    let verdict = load_verdict(web, ask, name).await?;
+
+    Ok(look.put_on(badge_of_verdict(verdict)))
 }
 
 fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
@@ -160,33 +172,46 @@ fn badge_of_verdict(verdict: CheckVerdict) -> Badge {
 }
 
 async fn load_verdict(web: &Web, ask: &PageRequest, name: &str) -> Result<CheckVerdict, Error> {
-    ask.read_query(&[])?;
-    find_server(web, name).await?;
-    let check = probes::newest_result::<CheckResult>(&web.store, name).await?;
+    let server = find_server(web, name).await?;
+    let check = probes::newest_result::<CheckResult>(&web.store, &server.name).await?;
 
     Ok(verdict_of_check(check.as_ref(), ask.now))
 }
 
-/// Is the server that of the account that we observe from? A server that the viewer may not know
-/// does not exist for them, nor do checks for those who see people by pseudonyms.
-async fn find_server(web: &Web, name: &str) -> Result<bool, Error> {
+/// A server that can be checked.
+struct CheckedServer {
+    name: String,
+    /// It is that of the account that we observe from.
+    is_own: bool,
+}
+
+/// The server of this name, in any case. A server that the viewer may not know does not exist for
+/// them, nor do checks for those who see people by pseudonyms.
+async fn find_server(web: &Web, name: &str) -> Result<CheckedServer, Error> {
     let store = &web.store;
     let ours = vantages::list_vantages_for(store).await?;
-    let is_own = ours.iter().any(|one| server_of(&one.user_id) == name);
-    let is_known = || distributions::is_known_server(store, name);
-    if name.len() > NAME_MAX || !store.shows_names() || !(is_own || is_known().await?) {
-        return Err(Error::NotFound(
-            "Nobody of a server with this name was seen in a call.".to_owned(),
-        ));
+    let ours: BTreeSet<&str> = ours.iter().map(|one| server_of(&one.user_id)).collect();
+    let is_asked = name.len() <= NAME_MAX && store.shows_names();
+    let spellings = spellings_of_name(name).into_iter();
+    for name in spellings.filter(|_| is_asked) {
+        let is_own = ours.contains(name.as_str());
+        if is_own || distributions::is_known_server(store, &name).await? {
+            return Ok(CheckedServer { name, is_own });
+        }
     }
 
-    Ok(is_own)
+    Err(Error::NotFound(
+        "Nobody of a server with this name was seen in a call.".to_owned(),
+    ))
 }
 
 /// Reads the check of a server.
-async fn read_stored_check(web: &Web, ask: &PageRequest, name: &str) -> Result<StoredCheck, Error> {
-    let store = &web.store;
-    let is_own = find_server(web, name).await?;
+async fn read_stored_check(
+    web: &Web,
+    ask: &PageRequest,
+    server: &CheckedServer,
+) -> Result<StoredCheck, Error> {
+    let (store, name, is_own) = (&web.store, server.name.as_str(), server.is_own);
     let mut check = probes::newest_result::<CheckResult>(store, name).await?;
     if let Some(check) = check.as_mut().filter(|check| check.result.is_own)
         && store.visible_rooms().is_some()
@@ -217,7 +242,9 @@ async fn load_server_check(
     name: &str,
 ) -> Result<ServerCheckPage, Error> {
     ask.read_query(&[])?;
-    let stored = read_stored_check(web, ask, name).await?;
+    let server = find_server(web, name).await?;
+    let name = server.name.as_str();
+    let stored = read_stored_check(web, ask, &server).await?;
     let verdict = stored.verdict(ask.now);
     let flips = probe_flips::list_flips(&web.store, CheckResult::WORD, name, FLIPS_MAX).await?;
     let mut flips: Vec<FlipOfStep> = flips.into_iter().map(FlipOfStep::from).collect();

@@ -17,7 +17,7 @@ use crate::web::http::sort::{self, ColumnHead, RowKey, SortOrder};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
 use crate::web::view::{
-    CallFacts, MemberFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp,
+    CallFacts, EntriesTotal, MemberFacts, Rate, ReadyFacts, ServerFacts, ServerProbeFacts, Stamp,
 };
 use crate::web::{Web, view};
 use actix_web::{HttpRequest, HttpResponse, web as http};
@@ -46,6 +46,8 @@ pub struct Servers {
     pub data: Vec<ServerFacts>,
     pub next: Option<String>,
     pub next_url: Option<String>,
+    /// The number of entries that match, on all pages together.
+    pub entries_total: EntriesTotal,
     /// The number of servers on all pages of the list; `busy` is the number of those with somebody
     /// in a call now.
     pub total: usize,
@@ -136,6 +138,7 @@ pub(in crate::web) async fn list_all_servers(
     page.data
         .retain(|server| query.fits(&[Some(server.server.as_str())]));
     page.matching = page.data.len();
+    page.entries_total = EntriesTotal::exactly(page.matching);
     page.data = chosen.all(page.data, |server| sort_key_of_server(chosen, server));
 
     Ok(Servers { chosen, ..page })
@@ -252,6 +255,7 @@ async fn read_servers_in_period(
         period: period.word(),
         total: data.len(),
         matching: data.len(),
+        entries_total: EntriesTotal::exactly(data.len()),
         clocks,
         busy: 0,
         looked: LookedFacts::default(),

@@ -72,7 +72,6 @@ pub struct Statistics {
     pub lengths_known: bool,
     pub lengths_before_known: bool,
     /// The unit of `days`: `day`, `week` (the default for a year) or `month`.
-    #[schema(value_type = String)]
     pub step: Bucket,
     /// The period by days (UTC), by weeks from its first day on, or by calendar months; the first
     /// and last month are cut by the period.
@@ -88,7 +87,6 @@ pub struct Statistics {
     /// How many people were in calls at once, with ghosts and without, and whose SFUs carried them.
     pub capacity: CapacityFacts,
     /// The unit of its steps: `day`, for 90 days `week`, for a year `month`.
-    #[schema(value_type = String)]
     pub capacity_step: Bucket,
     #[serde(flatten)]
     pub looked: LookedFacts,

@@ -164,7 +164,6 @@ pub struct ClockOffFacts {
     pub off_ms: i64,
     /// `counting`: it disagreed with a monotonic clock. `homeserver`: it disagrees with the
     /// homeserver's clock, and it is unknown which of the two is wrong.
-    #[schema(value_type = String)]
     pub found_by: ClockWitness,
 }
 

@@ -252,6 +252,7 @@ fn calls() -> calls::Calls {
     };
 
     let list = List {
+        entries_total: None,
         data,
         next: Some("31".to_owned()),
         next_url: Some("/api/v1/calls?cursor=31".to_owned()),
@@ -715,9 +716,9 @@ fn json_has_the_shape_that_was_promised() {
         "unknown_since_ms",
         "unknown_why",
     ];
-    assert_eq!(keys[..3], ["data", "next", "next_url"]);
+    assert_eq!(keys[..4], ["data", "entries_total", "next", "next_url"]);
     assert_eq!(
-        keys[3..],
+        keys[4..],
         present,
         "an empty list says whether it was looked at"
     );

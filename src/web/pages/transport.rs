@@ -73,7 +73,6 @@ pub struct SfuPast {
     pub is_too_many: bool,
     pub load: SfuLoad,
     /// The unit of `steps`: `day`, or `week` for a year.
-    #[schema(value_type = String)]
     pub step: Bucket,
     /// People at once on it for each step of the period.
     pub steps: Vec<AtOnceStep>,

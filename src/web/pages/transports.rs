@@ -16,7 +16,7 @@ use crate::web::svg::sfu::{Paint, Sfus};
 use crate::web::svg::{Num, ratio};
 use crate::web::view::format as f;
 use crate::web::view::liveness::LookedFacts;
-use crate::web::view::{CallFacts, SfuProbeFacts, Stamp};
+use crate::web::view::{CallFacts, EntriesTotal, SfuProbeFacts, Stamp};
 use actix_web::{HttpRequest, HttpResponse, web as http};
 use askama::Template;
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub struct Transports {
     pub data: Vec<TransportRow>,
     pub next: Option<String>,
     pub next_url: Option<String>,
+    /// The number of entries that match, on all pages together.
+    pub entries_total: EntriesTotal,
     /// Device time with an unknown transport: the members named none that we know.
     pub unknown_ms: i64,
     /// The number of transports on all pages of the list; of those that can carry somebody (a known
@@ -284,6 +286,7 @@ pub fn transports_page(
 
     Transports {
         total: data.len(),
+        entries_total: EntriesTotal::exactly(data.len()),
         usable: usable().count(),
         carried_ms: usable().map(|row| row.together_ms).sum(),
         busy: data.iter().filter(|row| row.devices_now > 0).count(),

@@ -3,10 +3,12 @@
 pub mod axis;
 pub mod bars;
 pub mod blind;
+pub mod card;
 pub mod chart;
 pub mod flows;
 pub mod heat;
 pub mod pin;
+pub mod png;
 pub mod sfu;
 pub mod shape;
 pub mod timeline;

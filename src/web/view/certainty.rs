@@ -25,7 +25,6 @@ pub struct BoundaryFacts {
     /// (`created_ts` claims more than a complete history allows: the stay began with its event),
     /// `computed` (an expiry), `reconciled` (found by comparing with the state) or `gap` (nobody
     /// watched).
-    #[schema(value_type = String)]
     pub by: BoundaryBasis,
     /// How far off it can be.
     pub error_ms: i64,
@@ -53,7 +52,6 @@ pub struct EndsFacts {
 pub struct CertaintyFacts {
     /// `exact`, `left_censored`, `right_censored`, `gapped`, `inferred_end` or `bounded` (a time is
     /// known to lie within a span only).
-    #[schema(value_type = String)]
     pub verdict: Certainty,
     pub start: Option<BoundaryFacts>,
     pub end: Option<BoundaryFacts>,
@@ -344,7 +342,6 @@ pub fn boundary_words(by: BoundaryBasis) -> &'static str {
 pub struct CoverageFacts {
     /// `live`, `polled`, `backfilled`, `gap` (nobody watched) or `not_visible` (history is hidden
     /// from the account).
-    #[schema(value_type = String)]
     pub kind: Cover,
     pub from_ms: i64,
     pub from_at: Stamp,

@@ -114,7 +114,6 @@ pub struct DelayedFacts {
     pub delayed_leave: i64,
     pub expired: i64,
     /// `works`, `fails`, `unclear`, or `too_few` to say.
-    #[schema(value_type = String)]
     pub verdict: DelayedVerdict,
 }
 

@@ -42,7 +42,6 @@ pub struct EvidenceFacts {
     pub received_ms: Option<i64>,
     pub received_at: Option<Stamp>,
     /// How it first came: `sync`, `poll` or `backfill`.
-    #[schema(value_type = String)]
     pub source: Source,
     /// Why it says nothing about a call, if so.
     pub rejected: Option<String>,
@@ -52,7 +51,6 @@ pub struct EvidenceFacts {
     /// `renewal_after_end` (a stay begins with the renewal of an ended one), `goodbye`, or
     /// `goodbye_after_end` (the membership had expired, but the device was still there); null for
     /// all other events.
-    #[schema(value_type = Option<String>)]
     pub told: Option<EventMeaning>,
     pub event: Value,
 }

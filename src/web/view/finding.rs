@@ -52,22 +52,17 @@ pub struct FindingFacts {
     /// named another room of the same SFU than `unheard`. `left_over`: one of `users` left the
     /// room, and the membership is still in its state, which clients ignore. `overwritten`: another
     /// device of the same person wrote over the event of this one, which vanished from the call.
-    #[schema(value_type = String)]
     pub kind: FindingKind,
     /// What a state reset did: `call_member_back` or `call_member_vanished`; null of other kinds.
-    #[schema(value_type = Option<String>)]
     pub reset: Option<ResetKind>,
     /// `computed`, `probably` or `perhaps`. A `silent` device is `probably` gone if `signs` say so.
     /// Without a sign it is `perhaps` gone: older clients renew every four hours and some never,
     /// and we do not know which client this is.
-    #[schema(value_type = String)]
     pub sure: Sureness,
     /// How grave it is: `grave` (people could not talk to each other), `warning` or `minor`.
-    #[schema(value_type = String)]
     pub severity: Severity,
     /// Who can mend it: `person` (whom it is about), `server_admin` (of their homeserver),
     /// `room_moderators`, `sfu_operator` or `observer` (whoever runs Callscope).
-    #[schema(value_type = String)]
     pub mender: Mender,
     /// The homeserver of the first person whom it is about.
     pub server: Option<String>,
@@ -95,7 +90,6 @@ pub struct FindingFacts {
     /// person came later with another device), `expired` (it ran out; its event is still in the
     /// state) or `gone` (it still counts). A `left_over` is `left` (its person left the room), and
     /// an `overwritten` is `overwritten`. Null of other kinds.
-    #[schema(value_type = Option<String>)]
     pub ghost_class: Option<GhostClass>,
     /// For `flapping`: how often the device came.
     pub times: Option<usize>,
@@ -110,10 +104,8 @@ pub struct FindingFacts {
     /// `other_device` (the same person joined later with another device) or `loses_goodbyes` (many
     /// stays of its homeserver end only by expiry). Empty if it is only `perhaps` gone, and for
     /// other kinds.
-    #[schema(value_type = Vec<String>)]
     pub signs: Vec<GhostSign>,
     /// The first of them.
-    #[schema(value_type = Option<String>)]
     pub sign: Option<GhostSign>,
     /// When the missing renewal was due.
     pub due_ms: Option<i64>,

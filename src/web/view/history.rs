@@ -23,7 +23,6 @@ words! {
 pub struct WalkFacts {
     pub room: RoomRef,
     /// `history` (the whole room) or `gap` (what live following left out).
-    #[schema(value_type = String)]
     pub reason: WalkReason,
     pub opened_ms: i64,
     pub opened_at: Stamp,
@@ -46,7 +45,6 @@ pub struct WalkFacts {
     /// (hidden, as the room's history visibility says); where the homeserver did not give what
     /// there may be before: `no_more` (it gave no further page), `circle` (its pages turn in a
     /// circle), `endless` (page after page with nothing new) or `refused`; null while it goes on.
-    #[schema(value_type = Option<String>)]
     pub ended_by: Option<JobEnd>,
     /// When a walk that ended too early is tried again, and how often it was. Where that brings
     /// more, a new walk goes on.

@@ -25,7 +25,6 @@ pub struct SeenFacts {
     /// looked at by polls, and the last one is too old), `encrypted` (memberships come encrypted:
     /// there may be others whom we cannot count) or `several` (of several rooms: their reasons
     /// differ).
-    #[schema(value_type = Option<String>)]
     pub unknown_why: Option<UnknownReason>,
     /// Since when, where that is known.
     pub unknown_since_ms: Option<i64>,

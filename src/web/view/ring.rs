@@ -136,7 +136,6 @@ pub struct LinkedCallFacts {
     /// `answered_after_end`: somebody answered a ring of this call when it had ended, and was in
     /// the other call. `answers_ended_ring`: somebody of this call answered a ring of the other
     /// one, which had ended.
-    #[schema(value_type = String)]
     pub kind: CallLink,
     /// The other call.
     pub call_id: String,

@@ -20,7 +20,6 @@ pub struct RoomFacts {
     pub version: Option<String>,
     pub encrypted: bool,
     /// `joined`, `peeked`, `left` or `blind`.
-    #[schema(value_type = String)]
     pub watch: Watch,
     pub history_visibility: Option<String>,
     pub replaced_by: Option<String>,
@@ -286,7 +285,6 @@ pub struct VantageFacts {
     pub homeserver: String,
     pub device_id: Option<String>,
     /// `follow` or `poll`.
-    #[schema(value_type = String)]
     pub mode: Mode,
     pub software: Option<String>,
     pub delayed_events: bool,

@@ -25,14 +25,12 @@ pub struct Moment {
     pub at_ms: i64,
     pub at_at: Stamp,
     /// How that moment is known: `live`, `polled`, `backfilled`, `gap` or `not_visible`.
-    #[schema(value_type = String)]
     pub coverage: Cover,
     /// It is not known, or not completely, who was there then. An empty `data` then does not mean
     /// that nobody was there.
     pub unknown: bool,
     /// Null where it is known. `not_watched` (nobody watched then, or history is hidden from the
     /// account), or one of the reasons for which the present of a room is not known.
-    #[schema(value_type = Option<String>)]
     pub unknown_why: Option<UnknownReason>,
     pub data: Vec<CallThen>,
     /// How many calls ran then. If they are very many, `data` has those with most people.
@@ -152,7 +150,6 @@ impl Flip {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RelatedFacts {
     /// `ring`, `notification`, `decline`, `slot_opened` or `slot_closed`.
-    #[schema(value_type = String)]
     pub kind: RelatedKind,
     pub event_id: String,
     pub user_id: String,
@@ -171,7 +168,6 @@ pub struct RelatedFacts {
     pub slot_id: Option<String>,
     /// The outcome of a ring: `answered`, `declined`, `withdrawn`, `missed`, or `ringing` while it
     /// lasts; null for all other kinds.
-    #[schema(value_type = Option<String>)]
     pub outcome: Option<RingOutcome>,
     /// When the first person who answered it came.
     pub answered_ms: Option<i64>,

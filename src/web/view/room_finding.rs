@@ -21,7 +21,6 @@ use utoipa::ToSchema;
 pub struct RoomLink {
     pub room_id: String,
     /// Our relation to it: `joined`, `peeked`, `left` or `blind`; null if unknown.
-    #[schema(value_type = Option<String>)]
     pub watch: Option<Watch>,
     /// Does it name this room as well? Null while unknown.
     pub names_this_room: Option<bool>,
@@ -88,7 +87,6 @@ pub struct RoomFindingFacts {
     /// room is not followed, or people are still in a call here. `state_reset`: within the last 24
     /// hours memberships vanished, or came back. `server_denied`, `lost_power`: people in a call
     /// here can no longer say goodbye.
-    #[schema(value_type = String)]
     pub kind: RoomProblem,
     /// Since when, where that is known.
     pub from_ms: Option<i64>,
@@ -448,7 +446,6 @@ fn join_account_names(accounts: &[AccountFacts], all: i64) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StateResetFacts {
     /// `call_member_back`, `call_member_vanished`, `room_member_back` or `room_member_vanished`.
-    #[schema(value_type = String)]
     pub kind: ResetKind,
     pub user_id: String,
     pub name: Option<String>,

@@ -46,7 +46,6 @@ pub struct RoomNeedFacts {
     /// `not_readable` (it was asked for, and cannot be read), `left` (the account is no longer in
     /// it), `look_failed` (the last look at it failed), `history_failed` (its history could not be
     /// read), or the kind of one of its `findings`.
-    #[schema(value_type = String)]
     pub kind: RoomProblem,
     pub why: String,
     pub remedy: String,

@@ -30,12 +30,10 @@ words! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CheckStepFacts {
     /// Which step it is, for example `delayed_events`.
-    #[schema(value_type = String)]
     pub step: CheckStep,
     pub title: &'static str,
     /// `broken` (calls fail by it), `weak` (they work, and not as well as they could), `ok`, or
     /// `unknown` (it cannot be told).
-    #[schema(value_type = String)]
     pub state: StepState,
     /// What was asked, and what came, in words.
     pub asked: String,

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 pub struct StorageTroubleFacts {
     /// `full` (the disk), `locked` (by another program), `read_only`, `gone` (the file was deleted
     /// or replaced), `damaged` or `failing`.
-    #[schema(value_type = String)]
     pub kind: TroubleKind,
     pub since_ms: i64,
     pub since_at: Stamp,

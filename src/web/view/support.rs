@@ -22,7 +22,6 @@ pub struct SupportFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ContactFacts {
     /// `admin`, `security` or `other`.
-    #[schema(value_type = String)]
     pub role: ContactRole,
     pub user_id: Option<String>,
     pub email: Option<String>,

@@ -172,6 +172,13 @@ fn questions(call: &str, problem: &str) -> Vec<(&'static str, String, u16)> {
         ("/api/v1/status", "/api/v1/status".to_owned(), 200),
         ("/api/v1/rejected", "/api/v1/rejected".to_owned(), 200),
         ("/api/v1/about", "/api/v1/about".to_owned(), 200),
+        ("/api/v1/version", "/api/v1/version".to_owned(), 200),
+        (
+            "/api/v1/calls",
+            "/api/v1/calls?members=false".to_owned(),
+            200,
+        ),
+        ("/api/v1/calls", "/api/v1/calls?fields=x".to_owned(), 400),
         ("/api/v1/about", "/api/v1/about?x=1".to_owned(), 400),
         (
             "/api/v1/openapi.json",

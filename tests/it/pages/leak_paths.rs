@@ -30,17 +30,20 @@ pub enum Asked {
 }
 
 /// Parameters that name nothing that somebody may not see.
-const HARMLESS: [&str; 19] = [
+const HARMLESS: [&str; 23] = [
     "application",
     "at",
     "certainty",
     "cursor",
     "events_from",
+    "fields",
     "finding",
     "from",
     "intent",
     "kind",
+    "label",
     "limit",
+    "members",
     "members_from",
     "min_minutes",
     "min_people",
@@ -49,6 +52,7 @@ const HARMLESS: [&str; 19] = [
     "sort",
     "status",
     "step",
+    "style",
     "to",
 ];
 
@@ -146,8 +150,13 @@ pub async fn list_asked(site: &Site, document: &Value, names: &Names) -> Vec<Ask
                 asked.insert(Asked::Stream(filled[0].clone()));
             }
             Methods::Read => {
+                let twin = format!("/api/v1{path}");
+                let has_json = site.addresses.iter().any(|other| other.path == twin);
                 for path in &filled {
                     asked.insert(Asked::Page(path.clone()));
+                    if has_json {
+                        asked.insert(Asked::Page(format!("{path}.json")));
+                    }
                 }
 
                 // Whatever the address takes: an error must not differ either.

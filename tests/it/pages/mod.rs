@@ -1,6 +1,7 @@
 //! The pages over real HTTP from a filled store: HTML and JSON say the same, errors have one shape,
 //! nothing is unescaped.
 
+mod addresses;
 mod admin_rooms;
 mod api_keys;
 mod attendance;
@@ -11,6 +12,7 @@ mod call_page;
 mod codes;
 mod contract;
 mod crowds;
+mod examples;
 mod feeds;
 mod findings;
 pub mod goldens;
@@ -23,6 +25,7 @@ mod numbers;
 mod openid;
 mod others;
 mod person;
+mod pictures;
 mod places;
 mod problems;
 mod proxy;

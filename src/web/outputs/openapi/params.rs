@@ -3,6 +3,7 @@
 use crate::rtc::finding_kind::KINDS;
 use crate::web::http::request::NUMBER_MAX;
 use crate::web::http::sort;
+use crate::web::outputs::badge;
 use serde_json::{Value, json};
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -95,6 +96,20 @@ pub const QUERY: &[(&str, &str)] = &[
         "events_from",
         "Leave out the first so many of the events behind the call",
     ),
+    (
+        "fields",
+        "Only these keys of each record, with commas between them; what a record is found by stays, \
+         and of a list what stands beside its records. Which keys there are, an error says",
+    ),
+    (
+        "members",
+        "With false, the members of calls are left out: the list is empty then, and not whole",
+    ),
+    (
+        "label",
+        "The words of the left half, instead of ours; at most 60 letters",
+    ),
+    ("style", "The look, by the name that Shields gives it"),
     ("limit", "At most so many, 1 to 500"),
     ("cursor", "Where to go on: `next` of an earlier answer"),
 ];
@@ -171,6 +186,12 @@ fn allowed_values(path: &str, name: &str) -> Value {
         }
         "finding" => json!({ "type": "string", "enum": words_of_kinds(&["any", ""]) }),
         "kind" => json!({ "type": "string", "enum": ["solo", "group", ""] }),
+        "label" => {
+            json!({ "type": "string", "maxLength": badge::LABEL_MAX, "pattern": NO_CONTROL })
+        }
+        "style" => json!({ "type": "string",
+            "enum": ["flat", "flat-square", "for-the-badge", ""] }),
+        "members" => json!({ "type": "string", "enum": ["true", "false", ""] }),
         "open" => json!({ "type": "string", "enum": ["yes", "no", ""] }),
         "certainty" => {
             json!({ "type": "string", "enum": ["computed", "probably", "perhaps", ""] })

@@ -1,8 +1,9 @@
 //! The list of all addresses for programs, in the order in which the documentation shows them.
 
 use super::{ApiEntry, json_entry, media_entry};
-use crate::web::outputs::badge::Badge;
+use crate::web::outputs::badge::{self, Badge};
 use crate::web::outputs::health::{Alive, Ready};
+use crate::web::outputs::version::Version;
 use crate::web::outputs::{attendance, export, feed, table};
 use crate::web::pages::about::About;
 use crate::web::pages::call::{self, CallPage};
@@ -263,7 +264,16 @@ pub const ENTRIES: &[ApiEntry] = &[
         "Events that could not be used, newest first",
     )
     .takes(rejected::KNOWN),
-    json_entry::<About>(OBSERVER, "/api/v1/about", "The version of the program"),
+    json_entry::<About>(
+        OBSERVER,
+        "/api/v1/about",
+        "What is collected here, and who may see it",
+    ),
+    json_entry::<Version>(
+        OBSERVER,
+        "/api/v1/version",
+        "The version of the program, of its API, its database and its rules",
+    ),
     media_entry(
         OBSERVER,
         "/api/v1/live",
@@ -283,34 +293,40 @@ pub const ENTRIES: &[ApiEntry] = &[
         "/badge/rooms/{id}/active.svg",
         "image/svg+xml",
         "How many are in the calls of the room, as a picture",
-    ),
+    )
+    .takes(badge::KNOWN),
     json_entry::<Badge>(
         OTHERS,
         "/badge/rooms/{id}/active.json",
         "The same in the form that Shields reads",
-    ),
+    )
+    .takes(badge::KNOWN),
     media_entry(
         OTHERS,
         "/badge/servers/{name}/active.svg",
         "image/svg+xml",
         "How many of the homeserver are in calls now",
-    ),
+    )
+    .takes(badge::KNOWN),
     json_entry::<Badge>(
         OTHERS,
         "/badge/servers/{name}/active.json",
         "The same in the form that Shields reads",
-    ),
+    )
+    .takes(badge::KNOWN),
     media_entry(
         OTHERS,
         "/badge/servers/{name}/rtc.svg",
         "image/svg+xml",
         "Do calls work on the homeserver, as a picture",
-    ),
+    )
+    .takes(badge::KNOWN),
     json_entry::<Badge>(
         OTHERS,
         "/badge/servers/{name}/rtc.json",
         "The same in the form that Shields reads",
-    ),
+    )
+    .takes(badge::KNOWN),
     media_entry(
         OTHERS,
         "/feed/calls.atom",
