@@ -25,10 +25,10 @@ pub mod visible;
 mod writer;
 
 pub use db::connect::check_database;
+pub use db::upgrade::newest_shape;
 pub use error::Error;
 pub use reader::{OneMoment, Reader};
 pub use sign_in::SignIns;
-pub use db::upgrade::newest_shape;
 pub use writer::Writer;
 
 use crate::rtc::fold::Rules;
