@@ -3,29 +3,38 @@
 use reqwest::{Certificate, ClientBuilder};
 use std::sync::LazyLock;
 
-/// Does the system have certificates of authorities? A bare system or a container from nothing
-/// has none. Looked up once.
-static HAS_AUTHORITIES: LazyLock<bool> = LazyLock::new(|| {
-    let has_any = !rustls_native_certs::load_native_certs().certs.is_empty();
-    if !has_any {
+/// The variables by which an operator says whom to trust.
+const CHOICES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Are the authorities that are built in trusted? Looked up once.
+static IS_BARE: LazyLock<bool> = LazyLock::new(|| {
+    let found = rustls_native_certs::load_native_certs();
+    let has_choice = CHOICES.iter().any(|name| std::env::var_os(name).is_some());
+    let is_bare = is_bare_system(found.certs.len(), found.errors.len(), has_choice);
+    if is_bare {
         tracing::info!(
             "this system has no certificates of authorities (the package ca-certificates), so \
              those of Mozilla that are built in are trusted"
         );
     }
 
-    has_any
+    is_bare
 });
+
+/// Does the system have no authorities at all? A bare system or a container from nothing has none.
+/// Certificates that cannot be read, or that somebody chose, are never replaced.
+fn is_bare_system(found: usize, faults: usize, has_choice: bool) -> bool {
+    found == 0 && faults == 0 && !has_choice
+}
 
 /// Lets this HTTP client trust the authorities of the system (`SSL_CERT_FILE` and `SSL_CERT_DIR`
 /// count), or those of Mozilla's list as of the build if the system has none.
-#[must_use]
 pub fn trust_authorities(builder: ClientBuilder) -> ClientBuilder {
-    if *HAS_AUTHORITIES {
-        return builder;
+    if *IS_BARE {
+        builder.tls_certs_merge(read_built_in())
+    } else {
+        builder
     }
-
-    builder.tls_certs_merge(read_built_in())
 }
 
 /// The authorities that are built in.
@@ -39,6 +48,14 @@ fn read_built_in() -> Vec<Certificate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_bare_system_gets_those_built_in() {
+        assert!(is_bare_system(0, 0, false));
+        assert!(!is_bare_system(1, 0, false));
+        assert!(!is_bare_system(0, 1, false), "they cannot be read");
+        assert!(!is_bare_system(0, 0, true), "somebody chose others");
+    }
 
     #[test]
     fn all_that_are_built_in_can_be_read_and_trusted() {

@@ -117,9 +117,13 @@ impl Chromium {
                 "--disable-background-networking",
                 "--disable-component-update",
                 "--disable-sync",
-                // It opens our own pages only, and as root (in a container) it does not start else.
-                "--no-sandbox",
             ])
+            // As root (in a container) it does not start else. It opens our own pages only.
+            .args(
+                rustix::process::geteuid()
+                    .is_root()
+                    .then_some("--no-sandbox"),
+            )
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

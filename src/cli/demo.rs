@@ -4,7 +4,7 @@
 use super::chromium::{ChromiumError, find_chromium};
 use super::demo_checks::store_made_up_checks;
 use super::demo_record::record_demo;
-use crate::app::App;
+use crate::app::{App, wait_for_stop_signal};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::sim::{Homeserver, World, WorldSettings};
@@ -77,7 +77,13 @@ pub(super) async fn run(options: DemoOptions) -> Result<ExitCode, Box<dyn Error>
     let homeserver = Homeserver::start(0).await?;
     let world = World::found(&homeserver, &options.world());
     let folder = make_demo_folder()?;
-    let config = demo_config(&homeserver, &world, options.bind_address(), &folder)?;
+    // With a password, it can be tried what whom is shown; pictures show what an operator sees.
+    let password_hash = match options.record {
+        Some(_) => String::new(),
+        None => std::env::var("CALLSCOPE_OPERATOR_PASSWORD_HASH").unwrap_or_default(),
+    };
+    let bind = options.bind_address();
+    let config = demo_config(&homeserver, &world, bind, password_hash, &folder)?;
 
     // The pages come first. Until years of calls are written, the homeserver does not answer, and
     // the pages say so.
@@ -88,9 +94,13 @@ pub(super) async fn run(options: DemoOptions) -> Result<ExitCode, Box<dyn Error>
 
     let recording = options.record.as_deref().zip(chromium);
     let result: Result<(), Box<dyn Error>> = if let Some((pictures, chromium)) = recording {
-        let recorded = record_demo(app.address, &chromium, pictures).await;
+        // Stopped before the end, it deletes its folder and ends Chromium, too.
+        let recorded = tokio::select! {
+            recorded = record_demo(app.address, &chromium, pictures) => recorded.map_err(Into::into),
+            () = wait_for_stop_signal() => Err("stopped before all pictures were made".into()),
+        };
         app.stop().await;
-        recorded.map_err(Into::into)
+        recorded
     } else {
         println!("Made-up calls on a simulated homeserver. Ctrl-C ends it. Open in a browser:");
         println!("http://{}", app.address);
@@ -123,10 +133,9 @@ fn demo_config(
     homeserver: &Homeserver,
     world: &World,
     bind: Option<SocketAddr>,
+    password_hash: String,
     folder: &TempDir,
 ) -> Result<Config, Box<dyn Error>> {
-    // With a password, it can be tried what whom is shown.
-    let password_hash = std::env::var("CALLSCOPE_OPERATOR_PASSWORD_HASH").unwrap_or_default();
     let settings = [
         ("CALLSCOPE_HOMESERVER_URL", homeserver.url()),
         ("CALLSCOPE_ACCESS_TOKEN", world.bot_token.clone()),

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long the demonstration may take until its history is read.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(30);
 /// The highest picture of a page, in pixels.
 const HEIGHT_MAX: u32 = 1500;
 /// The size of the picture that moves, in pixels.
@@ -252,7 +254,9 @@ async fn find_telling_call(base: &str) -> Result<String, RecordError> {
 }
 
 async fn ask(base: &str, path: &str) -> Result<Value, RecordError> {
-    let answer = reqwest::get(format!("{base}{path}")).await?;
+    // The demonstration is on this machine.
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER);
+    let answer = client.build()?.get(format!("{base}{path}")).send().await?;
 
     Ok(answer.error_for_status()?.json().await?)
 }

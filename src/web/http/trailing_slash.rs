@@ -20,6 +20,9 @@ pub async fn lead_to_plain_address(
         Some(address) => {
             let moved = HttpResponse::MovedPermanently()
                 .insert_header((header::LOCATION, address))
+                // An address may hold a key or the secret of a share.
+                .insert_header((header::CACHE_CONTROL, "no-store"))
+                .insert_header((header::REFERRER_POLICY, "no-referrer"))
                 .finish();
 
             Ok(req.into_response(moved))

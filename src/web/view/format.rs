@@ -278,6 +278,19 @@ pub fn ended_duration(ms: impl WholeNumber) -> String {
     }
 }
 
+/// The duration that something takes at most: as [`ended_duration`], rounded up.
+#[must_use]
+pub fn longest_duration(ms: impl WholeNumber) -> String {
+    let ms = ms.whole().max(0);
+    let unit = match ms {
+        ..MINUTE => 1,
+        MINUTE..DAY => MINUTE,
+        _ => HOUR,
+    };
+
+    ended_duration(ms.saturating_add(unit - 1) / unit * unit)
+}
+
 /// A total duration, rounded: `0 min`, `under 1 min`, `12 min`, `56 h 52`, `1,184 h`.
 #[must_use]
 pub fn total_duration(ms: impl WholeNumber) -> String {

@@ -147,8 +147,13 @@ fn durations_are_rounded_to_what_is_shown() {
     assert_eq!(ended_duration(2 * HOUR - 1), "2 h 00");
     assert_eq!(ended_duration(DAY - 1), "1 d 0 h");
     assert_eq!(ended_duration(2 * DAY - 1), "2 d 0 h");
-    assert_eq!(total_duration(0), "0 min");
-    assert_eq!(total_duration(1), "under 1 min");
+    assert_eq!(longest_duration(MINUTE - 1), "under 1 min");
+    assert_eq!(longest_duration(MINUTE + 1), "2 min");
+    assert_eq!(longest_duration(2 * MINUTE), "2 min");
+    assert_eq!(longest_duration(DAY + 1), "1 d 1 h");
+    assert_eq!(longest_duration(DAY - 1), "1 d 0 h");
+    assert_eq!(total_duration(0_i64), "0 min");
+    assert_eq!(total_duration(1_i64), "under 1 min");
     assert_eq!(total_duration(100 * HOUR - 1), "100 h");
     assert_eq!(total_duration(100 * HOUR + 30 * MINUTE), "101 h");
     assert_eq!(total_duration(i64::MAX), "2,562,047,788,015 h");

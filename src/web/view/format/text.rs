@@ -18,7 +18,7 @@ fn is_deceptive(letter: char) -> bool {
     letter.is_control()
         || turns_direction(letter)
         || matches!(letter, '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}'
-            | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+            | '\u{feff}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A stranger's text made harmless for one line: no control characters, no direction overrides,
