@@ -5,8 +5,11 @@
 use crate::rtc::direction::turns_direction;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
+use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The words that stand for a level when they stand alone.
@@ -63,6 +66,25 @@ where
     };
 
     started.map_err(|error| format!("the log could not be started: {error}"))
+}
+
+/// Lines about the upgrade of a database, and warnings of the store, for a command that has no log.
+pub fn lines_of_upgrade<W>(writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let colours = std::io::stderr().is_terminal();
+    let shown = Targets::new()
+        .with_target("callscope::store", Level::WARN)
+        .with_target("callscope::store::db::upgrade", Level::INFO);
+
+    tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_writer(OneLine { writer, colours })
+        .with_ansi(colours)
+        .finish()
+        .with(shown)
 }
 
 /// Lets a panic be a line of the log: what the system prints by itself may be several.

@@ -3,14 +3,16 @@
 use super::look::{number_with_noun, say};
 use crate::config::Config;
 use crate::store::db::backup::{self, Contents};
+use crate::store::db::instance_lock::WHICH_RESTORES;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 const ON_POSTGRES: &str = "the database is on PostgreSQL, which has its own tools: pg_dump \
                            --format=custom --file=FILE NAME makes a copy while Callscope runs, and \
-                           pg_restore --clean --dbname=NAME FILE takes it back while Callscope is \
-                           stopped";
+                           pg_restore --exit-on-error --single-transaction --no-owner --dbname=NEW \
+                           FILE takes it back into a new, empty database NEW, which you then name \
+                           with CALLSCOPE_DATABASE_URL";
 
 /// Copies the database to a new file and prints what it contains. An error if it is on PostgreSQL,
 /// which has its own tools.
@@ -42,7 +44,7 @@ pub(super) async fn restore_database(
 
     let now = jiff::Timestamp::now();
     let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let who = format!("process {}, which restores a backup", std::process::id());
+    let who = format!("process {}, {WHICH_RESTORES}", std::process::id());
     let done = backup::restore(url, file, &stamp, &who).await?;
     say!(
         "{} is now what {} holds: {}",

@@ -30,7 +30,10 @@ pub(super) async fn print_next_start(config: &Config, faults: &mut FaultCount) {
         }
     };
 
-    say!("Next start: {}", words_of_shape(&next));
+    say!(
+        "Next start: {}",
+        words_of_shape(&next, config.backup_before_upgrade)
+    );
     if let Some(names) = words_of_migrations(&next) {
         say!("  {names}");
     }
@@ -42,7 +45,7 @@ pub(super) async fn print_next_start(config: &Config, faults: &mut FaultCount) {
 
 /// Prints which backup is made first, and counts it as a fault if it does not fit.
 fn print_backup(config: &Config, next: &NextStart, faults: &mut FaultCount) {
-    if next.migrations.is_empty() || !next.has_events {
+    if next.migrations.is_empty() || next.from.is_none() {
         return;
     }
 
@@ -52,7 +55,11 @@ fn print_backup(config: &Config, next: &NextStart, faults: &mut FaultCount) {
     }
 
     match &next.backup {
-        None => say!("  No backup is made first on PostgreSQL: run pg_dump before you start it."),
+        None if config.database_url.expose().starts_with("sqlite:") => {}
+        None => say!(
+            "  No backup is made first on PostgreSQL: run pg_dump --format=custom --file=FILE NAME \
+             before you start it."
+        ),
         Some(backup) => match backup.check_room() {
             Ok(()) => say!("  {}", words_of_backup(backup)),
             Err(error @ Error::NoRoomForBackup { .. }) => faults.add(&error.to_string()),
@@ -61,7 +68,8 @@ fn print_backup(config: &Config, next: &NextStart, faults: &mut FaultCount) {
     }
 }
 
-fn words_of_shape(next: &NextStart) -> String {
+/// What becomes of the shape, in words. `makes_backup` = backups before an upgrade are on.
+fn words_of_shape(next: &NextStart, makes_backup: bool) -> String {
     let Some(from) = next.from else {
         return "the tables are made.".to_owned();
     };
@@ -74,6 +82,7 @@ fn words_of_shape(next: &NextStart) -> String {
         + next
             .backup
             .as_ref()
+            .filter(|backup| makes_backup && !backup.is_made)
             .map_or(0, |backup| backup.bytes / BACKED_UP_IN_A_SECOND);
 
     format!(
@@ -92,6 +101,13 @@ fn words_of_migrations(next: &NextStart) -> Option<String> {
 }
 
 fn words_of_backup(backup: &PlannedBackup) -> String {
+    if backup.is_made {
+        return format!(
+            "The backup of an earlier try is used: {}. Nothing was written to the database since.",
+            backup.path.display()
+        );
+    }
+
     format!(
         "A backup is made first: {}, about {} MB; {} MB are free there.",
         backup.path.display(),
@@ -132,9 +148,10 @@ mod tests {
             from: Some(114),
             to: 179,
             migrations: vec!["pulse".to_owned(), "heads".to_owned()],
-            has_events: true,
             bytes: 1_200_000_000,
             backup: Some(PlannedBackup {
+                database: PathBuf::from("/data/c.db"),
+                is_made: false,
                 path: PathBuf::from("/data/c.db.before-upgrade-from-0114"),
                 bytes: 1_000_000_001,
                 free_bytes: 5_999_999_999,
@@ -143,10 +160,20 @@ mod tests {
             stale_events: 20_000_000,
         };
         assert_eq!(
-            words_of_shape(&next),
+            words_of_shape(&next, true),
             "the database is upgraded from shape 114 to 179, in 2 steps; that takes about 3 \
              minutes. An older version cannot use it then."
         );
+        let without = words_of_shape(&next, false);
+        assert!(without.contains("that takes about 2 minutes"), "{without}");
+        let mut made = next.backup.clone().unwrap();
+        made.is_made = true;
+        assert_eq!(
+            words_of_backup(&made),
+            "The backup of an earlier try is used: /data/c.db.before-upgrade-from-0114. Nothing was \
+             written to the database since."
+        );
+        assert!(made.check_room().is_ok());
         assert_eq!(
             words_of_migrations(&next).as_deref(),
             Some("Steps: pulse, heads.")
@@ -168,12 +195,12 @@ mod tests {
             ..next.clone()
         };
         assert_eq!(
-            words_of_shape(&done),
+            words_of_shape(&done, true),
             "the database has this version's shape (179) and stays as it is."
         );
         let new = NextStart { from: None, ..next };
         assert_eq!(
-            (words_of_shape(&new), words_of_migrations(&new)),
+            (words_of_shape(&new, true), words_of_migrations(&new)),
             ("the tables are made.".to_owned(), None)
         );
     }

@@ -79,7 +79,7 @@ pub(super) async fn open_store(config: &Config) -> Result<Writer, store::Error> 
         Ok(hold) => upgrade_bar::open_database(config)
             .await
             .inspect(|_| drop(hold)),
-        Err(store::Error::Held { .. }) => Writer::open_beside_server(url).await,
+        Err(error) if error.is_shared() => Writer::open_beside_server(url).await,
         Err(error) => Err(error),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::look::{number_with_noun, say};
 use crate::matrix::Secret;
+use crate::store::db::instance_lock::WHICH_COPIES;
 use crate::store::upkeep::transfer::{TransferProgress, Transferred, transfer_database};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -47,10 +48,7 @@ pub(super) async fn run(from: &Secret, to: &Secret) -> Result<ExitCode, Box<dyn 
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(BAR)?);
     let begun = Instant::now();
     let said = std::cell::Cell::new(begun);
-    let who = format!(
-        "process {}, which copies it to another place",
-        std::process::id()
-    );
+    let who = format!("process {}, {WHICH_COPIES}", std::process::id());
     let tell = |progress: TransferProgress| {
         let words = words_of_progress(progress);
         bar.set_length(progress.rows_total * 2);
@@ -102,6 +100,13 @@ fn print_result(from: &Secret, to: &Secret, done: &Transferred, took: Duration) 
         );
     }
 
+    if let Some(why) = &done.not_analyzed {
+        say!(
+            "PostgreSQL has not counted what is in the tables, so that pages may be slow until it does \
+             so by itself: {why}"
+        );
+    }
+
     for line in next_lines(from.expose(), to.expose()) {
         say!("{line}");
     }
@@ -120,6 +125,12 @@ fn next_lines(from: &str, to: &str) -> Vec<String> {
             "with the password in the place of {NOT_SHOWN}; or put the address alone into a file, and \
              name that with database_url_file."
         ));
+    } else if !to.starts_with("sqlite:") {
+        lines.push(
+            "If you gave its password by PGPASSWORD or ~/.pgpass, Callscope needs it, too: there, for \
+             the user that it runs as, or in the address."
+                .to_owned(),
+        );
     }
 
     lines.push("In the environment it is CALLSCOPE_DATABASE_URL.".to_owned());
@@ -216,9 +227,14 @@ mod tests {
         let lines = next_lines("sqlite:///d/a.db", "postgres://me:hunter2@h/c").join("\n");
         assert!(
             lines.contains("database_url = \"postgres://me:PASSWORD@h/c\"")
-                && lines.contains("The old database stays as it is: /d/a.db"),
+                && lines.contains("The old database stays as it is: /d/a.db")
+                && !lines.contains("PGPASSWORD"),
             "{lines}"
         );
+        let lines = next_lines("sqlite:///d/a.db", "postgres://me@h/c").join("\n");
+        assert!(lines.contains("by PGPASSWORD or ~/.pgpass"), "{lines}");
+        let lines = next_lines("postgres://me@h/c", "sqlite:///d/a.db").join("\n");
+        assert!(!lines.contains("PGPASSWORD"), "{lines}");
     }
 
     #[test]

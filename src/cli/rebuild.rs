@@ -37,7 +37,7 @@ pub(super) async fn run(config: &Config, room: Option<&str>) -> Result<ExitCode,
         Ok(hold) => upgrade_bar::open_database(config)
             .await
             .inspect(|_| drop(hold))?,
-        Err(store::Error::Held { .. }) => Writer::open_beside_server(url).await?,
+        Err(error) if error.is_shared() => Writer::open_beside_server(url).await?,
         Err(error) => return Err(error.into()),
     };
 

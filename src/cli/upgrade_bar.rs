@@ -4,10 +4,12 @@ use crate::app;
 use crate::config::Config;
 use crate::store::db::upgrade_progress::{RunningUpgrade, UpgradeProgress, UpgradeStep};
 use crate::store::{self, Writer};
+use crate::telemetry;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tracing::instrument::WithSubscriber;
 
 /// The time since the upgrade began, then what is done.
 const BAR: &str = "{bar:20} {elapsed} {wide_msg}";
@@ -92,13 +94,21 @@ fn draw(bar: &ProgressBar, running: &RunningUpgrade) {
     bar.enable_steady_tick(TICK);
 }
 
-/// Opens the configured database for a command, with a bar while it is upgraded.
+/// Opens the configured database for a command that has no log, with a bar while it is upgraded. What
+/// the upgrade does and warns of is printed on standard error.
 pub(super) async fn open_database(config: &Config) -> Result<Writer, store::Error> {
     let progress = UpgradeProgress::default();
     // The bar is only a help.
-    let _bar = UpgradeBar::new(&progress)
+    let bar = UpgradeBar::new(&progress)
         .ok()
         .filter(|_| std::io::stderr().is_terminal());
 
-    app::open_database(config, &progress).await
+    let drawn = bar
+        .as_ref()
+        .map_or_else(ProgressBar::hidden, |bar| bar.bar.clone());
+    let lines = telemetry::lines_of_upgrade(move || AboveBar::new(&drawn));
+
+    app::open_database(config, &progress)
+        .with_subscriber(lines)
+        .await
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with the database.
 
+use super::db::instance_lock::{WHICH_COPIES, WHICH_RESTORES};
 use std::path::PathBuf;
 
 /// What can go wrong with the database.
@@ -31,17 +32,26 @@ pub enum Error {
         known: i64,
         way: String,
     },
+    /// The database has another program's table of migrations.
+    #[error(
+        "the database {database} is not one of Callscope: its table _sqlx_migrations is another \
+         program's. Give Callscope a database of its own (on PostgreSQL a schema is enough) with \
+         CALLSCOPE_DATABASE_URL"
+    )]
+    Foreign { database: String },
     /// The disk has fewer bytes free than the backup before an upgrade needs.
     #[error(
         "the disk of {} has {} free, and the backup that is made before an upgrade needs {}; make \
          room there, or back up elsewhere (callscope backup FILE) and start with \
-         CALLSCOPE_BACKUP_BEFORE_UPGRADE=false to go on without",
-        database.display(), megabytes(*free), megabytes(*needed)
+         CALLSCOPE_BACKUP_BEFORE_UPGRADE=false to go on without{}",
+        database.display(), megabytes(*free), megabytes(*needed), words_of_older(older.as_ref())
     )]
     NoRoomForBackup {
         database: PathBuf,
         needed: u64,
         free: u64,
+        /// A backup of the same shape that is there, but older than what was written last.
+        older: Option<PathBuf>,
     },
     #[error(
         "the database {} was not upgraded, because the backup before it failed: {source}; if that is \
@@ -81,6 +91,16 @@ pub enum Error {
     },
 }
 
+/// What can be done with an older backup, after other words; nothing if there is none.
+fn words_of_older(file: Option<&PathBuf>) -> String {
+    file.map_or_else(String::new, |file| {
+        format!(
+            ". An older backup of the same shape is there, which can be moved to another disk: {}",
+            file.display()
+        )
+    })
+}
+
 /// A number of bytes in words: MB with one digit after the point.
 fn megabytes(bytes: u64) -> String {
     let tenths = bytes.div_ceil(100_000);
@@ -88,6 +108,19 @@ fn megabytes(bytes: u64) -> String {
 }
 
 impl Error {
+    /// Does another process have the database, beside which this one may write? Not beside one that
+    /// copies or replaces it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        let leaves_it = |by: &str| {
+            [WHICH_COPIES, WHICH_RESTORES]
+                .iter()
+                .any(|doing| by.ends_with(doing))
+        };
+
+        matches!(self, Self::Held { by, .. } if !leaves_it(by))
+    }
+
     /// All connections were taken, or the answer took too long: another attempt may succeed.
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -83,15 +83,20 @@ impl Writer {
     ///
     /// # Errors
     /// When it cannot be opened, no backup can be made, or a migration fails; then the database is
-    /// as it was.
+    /// as it was. Also when what the program does to older data after the migrations fails; that
+    /// goes on at the next start, but an older version cannot use the database any more.
     pub async fn open_upgrading(url: &str, options: &UpgradeOptions) -> Result<Self, Error> {
         let url = connect::with_create(url);
         connect::make_private(&url)?;
         let store = Self::connect(&url).await?;
-        upgrade::upgrade(&store.write, store.begin, &url, options).await?;
+        let upgraded = upgrade::upgrade(&store.write, store.begin, &url, options).await?;
+        // What follows is not of the same transaction: if it is stopped, the next start goes on.
         version::make_triggers(&store).await?;
         sieve::sift_stored(&store).await?;
         pseudonyms::fill_once(&store, rand::random()).await?;
+        if let Some(upgraded) = upgraded {
+            upgrade::finish_upgrade(&upgraded);
+        }
 
         Ok(store)
     }

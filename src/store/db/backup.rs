@@ -8,7 +8,7 @@ use crate::store::Error;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,6 +91,7 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
     new_file(&new)?;
     let done = copy_to_file(&mut connection, &new).await;
     let _ = connection.close().await;
+    let done = done.and_then(|bytes| keep_owner(&database, &new).map(|()| bytes));
     if done.is_err() {
         let _ = std::fs::remove_file(&new);
     }
@@ -106,6 +107,34 @@ pub async fn restore(url: &str, from: &Path, stamp: &str, who: &str) -> Result<R
         contents: Contents { bytes, ..contents },
         aside,
         database,
+    })
+}
+
+/// Gives a new file the owner and the mode of the one that it replaces, if there is one. Only root can
+/// do so, and only root has to: the service could not open its file.
+fn keep_owner(replaced: &Path, new: &Path) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+
+    let kept = match replaced.metadata() {
+        Ok(kept) => kept,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(Error::File {
+                doing: "looking at",
+                path: replaced.to_owned(),
+                source,
+            });
+        }
+    };
+    let given = std::os::unix::fs::chown(new, Some(kept.uid()), Some(kept.gid()))
+        .and_then(|()| std::fs::set_permissions(new, kept.permissions()));
+
+    given.map_err(|source| Error::File {
+        doing: "giving its owner to",
+        path: new.to_owned(),
+        source,
     })
 }
 
@@ -354,4 +383,30 @@ async fn count_contents(connection: &mut SqliteConnection, path: &Path) -> Resul
         calls,
         bytes: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_owner_and_the_mode_stay_where_root_replaces_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
+        new_file(&new).unwrap();
+        keep_owner(&old, &new).unwrap();
+        new_file(&old).unwrap();
+        std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o640)).unwrap();
+        // Who is not root cannot give a file away.
+        let is_root = std::os::unix::fs::chown(&old, Some(4321), Some(1234)).is_ok();
+        keep_owner(&old, &new).unwrap();
+        let made = new.metadata().unwrap();
+        let of_file = (made.uid(), made.gid(), made.permissions().mode() & 0o777);
+        if is_root {
+            assert_eq!(of_file, (4321, 1234, 0o640));
+        } else {
+            assert_eq!(of_file.2, 0o600);
+        }
+    }
 }

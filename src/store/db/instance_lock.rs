@@ -12,6 +12,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+/// How processes describe themselves that leave a database behind, or replace it. What others wrote
+/// into it meanwhile would be lost.
+pub const WHICH_COPIES: &str = "which copies it to another place";
+pub const WHICH_RESTORES: &str = "which restores a backup";
+
 /// How often the lock on a database server is checked.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -115,7 +120,7 @@ pub(in crate::store) fn path_with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The one path of a file, however it was named. It may be missing, as long as its folder is there.
-pub(super) fn canonical_path(path: &Path) -> PathBuf {
+pub(in crate::store) fn canonical_path(path: &Path) -> PathBuf {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -1,6 +1,7 @@
 //! Brings a database to this version's shape: a backup first, then all migrations in one
-//! transaction. If anything fails, the database is as it was, and the older version goes on with
-//! it.
+//! transaction. If anything fails before that is committed, the database is as it was, and the older
+//! version goes on with it. What the program itself does to older data afterwards goes on at the next
+//! start, if it is stopped.
 
 use super::connect;
 use super::dialect::Dialect;
@@ -18,6 +19,8 @@ pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The table in which sqlx keeps which migrations were applied.
 const APPLIED_TABLE: &str = "_sqlx_migrations";
+/// The table that the oldest version made last.
+const NEWEST_OF_FIRST_TABLES: &str = "sessions";
 /// The interval of progress messages in the log.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -49,16 +52,30 @@ pub(in crate::store) struct UpgradePlan {
     pub to: i64,
     /// What is to be applied, oldest first.
     pub pending: Vec<&'static Migration>,
-    /// Events are stored, so that something could be lost.
+    /// All tables of the oldest version are there, so that something could be lost. If not, its
+    /// first start was stopped.
+    pub has_tables: bool,
+    /// Events are stored, from which calls may be derived again.
     pub has_events: bool,
 }
 
 impl UpgradePlan {
-    /// The present shape, if a database that has events is to be changed.
+    /// The present shape, if a database that is in use is to be changed.
     pub fn shape_to_back_up(&self) -> Option<i64> {
         self.from
-            .filter(|_| self.has_events && !self.pending.is_empty())
+            .filter(|_| self.has_tables && !self.pending.is_empty())
     }
+}
+
+/// An upgrade that is committed.
+#[derive(Debug)]
+pub(in crate::store) struct CommittedUpgrade {
+    /// The shape before; `None` = it was a new database.
+    from: Option<i64>,
+    to: i64,
+    since: Instant,
+    /// The backup that was made before.
+    backup: Option<PathBuf>,
 }
 
 /// The shape of this version: the number of its newest migration.
@@ -72,10 +89,11 @@ pub fn newest_shape() -> i64 {
 
 const IN_FILE: &str = "select count(*) from sqlite_master where type = 'table' and name = $1";
 const ON_SERVER: &str =
-    "select count(*) from (select to_regclass($1) as found) as tables where found is not null";
+    "select count(*) from pg_tables where schemaname = current_schema() and tablename = $1";
 const HAS_EVENTS: &str = "select count(*) from (select 1 from events limit 1) as few";
 
-/// Does the database have a table of this name?
+/// Does the database have a table of this name? On `PostgreSQL` only the schema counts in which
+/// Callscope makes its tables; other programs may have theirs in another one.
 pub(in crate::store) async fn has_table(
     connection: &mut AnyConnection,
     name: &str,
@@ -96,8 +114,8 @@ pub(in crate::store) async fn has_table(
 /// error.
 ///
 /// # Errors
-/// [`Error::Newer`] if a newer version has changed the database; else when it is not one that
-/// Callscope made, or cannot be read.
+/// [`Error::Newer`] if a newer version has changed the database, [`Error::Foreign`] if it is not one
+/// that Callscope made; else when it cannot be read.
 pub(in crate::store) async fn plan_upgrade(
     connection: &mut AnyConnection,
     url: &str,
@@ -106,6 +124,7 @@ pub(in crate::store) async fn plan_upgrade(
         from: None,
         to: newest_shape(),
         pending: MIGRATIONS.iter().collect(),
+        has_tables: false,
         has_events: false,
     };
     if !has_table(connection, APPLIED_TABLE).await? {
@@ -117,13 +136,28 @@ pub(in crate::store) async fn plan_upgrade(
     }
 
     let applied = connection.list_applied_migrations(APPLIED_TABLE).await?;
+    let newest = applied.iter().map(|done| done.version).max();
+    let first = MIGRATIONS.iter().min_by_key(|known| known.version);
+    let is_ours = first.is_none_or(|first| {
+        applied
+            .iter()
+            .any(|done| done.version == first.version && done.checksum == first.checksum)
+    });
+    if newest.is_some() && !is_ours {
+        return Err(Error::Foreign {
+            database: connect::database_name(url),
+        });
+    }
+
     for done in &applied {
         let Some(known) = MIGRATIONS
             .iter()
             .find(|known| known.version == done.version)
         else {
-            let newest = applied.iter().map(|done| done.version).max();
-            return Err(newer_error(url, newest.unwrap_or(done.version))?);
+            return Err(match newest.filter(|newest| *newest > plan.to) {
+                Some(newest) => newer_error(url, newest)?,
+                None => MigrateError::VersionMissing(done.version).into(),
+            });
         };
 
         if known.checksum != done.checksum {
@@ -133,7 +167,8 @@ pub(in crate::store) async fn plan_upgrade(
 
     plan.pending
         .retain(|known| !applied.iter().any(|done| done.version == known.version));
-    plan.from = applied.iter().map(|done| done.version).max();
+    plan.from = newest;
+    plan.has_tables = has_table(connection, NEWEST_OF_FIRST_TABLES).await?;
     if has_table(connection, "events").await? {
         let events: i64 = sqlx::query_scalar(HAS_EVENTS)
             .fetch_one(&mut *connection)
@@ -150,8 +185,10 @@ fn newer_error(url: &str, shape: i64) -> Result<Error, Error> {
     let way = match file_of(url)? {
         Some(file) => way_back_of_file(&upgrade_backup::list_backups(&file), known),
         None if url.starts_with("sqlite:") => String::new(),
-        None => "stop every Callscope, and take back what pg_dump wrote before the upgrade: \
-                 pg_restore --clean --dbname=NAME FILE"
+        None => "stop every Callscope, make a new, empty database NEW, take back there what \
+                 pg_dump --format=custom wrote before the upgrade, by pg_restore --exit-on-error \
+                 --single-transaction --no-owner --dbname=NEW FILE, and name NEW with \
+                 CALLSCOPE_DATABASE_URL"
             .to_owned(),
     };
 
@@ -170,7 +207,7 @@ fn way_back_of_file(backups: &[upgrade_backup::UpgradeBackup], known: i64) -> St
         Some(backup) => format!(
             "run: callscope restore {} (it is what was stored before the upgrade; the present \
              database is kept beside it)",
-            backup.path.display()
+            words_for_shell(&backup.path.display().to_string())
         ),
         None => {
             "no backup that this version can read is beside it; if you have one elsewhere, run: \
@@ -180,8 +217,19 @@ fn way_back_of_file(backups: &[upgrade_backup::UpgradeBackup], known: i64) -> St
     }
 }
 
+/// A path as a shell takes it.
+fn words_for_shell(path: &str) -> String {
+    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "/._-+:@,".contains(sign);
+    if path.chars().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
 /// Brings the database to this version's shape. `pool` is that of the one connection that writes,
-/// `begin` begins a transaction of it.
+/// `begin` begins a transaction of it. Returns what [`finish_upgrade`] needs; `None` if nothing was to
+/// be done.
 ///
 /// # Errors
 /// When no backup can be made, or a migration fails; then nothing is changed.
@@ -190,15 +238,35 @@ pub(in crate::store) async fn upgrade(
     begin: &'static str,
     url: &str,
     options: &UpgradeOptions,
-) -> Result<(), Error> {
+) -> Result<Option<CommittedUpgrade>, Error> {
     let mut connection = pool.acquire().await?;
     // Only PostgreSQL has this lock. Two commands may open a new database there at the same time.
     connection.lock().await?;
     let done = upgrade_locked(&mut connection, begin, url, options).await;
     let unlocked = connection.unlock().await;
-    done?;
+    let done = done?;
+    unlocked?;
 
-    Ok(unlocked?)
+    Ok(done)
+}
+
+/// Says that an upgrade is done, and deletes backups of earlier ones. To be called when the program
+/// has also done to older data what it has to.
+pub(in crate::store) fn finish_upgrade(done: &CommittedUpgrade) {
+    let (from, to) = (done.from, done.to);
+    if from.is_some() {
+        let took_ms = done.since.elapsed().as_millis();
+        tracing::info!(from, to, took_ms, "the database is upgraded");
+    }
+
+    if let Some(backup) = &done.backup {
+        tracing::info!(
+            file = %backup.display(),
+            "the backup keeps what is deleted from the database later; delete it when you need it \
+             no more"
+        );
+        upgrade_backup::delete_older_backups(backup);
+    }
 }
 
 async fn upgrade_locked(
@@ -206,10 +274,10 @@ async fn upgrade_locked(
     begin: &'static str,
     url: &str,
     options: &UpgradeOptions,
-) -> Result<(), Error> {
+) -> Result<Option<CommittedUpgrade>, Error> {
     let plan = plan_upgrade(connection, url).await?;
     if plan.pending.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
 
     let since = Instant::now();
@@ -241,15 +309,19 @@ async fn upgrade_locked(
     tx.commit().await?;
     wait_long_for_locks(connection, false).await?;
     if from.is_some() {
-        let took_ms = since.elapsed().as_millis();
-        tracing::info!(from, to, took_ms, "the database is upgraded");
+        tracing::info!(
+            from,
+            to,
+            "the changes are committed; an older version cannot use the database any more"
+        );
     }
 
-    if let Some(backup) = backup {
-        upgrade_backup::delete_older_backups(&backup);
-    }
-
-    Ok(())
+    Ok(Some(CommittedUpgrade {
+        from,
+        to,
+        since,
+        backup,
+    }))
 }
 
 /// Lets a `SQLite` connection wait long for another program that has the database locked, or as
@@ -288,7 +360,8 @@ async fn back_up(
     let Some(file) = file_of(url)? else {
         if Dialect::of_connection(connection) == Dialect::Postgres {
             tracing::warn!(
-                "no backup is made before the upgrade of a database on PostgreSQL; pg_dump makes one"
+                "no backup is made before the upgrade of a database on PostgreSQL; pg_dump \
+                 --format=custom makes one"
             );
         }
 
@@ -296,10 +369,20 @@ async fn back_up(
     };
 
     options.progress.begin_step(UpgradeStep::Backup);
-    let needed = upgrade_backup::needed_bytes(connection).await?;
-    let free = upgrade_backup::free_bytes(&file)?;
     let since = Instant::now();
     let file = canonical_path(&file);
+    if let Some(there) = upgrade_backup::find_current_backup(&file, shape)
+        && upgrade_backup::is_whole(&there).await
+    {
+        tracing::info!(
+            file = %there.display(),
+            "the backup of an earlier try is used; nothing was written to the database since"
+        );
+        return Ok(Some(there));
+    }
+
+    let needed = upgrade_backup::needed_bytes(connection).await?;
+    let free = upgrade_backup::free_bytes(&file)?;
     let made = upgrade_backup::make_backup(&file, shape, needed, free).await?;
     tracing::info!(
         file = %made.path.display(),
@@ -347,4 +430,20 @@ async fn apply_migration(
     }
 
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_tear_it() {
+        for (path, words) in [
+            ("/var/lib/c-1/a.db", "/var/lib/c-1/a.db"),
+            ("/my calls/a.db", "'/my calls/a.db'"),
+            ("/it's/$(a).db", r"'/it'\''s/$(a).db'"),
+        ] {
+            assert_eq!(words_for_shell(path), words);
+        }
+    }
 }

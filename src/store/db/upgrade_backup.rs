@@ -5,8 +5,10 @@ use super::backup;
 use super::instance_lock::{canonical_path, path_with_suffix};
 use crate::store::Error;
 use sqlx::AnyConnection;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What stands between the name of the database and the shape of the backup.
 pub(super) const BEFORE_UPGRADE: &str = ".before-upgrade-from-";
@@ -14,6 +16,10 @@ pub(super) const BEFORE_UPGRADE: &str = ".before-upgrade-from-";
 const KEPT: usize = 2;
 /// Free space that has to stay, for the upgrade itself.
 const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How much later than it was the system may say that something was written: the times of files are
+/// coarser than the clock.
+const CLOCK_STEP: Duration = Duration::from_millis(100);
 
 /// A backup that was made before an upgrade.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +72,38 @@ pub(in crate::store) fn check_room(database: &Path, needed: u64, free: u64) -> R
         database: database.to_owned(),
         needed,
         free,
+        older: None,
     })
+}
+
+/// The backup of a database of this shape that is there, if nothing was written to the database since
+/// it was begun. It is still to be checked ([`is_whole`]).
+pub(in crate::store) fn find_current_backup(database: &Path, shape: i64) -> Option<PathBuf> {
+    let path = backup_path(database, shape);
+    let made = path.metadata().ok().filter(Metadata::is_file)?;
+    let made = made.modified().ok()?;
+    let log = path_with_suffix(database, "-wal");
+    let written = log.metadata().ok().filter(|log| log.len() > 0);
+    let written = written.into_iter().chain(database.metadata().ok());
+    let is_current = written
+        .map(|file| last_change(&file))
+        .all(|change| change.is_some_and(|change| change < made));
+
+    Some(path).filter(|_| is_current && database.exists())
+}
+
+/// When a file was written, or came to its place. `None` if that was before 1970.
+fn last_change(file: &Metadata) -> Option<SystemTime> {
+    let seconds = u64::try_from(file.ctime()).ok()?;
+    let nanoseconds = u32::try_from(file.ctime_nsec()).ok()?;
+    let arrived = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+
+    Some(arrived.max(file.modified().ok()?))
+}
+
+/// Is this backup undamaged, and one that a restore takes?
+pub(super) async fn is_whole(backup: &Path) -> bool {
+    check_backup(backup).await.is_ok()
 }
 
 /// The file of the backup of a database of this shape.
@@ -86,8 +123,8 @@ pub(in crate::store) async fn make_backup(
     needed: u64,
     free: u64,
 ) -> Result<UpgradeBackup, Error> {
-    check_room(database, needed, free)?;
     let path = backup_path(database, shape);
+    check_room(database, needed, free).map_err(|error| name_older(error, &path))?;
     let part = path_with_suffix(&path, ".partial");
     // A start that was stopped meanwhile left it.
     remove_unfinished(&part);
@@ -111,6 +148,24 @@ pub(in crate::store) async fn make_backup(
     })
 }
 
+/// Names the older backup in the error that there is no room for another one.
+fn name_older(error: Error, path: &Path) -> Error {
+    match error {
+        Error::NoRoomForBackup {
+            database,
+            needed,
+            free,
+            older: None,
+        } => Error::NoRoomForBackup {
+            database,
+            needed,
+            free,
+            older: path.exists().then(|| path.to_owned()),
+        },
+        other => other,
+    }
+}
+
 /// Removes an unfinished backup, and its journal: `SQLite` would believe that it belongs to the next
 /// one.
 fn remove_unfinished(part: &Path) {
@@ -121,6 +176,7 @@ fn remove_unfinished(part: &Path) {
 
 /// Writes a copy into a new file, and checks that it can be restored. Returns its size, bytes.
 async fn write_and_check(database: &Path, part: &Path) -> Result<u64, Error> {
+    let begun = SystemTime::now() - CLOCK_STEP;
     let mut connection = backup::open_file(database, false).await?;
     backup::new_file(part)?;
     let written = backup::vacuum_into_file(&mut connection, part).await;
@@ -128,6 +184,15 @@ async fn write_and_check(database: &Path, part: &Path) -> Result<u64, Error> {
     let bytes = written?;
 
     check_backup(part).await?;
+    // What is written to the database from now on is not in it, however long it took.
+    let dated = File::options().write(true).open(part);
+    dated
+        .and_then(|file| file.set_modified(begun))
+        .map_err(|source| Error::File {
+            doing: "dating",
+            path: part.to_owned(),
+            source,
+        })?;
 
     Ok(bytes)
 }
@@ -202,9 +267,6 @@ fn database_of_backup(backup: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-    use std::time::Duration;
-
     /// A file with this content, made so many seconds after 1970.
     fn write_at(path: &Path, seconds: u64) {
         std::fs::write(path, "x").unwrap();
@@ -261,6 +323,64 @@ mod tests {
             assert!(said.contains(part), "{said}");
         }
         assert!(check_room(database, u64::MAX, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn no_room_beside_an_older_backup_names_that_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let older = backup_path(&folder.path().join("a.db"), 114);
+        let said = || {
+            let error = check_room(Path::new("a.db"), 1, 1).unwrap_err();
+            name_older(error, &older).to_string()
+        };
+        assert!(!said().contains("0114"), "{}", said());
+        std::fs::write(&older, "x").unwrap();
+        assert!(
+            said().contains("a.db.before-upgrade-from-0114"),
+            "{}",
+            said()
+        );
+    }
+
+    #[test]
+    fn a_backup_is_current_until_the_database_or_its_log_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("a.db");
+        let log = path_with_suffix(&database, "-wal");
+        std::fs::write(&database, "x").unwrap();
+        let path = backup_path(&database, 114);
+        let make = |later: u64| {
+            std::fs::write(&path, "x").unwrap();
+            let time = SystemTime::now() + Duration::from_secs(later);
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        let is_current = |shape| find_current_backup(&database, shape).is_some();
+        assert!(!is_current(114));
+        make(60);
+        assert!(is_current(114) && !is_current(115));
+
+        // A file that was put there later may have an older time.
+        std::fs::write(&path, "x").unwrap();
+        write_at(&path, 1_000_000_000);
+        write_at(&database, 10);
+        assert!(!is_current(114));
+
+        make(60);
+        std::fs::write(&log, "").unwrap();
+        File::options()
+            .write(true)
+            .open(&log)
+            .and_then(|log| log.set_modified(SystemTime::now() + Duration::from_secs(90)))
+            .unwrap();
+        assert!(is_current(114), "an empty log has nothing in it");
+        std::fs::write(&log, "x").unwrap();
+        File::options()
+            .write(true)
+            .open(&log)
+            .and_then(|log| log.set_modified(SystemTime::now() + Duration::from_secs(90)))
+            .unwrap();
+        assert!(!is_current(114));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::rtc::fold::Rules;
 use crate::rtc::stamp::derivation_stamp;
 use crate::store::db::connect;
 use crate::store::db::dialect::Dialect;
-use crate::store::db::instance_lock::file_of;
+use crate::store::db::instance_lock::{canonical_path, file_of};
 use crate::store::db::upgrade::{UpgradePlan, has_table, plan_upgrade};
 use crate::store::db::upgrade_backup;
 use crate::store::{Db, Error};
@@ -20,8 +20,6 @@ pub struct NextStart {
     pub to: i64,
     /// What the migrations are about, oldest first.
     pub migrations: Vec<String>,
-    /// Events are stored, so that something could be lost.
-    pub has_events: bool,
     /// How large the database is, bytes.
     pub bytes: u64,
     /// The backup that is made first; `None` where none is needed, and on `PostgreSQL`.
@@ -34,7 +32,10 @@ pub struct NextStart {
 /// A backup that would be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedBackup {
+    pub database: PathBuf,
     pub path: PathBuf,
+    /// It was made by an earlier try, and nothing was written to the database since.
+    pub is_made: bool,
     /// Its size, bytes.
     pub bytes: u64,
     /// What is free on its disk, bytes.
@@ -90,7 +91,6 @@ async fn read_by(
             .iter()
             .map(|migration| migration.description.to_string())
             .collect(),
-        has_events: plan.has_events,
         bytes: bytes.unsigned_abs(),
         backup,
         stale_rooms: 0,
@@ -141,19 +141,27 @@ async fn plan_backup(
         return Ok(None);
     };
 
+    let database = canonical_path(&database);
+
     Ok(Some(PlannedBackup {
+        is_made: upgrade_backup::find_current_backup(&database, shape).is_some(),
         path: upgrade_backup::backup_path(&database, shape),
         bytes: upgrade_backup::needed_bytes(connection).await?,
         free_bytes: upgrade_backup::free_bytes(&database)?,
+        database,
     }))
 }
 
 impl PlannedBackup {
-    /// Checks that it fits.
+    /// Checks that it fits, unless it is made.
     ///
     /// # Errors
     /// [`Error::NoRoomForBackup`] if not.
     pub fn check_room(&self) -> Result<(), Error> {
-        upgrade_backup::check_room(&self.path, self.bytes, self.free_bytes)
+        if self.is_made {
+            return Ok(());
+        }
+
+        upgrade_backup::check_room(&self.database, self.bytes, self.free_bytes)
     }
 }

@@ -30,6 +30,14 @@ pub enum TransferError {
     Store(#[from] Error),
     #[error("the database answered: {0}")]
     Database(#[from] sqlx::Error),
+    #[error(
+        "{database} is written by another program, and nothing may be while it is copied: {source}; \
+         stop that program first"
+    )]
+    Written {
+        database: String,
+        source: sqlx::Error,
+    },
     #[error("{database} is no database of Callscope: it has none of its tables")]
     NoSource { database: String },
     #[error(
@@ -85,6 +93,8 @@ pub struct Transferred {
     pub tables: Vec<TableCopy>,
     /// Texts with the character NUL, which `PostgreSQL` cannot store; it was replaced by U+FFFD.
     pub changed_texts: u64,
+    /// Why `PostgreSQL` has not counted what is in the tables; `None` if it has.
+    pub not_analyzed: Option<String>,
 }
 
 /// A table that was copied.
@@ -144,12 +154,12 @@ impl Checksum {
     }
 }
 
-/// Copies the database at `from` into the empty one at `to`. Both must not be in use; `who`
-/// describes this process to others that want one of them meanwhile. `tell` is called with the
-/// progress.
+/// Copies the database at `from` into the empty one at `to`. Both must not be in use, and nothing can
+/// be written to `from` meanwhile. `who` describes this process to others that want one of them.
+/// `tell` is called with the progress.
 ///
 /// # Errors
-/// When one of them is in use, `from` is not of this version's shape, `to` is not empty, or the copy
+/// When one of them is in use or being written, `from` is not of this version's shape, `to` is not empty, or the copy
 /// is not equal in the end. Then nothing is in `to` but empty tables.
 pub async fn transfer_database(
     from: &str,
@@ -160,12 +170,13 @@ pub async fn transfer_database(
     let _source_lock = InstanceLock::acquire_lock(from, who).await?;
     let _copy_lock = InstanceLock::acquire_lock(to, who).await?;
     let mut source = connect::open_connection(from).await?;
-    let begin = match Dialect::of_connection(&source) {
-        Dialect::Sqlite => "begin",
-        Dialect::Postgres => "begin isolation level repeatable read read only",
-    };
+    check_source(&mut source, from).await?;
+    let locked = lock_source(&mut source).await;
     // Everything that is read is of one moment.
-    let mut moment = source.begin_with(begin).await?;
+    let mut moment = locked.map_err(|source| TransferError::Written {
+        database: connect::database_name(from),
+        source,
+    })?;
     check_source(&mut moment, from).await?;
 
     let to = connect::with_create(to);
@@ -178,15 +189,37 @@ pub async fn transfer_database(
         let _ = tx.rollback().await;
     }
 
-    let done = done?;
-    if Dialect::of_pool(&pool) == Dialect::Postgres {
-        pool.execute("analyze").await?;
+    let mut done = done?;
+    // Everything is in the copy, so this is no failure of it.
+    if Dialect::of_pool(&pool) == Dialect::Postgres
+        && let Err(error) = pool.execute("analyze").await
+    {
+        done.not_analyzed = Some(error.to_string());
     }
     pool.close().await;
     let _ = moment.rollback().await;
     let _ = source.close().await;
 
     Ok(done)
+}
+
+/// Begins a transaction in which nobody else writes to the database: commands such as `forget` and
+/// `key` do so beside others, and what they wrote would not be in the copy.
+async fn lock_source(source: &mut AnyConnection) -> Result<sqlx::Transaction<'_, Db>, sqlx::Error> {
+    if Dialect::of_connection(source) == Dialect::Sqlite {
+        source.execute("pragma busy_timeout = 15000").await?;
+        return source.begin_with("begin immediate").await;
+    }
+
+    let begin = "begin isolation level repeatable read read only";
+    let mut moment = source.begin_with(begin).await?;
+    moment.execute("set local lock_timeout = '15s'").await?;
+    let names: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
+    // The moment that is read begins after it.
+    let lock = format!("lock table {} in share mode", names.join(", "));
+    moment.execute(AssertSqlSafe(lock)).await?;
+
+    Ok(moment)
 }
 
 /// Checks that what is to be copied has this version's shape.

@@ -12,6 +12,7 @@ use callscope::app::{App, StartOptions};
 use callscope::clock::Clock;
 use callscope::config::Config;
 use callscope::matrix::probe::Prober;
+use callscope::store::db::instance_lock::{InstanceLock, WHICH_COPIES};
 use sqlx::{AnyPool, AssertSqlSafe, Connection, Executor, SqliteConnection};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -109,6 +110,56 @@ async fn an_upgrade_is_announced_backed_up_and_taken_back() {
     assert_eq!(code, Some(0), "{said}{why}");
     let (_, said, _) = run(&settings, &["check"]).await;
     assert!(said.contains("upgraded from shape 114 to "), "{said}");
+}
+
+#[tokio::test]
+async fn a_command_that_upgrades_says_so_and_does_not_write_beside_a_copy() {
+    let bed = Bed::new().await;
+    let (settings, url) = with_older_database(&bed).await;
+    let (code, said, why) = run(&settings, &["key", "list"]).await;
+    assert_eq!(code, Some(0), "{said}{why}");
+    for part in [
+        "the database is being upgraded from=114",
+        "a backup is made before the upgrade",
+        "the changes are committed",
+        "the backup keeps what is deleted from the database later",
+    ] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    let (_, _, why) = run(&settings, &["key", "list"]).await;
+    assert_eq!(why, "", "nothing is to be done any more");
+
+    let who = format!("process 1, {WHICH_COPIES}");
+    let hold = InstanceLock::acquire_lock(&url, &who).await.unwrap();
+    for command in [["key", "list"].as_slice(), &["rebuild"]] {
+        let (code, said, why) = run(&settings, command).await;
+        assert_eq!(code, Some(1), "{said}{why}");
+        assert!(why.contains(&who), "{why}");
+    }
+    drop(hold);
+    let _hold = InstanceLock::acquire_lock(&url, "process 1").await.unwrap();
+    let (code, said, why) = run(&settings, &["key", "list"]).await;
+    assert_eq!(code, Some(0), "{said}{why}");
+}
+
+#[tokio::test]
+async fn a_check_names_the_file_that_a_link_leads_to() {
+    let bed = Bed::new().await;
+    let (settings, url) = with_older_database(&bed).await;
+    let link = tempfile::tempdir().unwrap();
+    let link = link.path().join("linked.db");
+    std::os::unix::fs::symlink(url.strip_prefix("sqlite://").unwrap(), &link).unwrap();
+    let settings = settings.without("CALLSCOPE_DATABASE_URL").with(
+        "CALLSCOPE_DATABASE_URL",
+        &format!("sqlite://{}", link.display()),
+    );
+    let (code, said, why) = run(&settings, &["check"]).await;
+    assert_eq!(code, Some(0), "{said}{why}");
+    assert!(
+        said.contains("callscope.db.before-upgrade-from-0114")
+            && !said.contains("linked.db.before"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

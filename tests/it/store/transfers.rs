@@ -13,6 +13,7 @@ use callscope::store::upkeep::transfer::{
     TransferError, TransferProgress, Transferred, transfer_database,
 };
 use serde_json::Value;
+use sqlx::{AnyConnection, Connection, Executor};
 use std::sync::Mutex;
 
 async fn transfer(from: &Database, to: &Database) -> Result<Transferred, TransferError> {
@@ -153,6 +154,56 @@ fn neither_may_be_in_use_and_the_first_has_this_version_s_shape() {
             );
             drop(lock);
         }
+    });
+}
+
+/// Tries to write to a database, and does not wait for others. Returns the error.
+fn write_beside(url: &str) -> Option<String> {
+    let write = async {
+        let mut other = AnyConnection::connect(url).await.unwrap();
+        let soon = if url.starts_with("sqlite:") {
+            "pragma busy_timeout = 100"
+        } else {
+            "set lock_timeout = '100ms'"
+        };
+        other.execute(soon).await.unwrap();
+        let sql = "update rooms set first_seen_ms = first_seen_ms";
+
+        other
+            .execute(sql)
+            .await
+            .err()
+            .map(|error| error.to_string())
+    };
+    let runtime = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(write)
+    };
+
+    std::thread::scope(|threads| threads.spawn(runtime).join().unwrap())
+}
+
+#[test]
+fn nothing_can_be_written_to_the_first_while_it_is_copied() {
+    block(async {
+        let from = filled_database().await;
+        let to = Database::empty().await;
+        let tried = Mutex::new(None);
+        let tell = |_: TransferProgress| {
+            let mut tried = tried.lock().unwrap();
+            if tried.is_none() {
+                *tried = Some(write_beside(from.url()));
+            }
+        };
+        transfer_database(from.url(), to.url(), "a test", tell)
+            .await
+            .unwrap();
+        let error = tried.lock().unwrap().take().unwrap().unwrap_or_default();
+        assert!(
+            error.contains("database is locked") || error.contains("lock timeout"),
+            "{error:?}"
+        );
+        assert_eq!(write_beside(from.url()), None);
     });
 }
 

@@ -7,8 +7,9 @@ use callscope::store::db::backup;
 use callscope::store::db::upgrade::UpgradeOptions;
 use callscope::store::{Error, Writer};
 use sqlx::AnyPool;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use url::Url;
 
 /// One number that this query gives.
 async fn number(url: &str, sql: &'static str) -> i64 {
@@ -159,15 +160,20 @@ fn an_upgrade_that_fails_changes_nothing_and_can_be_tried_again() {
 }
 
 #[test]
-fn without_events_or_where_it_is_switched_off_there_is_no_backup() {
+fn only_of_a_new_database_or_where_it_is_switched_off_there_is_no_backup() {
     block(async {
         let fresh = Database::empty().await;
         open_and_close(&fresh.url().replace(".db", ".db?mode=rwc")).await;
         assert_eq!(backups_beside(&fresh).len(), 0);
+        // The first start of the oldest version was stopped.
+        let begun = database_of(2, "select 1").await;
+        open_and_close(begun.url()).await;
+        assert_eq!(backups_beside(&begun).len(), 0);
 
+        // Keys, accounts and calls may be there without events.
         let empty = database_of(114, "select 1").await;
         open_and_close(empty.url()).await;
-        assert_eq!(backups_beside(&empty).len(), 0);
+        assert_eq!(backups_beside(&empty).len(), usize::from(empty.is_file()));
 
         let (shape, rows) = FILES[4];
         let database = database_of(shape, rows).await;
@@ -179,6 +185,88 @@ fn without_events_or_where_it_is_switched_off_there_is_no_backup() {
         store.unwrap().close().await;
         assert!(shape_of(database.url()).await > shape);
         assert_eq!(backups_beside(&database).len(), 0);
+    });
+}
+
+#[test]
+fn a_second_try_uses_the_backup_of_the_first_unless_something_was_written() {
+    block(async {
+        let (shape, rows) = FILES[4];
+        let database = database_of(shape, rows).await;
+        if !database.is_file() {
+            return;
+        }
+
+        // A migration further on makes this table.
+        database
+            .execute("create table web_sessions (n bigint)")
+            .await;
+        // As each start leaves it: else the first one writes to the file.
+        database.execute("pragma journal_mode = wal").await;
+        // Times of files are coarse.
+        let wait = std::time::Duration::from_millis(300);
+        let mut made = Vec::new();
+        for is_written in [false, false, true] {
+            if is_written {
+                database.execute("delete from events").await;
+            }
+
+            tokio::time::sleep(wait).await;
+            Writer::open(database.url()).await.unwrap_err();
+            let [backup_file] = &backups_beside(&database)[..] else {
+                panic!("one backup");
+            };
+            made.push(backup_file.metadata().unwrap().ino());
+        }
+
+        assert_eq!(made[0], made[1]);
+        assert_ne!(made[1], made[2]);
+        let of_backup = url_of(&backups_beside(&database)[0]);
+        assert_eq!(number(&of_backup, "select count(*) from events").await, 0);
+    });
+}
+
+#[test]
+fn another_program_s_migrations_are_not_a_newer_version_s() {
+    block(async {
+        let database = database_of(0, "select 1").await;
+        let row = "insert into _sqlx_migrations
+            (version, description, installed_on, success, checksum, execution_time)
+            values (9000, 'other', current_timestamp, true, ";
+        let bytes = if database.is_file() {
+            "x'00'"
+        } else {
+            "'\\x00'"
+        };
+        database.execute(&format!("{row}{bytes}, 0)")).await;
+        let error = Writer::open(database.url()).await.unwrap_err();
+        assert!(matches!(error, Error::Foreign { .. }), "{error}");
+    });
+}
+
+#[test]
+fn another_program_s_tables_in_another_schema_are_no_obstacle() {
+    block(async {
+        let database = Database::empty().await;
+        if database.is_file() {
+            return;
+        }
+
+        let pool = AnyPool::connect(database.url()).await.unwrap();
+        for sql in [
+            "create table public._sqlx_migrations (version bigint, success boolean, checksum bytea)",
+            "insert into public._sqlx_migrations values (77, true, '\\x00')",
+            "create schema own",
+        ] {
+            sqlx::query(sql).execute(&pool).await.unwrap();
+        }
+        let mut url: Url = database.url().parse().unwrap();
+        url.query_pairs_mut()
+            .append_pair("options[search_path]", "own,public");
+        open_and_close(url.as_str()).await;
+        let found = "select count(*) from pg_tables
+            where schemaname = 'own' and tablename = 'sessions'";
+        assert_eq!(number(database.url(), found).await, 1);
     });
 }
 
@@ -232,7 +320,12 @@ fn a_database_of_a_newer_version_names_the_way_back() {
             let error = Writer::open(database.url()).await.unwrap_err().to_string();
             assert!(error.contains("callscope restore FILE"), "{error}");
         } else {
-            assert!(error.contains("pg_restore"), "{error}");
+            assert!(
+                error.contains(
+                    "pg_restore --exit-on-error --single-transaction --no-owner --dbname=NEW"
+                ),
+                "{error}"
+            );
         }
     });
 }
