@@ -392,7 +392,7 @@ async fn errors_have_one_shape_and_the_routes_way() {
     assert_eq!(
         unknown["error"],
         "unknown parameter \"rom\"; known here: q, room, space, server, user, application, status, kind, from, to, min_minutes, \
-         min_people, finding, certainty, intent, sort, cursor, limit"
+         min_people, finding, certainty, intent, sort, cursor, limit, fields, members"
     );
 }
 
