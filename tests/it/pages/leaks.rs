@@ -547,6 +547,8 @@ pub async fn assert_same_answers(viewer: &Viewer, rooms: &[Room], visible: &[Roo
             let leaked = ids.iter().find(|id| {
                 of_all.contains(id.as_str()) && !path.contains(&quote(id)) && *id != BOT
             });
+            // Its examples are of the demonstration, and the same in every Callscope.
+            let leaked = leaked.filter(|_| path != "/api/v1/openapi.json");
             leaks.extend(leaked.map(|id| format!("{path} names {id}")));
         }
         if of_all != of_part {
