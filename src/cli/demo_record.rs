@@ -4,6 +4,7 @@ use super::animation::{
     Frame, Picture, PictureError, read_picture, write_animation, write_picture,
 };
 use super::chromium::{Chromium, ChromiumError, Window};
+use crate::tls::trust_authorities;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -255,7 +256,9 @@ async fn find_telling_call(base: &str) -> Result<String, RecordError> {
 
 async fn ask(base: &str, path: &str) -> Result<Value, RecordError> {
     // The demonstration is on this machine.
-    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER);
+    let client = trust_authorities(reqwest::Client::builder())
+        .no_proxy()
+        .timeout(ANSWER);
     let answer = client.build()?.get(format!("{base}{path}")).send().await?;
 
     Ok(answer.error_for_status()?.json().await?)
