@@ -1,6 +1,12 @@
 // Times in the viewer's zone: the server writes UTC, with the machine's form in each <time>. Works without this file too.
 (() => {
-  const part = (date, options) => new Intl.DateTimeFormat("en-GB", options).format(date);
+  // A formatter costs far more than its use.
+  const formatters = new Map();
+  const part = (date, options) => {
+    const key = JSON.stringify(options);
+    if (!formatters.has(key)) formatters.set(key, new Intl.DateTimeFormat("en-GB", options));
+    return formatters.get(key).format(date);
+  };
   const clock = (date) => part(date, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const day = (date, year = date.getFullYear() !== new Date().getFullYear()) =>
     part(date, { day: "numeric", month: "long", ...(year && { year: "numeric" }) });

@@ -399,16 +399,17 @@ impl Timeline {
     }
 }
 
-/// The stays of each person, in order of arrival; the people in order of their first.
+/// Groups stays by person, for one row each. The people stand in order of their first arrival, and
+/// the stays of each in order of time.
 fn stays_by_person<'a>(
     members: impl Iterator<Item = &'a MemberFacts>,
 ) -> Vec<Vec<&'a MemberFacts>> {
-    let mut order: Vec<&MemberFacts> = members.collect();
-    order.sort_by_key(|member| member.joined_ms);
+    let mut by_arrival: Vec<&MemberFacts> = members.collect();
+    by_arrival.sort_by_key(|member| member.joined_ms);
     // The index in `people`, by user id.
     let mut indices: BTreeMap<&str, usize> = BTreeMap::new();
     let mut people: Vec<Vec<&MemberFacts>> = Vec::new();
-    for member in order {
+    for member in by_arrival {
         let index = *indices.entry(&member.user_id).or_insert(people.len());
         match people.get_mut(index) {
             Some(stays) => stays.push(member),
@@ -447,8 +448,9 @@ fn draw_person_row(
     row.sfus.dedup();
     let lanes = lane::lanes_by_device(stays, canvas.now);
     let many = lanes.len() > 1;
+    // A name beside a row is a link: 24 px high, so that a finger hits it.
     let (top, bar, pitch) = if canvas.dense {
-        (5, 8, 12)
+        (8, 8, 12)
     } else {
         (8, 14, 22)
     };

@@ -75,7 +75,7 @@ impl TimelineRow {
     /// How many devices it shows, if more than one.
     #[must_use]
     pub fn lanes(&self) -> Option<i64> {
-        Some((self.height - 18) / 12 + 1).filter(|lanes| *lanes > 1)
+        Some((self.height - 24) / 12 + 1).filter(|lanes| *lanes > 1)
     }
 
     /// The ends that need a look. Normal ends have no glyph among many rows: the end of the stroke
@@ -114,14 +114,14 @@ mod tests {
     fn rows_of_one_server_are_one_drawing() {
         let picture = draw_timeline(&fixtures::crowd_call(60), &[], &[], NOW, None, 0);
         let group = &picture.groups[0];
-        assert_eq!((group.rows[0].top, group.rows[1].top), (0, 18));
-        assert_eq!(group.height, 18 * i64::try_from(group.rows.len()).unwrap());
+        assert_eq!((group.rows[0].top, group.rows[1].top), (0, 24));
+        assert_eq!(group.height, 24 * i64::try_from(group.rows.len()).unwrap());
         let strokes = group.rows[1].strokes();
         assert_eq!(strokes.len(), 1);
         assert!(
             strokes
                 .values()
-                .all(|path| path.starts_with('M') && path.contains(" 27h")),
+                .all(|path| path.starts_with('M') && path.contains(" 36h")),
             "{strokes:?}"
         );
         assert!(

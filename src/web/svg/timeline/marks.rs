@@ -361,7 +361,7 @@ mod tests {
         )];
         let picture = draw_timeline(&fixtures::crowd_call(120), &[], &related, NOW, None, 0);
         let rung = row(&picture, "@person3:server3.example");
-        assert_eq!((rung.height, rung.marks[0].y), (18, 9));
+        assert_eq!((rung.height, rung.marks[0].y), (24, 12));
         assert_eq!(picture.marks.len(), 1, "for the one without a row");
         assert!(
             draw_timeline(&fixtures::crowd_call(300), &[], &related, NOW, None, 0)

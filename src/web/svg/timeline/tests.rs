@@ -168,7 +168,7 @@ fn many_people_are_small_rows_by_server_and_very_many_an_area() {
             row.bars[0].chip.is_none(),
             row.notes.len()
         ),
-        (18, 8, true, 0)
+        (24, 8, true, 0)
     );
     let picture = timeline(&fixtures::crowd_call(201));
     assert!(picture.groups.is_empty());
