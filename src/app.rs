@@ -29,7 +29,13 @@ use crate::web::upgrading::serve_while_upgrading;
 use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+
+/// How long the end waits for requests that are being answered, and for the database.
+const PATIENCE_WITH_REQUESTS: Duration = Duration::from_secs(1);
+const PATIENCE_WITH_DATABASE: Duration = Duration::from_millis(500);
 
 /// Why the program could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -233,12 +239,14 @@ impl App {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Stops. The observer stops at once: what it had not committed comes again. Page requests that
-    /// are being processed are still answered.
+    /// Stops, within two seconds. The observer stops at once: what it had not committed comes again.
+    /// Page requests that are being processed are still answered, if that does not take long.
     pub async fn stop(self) {
         self.observer.abort();
-        self.handle.stop(true).await;
-        self.store.close().await;
+        // A connection that nobody reads, or a query that takes long, must not hold up the end:
+        // nothing that is committed is lost.
+        let _ = timeout(PATIENCE_WITH_REQUESTS, self.handle.stop(true)).await;
+        let _ = timeout(PATIENCE_WITH_DATABASE, self.store.close()).await;
     }
 }
 
