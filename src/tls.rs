@@ -37,6 +37,37 @@ pub fn trust_authorities(builder: ClientBuilder) -> ClientBuilder {
     }
 }
 
+/// Why an HTTP client could not be set up, and what to do if no authority can be read.
+pub fn describe_setup_failure(error: &reqwest::Error) -> String {
+    let found = rustls_native_certs::load_native_certs();
+    let choices = CHOICES.map(|name| (name, std::env::var_os(name)));
+    let chosen: Vec<String> = choices
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value?.display())))
+        .collect();
+
+    words_of_setup_failure(&error.to_string(), found.certs.len(), &chosen)
+}
+
+/// The words for it: `found` is how many authorities can be read, `chosen` has the variables that say
+/// where they are.
+fn words_of_setup_failure(error: &str, found: usize, chosen: &[String]) -> String {
+    if found > 0 {
+        return format!("the HTTP client could not be set up: {error}");
+    }
+
+    let remedy = if chosen.is_empty() {
+        "install the package ca-certificates".to_owned()
+    } else {
+        format!(
+            "there is none at {}: unset it, or install the package ca-certificates",
+            chosen.join(" and ")
+        )
+    };
+
+    format!("no certificate of an authority can be read, so no server can be trusted; {remedy}")
+}
+
 /// The authorities that are built in.
 fn read_built_in() -> Vec<Certificate> {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS
@@ -55,6 +86,24 @@ mod tests {
         assert!(!is_bare_system(1, 0, false));
         assert!(!is_bare_system(0, 1, false), "they cannot be read");
         assert!(!is_bare_system(0, 0, true), "somebody chose others");
+    }
+
+    #[test]
+    fn a_choice_that_leads_nowhere_is_named() {
+        let chosen = ["SSL_CERT_FILE=/gone.pem".to_owned()];
+        let words = words_of_setup_failure("builder error", 0, &chosen);
+        assert!(
+            words.ends_with(
+                "there is none at SSL_CERT_FILE=/gone.pem: unset it, or install the package \
+                 ca-certificates"
+            ),
+            "{words}"
+        );
+        assert!(
+            words_of_setup_failure("builder error", 0, &[])
+                .ends_with("install the package ca-certificates")
+        );
+        assert!(words_of_setup_failure("builder error", 9, &chosen).ends_with("up: builder error"));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub use wellknown::{WellKnown, address_for_clients};
 
 pub use crate::rtc::sieve::TYPES;
 
-use crate::tls::trust_authorities;
+use crate::tls::{describe_setup_failure, trust_authorities};
 use request::Request;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -364,7 +364,7 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client> {
         // A proxy from the environment must not see tokens.
         .no_proxy()
         .build()
-        .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
+        .map_err(|error| Error::Setup(describe_setup_failure(&error)))
 }
 
 /// May this redirect be followed? Only within the same host, and never from https to http: our

@@ -12,7 +12,7 @@ use super::wire::one_line;
 pub use crate::rtc::probe_answer::ProbeAnswer;
 pub use crate::rtc::server_check::{PublishedWellKnown, ServerFeatures};
 use crate::rtc::transport::normalise_url;
-use crate::tls::trust_authorities;
+use crate::tls::{describe_setup_failure, trust_authorities};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -382,7 +382,7 @@ fn build_http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client>
         .tls_info(true)
         .pool_max_idle_per_host(0)
         .build()
-        .map_err(|error| Error::Setup(format!("the HTTP client could not be set up: {error}")))
+        .map_err(|error| Error::Setup(describe_setup_failure(&error)))
 }
 
 /// Why there is no answer.
