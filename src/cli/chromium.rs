@@ -162,6 +162,12 @@ impl Chromium {
         Ok(())
     }
 
+    /// Ends it, and waits until its profile is deleted.
+    pub async fn stop(mut self) {
+        // It may have ended by itself; the profile is deleted in any case.
+        let _ = self.child.kill().await;
+    }
+
     /// Changes the size of the window, and whether it is that of a phone, and dark.
     ///
     /// # Errors

@@ -76,26 +76,37 @@ pub(super) async fn record_demo(
     std::fs::create_dir_all(folder).map_err(|source| write_error(folder, source))?;
     let base = format!("http://{address}");
     let mut chromium = Chromium::start(chromium).await?;
-    wait_for_history(&base).await?;
-    let call = find_telling_call(&base).await?;
-    let mut files = Vec::new();
-    for page in pages(&call) {
-        for window in windows() {
-            let picture = picture_of_page(&mut chromium, &base, &page, window).await?;
-            let name = file_name(page.name, window);
-            files.push((name, write_picture(&picture)?));
-        }
-    }
-
-    let tour = take_tour(&mut chromium, &base, &call).await?;
-    files.push(("tour.png".to_owned(), write_animation(&tour)?));
-    for (name, bytes) in files {
+    let taken = take_pictures(&mut chromium, &base).await;
+    chromium.stop().await;
+    for (name, bytes) in taken? {
         let path = folder.join(name);
         std::fs::write(&path, &bytes).map_err(|source| write_error(&path, source))?;
         println!("{} ({} KB)", path.display(), bytes.len().div_ceil(1000));
     }
 
     Ok(())
+}
+
+/// All pictures, by the name of their file.
+async fn take_pictures(
+    chromium: &mut Chromium,
+    base: &str,
+) -> Result<Vec<(String, Vec<u8>)>, RecordError> {
+    wait_for_history(base).await?;
+    let call = find_telling_call(base).await?;
+    let mut files = Vec::new();
+    for page in pages(&call) {
+        for window in windows() {
+            let picture = picture_of_page(chromium, base, &page, window).await?;
+            let name = file_name(page.name, window);
+            files.push((name, write_picture(&picture)?));
+        }
+    }
+
+    let tour = take_tour(chromium, base, &call).await?;
+    files.push(("tour.png".to_owned(), write_animation(&tour)?));
+
+    Ok(files)
 }
 
 /// The pages of which pictures are taken; `call` is the id of the most telling call.
