@@ -1,6 +1,7 @@
 //! CORS: which other web pages may read the API from a browser; none, unless the configuration
 //! names them.
 
+use super::json_address::asks_for_json;
 use crate::web::Web;
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
@@ -12,7 +13,7 @@ use actix_web::web::Data;
 
 /// How long a browser may cache the answer to a preflight request, s.
 const ASK_AGAIN_S: HeaderValue = HeaderValue::from_static("86400");
-/// The path prefixes that are meant for programs.
+/// The path prefixes that are meant for programs, as is a page's address with `.json` behind it.
 const OPEN: [&str; 4] = ["/api/", "/badge/", "/feed/", "/healthz"];
 
 /// The value of `Access-Control-Allow-Origin` for a page of this origin; `None` if it may not read.
@@ -41,8 +42,11 @@ pub async fn answer_with_cors(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let origins = &web.options.cors_origins;
-    let is_open = !origins.is_empty() && OPEN.iter().any(|start| req.path().starts_with(start));
-    if !is_open {
+    let is_open = || {
+        let is_below = OPEN.iter().any(|start| req.path().starts_with(start));
+        is_below || asks_for_json(req.request())
+    };
+    if origins.is_empty() || !is_open() {
         return Ok(next.call(req).await?.map_into_boxed_body());
     }
 
