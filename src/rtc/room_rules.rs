@@ -127,7 +127,7 @@ impl RoomRules {
     #[must_use]
     pub fn denied_since(&self, server: &str, time_ms: i64) -> Option<i64> {
         let denies = |acl: &Option<ServerAcl>| acl.as_ref().is_some_and(|acl| acl.denies(server));
-        start_of_run(&self.acls, time_ms, denies)
+        find_held_since(&self.acls, time_ms, denies)
     }
 
     /// Since when a user may send none of these types, ms, as of a given time. `None` if the user
@@ -141,19 +141,19 @@ impl RoomRules {
                     .any(|one| levels.may_send(user, &one.event_type, one.is_state))
         };
 
-        start_of_run(&self.levels, time_ms, none)
+        find_held_since(&self.levels, time_ms, none)
     }
 }
 
-/// The start, ms, of the last run of matching steps up to a time, inclusive; `None` if the last
-/// step by then does not match, or there is none. The steps are oldest first.
-fn start_of_run<T>(
+/// Since when the rule has held without a break, as it stood at a time, ms; `None` if it did not hold
+/// then, or nothing is known. The steps are oldest first; one at that very time counts.
+fn find_held_since<T>(
     steps: &[ValueSince<T>],
     time_ms: i64,
     fits: impl Fn(&T) -> bool,
 ) -> Option<i64> {
-    let known = steps.partition_point(|step| step.from_ms <= time_ms);
-    let run = steps[..known]
+    let count = steps.partition_point(|step| step.from_ms <= time_ms);
+    let run = steps[..count]
         .iter()
         .rev()
         .take_while(|step| fits(&step.value));

@@ -414,10 +414,7 @@ async fn copy_table(
     progress: &mut TransferProgress,
     tell: &impl Fn(TransferProgress),
 ) -> Result<Checksum, TransferError> {
-    let of_table = |source| TransferError::Row {
-        table: table.to_owned(),
-        source,
-    };
+    let row_error = row_error_of_table(table);
     if FILLED_BY_MIGRATIONS.contains(&table) {
         let text = format!("delete from {table}");
         sqlx::query(AssertSqlSafe(text)).execute(&mut **tx).await?;
@@ -429,8 +426,8 @@ async fn copy_table(
     let mut waiting: Vec<Vec<Value>> = Vec::with_capacity(at_once);
     let text = format!("select {} from {table}", names_of_columns(columns));
     let mut rows = sqlx::query(AssertSqlSafe(text)).fetch(source);
-    while let Some(row) = rows.try_next().await.map_err(of_table)? {
-        let mut row = read_row(&row, columns).map_err(of_table)?;
+    while let Some(row) = rows.try_next().await.map_err(&row_error)? {
+        let mut row = read_row(&row, columns).map_err(&row_error)?;
         if dialect == Dialect::Postgres {
             done.changed_texts += replace_nul(&mut row);
         }
@@ -440,7 +437,7 @@ async fn copy_table(
         if waiting.len() == at_once {
             insert_rows(tx, table, columns, &waiting)
                 .await
-                .map_err(of_table)?;
+                .map_err(&row_error)?;
             waiting.clear();
         }
 
@@ -450,12 +447,20 @@ async fn copy_table(
     if !waiting.is_empty() {
         insert_rows(tx, table, columns, &waiting)
             .await
-            .map_err(of_table)?;
+            .map_err(&row_error)?;
     }
 
     tell(*progress);
 
     Ok(sum)
+}
+
+/// What makes the error of a row of this table.
+fn row_error_of_table(table: &str) -> impl Fn(sqlx::Error) -> TransferError {
+    move |source| TransferError::Row {
+        table: table.to_owned(),
+        source,
+    }
 }
 
 /// Notes one more row that is done.
@@ -528,15 +533,12 @@ async fn sum_table(
     progress: &mut TransferProgress,
     tell: &impl Fn(TransferProgress),
 ) -> Result<Checksum, TransferError> {
-    let of_table = |source| TransferError::Row {
-        table: table.to_owned(),
-        source,
-    };
+    let row_error = row_error_of_table(table);
     let mut sum = Checksum::default();
     let text = format!("select {} from {table}", names_of_columns(columns));
     let mut rows = sqlx::query(AssertSqlSafe(text)).fetch(&mut **tx);
-    while let Some(row) = rows.try_next().await.map_err(of_table)? {
-        sum.add(&read_row(&row, columns).map_err(of_table)?);
+    while let Some(row) = rows.try_next().await.map_err(&row_error)? {
+        sum.add(&read_row(&row, columns).map_err(&row_error)?);
         count_row(progress, tell);
     }
 

@@ -277,14 +277,15 @@ impl Query {
     ///
     /// # Errors
     /// The text is anything else.
-    pub fn place(&self) -> Result<Option<i64>, Error> {
+    pub fn numeric_cursor(&self) -> Result<Option<i64>, Error> {
         let Some(text) = self.get("cursor") else {
             return Ok(None);
         };
 
-        let place = text.parse().map(Some);
+        let cursor = text.parse().map(Some);
 
-        place.map_err(|_| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
+        cursor
+            .map_err(|_| Error::Invalid("cursor must be the next of an earlier answer".to_owned()))
     }
 }
 

@@ -227,10 +227,10 @@ fn describe_call(call: &CallFacts) -> String {
         }
     }
 
-    let more = names.len().saturating_sub(5);
+    let unnamed = names.len().saturating_sub(5);
     names.truncate(5);
-    let more = if more > 0 {
-        format!(" and {more} more")
+    let more = if unnamed > 0 {
+        format!(" and {unnamed} more")
     } else {
         String::new()
     };

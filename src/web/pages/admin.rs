@@ -120,7 +120,7 @@ impl<'a> Admin<'a> {
         let before = if req.method() == actix_web::http::Method::POST {
             None
         } else {
-            self.ask.read_query(&["cursor"])?.place()?
+            self.ask.read_query(&["cursor"])?.numeric_cursor()?
         };
 
         let sessions = sessions::list_sessions(self.sign_ins, self.ask.now).await?;

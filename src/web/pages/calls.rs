@@ -238,15 +238,16 @@ pub(in crate::web) async fn filter_of_query(
     Ok(filter)
 }
 
-/// Whoever is not shown people, or their servers, cannot ask for the calls of one.
+/// Refuses filters on what this viewer is not shown: the answer would tell it. Findings and
+/// certainty are told only where names are, since they tell of single people.
 fn refuse_hidden_filters(web: &Web, query: &Query) -> Result<(), Error> {
-    let hidden = [
+    let guarded = [
         ("user", web.store.shows_names()),
         ("server", web.store.shows_servers()),
         ("finding", web.store.shows_names()),
         ("certainty", web.store.shows_names()),
     ];
-    for (name, is_shown) in hidden {
+    for (name, is_shown) in guarded {
         if query.get(name).is_some() && !is_shown {
             return Err(Error::Invalid(format!(
                 "{name} cannot be asked for without signing in"

@@ -53,7 +53,7 @@ pub async fn get_rejected(req: HttpRequest, web: Web) -> HttpResponse {
 async fn load_rejected_page(web: &Web, ask: &PageRequest) -> Result<Rejected, Error> {
     let store = &web.store;
     let query = ask.list_query(KNOWN)?;
-    let (limit, before) = (query.limit(LIMIT)?, query.place()?);
+    let (limit, before) = (query.limit(LIMIT)?, query.numeric_cursor()?);
     let asked = query.get("room");
     let room = match asked {
         Some(room) => rooms::find_room(store, room, ask.now).await?,

@@ -52,8 +52,8 @@ pub async fn get_members_at(req: HttpRequest, web: Web, id: http::Path<String>) 
 }
 
 /// `GET /api/v1/rooms/{id}/flips?from=&to=`: when the calls of a room began and ended (each of
-/// these moments is a flip), in parts from the newest to the oldest. The cursor is the time before
-/// which the next part ends.
+/// these moments is a flip), in parts from the newest to the oldest. The cursor is the end of the next
+/// part, exclusive, ms.
 pub async fn get_flips(req: HttpRequest, web: Web, id: http::Path<String>) -> HttpResponse {
     let ask = PageRequest::of_request(&req, &web);
     let answer = async {
@@ -61,9 +61,9 @@ pub async fn get_flips(req: HttpRequest, web: Web, id: http::Path<String>) -> Ht
         let room = find_room(&web, &ask, &id).await?;
         let to = query.time("to", true)?.unwrap_or(i64::MAX);
         let from = query.time("from", false)?.unwrap_or(0);
-        let to = to.min(query.place()?.unwrap_or(i64::MAX));
-        let (data, rest) = read_flips(&web, &ask, &room.room_id, from, to).await?;
-        let next = rest.map(|rest| rest.to_string());
+        let to = to.min(query.numeric_cursor()?.unwrap_or(i64::MAX));
+        let (data, next_to) = read_flips(&web, &ask, &room.room_id, from, to).await?;
+        let next = next_to.map(|time| time.to_string());
         let is_whole = next.is_none() && query.get("cursor").is_none();
         let path = format!("/rooms/{}/flips", f::path_segment(&room.room_id));
 

@@ -205,7 +205,16 @@ async fn find_server(web: &Web, name: &str) -> Result<CheckedServer, Error> {
     ))
 }
 
-/// Reads the check of a server.
+/// Hides what the account's own server answered to it, which is for operators.
+fn hide_answers_to_account(check: &mut CheckResult) {
+    for line in &mut check.lines {
+        line.asked.clear();
+        line.came.clear();
+    }
+}
+
+/// Reads the newest check of a server, as this viewer may see it, and adds a line for each room whose
+/// rules keep people of that server out of calls.
 async fn read_stored_check(
     web: &Web,
     ask: &PageRequest,
@@ -213,14 +222,13 @@ async fn read_stored_check(
 ) -> Result<StoredCheck, Error> {
     let (store, name, is_own) = (&web.store, server.name.as_str(), server.is_own);
     let mut check = probes::newest_result::<CheckResult>(store, name).await?;
-    if let Some(check) = check.as_mut().filter(|check| check.result.is_own)
-        && store.visible_rooms().is_some()
+    // Whoever sees all rooms is an operator.
+    let is_operator = store.visible_rooms().is_none();
+    if let Some(check) = check.as_mut()
+        && check.result.is_own
+        && !is_operator
     {
-        // What our own server answered to our account is for operators.
-        for line in &mut check.result.lines {
-            line.asked.clear();
-            line.came.clear();
-        }
+        hide_answers_to_account(&mut check.result);
     }
 
     let since = ask.now - ROOMS_MS;

@@ -13,9 +13,9 @@ pub fn is_trusted(proxies: &[IpNet], address: IpAddr) -> bool {
     proxies.iter().any(|network| network.contains(&address))
 }
 
-/// The client behind this peer. Each proxy adds at the end of `X-Forwarded-For` from whom it has the
-/// request, so the last address that is no trusted proxy is the client. What stands before it
-/// anybody can write.
+/// The client behind this peer. Each proxy appends to `X-Forwarded-For` the address that it has the
+/// request from, so the last one that is no trusted proxy is the client. Everything before it can be
+/// forged. If an address cannot be read, the proxy that wrote it is the client.
 #[must_use]
 pub fn find_client(proxies: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let mut client = peer.to_canonical();

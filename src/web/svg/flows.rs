@@ -122,7 +122,7 @@ impl Side {
     }
 
     /// Takes the part of a name that a value has: its top and its bottom, px.
-    fn take(&mut self, place: usize, value: i64) -> (Num, Num) {
+    fn take_span(&mut self, place: usize, value: i64) -> (Num, Num) {
         let name = &self.names[place];
         let top = self.next[place];
         let bottom = top + name.h.0 * ratio(value, name.value);
@@ -136,8 +136,8 @@ impl Side {
     }
 }
 
-/// Draws these flows. Those of no value are left out; the words are for names beyond the first few,
-/// on the left and on the right.
+/// Draws these flows as ribbons between two columns of names (a Sankey diagram). Flows without a
+/// value are left out. Each column has only the largest names; the two texts are for all others.
 #[must_use]
 pub fn draw_flows(flows: &[Flow], others_left: &str, others_right: &str) -> Flows {
     let flows: Vec<Flow> = flows
@@ -154,8 +154,8 @@ pub fn draw_flows(flows: &[Flow], others_left: &str, others_right: &str) -> Flow
     }
 
     let ribbon = |((from, to), value): ((usize, usize), i64)| {
-        let (from_top, from_bottom) = left.take(from, value);
-        let (to_top, to_bottom) = right.take(to, value);
+        let (from_top, from_bottom) = left.take_span(from, value);
+        let (to_top, to_bottom) = right.take_span(to, value);
         let middle = WIDTH / 2;
 
         Ribbon {

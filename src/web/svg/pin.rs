@@ -90,16 +90,21 @@ pub fn axis_pins(findings: &[FindingFacts], picture: &Timeline, upto: i64) -> Ve
         .collect()
 }
 
-/// The words of the legend for the bands of people who were apart; `None` if there are no bands.
+/// The words of the legend for the bands of people who were apart, that is in one call without
+/// hearing each other; `None` if there are no bands.
 #[must_use]
 pub fn band_legend(findings: &[FindingFacts]) -> Option<&'static str> {
-    let mut apart = findings
+    let apart: Vec<&FindingFacts> = findings
         .iter()
         .filter(|finding| finding.is_apart())
-        .peekable();
-    apart.peek()?;
+        .collect();
+    if apart.is_empty() {
+        return None;
+    }
 
-    Some(if apart.all(|finding| finding.mutual) {
+    let is_mutual = apart.iter().all(|finding| finding.mutual);
+
+    Some(if is_mutual {
         "Could not hear each other"
     } else {
         "Some could not hear others"
