@@ -546,7 +546,8 @@ async fn only_named_sites_may_read_through_a_browser() {
 
     let allow = "access-control-allow-origin";
     let (get, options) = (reqwest::Method::GET, reqwest::Method::OPTIONS);
-    for path in ["/api/v1/calls/active", "/api/v1/calls?x=1"] {
+    let paths = ["/api/v1/calls/active", "/api/v1/calls?x=1", "/calls.json"];
+    for path in paths {
         let answer = ask(get.clone(), path, "https://app.example").await;
         assert_eq!(
             says(&answer, allow).as_deref(),
