@@ -1,5 +1,7 @@
 //! Wires the parts: store, observer and pages of one configuration, which start and stop together.
 
+use crate::alerting::channels::ChannelKind;
+use crate::alerting::{self, Alerting};
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::clock::steady::Word;
@@ -30,6 +32,7 @@ use crate::web::{self, Web};
 use actix_web::dev::ServerHandle;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
@@ -51,6 +54,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("{0}")]
     Observer(#[from] observer::Error),
+    #[error("{0}")]
+    Alerting(#[from] alerting::Error),
     #[error("the operator's token cannot be made: {0}")]
     Token(String),
     #[error("cannot listen on {address}: {source}; choose another with CALLSCOPE_BIND")]
@@ -64,6 +69,9 @@ pub enum Error {
     #[error("{part} stopped by itself ({why}); this is a fault in Callscope, please report it")]
     Stopped { part: &'static str, why: String },
 }
+
+/// Maximum tests of alerts that wait.
+const TESTS_MOST: usize = 10;
 
 /// How the program is started.
 #[derive(Debug, Default)]
@@ -83,6 +91,7 @@ pub struct App {
     server: JoinHandle<std::io::Result<()>>,
     handle: ServerHandle,
     observer: JoinHandle<Result<(), observer::Error>>,
+    alerting: JoinHandle<Result<(), alerting::Error>>,
     /// The operator's token, if it was made at this start: to be shown now and then stored, since
     /// only its hash is kept.
     pub new_operator_token: Option<NewToken>,
@@ -148,6 +157,7 @@ impl App {
         let sign_ins = store.sign_ins();
         forget_old_sign_ins(&sign_ins, clock.now_ms()).await?;
         let (outbox, inbox) = code_channel();
+        let (tests, test_requests) = mpsc::channel(TESTS_MOST);
         let needs_prober = config.probe.enabled || config.access.sign_in_by_widget;
         let prober = if needs_prober { Some(prober()?) } else { None };
         let operator = find_operator_secret(config, &sign_ins).await?;
@@ -164,6 +174,7 @@ impl App {
             options: web::Options {
                 is_made_up: config.is_made_up,
                 rejoin_grace_ms: config.rejoin_grace * 1000,
+                alerts: alert_options(config, tests),
                 public_names: config.public_names.clone(),
                 cors_origins: config.programs.cors_origins.clone(),
                 metrics_room_labels: config.programs.metrics_room_labels,
@@ -191,6 +202,13 @@ impl App {
         let heard = clock.clone();
         let client = build_client(account, config.max_response_bytes)?
             .telling_time(move |time| heard.told(word_of_homeserver(time)));
+        let alerting = Alerting::new(
+            store.for_observer(),
+            changes.clone(),
+            clock.clone(),
+            alerting_settings(config),
+            &client,
+        )?;
         let observer = Observer::new(
             client,
             store.for_observer(),
@@ -206,6 +224,7 @@ impl App {
         }
 
         let (server, observer) = (tokio::spawn(server), tokio::spawn(observer.run()));
+        let alerting = tokio::spawn(alerting.run(test_requests));
 
         Ok(Self {
             address,
@@ -213,6 +232,7 @@ impl App {
             server,
             handle,
             observer,
+            alerting,
             hold,
             new_operator_token: operator.new_token,
         })
@@ -232,6 +252,9 @@ impl App {
             ended = &mut self.observer => {
                 Some(error_of_ended_part("the observer", ended, Error::Observer))
             }
+            ended = &mut self.alerting => {
+                Some(error_of_ended_part("alerting", ended, Error::Alerting))
+            }
         };
 
         self.stop().await;
@@ -243,6 +266,7 @@ impl App {
     /// Page requests that are being processed are still answered, if that does not take long.
     pub async fn stop(self) {
         self.observer.abort();
+        self.alerting.abort();
         // A connection that nobody reads, or a query that takes long, must not hold up the end:
         // nothing that is committed is lost.
         let _ = timeout(PATIENCE_WITH_REQUESTS, self.handle.stop(true)).await;
@@ -547,6 +571,34 @@ fn openid_settings(config: &Config) -> Option<OpenIdSettings> {
         servers: openid.servers.clone(),
         redirect_url: format!("{public_url}sign-in/openid/callback"),
     })
+}
+
+/// What pages of operators tell of alerts.
+fn alert_options(config: &Config, tests: mpsc::Sender<String>) -> web::AlertOptions {
+    let channels = config.alerts.channels.iter();
+    let facts = channels.map(|channel| web::ChannelFacts {
+        name: channel.scope.name.clone(),
+        kind: channel.kind.as_str(),
+        is_ping: matches!(channel.kind, ChannelKind::Ping { .. }),
+        is_operator: channel.scope.is_operator,
+        rooms: channel.scope.rooms.clone(),
+    });
+
+    web::AlertOptions {
+        rules: config.alerts.rules.clone(),
+        channels: facts.collect(),
+        tests: Some(tests),
+    }
+}
+
+/// What is told and where, by the configuration.
+pub(crate) fn alerting_settings(config: &Config) -> alerting::Settings {
+    alerting::Settings {
+        rules: config.alerts.rules.clone(),
+        channels: config.alerts.channels.clone(),
+        public_url: config.public_url.as_ref().map(ToString::to_string),
+        rejoin_grace_ms: config.rejoin_grace * 1000,
+    }
 }
 
 /// The settings of the observer, from the configuration. Without a prober, no other server is

@@ -5,6 +5,7 @@
 )]
 
 mod account;
+mod alert;
 mod animation;
 mod ask;
 mod backfill;
@@ -189,6 +190,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// See to alerts: what is told to whom, and whether it comes. The server may go on running
+    /// meanwhile.
+    Alert {
+        #[command(subcommand)]
+        command: alert::AlertCommand,
+    },
     /// Derive every call again from the stored events. The server may go on running meanwhile.
     Rebuild {
         /// Only this room, by its id.
@@ -300,6 +307,7 @@ async fn run_with_config(
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &command {
         Some(Command::Health) => return health::run(&config).await,
+        Some(Command::Alert { command }) => return alert::run(&config, command).await,
         Some(Command::Token) => return token::run(&config).await,
         Some(Command::Key { command }) => return key::run(&config, command).await,
         Some(Command::Visibility { room, who }) => {

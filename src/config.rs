@@ -3,13 +3,16 @@
 //! `callscope.sample.toml`; the table of keys is `config/keys.rs`.
 
 mod access;
+mod alerts;
 pub(crate) mod check;
 mod faults;
 mod keys;
 mod layers;
 pub mod new_file;
+mod table;
 
 pub use access::{AccessConfig, ClaimTemplate, OpenIdConfig};
+pub use alerts::AlertsConfig;
 pub use faults::{ConfigFault, ConfigFaults};
 pub use keys::{KEYS, SettingKey};
 
@@ -77,6 +80,7 @@ pub struct Config {
     /// The key with which commands ask the running server.
     pub api_key: Option<Secret>,
     pub programs: ProgramAccess,
+    pub alerts: AlertsConfig,
     /// What to log: a level, or directives for modules; already checked.
     pub log: String,
     /// Maximum size of an answer of the homeserver, bytes. Larger ones are refused.
@@ -278,6 +282,7 @@ impl Config {
         let access = access::read_access(layers);
         let api_key = layers.secret("api_key");
         let programs = read_programs(layers);
+        let alerts = alerts::read_alerts(layers);
         let log = layers.parsed("log", check::parse_log_directive);
         let max_response_mb = layers.number("max_response_mb", 1, 1024);
         let database_url = database_url?;
@@ -314,6 +319,7 @@ impl Config {
             access: access?,
             api_key,
             programs: programs?,
+            alerts,
             log: log?,
             max_response_bytes: usize::try_from(max_response_mb?)
                 .ok()?

@@ -15,7 +15,8 @@
 //! | [`observer`] | `rtc`, `matrix`, `store`, `changes`, `clock` | timers; the only writer |
 //! | [`web`] | `rtc`, `store` (`Reader`, `SignIns`), `changes`, `clock`, `tls` | sockets of browsers and programs; the provider of OpenID Connect |
 //! | [`sim`] | nothing of ours | a simulated homeserver over real HTTP, for the demo and the tests |
-//! | [`config`] | `rtc`, `matrix`, `telemetry` | the configuration file and the environment |
+//! | [`alerting`] | `rtc`, `matrix`, `store`, `changes`, `clock`, `tls` | channels: rooms and programs that hear of alerts |
+//! | [`config`] | `rtc`, `matrix`, `telemetry`, `alerting` | the configuration file and the environment |
 //! | [`changes`], [`clock`], [`telemetry`], [`tls`] | nothing | memory; the clock; the log; whom TLS trusts |
 //! | [`setup`] | `rtc`, `matrix`, `store`, `config`, `web`, `clock` | the first run: pages that write the configuration file |
 //! | [`app`], [`cli`] | all | start and stop, the command line |
@@ -96,6 +97,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+pub mod alerting;
 pub mod app;
 pub mod changes;
 pub mod cli;

@@ -4,7 +4,7 @@ use super::faults::{ConfigFaults, quote_for_display};
 use super::keys::{CONFIG_VARIABLE, KEYS, PREFIX, SettingKey, find_key, nearest_key};
 use crate::matrix::Secret;
 use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The file that is read by default.
@@ -16,8 +16,17 @@ pub(super) const DEFAULT_FILE: &str = "callscope.toml";
 pub(super) struct Layers {
     /// By the full name of the key, such as `invites.x`.
     values: BTreeMap<String, Value>,
+    /// Tables of which there may be several, by their name.
+    tables: BTreeMap<&'static str, Vec<Value>>,
+    /// Variables that may have secrets of channels, without what they all begin with.
+    variables: BTreeMap<String, String>,
     pub faults: ConfigFaults,
 }
+
+/// The names of tables of which there may be several.
+const TABLES: [&str; 2] = ["channel", "alert"];
+/// What variables with secrets of channels begin with.
+const CHANNEL_PREFIX: &str = "CALLSCOPE_CHANNEL_";
 
 /// The environment as one layer: only known variables, each as the origin of its value.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +96,8 @@ impl Layers {
         for (name, value) in env {
             if let Some(key) = KEYS.iter().find(|key| key.env() == name) {
                 known.insert(key.name.to_owned(), Value::new(Some(&name), value));
+            } else if let Some(rest) = name.strip_prefix(CHANNEL_PREFIX) {
+                self.variables.insert(rest.to_owned(), value);
             } else if !is_service_link(&name[PREFIX.len()..], &value) {
                 let likely = nearest_key(&name[PREFIX.len()..]).map(SettingKey::env);
                 self.faults
@@ -118,6 +129,11 @@ impl Layers {
     /// so far. An unknown name is a fault.
     fn flatten(&mut self, path: &str, value: Value) {
         let origin = value.origin().unwrap_or_default().to_owned();
+        if let Some(word) = TABLES.into_iter().find(|word| *word == path) {
+            self.note_tables(word, value);
+            return;
+        }
+
         match value.kind {
             ValueKind::Table(table) => {
                 let entries: BTreeMap<String, Value> = table.into_iter().collect();
@@ -135,6 +151,71 @@ impl Layers {
                 &origin,
                 unknown_setting_words(nearest_key(path).map(|key| key.name.to_owned())),
             ),
+        }
+    }
+
+    /// Keeps the tables of this name for those who read them.
+    fn note_tables(&mut self, word: &'static str, value: Value) {
+        let origin = value.origin().unwrap_or_default().to_owned();
+        let is_table = |value: &Value| matches!(value.kind, ValueKind::Table(_));
+        match value.kind {
+            ValueKind::Array(items) if items.iter().all(is_table) => {
+                let items = items.into_iter();
+                let with_origin = items.map(|item| Value::new(Some(&origin), item.kind));
+                self.tables.insert(word, with_origin.collect());
+            }
+            _ => self.faults.add(
+                word,
+                &origin,
+                format!("it is a table of its own for each. Write [[{word}]]"),
+            ),
+        }
+    }
+
+    /// How many tables of this name there are that were not taken.
+    pub(super) fn count_tables(&self, word: &str) -> usize {
+        self.tables.get(word).map_or(0, Vec::len)
+    }
+
+    /// The tables of this name, each with its origin.
+    pub(super) fn take_tables(&mut self, word: &str) -> Vec<(String, BTreeMap<String, Value>)> {
+        let tables = self.tables.remove(word).unwrap_or_default();
+        let taken = tables.into_iter().filter_map(|value| {
+            let origin = value.origin().unwrap_or_default().to_owned();
+            match value.kind {
+                ValueKind::Table(table) => Some((origin, table.into_iter().collect())),
+                _ => None,
+            }
+        });
+
+        taken.collect()
+    }
+
+    /// The variables with secrets of tables of this name, without what they all begin with.
+    pub(super) fn variables_of_tables(&self, word: &str) -> BTreeMap<String, String> {
+        if word == "channel" {
+            self.variables.clone()
+        } else {
+            BTreeMap::new()
+        }
+    }
+
+    /// Notes that these variables were used.
+    pub(super) fn note_used_variables(&mut self, names: &BTreeSet<String>) {
+        self.variables.retain(|name, _| !names.contains(name));
+    }
+
+    /// Notes as faults the variables of channels that no channel uses.
+    pub(super) fn refuse_unused_variables(&mut self) {
+        for name in std::mem::take(&mut self.variables).into_keys() {
+            if is_service_link(&format!("CHANNEL_{name}"), "") {
+                continue;
+            }
+
+            let fix = "no [[channel]] has a secret of this name. It is CALLSCOPE_CHANNEL_, the name \
+                       of the channel in capitals, and _SECRET or _TOKEN";
+            self.faults
+                .add(&format!("{CHANNEL_PREFIX}{name}"), "environment", fix);
         }
     }
 

@@ -388,3 +388,106 @@ fn environment_names_follow_one_rule_and_the_documented_ones_exist() {
         assert!(names.contains(&format!("CALLSCOPE_{name}")), "{name}");
     }
 }
+
+/// What is wrong with channels and alerts of this text, in words.
+fn faults_of(text: &str, env_of_test: &[(&str, &str)]) -> String {
+    load(text, env_of_test).unwrap_err().to_string()
+}
+
+#[test]
+fn the_channels_and_alerts_of_the_sample_are_understood() {
+    let sample = include_str!("../../callscope.sample.toml");
+    let tables: Vec<&str> = sample
+        .lines()
+        .filter_map(|line| line.strip_prefix("#  "))
+        .filter(|line| line.contains(" = ") || line.starts_with("[["))
+        .collect();
+    let alerts = load(&tables.join("\n"), &[]).unwrap().alerts;
+    let names: Vec<&str> = alerts
+        .channels
+        .iter()
+        .map(|one| one.scope.name.as_str())
+        .collect();
+    assert_eq!(names, ["ops", "lobby"]);
+    assert_eq!(alerts.rules.len(), 1);
+    assert_eq!(alerts.rules[0].for_ms, 30 * 60_000);
+    assert_eq!(alerts.channels[1].scope.rooms, ["!abcdefg:example.org"]);
+    assert!(!alerts.channels[1].scope.is_operator);
+}
+
+const HOOK: &str =
+    "[[channel]]\nname = \"ops\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1/x\"\n";
+
+#[test]
+fn a_channel_without_rules_has_the_usual_ones() {
+    let config = load(&format!("{HOOK}operator = true"), &[]).unwrap();
+    let names: Vec<&str> = config
+        .alerts
+        .rules
+        .iter()
+        .map(|rule| rule.name.as_str())
+        .collect();
+    assert_eq!(names, ["calls", "ghosts", "servers", "callscope"]);
+    assert!(load("", &[]).unwrap().alerts.rules.is_empty());
+}
+
+#[test]
+fn faults_of_channels_and_alerts_say_what_to_write() {
+    let cases = [
+        (HOOK.to_owned(), "it may hear of nothing yet"),
+        (format!("{HOOK}{HOOK}"), "another channel has the same name"),
+        (
+            format!("{HOOK}topic = \"x\""),
+            "there is no such key here. There are: ",
+        ),
+        ("[channel]\nname = \"a\"".to_owned(), "Write [[channel]]"),
+        (
+            "[[channel]]\nname = \"a\"\ntype = \"pigeon\"\nurl = \"x\"".to_owned(),
+            "Write matrix, webhook, alertmanager, ntfy or ping",
+        ),
+        (
+            "[[alert]]\nname = \"a\"\non = [\"ghost\"]".to_owned(),
+            "there is no [[channel]] yet",
+        ),
+        (
+            format!("{HOOK}operator = true\n[[alert]]\nname = \"a\"\non = [\"gohst\"]"),
+            "\"gohst\" is nothing that alerts are about. Write call_began, ",
+        ),
+        (
+            format!(
+                "{HOOK}operator = true\n[[alert]]\nname = \"a\"\non = [\"ghost\"]\nquiet = \"22-7\""
+            ),
+            "Write 22:00-07:00 Europe/Berlin",
+        ),
+        (
+            format!(
+                "{HOOK}operator = true\n[[alert]]\nname = \"a\"\non = [\"ghost\"]\nchannels = [\"other\"]"
+            ),
+            "\"other\" is no [[channel]] that takes alerts. Write one of: ops",
+        ),
+        (
+            format!("{HOOK}operator = true\nsecret = \"guessme\""),
+            "the secret is not whsec_",
+        ),
+    ];
+    for (text, wanted) in cases {
+        let said = faults_of(&text, &[]);
+        assert!(said.contains(wanted), "{text}\n→ {said}");
+        assert!(!said.contains("guessme"), "{said}");
+    }
+}
+
+#[test]
+fn secrets_of_channels_come_from_the_environment() {
+    let text = format!("{HOOK}operator = true");
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let config = load(&text, &[("CHANNEL_OPS_SECRET", secret)]).unwrap();
+    let debug = format!("{:?}", config.alerts.channels);
+    assert!(debug.contains("Some(***)"), "{debug}");
+    let said = faults_of(&text, &[("CHANNEL_OTHER_SECRET", secret)]);
+    assert!(
+        said.contains("no [[channel]] has a secret of this name"),
+        "{said}"
+    );
+    assert!(!said.contains(secret));
+}

@@ -13,6 +13,7 @@ mod id;
 mod json;
 mod login;
 mod messages;
+mod notices;
 mod openid;
 pub mod probe;
 mod repair;
@@ -291,6 +292,13 @@ impl Client {
             .refused_token
             .write()
             .unwrap_or_else(PoisonError::into_inner) = token.cloned();
+    }
+
+    /// Did the homeserver refuse the token that is sent now? Only another token, or another login,
+    /// helps.
+    #[must_use]
+    pub fn is_token_refused(&self) -> bool {
+        self.token().is_some_and(|token| self.was_refused(&token))
     }
 
     /// Is this the last token that was refused as not valid?

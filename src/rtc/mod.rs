@@ -8,6 +8,7 @@
 //! time of the query nor on the order in which events arrived.
 
 pub mod acl;
+pub mod alert;
 pub mod application;
 pub mod attendance;
 pub mod broken_call;

@@ -3,6 +3,7 @@
 
 #[macro_use]
 pub mod db;
+pub mod alerts;
 pub mod derive;
 mod error;
 pub mod findings;

@@ -14,6 +14,7 @@ pub mod view;
 
 use crate::changes::Changes;
 use crate::clock::Clock;
+use crate::rtc::alert::AlertRule;
 use crate::store::Reader;
 use crate::store::model::Totals;
 use crate::store::visible::VisibilityPolicy;
@@ -32,7 +33,7 @@ use pages::{census, overview, server, servers, statistics, transport, transports
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Scripts and styles come from here only; nothing is fetched from or sent to anybody else.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -127,6 +128,28 @@ pub struct Options {
     pub visibility: VisibilityPolicy,
     /// A call whose people are back in the next one within this time broke, ms.
     pub rejoin_grace_ms: i64,
+    pub alerts: AlertOptions,
+}
+
+/// The alerts of the configuration, and where a test of a rule is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct AlertOptions {
+    pub rules: Vec<AlertRule>,
+    pub channels: Vec<ChannelFacts>,
+    /// Takes the name of a rule.
+    pub tests: Option<mpsc::Sender<String>>,
+}
+
+/// A channel of the configuration, without its address and secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelFacts {
+    pub name: String,
+    /// Its type, such as `webhook`.
+    pub kind: &'static str,
+    pub is_ping: bool,
+    pub is_operator: bool,
+    /// The rooms of which it may hear.
+    pub rooms: Vec<String>,
 }
 
 /// What is kept, and for how long, as the operator configured it.

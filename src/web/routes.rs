@@ -4,9 +4,10 @@ use super::outputs::{
     attendance, badge, card, embed, export, feed, health, live, metrics, robots, table, version,
 };
 use super::pages::{
-    about, admin, admin_rooms, book, call, calls, census, docs, feeds, me, openid, overview,
-    people, person, problems, rejected, room, room_at, rooms, server, server_check, servers, share,
-    shared_call, sign_in, sign_in_code, statistics, status, transport, transports, wall, widget,
+    about, admin, admin_alerts, admin_rooms, book, call, calls, census, docs, feeds, me, openid,
+    overview, people, person, problems, rejected, room, room_at, rooms, server, server_check,
+    servers, share, shared_call, sign_in, sign_in_code, statistics, status, transport, transports,
+    wall, widget,
 };
 use super::{Web, http};
 use actix_web::web::{self as actix, Data, ServiceConfig};
@@ -210,6 +211,8 @@ fn add_private_routes(routes: &mut Routes<'_>) {
     routes.form("/admin/share/add", share::add_share_link);
     routes.form("/admin/share/revoke", share::revoke_share_link);
     routes.form("/admin/feeds/end", share::end_feed_key);
+    routes.page("/admin/alerts", admin_alerts::get_admin_alerts);
+    routes.form("/admin/alerts/test", admin_alerts::test_alert);
     routes.page("/admin/rooms", admin_rooms::get_admin_rooms);
     routes.form("/admin/rooms/show", admin_rooms::show_room_to);
     routes.form("/admin/rooms/read", admin_rooms::read_room_again);

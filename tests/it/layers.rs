@@ -16,7 +16,11 @@ const MAY: &[(&str, &[&str])] = &[
     ("sim", &[]),
     ("matrix", &["rtc", "tls"]),
     ("store", &["rtc"]),
-    ("config", &["rtc", "matrix", "telemetry"]),
+    ("config", &["rtc", "matrix", "telemetry", "alerting"]),
+    (
+        "alerting",
+        &["rtc", "matrix", "store", "changes", "clock", "tls"],
+    ),
     ("observer", &["rtc", "matrix", "store", "changes", "clock"]),
     ("web", &["rtc", "store", "changes", "clock", "tls"]),
     (

@@ -9,6 +9,7 @@ pub mod cookies;
 pub mod database;
 pub mod http;
 pub mod lines;
+pub mod receiver;
 pub mod sdk;
 pub mod synapse;
 pub mod truth;

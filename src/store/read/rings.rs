@@ -455,6 +455,45 @@ pub async fn rings_within(
     Ok(found)
 }
 
+/// A ring that nobody answered. Times in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissedRing {
+    pub event_id: String,
+    pub room_id: String,
+    pub sender: String,
+    pub call_id: Option<String>,
+    /// From when on nobody could answer it any more.
+    pub missed_ms: i64,
+}
+
+/// The rings that were sent from `from` to `now`, ms, and missed, among the newest `limit`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_missed_rings(
+    store: &Reader,
+    from: i64,
+    now: i64,
+    limit: i64,
+) -> Result<Vec<MissedRing>, Error> {
+    let query = sqlx::query(RINGS[0]).bind(from).bind(now).bind(limit);
+    let rings = rings_from_rows(&query.fetch_all(&store.read).await?)?;
+    let outcomes = outcomes_of_rings(store, &rings, now).await?;
+    let missed = outcomes
+        .into_iter()
+        .filter(|one| one.outcome == RingOutcome::Missed);
+
+    Ok(missed
+        .map(|one| MissedRing {
+            event_id: one.ring.event_id.clone(),
+            room_id: one.room_id.to_owned(),
+            sender: one.ring.who.clone(),
+            call_id: one.call_id,
+            missed_ms: answerable_until_ms(one.ring).min(now),
+        })
+        .collect())
+}
+
 /// The notifications in these rows, each with its room.
 fn rings_from_rows(rows: &[AnyRow]) -> Result<Vec<(String, Related)>, Error> {
     let mut rings: Vec<(String, Related)> = Vec::with_capacity(rows.len());

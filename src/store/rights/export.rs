@@ -95,6 +95,20 @@ const PARTS: &[ExportedTable] = &[
         order: "t.room_id, t.chain",
     },
     ExportedTable {
+        part: "alerts",
+        table: "alerts",
+        condition: BY_TEXT,
+        texts: &["subject", "condition"],
+        order: "t.rule, t.kind, t.subject",
+    },
+    ExportedTable {
+        part: "messages_of_alerts",
+        table: "outbox",
+        condition: BY_TEXT,
+        texts: &["subject", "payload", "why"],
+        order: "t.number",
+    },
+    ExportedTable {
         part: "counters",
         table: "tallies",
         condition: BY_TEXT,

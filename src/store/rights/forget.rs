@@ -485,7 +485,7 @@ struct OutsideColumn {
     is_id: bool,
 }
 
-const OUTSIDE: [OutsideColumn; 17] = [
+const OUTSIDE: [OutsideColumn; 22] = [
     delete_users("web_sessions", "identity"),
     delete_users("opt_outs", "user_id"),
     delete_users("feed_keys", "owner"),
@@ -504,6 +504,11 @@ const OUTSIDE: [OutsideColumn; 17] = [
     delete_rows("probe_flips", "name"),
     delete_rows("probe_flips", "words"),
     delete_rows("unasked", "kind"),
+    delete_rows("alerts", "subject"),
+    delete_rows("alerts", "condition"),
+    delete_rows("outbox", "subject"),
+    delete_rows("outbox", "payload"),
+    delete_rows("outbox", "why"),
     rename_in_rows("audit_log", "identity"),
     rename_in_rows("audit_log", "detail"),
     rename_in_rows("api_keys", "name"),

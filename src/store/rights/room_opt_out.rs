@@ -169,7 +169,7 @@ pub(in crate::store) async fn apply_opt_out(
 
 /// Deletes everything that tells of calls and people in a room. The room's own state stays: its
 /// events have an empty state key, and the types are not those of calls.
-const DELETE_RECORDED: [&str; 24] = [
+const DELETE_RECORDED: [&str; 26] = [
     "delete from finding_people where room_id = $1",
     "delete from findings where room_id = $1",
     "delete from tallies where tally in (select s.tally from sessions s where s.room_id = $1)",
@@ -180,6 +180,8 @@ const DELETE_RECORDED: [&str; 24] = [
     "delete from memberships where room_id = $1",
     "delete from sessions where room_id = $1",
     "delete from former_calls where room_id = $1",
+    "delete from alerts where room_id = $1",
+    "delete from outbox where room_id = $1 or payload like '%' || $1 || '%'",
     "delete from chains where room_id = $1",
     "delete from checkpoints where room_id = $1",
     "delete from heads where room_id = $1",

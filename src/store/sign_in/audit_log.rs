@@ -25,6 +25,8 @@ words! {
         BackfillRequested = "backfill_requested",
         /// An operator made an address at which a call is shown.
         CallShared = "call_shared",
+        /// An operator had a test of an alert sent.
+        AlertTested = "alert_tested",
         ShareRevoked = "share_revoked",
         /// Somebody made a secret address for feeds.
         FeedKeyMade = "feed_key_made",

@@ -123,6 +123,10 @@ pub(in crate::store) const TABLES: &[(&str, Rows)] = &[
     // Only the observer reads them.
     ("direct_rooms", Rows::None),
     ("opt_outs", Rows::None),
+    // Who administers Callscope reads them; what they tell is of many rooms.
+    ("alerts", Rows::None),
+    ("alert_sights", Rows::None),
+    ("outbox", Rows::None),
     ("clock", Rows::All),
     ("clock_doubts", Rows::All),
     ("clock_offs", Rows::All),

@@ -193,6 +193,7 @@ fn entry_words(entry: &AuditEntry) -> &'static str {
         AuditKind::KeyAdded => "Key added",
         AuditKind::KeyRevoked => "Key revoked",
         AuditKind::RoomShown => "Decided who may see the calls of a room",
+        AuditKind::AlertTested => "Had a test of an alert sent",
         AuditKind::CallShared => "Shared a call",
         AuditKind::FeedKeyMade => "Made a secret address for feeds",
         AuditKind::FeedKeyEnded => "Ended a secret address for feeds",

@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod admin;
+pub mod admin_alerts;
 pub mod admin_rooms;
 pub mod book;
 pub mod call;

@@ -1,6 +1,7 @@
 //! The app from outside: over HTTP, against the simulated homeserver and its faults.
 
 mod agreement;
+mod alerts;
 mod alone;
 mod backfill;
 mod backup;
