@@ -1,6 +1,7 @@
 //! The app from outside: over HTTP, against the simulated homeserver and its faults.
 
 mod agreement;
+mod alert_tests;
 mod alerts;
 mod alone;
 mod backfill;
