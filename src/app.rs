@@ -11,6 +11,7 @@ use crate::matrix::{self, Client, TokenOwner};
 use crate::observer::{self, Observer, RoomWish};
 use crate::rtc::fold::Rules;
 use crate::rtc::forgotten::ForgottenKind;
+use crate::rtc::time::DAY_MS;
 use crate::rtc::words::Mode;
 use crate::store::db::instance_lock::InstanceLock;
 use crate::store::db::upgrade::UpgradeOptions;
@@ -598,6 +599,10 @@ pub(crate) fn alerting_settings(config: &Config) -> alerting::Settings {
         channels: config.alerts.channels.clone(),
         public_url: config.public_url.as_ref().map(ToString::to_string),
         rejoin_grace_ms: config.rejoin_grace * 1000,
+        calls_kept_ms: config
+            .retention
+            .calls_days
+            .map(|days| i64::from(days).saturating_mul(DAY_MS)),
     }
 }
 

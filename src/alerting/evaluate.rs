@@ -9,6 +9,7 @@ use crate::rtc::alert::{AlertKind, FirstSights};
 use crate::store::alerts::conditions::{ConditionRequest, read_conditions};
 use crate::store::alerts::outbox::NewMessage;
 use crate::store::alerts::state;
+use crate::store::db::health::TroubleKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Receiver;
@@ -25,8 +26,14 @@ const REST_MOST: Duration = Duration::from_mins(1);
 const DIRECT_TRIES: u32 = 5;
 const DIRECT_PAUSE: Duration = Duration::from_secs(10);
 
-/// Alerts about ourselves that could not be written, since the database takes nothing.
-type Unwritten = BTreeMap<AlertKey, AlertChange>;
+/// Alerts about ourselves that could not be written, since the disk is full, and what was told of
+/// them past the outbox. It is written once there is room: a receiver knows the keys.
+#[derive(Debug, Default)]
+struct Unwritten {
+    changes: BTreeMap<AlertKey, AlertChange>,
+    /// In the order in which they were made.
+    messages: Vec<NewMessage>,
+}
 
 impl Alerting {
     /// Evaluates for ever.
@@ -36,7 +43,7 @@ impl Alerting {
         }
 
         let mut changes = self.changes.listen();
-        let mut unwritten = Unwritten::new();
+        let mut unwritten = Unwritten::default();
         let mut fails = false;
         loop {
             let began = Instant::now();
@@ -78,7 +85,7 @@ impl Alerting {
             knowledge: &found.knowledge,
             now,
         });
-        if changes.is_empty() && unwritten.is_empty() {
+        if changes.is_empty() && unwritten.changes.is_empty() {
             return Ok(());
         }
 
@@ -86,12 +93,17 @@ impl Alerting {
         let written = self.write_step(&changes, &messages, unwritten, now).await;
         match written {
             Ok(()) => {
-                unwritten.clear();
+                *unwritten = Unwritten::default();
                 self.wake_senders();
                 Ok(())
             }
+            // Nothing is written, so the next step finds the same again.
             Err(error) => {
-                self.tell_without_outbox(&changes, &messages, unwritten);
+                let trouble = self.store.trouble(now);
+                if trouble.is_some_and(|trouble| trouble.kind == TroubleKind::Full) {
+                    self.tell_without_outbox(&changes, &messages, unwritten);
+                }
+
                 Err(error)
             }
         }
@@ -126,8 +138,8 @@ impl Alerting {
     /// The alerts as stored, with those in their place that could not be written.
     async fn known_alerts(&self, unwritten: &Unwritten) -> Result<Vec<Alert>, Error> {
         let mut alerts = state::list_alerts(&self.store).await?;
-        alerts.retain(|alert| !unwritten.contains_key(&alert.key));
-        let open = unwritten.values().filter(|change| !change.is_gone);
+        alerts.retain(|alert| !unwritten.changes.contains_key(&alert.key));
+        let open = unwritten.changes.values().filter(|change| !change.is_gone);
         alerts.extend(open.map(|change| change.alert.clone()));
 
         Ok(alerts)
@@ -141,14 +153,14 @@ impl Alerting {
         unwritten: &Unwritten,
         now: i64,
     ) -> Result<(), Error> {
-        let mut all = unwritten.clone();
+        let mut all = unwritten.changes.clone();
         all.extend(
             changes
                 .iter()
                 .map(|change| (change.alert.key.clone(), change.clone())),
         );
         let all: Vec<AlertChange> = all.into_values().collect();
-        let mut new = Vec::with_capacity(messages.len());
+        let mut new = unwritten.messages.clone();
         for message in messages {
             new.push(outbox_message(message)?);
         }
@@ -170,7 +182,7 @@ impl Alerting {
         for change in own {
             let mut kept = change.clone();
             kept.telling = Telling::Nothing;
-            unwritten.insert(change.alert.key.clone(), kept);
+            unwritten.changes.insert(change.alert.key.clone(), kept);
         }
 
         let own = messages.iter().filter(|one| {
@@ -178,6 +190,13 @@ impl Alerting {
             kind.is_some_and(AlertKind::is_about_observer)
         });
         for message in own {
+            let is_new = unwritten.messages.iter().all(|one| one.key != message.key);
+            if let Ok(new) = outbox_message(message)
+                && is_new
+            {
+                unwritten.messages.push(new);
+            }
+
             let Some(running) = self
                 .channels
                 .iter()

@@ -34,6 +34,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// A call whose people are back in the next one within this time broke, ms.
     pub rejoin_grace_ms: i64,
+    /// How long calls are kept, ms; `None` = for ever.
+    pub calls_kept_ms: Option<i64>,
 }
 
 /// A fault of this part of the program.
@@ -115,12 +117,16 @@ impl Alerting {
             .map(|one| one.settings.scope.name.clone())
             .collect();
         let now = self.clock.now_ms();
-        let lost = outbox::give_up_other_channels(&self.store, &names, now).await?;
-        if lost > 0 {
-            tracing::warn!(
+        match outbox::give_up_other_channels(&self.store, &names, now).await {
+            Ok(0) => {}
+            Ok(lost) => tracing::warn!(
                 lost,
                 "messages waited for channels that are not configured any more"
-            );
+            ),
+            // Alerts are no reason to stop observing. The next start does it.
+            Err(error) => {
+                tracing::warn!(%error, "messages of former channels could not be given up");
+            }
         }
 
         let sending = join_all(self.channels.iter().map(|one| self.send_forever(one)));
@@ -152,7 +158,12 @@ impl Alerting {
     /// Deletes what is too old, for ever.
     async fn sweep_forever(&self) {
         loop {
-            match outbox::delete_old(&self.store, self.clock.now_ms()).await {
+            let longest_ms = outbox::KEPT_MS;
+            let kept_ms = self
+                .settings
+                .calls_kept_ms
+                .map_or(longest_ms, |kept| kept.min(longest_ms));
+            match outbox::delete_old(&self.store, kept_ms, self.clock.now_ms()).await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "old messages could not be deleted"),

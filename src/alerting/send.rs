@@ -14,8 +14,10 @@ use std::time::Duration;
 pub(super) const ATTEMPT_MOST: Duration = Duration::from_secs(30);
 /// How often the outbox is looked at though nobody says that something is there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The longest pause between two attempts, ms.
+/// The longest pause between two attempts at one message, ms.
 const PAUSE_MOST_MS: i64 = 60 * 60 * 1000;
+/// The longest pause of a channel after failures, ms, if its receiver asks for none.
+const REST_MOST_MS: i64 = 60 * 1000;
 /// A receiver that asks for a longer pause than this, ms, is asked after it all the same.
 const ASKED_PAUSE_MOST_MS: i64 = 24 * 60 * 60 * 1000;
 const MINUTE_MS: i64 = 60_000;
@@ -40,19 +42,29 @@ enum Next {
 fn choose_next(waiting: &[OutboxMessage], sent: &[i64], per_minute: usize, now: i64) -> Next {
     // A message whose subject waits for a further attempt waits behind it.
     let mut held: BTreeSet<&str> = BTreeSet::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut due: Vec<usize> = Vec::new();
+    let mut first_of_subjects: Vec<usize> = Vec::new();
     for (index, one) in waiting.iter().enumerate() {
         let subject = one.message.subject.as_str();
-        // By a clock that was set back, the pause would be too long.
-        let is_due = one.due_ms <= now || one.due_ms > now.saturating_add(ASKED_PAUSE_MOST_MS);
-        if is_due && !held.contains(subject) {
-            due.push(index);
-        } else {
+        let is_first = seen.insert(subject);
+        if !is_due(one, now) || held.contains(subject) {
             held.insert(subject);
+            continue;
+        }
+
+        due.push(index);
+        if is_first {
+            first_of_subjects.push(index);
         }
     }
 
-    let Some(first) = due.first() else {
+    // One that is refused again and again must not keep off those of other subjects.
+    let attempts = |index: &usize| waiting.get(*index).map_or(0, |one| one.attempts);
+    let Some(first) = first_of_subjects
+        .into_iter()
+        .min_by_key(|index| (attempts(index), *index))
+    else {
         return Next::Wait;
     };
     let left = per_minute.max(1).saturating_sub(sent.len());
@@ -61,17 +73,33 @@ fn choose_next(waiting: &[OutboxMessage], sent: &[i64], per_minute: usize, now: 
         return Next::Rest((oldest_ms.saturating_add(MINUTE_MS) - now).clamp(100, MINUTE_MS));
     }
 
-    // What was tried already keeps its key; the last of a minute tells all that is left.
+    // What was tried already keeps its key, and its subject its order; the last of a minute tells all
+    // that is left.
+    let due = due
+        .into_iter()
+        .filter_map(|index| Some((index, waiting.get(index)?)));
+    let due: Vec<(usize, &OutboxMessage)> = due.collect();
+    let tried: BTreeSet<&str> = due
+        .iter()
+        .filter(|(_, one)| one.attempts > 0)
+        .map(|(_, one)| one.message.subject.as_str())
+        .collect();
     let new: Vec<usize> = due
         .iter()
-        .copied()
-        .filter(|index| waiting.get(*index).is_some_and(|one| one.attempts == 0))
+        .filter(|(_, one)| !tried.contains(one.message.subject.as_str()))
+        .map(|(index, _)| *index)
         .collect();
-    if left == 1 && new.len() > 1 && new.len() == due.len() {
+    if left == 1 && new.len() > 1 {
         return Next::TellInOne(new);
     }
 
-    Next::Send(*first)
+    Next::Send(first)
+}
+
+/// May this message be sent at `now`, ms? By a clock that was set back, what was not tried is still
+/// due, and no pause is longer than it can be.
+fn is_due(one: &OutboxMessage, now: i64) -> bool {
+    one.attempts == 0 || one.due_ms <= now || one.due_ms > now.saturating_add(ASKED_PAUSE_MOST_MS)
 }
 
 /// The pause after so many failed attempts, ms: it doubles, up to an hour.
@@ -184,6 +212,9 @@ impl Alerting {
         let settings = &running.settings;
         let name = settings.scope.name.as_str();
         let sent = match self.delivery_of_message(name, one).await? {
+            Some(delivery) if !settings.scope.may_hear_message(&delivery.message) => Err(
+                SendError::refused("the channel may not hear of it any more"),
+            ),
             Some(delivery) => {
                 let attempt = running.channel.send(&delivery);
                 let timed_out = |_| Err(SendError::again("there was no answer in time"));
@@ -212,7 +243,7 @@ impl Alerting {
                     tracing::warn!(channel = name, why, "a message was not sent");
                     (Attempt::Failed { why }, None)
                 } else {
-                    let own_ms = pause_ms(settings.retry_ms, *failures);
+                    let own_ms = pause_ms(settings.retry_ms, *failures).min(REST_MOST_MS);
                     let asked_ms = error.asked_pause_ms.unwrap_or(0).min(ASKED_PAUSE_MOST_MS);
                     if *failures == 0 {
                         let why = &error.why;
@@ -313,7 +344,9 @@ mod tests {
         ];
         assert_eq!(choose_next(&one, &[], 10, 100), Next::Send(2));
         assert_eq!(choose_next(&one[..2], &[], 10, 100), Next::Wait);
-        assert_eq!(choose_next(&one, &[], 10, 500), Next::Send(0));
+        // It is due again, but what was not tried yet goes first.
+        assert_eq!(choose_next(&one, &[], 10, 500), Next::Send(2));
+        assert_eq!(choose_next(&one[..2], &[], 10, 500), Next::Send(0));
     }
 
     #[test]
@@ -333,7 +366,21 @@ mod tests {
         // What was tried may have come: it is sent again under its key.
         let mut tried = many.clone();
         tried[0].attempts = 1;
-        assert_eq!(choose_next(&tried, &[1, 2], 3, 100), Next::Send(0));
+        let new: Vec<usize> = (1..5).collect();
+        assert_eq!(choose_next(&tried, &[1, 2], 3, 100), Next::TellInOne(new));
+        assert_eq!(choose_next(&tried[..1], &[1, 2], 3, 100), Next::Send(0));
+    }
+
+    #[test]
+    fn one_that_is_refused_again_and_again_keeps_off_no_other() {
+        let one = [
+            waiting(1, "a", 0, 7),
+            waiting(2, "a", 0, 0),
+            waiting(3, "b", 0, 2),
+            waiting(4, "c", 0, 2),
+        ];
+        assert_eq!(choose_next(&one, &[], 10, 100), Next::Send(2));
+        assert_eq!(choose_next(&one[..2], &[], 10, 100), Next::Send(0));
     }
 
     #[test]
@@ -343,6 +390,8 @@ mod tests {
             choose_next(&[waiting(1, "a", days, 1)], &[], 10, 100),
             Next::Send(0)
         );
+        let new = waiting(1, "a", ASKED_PAUSE_MOST_MS / 2, 0);
+        assert_eq!(choose_next(&[new], &[], 10, 100), Next::Send(0));
     }
 
     #[test]

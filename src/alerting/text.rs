@@ -46,15 +46,15 @@ impl Text {
     /// All of it, as HTML.
     #[must_use]
     pub fn html(&self) -> String {
-        let mut html = format!("<strong>{}</strong>", escaped(&self.title));
+        let mut html = format!("<strong>{}</strong>", escape_html(&self.title));
         for line in self.body.lines() {
             html.push_str("<br>");
-            html.push_str(&escaped(line));
+            html.push_str(&escape_html(line));
         }
 
         if let Some(link) = &self.link {
             html.push_str("<br><a href=\"");
-            html.push_str(&escaped(link));
+            html.push_str(&escape_html(link));
             html.push_str("\">Details</a>");
         }
 
@@ -62,12 +62,12 @@ impl Text {
     }
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     escape(text, Html).map_or_else(|_| String::new(), |text| text.to_string())
 }
 
 /// A stranger's text without control signs and signs that turn the direction of writing, cut.
-fn harmless(text: &str, most: usize) -> String {
+fn sanitize_text(text: &str, most: usize) -> String {
     let is_plain = |sign: &char| {
         !sign.is_control()
             && !matches!(*sign, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
@@ -90,7 +90,7 @@ pub fn text_of_message(message: &Message, public_url: Option<&str>) -> Text {
         Message::Test(test) => Text {
             title: format!(
                 "TEST of the alert rule “{}”",
-                harmless(&test.rule, NAME_MOST)
+                sanitize_text(&test.rule, NAME_MOST)
             ),
             body: "This is a test message of Callscope. Nothing is wrong.".to_owned(),
             link: None,
@@ -100,7 +100,7 @@ pub fn text_of_message(message: &Message, public_url: Option<&str>) -> Text {
 
 fn text_of_alert(alert: &AlertMessage, public_url: Option<&str>) -> Text {
     let condition = &alert.condition;
-    let head = headline(condition);
+    let head = headline_of_condition(condition);
     let title = match alert.event {
         AlertEvent::Fired => head,
         AlertEvent::Repeated => format!("Still: {head}"),
@@ -116,7 +116,7 @@ fn text_of_alert(alert: &AlertMessage, public_url: Option<&str>) -> Text {
     }
 
     if let Some(detail) = &condition.facts.detail {
-        lines.push(harmless(detail, DETAIL_MOST));
+        lines.push(sanitize_text(detail, DETAIL_MOST));
     }
 
     if !condition.kind.is_once() {
@@ -135,11 +135,12 @@ fn text_of_alert(alert: &AlertMessage, public_url: Option<&str>) -> Text {
 }
 
 /// What it is, in one line.
-fn headline(condition: &Condition) -> String {
+fn headline_of_condition(condition: &Condition) -> String {
     let room = condition.room.as_ref().map_or_else(String::new, room_words);
     let facts = &condition.facts;
-    let name =
-        |text: &Option<String>| harmless(text.as_deref().unwrap_or("an unknown one"), NAME_MOST);
+    let name = |text: &Option<String>| {
+        sanitize_text(text.as_deref().unwrap_or("an unknown one"), NAME_MOST)
+    };
     match condition.kind {
         AlertKind::CallBegan => format!("A call began in {room}"),
         AlertKind::CallEnded => format!("A call ended in {room}"),
@@ -165,14 +166,14 @@ fn headline(condition: &Condition) -> String {
 fn room_words(room: &AlertRoom) -> String {
     let name = room.title.as_ref().or(room.alias.as_ref());
 
-    harmless(name.unwrap_or(&room.room_id), NAME_MOST)
+    sanitize_text(name.unwrap_or(&room.room_id), NAME_MOST)
 }
 
 fn people_words(people: &[String]) -> String {
     let named: Vec<String> = people
         .iter()
         .take(PEOPLE_MOST)
-        .map(|user| harmless(user, NAME_MOST))
+        .map(|user| sanitize_text(user, NAME_MOST))
         .collect();
     let more = people.len().saturating_sub(named.len());
     let words = named.join(", ");
@@ -237,7 +238,10 @@ fn text_of_summary(summary: &SummaryMessage, public_url: Option<&str>) -> Text {
             _ => "",
         };
         let at = time_words(alert.opened_ms);
-        lines.push(format!("{at}: {}{end}", headline(&alert.condition)));
+        lines.push(format!(
+            "{at}: {}{end}",
+            headline_of_condition(&alert.condition)
+        ));
     }
 
     Text {

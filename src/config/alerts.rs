@@ -177,7 +177,8 @@ fn read_channel(table: &mut TableReader) -> Option<ChannelSettings> {
     let mut rooms = if is_ping {
         Vec::new()
     } else {
-        table.list("rooms", parse_room_name)
+        // An alias is what a room says of itself, so it lets nobody in.
+        table.list("rooms", parse_room_id)
     };
     if let Some(ChannelKind::Matrix { room_id }) = &kind
         && rooms.is_empty()

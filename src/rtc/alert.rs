@@ -106,7 +106,7 @@ impl AlertKind {
 pub struct AlertRoom {
     pub room_id: String,
     pub alias: Option<String>,
-    /// The name, or the title that it has of its people.
+    /// Its name.
     pub title: Option<String>,
 }
 
@@ -241,6 +241,12 @@ pub struct Knowledge {
     pub known_rooms: BTreeSet<String>,
     /// Rooms that are observed, but whose present is unknown now.
     pub hidden_rooms: BTreeSet<String>,
+    /// The program just started: that it hears nothing yet is no trouble, and no end of one.
+    pub is_starting: bool,
+    /// More calls run than were read.
+    pub has_unread_calls: bool,
+    /// Subjects of which it is not known any more whether it is so.
+    pub unknown_subjects: BTreeSet<(AlertKind, String)>,
 }
 
 /// Is the present of an alert known?
@@ -267,5 +273,18 @@ impl Knowledge {
             Some(room_id) if self.hidden_rooms.contains(room_id) => Sight::Unknown,
             Some(_) => Sight::Gone,
         }
+    }
+
+    /// Is it known that something is over which is not so any more, as far as was read?
+    #[must_use]
+    pub fn sight_of_end(&self, kind: AlertKind, subject: &str, room_id: Option<&str>) -> Sight {
+        let is_starting = self.is_starting && kind.is_about_observer();
+        let is_unread = self.has_unread_calls && room_id.is_some();
+        let subject = (kind, subject.to_owned());
+        if is_starting || is_unread || self.unknown_subjects.contains(&subject) {
+            return Sight::Unknown;
+        }
+
+        self.sight(kind, room_id)
     }
 }

@@ -36,16 +36,18 @@ fn alert_json(alert: &AlertMessage, public_url: Option<&str>, now: i64) -> Value
         "alertname": format!("callscope_{}", condition.kind),
         "rule": alert.rule,
         "subject": condition.subject,
-        "severity": condition.severity.as_str(),
+        "severity": condition.kind.severity().as_str(),
     });
     if let Some(room) = &condition.room {
         labels["room_id"] = room.room_id.clone().into();
     }
 
-    let ends_ms = match alert.event {
-        AlertEvent::Resolved => alert.ended_ms.unwrap_or(now),
+    // After quiet hours a summary tells also of what is over.
+    let lasts_until_ms = match alert.event {
+        AlertEvent::Resolved => now,
         AlertEvent::Fired | AlertEvent::Repeated => now.saturating_add(LASTS_MS),
     };
+    let ends_ms = alert.ended_ms.unwrap_or(lasts_until_ms);
 
     json!({
         "labels": labels,
@@ -57,36 +59,34 @@ fn alert_json(alert: &AlertMessage, public_url: Option<&str>, now: i64) -> Value
 }
 
 /// A message that is no single alert.
-fn other_json(delivery: &Delivery, name: &str) -> Value {
+fn other_json(delivery: &Delivery, name: &str, now: i64) -> Value {
     let text = text_of_message(&delivery.message, delivery.public_url.as_deref());
 
     json!({
         "labels": {"alertname": format!("callscope_{name}"), "subject": delivery.key},
         "annotations": {"summary": text.title, "description": text.body},
         "startsAt": time_text(delivery.at_ms),
-        "endsAt": time_text(delivery.at_ms.saturating_add(LASTS_MS)),
+        "endsAt": time_text(now.saturating_add(LASTS_MS)),
     })
 }
 
 impl AlertmanagerChannel {
     pub(super) async fn send(&self, delivery: &Delivery) -> Result<Option<String>, SendError> {
         let public_url = delivery.public_url.as_deref();
+        let now = Timestamp::now().as_millisecond();
         let alerts = match &delivery.message {
-            Message::Alert(alert) => {
-                let now = Timestamp::now().as_millisecond();
-                vec![alert_json(alert, public_url, now)]
-            }
+            Message::Alert(alert) => vec![alert_json(alert, public_url, now)],
             // Alertmanager groups by itself: it gets all that are named.
             Message::Summary(summary) => {
                 let mut alerts: Vec<Value> = summary
                     .alerts
                     .iter()
-                    .map(|alert| alert_json(alert, public_url, delivery.at_ms))
+                    .map(|alert| alert_json(alert, public_url, now))
                     .collect();
-                alerts.push(other_json(delivery, "summary"));
+                alerts.push(other_json(delivery, "summary", now));
                 alerts
             }
-            Message::Test(_) => vec![other_json(delivery, "test")],
+            Message::Test(_) => vec![other_json(delivery, "test", now)],
         };
         self.post_alerts(&alerts).await?;
 

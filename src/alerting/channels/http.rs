@@ -13,6 +13,8 @@ use std::time::Duration;
 const REQUEST_MOST: Duration = Duration::from_secs(20);
 /// Maximum bytes of an answer that are read, to say why.
 const ANSWER_MOST: usize = 500;
+/// Maximum bytes of an answer that is read as JSON.
+const JSON_MOST: usize = 100_000;
 
 /// The client of all channels. The addresses are the operator's own, so they may be private; where
 /// a receiver leads on to is its word alone, so nothing is followed.
@@ -94,6 +96,19 @@ async fn read_start(mut answer: Response) -> String {
     } else {
         format!(": {}", plain.trim())
     }
+}
+
+/// The answer as JSON, if it is short and can be read.
+pub(super) async fn read_json(mut answer: Response) -> Option<serde_json::Value> {
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        text.extend_from_slice(&chunk);
+        if text.len() > JSON_MOST {
+            return None;
+        }
+    }
+
+    serde_json::from_slice(&text).ok()
 }
 
 /// The pause in a `Retry-After`, ms: a number of seconds, or a date.

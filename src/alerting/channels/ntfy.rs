@@ -1,6 +1,6 @@
 //! A topic of ntfy (<https://ntfy.sh>), published as JSON.
 
-use super::http::send_request;
+use super::http::{read_json, send_request};
 use super::{Delivery, SendError};
 use crate::alerting::text::text_of_message;
 use crate::matrix::Secret;
@@ -60,7 +60,7 @@ impl NtfyChannel {
         }
 
         let answer = send_request(request).await?;
-        let answer: Option<Value> = answer.json().await.ok();
+        let answer: Option<Value> = read_json(answer).await;
         let id = answer.and_then(|answer| answer["id"].as_str().map(ToOwned::to_owned));
 
         Ok(id)

@@ -212,6 +212,19 @@ fn summary_of_held(
     })
 }
 
+impl ChannelScope {
+    /// May it hear of all that is in this message? A test tells of nothing.
+    #[must_use]
+    pub fn may_hear_message(&self, message: &Message) -> bool {
+        let is_own = |alert: &AlertMessage| self.may_hear(alert.condition.room.as_ref());
+        match message {
+            Message::Alert(alert) => is_own(alert),
+            Message::Summary(summary) => summary.alerts.iter().all(is_own),
+            Message::Test(_) => true,
+        }
+    }
+}
+
 impl Message {
     /// The rooms that it tells of.
     #[must_use]

@@ -6,13 +6,12 @@ use super::{
     PEOPLE_MOST, Sight,
 };
 use crate::rtc::id::hash;
-use crate::rtc::time::DAY_MS;
 use crate::rtc::words::words;
 use std::collections::BTreeMap;
 
 /// How long it is known that something was told which happened once, ms. It is longer than anything
 /// that old is told.
-const TOLD_KEPT_MS: i64 = 2 * DAY_MS;
+const TOLD_KEPT_MS: i64 = 3 * ONCE_AGE_MAX_MS;
 
 words! {
     /// Where an alert stands.
@@ -195,7 +194,7 @@ pub fn step_alerts(inputs: &StepInputs<'_>) -> Vec<AlertChange> {
             .filter(|rule| rule.on.contains(&key.kind));
         let change = match rule {
             Some(rule) => RuleStep { inputs, rule }.absent(alert),
-            None => Some(gone(alert, Telling::Nothing)),
+            None => Some(drop_alert(alert, Telling::Nothing)),
         };
         changes.extend(change.map(|change| (key, change)));
     }
@@ -223,7 +222,7 @@ struct RuleStep<'a> {
     rule: &'a AlertRule,
 }
 
-fn gone(alert: &Alert, telling: Telling) -> AlertChange {
+fn drop_alert(alert: &Alert, telling: Telling) -> AlertChange {
     AlertChange {
         alert: alert.clone(),
         is_gone: true,
@@ -231,7 +230,7 @@ fn gone(alert: &Alert, telling: Telling) -> AlertChange {
     }
 }
 
-fn kept(alert: Alert, telling: Telling) -> AlertChange {
+fn keep_alert(alert: Alert, telling: Telling) -> AlertChange {
     AlertChange {
         alert,
         is_gone: false,
@@ -265,10 +264,13 @@ impl RuleStep<'_> {
         alert.state = AlertState::Happened;
         if self.rule.is_quiet(now) {
             alert.is_held = true;
-            return Some(kept(alert, Telling::Nothing));
+            return Some(keep_alert(alert, Telling::Nothing));
         }
 
-        Some(kept(alert.told(now), Telling::Message(AlertEvent::Fired)))
+        Some(keep_alert(
+            alert.told(now),
+            Telling::Message(AlertEvent::Fired),
+        ))
     }
 
     /// What happened once and was held is told when it is quiet no more.
@@ -276,7 +278,7 @@ impl RuleStep<'_> {
         let now = self.inputs.now;
         let is_known = self.sight(alert.key.kind, &alert.condition) == Sight::Known;
         (is_known && alert.is_held && !self.rule.is_quiet(now))
-            .then(|| kept(alert.clone().told(now), Telling::InSummary))
+            .then(|| keep_alert(alert.clone().told(now), Telling::InSummary))
     }
 
     /// Something that is so now.
@@ -325,7 +327,7 @@ impl RuleStep<'_> {
         }
 
         let changed = is_new || alert != before || telling != Telling::Nothing;
-        changed.then(|| kept(alert, telling))
+        changed.then(|| keep_alert(alert, telling))
     }
 
     /// Something that is not so any more, or that happened a while ago.
@@ -337,16 +339,24 @@ impl RuleStep<'_> {
             let is_done = is_old && !alert.is_held;
             return self
                 .release_held(alert)
-                .or_else(|| is_done.then(|| gone(alert, Telling::Nothing)));
+                .or_else(|| is_done.then(|| drop_alert(alert, Telling::Nothing)));
         }
 
         let is_quiet = self.rule.is_quiet(now);
         let was_told = alert.sequence > 0;
         let mut ended = alert.clone();
-        match self.sight(kind, &alert.condition) {
+        // A rule that was narrowed has nothing to say any more, also not that it is over.
+        if !self.rule.matches(&alert.condition) {
+            return Some(drop_alert(alert, Telling::Nothing));
+        }
+
+        let room = alert.condition.room.as_ref();
+        let room_id = room.map(|room| room.room_id.as_str());
+        let knowledge = self.inputs.knowledge;
+        match knowledge.sight_of_end(kind, &alert.key.subject, room_id) {
             Sight::Known => {}
             Sight::Unknown => return None,
-            Sight::Gone => return Some(gone(alert, Telling::Nothing)),
+            Sight::Gone => return Some(drop_alert(alert, Telling::Nothing)),
         }
 
         if alert.state != AlertState::Over {
@@ -354,19 +364,19 @@ impl RuleStep<'_> {
         }
 
         match alert.state {
-            AlertState::Pending | AlertState::Happened => Some(gone(alert, Telling::Nothing)),
-            _ if was_told && !self.rule.tells_end => Some(gone(&ended, Telling::Nothing)),
+            AlertState::Pending | AlertState::Happened => Some(drop_alert(alert, Telling::Nothing)),
+            _ if was_told && !self.rule.tells_end => Some(drop_alert(&ended, Telling::Nothing)),
             AlertState::Over if is_quiet => None,
             _ if is_quiet => {
                 ended.state = AlertState::Over;
                 ended.is_held = true;
-                Some(kept(ended, Telling::Nothing))
+                Some(keep_alert(ended, Telling::Nothing))
             }
             _ if was_told => {
                 let ended = ended.told(now);
-                Some(gone(&ended, Telling::Message(AlertEvent::Resolved)))
+                Some(drop_alert(&ended, Telling::Message(AlertEvent::Resolved)))
             }
-            _ => Some(gone(&ended, Telling::InSummary)),
+            _ => Some(drop_alert(&ended, Telling::InSummary)),
         }
     }
 }

@@ -7,19 +7,20 @@ use crate::rtc::alert::{
 use crate::rtc::finding_kind::{FindingKind, Sureness};
 use crate::rtc::id::{hash, server_of};
 use crate::rtc::present::{self, AccountStanding, Sight, Unknown, UnknownReason};
+use crate::rtc::server_check::StepState;
 use crate::rtc::time::DAY_MS;
 use crate::rtc::transport::host_of_url;
 use crate::store::db::health::TroubleKind;
 use crate::store::findings::derive::{StoredFinding, findings_of_calls};
-use crate::store::ingest::probes::{self, CheckResult, ProbeKind, SfuResult};
+use crate::store::ingest::probes::{self, CheckResult, ProbeKind, Probed, SfuResult};
 use crate::store::ingest::rooms;
-use crate::store::model::{Call, CallFilter, Member, RoomName, Vantage};
+use crate::store::model::{Call, CallFilter, Cursor, Member, RoomName, Vantage};
 use crate::store::read::present::{PresentRows, account_of_vantage, read_present_rows};
 use crate::store::read::{call_list, calls, memberships, rings};
-use crate::store::{Error, Reader};
+use crate::store::{Error, Reader, to_i64};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Maximum calls that began or ended lately, and rings, that are read at once.
+/// Maximum calls that are read at once, and rings in all.
 const LATELY_MOST: i64 = 500;
 /// Calls with more stays than this are not asked for who is alone in them.
 const LONE_STAYS_MOST: i64 = 500;
@@ -67,6 +68,14 @@ pub async fn read_conditions(
         conditions: conditions_of_observer(store, request, &present.vantages, unknown, now),
         knowledge: knowledge_of_present(&present, unknown, now),
     };
+    found.knowledge.is_starting = is_starting(request, now);
+    if found.knowledge.is_blind {
+        // Whether an account is accepted, only a homeserver says that is heard.
+        let accounts = present.vantages.iter();
+        let subjects = accounts.map(|vantage| (AlertKind::TokenDead, vantage.homeserver.clone()));
+        found.knowledge.unknown_subjects.extend(subjects);
+    }
+
     if found.knowledge.is_blind {
         return Ok(found);
     }
@@ -90,19 +99,15 @@ pub async fn read_conditions(
         AlertKind::Split,
         AlertKind::SfuDown,
     ]) {
-        found
-            .conditions
-            .extend(read_running_calls(store, request, now).await?);
+        read_running_calls(store, request, now, &mut found).await?;
     }
 
     if asks(&[AlertKind::SfuDown]) {
-        found.conditions.extend(read_sfus_down(store, now).await?);
+        read_sfus_down(store, now, &mut found).await?;
     }
 
     if asks(&[AlertKind::ServerBroken]) {
-        found
-            .conditions
-            .extend(read_broken_servers(store, now).await?);
+        read_broken_servers(store, now, &mut found).await?;
     }
 
     Ok(found)
@@ -150,6 +155,11 @@ fn knowledge_of_present(present: &PresentRows, all: Option<Unknown>, now: i64) -
     known
 }
 
+/// Is the start so near that nothing needs to be heard yet?
+fn is_starting(request: &ConditionRequest, now: i64) -> bool {
+    now.saturating_sub(request.started_ms) < START_GRACE_MS
+}
+
 /// What is wrong with this Callscope.
 fn conditions_of_observer(
     store: &Reader,
@@ -170,8 +180,7 @@ fn conditions_of_observer(
     };
     let detail = |text: &str| Some(text.chars().take(DETAIL_MOST).collect());
     let mut found = Vec::new();
-    let is_starting = now.saturating_sub(request.started_ms) < START_GRACE_MS;
-    if let Some(unknown) = unknown.filter(|_| !is_starting) {
+    if let Some(unknown) = unknown.filter(|_| !is_starting(request, now)) {
         let facts = AlertFacts {
             detail: detail(unknown.why.as_str()),
             ..AlertFacts::default()
@@ -217,7 +226,8 @@ fn room_of_name(room: &RoomName) -> AlertRoom {
     AlertRoom {
         room_id: room.room_id.clone(),
         alias: room.alias.clone(),
-        title: room.name.clone().or_else(|| room.people_title.clone()),
+        // Not the title that it has of its people: it has their names.
+        title: room.name.clone(),
     }
 }
 
@@ -251,7 +261,7 @@ async fn read_began_and_ended(store: &Reader, now: i64) -> Result<Vec<Condition>
         from_ms: Some(from_ms),
         ..CallFilter::default()
     };
-    let lately = call_list::list_calls(store, &filter, None, LATELY_MOST, now).await?;
+    let lately = read_all_calls(store, &filter, now).await?;
     let former: Vec<(String, String)> = sqlx::query_as(FORMER)
         .bind(from_ms)
         .fetch_all(&store.read)
@@ -284,6 +294,23 @@ async fn read_began_and_ended(store: &Reader, now: i64) -> Result<Vec<Condition>
     }
 
     Ok(found)
+}
+
+/// All calls that the filter lets through, however many they are.
+async fn read_all_calls(store: &Reader, filter: &CallFilter, now: i64) -> Result<Vec<Call>, Error> {
+    let mut all: Vec<Call> = Vec::new();
+    loop {
+        let last = all.last().map(|call| Cursor {
+            started_ms: call.started_ms,
+            id: call.id.clone(),
+        });
+        let page = call_list::list_calls(store, filter, last.as_ref(), LATELY_MOST, now).await?;
+        let is_last = to_i64(page.len()) < LATELY_MOST;
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
 }
 
 async fn read_missed_rings(store: &Reader, now: i64) -> Result<Vec<Condition>, Error> {
@@ -325,8 +352,14 @@ async fn read_running_calls(
     store: &Reader,
     request: &ConditionRequest,
     now: i64,
-) -> Result<Vec<Condition>, Error> {
+    read: &mut ReadConditions,
+) -> Result<(), Error> {
     let running = calls::list_active_calls(store, now).await?;
+    if to_i64(running.len()) >= calls::ACTIVE_MOST {
+        // Not all calls that run are read, so an alert that is not found may go on.
+        read.knowledge.has_unread_calls = true;
+    }
+
     let mut found: BTreeMap<(AlertKind, String), Condition> = BTreeMap::new();
     for few in split_by_stays(running) {
         let findings = findings_of_calls(store, few.clone(), now, request.rejoin_grace_ms).await?;
@@ -334,6 +367,16 @@ async fn read_running_calls(
         for finding in &findings {
             let call = by_id.get(finding.call_id.as_str());
             let condition = call.and_then(|call| condition_of_finding(call, finding));
+            // What is only perhaps so is not told, and what was told of it is not over.
+            let (condition, doubted): (Option<Condition>, Option<Condition>) =
+                if finding.sure == Sureness::Perhaps {
+                    (None, condition)
+                } else {
+                    (condition, None)
+                };
+            read.knowledge
+                .unknown_subjects
+                .extend(doubted.map(|one| (one.kind, one.subject)));
             found.extend(condition.map(|one| ((one.kind, one.subject.clone()), one)));
         }
 
@@ -347,7 +390,9 @@ async fn read_running_calls(
         }
     }
 
-    Ok(found.into_values().collect())
+    read.conditions.extend(found.into_values());
+
+    Ok(())
 }
 
 /// These calls, in their order, in parts whose stays are read at one time.
@@ -368,8 +413,7 @@ fn split_by_stays(calls: Vec<Call>) -> Vec<Vec<Call>> {
     parts
 }
 
-/// The condition that a finding which lasts is; `None` if no alert is about it, or it is only
-/// perhaps so.
+/// The condition that a finding which lasts is; `None` if no alert is about it.
 fn condition_of_finding(call: &Call, finding: &StoredFinding) -> Option<Condition> {
     let kind = match finding.kind {
         FindingKind::Apart | FindingKind::SideBySide | FindingKind::AliasDiffers => {
@@ -379,7 +423,7 @@ fn condition_of_finding(call: &Call, finding: &StoredFinding) -> Option<Conditio
         FindingKind::DeadSfu => AlertKind::SfuDown,
         _ => return None,
     };
-    if finding.until_ms.is_some() || finding.sure == Sureness::Perhaps {
+    if finding.until_ms.is_some() {
         return None;
     }
 
@@ -471,7 +515,8 @@ async fn read_alone(
             .max();
         let since_ms = came_ms.max(left_ms).unwrap_or(call.started_ms);
         let mut alone = condition_of_call(AlertKind::Alone, call, since_ms);
-        alone.subject = format!("{} {user}", call.id);
+        // The id of a call changes when an earlier join gets known.
+        alone.subject = format!("{} {} {user}", call.room.room_id, call.slot_id);
         alone.facts.people = vec![(*user).to_owned()];
         found.push(alone);
     }
@@ -479,60 +524,77 @@ async fn read_alone(
     Ok(found)
 }
 
-async fn read_sfus_down(store: &Reader, now: i64) -> Result<Vec<Condition>, Error> {
-    let probed = probes::newest_results::<SfuResult>(store).await?;
-    let down = probed.into_iter().filter(|(_, probed)| {
-        !probed.result.is_well() && now.saturating_sub(probed.asked_ms) < PROBE_AGE_MAX_MS
-    });
+/// The newest answers of probes that are not well. Those that are too old tell nothing of now.
+async fn read_bad_probes<T: ProbeKind>(
+    store: &Reader,
+    kind: AlertKind,
+    is_well: impl Fn(&T) -> bool,
+    now: i64,
+    read: &mut ReadConditions,
+) -> Result<Vec<(String, Probed<T>)>, Error> {
+    let mut bad = Vec::new();
+    for (subject, probed) in probes::newest_results::<T>(store).await? {
+        let is_old = now.saturating_sub(probed.asked_ms) >= PROBE_AGE_MAX_MS;
+        if is_old {
+            read.knowledge.unknown_subjects.insert((kind, subject));
+        } else if !is_well(&probed.result) {
+            bad.push((subject, probed));
+        }
+    }
 
-    Ok(down
-        .map(|(url, probed)| {
-            let host = host_of_url(&url);
-            let why = probed.result.health.why;
-            Condition {
-                kind: AlertKind::SfuDown,
-                subject: url,
-                former_subjects: Vec::new(),
-                room: None,
-                servers: Vec::new(),
-                severity: AlertKind::SfuDown.severity(),
-                since_ms: probed.well_ms.unwrap_or(probed.asked_ms),
-                facts: AlertFacts {
-                    sfu: Some(host),
-                    detail: why.map(|why| why.chars().take(DETAIL_MOST).collect()),
-                    ..AlertFacts::default()
-                },
-            }
-        })
-        .collect())
+    Ok(bad)
 }
 
-async fn read_broken_servers(store: &Reader, now: i64) -> Result<Vec<Condition>, Error> {
-    use crate::rtc::server_check::StepState;
-    let checked = probes::newest_results::<CheckResult>(store).await?;
-    let broken = checked.into_iter().filter(|(_, probed)| {
-        !probed.result.is_well() && now.saturating_sub(probed.asked_ms) < PROBE_AGE_MAX_MS
-    });
+async fn read_sfus_down(store: &Reader, now: i64, read: &mut ReadConditions) -> Result<(), Error> {
+    let down = read_bad_probes(store, AlertKind::SfuDown, SfuResult::is_well, now, read).await?;
+    for (url, probed) in down {
+        let host = host_of_url(&url);
+        let why = probed.result.health.why;
+        read.conditions.push(Condition {
+            kind: AlertKind::SfuDown,
+            subject: url,
+            former_subjects: Vec::new(),
+            room: None,
+            servers: Vec::new(),
+            severity: AlertKind::SfuDown.severity(),
+            since_ms: probed.well_ms.unwrap_or(probed.asked_ms),
+            facts: AlertFacts {
+                sfu: Some(host),
+                detail: why.map(|why| why.chars().take(DETAIL_MOST).collect()),
+                ..AlertFacts::default()
+            },
+        });
+    }
 
-    Ok(broken
-        .map(|(server, probed)| {
-            let mut lines = probed.result.lines.iter();
-            let first = lines.find(|line| line.state == StepState::Broken);
-            let detail = first.map(|line| format!("{}: {}", line.step, line.came));
-            Condition {
-                kind: AlertKind::ServerBroken,
-                subject: server.clone(),
-                former_subjects: Vec::new(),
-                room: None,
-                servers: vec![server.clone()],
-                severity: AlertKind::ServerBroken.severity(),
-                since_ms: probed.well_ms.unwrap_or(probed.asked_ms),
-                facts: AlertFacts {
-                    server: Some(server),
-                    detail: detail.map(|text| text.chars().take(DETAIL_MOST).collect()),
-                    ..AlertFacts::default()
-                },
-            }
-        })
-        .collect())
+    Ok(())
+}
+
+async fn read_broken_servers(
+    store: &Reader,
+    now: i64,
+    read: &mut ReadConditions,
+) -> Result<(), Error> {
+    let kind = AlertKind::ServerBroken;
+    let broken = read_bad_probes(store, kind, CheckResult::is_well, now, read).await?;
+    for (server, probed) in broken {
+        let mut lines = probed.result.lines.iter();
+        let first = lines.find(|line| line.state == StepState::Broken);
+        let detail = first.map(|line| format!("{}: {}", line.step, line.came));
+        read.conditions.push(Condition {
+            kind,
+            subject: server.clone(),
+            former_subjects: Vec::new(),
+            room: None,
+            servers: vec![server.clone()],
+            severity: kind.severity(),
+            since_ms: probed.well_ms.unwrap_or(probed.asked_ms),
+            facts: AlertFacts {
+                server: Some(server),
+                detail: detail.map(|text| text.chars().take(DETAIL_MOST).collect()),
+                ..AlertFacts::default()
+            },
+        });
+    }
+
+    Ok(())
 }

@@ -7,7 +7,7 @@ use crate::store::{Error, Reader, Tx, Writer, to_i64};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-/// How long messages are kept that were sent or failed, ms.
+/// How long messages are kept that were sent or failed, ms, if calls are kept as long.
 pub const KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Maximum length of what is stored of why an attempt failed, in characters.
 const WHY_MOST: usize = 500;
@@ -259,7 +259,8 @@ pub async fn record_attempt(
 const TELL_IN: &str = "update outbox set state = 'told', settled_ms = $2, told_in = $3
     where key = $1 and state = 'waiting'";
 
-/// Replaces these messages by one that tells all of them, at `now`, ms.
+/// Replaces these messages by one that tells all of them, at `now`, ms. If one of them does not wait
+/// any more, all stays as it is.
 ///
 /// # Errors
 /// When the database fails; then all is as it was.
@@ -272,12 +273,17 @@ pub async fn tell_in_one(
     let mut tx = store.writing().await?;
     append_messages(&mut tx, std::slice::from_ref(one), now).await?;
     for key in keys {
-        sqlx::query(TELL_IN)
+        let told = sqlx::query(TELL_IN)
             .bind(key.as_str())
             .bind(now)
             .bind(one.key.as_str())
             .execute(&mut *tx)
             .await?;
+        // Somebody of whom it tells was forgotten meanwhile: it is read again.
+        if told.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(());
+        }
     }
 
     tx.commit().await?;
@@ -360,14 +366,14 @@ const OLD: &str = "delete from outbox where key in (select key from outbox
 /// Maximum messages that are deleted in one transaction.
 const DELETED_MOST: usize = 1000;
 
-/// Deletes messages that were settled [`KEPT_MS`] before `now`, ms. Returns true if more are left.
+/// Deletes messages that were settled `kept_ms` before `now`, ms. Returns true if more are left.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delete_old(store: &Writer, now: i64) -> Result<bool, Error> {
+pub async fn delete_old(store: &Writer, kept_ms: i64, now: i64) -> Result<bool, Error> {
     let mut tx = store.writing().await?;
     let done = sqlx::query(OLD)
-        .bind(now.saturating_sub(KEPT_MS))
+        .bind(now.saturating_sub(kept_ms))
         .bind(to_i64(DELETED_MOST))
         .execute(&mut *tx)
         .await?;

@@ -151,7 +151,7 @@ async fn a_message_is_there_once_and_settled_once() {
     );
 
     assert!(
-        !outbox::delete_old(&store, 61 + outbox::KEPT_MS)
+        !outbox::delete_old(&store, outbox::KEPT_MS, 61 + outbox::KEPT_MS)
             .await
             .unwrap()
     );

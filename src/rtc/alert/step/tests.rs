@@ -1,7 +1,9 @@
 //! Alerts as they open, are told and end: by example, and in any order of what happens.
 
 use super::*;
-use crate::rtc::alert::message::{Message, address_messages};
+use crate::rtc::alert::message::{
+    AlertMessage, Message, SummaryMessage, SummaryReason, address_messages,
+};
 use crate::rtc::alert::quiet::QuietHours;
 use crate::rtc::alert::{AlertFacts, AlertRoom, ChannelScope};
 use crate::rtc::finding_kind::Severity;
@@ -107,7 +109,7 @@ fn knowledge() -> Knowledge {
     Knowledge {
         is_blind: false,
         known_rooms: BTreeSet::from(["!r:x".to_owned(), "!s:x".to_owned()]),
-        hidden_rooms: BTreeSet::new(),
+        ..Knowledge::default()
     }
 }
 
@@ -275,6 +277,73 @@ fn a_clock_that_is_set_back_tells_nothing_twice() {
         assert!(world.step(NOON - back, &all).is_empty(), "{back}");
     }
     assert!(world.step(NOON + MINUTE, &all).is_empty());
+}
+
+#[test]
+fn a_start_is_no_end_of_what_is_wrong_with_ourselves() {
+    let mut world = World::new(rule("a"));
+    let blind = [condition(AlertKind::Blind, "", NOON)];
+    assert_eq!(world.step(NOON, &blind), ["fired"]);
+    world.knowledge.is_starting = true;
+    assert!(world.step(NOON + MINUTE, &[]).is_empty());
+    world.knowledge.is_starting = false;
+    assert!(world.step(NOON + 2 * MINUTE, &blind).is_empty());
+    assert_eq!(world.step(NOON + 3 * MINUTE, &[]), ["resolved"]);
+}
+
+#[test]
+fn what_is_not_known_any_more_is_not_over() {
+    let mut world = World::new(rule("a"));
+    let mut down = condition(AlertKind::SfuDown, "https://sfu.x", NOON);
+    down.room = None;
+    assert_eq!(world.step(NOON, &[down]), ["fired"]);
+    let subject = (AlertKind::SfuDown, "https://sfu.x".to_owned());
+    world.knowledge.unknown_subjects.insert(subject);
+    assert!(world.step(NOON + MINUTE, &[]).is_empty());
+    world.knowledge.unknown_subjects.clear();
+    assert_eq!(world.step(NOON + 2 * MINUTE, &[]), ["resolved"]);
+}
+
+#[test]
+fn a_rule_that_is_narrowed_says_nothing_of_what_it_told() {
+    let mut world = World::new(rule("a"));
+    let split = [condition(AlertKind::Split, "f", NOON)];
+    assert_eq!(world.step(NOON, &split), ["fired"]);
+    world.rules[0].rooms = vec!["!s:x".to_owned()];
+    assert!(world.step(NOON + MINUTE, &split).is_empty());
+    assert!(world.alerts.is_empty());
+}
+
+#[test]
+fn a_channel_may_hear_a_message_only_if_it_may_hear_all_of_it() {
+    let scope = ChannelScope {
+        name: "room".to_owned(),
+        is_operator: false,
+        rooms: vec!["!r:x".to_owned()],
+    };
+    let told = |kind, room_id: &str| {
+        let mut condition = condition(kind, "f", NOON);
+        if condition.room.is_some() {
+            condition.room = Some(room(room_id));
+        }
+
+        AlertMessage {
+            rule: "a".to_owned(),
+            event: AlertEvent::Fired,
+            condition,
+            opened_ms: NOON,
+            ended_ms: None,
+        }
+    };
+    let own = told(AlertKind::Split, "!r:x");
+    let other = told(AlertKind::Split, "!s:x");
+    let blind = told(AlertKind::Blind, "");
+    let hears =
+        |alert: &AlertMessage| scope.may_hear_message(&Message::Alert(Box::new(alert.clone())));
+    assert!(hears(&own) && !hears(&other) && !hears(&blind));
+
+    let both = SummaryMessage::of_alerts(SummaryReason::Quiet, &[own, other]);
+    assert!(!scope.may_hear_message(&Message::Summary(both)));
 }
 
 #[test]
