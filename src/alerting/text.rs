@@ -164,9 +164,7 @@ fn headline_of_condition(condition: &Condition) -> String {
 }
 
 fn room_words(room: &AlertRoom) -> String {
-    let name = room.title.as_ref().or(room.alias.as_ref());
-
-    sanitize_text(name.unwrap_or(&room.room_id), NAME_MOST)
+    sanitize_text(room.shown_name(), NAME_MOST)
 }
 
 fn people_words(people: &[String]) -> String {

@@ -111,6 +111,14 @@ pub struct AlertRoom {
 }
 
 impl AlertRoom {
+    /// What people call it: its name, else its alias, else its id.
+    #[must_use]
+    pub fn shown_name(&self) -> &str {
+        let name = self.title.as_deref().or(self.alias.as_deref());
+
+        name.unwrap_or(&self.room_id)
+    }
+
     /// Is it this room, by id or alias?
     #[must_use]
     pub fn is_called(&self, id_or_alias: &str) -> bool {
